@@ -1,0 +1,179 @@
+//! A run's two processes: how they are started, what they tell each other, and that they end.
+//!
+//! Both are this program with hidden arguments. Each prints one line, the server `listening ENDPOINT`, the client
+//! `figure VALUE LOST`, or either of them `failed WHY`. The server ends with whoever holds its standard input; the
+//! client when it is done, or when no answer has come for a while. So nothing outlives a run, however it ends.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::Result;
+use crate::message::{ByAddress, ByRecipient};
+use crate::workload::{Contender, Figure, Workload};
+use crate::{hermod, raw};
+
+const AS_SERVER: &str = "--as-server";
+const AS_CLIENT: &str = "--as-client";
+/// How many seconds may pass without an answer.
+const PATIENCE: u64 = 10;
+
+/// One run: what, by whom, and how much of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) workload: Workload,
+    pub(crate) contender: Contender,
+    pub(crate) scale: f64,
+}
+
+impl Run {
+    /// Starts a server and a client, and brings back what the client says.
+    pub(crate) fn figure(self) -> Result<Figure> {
+        let (server, output) = Half::start(AS_SERVER, self, &[])?;
+        let line = first_line(output, Duration::from_secs(PATIENCE)).ok_or("the server does not start")?;
+        let endpoint = line.strip_prefix("listening ").ok_or_else(|| format!("the server: {line}"))?;
+        let (client, output) = Half::start(AS_CLIENT, self, &[endpoint])?;
+        // The client ends by itself; its output then ends, too.
+        let line = first_line(output, Duration::MAX).ok_or("the client ended without a figure")?;
+        drop((client, server));
+        parse(&line)
+    }
+
+    fn serve(self) -> Result<()> {
+        thread::spawn(end_with_stdin);
+        match self.contender {
+            Contender::Address => hermod::serve::<ByAddress>(self.workload),
+            Contender::Recipient => hermod::serve::<ByRecipient>(self.workload),
+            Contender::Raw => raw::serve(),
+        }
+    }
+
+    fn measure(self, at: &str) -> Result<Figure> {
+        let size = self.workload.size(self.scale);
+        let answers = Answers::watched(size.total());
+        match self.contender {
+            Contender::Address => hermod::measure::<ByAddress>(self.workload, size, at, &answers),
+            Contender::Recipient => hermod::measure::<ByRecipient>(self.workload, size, at, &answers),
+            Contender::Raw => raw::measure(self.workload, size, at, &answers),
+        }
+    }
+}
+
+/// `figure VALUE LOST` or `failed WHY`.
+fn parse(line: &str) -> Result<Figure> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["figure", value, lost] => Ok(Figure { value: value.parse()?, lost: lost.parse()? }),
+        _ => Err(line.strip_prefix("failed ").unwrap_or(line).into()),
+    }
+}
+
+// ----------------------------------------------------------------------------------------- seen from the parent
+
+/// One of the two processes; it is ended when this is dropped.
+struct Half(Child);
+
+impl Half {
+    fn start(role: &str, run: Run, more: &[&str]) -> Result<(Half, ChildStdout)> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([role, run.workload.name(), run.contender.name(), &run.scale.to_string()])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take();
+        let half = Half(child);
+        Ok((half, output.ok_or("a child without standard output")?))
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a child says first; `None` if it ends or the limit passes before.
+fn first_line(output: ChildStdout, limit: Duration) -> Option<String> {
+    let (to_us, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(io::Result::ok) {
+            // Only the first is waited for; the others are read so that the child never blocks on them.
+            let _ = to_us.send(line);
+        }
+    });
+    lines.recv_timeout(limit).ok()
+}
+
+// ---------------------------------------------------------------------------------------- seen from the children
+
+/// Runs the half that hidden arguments ask for, if they do.
+pub(crate) fn hidden_half(arguments: &[String]) -> Option<ExitCode> {
+    let [role, workload, contender, scale, rest @ ..] = arguments else { return None };
+    let run = || -> Result<Run> {
+        Ok(Run { workload: workload.parse()?, contender: contender.parse()?, scale: scale.parse()? })
+    };
+    let outcome = match (role.as_str(), rest) {
+        (AS_SERVER, []) => run().and_then(Run::serve),
+        (AS_CLIENT, [endpoint]) => run().and_then(|run| run.measure(endpoint)).map(|figure| {
+            println!("figure {} {}", figure.value, figure.lost);
+        }),
+        _ => return None,
+    };
+    match outcome {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(why) => {
+            println!("failed {why}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Tells the parent where this server listens.
+pub(crate) fn announce(endpoint: &str) -> Result<()> {
+    println!("listening {endpoint}");
+    Ok(io::stdout().flush()?)
+}
+
+/// The parent never writes: once there is nothing more to read, it is gone.
+fn end_with_stdin() {
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    std::process::exit(0);
+}
+
+/// How many answers a client has got. A thread of its own watches the number, so that not even a client that hangs
+/// with its runtime goes unnoticed.
+pub(crate) struct Answers(Arc<AtomicU64>);
+
+impl Answers {
+    fn watched(expected: u64) -> Answers {
+        let number = Arc::new(AtomicU64::new(0));
+        let watched = number.clone();
+        thread::spawn(move || watch(&watched, expected));
+        Answers(number)
+    }
+
+    /// So many by now.
+    pub(crate) fn reached(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
+/// Ends the process when the number has stood still for too long.
+fn watch(number: &AtomicU64, expected: u64) {
+    let (mut seen, mut silent) = (0, 0);
+    while silent < PATIENCE {
+        thread::sleep(Duration::from_secs(1));
+        let now = number.load(Ordering::Relaxed);
+        silent = if now == seen { silent + 1 } else { 0 };
+        seen = now;
+    }
+    println!("failed no answer for {PATIENCE} s after {seen} of {expected}");
+    std::process::exit(1);
+}

@@ -1,0 +1,152 @@
+//! What a box does with messages that wait, and with one more when it is full.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The buffer that a mailbox is opened with: how many messages it holds, and which one goes when there is one too many.
+///
+/// # Examples
+/// ```
+/// # use actix::prelude::*;
+/// # use actix_hermod::{Buffer, Node};
+/// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+/// # #[rtype(result = "()")]
+/// # struct Reading(u32);
+/// # System::new().block_on(async {
+/// # let node = Node::start();
+/// let mut newest = node.mailbox::<Reading>().buffer(Buffer::sliding(2)).open()?;
+/// for n in 1..=5 {
+///     newest.address().do_send(Reading(n));
+/// }
+/// assert_eq!(newest.recv().await.unwrap().0, 4);
+/// assert_eq!(newest.recv().await.unwrap().0, 5);
+/// assert_eq!(newest.dropped(), 3);
+/// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+/// ```
+pub struct Buffer<M> {
+    capacity: usize,
+    overflow: Overflow,
+    message: PhantomData<fn(M)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Overflow {
+    DropNewest,
+    DropOldest,
+}
+
+impl<M> Buffer<M> {
+    /// Holds `capacity` messages; when it is full, a new one is dropped
+    /// ([`NewestShed`](crate::DropReason::NewestShed)). A capacity of 0 drops every message.
+    pub fn dropping(capacity: usize) -> Self {
+        Buffer { capacity, overflow: Overflow::DropNewest, message: PhantomData }
+    }
+
+    /// Holds `capacity` messages; when it is full, the oldest makes room for a new one
+    /// ([`OldestShed`](crate::DropReason::OldestShed)). A capacity of 0 drops every message.
+    pub fn sliding(capacity: usize) -> Self {
+        Buffer { capacity, overflow: Overflow::DropOldest, message: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for Buffer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("capacity", &self.capacity).field("overflow", &self.overflow).finish()
+    }
+}
+
+/// The messages of a buffer, as `T`s. Never more than its capacity.
+pub(crate) struct Waiting<T> {
+    items: VecDeque<T>,
+    capacity: usize,
+    overflow: Overflow,
+}
+
+/// What became of an item.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Pushed<T> {
+    Stored,
+    /// Stored, in the place of the oldest.
+    Replaced(T),
+    /// Not stored.
+    Full(T),
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn new<M>(buffer: &Buffer<M>) -> Waiting<T> {
+        Waiting { items: VecDeque::new(), capacity: buffer.capacity, overflow: buffer.overflow }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) -> Pushed<T> {
+        if self.items.len() < self.capacity {
+            self.items.push_back(item);
+            return Pushed::Stored;
+        }
+        if self.refuses() {
+            return Pushed::Full(item);
+        }
+        let oldest = self.items.pop_front();
+        self.items.push_back(item);
+        oldest.map_or(Pushed::Stored, Pushed::Replaced)
+    }
+
+    /// Whether the next item would not be stored.
+    pub(crate) fn refuses(&self) -> bool {
+        self.items.len() >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.items.pop_front()
+    }
+
+    pub(crate) fn take_all(&mut self) -> VecDeque<T> {
+        std::mem::take(&mut self.items)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Waiting<u32>, Vec<Pushed<u32>>) {
+        let mut waiting = Waiting::new(buffer);
+        let pushed = items.map(|item| waiting.push(item)).collect();
+        (waiting, pushed)
+    }
+
+    #[test]
+    fn a_dropping_buffer_keeps_the_first() {
+        let (mut waiting, pushed) = filled(&Buffer::dropping(2), 1..5);
+        assert_eq!(pushed, [Pushed::Stored, Pushed::Stored, Pushed::Full(3), Pushed::Full(4)]);
+        assert!(waiting.refuses());
+        assert_eq!(waiting.take_all(), [1, 2]);
+    }
+
+    #[test]
+    fn a_sliding_buffer_keeps_the_last() {
+        let (mut waiting, pushed) = filled(&Buffer::sliding(2), 1..5);
+        assert_eq!(pushed, [Pushed::Stored, Pushed::Stored, Pushed::Replaced(1), Pushed::Replaced(2)]);
+        assert!(!waiting.refuses());
+        assert_eq!(waiting.take_all(), [3, 4]);
+    }
+
+    #[test]
+    fn a_buffer_without_room_keeps_nothing() {
+        for buffer in [Buffer::dropping(0), Buffer::sliding(0)] {
+            let (waiting, pushed) = filled(&buffer, 1..3);
+            assert_eq!(pushed, [Pushed::Full(1), Pushed::Full(2)]);
+            assert_eq!(waiting.len(), 0);
+        }
+    }
+}

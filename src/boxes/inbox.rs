@@ -1,0 +1,308 @@
+//! The box itself: what a mailbox and a published actor have in common. Messages go in from any thread and are taken
+//! out by one reader.
+//!
+//! Invariant: a message that was accepted is taken by the reader, or counted as dropped with exactly one reason. The
+//! lock is never held while code of the application runs.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::buffer::Buffer;
+use super::buffer::Pushed;
+use super::buffer::Waiting;
+use crate::handle::reply::Parcel;
+use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Pointer;
+use crate::handle::route::Refusal;
+use crate::handle::route::Rejection;
+use crate::handle::scope;
+use crate::ident::BoxId;
+use crate::message::RemoteMessage;
+use crate::observe::BoxStats;
+use crate::observe::DropReason;
+use crate::observe::Drops;
+use crate::observe::Letter;
+
+/// What tells a box from others before it is open.
+pub(crate) struct Identity {
+    pub(crate) id: BoxId,
+    /// Empty: the box is called by its id.
+    pub(crate) name: Box<str>,
+    /// See [`LocalBox::counted`].
+    pub(crate) counted: bool,
+}
+
+/// A box for messages of type `M`.
+pub(crate) struct Inbox<M: RemoteMessage> {
+    identity: Identity,
+    home: Arc<dyn Household>,
+    queue: Mutex<Queue<M>>,
+    closed: CancellationToken,
+    received: AtomicU64,
+    drops: Drops,
+    /// Whether what the box stands for still lives.
+    alive: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+struct Queue<M: RemoteMessage> {
+    waiting: Waiting<Parcel<M>>,
+    open: bool,
+    reader: Option<Waker>,
+}
+
+impl<M: RemoteMessage> Inbox<M> {
+    pub(crate) fn new(
+        identity: Identity,
+        home: Arc<dyn Household>,
+        buffer: &Buffer<M>,
+        alive: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Inbox<M> {
+        Inbox {
+            identity,
+            home,
+            queue: Mutex::new(Queue { waiting: Waiting::new(buffer), open: true, reader: None }),
+            closed: CancellationToken::new(),
+            received: AtomicU64::new(0),
+            drops: Drops::default(),
+            alive: Box::new(alive),
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.lock().waiting.capacity()
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.drops.total()
+    }
+
+    /// The next message that somebody still wants handled; `None` once the box is closed and read to its end.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
+        loop {
+            let parcel = {
+                let mut queue = self.queue.lock();
+                match queue.waiting.pop() {
+                    Some(parcel) => parcel,
+                    None if !queue.open => return Poll::Ready(None),
+                    None => {
+                        queue.wait(cx);
+                        return Poll::Pending;
+                    }
+                }
+            };
+            if let Some(parcel) = self.unless_cancelled(parcel) {
+                return Poll::Ready(Some(parcel));
+            }
+        }
+    }
+
+    /// The next message, if one waits.
+    pub(crate) fn take_now(&self) -> Option<Parcel<M>> {
+        loop {
+            let parcel = self.queue.lock().waiting.pop()?;
+            if let Some(parcel) = self.unless_cancelled(parcel) {
+                return Some(parcel);
+            }
+        }
+    }
+
+    fn unless_cancelled(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
+        if !parcel.is_cancelled() {
+            return Some(parcel);
+        }
+        self.tell_drop(DropReason::Cancelled, 1, None);
+        None
+    }
+
+    /// Drops what waits, for that reason.
+    pub(crate) fn discard(&self, reason: DropReason) {
+        let left: VecDeque<Parcel<M>> = self.queue.lock().waiting.take_all();
+        self.tell_drop(reason, left.len() as u64, None);
+    }
+
+    /// Counts a drop at this box that nobody else counts.
+    pub(crate) fn tell_drop(&self, reason: DropReason, count: u64, detail: Option<&str>) {
+        self.drops.add(reason, count);
+        let id;
+        let name = if self.identity.name.is_empty() {
+            id = self.identity.id.to_string();
+            &id
+        } else {
+            &*self.identity.name
+        };
+        let letter = Letter { name, type_name: std::any::type_name::<M>(), detail };
+        self.home.observer().dropped(letter, reason, count);
+    }
+
+    /// Puts a parcel into the buffer, or gives it back.
+    fn put(&self, parcel: Parcel<M>) -> Result<(), (Parcel<M>, Refusal)> {
+        let (replaced, reader) = {
+            let mut queue = self.queue.lock();
+            if !queue.open {
+                return Err((parcel, Refusal::Closed));
+            }
+            match queue.waiting.push(parcel) {
+                Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
+                Pushed::Stored => (None, queue.reader.take()),
+                Pushed::Replaced(oldest) => (Some(oldest), queue.reader.take()),
+            }
+        };
+        self.received.fetch_add(1, Ordering::Relaxed);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if replaced.is_some() {
+            self.tell_drop(DropReason::OldestShed, 1, None);
+        }
+        Ok(())
+    }
+
+    /// Why a message would not be taken, before work is spent on decoding it.
+    fn refusal(&self) -> Option<DropReason> {
+        let queue = self.queue.lock();
+        match () {
+            () if !queue.open => Some(DropReason::BoxClosed),
+            () if queue.waiting.refuses() => Some(DropReason::NewestShed),
+            () => None,
+        }
+    }
+}
+
+impl<M: RemoteMessage> Queue<M> {
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            None => self.reader = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<M: RemoteMessage> LocalBox for Inbox<M> {
+    fn id(&self) -> BoxId {
+        self.identity.id
+    }
+
+    fn given_name(&self) -> &str {
+        &self.identity.name
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<M>()
+    }
+
+    fn is_open(&self) -> bool {
+        self.queue.lock().open
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal> {
+        let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(Refusal::OtherType) };
+        let Some(parcel) = slot.take() else { return Ok(()) };
+        self.put(parcel).map_err(|(parcel, refusal)| {
+            *slot = Some(parcel);
+            refusal
+        })
+    }
+
+    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
+        if let Some(reason) = self.refusal() {
+            return Err(reason.into());
+        }
+        let message = scope::read(&self.home, body, handles)
+            .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
+        self.put(Parcel { message, reply: None }).map_err(|(_, refusal)| match refusal {
+            Refusal::Full(reason) => reason.into(),
+            Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed.into(),
+        })
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        self.drops.add(reason, 1);
+    }
+
+    fn counted(&self) -> bool {
+        self.identity.counted
+    }
+
+    fn look(&self) {
+        if !(self.alive)() {
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        let reader = {
+            let mut queue = self.queue.lock();
+            if !std::mem::replace(&mut queue.open, false) {
+                return;
+            }
+            queue.reader.take()
+        };
+        self.home.forget(self.identity.id, &self.identity.name);
+        self.closed.cancel();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn relays(&self) -> Option<&Arc<Pointer>> {
+        None
+    }
+
+    fn stats(&self) -> BoxStats {
+        let (depth, capacity) = {
+            let queue = self.queue.lock();
+            (queue.waiting.len() as u64, queue.waiting.capacity() as u64)
+        };
+        let name = match &*self.identity.name {
+            "" => self.identity.id.to_string(),
+            name => name.to_owned(),
+        };
+        let (type_name, received) = (self.type_name().to_owned(), self.received.load(Ordering::Relaxed));
+        BoxStats { name, type_name, depth, capacity, received, dropped: self.drops.to_map() }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Inbox<M> {
+    /// Nobody can send here any more; a reader that has only a weak reference is told.
+    fn drop(&mut self) {
+        self.closed.cancel();
+        let reader = self.queue.get_mut().reader.take();
+        self.discard(DropReason::BoxClosed);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Inbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("id", &self.identity.id)
+            .field("name", &self.identity.name)
+            .field("type", &self.type_name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! The reading end: [`Mailbox`], and how one is opened.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+
+use actix::Message;
+use actix::Recipient;
+use futures_core::Stream;
+use tokio::sync::oneshot;
+
+use super::buffer::Buffer;
+use super::inbox::Identity;
+use super::inbox::Inbox;
+use super::registry::OpenError;
+use super::registry::Registry;
+use crate::handle::address::Address;
+use crate::handle::reply::Parcel;
+use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Pointer;
+use crate::ident::BoxId;
+use crate::message::RemoteMessage;
+use crate::observe::DropReason;
+
+/// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
+#[must_use = "a mailbox is opened by `open`"]
+pub struct MailboxBuilder<M> {
+    home: Arc<dyn Household>,
+    registry: Arc<Registry>,
+    name: Option<String>,
+    buffer: Buffer<M>,
+}
+
+impl<M> MailboxBuilder<M> {
+    pub(crate) fn new(home: Arc<dyn Household>, registry: Arc<Registry>) -> MailboxBuilder<M> {
+        let buffer = Buffer::dropping(home.limits().mailbox_buffer);
+        MailboxBuilder { home, registry, name: None, buffer }
+    }
+}
+
+impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
+    /// Gives the box a name by which others can address it without having been sent a pointer: 1 to 255 bytes of UTF-8.
+    /// Without one, it is called by its id, which nobody can guess.
+    #[must_use]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        MailboxBuilder { name: Some(name.into()), ..self }
+    }
+
+    /// Replaces the default buffer, a dropping one with as many messages as the node's `mailbox_buffer` says (1,024).
+    #[must_use]
+    pub fn buffer(self, buffer: Buffer<M>) -> Self {
+        MailboxBuilder { buffer, ..self }
+    }
+
+    /// Opens the mailbox. From now on it can be sent to.
+    ///
+    /// # Errors
+    /// [`OpenError::NameTaken`] while another box of the node has the name, whatever its messages;
+    /// [`OpenError::NameEmpty`] and [`OpenError::NameTooLong`]; [`OpenError::Stopped`] once the node was shut down or
+    /// its System has ended.
+    pub fn open(self) -> Result<Mailbox<M>, OpenError> {
+        let name = Registry::check(self.name)?;
+        let identity = Identity { id: BoxId::random(), name, counted: false };
+        let inbox = Arc::new(Inbox::new(identity, Arc::clone(&self.home), &self.buffer, || true));
+        let local: Arc<dyn LocalBox> = Arc::clone(&inbox) as _;
+        let pointer = Arc::new(Pointer::here(self.home, local));
+        self.registry.open(&pointer, &*inbox, false)?;
+        Ok(Mailbox { inbox, pointer, acknowledge })
+    }
+}
+
+/// Tells one who waits that the message was taken.
+fn acknowledge(reply: oneshot::Sender<()>) {
+    // It may have stopped waiting.
+    let _ = reply.send(());
+}
+
+impl<M> fmt::Debug for MailboxBuilder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailboxBuilder").field("name", &self.name).field("buffer", &self.buffer).finish_non_exhaustive()
+    }
+}
+
+/// A mailbox's reading end, which belongs to one owner. Others send to its [`address`](Mailbox::address).
+///
+/// It is a `Stream`, and `Send`: it can be read on any thread. Dropping it closes the box; messages that still wait
+/// count as [`DropReason::BoxClosed`](crate::DropReason::BoxClosed).
+///
+/// # Examples
+/// ```
+/// # use actix::prelude::*;
+/// # use actix_hermod::Node;
+/// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+/// # #[rtype(result = "()")]
+/// # struct Note(String);
+/// # System::new().block_on(async {
+/// # let node = Node::start();
+/// let mut inbox = node.mailbox::<Note>().name("notes").open()?;
+/// inbox.address().do_send(Note("hello".to_owned()));
+///
+/// inbox.close();
+/// assert_eq!(inbox.recv().await.unwrap().0, "hello");
+/// assert!(inbox.recv().await.is_none());
+/// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+/// ```
+pub struct Mailbox<M: RemoteMessage> {
+    inbox: Arc<Inbox<M>>,
+    pointer: Arc<Pointer>,
+    /// Answers one who waits for the message to be taken.
+    acknowledge: fn(oneshot::Sender<M::Result>),
+}
+
+impl<M: RemoteMessage> Mailbox<M> {
+    /// The next message, in the order of arrival; `None` once the box is closed and read to its end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no message.
+    pub async fn recv(&mut self) -> Option<M> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next message, if one waits now.
+    pub fn try_recv(&mut self) -> Option<M> {
+        self.inbox.take_now().map(|parcel| self.hand_over(parcel))
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.inbox.poll_take(cx).map(|parcel| parcel.map(|parcel| self.hand_over(parcel)))
+    }
+
+    fn hand_over(&self, parcel: Parcel<M>) -> M {
+        self.inbox.home().observer().delivered(1);
+        if let Some(reply) = parcel.reply {
+            (self.acknowledge)(reply);
+        }
+        parcel.message
+    }
+
+    /// The name it was opened with; for an anonymous one, its id.
+    pub fn name(&self) -> &str {
+        self.pointer.name()
+    }
+
+    /// A pointer to this box, to be sent to and to be sent to others.
+    pub fn address(&self) -> Address<M> {
+        Address::new(Arc::clone(&self.pointer))
+    }
+
+    /// The same as an actix `Recipient`; see [`Address::recipient`].
+    pub fn recipient(&self) -> Recipient<M> {
+        self.address().recipient()
+    }
+
+    /// Messages that wait to be read.
+    pub fn len(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Whether no message waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Messages dropped at this box since it was opened, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.inbox.dropped()
+    }
+
+    /// Takes no more messages and frees the name. What waits can still be read.
+    pub fn close(&mut self) {
+        self.inbox.close();
+    }
+}
+
+impl<M: RemoteMessage> Stream for Mailbox<M> {
+    type Item = M;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl<M: RemoteMessage> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.inbox.discard(DropReason::BoxClosed);
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("name", &self.name()).field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! Which boxes this node has: by id, by name, and kept alive for others.
+//!
+//! Every box is known by its id; those with a name also by that. One name, one box, whatever its type. A box of
+//! [`Exports`] is found by its id only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::exports::Exports;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Pointer;
+use crate::ident::BadName;
+use crate::ident::BoxId;
+use crate::ident::MAX_NAME;
+use crate::ident::check_name;
+
+/// Why a box could not be opened.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another box of this node has the name. Close it, unpublish it, or choose another name.
+    #[error("the name {name:?} is taken by another box of this node")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// A name has at least one character; a box without a name is opened by not naming it.
+    #[error("the name of a mailbox is empty")]
+    NameEmpty,
+    /// The name is longer than the wire carries.
+    #[error("the name of a mailbox is longer than {limit} bytes")]
+    NameTooLong {
+        /// The longest name, in bytes of UTF-8.
+        limit: usize,
+    },
+    /// Messages of this type cannot be written for another process.
+    #[error("messages of this type cannot be encoded: {why}")]
+    NotEncodable {
+        /// What stands in the way.
+        why: String,
+    },
+    /// The node was shut down, or its System has ended.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// The boxes of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    open: Mutex<Open>,
+    /// Changes whenever a box opens or closes, so that what was looked up can be looked up again only then.
+    epoch: AtomicU64,
+    stopped: AtomicBool,
+    exports: Exports,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<BoxId, Entry>,
+    by_name: HashMap<Box<str>, BoxId>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    pointer: Arc<Pointer>,
+    published: bool,
+}
+
+impl Registry {
+    pub(crate) fn new(exports: usize) -> Registry {
+        Registry { exports: Exports::new(exports), ..Registry::default() }
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// The name to open a box by; empty for none.
+    pub(crate) fn check(name: Option<String>) -> Result<Box<str>, OpenError> {
+        let Some(name) = name else { return Ok("".into()) };
+        match check_name(&name) {
+            Ok(()) => Ok(name.into_boxed_str()),
+            Err(BadName::Empty) => Err(OpenError::NameEmpty),
+            Err(BadName::TooLong) => Err(OpenError::NameTooLong { limit: MAX_NAME }),
+        }
+    }
+
+    /// Makes a box known.
+    pub(crate) fn open(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, published: bool) -> Result<(), OpenError> {
+        if let Some(holder) = self.named(local.given_name()) {
+            // A publication whose actor has stopped gives its name up when somebody looks.
+            holder.local().inspect(|local| local.look());
+        }
+        let mut open = self.open.lock();
+        // Read under the lock under which `stop` takes the boxes, so that none is opened behind its back.
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(OpenError::Stopped);
+        }
+        let (id, name) = (local.id(), local.given_name());
+        if !name.is_empty() {
+            if open.by_name.contains_key(name) {
+                return Err(OpenError::NameTaken { name: name.to_owned() });
+            }
+            open.by_name.insert(name.into(), id);
+        }
+        open.by_id.insert(id, Entry { pointer: Arc::clone(pointer), published });
+        self.epoch.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets a box that has closed.
+    pub(crate) fn remove(&self, id: BoxId, name: &str) {
+        let removed = {
+            let mut open = self.open.lock();
+            if open.by_name.get(name) == Some(&id) {
+                open.by_name.remove(name);
+            }
+            open.by_id.remove(&id)
+        };
+        self.epoch.fetch_add(1, Ordering::Release);
+        drop(removed);
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The box of that name; for an anonymous one the name is its id.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
+        let id = self.open.lock().by_name.get(name).copied().or_else(|| BoxId::from_name(name));
+        self.find(id?)
+    }
+
+    /// The box of that id.
+    pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
+        let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
+        found.or_else(|| self.exports.find(id))
+    }
+
+    /// Closes the publication of that name; whether there was one.
+    pub(crate) fn unpublish(&self, name: &str) -> bool {
+        let published = {
+            let open = self.open.lock();
+            let entry = open.by_name.get(name).and_then(|id| open.by_id.get(id));
+            entry.filter(|entry| entry.published).cloned()
+        };
+        let local = published.and_then(|entry| entry.pointer.local());
+        local.is_some_and(|local| {
+            let was_open = local.is_open();
+            local.close();
+            was_open
+        })
+    }
+
+    /// Every box, those kept for others included.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn LocalBox>> {
+        let mut pointers = self.exports.all();
+        pointers.extend(self.open.lock().by_id.values().map(|entry| Arc::clone(&entry.pointer)));
+        pointers.iter().filter_map(|pointer| pointer.local()).collect()
+    }
+
+    /// Closes boxes whose actors have stopped, and forgets what is forgotten.
+    pub(crate) fn sweep(&self) {
+        self.all().iter().for_each(|local| local.look());
+        self.exports.sweep();
+    }
+
+    /// Closes every box; none can be opened any more.
+    pub(crate) fn stop(&self) {
+        {
+            let _open = self.open.lock();
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        self.all().iter().for_each(|local| local.close());
+        self.exports.clear();
+    }
+}

@@ -1,0 +1,106 @@
+//! A box that stands for a box of a third node: what comes in goes on, as it is.
+
+use std::any::Any;
+use std::any::TypeId;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::route::ExportKey;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Pointer;
+use crate::handle::route::Refusal;
+use crate::handle::route::Rejection;
+use crate::ident::BoxId;
+use crate::observe::BoxStats;
+use crate::observe::DropReason;
+use crate::observe::Drops;
+
+/// Passes on to `target` what is sent to it.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    id: BoxId,
+    target: Arc<Pointer>,
+    closed: CancellationToken,
+    passed: AtomicU64,
+    drops: Drops,
+}
+
+impl Relay {
+    pub(crate) fn new(id: BoxId, target: Arc<Pointer>) -> Relay {
+        Relay { id, target, closed: CancellationToken::new(), passed: AtomicU64::new(0), drops: Drops::default() }
+    }
+
+    /// One pointer has one relay.
+    pub(crate) fn key(target: &Pointer) -> ExportKey {
+        let (key, _) = target.key_of_target();
+        (TypeId::of::<Relay>(), key as usize)
+    }
+}
+
+impl LocalBox for Relay {
+    fn id(&self) -> BoxId {
+        self.id
+    }
+
+    fn given_name(&self) -> &str {
+        ""
+    }
+
+    fn type_name(&self) -> &'static str {
+        "a relay"
+    }
+
+    fn is_open(&self) -> bool {
+        !self.closed.is_cancelled()
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Nobody here holds a pointer to a relay: a handle to it that comes home becomes one to its target.
+    fn accept(&self, _: &mut dyn Any) -> Result<(), Refusal> {
+        Err(Refusal::OtherType)
+    }
+
+    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
+        if !self.is_open() {
+            return Err(DropReason::BoxClosed.into());
+        }
+        self.target.pass_on(body, handles)?;
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        self.drops.add(reason, 1);
+    }
+
+    fn counted(&self) -> bool {
+        true
+    }
+
+    fn look(&self) {}
+
+    fn close(&self) {
+        self.closed.cancel();
+    }
+
+    fn relays(&self) -> Option<&Arc<Pointer>> {
+        Some(&self.target)
+    }
+
+    fn stats(&self) -> BoxStats {
+        BoxStats {
+            name: self.id.to_string(),
+            type_name: self.type_name().to_owned(),
+            depth: 0,
+            capacity: 0,
+            received: self.passed.load(Ordering::Relaxed),
+            dropped: self.drops.to_map(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Every limit of a node in one place, with its default and the reason for it.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::message::guard::DecodeLimits;
+
+/// On which thread a node's sockets and the pumps of its `Recipient`s run.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IoThread {
+    /// On the thread (actix arbiter) that starts the node: a message to or from an actor of that arbiter changes no
+    /// thread on its way. A handler that keeps the arbiter busy holds up the node's connections for as long.
+    ///
+    /// Started on a thread without a tokio runtime, the node takes a thread of its own.
+    #[default]
+    Current,
+    /// On a thread of the node's own, where no handler of the application runs: connections are served, heartbeats
+    /// included, however long a handler takes. Each message crosses threads twice, which costs a wake-up when the
+    /// other thread sleeps.
+    Own,
+}
+
+/// The limits of one node. The public builder's methods have the same names.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Messages that a mailbox holds unless it is opened with a buffer of its own: Hermod's default.
+    pub(crate) mailbox_buffer: usize,
+    /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.
+    pub(crate) outbox: usize,
+    /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
+    pub(crate) max_message: usize,
+    /// Time for a connection to be opened and greeted: several round trips to the other side of the world.
+    pub(crate) handshake_timeout: Duration,
+    /// Bytes of a hello: eight endpoints at their longest would not fit, three do.
+    pub(crate) handshake_bytes: usize,
+    /// How often an idle connection is probed, and stopped actors are looked for.
+    pub(crate) heartbeat: Duration,
+    /// A peer that was silent for so long is gone: three heartbeats, so that one lost packet is not an outage.
+    pub(crate) dead_after: Duration,
+    /// The pause before a broken connection is dialled again, from the first to the longest.
+    pub(crate) reconnect: RangeInclusive<Duration>,
+    /// Connections at a time, both directions together: as many files as most systems let a process open.
+    pub(crate) max_connections: usize,
+    /// Connections that have not yet shown who they are; the oldest goes when one more comes.
+    pub(crate) max_unproven: usize,
+    /// Addresses that have numbers on a connection, in each direction.
+    pub(crate) interned: usize,
+    /// Actors kept alive for remote holders of their addresses; the oldest goes when one more comes.
+    pub(crate) exports: usize,
+    /// Messages given to `Recipient`s and not yet pumped, in the whole process.
+    pub(crate) proxy_queue: usize,
+    /// Levels of nesting in a message.
+    pub(crate) decode_depth: usize,
+    /// Bytes that decoding one message may reserve.
+    pub(crate) decode_memory: usize,
+    /// Time for `shutdown` to write what waits.
+    pub(crate) shutdown_timeout: Duration,
+}
+
+impl Limits {
+    pub(crate) fn decode(&self) -> DecodeLimits {
+        DecodeLimits { depth: self.decode_depth, memory: self.decode_memory }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            mailbox_buffer: 1024,
+            outbox: 4 << 20,
+            max_message: 16 << 20,
+            handshake_timeout: Duration::from_secs(5),
+            handshake_bytes: 1024,
+            heartbeat: Duration::from_secs(5),
+            dead_after: Duration::from_secs(15),
+            reconnect: Duration::from_millis(100)..=Duration::from_secs(10),
+            max_connections: 1024,
+            max_unproven: 128,
+            interned: 4096,
+            exports: 65_536,
+            proxy_queue: 65_536,
+            decode_depth: 128,
+            decode_memory: 64 << 20,
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The pointer that users hold: [`Address`], and the future of a request through it.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::MailboxError;
+use actix::Message;
+use actix::Recipient;
+use actix::dev::MessageResponse;
+use actix::dev::OneshotSender;
+use actix::prelude::SendError;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::proxy;
+use super::reply::Parcel;
+use super::route::LocalBox;
+use super::route::Pointer;
+use super::route::Refusal;
+use super::route::Route;
+use super::scope;
+use super::uri;
+use crate::ident::NodeId;
+use crate::message::RemoteMessage;
+use crate::message::guard::EncodeError;
+use crate::observe::DropReason;
+use crate::observe::Losses;
+
+/// A pointer to a mailbox or to a published actor, in this process or in another.
+///
+/// It can be cloned, sent inside messages (`Address` implements serde's traits), compared, and used from any thread.
+/// Nothing that is done through it waits: a message that cannot go on is dropped, counted in
+/// [`Node::stats`](crate::Node::stats) and told to [subscribers](crate::Node::subscribe).
+///
+/// # Equality
+/// Two addresses are equal if they were made of the same: the same endpoint text and name, or the same box of the same
+/// node. An address by name and one that came inside a message are unequal even where both lead to one box.
+///
+/// # Examples
+/// ```
+/// use actix::prelude::*;
+/// use actix_hermod::{Address, Node};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[rtype(result = "()")]
+/// struct Question { answer_to: Address<Answer> }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[rtype(result = "()")]
+/// struct Answer(u32);
+///
+/// # System::new().block_on(async {
+/// let node = Node::start();
+/// let mut questions = node.mailbox::<Question>().open()?;
+/// let mut answers = node.mailbox::<Answer>().open()?;
+///
+/// questions.address().do_send(Question { answer_to: answers.address() });
+/// questions.recv().await.unwrap().answer_to.do_send(Answer(42));
+/// assert_eq!(answers.recv().await.unwrap().0, 42);
+/// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+/// ```
+pub struct Address<M> {
+    pointer: Arc<Pointer>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M> Address<M> {
+    pub(crate) fn new(pointer: Arc<Pointer>) -> Address<M> {
+        Address { pointer, message: PhantomData }
+    }
+}
+
+impl<M: RemoteMessage> Address<M> {
+    /// Sends a message and does not look back: it is delivered, or dropped and counted.
+    ///
+    /// To another process it is encoded at once and waits in the connection's outbox, which is bounded; the connection
+    /// is made if there is none.
+    pub fn do_send(&self, message: M) {
+        self.pointer.send(Parcel { message, reply: None });
+    }
+
+    /// Sends a message, or gives it back.
+    ///
+    /// `Ok` means that the box (a local one) or the connection's outbox has taken it, not that it arrives.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there is no room now; [`SendError::Closed`] if the box is closed, there is no connection
+    /// and none is being made, or the message cannot be encoded. What is given back counts neither as sent nor as
+    /// dropped.
+    pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
+        match self.pointer.give(Parcel { message, reply: None }) {
+            Ok(()) => {
+                self.pointer.home().observer().sent(1);
+                Ok(())
+            }
+            Err(Returned { parcel, reason: DropReason::OutboxFull | DropReason::NewestShed, .. }) => {
+                Err(SendError::Full(parcel.message))
+            }
+            Err(Returned { parcel, .. }) => Err(SendError::Closed(parcel.message)),
+        }
+    }
+
+    /// Sends a message and waits for its result.
+    ///
+    /// The message leaves at once, as in actix, not when the future is first polled. To a mailbox, the future ends when
+    /// the reader takes the message. So far only boxes of this node answer: the request to a box of another process is
+    /// delivered like any message and ends as [`MailboxError::Closed`].
+    pub fn send(&self, message: M) -> Request<M> {
+        let (reply, answer) = oneshot::channel();
+        self.pointer.send(Parcel { message, reply: Some(reply) });
+        Request { answer, limit: None, sleep: None }
+    }
+
+    /// The same box as an actix `Recipient`, for code that knows nothing of this crate.
+    ///
+    /// Recipients of one address (and of its clones) are equal. Messages sent through it pass through a queue to the
+    /// node's I/O thread, so `try_send` tells less than [`Address::try_send`]: its `Ok` means that the queue has taken the
+    /// message.
+    pub fn recipient(&self) -> Recipient<M> {
+        proxy::recipient(&self.pointer)
+    }
+
+    /// Whether a message sent now has somewhere to go: the box is open or, for another process, the connection is up or
+    /// being made.
+    pub fn connected(&self) -> bool {
+        if self.pointer.home().stopped().is_cancelled() {
+            return false;
+        }
+        match self.pointer.route() {
+            Route::Away { .. } => self.pointer.link().is_some_and(|link| link.is_up()),
+            _ => self.pointer.local().is_some_and(|local| local.is_open()),
+        }
+    }
+
+    /// Whether the box is one of this node.
+    pub fn is_local(&self) -> bool {
+        self.pointer.is_local()
+    }
+
+    /// The name of the box; for an anonymous one, its id.
+    pub fn name(&self) -> &str {
+        self.pointer.name()
+    }
+
+    /// The node it leads to; `None` until a name at an endpoint was first reached.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.pointer.node_id()
+    }
+
+    /// The address as text, which [`Node::resolve`](crate::Node::resolve) reads; `None` if the node of the box is not
+    /// known to listen.
+    ///
+    /// A URI names an endpoint and a name; what is resolved from it is an address by name.
+    pub fn uri(&self) -> Option<String> {
+        uri::of(&self.pointer)
+    }
+
+    /// What is known to be lost of the messages sent through this address and its clones.
+    pub fn lost(&self) -> Losses {
+        self.pointer.losses()
+    }
+}
+
+/// A message that was not taken.
+pub(crate) struct Returned<M: Message> {
+    parcel: Parcel<M>,
+    reason: DropReason,
+    detail: Option<String>,
+}
+
+impl Pointer {
+    /// Sends: the message is counted as sent, and as dropped if it is.
+    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) {
+        self.home().observer().sent(1);
+        if let Err(returned) = self.give(parcel) {
+            if let Some(local) = self.local() {
+                local.count_drop(returned.reason);
+            }
+            self.count_drop(std::any::type_name::<M>(), returned.reason, returned.detail.as_deref());
+        }
+    }
+
+    /// Hands the message on, or back.
+    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+        if self.home().stopped().is_cancelled() {
+            return Err(Returned { parcel, reason: DropReason::Shutdown, detail: None });
+        }
+        match self.route() {
+            Route::Here(local) => self.give_local(&**local, parcel),
+            Route::HereNamed => match self.home().box_named(self.name()) {
+                Some(local) => self.give_local(&*local, parcel),
+                None => Err(Returned { parcel, reason: DropReason::NoSuchBox, detail: None }),
+            },
+            Route::Away { .. } => match self.link() {
+                Some(link) => self.encode(parcel, |body, handles| link.post(self, body, handles)),
+                None => Err(Returned { parcel, reason: DropReason::NoRoute, detail: None }),
+            },
+            Route::Nowhere => Err(Returned { parcel, reason: DropReason::BoxClosed, detail: None }),
+        }
+    }
+
+    fn give_local<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+        let mut slot = Some(parcel);
+        let refusal = local.accept(&mut slot);
+        match (refusal, slot) {
+            (Err(refusal), Some(parcel)) => match refusal {
+                Refusal::Full(reason) => Err(Returned { parcel, reason, detail: None }),
+                Refusal::Closed => Err(Returned { parcel, reason: DropReason::BoxClosed, detail: None }),
+                Refusal::OtherType => self.encode(parcel, |body, handles| {
+                    let mut handles = handles.to_vec();
+                    local.accept_encoded(body, &mut handles).map_err(|rejection| rejection.reason)
+                }),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn encode<M: RemoteMessage>(
+        &self,
+        parcel: Parcel<M>,
+        send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<(), DropReason>,
+    ) -> Result<(), Returned<M>> {
+        let (reason, detail) = match scope::write(self.home(), &parcel.message, send) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => (reason, None),
+            Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
+            Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
+        };
+        Err(Returned { parcel, reason, detail })
+    }
+}
+
+impl<M> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Address::new(Arc::clone(&self.pointer))
+    }
+}
+
+impl<M> PartialEq for Address<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.pointer.origin() == other.pointer.origin()
+    }
+}
+
+impl<M> Eq for Address<M> {}
+
+impl<M> Hash for Address<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pointer.origin().hash(state);
+    }
+}
+
+impl<M> fmt::Debug for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address<{}>({self})", std::any::type_name::<M>())
+    }
+}
+
+/// The URI if there is one, else the name and the node.
+impl<M> fmt::Display for Address<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (uri::of(&self.pointer), self.pointer.node_id()) {
+            (Some(uri), _) => f.write_str(&uri),
+            (None, Some(node)) => write!(f, "{} at node {node}", self.pointer.name()),
+            (None, None) => f.write_str(self.pointer.name()),
+        }
+    }
+}
+
+/// Inside a message in postcard's format: a handle. In a format that people read: the URI.
+///
+/// # Errors
+/// In a format that people read, if the address has no URI; in a binary one, outside a message that is sent.
+impl<M: 'static> Serialize for Address<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        scope::serialize(&self.pointer, serializer)
+    }
+}
+
+/// See [`Node::with`](crate::Node::with) for reading URIs outside a message.
+impl<'de, M: 'static> Deserialize<'de> for Address<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scope::deserialize(deserializer).map(Address::new)
+    }
+}
+
+impl<M: RemoteMessage> From<Address<M>> for Recipient<M> {
+    fn from(address: Address<M>) -> Self {
+        address.recipient()
+    }
+}
+
+/// As actix does for `Addr<B>`: a handler may return an address.
+impl<A: Actor, M: Message<Result = Self>, B: RemoteMessage> MessageResponse<A, M> for Address<B> {
+    fn handle(self, _: &mut A::Context, reply: Option<OneshotSender<Self>>) {
+        if let Some(reply) = reply {
+            // The one who asked may have gone.
+            let _ = reply.send(self);
+        }
+    }
+}
+
+/// The future of [`Address::send`].
+///
+/// # Cancel safety
+/// The message was sent when the future was made. Dropping the future takes back a message that still waits in a
+/// mailbox of this node, and otherwise only gives up the answer.
+#[must_use = "a request that is dropped is cancelled"]
+pub struct Request<M: RemoteMessage> {
+    answer: oneshot::Receiver<M::Result>,
+    limit: Option<Duration>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<M: RemoteMessage> Request<M> {
+    /// Waits at most that long from the first poll on, then ends as [`MailboxError::Timeout`].
+    ///
+    /// # Panics
+    /// The first poll of a future with a timeout panics outside a tokio runtime, as actix's own does.
+    pub fn timeout(self, limit: Duration) -> Self {
+        Request { limit: Some(limit), ..self }
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Request<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("timeout", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl<M: RemoteMessage> Future for Request<M> {
+    type Output = Result<M::Result, MailboxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.map_err(|_| MailboxError::Closed));
+        }
+        if let Some(limit) = self.limit.take() {
+            self.sleep = Some(Box::pin(tokio::time::sleep(limit)));
+        }
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx).map(|()| Err(MailboxError::Timeout)),
+            None => Poll::Pending,
+        }
+    }
+}

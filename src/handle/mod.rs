@@ -1,0 +1,10 @@
+//! What is held and sent through: pointers to boxes, and the actix recipients and serde forms they take.
+
+pub(crate) mod address;
+pub(crate) mod proxy;
+pub(crate) mod reply;
+pub(crate) mod route;
+pub(crate) mod scope;
+mod uri;
+
+pub(crate) use uri::resolve;

@@ -1,0 +1,271 @@
+//! The actix side of a pointer: a small actor that stands for a box, so that a `Recipient` can lead anywhere.
+//!
+//! actix offers no way to make a `Recipient` of one's own, but an `Addr` of any actor can be made over any channel. The
+//! actor here has a context of ours and no task: its channel is read by a [`Pump`] on the node's I/O thread, which gives
+//! each message to the box as an `Address` would.
+//!
+//! actix's queue cannot refuse a message, so [`ProxyContext::pack`](ToEnvelope::pack) sheds above a process-wide bound:
+//! it queues an empty tombstone instead, which the pump counts against its box, and slows threads that flood it.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorState;
+use actix::Addr;
+use actix::Handler;
+use actix::Recipient;
+use actix::WeakRecipient;
+use actix::dev::Envelope;
+use actix::dev::EnvelopeProxy;
+use actix::dev::MessageResponse;
+use actix::dev::OneshotSender;
+use actix::dev::ToEnvelope;
+use actix::dev::channel::AddressReceiver;
+use actix::dev::channel::channel;
+use futures_core::Stream;
+use parking_lot::Mutex;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::reply::Parcel;
+use super::route::ExportKey;
+use super::route::Pointer;
+use super::route::Route;
+use crate::message::RemoteMessage;
+use crate::observe::DropReason;
+
+/// Messages a pump handles before other tasks of its thread get a turn.
+const TURN: usize = 256;
+
+/// Tombstones in all queues above which a sending thread gives up its turn, and above twice which it is made to wait: a
+/// tombstone takes some 32 bytes that nobody counts.
+const TOMBSTONES: usize = 1 << 20;
+
+/// How long a thread waits for each message it sends in spite of twice that many tombstones.
+const PENALTY: Duration = Duration::from_millis(1);
+
+/// Messages in all queues; at most [`LIMIT`].
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+static BURIED: AtomicUsize = AtomicUsize::new(0);
+static LIMIT: AtomicUsize = AtomicUsize::new(65_536);
+
+/// Sets how many messages may wait behind the recipients of this process.
+pub(crate) fn limit_queue(envelopes: usize) {
+    LIMIT.store(envelopes, Ordering::Relaxed);
+}
+
+/// The actor behind a recipient.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pointer: Arc<Pointer>,
+}
+
+/// Its context: there is nothing to it, as the actor is never started.
+#[derive(Debug)]
+pub(crate) struct ProxyContext;
+
+impl ActorContext for ProxyContext {
+    fn stop(&mut self) {}
+    fn terminate(&mut self) {}
+    fn state(&self) -> ActorState {
+        ActorState::Running
+    }
+}
+
+impl Actor for Proxy {
+    type Context = ProxyContext;
+}
+
+impl<M: RemoteMessage> Handler<M> for Proxy {
+    type Result = Passed;
+
+    fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
+        self.pointer.send(Parcel { message, reply: None });
+        Passed
+    }
+}
+
+/// The result of a message passed on without an answer.
+#[derive(Debug)]
+pub(crate) struct Passed;
+
+impl<M: RemoteMessage> MessageResponse<Proxy, M> for Passed {
+    fn handle(self, _: &mut ProxyContext, _: Option<OneshotSender<M::Result>>) {}
+}
+
+impl<M: RemoteMessage> ToEnvelope<Proxy, M> for ProxyContext {
+    fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<Proxy> {
+        if QUEUED.load(Ordering::Relaxed) < LIMIT.load(Ordering::Relaxed) {
+            QUEUED.fetch_add(1, Ordering::Relaxed);
+            return Envelope::with_proxy(Box::new(Packed { parcel: Some(Parcel { message, reply }) }));
+        }
+        match BURIED.fetch_add(1, Ordering::Relaxed) {
+            ..TOMBSTONES => {}
+            n if n < 2 * TOMBSTONES => std::thread::yield_now(),
+            _ => std::thread::sleep(PENALTY),
+        }
+        Envelope::with_proxy(Box::new(Tombstone::<M>::new()))
+    }
+}
+
+/// A message in the queue.
+struct Packed<M: RemoteMessage> {
+    parcel: Option<Parcel<M>>,
+}
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Packed<M> {
+    fn handle(&mut self, proxy: &mut Proxy, _: &mut ProxyContext) {
+        if let Some(parcel) = self.parcel.take() {
+            QUEUED.fetch_sub(1, Ordering::Relaxed);
+            proxy.pointer.send(parcel);
+        }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Packed<M> {
+    fn drop(&mut self) {
+        if self.parcel.is_some() {
+            QUEUED.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The place of a message that was shed.
+struct Tombstone<M>(std::marker::PhantomData<fn(M)>);
+
+impl<M> Tombstone<M> {
+    fn new() -> Tombstone<M> {
+        Tombstone(std::marker::PhantomData)
+    }
+}
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Tombstone<M> {
+    fn handle(&mut self, proxy: &mut Proxy, _: &mut ProxyContext) {
+        proxy.pointer.home().observer().sent(1);
+        proxy.pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+    }
+}
+
+impl<M> Drop for Tombstone<M> {
+    fn drop(&mut self) {
+        BURIED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads one proxy's channel until no recipient is left or nothing can be reached through it any more.
+struct Pump {
+    receiver: AddressReceiver<Proxy>,
+    proxy: Proxy,
+    key: ExportKey,
+    gone: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Pump {
+    /// Handles what waits, up to a turn; whether there may be more.
+    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..TURN {
+            match Pin::new(&mut self.receiver).poll_next(cx) {
+                Poll::Ready(Some(mut envelope)) => envelope.handle(&mut self.proxy, &mut ProxyContext),
+                Poll::Ready(None) | Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
+    fn is_unheld(&self) -> bool {
+        let mut known = self.proxy.pointer.proxy().lock();
+        let unheld = !self.receiver.connected();
+        if unheld {
+            *known = None;
+        }
+        unheld
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn(cx) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        PROXIES.lock().remove(&self.key);
+    }
+}
+
+/// Which recipients of this process are proxies, and for what.
+static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Weak<Pointer>>>> = LazyLock::new(Mutex::default);
+
+/// The pointer that a recipient stands for, if it is a proxy.
+pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
+    PROXIES.lock().get(key)?.upgrade()
+}
+
+/// What tells this recipient apart from others.
+pub(crate) fn key_of<M: RemoteMessage>(recipient: &Recipient<M>) -> ExportKey {
+    /// actix hashes the address of the actor's channel; this keeps it.
+    #[derive(Default)]
+    struct Channel(usize);
+
+    impl Hasher for Channel {
+        fn finish(&self) -> u64 {
+            self.0 as u64
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ usize::from(byte));
+        }
+        fn write_usize(&mut self, channel: usize) {
+            self.0 = channel;
+        }
+    }
+
+    let mut channel = Channel::default();
+    recipient.hash(&mut channel);
+    (TypeId::of::<M>(), channel.0)
+}
+
+/// A recipient for what the pointer leads to: the same one as long as one is held.
+pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M> {
+    let mut known = pointer.proxy().lock();
+    if let Some((of, weak)) = &*known
+        && *of == TypeId::of::<M>()
+        && let Some(recipient) = weak.downcast_ref::<WeakRecipient<M>>().and_then(WeakRecipient::upgrade)
+        && recipient.connected()
+    {
+        return recipient;
+    }
+    let (sender, receiver) = channel::<Proxy>(0);
+    let recipient: Recipient<M> = Addr::new(sender).recipient();
+    let key = key_of(&recipient);
+    *known = Some((key.0, Box::new(recipient.downgrade())));
+    drop(known);
+    PROXIES.lock().insert(key, Arc::downgrade(pointer));
+    let gone = match pointer.route() {
+        Route::Here(local) => local.closed().clone(),
+        _ => pointer.home().stopped().clone(),
+    };
+    let proxy = Proxy { pointer: Arc::clone(pointer) };
+    pointer.home().run(Box::pin(Pump { receiver, proxy, key, gone: Box::pin(gone.cancelled_owned()) }));
+    recipient
+}

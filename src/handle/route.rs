@@ -1,0 +1,344 @@
+//! What an address points to and how one gets there: [`Pointer`], and the seams to the boxes, the connections and the
+//! node, which live in rooms above this one.
+
+use std::any::Any;
+use std::any::TypeId;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::observe::BoxStats;
+use crate::observe::DropReason;
+use crate::observe::Drops;
+use crate::observe::Letter;
+use crate::observe::Losses;
+use crate::observe::Observer;
+use crate::wire::frame::Identity;
+use crate::wire::frame::Introduction;
+
+/// The node, as its handles see it.
+pub(crate) trait Household: Send + Sync + fmt::Debug {
+    fn id(&self) -> NodeId;
+    fn limits(&self) -> &Limits;
+    fn observer(&self) -> &Observer;
+    /// Cancelled when the node stops.
+    fn stopped(&self) -> &CancellationToken;
+    /// Runs a pump on the node's I/O thread until it ends or the node stops.
+    fn run(&self, pump: Pin<Box<dyn Future<Output = ()> + Send>>);
+    /// The pointer to whatever has that name at that endpoint.
+    fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError>;
+    /// The box that stands for an actor's recipient, which `make` makes if there is none yet.
+    fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer>;
+    /// A box has closed.
+    fn forget(&self, id: BoxId, name: &str);
+    /// A live connection to that node, when the one that a pointer came by has ended.
+    fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
+    /// The box that has that name now.
+    fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
+    /// Where this node can be dialled.
+    fn endpoints(&self) -> Vec<Endpoint>;
+}
+
+/// Tells recipients apart: the message's type and actix's own idea of the actor.
+pub(crate) type ExportKey = (TypeId, usize);
+
+/// A box of this node, whatever its messages' type.
+pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
+    fn id(&self) -> BoxId;
+    /// Empty if the box is called by its id.
+    fn given_name(&self) -> &str;
+    fn type_name(&self) -> &'static str;
+    fn is_open(&self) -> bool;
+    /// Cancelled when the box closes.
+    fn closed(&self) -> &CancellationToken;
+    /// Takes the `Some(Parcel<M>)` that `parcel` is, or leaves it where it is and says why.
+    fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal>;
+    /// Takes a message as it came from a connection, or says why not.
+    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection>;
+    /// Counts messages dropped at this box.
+    fn count_drop(&self, reason: DropReason);
+    /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
+    fn counted(&self) -> bool;
+    /// Looks whether what the box stands for still lives, and closes it if not.
+    fn look(&self);
+    /// Takes no more messages; its name is free. What waits can still be read.
+    fn close(&self);
+    /// For a relay: what it stands for.
+    fn relays(&self) -> Option<&Arc<Pointer>>;
+    fn stats(&self) -> BoxStats;
+}
+
+/// Why a box did not take a parcel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    Full(DropReason),
+    Closed,
+    /// The box's messages are of another Rust type, perhaps of equal shape.
+    OtherType,
+}
+
+/// Why a message from a connection was dropped.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub(crate) reason: DropReason,
+    pub(crate) detail: Option<String>,
+}
+
+impl From<DropReason> for Rejection {
+    fn from(reason: DropReason) -> Rejection {
+        Rejection { reason, detail: None }
+    }
+}
+
+/// A way to another node: one connection, or the place where one is made when it is needed.
+pub(crate) trait Outbound: Send + Sync + fmt::Debug {
+    /// Puts a message into the outbox, which never waits.
+    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), DropReason>;
+    /// Whether messages given now would be written at once or after a dial under way.
+    fn is_up(&self) -> bool;
+    /// Whether it has ended for good.
+    fn is_over(&self) -> bool;
+    /// The node at the other end; `None` before the first greeting.
+    fn peer(&self) -> Option<NodeId>;
+    /// Handles of the peer's box were let go.
+    fn release(&self, connection: u64, id: BoxId, count: u64);
+}
+
+/// What a pointer was made of. It never changes, and equality is over it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Origin {
+    /// Whatever box has that name at whatever node listens there.
+    Named { endpoint: Endpoint, name: Box<str> },
+    /// One incarnation of a box.
+    Boxed { node: NodeId, id: BoxId },
+}
+
+/// How one gets there.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// A box of this node.
+    Here(Arc<dyn LocalBox>),
+    /// Whatever box of this node has the origin's name.
+    HereNamed,
+    /// By a connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
+    /// `None` sends to the origin's name.
+    Away { link: Mutex<Arc<dyn Outbound>>, to: Option<BoxId> },
+    /// The box was this node's and is closed.
+    Nowhere,
+}
+
+/// A count of handles that a peer keeps for us, given back when the pointer goes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) link: Weak<dyn Outbound>,
+    /// The connection, of those that the link has had.
+    pub(crate) connection: u64,
+    pub(crate) id: BoxId,
+    pub(crate) count: AtomicU64,
+}
+
+/// What every clone of an address shares.
+#[derive(Debug)]
+pub(crate) struct Pointer {
+    /// Tells pointers apart in the tables of connections; see [`key_of_target`](Pointer::key_of_target).
+    key: u64,
+    hints: [AtomicU32; 2],
+    origin: Origin,
+    name: Box<str>,
+    /// Whether the name is only its id, spelled.
+    anonymous: bool,
+    home: Arc<dyn Household>,
+    route: Route,
+    held: Option<Held>,
+    lost: Drops,
+    proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
+}
+
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+impl Pointer {
+    pub(crate) fn new(
+        home: Arc<dyn Household>,
+        origin: Origin,
+        name: &str,
+        route: Route,
+        held: Option<Held>,
+    ) -> Pointer {
+        let (name, anonymous) = match &origin {
+            Origin::Boxed { id, .. } if name.is_empty() => (id.to_string().into_boxed_str(), true),
+            _ => (name.into(), false),
+        };
+        Pointer {
+            key: NEXT_KEY.fetch_add(2, Ordering::Relaxed),
+            hints: Default::default(),
+            origin,
+            name,
+            anonymous,
+            home,
+            route,
+            held,
+            lost: Drops::default(),
+            proxy: Mutex::new(None),
+        }
+    }
+
+    /// The pointer to a box of this node.
+    pub(crate) fn here(home: Arc<dyn Household>, local: Arc<dyn LocalBox>) -> Pointer {
+        let origin = Origin::Boxed { node: home.id(), id: local.id() };
+        let name = local.given_name().to_owned();
+        Pointer::new(home, origin, &name, Route::Here(local), None)
+    }
+
+    /// Identifies the pointer as a message's target.
+    pub(crate) fn key_of_target(&self) -> (u64, &AtomicU32) {
+        let [hint, _] = &self.hints;
+        (self.key, hint)
+    }
+
+    /// Identifies the pointer as a handle inside a message, where it may be introduced in other words.
+    pub(crate) fn key_of_handle(&self) -> (u64, &AtomicU32) {
+        let [_, hint] = &self.hints;
+        (self.key + 1, hint)
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// Where the last proxy for this pointer is remembered, so that its recipients are equal.
+    pub(crate) fn proxy(&self) -> &Mutex<Option<(TypeId, Box<dyn Any + Send>)>> {
+        &self.proxy
+    }
+
+    /// The box, if it is one of this node and there is one now.
+    pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
+        match &self.route {
+            Route::Here(local) => Some(Arc::clone(local)),
+            Route::HereNamed => self.home.box_named(&self.name),
+            Route::Away { .. } | Route::Nowhere => None,
+        }
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self.route, Route::Away { .. })
+    }
+
+    /// The connection to send by now.
+    pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
+        let Route::Away { link, .. } = &self.route else { return None };
+        let mut link = link.lock();
+        if link.is_over() {
+            let node = link.peer().or(match self.origin {
+                Origin::Boxed { node, .. } => Some(node),
+                Origin::Named { .. } => None,
+            });
+            *link = self.home.way_to(node?)?;
+        }
+        Some(Arc::clone(&link))
+    }
+
+    /// The node it leads to; `None` until a name at an endpoint was first reached.
+    pub(crate) fn node_id(&self) -> Option<NodeId> {
+        match (&self.origin, &self.route) {
+            (Origin::Boxed { node, .. }, _) => Some(*node),
+            (_, Route::Away { link, .. }) => link.lock().peer(),
+            _ => Some(self.home.id()),
+        }
+    }
+
+    /// Passes on a message that came from a connection, as it is.
+    pub(crate) fn pass_on(self: &Arc<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
+        match self.local() {
+            Some(local) => local.accept_encoded(body, handles),
+            None => match self.link() {
+                Some(link) => link.post(self, body, handles).map_err(Rejection::from),
+                None => Err(DropReason::NoRoute.into()),
+            },
+        }
+    }
+
+    /// Counts messages of type `type_name` sent through this pointer and dropped on this side.
+    pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
+        self.lost.add(reason, 1);
+        self.home.observer().dropped(Letter { name: &self.name, type_name, detail }, reason, 1);
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        Losses { local: self.lost.to_map(), ..Losses::default() }
+    }
+
+    /// Its name as a message's target on the connection that it leads by.
+    pub(crate) fn introduce_target(&self) -> Introduction<'_> {
+        let identity = match (&self.route, &self.origin) {
+            (Route::Away { to: Some(to), .. }, _) => Identity::YourBox(*to),
+            (_, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
+            (_, Origin::Named { name, .. }) => Identity::YourName(name),
+        };
+        Introduction { identity, counted: false, fingerprint: 0 }
+    }
+
+    /// Its name as a handle in a message to `peer`. A box of a third node is introduced with `via`, the relay to it.
+    pub(crate) fn introduce_handle(&self, peer: Option<NodeId>, via: Option<BoxId>) -> Introduction<'_> {
+        let mut counted = false;
+        let identity = match &self.origin {
+            Origin::Named { endpoint, name } if peer.is_some() && self.node_id() == peer => {
+                Identity::YourPlace { endpoint: endpoint.as_ref(), name }
+            }
+            Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
+            Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
+            Origin::Boxed { node, id } if *node == self.home.id() => {
+                counted = matches!(&self.route, Route::Here(local) if local.counted());
+                Identity::MyBox { id: *id, name: self.travelling_name() }
+            }
+            Origin::Boxed { node, id } => {
+                counted = true;
+                let via = via.unwrap_or(*id);
+                Identity::Third { node: *node, id: *id, via, name: self.travelling_name(), endpoints: Vec::new() }
+            }
+        };
+        Introduction { identity, counted, fingerprint: 0 }
+    }
+
+    /// The name, unless the id says it as well.
+    fn travelling_name(&self) -> &str {
+        if self.anonymous { "" } else { &self.name }
+    }
+}
+
+impl Drop for Pointer {
+    fn drop(&mut self) {
+        let Some(held) = &mut self.held else { return };
+        if let Some(link) = held.link.upgrade() {
+            link.release(held.connection, held.id, *held.count.get_mut());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Addresses as text: `hermod://host:port/name`, `hermod+unix://%2Fpath%2Fto%2Fsocket/name`.
+//!
+//! The name (and a socket's path) is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. A URI leads
+//! to whatever box has that name at whatever node listens there, so the URI of one incarnation's box, read again, gives
+//! an address by name; an anonymous box's name is its id.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::route::Household;
+use super::route::Origin;
+use super::route::Pointer;
+use crate::ident::AddressError;
+use crate::ident::Endpoint;
+use crate::ident::Place;
+
+const TCP: &str = "hermod://";
+const UNIX: &str = "hermod+unix://";
+
+/// The URI of what a pointer leads to; `None` if its node is not known to listen anywhere.
+pub(crate) fn of(pointer: &Pointer) -> Option<String> {
+    match pointer.origin() {
+        Origin::Named { endpoint, .. } => Some(write(endpoint, pointer.name())),
+        Origin::Boxed { node, .. } if *node == pointer.home().id() => {
+            pointer.home().endpoints().first().map(|endpoint| write(endpoint, pointer.name()))
+        }
+        Origin::Boxed { .. } => None,
+    }
+}
+
+/// The pointer that a URI leads to, for that node.
+pub(crate) fn resolve(home: &Arc<dyn Household>, text: &str) -> Result<Arc<Pointer>, AddressError> {
+    let (endpoint, name) = read(text).ok_or_else(|| AddressError::InvalidUri(text.to_owned()))?;
+    Arc::clone(home).place(&endpoint, &name)
+}
+
+fn write(endpoint: &Endpoint, name: &str) -> String {
+    let mut uri = String::new();
+    match endpoint.place() {
+        Place::Tcp { .. } => uri.extend([TCP, endpoint.as_ref(), "/"]),
+        Place::Unix { path } => {
+            uri.push_str(UNIX);
+            escape(path, &mut uri);
+            uri.push('/');
+        }
+    }
+    escape(name, &mut uri);
+    uri
+}
+
+fn read(text: &str) -> Option<(Endpoint, String)> {
+    let (is_tcp, rest) = match text.strip_prefix(TCP) {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix(UNIX)?),
+    };
+    let (place, name) = rest.split_once('/')?;
+    let endpoint = if is_tcp { place.to_owned() } else { format!("unix:{}", unescape(place)?) };
+    Some((endpoint.parse().ok()?, unescape(name)?))
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn escape(text: &str, uri: &mut String) {
+    for byte in text.bytes() {
+        if is_unreserved(byte) {
+            uri.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut plain = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            _ if is_unreserved(byte) => byte,
+            _ => return None,
+        });
+    }
+    String::from_utf8(plain).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_name_survives_its_uri(name in "\\PC*", unix in any::<bool>()) {
+            let endpoint: Endpoint = if unix { "unix:/run/a b/%2F.sock" } else { "[::1]:4242" }.parse().unwrap();
+            let uri = write(&endpoint, &name);
+            prop_assert!(uri.is_ascii());
+            prop_assert_eq!(read(&uri), Some((endpoint, name)));
+        }
+
+        #[test]
+        fn any_text_is_a_uri_or_is_not(text in "(hermod(\\+unix)?://)?\\PC*") {
+            let _ = read(&text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for text in [
+            "",
+            "ping-box",
+            "http://localhost:80/x",
+            "hermod://localhost:4242",
+            "hermod://localhost/x",
+            "hermod://h:1/%",
+            "hermod://h:1/%4",
+            "hermod://h:1/%ZZ",
+            "hermod://h:1/%FF",
+            "hermod://h:1/a/b",
+            "hermod://h:1/a?b",
+            "hermod+unix:///x",
+        ] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+}

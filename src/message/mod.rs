@@ -1,0 +1,41 @@
+//! What can be sent: messages that serde can write and read.
+
+pub(crate) mod guard;
+
+use actix::prelude::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What can be sent to another process: any actix message that serde can write and read, its result included.
+///
+/// Implemented for every such type; nothing has to be derived, registered or named. The bound on `Result` is one on
+/// the associated type, so that generic code asks for `M: RemoteMessage` and for nothing else.
+///
+/// # Examples
+/// ```
+/// use actix::Message;
+/// use actix_hermod::RemoteMessage;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[rtype(result = "()")]
+/// struct Hello(String);
+///
+/// fn can_travel<M: RemoteMessage>() {}
+/// can_travel::<Hello>();
+/// ```
+///
+/// # Limits
+/// Messages travel in postcard's format, which does not describe itself: a type that needs to look at its bytes to
+/// know what they are (`serde_json::Value`, untagged or internally tagged enums) and one that leaves fields out
+/// (`skip_serializing_if`, `flatten`) arrive as [`DropReason::NotDecodable`](crate::DropReason::NotDecodable) or, so
+/// far, wrong. Both ends must have the same definition of the type.
+pub trait RemoteMessage:
+    Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static
+{
+}
+
+impl<M> RemoteMessage for M where
+    M: Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static
+{
+}

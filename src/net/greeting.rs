@@ -1,0 +1,151 @@
+//! The first exchange on a connection, in each role: who is there, and do both speak this protocol.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Buf;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+
+use super::house::House;
+use super::links::Claim;
+use super::transport::Stream;
+use crate::handle::route::Household;
+use crate::ident::ConnectionId;
+use crate::ident::NodeId;
+use crate::wire::codec::Violation;
+use crate::wire::frame::Farewell;
+use crate::wire::frame::Front;
+use crate::wire::frame::Goodbye;
+use crate::wire::frame::Resume;
+use crate::wire::frame::front;
+use crate::wire::frame::kind;
+use crate::wire::handshake::Greeting;
+use crate::wire::handshake::Hello;
+use crate::wire::handshake::OLDEST_VERSION;
+use crate::wire::handshake::VERSION;
+
+/// The longest resume frame that is waited for, in bytes, extensions included.
+const MAX_RESUME: usize = 1024;
+
+/// A connection whose other end is known.
+pub(crate) struct Greeted {
+    pub(crate) stream: Stream,
+    pub(crate) hello: Hello,
+    /// What was read beyond the greeting.
+    pub(crate) rest: BytesMut,
+    /// Whether the peer has resumed; if not, its first frame will.
+    pub(crate) resumed: bool,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GreetError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    #[error("the node id {0} was first claimed with another token")]
+    Unproven(NodeId),
+    #[error("the greeting took too long")]
+    Late,
+    #[error("the node has as many connections as it may have")]
+    TooMany,
+}
+
+/// Greets as the side that has opened the connection.
+pub(crate) async fn dialler(house: &Arc<House>, mut stream: Stream) -> Result<Greeted, GreetError> {
+    let mut buffer = BytesMut::new();
+    say_hello(house, &mut stream).await?;
+    let hello = read_hello(house, &mut stream, &mut buffer).await?;
+    resume(house, &mut stream, &hello).await?;
+    Ok(Greeted { stream, hello, rest: buffer, resumed: false })
+}
+
+/// Greets as the side that was called. Says who it is only to one who speaks the protocol, and shows its token only to
+/// one who has shown the right one.
+pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<Greeted, GreetError> {
+    let mut buffer = BytesMut::new();
+    let hello = match read_hello(house, &mut stream, &mut buffer).await {
+        // So that a peer of another version, too, can say what is wrong.
+        Err(GreetError::Violation(violation @ Violation::Version { .. })) => {
+            say_hello(house, &mut stream).await?;
+            return Err(violation.into());
+        }
+        other => other?,
+    };
+    say_hello(house, &mut stream).await?;
+    let theirs = read_resume(&mut stream, &mut buffer).await?;
+    if house.links.prove(hello.node, theirs.token) == Claim::Refused {
+        let mut out = BytesMut::new();
+        Goodbye { why: Farewell::Unproven, read: 0, detail: "this node id is another's" }.put(&mut out);
+        stream.write.write_all(&out).await?;
+        stream.write.shutdown().await?;
+        return Err(GreetError::Unproven(hello.node));
+    }
+    resume(house, &mut stream, &hello).await?;
+    Ok(Greeted { stream, hello, rest: buffer, resumed: true })
+}
+
+async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<()> {
+    let mut hello = Hello {
+        versions: (OLDEST_VERSION, VERSION),
+        features: 0,
+        node: house.id,
+        connection: ConnectionId::random(),
+        max_frame: u32::try_from(house.limits.max_message).unwrap_or(u32::MAX),
+        numbers: u32::try_from(house.limits.interned).unwrap_or(u32::MAX),
+        endpoints: house.endpoints().iter().map(ToString::to_string).collect(),
+    };
+    let mut out = BytesMut::new();
+    hello.put(&mut out);
+    // Endpoints are hints: what would make the hello longer than any peer reads is left out.
+    while out.len() > house.limits.handshake_bytes && hello.endpoints.pop().is_some() {
+        out.clear();
+        hello.put(&mut out);
+    }
+    stream.write.write_all(&out).await
+}
+
+async fn resume(house: &House, stream: &mut Stream, hello: &Hello) -> io::Result<()> {
+    let token = house.secret.token_for(hello.node);
+    let mut out = BytesMut::new();
+    Resume { token, previous: ConnectionId::NONE, read: 0 }.put(&mut out);
+    stream.write.write_all(&out).await
+}
+
+async fn read_hello(house: &House, stream: &mut Stream, buffer: &mut BytesMut) -> Result<Hello, GreetError> {
+    loop {
+        match Hello::front(buffer, house.limits.handshake_bytes)? {
+            Greeting::Hello(hello, size) => {
+                buffer.advance(size);
+                return Ok(hello);
+            }
+            Greeting::Wants(_) => read_more(stream, buffer).await?,
+        }
+    }
+}
+
+async fn read_resume(stream: &mut Stream, buffer: &mut BytesMut) -> Result<Resume, GreetError> {
+    loop {
+        match front(buffer, MAX_RESUME)? {
+            Front::Frame(raw) if raw.kind == kind::RESUME => {
+                let resume = Resume::read(raw.payload)?;
+                let size = raw.size;
+                buffer.advance(size);
+                return Ok(resume);
+            }
+            Front::Frame(raw) => return Err(Violation::OutOfTurn(raw.kind).into()),
+            Front::Wants(_) => read_more(stream, buffer).await?,
+        }
+    }
+}
+
+async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()> {
+    buffer.reserve(MAX_RESUME);
+    match stream.read.read_buf(buffer).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}

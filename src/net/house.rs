@@ -1,0 +1,224 @@
+//! The node itself: what its boxes, handles and connections share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::driver::IoHandle;
+use super::driver::Pump;
+use super::link::Link;
+use super::links::Links;
+use crate::boxes::registry::Registry;
+use crate::config::Limits;
+use crate::handle::route::ExportKey;
+use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Origin;
+use crate::handle::route::Outbound;
+use crate::handle::route::Pointer;
+use crate::handle::route::Route;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::ident::Secret;
+use crate::ident::check_name;
+use crate::observe::Observer;
+use crate::observe::Stats;
+use crate::wire::frame::Farewell;
+use crate::wire::frame::MAX_ENDPOINTS;
+
+/// How long drops are gathered before subscribers are told.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// How often a shutdown looks whether the connections have ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Starts the router of a link, on the I/O thread.
+pub(crate) type StartRouter = fn(Arc<House>, Arc<Link>);
+
+/// See the [module](self).
+pub(crate) struct House {
+    pub(crate) id: NodeId,
+    pub(crate) secret: Secret,
+    pub(crate) limits: Limits,
+    pub(crate) observer: Observer,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) io: IoHandle,
+    start_router: StartRouter,
+    endpoints: Mutex<Vec<Endpoint>>,
+    /// Cancelled when no new connections are wanted any more.
+    pub(crate) closing: CancellationToken,
+    stopped: CancellationToken,
+}
+
+impl House {
+    pub(crate) fn new(
+        limits: Limits,
+        advertised: Vec<Endpoint>,
+        io: IoHandle,
+        start_router: StartRouter,
+    ) -> Arc<House> {
+        Arc::new(House {
+            id: NodeId::random(),
+            secret: Secret::random(),
+            observer: Observer::default(),
+            registry: Arc::new(Registry::new(limits.exports)),
+            links: Arc::new(Links::new(limits.max_connections, limits.max_unproven)),
+            io,
+            start_router,
+            endpoints: Mutex::new(advertised),
+            closing: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            limits,
+        })
+    }
+
+    /// A listener is open there.
+    pub(crate) fn listens(&self, endpoint: &Endpoint) {
+        let mut endpoints = self.endpoints.lock();
+        if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
+            endpoints.push(endpoint.clone());
+        }
+    }
+
+    fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
+        let weak = Arc::downgrade(self);
+        let start = Box::new(move |link| {
+            if let Some(house) = weak.upgrade() {
+                let (start_router, of) = (house.start_router, Arc::clone(&house));
+                house.io.perform(move || start_router(of, link));
+            }
+        });
+        let (home, registry) = (Arc::clone(self), Arc::clone(&self.registry));
+        self.links.to(endpoint, || Link::to(home, registry, endpoint.clone(), start))
+    }
+
+    /// Looks after what has to be looked after from time to time, until the node stops.
+    pub(crate) async fn keep(self: Arc<Self>, _stop: StopOnDrop) {
+        let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
+        let mut tell_at = None;
+        loop {
+            let tell = async {
+                match tell_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => {
+                        self.observer.noted().await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.stopped.cancelled() => return self.observer.flush(),
+                _ = heartbeat.tick() => self.registry.sweep(),
+                () = tell => match tell_at.take() {
+                    Some(_) => self.observer.flush(),
+                    None => tell_at = Some(Instant::now() + GATHER),
+                },
+            }
+        }
+    }
+
+    /// Ends every connection in good order, within the time the limits give, then stops.
+    pub(crate) async fn shut_down(self: Arc<Self>) {
+        self.closing.cancel();
+        for link in self.links.all() {
+            link.close(Farewell::Shutdown, "");
+        }
+        let ended = async {
+            while self.links.open() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // What has not ended by then is cut off.
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, ended).await;
+        self.stop();
+    }
+
+    /// Closes all boxes and ends all pumps and connections, at once.
+    pub(crate) fn stop(&self) {
+        self.closing.cancel();
+        self.registry.stop();
+        self.stopped.cancel();
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.observer.stats(self.id);
+        stats.connections = self.links.all().iter().filter_map(|link| link.stats()).collect();
+        stats.boxes = self.registry.all().iter().map(|local| local.stats()).collect();
+        stats
+    }
+}
+
+/// Stops a node when the thread that it runs on, or the System that it was started in, ends.
+pub(crate) struct StopOnDrop(pub(crate) Weak<House>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(house) = self.0.upgrade() {
+            house.stop();
+        }
+    }
+}
+
+impl Household for House {
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    fn run(&self, pump: Pump) {
+        self.io.run(pump);
+    }
+
+    fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError> {
+        check_name(name)?;
+        let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
+        let link: Arc<dyn Outbound> = self.link_to(endpoint);
+        let route = Route::Away { link: Mutex::new(link), to: None };
+        Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
+    }
+
+    fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
+        let registry = Arc::clone(&self.registry);
+        registry.exports().stand_for(key, || Arc::new(Pointer::here(self, make(BoxId::random()))))
+    }
+
+    fn forget(&self, id: BoxId, name: &str) {
+        self.registry.remove(id, name);
+    }
+
+    fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
+        self.links.way_to(node).map(|link| link as Arc<dyn Outbound>)
+    }
+
+    fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {
+        self.registry.named(name)?.local()
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        self.endpoints.lock().clone()
+    }
+}
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,341 @@
+//! What is read from one connection: frames are taken apart, and messages given to the boxes they are for.
+//!
+//! Runs on the connection's reader task alone; nothing here waits.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::house::House;
+use super::link::Link;
+use super::links::Claim;
+use super::links::Links;
+use crate::boxes::registry::Registry;
+use crate::handle::route::Held;
+use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Origin;
+use crate::handle::route::Outbound;
+use crate::handle::route::Pointer;
+use crate::handle::route::Rejection;
+use crate::handle::route::Route;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::observe::DropReason;
+use crate::observe::Letter;
+use crate::wire::codec::Violation;
+use crate::wire::frame::Farewell;
+use crate::wire::frame::Goodbye;
+use crate::wire::frame::Identity;
+use crate::wire::frame::Introduction;
+use crate::wire::frame::Ping;
+use crate::wire::frame::Raw;
+use crate::wire::frame::Resume;
+use crate::wire::frame::kind;
+use crate::wire::frame::read_release;
+use crate::wire::session::Incoming;
+
+/// What a frame means for the life of the connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Tiding {
+    Nothing,
+    /// The peer has shown the right token.
+    Proven,
+    /// The peer has said its last.
+    Goodbye(Farewell, String),
+}
+
+/// The reading end of one connection.
+pub(crate) struct Inbound {
+    incoming: Incoming<Rc<Contact>>,
+    around: Around,
+    handles: Vec<Arc<Pointer>>,
+    /// Whether the peer's first frame has been read.
+    resumed: bool,
+}
+
+/// Where the connection stands.
+struct Around {
+    home: Arc<dyn Household>,
+    registry: Arc<Registry>,
+    links: Arc<Links>,
+    link: Arc<Link>,
+    connection: u64,
+    peer: NodeId,
+}
+
+impl Inbound {
+    pub(crate) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId, resumed: bool) -> Inbound {
+        let incoming = Incoming::new(house.limits.interned);
+        let home = Arc::clone(house) as Arc<dyn Household>;
+        let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
+        let around = Around { home, registry, links, link, connection, peer };
+        Inbound { incoming, around, handles: Vec::new(), resumed }
+    }
+
+    /// Messages read so far.
+    pub(crate) fn posts(&self) -> u64 {
+        self.incoming.posts()
+    }
+
+    /// Does what a frame says.
+    pub(crate) fn frame(&mut self, raw: Raw<'_>) -> Result<Tiding, Violation> {
+        if !self.resumed {
+            return self.first_frame(raw);
+        }
+        match raw.kind {
+            kind::POST => self.post(raw.payload),
+            kind::RELEASE => self.release(raw.payload),
+            kind::PING => {
+                let ping = Ping::read(raw.payload)?;
+                self.around.link.peer_has_read(ping.read);
+                self.around.link.have_read(self.posts());
+                self.around.link.pong(ping.nonce);
+                Ok(Tiding::Nothing)
+            }
+            kind::PONG => {
+                self.around.link.peer_has_read(Ping::read(raw.payload)?.read);
+                Ok(Tiding::Nothing)
+            }
+            kind::GOODBYE => {
+                let goodbye = Goodbye::read(raw.payload)?;
+                self.around.link.peer_has_read(goodbye.read);
+                self.around.link.have_read(self.posts());
+                Ok(Tiding::Goodbye(goodbye.why, goodbye.detail.to_owned()))
+            }
+            kind::RESUME => Err(Violation::OutOfTurn(raw.kind)),
+            kind::FIRST_SKIPPED.. => Ok(Tiding::Nothing),
+            _ => Err(Violation::UnknownKind(raw.kind)),
+        }
+    }
+
+    /// The peer resumes, or says why it does not.
+    fn first_frame(&mut self, raw: Raw<'_>) -> Result<Tiding, Violation> {
+        match raw.kind {
+            kind::RESUME => {
+                let resume = Resume::read(raw.payload)?;
+                match self.around.links.prove(self.around.peer, resume.token) {
+                    Claim::Proven => {
+                        self.resumed = true;
+                        Ok(Tiding::Proven)
+                    }
+                    Claim::Refused => Err(Violation::Unproven),
+                }
+            }
+            kind::GOODBYE => {
+                let goodbye = Goodbye::read(raw.payload)?;
+                Ok(Tiding::Goodbye(goodbye.why, goodbye.detail.to_owned()))
+            }
+            kind => Err(Violation::OutOfTurn(kind)),
+        }
+    }
+
+    #[inline]
+    fn post(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let received = self.incoming.post(payload, acquaint)?;
+        self.handles.extend(received.handles.iter().map(|contact| contact.pointer(&self.around)));
+        received.to.deliver(&self.around, received.body, &mut self.handles);
+        // What the message did not keep is let go, and with it what the peer counts.
+        self.handles.clear();
+        Ok(Tiding::Nothing)
+    }
+
+    fn release(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        for entry in read_release(payload) {
+            let (id, count) = entry?;
+            self.around.registry.exports().release(id, self.around.connection, count);
+        }
+        Ok(Tiding::Nothing)
+    }
+}
+
+/// Someone that the peer has introduced: what is looked up for it is looked up once, and again when boxes have opened
+/// or closed.
+pub(crate) struct Contact {
+    who: Who,
+    counted: bool,
+    /// The box it is at this node, as of an epoch of the registry.
+    target: RefCell<Option<Weak<dyn LocalBox>>>,
+    epoch: Cell<u64>,
+    /// The pointer that messages from this connection hold, as long as one is held.
+    pointer: RefCell<Weak<Pointer>>,
+}
+
+/// An [`Identity`] that is kept.
+#[derive(Debug)]
+enum Who {
+    OurName(Box<str>),
+    OurBox(BoxId),
+    Peers { id: BoxId, name: Box<str> },
+    Third { node: NodeId, id: BoxId, via: BoxId, name: Box<str> },
+    Place { endpoint: Box<str>, name: Box<str> },
+    OurPlace { endpoint: Box<str>, name: Box<str> },
+}
+
+impl Contact {
+    fn new(introduction: &Introduction<'_>) -> Contact {
+        let who = match &introduction.identity {
+            Identity::YourName(name) => Who::OurName((*name).into()),
+            Identity::YourBox(id) => Who::OurBox(*id),
+            Identity::MyBox { id, name } => Who::Peers { id: *id, name: (*name).into() },
+            Identity::Third { node, id, via, name, .. } => {
+                Who::Third { node: *node, id: *id, via: *via, name: (*name).into() }
+            }
+            Identity::Place { endpoint, name } => Who::Place { endpoint: (*endpoint).into(), name: (*name).into() },
+            Identity::YourPlace { endpoint, name } => {
+                Who::OurPlace { endpoint: (*endpoint).into(), name: (*name).into() }
+            }
+        };
+        Contact {
+            who,
+            counted: introduction.counted,
+            target: RefCell::new(None),
+            epoch: Cell::new(u64::MAX),
+            pointer: RefCell::new(Weak::new()),
+        }
+    }
+
+    /// Gives a message to the box, or counts why not.
+    #[inline]
+    fn deliver(&self, around: &Around, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
+        let Some(local) = self.local(around) else {
+            return self.dropped(around, None, &DropReason::NoSuchBox.into());
+        };
+        if let Err(rejection) = local.accept_encoded(body, handles) {
+            self.dropped(around, Some(&*local), &rejection);
+        }
+    }
+
+    /// The box of this node, if it is one and open.
+    #[inline]
+    fn local(&self, around: &Around) -> Option<Arc<dyn LocalBox>> {
+        let epoch = around.registry.epoch();
+        if self.epoch.get() == epoch
+            && let Some(local) = self.target.borrow().as_ref().and_then(Weak::upgrade)
+        {
+            return Some(local);
+        }
+        let pointer = match &self.who {
+            Who::OurName(name) => around.registry.named(name),
+            Who::OurBox(id) => around.registry.find(*id),
+            _ => None,
+        };
+        let local = pointer?.local()?;
+        self.epoch.set(epoch);
+        *self.target.borrow_mut() = Some(Arc::downgrade(&local));
+        Some(local)
+    }
+
+    fn dropped(&self, around: &Around, local: Option<&dyn LocalBox>, rejection: &Rejection) {
+        let id;
+        let name = match (&self.who, local) {
+            (_, Some(local)) if !local.given_name().is_empty() => local.given_name(),
+            (Who::OurName(name), _) => name,
+            (Who::OurBox(box_id), _) => {
+                id = box_id.to_string();
+                &id
+            }
+            _ => "",
+        };
+        let letter = Letter {
+            name,
+            type_name: local.map_or("", |local| local.type_name()),
+            detail: rejection.detail.as_deref(),
+        };
+        if let Some(local) = local {
+            local.count_drop(rejection.reason);
+        }
+        around.home.observer().dropped(letter, rejection.reason, 1);
+    }
+
+    /// The pointer for one more handle in a message.
+    fn pointer(&self, around: &Around) -> Arc<Pointer> {
+        let known = self.pointer.borrow().upgrade();
+        let pointer = known.unwrap_or_else(|| {
+            let pointer = self.make_pointer(around);
+            *self.pointer.borrow_mut() = Arc::downgrade(&pointer);
+            pointer
+        });
+        if self.counted {
+            self.count(&pointer, around);
+        }
+        pointer
+    }
+
+    /// One more handle that the peer counts: given back when the pointer goes or, where no pointer of the peer's was made
+    /// of it, at once.
+    fn count(&self, pointer: &Pointer, around: &Around) {
+        let (Who::Peers { id, .. } | Who::Third { via: id, .. }) = &self.who else { return };
+        match pointer.held() {
+            Some(held) if held.connection == around.connection && held.id == *id => {
+                held.count.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => around.link.release(around.connection, *id, 1),
+        }
+    }
+
+    fn make_pointer(&self, around: &Around) -> Arc<Pointer> {
+        let ours = around.home.id();
+        match &self.who {
+            Who::OurName(name) => around.registry.named(name).unwrap_or_else(|| around.nowhere(BoxId([0; 16]))),
+            Who::OurBox(id) => around.our_box(*id),
+            Who::Peers { id, .. } if around.peer == ours => around.our_box(*id),
+            Who::Third { node, id, .. } if *node == ours => around.our_box(*id),
+            Who::Peers { id, name } => {
+                let origin = Origin::Boxed { node: around.peer, id: *id };
+                around.away(origin, name, *id, self.counted)
+            }
+            Who::Third { node, id, via, name } => {
+                around.away(Origin::Boxed { node: *node, id: *id }, name, *via, self.counted)
+            }
+            Who::Place { endpoint, name } => {
+                let place = endpoint.parse().and_then(|endpoint| Arc::clone(&around.home).place(&endpoint, name));
+                place.unwrap_or_else(|_| around.nowhere(BoxId([0; 16])))
+            }
+            Who::OurPlace { endpoint, name } => match endpoint.parse() {
+                Ok(endpoint) => {
+                    let origin = Origin::Named { endpoint, name: name.clone() };
+                    Arc::new(Pointer::new(Arc::clone(&around.home), origin, name, Route::HereNamed, None))
+                }
+                Err(_) => around.nowhere(BoxId([0; 16])),
+            },
+        }
+    }
+}
+
+impl Around {
+    /// A handle that has come home: the pointer to the box itself, or to what a relay stands for.
+    fn our_box(&self, id: BoxId) -> Arc<Pointer> {
+        let Some(pointer) = self.registry.find(id) else { return self.nowhere(id) };
+        match pointer.local() {
+            Some(local) => local.relays().map_or(pointer, Arc::clone),
+            None => pointer,
+        }
+    }
+
+    /// A pointer to a box of this node that is gone, or never was.
+    fn nowhere(&self, id: BoxId) -> Arc<Pointer> {
+        let origin = Origin::Boxed { node: self.home.id(), id };
+        Arc::new(Pointer::new(Arc::clone(&self.home), origin, "", Route::Nowhere, None))
+    }
+
+    /// A pointer that leads by this connection to the peer's box `to`.
+    fn away(&self, origin: Origin, name: &str, to: BoxId, counted: bool) -> Arc<Pointer> {
+        let link: Arc<dyn Outbound> = Arc::clone(&self.link) as _;
+        let held = counted.then(|| Held {
+            link: Arc::downgrade(&link),
+            connection: self.connection,
+            id: to,
+            count: AtomicU64::new(0),
+        });
+        let route = Route::Away { link: Mutex::new(link), to: Some(to) };
+        Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, route, held))
+    }
+}

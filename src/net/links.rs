@@ -1,0 +1,190 @@
+//! The connections of one node: by the endpoint they were dialled at, by the node at their other end, and those that
+//! have not shown yet who they are.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::link::Link;
+use crate::handle::route::Outbound;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::ident::Token;
+
+/// Connections between the same two nodes at a time.
+const MAX_PARALLEL: usize = 8;
+
+/// Nodes whose tokens are remembered while there is no connection to them; beyond, any one of them is forgotten, and
+/// may then be claimed anew.
+const MAX_TOKENS: usize = 65_536;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    tables: Mutex<Tables>,
+    /// Connections at a time, and unproven ones among them.
+    limits: (usize, usize),
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    dialled: HashMap<Endpoint, Weak<Link>>,
+    live: HashMap<NodeId, Vec<Arc<Link>>>,
+    tokens: HashMap<NodeId, Token>,
+    unproven: BTreeMap<u64, CancellationToken>,
+    next_unproven: u64,
+    /// Connections open or being made.
+    open: usize,
+}
+
+/// A place among the connections of a node; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    links: Weak<Links>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(links) = self.links.upgrade() {
+            links.tables.lock().open -= 1;
+        }
+    }
+}
+
+/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled.
+#[derive(Debug)]
+pub(crate) struct Unproven {
+    links: Weak<Links>,
+    number: u64,
+    pub(crate) expelled: CancellationToken,
+}
+
+impl Drop for Unproven {
+    fn drop(&mut self) {
+        if let Some(links) = self.links.upgrade() {
+            links.tables.lock().unproven.remove(&self.number);
+        }
+    }
+}
+
+/// Whether a node id was claimed rightly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    Proven,
+    /// Another node first came with that id, or there are too many connections to it.
+    Refused,
+}
+
+impl Links {
+    pub(crate) fn new(connections: usize, unproven: usize) -> Links {
+        Links { tables: Mutex::default(), limits: (connections, unproven) }
+    }
+
+    /// The link to an endpoint, made if there is none that is held.
+    pub(crate) fn to(&self, endpoint: &Endpoint, make: impl FnOnce() -> Arc<Link>) -> Arc<Link> {
+        let mut tables = self.tables.lock();
+        let known = tables.dialled.get(endpoint).and_then(Weak::upgrade);
+        known.filter(|link| !link.is_over()).unwrap_or_else(|| {
+            if tables.dialled.len() > 2 * tables.live.len() + 64 {
+                tables.dialled.retain(|_, link| link.strong_count() > 0);
+            }
+            let link = make();
+            tables.dialled.insert(endpoint.clone(), Arc::downgrade(&link));
+            link
+        })
+    }
+
+    /// Takes a place for one more connection, if there is one.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut tables = self.tables.lock();
+        if tables.open >= self.limits.0 {
+            return None;
+        }
+        tables.open += 1;
+        Some(Place { links: Arc::downgrade(self) })
+    }
+
+    /// Notes a connection that somebody has opened. The oldest that has not shown who it is goes, if it is one too many.
+    pub(crate) fn unproven(self: &Arc<Self>) -> Unproven {
+        let expelled = CancellationToken::new();
+        let (number, oldest) = {
+            let mut tables = self.tables.lock();
+            tables.next_unproven += 1;
+            let number = tables.next_unproven;
+            tables.unproven.insert(number, expelled.clone());
+            let oldest = if tables.unproven.len() > self.limits.1 { tables.unproven.pop_first() } else { None };
+            (number, oldest)
+        };
+        if let Some((_, oldest)) = oldest {
+            oldest.cancel();
+        }
+        Unproven { links: Arc::downgrade(self), number, expelled }
+    }
+
+    /// A peer shows the token for its id: right if it is the first from that id, or the same.
+    pub(crate) fn prove(&self, node: NodeId, token: Token) -> Claim {
+        let mut tables = self.tables.lock();
+        let tables = &mut *tables;
+        match tables.tokens.get(&node) {
+            Some(known) if *known == token => Claim::Proven,
+            Some(_) => Claim::Refused,
+            None => {
+                if tables.tokens.len() >= MAX_TOKENS {
+                    let unused = tables.tokens.keys().find(|node| !tables.live.contains_key(node)).copied();
+                    unused.map(|node| tables.tokens.remove(&node));
+                }
+                tables.tokens.insert(node, token);
+                Claim::Proven
+            }
+        }
+    }
+
+    /// A connection to a proven node is up.
+    pub(crate) fn join(&self, node: NodeId, link: &Arc<Link>) -> Claim {
+        let mut tables = self.tables.lock();
+        let live = tables.live.entry(node).or_default();
+        // A node that dials itself has both ends here.
+        if live.len() >= 2 * MAX_PARALLEL {
+            return Claim::Refused;
+        }
+        live.push(Arc::clone(link));
+        Claim::Proven
+    }
+
+    /// A connection is no longer up.
+    pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>) {
+        let mut tables = self.tables.lock();
+        if let Some(live) = tables.live.get_mut(&node) {
+            live.retain(|other| !Arc::ptr_eq(other, link));
+            if live.is_empty() {
+                tables.live.remove(&node);
+            }
+        }
+    }
+
+    /// A live connection to that node.
+    pub(crate) fn way_to(&self, node: NodeId) -> Option<Arc<Link>> {
+        self.tables.lock().live.get(&node)?.first().cloned()
+    }
+
+    /// Every link that is up, being dialled, or pausing.
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        let tables = self.tables.lock();
+        let mut links: Vec<Arc<Link>> = tables.live.values().flatten().cloned().collect();
+        for link in tables.dialled.values().filter_map(Weak::upgrade) {
+            if !links.iter().any(|other| Arc::ptr_eq(other, &link)) {
+                links.push(link);
+            }
+        }
+        links
+    }
+
+    /// Connections open or being made.
+    pub(crate) fn open(&self) -> usize {
+        self.tables.lock().open
+    }
+}

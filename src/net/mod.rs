@@ -1,0 +1,11 @@
+//! Connections: the streams they run on, the actor that owns each one's life, and the I/O thread that runs them all.
+
+pub(crate) mod driver;
+pub(crate) mod greeting;
+pub(crate) mod house;
+pub(crate) mod inbound;
+pub(crate) mod link;
+pub(crate) mod links;
+pub(crate) mod pipe;
+pub(crate) mod router;
+pub(crate) mod transport;

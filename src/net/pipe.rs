@@ -1,0 +1,160 @@
+//! The two directions of a connection as tasks: bytes in and out, nothing else.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use bytes::Buf;
+use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+
+use super::inbound::Inbound;
+use super::inbound::Tiding;
+use super::link::Link;
+use super::link::Next;
+use crate::wire::codec::Violation;
+use crate::wire::frame::Farewell;
+use crate::wire::frame::Front;
+use crate::wire::frame::front;
+
+/// What an idle connection keeps for reading, in bytes.
+const FIRST_READ: usize = 4 << 10;
+
+/// What a busy one reads at a time.
+const FULL_READ: usize = 128 << 10;
+
+/// Buffers larger than this are given back when they are empty.
+const KEPT: usize = 512 << 10;
+
+/// Frames handled before other tasks of the thread get a turn, so that readers on this thread can empty their mailboxes
+/// before they are full: a quarter of a mailbox's default.
+const TURN: usize = 256;
+
+/// How a direction ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Everything is written, the goodbye included.
+    Written,
+    /// The peer has said its last.
+    Goodbye(Farewell, String),
+    Lost(io::Error),
+    Violation(Violation),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Ended {
+        Ended::Lost(error)
+    }
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Ended {
+        Ended::Violation(violation)
+    }
+}
+
+/// Reads until the connection ends. `heard` is set whenever something comes, `proven` called once the peer has shown who
+/// it is, unless it has before.
+pub(crate) async fn read(
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    rest: BytesMut,
+    inbound: Inbound,
+    heard: Arc<AtomicBool>,
+    max_frame: usize,
+    proven: impl Fn(),
+) -> Ended {
+    let mut reader = Reader { from, buffer: rest, inbound, max_frame, proven };
+    loop {
+        let wants = match reader.handle_all().await {
+            Ok(wants) => wants,
+            Err(ended) => return ended,
+        };
+        if let Err(error) = reader.fill(wants).await {
+            return error.into();
+        }
+        heard.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Reader<P> {
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    buffer: BytesMut,
+    inbound: Inbound,
+    max_frame: usize,
+    /// Called when the peer has shown who it is.
+    proven: P,
+}
+
+impl<P: Fn()> Reader<P> {
+    /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
+    async fn handle_all(&mut self) -> Result<usize, Ended> {
+        loop {
+            let mut taken = 0;
+            let mut wants = None;
+            for _ in 0..TURN {
+                match front(self.buffer.get(taken..).unwrap_or_default(), self.max_frame)? {
+                    Front::Frame(raw) => {
+                        taken += raw.size;
+                        match self.inbound.frame(raw)? {
+                            Tiding::Nothing => {}
+                            Tiding::Proven => (self.proven)(),
+                            Tiding::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
+                        }
+                    }
+                    Front::Wants(bytes) => {
+                        wants = Some(bytes);
+                        break;
+                    }
+                }
+            }
+            self.buffer.advance(taken);
+            match wants {
+                Some(bytes) => return Ok(bytes),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Reads what there is. Room grows with what has come, not with what a frame announces.
+    async fn fill(&mut self, wants: usize) -> io::Result<()> {
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+            self.buffer = BytesMut::new();
+        }
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve(FIRST_READ);
+        } else if spare < wants.min(FIRST_READ) || spare == 0 {
+            self.buffer.reserve(wants.clamp(FULL_READ, self.buffer.len().max(FULL_READ)));
+        }
+        match self.from.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes what the link has, until it has said goodbye.
+pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<Link>, connection: u64) -> Ended {
+    let mut chunk = BytesMut::new();
+    loop {
+        if chunk.capacity() > KEPT {
+            chunk = BytesMut::new();
+        }
+        chunk.clear();
+        let result = match poll_fn(|cx| link.poll_next(connection, &mut chunk, cx)).await {
+            Next::Write => to.write_all(&chunk).await,
+            Next::Finish => match to.shutdown().await {
+                Ok(()) => return Ended::Written,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = result {
+            return error.into();
+        }
+    }
+}

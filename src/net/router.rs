@@ -1,0 +1,345 @@
+//! The actor that owns a connection's life: dialling, greeting, heartbeats, and its end. Messages do not pass through
+//! it: its reader and writer are tasks of their own, beside it on the I/O thread.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorFutureExt;
+use actix::AsyncContext;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::WrapFuture;
+use actix_rt::task::JoinHandle;
+use uuid::Uuid;
+
+use super::greeting;
+use super::greeting::GreetError;
+use super::greeting::Greeted;
+use super::house::House;
+use super::inbound::Inbound;
+use super::link::Link;
+use super::links::Claim;
+use super::links::Place;
+use super::links::Unproven;
+use super::pipe;
+use super::pipe::Ended;
+use super::transport;
+use super::transport::Listener;
+use super::transport::Stream;
+use crate::handle::route::Household;
+use crate::ident::NodeId;
+use crate::observe::DownReason;
+use crate::observe::DropReason;
+use crate::observe::Event;
+use crate::wire::frame::Farewell;
+
+/// See the [module](self).
+pub(crate) struct RemoteRouter {
+    house: Arc<House>,
+    /// Held while there is a connection or an attempt at one; in the pause between, only those who hold addresses do.
+    link: Option<Arc<Link>>,
+    waiting: Weak<Link>,
+    /// The connection that a peer has opened, until it has greeted.
+    accepted: Option<(Stream, Unproven)>,
+    _place: Place,
+    live: Option<Live>,
+    /// Attempts that failed since the last connection.
+    failures: u32,
+    nonce: u64,
+}
+
+/// A connection that is up.
+struct Live {
+    peer: NodeId,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+    /// Whether anything came since the last heartbeat.
+    heard: Arc<AtomicBool>,
+    silent: Duration,
+    /// Why the peer has stopped sending, once it has.
+    read_to_end: Option<DownReason>,
+    written_to_end: bool,
+}
+
+/// The peer of a connection that was dialled from here has shown who it is.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Proven;
+
+/// The reader or the writer has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PipeEnded(Ended);
+
+/// Starts the router of a link that is used for the first time.
+pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
+    match house.links.place() {
+        Some(place) if !house.closing.is_cancelled() => {
+            RemoteRouter::new(house, link, None, place).start();
+        }
+        _ => {
+            tracing::warn!(target: "actix_hermod", to = link.label(), error = %GreetError::TooMany, "not dialled");
+            link.down(DropReason::NotConnected, false);
+            // The next attempt is made when the address is used again, after the shortest pause.
+            let pause = *house.limits.reconnect.start();
+            actix_rt::spawn(async move {
+                tokio::time::sleep(pause).await;
+                link.rest();
+            });
+        }
+    }
+}
+
+/// Takes connections until the node wants no more.
+pub(crate) async fn accept(house: Arc<House>, listener: Listener) {
+    loop {
+        let stream = tokio::select! {
+            () = house.closing.cancelled() => return,
+            stream = listener.accept() => stream,
+        };
+        match stream {
+            Ok(stream) => match house.links.place() {
+                Some(place) => {
+                    let link = Link::accepted(Arc::clone(&house) as Arc<dyn Household>, Arc::clone(&house.registry));
+                    let accepted = (stream, house.links.unproven());
+                    RemoteRouter::new(Arc::clone(&house), link, Some(accepted), place).start();
+                }
+                None => tracing::warn!(target: "actix_hermod", error = %GreetError::TooMany, "not accepted"),
+            },
+            Err(error) => {
+                // Out of files, or the peer has gone again: wait a little, so that the thread is not kept busy.
+                tracing::warn!(target: "actix_hermod", %error, "could not accept a connection");
+                tokio::time::sleep(*house.limits.reconnect.start()).await;
+            }
+        }
+    }
+}
+
+impl RemoteRouter {
+    fn new(house: Arc<House>, link: Arc<Link>, accepted: Option<(Stream, Unproven)>, place: Place) -> RemoteRouter {
+        RemoteRouter {
+            house,
+            waiting: Arc::downgrade(&link),
+            link: Some(link),
+            accepted,
+            _place: place,
+            live: None,
+            failures: 0,
+            nonce: 0,
+        }
+    }
+
+    /// Dials or, if the peer has, greets.
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = &self.link else { return ctx.stop() };
+        let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
+        let limit = house.limits.handshake_timeout;
+        let greet = async move {
+            match (endpoint, accepted) {
+                (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?).await,
+                (None, Some((stream, unproven))) => tokio::select! {
+                    () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
+                    greeted = greeting::listener(&house, stream) => greeted,
+                },
+                (None, None) => Err(GreetError::Late),
+            }
+        };
+        let greet = async move { tokio::time::timeout(limit, greet).await.unwrap_or(Err(GreetError::Late)) };
+        ctx.spawn(greet.into_actor(self).map(|greeted, router, ctx| match greeted {
+            Ok(greeted) => router.up(greeted, ctx),
+            Err(error) => router.failed(&error, ctx),
+        }));
+    }
+
+    fn failed(&mut self, error: &GreetError, ctx: &mut Context<Self>) {
+        let to = self.link.as_ref().map(|link| link.label());
+        tracing::warn!(target: "actix_hermod", to, %error, "no connection");
+        self.failures = self.failures.saturating_add(1);
+        self.end(DropReason::NotConnected, ctx);
+    }
+
+    fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
+        let Some(link) = &self.link else { return ctx.stop() };
+        let Greeted { stream, hello, rest, resumed } = greeted;
+        let peer = hello.node;
+        if resumed && self.house.links.join(peer, link) == Claim::Refused {
+            return self.failed(&GreetError::TooMany, ctx);
+        }
+        let connection = link.up(&hello);
+        let inbound = Inbound::new(&self.house, Arc::clone(link), connection, peer, resumed);
+        let heard = Arc::new(AtomicBool::new(true));
+        let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
+        let proven = move || router.do_send(Proven);
+        let reading = pipe::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven);
+        let writing = pipe::write(stream.write, Arc::clone(link), connection);
+        let reader = self.pipe(reading, ctx);
+        let writer = self.pipe(writing, ctx);
+        let silent = Duration::ZERO;
+        self.live = Some(Live { peer, reader, writer, heard, silent, read_to_end: None, written_to_end: false });
+        self.failures = 0;
+        if resumed {
+            self.announce(peer);
+        }
+    }
+
+    fn announce(&self, peer: NodeId) {
+        tracing::info!(target: "actix_hermod", %peer, "connected");
+        self.house.observer.tell(&Event::PeerUp { peer });
+    }
+
+    /// Runs one direction as a task, which tells when it has ended.
+    fn pipe(&self, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
+        let router = ctx.address();
+        actix_rt::spawn(async move { router.do_send(PipeEnded(direction.await)) })
+    }
+
+    fn heartbeat(&mut self, ctx: &mut Context<Self>) {
+        let every = self.house.limits.heartbeat;
+        let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
+        if live.heard.swap(false, Ordering::Relaxed) {
+            live.silent = Duration::ZERO;
+        } else {
+            live.silent += every;
+        }
+        if live.silent >= self.house.limits.dead_after {
+            return self.down(DownReason::Silent, ctx);
+        }
+        self.nonce += 1;
+        link.ping(self.nonce);
+    }
+
+    /// The peer says goodbye: what waits for it is still written, and then this side says it too.
+    fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
+        tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
+        let reason = match why {
+            Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
+            Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
+        };
+        if let (Some(live), Some(link)) = (&mut self.live, &self.link) {
+            live.read_to_end = Some(reason.clone());
+            link.close(Farewell::Unneeded, "");
+            if live.written_to_end {
+                return self.down(reason, ctx);
+            }
+        }
+        // A peer that says goodbye and then reads nothing is not waited for.
+        let limit = self.house.limits.shutdown_timeout;
+        ctx.run_later(limit, |router, ctx| router.down(DownReason::Goodbye, ctx));
+    }
+
+    /// The connection has ended, or is ended here.
+    fn down(&mut self, why: DownReason, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.take() else { return };
+        live.reader.abort();
+        live.writer.abort();
+        let reason = if self.house.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
+        tracing::info!(target: "actix_hermod", peer = %live.peer, ?why, "disconnected");
+        if let Some(link) = &self.link {
+            self.house.links.leave(live.peer, link);
+        }
+        self.end(reason, ctx);
+        self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
+    }
+
+    /// There is no connection: another attempt is made after a pause, if there is somewhere to dial and somebody who
+    /// wants it.
+    fn end(&mut self, reason: DropReason, ctx: &mut Context<Self>) {
+        let Some(link) = self.link.take() else { return };
+        let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
+        link.down(reason, over);
+        drop(link);
+        if over {
+            return ctx.stop();
+        }
+        ctx.run_later(self.pause(), |router, ctx| match router.waiting.upgrade() {
+            Some(link) => {
+                link.dialling();
+                router.link = Some(link);
+                router.connect(ctx);
+            }
+            None => ctx.stop(),
+        });
+    }
+
+    /// Doubles with each failure, up to the limit; less up to half of it by chance, so that the clients of a restarted
+    /// server do not all come back at once.
+    fn pause(&self) -> Duration {
+        let (first, longest) = (*self.house.limits.reconnect.start(), *self.house.limits.reconnect.end());
+        let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+        doubled.min(longest).mul_f64(1.0 - chance / 2.0)
+    }
+}
+
+impl Actor for RemoteRouter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let stopped = self.house.stopped().clone();
+        let stop = async move { stopped.cancelled().await };
+        ctx.spawn(stop.into_actor(self).map(|(), router, ctx| {
+            router.down(DownReason::Goodbye, ctx);
+            ctx.stop();
+        }));
+        ctx.run_interval(self.house.limits.heartbeat, Self::heartbeat);
+        self.connect(ctx);
+    }
+}
+
+impl Handler<Proven> for RemoteRouter {
+    type Result = ();
+
+    fn handle(&mut self, _: Proven, ctx: &mut Context<Self>) {
+        let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
+        match self.house.links.join(live.peer, link) {
+            Claim::Proven => self.announce(live.peer),
+            Claim::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
+        }
+    }
+}
+
+impl Handler<PipeEnded> for RemoteRouter {
+    type Result = ();
+
+    fn handle(&mut self, PipeEnded(ended): PipeEnded, ctx: &mut Context<Self>) {
+        let Some(live) = &mut self.live else { return };
+        match ended {
+            Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
+            Ended::Written => {
+                live.written_to_end = true;
+                if let Some(reason) = live.read_to_end.take() {
+                    self.down(reason, ctx);
+                }
+            }
+            Ended::Lost(error) => {
+                tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "the connection broke");
+                let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
+                self.down(why, ctx);
+            }
+            Ended::Violation(violation) => {
+                tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
+                self.down(DownReason::Misbehaved(violation.to_string()), ctx);
+            }
+        }
+    }
+}
+
+impl Drop for RemoteRouter {
+    /// Also when the thread that it runs on ends.
+    fn drop(&mut self) {
+        if let Some(live) = &self.live
+            && let Some(link) = &self.link
+        {
+            self.house.links.leave(live.peer, link);
+        }
+        if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
+            link.down(DropReason::Shutdown, true);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Streams: the only place that opens sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use socket2::Domain;
+use socket2::Socket;
+use socket2::Type;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+
+use crate::ident::Endpoint;
+use crate::ident::Place;
+
+/// Connections that the system holds for us until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Both directions of a connection.
+pub(crate) struct Stream {
+    pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+impl Stream {
+    fn tcp(stream: TcpStream) -> io::Result<Stream> {
+        // Messages are written in batches already; what is written is to leave.
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        Ok(Stream { read: Box::new(read), write: Box::new(write) })
+    }
+
+    fn unix(stream: UnixStream) -> Stream {
+        let (read, write) = stream.into_split();
+        Stream { read: Box::new(read), write: Box::new(write) }
+    }
+}
+
+/// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.
+pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
+    match endpoint.place() {
+        Place::Tcp { host, port } => Stream::tcp(TcpStream::connect((host, port)).await?),
+        Place::Unix { path } => Ok(Stream::unix(UnixStream::connect(path).await?)),
+    }
+}
+
+/// Takes connections at one endpoint.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: SocketFile },
+}
+
+/// The file of a Unix socket, which nobody else removes.
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone already, or another's by now: neither is for us to report.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Listens, with SO_REUSEADDR on TCP, so that a restarted server gets its port back at once.
+    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Endpoint)> {
+        match endpoint.place() {
+            Place::Tcp { host, port } => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+                for address in tokio::net::lookup_host((host, port)).await? {
+                    match bind_tcp(address) {
+                        Ok(listener) => {
+                            let port = listener.local_addr()?.port();
+                            return Ok((Listener::Tcp(listener), with_port(endpoint, port)));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Place::Unix { path } => {
+                remove_stale(Path::new(path)).await;
+                let listener = UnixListener::bind(path)?;
+                Ok((Listener::Unix { listener, _file: SocketFile(path.into()) }, endpoint.clone()))
+            }
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => Stream::tcp(listener.accept().await?.0),
+            Listener::Unix { listener, .. } => Ok(Stream::unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// The endpoint as it can be dialled, once the system has chosen a port.
+fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
+    let text = endpoint.as_ref();
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
+}
+
+/// Removes a socket's file that a killed process has left behind: one that nobody answers at.
+async fn remove_stale(path: &Path) {
+    if let Err(error) = UnixStream::connect(path).await
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,397 @@
+//! The household: [`Node`], and how one is started.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use actix::Recipient;
+use tokio::sync::oneshot;
+
+use crate::boxes::exports::OURSELVES;
+use crate::boxes::inbox;
+use crate::boxes::mailbox::MailboxBuilder;
+use crate::boxes::publication;
+use crate::boxes::registry::OpenError;
+use crate::boxes::registry::Registry;
+use crate::config::IoThread;
+use crate::config::Limits;
+use crate::handle;
+use crate::handle::address::Address;
+use crate::handle::proxy;
+use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
+use crate::handle::route::Pointer;
+use crate::handle::scope;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::message::RemoteMessage;
+use crate::net::driver;
+use crate::net::house::House;
+use crate::net::house::StopOnDrop;
+use crate::net::router;
+use crate::net::transport::Listener;
+use crate::observe::Event;
+use crate::observe::Stats;
+
+/// Why a node could not listen.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The endpoint is no `host:port`, `[ipv6]:port` or `unix:/path`.
+    #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
+    InvalidEndpoint(String),
+    /// The system refused: the port is taken, the address is not this host's, the name has no address, ….
+    #[error("cannot listen: {0}")]
+    Io(#[from] io::Error),
+    /// The node was shut down, or its System has ended.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// A handle on one household: the boxes of one process, and its connections to others.
+///
+/// As a rule a process has one node for each actix System. Handles can be cloned and used from any thread; dropping them
+/// stops nothing. A node stops by [`shutdown`](Node::shutdown), or with the System that it was started in: then its
+/// boxes close, opening gives [`OpenError::Stopped`], and messages sent count as
+/// [`DropReason::Shutdown`](crate::DropReason::Shutdown).
+///
+/// # Examples
+/// Two nodes, here for once in one process; see the [crate's page](crate) for two.
+/// ```
+/// use actix::prelude::*;
+/// use actix_hermod::Node;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[rtype(result = "()")]
+/// struct Greeting(String);
+///
+/// # System::new().block_on(async {
+/// let there = Node::start();
+/// let endpoint = there.listen("127.0.0.1:0").await?;
+/// let mut inbox = there.mailbox::<Greeting>().name("greetings").open()?;
+///
+/// let here = Node::start();
+/// let greetings = here.remote::<Greeting>(&endpoint, "greetings")?;
+/// greetings.do_send(Greeting("hello".to_owned()));
+/// assert_eq!(inbox.recv().await.unwrap().0, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Node {
+    house: Arc<House>,
+}
+
+impl Node {
+    /// Starts a node with the default limits; see [`NodeBuilder`].
+    pub fn start() -> Node {
+        Node::builder().start()
+    }
+
+    /// Sets limits before the node is started.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new() }
+    }
+
+    /// The node's id: new at every start.
+    pub fn id(&self) -> NodeId {
+        self.house.id
+    }
+
+    /// Takes connections at `host:port`, `[ipv6]:port` or `unix:/path`, and gives the endpoint to dial: with port 0, the
+    /// system has chosen one.
+    ///
+    /// Only nodes that others dial need to listen. A node may listen at several endpoints.
+    ///
+    /// # Errors
+    /// [`ListenError::InvalidEndpoint`]; [`ListenError::Io`] if the system refuses, because the port is taken for
+    /// instance; [`ListenError::Stopped`] once the node was shut down.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the node may or may not listen.
+    pub async fn listen(&self, at: impl AsRef<str>) -> Result<Endpoint, ListenError> {
+        let endpoint: Endpoint =
+            at.as_ref().parse().map_err(|_| ListenError::InvalidEndpoint(at.as_ref().to_owned()))?;
+        if self.house.closing.is_cancelled() {
+            return Err(ListenError::Stopped);
+        }
+        let (result, bound) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        self.house.io.perform(move || {
+            actix_rt::spawn(async move {
+                match Listener::bind(&endpoint).await {
+                    Ok((listener, endpoint)) => {
+                        house.listens(&endpoint);
+                        // The one who asked may have gone; the node listens all the same.
+                        let _ = result.send(Ok(endpoint));
+                        router::accept(house, listener).await;
+                    }
+                    Err(error) => drop(result.send(Err(error))),
+                }
+            });
+        });
+        Ok(bound.await.map_err(|_| ListenError::Stopped)??)
+    }
+
+    /// Opens a mailbox for messages of type `M`: `node.mailbox::<M>().name("n").open()?`.
+    pub fn mailbox<M>(&self) -> MailboxBuilder<M>
+    where
+        M: RemoteMessage + Message<Result = ()>,
+    {
+        MailboxBuilder::new(self.home(), Arc::clone(&self.house.registry))
+    }
+
+    /// Makes an existing actor known by a name, unchanged: what is sent to the name is handled by the actor.
+    ///
+    /// The actor sits behind a buffer like a mailbox's (1,024 messages by default) and is given what waits there in
+    /// windows, so that a slow one sheds messages instead of piling them up. It is kept alive until it is
+    /// [unpublished](Node::unpublish) or the node stops. That it has stopped by itself is noticed at the next message, or
+    /// within a heartbeat; then its name is free.
+    ///
+    /// An `Addr` handles many types of messages, so the type has to be said: `publish::<Ping>("n", addr)`. From a
+    /// `Recipient<Ping>` it is inferred.
+    ///
+    /// # Errors
+    /// As [`MailboxBuilder::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # struct Echo;
+    /// # impl Actor for Echo { type Context = Context<Self>; }
+    /// # impl Handler<Ping> for Echo { type Result = (); fn handle(&mut self, _: Ping, _: &mut Context<Self>) {} }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let echo = Echo.start();
+    /// node.publish::<Ping>("echo", echo.clone())?;
+    /// node.publish("echo too", echo.recipient::<Ping>())?;
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn publish<M: RemoteMessage>(
+        &self,
+        name: impl Into<String>,
+        actor: impl Into<Recipient<M>>,
+    ) -> Result<Address<M>, OpenError> {
+        let name = Registry::check(Some(name.into()))?;
+        let identity = inbox::Identity { id: BoxId::random(), name, counted: false };
+        let local = publication::publication(&self.home(), identity, actor.into());
+        let pointer = Arc::new(Pointer::here(self.home(), Arc::clone(&local) as Arc<dyn LocalBox>));
+        self.house.registry.open(&pointer, &*local, true)?;
+        Ok(Address::new(pointer))
+    }
+
+    /// Takes the name back from a published actor; whether there was one of that name. What waits in its box is still
+    /// handled. Mailboxes are closed by their owners only.
+    pub fn unpublish(&self, name: impl AsRef<str>) -> bool {
+        self.house.registry.unpublish(name.as_ref())
+    }
+
+    /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
+    /// messages. The actor is kept alive until the node stops.
+    ///
+    /// A `Recipient` in a message (see [`recipient`](crate::recipient)) needs no `export`.
+    ///
+    /// # Errors
+    /// [`OpenError::Stopped`] once the node was shut down.
+    pub fn export<M: RemoteMessage>(&self, actor: impl Into<Recipient<M>>) -> Result<Address<M>, OpenError> {
+        if self.house.closing.is_cancelled() {
+            return Err(OpenError::Stopped);
+        }
+        let actor = actor.into();
+        let key = proxy::key_of(&actor);
+        if let Some(pointer) = proxy::pointer_of(&key) {
+            return Ok(Address::new(pointer));
+        }
+        let home = self.home();
+        let make = |id| publication::exported(&home, id, actor.clone()) as Arc<dyn LocalBox>;
+        let pointer = Arc::clone(&home).export(key, &make);
+        if let Some(local) = pointer.local()
+            && let Some(evicted) = self.house.registry.exports().hold(&pointer, &*local, OURSELVES)
+        {
+            evicted.close();
+        }
+        Ok(Address::new(pointer))
+    }
+
+    /// The address of whatever box has that name at whatever node listens there, now or later.
+    ///
+    /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken.
+    ///
+    /// # Errors
+    /// [`AddressError::InvalidEndpoint`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`]. That nobody listens
+    /// there, or that the host does not exist, is not known yet.
+    pub fn remote<M: RemoteMessage>(
+        &self,
+        at: impl AsRef<str>,
+        name: impl Into<String>,
+    ) -> Result<Address<M>, AddressError> {
+        let endpoint: Endpoint = at.as_ref().parse()?;
+        self.home().place(&endpoint, &name.into()).map(Address::new)
+    }
+
+    /// Reads addresses written as URIs (in JSON, TOML, …) outside a message.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{Address, Node};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// #[derive(serde::Deserialize)]
+    /// struct Config { ping_box: Address<Ping> }
+    ///
+    /// let text = r#"{ "ping_box": "hermod://localhost:4242/ping-box" }"#;
+    /// let config: Config = node.with(|| serde_json::from_str(text))?;
+    /// assert_eq!(config.ping_box.name(), "ping-box");
+    /// # Ok::<(), serde_json::Error>(()) }).unwrap();
+    /// ```
+    pub fn with<R>(&self, read: impl FnOnce() -> R) -> R {
+        scope::with_text(self.home(), read)
+    }
+
+    /// The address that a URI stands for; see [`Address::uri`].
+    ///
+    /// # Errors
+    /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`].
+    pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
+        handle::resolve(&self.home(), uri.as_ref()).map(Address::new)
+    }
+
+    /// Tells a recipient what happens from now on: connections made and lost, messages dropped.
+    ///
+    /// Drops are gathered for a quarter of a second, so a flood of them is a few events. A subscriber whose mailbox is
+    /// full misses events; one that has stopped is forgotten.
+    pub fn subscribe(&self, to: impl Into<Recipient<Event>>) {
+        self.house.observer.subscribe(to.into());
+    }
+
+    /// What the node has done so far, and how it stands. Reading it stops nothing; counts that belong together may be
+    /// a moment apart.
+    pub fn stats(&self) -> Stats {
+        self.house.stats()
+    }
+
+    /// Shuts the node down in good order: what waits for connections is written, peers are told goodbye, listeners and
+    /// boxes are closed. Connections that do not end within `shutdown_timeout` are cut off.
+    ///
+    /// A second call waits for the first.
+    ///
+    /// # Cancel safety
+    /// The node shuts down even if the future is dropped.
+    pub async fn shutdown(&self) {
+        let house = Arc::clone(&self.house);
+        if !self.house.closing.is_cancelled() {
+            self.house.io.perform(move || {
+                actix_rt::spawn(house.shut_down());
+            });
+        }
+        self.house.stopped().cancelled().await;
+    }
+
+    fn home(&self) -> Arc<dyn Household> {
+        Arc::clone(&self.house) as Arc<dyn Household>
+    }
+}
+
+/// The limits of a node to be started. Each has a default that suits an application server; each is there because
+/// something would otherwise grow or wait without end.
+#[derive(Debug)]
+#[must_use = "a node is started by `start`"]
+pub struct NodeBuilder {
+    limits: Limits,
+    thread: IoThread,
+    advertised: Vec<Endpoint>,
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty)),* $(,)?) => {
+        impl NodeBuilder { $(
+            $(#[$doc])*
+            pub fn $name(mut self, $argument: $type) -> Self {
+                self.limits.$name = $argument;
+                self
+            }
+        )* }
+    };
+}
+
+limits! {
+    /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
+    mailbox_buffer(messages: usize),
+    /// Bytes that wait for one connection; a message that does not fit is dropped. 4 MiB.
+    outbox(bytes: usize),
+    /// Bytes of one message with its addresses, sent or received. 16 MiB.
+    max_message(bytes: usize),
+    /// Time for a connection to be made and greeted. 5 s.
+    handshake_timeout(limit: Duration),
+    /// Bytes of a peer's greeting. 1 KiB.
+    handshake_bytes(bytes: usize),
+    /// How often connections are probed and stopped actors are looked for. 5 s.
+    heartbeat(every: Duration),
+    /// A peer that was silent for so long is taken for dead. 15 s.
+    dead_after(silence: Duration),
+    /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
+    /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
+    reconnect(from_to: RangeInclusive<Duration>),
+    /// Connections at a time, dialled and accepted together. 1,024.
+    max_connections(connections: usize),
+    /// Connections that have not shown yet who they are; the oldest is closed when one more comes. 128.
+    max_unproven(connections: usize),
+    /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
+    /// least 64.
+    interned(per_direction: usize),
+    /// Actors kept alive because somebody elsewhere holds their address; the oldest goes when one more comes. 65,536.
+    exports(boxes: usize),
+    /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
+    /// has one such limit: that of the node started last. 65,536.
+    proxy_queue(envelopes: usize),
+    /// Levels of nesting in a message that is received. 128.
+    decode_depth(levels: usize),
+    /// Bytes that decoding one message may reserve. 64 MiB.
+    decode_memory(bytes: usize),
+    /// Time for [`Node::shutdown`] to write what waits. 5 s.
+    shutdown_timeout(limit: Duration),
+}
+
+impl NodeBuilder {
+    /// The thread that sockets and pumps run on: by default the current one. See [`IoThread`] for what speaks for each.
+    pub fn io_thread(mut self, thread: IoThread) -> Self {
+        self.thread = thread;
+        self
+    }
+
+    /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
+    /// it listens at all addresses of its host. A text that is no endpoint is ignored.
+    pub fn advertise(mut self, endpoint: &str) -> Self {
+        match endpoint.parse() {
+            Ok(endpoint) => self.advertised.push(endpoint),
+            Err(error) => tracing::error!(target: "actix_hermod", %error, "not advertised"),
+        }
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
+    /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
+    pub fn start(self) -> Node {
+        proxy::limit_queue(self.limits.proxy_queue);
+        let (handle, io) = driver::io();
+        let house = House::new(self.limits, self.advertised, handle, router::start);
+        let stop = || StopOnDrop(Arc::downgrade(&house));
+        let keeping = Arc::clone(&house).keep(stop());
+        io.start(self.thread, keeping, stop());
+        Node { house }
+    }
+}

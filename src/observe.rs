@@ -1,0 +1,350 @@
+//! What happened: every message sent, delivered or dropped is counted here and nowhere else, and drops are told.
+//!
+//! Counting is an atomic addition. Telling subscribers is coalesced: drops of one kind between two flushes are one
+//! [`Event::DeadLetter`] with a count.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::Message;
+use actix::prelude::Recipient;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::ident::NodeId;
+
+/// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
+const MAX_UNTOLD: usize = 256;
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// One for each way to lose a message.
+        #[non_exhaustive]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+        pub enum DropReason { $($(#[$doc])* $name),* }
+
+        impl DropReason {
+            pub(crate) const ALL: &'static [DropReason] = &[$(DropReason::$name),*];
+        }
+    };
+}
+
+drop_reasons! {
+    /// Sender's side: more waits for the connection than its outbox holds. Send less, or raise `outbox`.
+    OutboxFull,
+    /// Sender's side: more waits behind the process's `Recipient`s than `proxy_queue` allows. Send through an
+    /// `Address`, or less.
+    HandleShed,
+    /// Sender's side: there is no connection, and the message came in the pause before the next attempt, or waited
+    /// for an attempt that failed. Is the peer running and the endpoint right?
+    NotConnected,
+    /// Sender's side: the connection broke before the message was written.
+    Lost,
+    /// Sender's side: the message with its addresses is over `max_message` here or at the peer.
+    TooLarge,
+    /// Sender's side: the message's own `Serialize` failed or panicked, or it holds an address that cannot travel.
+    NotEncodable,
+    /// Receiver's side: no box has that name or id there.
+    NoSuchBox,
+    /// The side of the box: it was closed, with the message still in it or on its way.
+    BoxClosed,
+    /// The side of the box: its dropping buffer is full. Read faster, or open it with a larger buffer.
+    NewestShed,
+    /// The side of the box: its sliding buffer let the oldest message go for a newer one.
+    OldestShed,
+    /// The side of the box: a newer message of the same key took its place.
+    Replaced,
+    /// Receiver's side: the box takes messages of another shape.
+    TypeMismatch,
+    /// Receiver's side: the message's bytes are not one of the box's type, or its `Deserialize` panicked.
+    NotDecodable,
+    /// Receiver's side: its deadline passed while it waited.
+    Expired,
+    /// Either side: the sender took the request back before it was handled.
+    Cancelled,
+    /// Sender's side: more requests wait for answers than `pending_requests` allows.
+    RequestsFull,
+    /// Receiver's side: policy forbids it.
+    Refused,
+    /// Either side: nothing leads to the box any more, nor will.
+    NoRoute,
+    /// Relaying side: the message was passed on too often.
+    HopLimit,
+    /// Either side: the node was shut down.
+    Shutdown,
+}
+
+/// On which side of a connection a message was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// By this node.
+    Here,
+    /// By the node at the other end.
+    Peer,
+}
+
+/// Why a connection ended.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DownReason {
+    /// One side said goodbye.
+    Goodbye,
+    /// The connection broke.
+    Lost,
+    /// The peer was silent for longer than `dead_after`.
+    Silent,
+    /// The peer broke the protocol, as the text says.
+    Misbehaved(String),
+}
+
+/// What [`Node::subscribe`](crate::Node::subscribe)d recipients are told.
+#[non_exhaustive]
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum Event {
+    /// A connection to that node is up.
+    PeerUp {
+        /// The node at the other end.
+        peer: NodeId,
+    },
+    /// A connection to that node has ended.
+    PeerDown {
+        /// The node at the other end.
+        peer: NodeId,
+        /// What ended it.
+        why: DownReason,
+    },
+    /// Messages were dropped. A flood of drops is a few events a second with counts.
+    DeadLetter {
+        /// The box they were for, as far as it is known.
+        name: String,
+        /// The type of the messages, as far as it is known.
+        type_name: String,
+        /// Why they were dropped.
+        reason: DropReason,
+        /// How many.
+        count: u64,
+        /// On which side of the connection.
+        side: Side,
+        /// More about the last of them.
+        detail: Option<String>,
+    },
+}
+
+/// What a node has done so far, and how it stands.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stats {
+    /// The node.
+    pub node: NodeId,
+    /// Messages given to an address or recipient of this node, local or remote, and not handed back.
+    pub sent: u64,
+    /// Messages that a reader took from a mailbox of this node, or that an actor published here began to handle.
+    pub delivered: u64,
+    /// Drops that happened on this side. What peers report is in `reported`, and never here.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Drops that peers reported of messages sent from here. Empty so far: peers do not report yet.
+    pub reported: BTreeMap<DropReason, u64>,
+    /// Written to a connection that broke, and not known to be read or lost.
+    pub in_doubt: u64,
+    /// Requests of this node still without an answer. Always 0 so far: requests do not cross connections yet.
+    pub pending_requests: u64,
+    /// Answers that came after their request was cancelled or timed out. Always 0 so far.
+    pub late_answers: u64,
+    /// The connections that are up, or being dialled.
+    pub connections: Vec<ConnectionStats>,
+    /// The boxes open now.
+    pub boxes: Vec<BoxStats>,
+}
+
+impl Stats {
+    /// The sum of `dropped`.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+}
+
+/// How one connection stands.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionStats {
+    /// The node at the other end, once it has greeted.
+    pub peer: Option<NodeId>,
+    /// How often the connection was made anew.
+    pub reconnects: u64,
+    /// Bytes that wait to be written.
+    pub outbox_bytes: u64,
+}
+
+/// How one box stands.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BoxStats {
+    /// Its name.
+    pub name: String,
+    /// The Rust type of its messages.
+    pub type_name: String,
+    /// Messages waiting in it.
+    pub depth: u64,
+    /// Messages it holds at most.
+    pub capacity: u64,
+    /// Messages put into it so far.
+    pub received: u64,
+    /// Messages dropped at it so far.
+    pub dropped: BTreeMap<DropReason, u64>,
+}
+
+/// What is known to be lost of the messages sent through one address (and its clones).
+#[non_exhaustive]
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    /// Dropped on this side.
+    pub local: BTreeMap<DropReason, u64>,
+    /// Dropped by the node that the box lives at, as far as it has told. Empty so far: peers do not report yet.
+    pub remote: BTreeMap<DropReason, u64>,
+}
+
+/// Drops by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    counts: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl Drops {
+    pub(crate) fn add(&self, reason: DropReason, count: u64) {
+        if let Some(counter) = self.counts.get(reason as usize) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn to_map(&self) -> BTreeMap<DropReason, u64> {
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        DropReason::ALL.iter().copied().zip(counts).filter(|&(_, count)| count > 0).collect()
+    }
+}
+
+/// What a dropped message was for, in words for a person.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Letter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) type_name: &'static str,
+    pub(crate) detail: Option<&'a str>,
+}
+
+/// The books of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    sent: AtomicU64,
+    delivered: AtomicU64,
+    in_doubt: AtomicU64,
+    dropped: Drops,
+    watched: AtomicBool,
+    audience: Mutex<Audience>,
+    noted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Audience {
+    subscribers: Vec<Recipient<Event>>,
+    untold: HashMap<(Arc<str>, &'static str, DropReason), (u64, Option<String>)>,
+}
+
+impl Observer {
+    pub(crate) fn sent(&self, count: u64) {
+        self.sent.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delivered(&self, count: u64) {
+        self.delivered.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_doubt(&self, count: u64) {
+        self.in_doubt.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
+    pub(crate) fn dropped(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.dropped.add(reason, count);
+        tracing::trace!(target: "actix_hermod", name = letter.name, ?reason, count, detail = letter.detail, "dropped");
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(letter, reason, count);
+        }
+    }
+
+    fn note(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+        let mut audience = self.audience.lock();
+        let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { letter.name.into() } else { "".into() };
+        let (sum, detail) = audience.untold.entry((name, letter.type_name, reason)).or_default();
+        *sum += count;
+        if letter.detail.is_some() {
+            *detail = letter.detail.map(str::to_owned);
+        }
+        drop(audience);
+        self.noted.notify_one();
+    }
+
+    /// Ends when there are drops that subscribers have not been told of.
+    pub(crate) async fn noted(&self) {
+        self.noted.notified().await;
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Recipient<Event>) {
+        self.audience.lock().subscribers.push(subscriber);
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells subscribers at once; those that have stopped, or are full, miss it.
+    pub(crate) fn tell(&self, event: &Event) {
+        if !self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut audience = self.audience.lock();
+        audience.subscribers.retain(Recipient::connected);
+        self.watched.store(!audience.subscribers.is_empty(), Ordering::Relaxed);
+        for subscriber in &audience.subscribers {
+            // Not through a fresh clone, which actix would let past a full mailbox.
+            let _ = subscriber.try_send(event.clone());
+        }
+    }
+
+    /// Tells subscribers of the drops since the last flush.
+    pub(crate) fn flush(&self) {
+        if !self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let untold = std::mem::take(&mut self.audience.lock().untold);
+        for ((name, type_name, reason), (count, detail)) in untold {
+            let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
+            self.tell(&Event::DeadLetter { name, type_name, reason, count, side: Side::Here, detail });
+        }
+    }
+
+    /// The counts; what else there is to say the caller adds.
+    pub(crate) fn stats(&self, node: NodeId) -> Stats {
+        Stats {
+            node,
+            sent: self.sent.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            dropped: self.dropped.to_map(),
+            reported: BTreeMap::new(),
+            in_doubt: self.in_doubt.load(Ordering::Relaxed),
+            pending_requests: 0,
+            late_answers: 0,
+            connections: Vec::new(),
+            boxes: Vec::new(),
+        }
+    }
+}

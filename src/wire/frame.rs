@@ -1,0 +1,474 @@
+//! What frames say: one struct a kind, with its encoding beside its decoding, and the handles they name boxes by.
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::codec::MAX_NUMBER;
+use super::codec::Reader;
+use super::codec::Violation;
+use super::codec::put_number;
+use super::codec::put_text;
+use crate::ident::BoxId;
+use crate::ident::ConnectionId;
+use crate::ident::MAX_ENDPOINT;
+use crate::ident::MAX_NAME;
+use crate::ident::NodeId;
+use crate::ident::Token;
+
+/// Bytes of a frame's length field.
+pub(crate) const LENGTH: usize = 4;
+
+/// Endpoints named for one node: a host with several networks, not a list of guesses.
+pub(crate) const MAX_ENDPOINTS: usize = 8;
+
+/// Handles in one message.
+pub(crate) const MAX_HANDLES: usize = 65_536;
+
+/// The longest explanation in a goodbye, in bytes.
+pub(crate) const MAX_DETAIL: usize = 256;
+
+/// Numbers of the kinds of frames. The table in [`crate::wire`] says what each is for.
+pub(crate) mod kind {
+    pub(crate) const RESUME: u8 = 1;
+    pub(crate) const POST: u8 = 2;
+    pub(crate) const RELEASE: u8 = 7;
+    pub(crate) const PING: u8 = 9;
+    pub(crate) const PONG: u8 = 10;
+    pub(crate) const GOODBYE: u8 = 11;
+    /// Kinds from here on may be skipped by a node that does not know them.
+    pub(crate) const FIRST_SKIPPED: u8 = 128;
+}
+
+/// Flags of posts (and of asks and answers).
+pub(crate) mod flag {
+    pub(crate) const EXTENSIONS: u8 = 1;
+    pub(crate) const HANDLES: u8 = 2;
+    pub(crate) const KNOWN: u8 = EXTENSIONS | HANDLES;
+}
+
+/// A frame at the front of what was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Raw<'a> {
+    pub(crate) kind: u8,
+    pub(crate) payload: &'a [u8],
+    /// Bytes of the whole frame, its length field included.
+    pub(crate) size: usize,
+}
+
+/// What the front of a buffer holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Front<'a> {
+    Frame(Raw<'a>),
+    /// So many bytes more are needed, at least.
+    Wants(usize),
+}
+
+/// Splits the first frame off, of at most `limit` bytes behind its length field.
+#[inline]
+pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Front<'_>, Violation> {
+    let Some((length, rest)) = buffer.split_first_chunk::<LENGTH>() else {
+        return Ok(Front::Wants(LENGTH - buffer.len()));
+    };
+    let len = u32::from_le_bytes(*length) as usize;
+    if len > limit {
+        return Err(Violation::FrameTooLong { len, limit });
+    }
+    let Some((frame, _)) = rest.split_at_checked(len) else {
+        return Ok(Front::Wants(len - rest.len()));
+    };
+    let (&kind, payload) = frame.split_first().ok_or(Violation::EmptyFrame)?;
+    Ok(Front::Frame(Raw { kind, payload, size: LENGTH + len }))
+}
+
+/// Appends a frame: `write` writes its payload.
+pub(crate) fn put_frame(out: &mut BytesMut, kind: u8, write: impl FnOnce(&mut BytesMut)) {
+    let at = out.len();
+    out.put_u32_le(0);
+    out.put_u8(kind);
+    write(out);
+    let len = (out.len() - at - LENGTH) as u32;
+    if let Some(mut field) = out.get_mut(at..) {
+        field.put_u32_le(len);
+    }
+}
+
+/// Whom a handle means, in words that both ends of this connection understand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Identity<'a> {
+    /// The box of that name at the reader.
+    YourName(&'a str),
+    /// A box of the reader, a relay included.
+    YourBox(BoxId),
+    /// A box of the writer. Without a name, it is called by its id.
+    MyBox { id: BoxId, name: &'a str },
+    /// A box of a third node, which the writer can reach: what is sent to the writer's box `via` is passed on.
+    Third { node: NodeId, id: BoxId, via: BoxId, name: &'a str, endpoints: Vec<&'a str> },
+    /// Whatever box has that name at whatever node listens there.
+    Place { endpoint: &'a str, name: &'a str },
+    /// The same, and at the time of writing that node was the reader.
+    YourPlace { endpoint: &'a str, name: &'a str },
+}
+
+/// What is said of a box when it is not named by a number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Introduction<'a> {
+    pub(crate) identity: Identity<'a>,
+    /// Whether the writer counts this handle and wants it back in a release.
+    pub(crate) counted: bool,
+    /// The shape of the box's message and result; 0 is unchecked.
+    pub(crate) fingerprint: u64,
+}
+
+mod form {
+    pub(super) const YOUR_NAME: u8 = 0;
+    pub(super) const YOUR_BOX: u8 = 1;
+    pub(super) const MY_BOX: u8 = 2;
+    pub(super) const THIRD: u8 = 3;
+    pub(super) const PLACE: u8 = 4;
+    pub(super) const YOUR_PLACE: u8 = 5;
+    pub(super) const FORMS: u8 = 0x0f;
+    pub(super) const FINGERPRINT: u8 = 0x10;
+    pub(super) const COUNTED: u8 = 0x20;
+}
+
+impl<'a> Introduction<'a> {
+    pub(crate) fn put(&self, out: &mut impl BufMut) {
+        let mut first = self.form();
+        if self.fingerprint != 0 {
+            first |= form::FINGERPRINT;
+        }
+        if self.counted {
+            first |= form::COUNTED;
+        }
+        out.put_u8(first);
+        match &self.identity {
+            Identity::YourName(name) => put_text(out, name),
+            Identity::YourBox(id) => out.put_slice(&id.0),
+            Identity::MyBox { id, name } => {
+                out.put_slice(&id.0);
+                put_text(out, name);
+            }
+            Identity::Third { node, id, via, name, endpoints } => {
+                out.put_slice(&node.0);
+                out.put_slice(&id.0);
+                out.put_slice(&via.0);
+                put_text(out, name);
+                put_texts(out, endpoints);
+            }
+            Identity::Place { endpoint, name } | Identity::YourPlace { endpoint, name } => {
+                put_text(out, endpoint);
+                put_text(out, name);
+            }
+        }
+        if self.fingerprint != 0 {
+            out.put_u64_le(self.fingerprint);
+        }
+    }
+
+    fn form(&self) -> u8 {
+        match self.identity {
+            Identity::YourName(_) => form::YOUR_NAME,
+            Identity::YourBox(_) => form::YOUR_BOX,
+            Identity::MyBox { .. } => form::MY_BOX,
+            Identity::Third { .. } => form::THIRD,
+            Identity::Place { .. } => form::PLACE,
+            Identity::YourPlace { .. } => form::YOUR_PLACE,
+        }
+    }
+
+    /// At least as many bytes as [`put`](Introduction::put) writes.
+    pub(crate) fn size_bound(&self) -> usize {
+        const FIXED: usize = 1 + 3 * 16 + 2 * MAX_NUMBER + 8;
+        FIXED
+            + match &self.identity {
+                Identity::YourBox(_) => 0,
+                Identity::YourName(name) | Identity::MyBox { name, .. } => name.len(),
+                Identity::Third { name, endpoints, .. } => {
+                    name.len() + MAX_NUMBER + endpoints.iter().map(|at| at.len() + MAX_NUMBER).sum::<usize>()
+                }
+                Identity::Place { endpoint, name } | Identity::YourPlace { endpoint, name } => {
+                    endpoint.len() + name.len()
+                }
+            }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Introduction<'a>, Violation> {
+        let first = reader.u8()?;
+        if first & !(form::FORMS | form::FINGERPRINT | form::COUNTED) != 0 {
+            return Err(Violation::UnknownForm(first));
+        }
+        let identity = match first & form::FORMS {
+            form::YOUR_NAME => Identity::YourName(reader.text(MAX_NAME)?),
+            form::YOUR_BOX => Identity::YourBox(BoxId(reader.array()?)),
+            form::MY_BOX => Identity::MyBox { id: BoxId(reader.array()?), name: reader.text(MAX_NAME)? },
+            form::THIRD => Identity::Third {
+                node: NodeId(reader.array()?),
+                id: BoxId(reader.array()?),
+                via: BoxId(reader.array()?),
+                name: reader.text(MAX_NAME)?,
+                endpoints: read_texts(reader)?,
+            },
+            form::PLACE => Identity::Place { endpoint: reader.text(MAX_ENDPOINT)?, name: reader.text(MAX_NAME)? },
+            form::YOUR_PLACE => {
+                Identity::YourPlace { endpoint: reader.text(MAX_ENDPOINT)?, name: reader.text(MAX_NAME)? }
+            }
+            _ => return Err(Violation::UnknownForm(first)),
+        };
+        let fingerprint = if first & form::FINGERPRINT != 0 { reader.u64()? } else { 0 };
+        Ok(Introduction { identity, counted: first & form::COUNTED != 0, fingerprint })
+    }
+}
+
+fn put_texts(out: &mut impl BufMut, texts: &[&str]) {
+    put_number(out, texts.len() as u64);
+    for text in texts {
+        put_text(out, text);
+    }
+}
+
+fn read_texts<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, Violation> {
+    let count = reader.count(MAX_ENDPOINTS)?;
+    (0..count).map(|_| reader.text(MAX_ENDPOINT)).collect()
+}
+
+/// A handle as it stands in a frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Handle<'a> {
+    Use(u64),
+    Set(u64, Introduction<'a>),
+    Inline(Introduction<'a>),
+}
+
+mod tag {
+    pub(super) const USE: u64 = 0;
+    pub(super) const SET: u64 = 1;
+    pub(super) const INLINE: u64 = 2;
+    pub(super) const BITS: u32 = 2;
+    pub(super) const MASK: u64 = 3;
+}
+
+impl<'a> Handle<'a> {
+    pub(crate) fn put(&self, out: &mut impl BufMut) {
+        match self {
+            Handle::Use(number) => put_number(out, number << tag::BITS | tag::USE),
+            Handle::Set(number, introduction) => {
+                put_number(out, number << tag::BITS | tag::SET);
+                introduction.put(out);
+            }
+            Handle::Inline(introduction) => {
+                put_number(out, tag::INLINE);
+                introduction.put(out);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Handle<'a>, Violation> {
+        let tagged = reader.number()?;
+        let number = tagged >> tag::BITS;
+        match tagged & tag::MASK {
+            tag::USE => Ok(Handle::Use(number)),
+            tag::SET => Ok(Handle::Set(number, Introduction::read(reader)?)),
+            tag::INLINE if number == 0 => Ok(Handle::Inline(Introduction::read(reader)?)),
+            _ => Err(Violation::UnknownForm(tagged as u8)),
+        }
+    }
+}
+
+/// Parts of a frame that a reader may not know, each skippable: (id, bytes) pairs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Extensions<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Extensions<'a> {
+    /// Reads a block with its length before it.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Extensions<'a>, Violation> {
+        Extensions::all(reader.bytes()?)
+    }
+
+    /// Takes all of `bytes`. The pairs are checked now, so that looking one up cannot fail.
+    pub(crate) fn all(bytes: &'a [u8]) -> Result<Extensions<'a>, Violation> {
+        let mut reader = Reader::new(bytes);
+        while !reader.is_empty() {
+            reader.number()?;
+            reader.bytes()?;
+        }
+        Ok(Extensions { bytes })
+    }
+
+    /// The first extension of that id.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no extension is defined yet; they are read so that they can be"))]
+    pub(crate) fn find(self, id: u64) -> Option<&'a [u8]> {
+        let mut reader = Reader::new(self.bytes);
+        loop {
+            let found = reader.number().ok()?;
+            let bytes = reader.bytes().ok()?;
+            if found == id {
+                return Some(bytes);
+            }
+        }
+    }
+}
+
+/// The first frame of each direction after the hello: what the writer knows of the reader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Resume {
+    /// Proves that the writer's node id is its own: the same for every connection between these two nodes.
+    pub(crate) token: Token,
+    /// The writer's name of the connection that this one follows; [`ConnectionId::NONE`] if there was none.
+    pub(crate) previous: ConnectionId,
+    /// Messages that the writer read on the previous connection.
+    pub(crate) read: u64,
+}
+
+impl Resume {
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        put_frame(out, kind::RESUME, |out| {
+            out.put_slice(&self.token.0);
+            out.put_slice(&self.previous.0);
+            put_number(out, self.read);
+        });
+    }
+
+    pub(crate) fn read(payload: &[u8]) -> Result<Resume, Violation> {
+        let mut reader = Reader::new(payload);
+        let resume =
+            Resume { token: Token(reader.array()?), previous: ConnectionId(reader.array()?), read: reader.number()? };
+        Extensions::all(reader.rest())?;
+        Ok(resume)
+    }
+}
+
+/// Asks for a pong (or is one), and says how many messages its writer has read on this connection so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ping {
+    /// Chosen by the ping's writer and given back by the pong.
+    pub(crate) nonce: u64,
+    pub(crate) read: u64,
+}
+
+impl Ping {
+    pub(crate) fn put(&self, out: &mut BytesMut, kind: u8) {
+        put_frame(out, kind, |out| {
+            out.put_u64_le(self.nonce);
+            put_number(out, self.read);
+        });
+    }
+
+    pub(crate) fn read(payload: &[u8]) -> Result<Ping, Violation> {
+        let mut reader = Reader::new(payload);
+        let ping = Ping { nonce: reader.u64()?, read: reader.number()? };
+        Extensions::all(reader.rest())?;
+        Ok(ping)
+    }
+}
+
+/// The last frame of a direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Goodbye<'a> {
+    pub(crate) why: Farewell,
+    /// Messages that the writer has read on this connection so far.
+    pub(crate) read: u64,
+    /// For a person to read, at most [`MAX_DETAIL`] bytes.
+    pub(crate) detail: &'a str,
+}
+
+/// Why a node says goodbye.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Farewell {
+    /// The node shuts down.
+    Shutdown,
+    /// Nothing needs the connection any more, or the node has too many.
+    Unneeded,
+    /// The other side broke the protocol; the detail says how.
+    Violation,
+    /// The other side's token is not the one it first came with.
+    Unproven,
+    /// A reason of a later version.
+    Other(u8),
+}
+
+impl Farewell {
+    fn code(self) -> u8 {
+        match self {
+            Farewell::Shutdown => 0,
+            Farewell::Unneeded => 1,
+            Farewell::Violation => 2,
+            Farewell::Unproven => 3,
+            Farewell::Other(code) => code,
+        }
+    }
+
+    fn from_code(code: u8) -> Farewell {
+        match code {
+            0 => Farewell::Shutdown,
+            1 => Farewell::Unneeded,
+            2 => Farewell::Violation,
+            3 => Farewell::Unproven,
+            _ => Farewell::Other(code),
+        }
+    }
+}
+
+impl<'a> Goodbye<'a> {
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        put_frame(out, kind::GOODBYE, |out| {
+            out.put_u8(self.why.code());
+            put_number(out, self.read);
+            put_text(out, clipped(self.detail));
+        });
+    }
+
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Goodbye<'a>, Violation> {
+        let mut reader = Reader::new(payload);
+        let goodbye = Goodbye {
+            why: Farewell::from_code(reader.u8()?),
+            read: reader.number()?,
+            detail: reader.text(MAX_DETAIL)?,
+        };
+        Extensions::all(reader.rest())?;
+        Ok(goodbye)
+    }
+}
+
+fn clipped(detail: &str) -> &str {
+    let fits = (0..=MAX_DETAIL.min(detail.len())).rev().find_map(|end| detail.get(..end));
+    fits.unwrap_or_default()
+}
+
+/// Handles given back: so many of each box.
+pub(crate) fn put_release(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>) {
+    put_frame(out, kind::RELEASE, |out| {
+        for (id, count) in released {
+            out.put_slice(&id.0);
+            put_number(out, count);
+        }
+    });
+}
+
+/// Reads what [`put_release`] wrote, one entry at a time.
+pub(crate) fn read_release(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
+    let mut reader = Reader::new(payload);
+    std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let entry = reader.array().and_then(|id| Ok((BoxId(id), reader.number()?)));
+        if entry.is_err() {
+            reader = Reader::new(&[]);
+        }
+        Some(entry)
+    })
+}
+
+/// Extensions as a frame carries them, for tests of readers that skip them.
+#[cfg(test)]
+pub(crate) fn put_extensions(out: &mut impl BufMut, pairs: &[(u64, &[u8])]) {
+    let mut block = BytesMut::new();
+    for (id, bytes) in pairs {
+        put_number(&mut block, *id);
+        super::codec::put_bytes(&mut block, bytes);
+    }
+    super::codec::put_bytes(out, &block);
+}

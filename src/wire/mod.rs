@@ -1,0 +1,138 @@
+//! The protocol, as bytes: pure functions and state machines without a socket, a clock, a runtime or an actor.
+//!
+//! This page is the specification of version 1. Golden vectors (`tests/golden/wire-v1.txt`) pin every byte of it.
+//! Nothing that a peer sends can make this module panic, read past what it was given, or reserve memory beyond the
+//! limits named here.
+//!
+//! # The stream
+//! One reliable, ordered stream of bytes between two nodes (TCP, a Unix socket, TLS above either). Both directions are
+//! alike but for the order of the first messages:
+//!
+//! ```text
+//!      dialling node                                     listening node
+//!        │  hello: who I am, what I accept                    │
+//!        ├───────────────────────────────────────────────────▶│
+//!        │                    hello: who I am, what I accept  │
+//!        │◀───────────────────────────────────────────────────┤
+//!        │  resume: proof that I am that node, what I read    │
+//!        ├───────────────────────────────────────────────────▶│
+//!        │  post ▶ post ▶ post …                              │
+//!        ├───────────────────────────────────────────────────▶│
+//!        │    resume: likewise, once the proof was accepted   │
+//!        │◀───────────────────────────────────────────────────┤
+//!        │               post ▶ release ▶ pong ▶ …            │
+//!        │◀──────────────────────────────────────────────────▶│
+//!        │  goodbye: the last frame of this direction         │
+//!        ├───────────────────────────────────────────────────▶│
+//!        │                            goodbye, end of stream  │
+//!        │◀───────────────────────────────────────────────────┤
+//! ```
+//!
+//! # Values
+//! | written | is |
+//! |---|---|
+//! | `u8`, `u16`, `u32`, `u64` | little-endian, of fixed size |
+//! | `number` | unsigned, 64 bits at most, 7 bits a byte, lowest first, high bit set on all but the last byte |
+//! | `id` | 16 bytes |
+//! | `bytes` | `number` of bytes, then the bytes |
+//! | `text` | `bytes` that are UTF-8; names have at most 255 bytes, endpoints 300 |
+//! | `extensions` | pairs of a `number` (which extension) and `bytes`, to the end; a reader skips what it does not know |
+//!
+//! # Hello
+//! Not a frame: the first thing on the stream, in each direction once.
+//!
+//! | part | type | |
+//! |---|---|---|
+//! | magic | 8 bytes | `HERMOD\r\n` |
+//! | oldest version | `u16` | that the writer speaks |
+//! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
+//! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
+//! | features | `u64` | bits of what the writer understands beyond version 1; all zero so far |
+//! | node | `id` | the writer |
+//! | connection | `id` | the writer's name for this connection, fresh and random |
+//! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
+//! | numbers | `u32` | how many handles the reader may give numbers to; at least 64 are always allowed |
+//! | endpoints | `number` ≤ 8, so many `text`s | where the writer can be dialled |
+//! | | `extensions` | none so far |
+//!
+//! # Frames
+//! `u32` length of the rest (1 to the limit), `u8` kind, payload.
+//!
+//! | kind | name | payload |
+//! |---|---|---|
+//! | 0 | | never used |
+//! | 1 | resume | first frame of each direction: token `id`, previous connection `id` (zeros: none), messages read on it `number`, `extensions` |
+//! | 2 | post | flags `u8`, [extension block], target handle, [handles], body to the end |
+//! | 3 | ask | reserved: flags, correlation `number`, then as a post |
+//! | 4 | answer | reserved: correlation `number`, flags, [extension block], [handles], body |
+//! | 5 | refuse | reserved: correlation `number`, reason `u8`, detail `text`, `extensions` |
+//! | 6 | cancel | reserved: correlation `number` |
+//! | 7 | release | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
+//! | 8 | report | reserved: cumulative drops by box and reason |
+//! | 9 | ping | nonce `u64`, messages read on this connection `number`, `extensions` |
+//! | 10 | pong | the ping's nonce `u64`, messages read on this connection `number`, `extensions` |
+//! | 11 | goodbye | why `u8`, messages read on this connection `number`, detail `text` ≤ 256 bytes, `extensions` |
+//! | 12 | relay | reserved |
+//! | 13 | fragment | reserved: a piece of a larger frame |
+//! | 14 | shape? | reserved: asks for the shape of a box |
+//! | 15 | shape | reserved |
+//! | 16 | watch | reserved: asks to be told when a box closes |
+//! | 17 | closed | reserved: a watched box has closed |
+//! | 18 | pressure | reserved: how full a box is |
+//! | 19–127 | | an unknown one ends the connection |
+//! | 128–255 | | an unknown one is skipped |
+//!
+//! A node sends a reserved kind only to a peer whose hello has the feature bit that will define it.
+//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
+//!
+//! ## Posts
+//! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
+//! handles); any other bit ends the connection. Extensions with reserved ids: 1 deadline, 2 trace, 3 hops.
+//! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
+//! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
+//! body does not decode, or for which there is no room is dropped; only a malformed frame ends the connection.
+//!
+//! ## Handles
+//! A handle is a tagged `number`, `n × 4 + tag`:
+//!
+//! | tag | | followed by |
+//! |---|---|---|
+//! | 0 | *use n*: what number n was last set to in this direction | |
+//! | 1 | *set n*: from here on, n means this | introduction |
+//! | 2 | *inline*: this once (n is 0) | introduction |
+//! | 3 | ends the connection | |
+//!
+//! Sets take effect where they stand, before the next handle of the same frame is read, and whatever becomes of the
+//! message. Numbers are 0 to the reader's announced count less one. Each connection starts with empty tables; frames
+//! other than posts (and later asks and answers) carry no numbers.
+//!
+//! An introduction is a `u8`: form in the low four bits; `0x10`, a fingerprint follows at the end; `0x20`, the writer
+//! counts this handle, each use of it included, and wants it returned in a release; other bits end the connection.
+//!
+//! | form | means | parts |
+//! |---|---|---|
+//! | 0 | the reader's box of that name | name `text` |
+//! | 1 | the reader's box with that id, or the writer's own way through the reader | box `id` |
+//! | 2 | the writer's box | box `id`, name `text` (empty: the id is its name) |
+//! | 3 | a third node's box, reached through the writer's box *via* | node `id`, box `id`, via `id`, name `text`, endpoints (as in the hello) |
+//! | 4 | the box of that name at whatever node listens there | endpoint `text`, name `text` |
+//! | 5 | the same, and that node is the reader | endpoint `text`, name `text` |
+//!
+//! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
+//!
+//! # Who may claim a node id
+//! Ids travel inside addresses, so an id proves nothing. The token in the resume frame is a secret between two nodes:
+//! the first that a node sees from a given id is remembered, and a later connection with that id and another token is
+//! ended with goodbye 3. The dialling node shows its token first; the listening node shows its own only to a peer whose
+//! token was accepted.
+
+pub(crate) mod codec;
+pub(crate) mod frame;
+pub(crate) mod handshake;
+pub(crate) mod intern;
+pub(crate) mod session;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,261 @@
+//! One direction of a connection at each of its ends: [`Outgoing`] numbers and writes posts, [`Incoming`] reads them
+//! and keeps what the numbers mean.
+//!
+//! Invariant: `Outgoing::post` either appends one whole frame and remembers what it numbered in it, or changes nothing.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::codec::MAX_NUMBER;
+use super::codec::Reader;
+use super::codec::Violation;
+use super::codec::put_number;
+use super::frame::Extensions;
+use super::frame::Handle;
+use super::frame::Introduction;
+use super::frame::LENGTH;
+use super::frame::MAX_HANDLES;
+use super::frame::flag;
+use super::frame::kind;
+use super::frame::put_frame;
+use super::intern::Meanings;
+use super::intern::Naming;
+use super::intern::Numbers;
+
+/// Something that a message names: its target, or a handle inside it.
+pub(crate) trait Referent {
+    /// Tells identities apart, within this process and for its life: two with one key are one. Never 0.
+    fn key(&self) -> u64;
+    /// The number it had last on any connection, or any other.
+    fn hint(&self) -> &AtomicU32;
+    /// Its name in full, as the reader of this connection understands it.
+    fn introduction(&self) -> Introduction<'_>;
+}
+
+/// A message ready to be written: its body is encoded, its handles stand beside it.
+#[derive(Debug)]
+pub(crate) struct Post<'a, R, H> {
+    pub(crate) to: R,
+    pub(crate) handles: H,
+    pub(crate) body: &'a [u8],
+}
+
+/// The handles of a message, which are looked at twice: once for their size and once to be written.
+pub(crate) trait Handles: Clone + IntoIterator<Item: Referent, IntoIter: ExactSizeIterator> {}
+
+impl<H: Clone + IntoIterator<Item: Referent, IntoIter: ExactSizeIterator>> Handles for H {}
+
+impl<R: Referent> Referent for &R {
+    fn key(&self) -> u64 {
+        (**self).key()
+    }
+
+    fn hint(&self) -> &AtomicU32 {
+        (**self).hint()
+    }
+
+    fn introduction(&self) -> Introduction<'_> {
+        (**self).introduction()
+    }
+}
+
+/// Why a post was not written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unwritten {
+    /// It is longer than the peer reads, or has too many handles.
+    TooLarge,
+    /// It does not fit into what room there is now.
+    NoRoom,
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    numbers: Numbers,
+    max_frame: usize,
+    posts: u64,
+}
+
+impl Outgoing {
+    /// `max_frame` is what this side would read; the peer's hello may lower it.
+    pub(crate) fn new(max_frame: usize) -> Outgoing {
+        Outgoing { numbers: Numbers::new(), max_frame, posts: 0 }
+    }
+
+    /// The peer's hello has come: it reads frames of `max_frame` bytes and keeps `numbers` handles.
+    pub(crate) fn peer_accepts(&mut self, max_frame: usize, numbers: usize) {
+        self.max_frame = self.max_frame.min(max_frame);
+        self.numbers.widen(numbers);
+    }
+
+    /// Posts written so far.
+    pub(crate) fn posts(&self) -> u64 {
+        self.posts
+    }
+
+    /// Appends the post if it takes at most `room` bytes; on error nothing is changed.
+    pub(crate) fn post<R: Referent, H: Handles>(
+        &mut self,
+        out: &mut BytesMut,
+        room: usize,
+        post: &Post<'_, R, H>,
+    ) -> Result<(), Unwritten> {
+        let (bound, count) = (size_bound(post), post.handles.clone().into_iter().len());
+        if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
+            return Err(Unwritten::TooLarge);
+        }
+        if bound > room {
+            return Err(Unwritten::NoRoom);
+        }
+        put_frame(out, kind::POST, |out| {
+            out.put_u8(if count == 0 { 0 } else { flag::HANDLES });
+            self.name(&post.to, out);
+            if count > 0 {
+                put_number(out, count as u64);
+                post.handles.clone().into_iter().for_each(|handle| self.name(&handle, out));
+            }
+            out.put_slice(post.body);
+        });
+        self.posts += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn name(&mut self, referent: &impl Referent, out: &mut BytesMut) {
+        let hint = referent.hint();
+        match self.numbers.name(referent.key(), hint.load(Ordering::Relaxed)) {
+            Naming::Use(number) => {
+                hint.store(number, Ordering::Relaxed);
+                Handle::Use(u64::from(number)).put(out);
+            }
+            Naming::Set(number) => {
+                hint.store(number, Ordering::Relaxed);
+                Handle::Set(u64::from(number), referent.introduction()).put(out);
+            }
+            Naming::Inline => Handle::Inline(referent.introduction()).put(out),
+        }
+    }
+}
+
+/// At least as many bytes as the post takes, however its handles are named.
+fn size_bound<R: Referent, H: Handles>(post: &Post<'_, R, H>) -> usize {
+    const FIXED: usize = LENGTH + 2 + MAX_NUMBER;
+    fn named(referent: &impl Referent) -> usize {
+        MAX_NUMBER + referent.introduction().size_bound()
+    }
+    let handles = post.handles.clone().into_iter().map(|handle| named(&handle)).sum::<usize>();
+    FIXED + named(&post.to) + handles + post.body.len()
+}
+
+/// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
+pub(crate) trait Acquaint<T> {
+    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T;
+}
+
+impl<T, F: FnMut(&Introduction<'_>) -> T> Acquaint<T> for F {
+    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T {
+        self(introduction)
+    }
+}
+
+/// A post as it was read.
+#[derive(Debug)]
+pub(crate) struct Received<'s, 'b, T> {
+    pub(crate) to: &'s T,
+    pub(crate) handles: &'s [T],
+    #[cfg_attr(not(test), expect(dead_code, reason = "no extension is defined yet"))]
+    pub(crate) extensions: Extensions<'b>,
+    pub(crate) body: &'b [u8],
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(crate) struct Incoming<T> {
+    meanings: Meanings<T>,
+    /// The target of the last post, where it has no lasting number.
+    target: Option<T>,
+    handles: Vec<T>,
+    posts: u64,
+}
+
+impl<T: Clone> Incoming<T> {
+    /// Accepts that many numbers, which the hello has announced.
+    pub(crate) fn new(numbers: usize) -> Incoming<T> {
+        Incoming { meanings: Meanings::new(numbers), target: None, handles: Vec::new(), posts: 0 }
+    }
+
+    /// Posts read so far.
+    pub(crate) fn posts(&self) -> u64 {
+        self.posts
+    }
+
+    /// Reads a post. Whatever becomes of it, the numbers that it sets are set.
+    #[inline]
+    pub(crate) fn post<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<Received<'s, 'b, T>, Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = reader.u8()?;
+        if flags & !flag::KNOWN != 0 {
+            return Err(Violation::UnknownFlags(flags));
+        }
+        let extensions = match flags & flag::EXTENSIONS {
+            0 => Extensions::default(),
+            _ => Extensions::read(&mut reader)?,
+        };
+        self.handles.clear();
+        let target = Handle::read(&mut reader)?;
+        let number = self.target(target, flags & flag::HANDLES != 0, acquaint)?;
+        if flags & flag::HANDLES != 0 {
+            self.read_handles(&mut reader, acquaint)?;
+        }
+        let to = match (number, &self.target) {
+            (None, Some(target)) => target,
+            (number, _) => self.meanings.get(number.unwrap_or(u64::MAX))?,
+        };
+        self.posts += 1;
+        Ok(Received { to, handles: &self.handles, extensions, body: reader.rest() })
+    }
+
+    /// The number of the target; `None` if it stands in `self.target`, which it must if handles follow that may set its
+    /// number anew.
+    fn target(
+        &mut self,
+        target: Handle<'_>,
+        handles_follow: bool,
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<Option<u64>, Violation> {
+        match target {
+            Handle::Use(number) if !handles_follow => return Ok(Some(number)),
+            other => self.target = Some(self.meaning(other, acquaint)?),
+        }
+        Ok(None)
+    }
+
+    fn read_handles(&mut self, reader: &mut Reader<'_>, acquaint: &mut impl Acquaint<T>) -> Result<(), Violation> {
+        let count = reader.count(MAX_HANDLES)?;
+        for _ in 0..count {
+            let handle = Handle::read(reader)?;
+            let meaning = self.meaning(handle, acquaint)?;
+            self.handles.push(meaning);
+        }
+        Ok(())
+    }
+
+    fn meaning(&mut self, handle: Handle<'_>, acquaint: &mut impl Acquaint<T>) -> Result<T, Violation> {
+        match handle {
+            Handle::Use(number) => self.meanings.get(number).cloned(),
+            Handle::Set(number, introduction) => {
+                let meaning = acquaint.acquaint(&introduction);
+                self.meanings.set(number, meaning.clone())?;
+                Ok(meaning)
+            }
+            Handle::Inline(introduction) => Ok(acquaint.acquaint(&introduction)),
+        }
+    }
+}
