@@ -13,7 +13,7 @@ use crate::workload::{ACKNOWLEDGE_EVERY, Figure, Size, UNACKNOWLEDGED, WINDOW, W
 /// Room for everything that a workload may have in flight: nothing is shed.
 const BUFFER: usize = 16_384;
 /// After how many messages a sender lets the other tasks of its thread run.
-const YIELD_EVERY: u64 = 256;
+const YIELD_EVERY: u64 = 1_024;
 
 /// Runs the server; it ends with its process.
 pub(crate) fn serve<H: Handle>(workload: Workload) -> Result<()> {

@@ -16,6 +16,7 @@ pub(crate) struct Pong {
 #[rtype(result = "()")]
 pub(crate) struct Data {
     pub(crate) seq: u64,
+    #[serde(with = "serde_bytes")]
     pub(crate) body: [u8; 32],
 }
 

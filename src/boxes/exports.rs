@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -27,6 +29,8 @@ pub(crate) const OURSELVES: Holder = 0;
 #[derive(Debug, Default)]
 pub(crate) struct Exports {
     tables: Mutex<Tables>,
+    /// Counts boxes that have come; see [`Registry::epoch`](super::registry::Registry::epoch).
+    arrivals: AtomicU64,
     limit: usize,
 }
 
@@ -60,7 +64,7 @@ impl Evicted {
 
 impl Exports {
     pub(crate) fn new(limit: usize) -> Exports {
-        Exports { tables: Mutex::default(), limit }
+        Exports { limit, ..Exports::default() }
     }
 
     /// The box that stands for what has this key, made if there is none that is open.
@@ -85,6 +89,7 @@ impl Exports {
         let tables = &mut *tables;
         let export = tables.held.entry(local.id()).or_insert_with(|| {
             tables.next_age += 1;
+            self.arrivals.fetch_add(1, Ordering::Release);
             tables.by_age.insert(tables.next_age, local.id());
             Export { pointer: Arc::clone(pointer), age: tables.next_age, holders: HashMap::new() }
         });
@@ -155,9 +160,8 @@ impl Exports {
         drop(cleared);
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.tables.lock().held.len()
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Acquire)
     }
 }
 

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -48,11 +49,19 @@ pub(crate) struct Inbox<M: RemoteMessage> {
     identity: Identity,
     home: Arc<dyn Household>,
     queue: Mutex<Queue<M>>,
+    /// What `queue` would answer to one more message, for those who look before they decode.
+    outlook: AtomicU8,
     closed: CancellationToken,
     received: AtomicU64,
     drops: Drops,
     /// Whether what the box stands for still lives.
     alive: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+mod outlook {
+    pub(super) const WELCOME: u8 = 0;
+    pub(super) const FULL: u8 = 1;
+    pub(super) const CLOSED: u8 = 2;
 }
 
 struct Queue<M: RemoteMessage> {
@@ -72,6 +81,7 @@ impl<M: RemoteMessage> Inbox<M> {
             identity,
             home,
             queue: Mutex::new(Queue { waiting: Waiting::new(buffer), open: true, reader: None }),
+            outlook: AtomicU8::new(outlook::WELCOME),
             closed: CancellationToken::new(),
             received: AtomicU64::new(0),
             drops: Drops::default(),
@@ -101,7 +111,10 @@ impl<M: RemoteMessage> Inbox<M> {
             let parcel = {
                 let mut queue = self.queue.lock();
                 match queue.waiting.pop() {
-                    Some(parcel) => parcel,
+                    Some(parcel) => {
+                        self.look_ahead(&queue);
+                        parcel
+                    }
                     None if !queue.open => return Poll::Ready(None),
                     None => {
                         queue.wait(cx);
@@ -118,7 +131,12 @@ impl<M: RemoteMessage> Inbox<M> {
     /// The next message, if one waits.
     pub(crate) fn take_now(&self) -> Option<Parcel<M>> {
         loop {
-            let parcel = self.queue.lock().waiting.pop()?;
+            let parcel = {
+                let mut queue = self.queue.lock();
+                let parcel = queue.waiting.pop()?;
+                self.look_ahead(&queue);
+                parcel
+            };
             if let Some(parcel) = self.unless_cancelled(parcel) {
                 return Some(parcel);
             }
@@ -135,7 +153,12 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Drops what waits, for that reason.
     pub(crate) fn discard(&self, reason: DropReason) {
-        let left: VecDeque<Parcel<M>> = self.queue.lock().waiting.take_all();
+        let left: VecDeque<Parcel<M>> = {
+            let mut queue = self.queue.lock();
+            let left = queue.waiting.take_all();
+            self.look_ahead(&queue);
+            left
+        };
         self.tell_drop(reason, left.len() as u64, None);
     }
 
@@ -160,7 +183,9 @@ impl<M: RemoteMessage> Inbox<M> {
             if !queue.open {
                 return Err((parcel, Refusal::Closed));
             }
-            match queue.waiting.push(parcel) {
+            let pushed = queue.waiting.push(parcel);
+            self.look_ahead(&queue);
+            match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
                 Pushed::Stored => (None, queue.reader.take()),
                 Pushed::Replaced(oldest) => (Some(oldest), queue.reader.take()),
@@ -177,13 +202,24 @@ impl<M: RemoteMessage> Inbox<M> {
     }
 
     /// Why a message would not be taken, before work is spent on decoding it.
+    #[inline]
     fn refusal(&self) -> Option<DropReason> {
-        let queue = self.queue.lock();
-        match () {
-            () if !queue.open => Some(DropReason::BoxClosed),
-            () if queue.waiting.refuses() => Some(DropReason::NewestShed),
-            () => None,
+        match self.outlook.load(Ordering::Relaxed) {
+            outlook::FULL => Some(DropReason::NewestShed),
+            outlook::CLOSED => Some(DropReason::BoxClosed),
+            _ => None,
         }
+    }
+
+    /// Remembers how the queue stands; called under its lock whenever it has changed.
+    #[inline]
+    fn look_ahead(&self, queue: &Queue<M>) {
+        let outlook = match () {
+            () if !queue.open => outlook::CLOSED,
+            () if queue.waiting.refuses() => outlook::FULL,
+            () => outlook::WELCOME,
+        };
+        self.outlook.store(outlook, Ordering::Relaxed);
     }
 }
 
@@ -258,6 +294,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
             if !std::mem::replace(&mut queue.open, false) {
                 return;
             }
+            self.look_ahead(&queue);
             queue.reader.take()
         };
         self.home.forget(self.identity.id, &self.identity.name);

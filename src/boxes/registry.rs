@@ -127,7 +127,7 @@ impl Registry {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.load(Ordering::Acquire).wrapping_add(self.exports.arrivals())
     }
 
     /// The box of that name; for an anonymous one the name is its id.

@@ -137,7 +137,7 @@ impl<M: RemoteMessage> Address<M> {
     /// Whether a message sent now has somewhere to go: the box is open or, for another process, the connection is up or
     /// being made.
     pub fn connected(&self) -> bool {
-        if self.pointer.home().stopped().is_cancelled() {
+        if self.pointer.home().is_stopped() {
             return false;
         }
         match self.pointer.route() {
@@ -196,7 +196,7 @@ impl Pointer {
 
     /// Hands the message on, or back.
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<(), Returned<M>> {
-        if self.home().stopped().is_cancelled() {
+        if self.home().is_stopped() {
             return Err(Returned { parcel, reason: DropReason::Shutdown, detail: None });
         }
         match self.route() {
@@ -205,10 +205,7 @@ impl Pointer {
                 Some(local) => self.give_local(&*local, parcel),
                 None => Err(Returned { parcel, reason: DropReason::NoSuchBox, detail: None }),
             },
-            Route::Away { .. } => match self.link() {
-                Some(link) => self.encode(parcel, |body, handles| link.post(self, body, handles)),
-                None => Err(Returned { parcel, reason: DropReason::NoRoute, detail: None }),
-            },
+            Route::Away { .. } => self.encode(parcel, |body, handles| self.post(body, handles)),
             Route::Nowhere => Err(Returned { parcel, reason: DropReason::BoxClosed, detail: None }),
         }
     }

@@ -34,6 +34,8 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     fn id(&self) -> NodeId;
     fn limits(&self) -> &Limits;
     fn observer(&self) -> &Observer;
+    /// Whether the node has stopped.
+    fn is_stopped(&self) -> bool;
     /// Cancelled when the node stops.
     fn stopped(&self) -> &CancellationToken;
     /// Runs a pump on the node's I/O thread until it ends or the node stops.
@@ -106,7 +108,7 @@ impl From<DropReason> for Rejection {
 /// A way to another node: one connection, or the place where one is made when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits.
-    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), DropReason>;
+    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted>;
     /// Whether messages given now would be written at once or after a dial under way.
     fn is_up(&self) -> bool;
     /// Whether it has ended for good.
@@ -135,9 +137,30 @@ pub(crate) enum Route {
     HereNamed,
     /// By a connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
     /// `None` sends to the origin's name.
-    Away { link: Mutex<Arc<dyn Outbound>>, to: Option<BoxId> },
+    Away { by: Way, to: Option<BoxId> },
     /// The box was this node's and is closed.
     Nowhere,
+}
+
+/// The connection that a pointer leads by, and the one that serves in its place once that has ended.
+#[derive(Debug)]
+pub(crate) struct Way {
+    first: Arc<dyn Outbound>,
+    detour: Mutex<Option<Arc<dyn Outbound>>>,
+}
+
+impl Way {
+    pub(crate) fn new(first: Arc<dyn Outbound>) -> Way {
+        Way { first, detour: Mutex::new(None) }
+    }
+}
+
+/// Why a message was not put into an outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotPosted {
+    /// The link has ended for good; another may lead to the same node.
+    Over,
+    Dropped(DropReason),
 }
 
 /// A count of handles that a peer keeps for us, given back when the pointer goes.
@@ -254,23 +277,40 @@ impl Pointer {
 
     /// The connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
-        let Route::Away { link, .. } = &self.route else { return None };
-        let mut link = link.lock();
-        if link.is_over() {
-            let node = link.peer().or(match self.origin {
-                Origin::Boxed { node, .. } => Some(node),
-                Origin::Named { .. } => None,
-            });
-            *link = self.home.way_to(node?)?;
+        let Route::Away { by, .. } = &self.route else { return None };
+        if by.first.is_over() { self.detour(by) } else { Some(Arc::clone(&by.first)) }
+    }
+
+    /// A live connection to the node at the end of the way that has ended.
+    fn detour(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
+        let mut detour = by.detour.lock();
+        if detour.as_ref().is_none_or(|link| link.is_over()) {
+            *detour = self.home.way_to(by.first.peer()?);
         }
-        Some(Arc::clone(&link))
+        detour.clone()
+    }
+
+    /// Puts an encoded message into the outbox of the connection that the pointer leads by.
+    pub(crate) fn post(self: &Arc<Self>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), DropReason> {
+        let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
+        let posted = match by.first.post(self, body, handles) {
+            Err(NotPosted::Over) => match self.detour(by) {
+                Some(link) => link.post(self, body, handles),
+                None => Err(NotPosted::Over),
+            },
+            posted => posted,
+        };
+        posted.map_err(|not_posted| match not_posted {
+            NotPosted::Over => DropReason::NotConnected,
+            NotPosted::Dropped(reason) => reason,
+        })
     }
 
     /// The node it leads to; `None` until a name at an endpoint was first reached.
     pub(crate) fn node_id(&self) -> Option<NodeId> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
-            (_, Route::Away { link, .. }) => link.lock().peer(),
+            (_, Route::Away { by, .. }) => by.first.peer(),
             _ => Some(self.home.id()),
         }
     }
@@ -279,10 +319,7 @@ impl Pointer {
     pub(crate) fn pass_on(self: &Arc<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
         match self.local() {
             Some(local) => local.accept_encoded(body, handles),
-            None => match self.link() {
-                Some(link) => link.post(self, body, handles).map_err(Rejection::from),
-                None => Err(DropReason::NoRoute.into()),
-            },
+            None => self.post(body, handles).map_err(Rejection::from),
         }
     }
 

@@ -5,6 +5,7 @@
 //! by RAII, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something itself) hides the
 //! outer one until it ends. Only this file touches the thread-local.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -43,71 +44,105 @@ enum Scope {
     },
 }
 
+/// What a thread keeps for the scopes on it.
+struct Desk {
+    scope: Option<Scope>,
+    /// An empty list and a scratch body that wait to be used again.
+    spare_handles: Vec<Arc<Pointer>>,
+    spare_body: Vec<u8>,
+}
+
 thread_local! {
-    static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static SPARE: RefCell<Vec<Arc<Pointer>>> = const { RefCell::new(Vec::new()) };
+    static DESK: RefCell<Desk> =
+        const { RefCell::new(Desk { scope: None, spare_handles: Vec::new(), spare_body: Vec::new() }) };
+    /// Whether there is a scope on the desk: one look, for those who would be content without one.
+    static OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Ends the scope when it goes, and brings back the one around it.
 struct Entered {
     outer: Option<Scope>,
+    ended: bool,
 }
 
 impl Entered {
-    fn new(scope: Scope) -> Entered {
-        Entered { outer: SCOPE.with_borrow_mut(|current| current.replace(scope)) }
+    #[inline]
+    fn new(desk: &mut Desk, scope: Scope) -> Entered {
+        OPEN.set(true);
+        Entered { outer: desk.scope.replace(scope), ended: false }
     }
 
-    /// Ends the scope and gives it back.
+    /// Ends the scope, and gives it back.
+    #[inline]
     fn end(mut self) -> Option<Scope> {
+        self.ended = true;
+        self.swap()
+    }
+
+    #[inline]
+    fn swap(&mut self) -> Option<Scope> {
         let outer = self.outer.take();
-        let ended = SCOPE.with_borrow_mut(|current| std::mem::replace(current, outer));
-        std::mem::forget(self);
-        ended
+        OPEN.set(outer.is_some());
+        DESK.with_borrow_mut(|desk| std::mem::replace(&mut desk.scope, outer))
     }
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let ended = SCOPE.with_borrow_mut(|current| std::mem::replace(current, outer));
-        // Outside the borrow: a pointer that goes may run code of ours.
-        drop(ended);
+        if !self.ended {
+            // Outside the borrow: a pointer that goes may run code of ours.
+            drop(self.swap());
+        }
     }
 }
 
 /// Encodes a message for another process and hands its body and its handles to `send`.
+#[inline]
 pub(crate) fn write<M: Serialize, R>(
     home: &Arc<dyn Household>,
     message: &M,
     send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
 ) -> Result<R, EncodeError> {
-    let mut body = SCRATCH.take();
-    body.clear();
-    let entered = Entered::new(Scope::Writing { home: Arc::clone(home), handles: SPARE.take() });
-    let encoded = guard::encode(message, &mut body, home.limits().max_message);
-    let Some(Scope::Writing { mut handles, .. }) = entered.end() else {
-        return Err(EncodeError::Refused("the message ended the scope it was written in".to_owned()));
+    let home = Arc::clone(home);
+    let limit = home.limits().max_message;
+    let (mut body, entered) = DESK.with_borrow_mut(|desk| {
+        let handles = std::mem::take(&mut desk.spare_handles);
+        (std::mem::take(&mut desk.spare_body), Entered::new(desk, Scope::Writing { home, handles }))
+    });
+    let encoded = guard::encode(message, &mut body, limit);
+    let mut handles = match entered.end() {
+        Some(Scope::Writing { handles, .. }) => handles,
+        _ => Vec::new(),
     };
     let result = encoded.map(|()| send(&body, &handles));
     handles.clear();
-    SPARE.set(handles);
+    body.clear();
     if body.capacity() > KEPT {
         body = Vec::new();
     }
-    SCRATCH.set(body);
+    DESK.with_borrow_mut(|desk| {
+        desk.spare_handles = handles;
+        desk.spare_body = body;
+    });
     result
 }
 
 /// Decodes a message that came with these handles, and takes them out of the list.
+#[inline]
 pub(crate) fn read<M: DeserializeOwned>(
     home: &Arc<dyn Household>,
     body: &[u8],
     handles: &mut Vec<Arc<Pointer>>,
 ) -> Result<M, DecodeError> {
-    let entered = Entered::new(Scope::Reading { home: Arc::clone(home), handles: std::mem::take(handles) });
-    let message = guard::decode(body, home.limits().decode());
+    let limits = home.limits().decode();
+    if handles.is_empty() && !OPEN.get() {
+        // An address in the body is refused with or without a scope, if there is no other around it.
+        return guard::decode(body, limits);
+    }
+    let scope = Scope::Reading { home: Arc::clone(home), handles: std::mem::take(handles) };
+    let entered = DESK.with_borrow_mut(|desk| Entered::new(desk, scope));
+    let message = guard::decode(body, limits);
     if let Some(Scope::Reading { handles: mut rest, .. }) = entered.end() {
         rest.clear();
         *handles = rest;
@@ -117,13 +152,13 @@ pub(crate) fn read<M: DeserializeOwned>(
 
 /// Runs `read` with addresses in text read for this node.
 pub(crate) fn with_text<R>(home: Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
-    let _entered = Entered::new(Scope::Text { home });
+    let _entered = DESK.with_borrow_mut(|desk| Entered::new(desk, Scope::Text { home }));
     read()
 }
 
 /// The node that a message is written for, if one is being written here.
 pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
-    SCOPE.with_borrow(|scope| match scope {
+    DESK.with_borrow(|desk| match &desk.scope {
         Some(Scope::Writing { home, .. }) => Some(Arc::clone(home)),
         _ => None,
     })
@@ -140,7 +175,7 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
             ))),
         };
     }
-    let position = SCOPE.with_borrow_mut(|scope| match scope {
+    let position = DESK.with_borrow_mut(|desk| match &mut desk.scope {
         Some(Scope::Writing { handles, .. }) => {
             handles.push(Arc::clone(pointer));
             u32::try_from(handles.len() - 1).ok()
@@ -165,14 +200,14 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 const NAME: &str = "Address";
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
-    SCOPE.with_borrow(|scope| match scope {
+    DESK.with_borrow(|desk| match &desk.scope {
         Some(Scope::Reading { handles, .. }) => handles.get(position as usize).cloned(),
         _ => None,
     })
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
-    SCOPE.with_borrow(|scope| match scope {
+    DESK.with_borrow(|desk| match &desk.scope {
         Some(Scope::Text { home } | Scope::Reading { home, .. } | Scope::Writing { home, .. }) => {
             Some(Arc::clone(home))
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +24,7 @@ use crate::handle::route::Origin;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Route;
+use crate::handle::route::Way;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -56,6 +59,8 @@ pub(crate) struct House {
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
     stopped: CancellationToken,
+    /// The same as `stopped`, for those who look at every message.
+    has_stopped: AtomicBool,
 }
 
 impl House {
@@ -76,6 +81,7 @@ impl House {
             endpoints: Mutex::new(advertised),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
+            has_stopped: AtomicBool::new(false),
             limits,
         })
     }
@@ -143,6 +149,7 @@ impl House {
     /// Closes all boxes and ends all pumps and connections, at once.
     pub(crate) fn stop(&self) {
         self.closing.cancel();
+        self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
         self.stopped.cancel();
     }
@@ -179,6 +186,10 @@ impl Household for House {
         &self.observer
     }
 
+    fn is_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
+    }
+
     fn stopped(&self) -> &CancellationToken {
         &self.stopped
     }
@@ -191,7 +202,7 @@ impl Household for House {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
         let link: Arc<dyn Outbound> = self.link_to(endpoint);
-        let route = Route::Away { link: Mutex::new(link), to: None };
+        let route = Route::Away { by: Way::new(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 

@@ -10,8 +10,6 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
 use super::house::House;
 use super::link::Link;
 use super::links::Claim;
@@ -25,6 +23,7 @@ use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Rejection;
 use crate::handle::route::Route;
+use crate::handle::route::Way;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
 use crate::observe::DropReason;
@@ -162,10 +161,17 @@ pub(crate) struct Contact {
     who: Who,
     counted: bool,
     /// The box it is at this node, as of an epoch of the registry.
-    target: RefCell<Option<Weak<dyn LocalBox>>>,
+    target: RefCell<Target>,
     epoch: Cell<u64>,
     /// The pointer that messages from this connection hold, as long as one is held.
     pointer: RefCell<Weak<Pointer>>,
+}
+
+/// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
+enum Target {
+    Nothing,
+    Lasting(Arc<dyn LocalBox>),
+    Counted(Weak<dyn LocalBox>),
 }
 
 /// An [`Identity`] that is kept.
@@ -196,7 +202,7 @@ impl Contact {
         Contact {
             who,
             counted: introduction.counted,
-            target: RefCell::new(None),
+            target: RefCell::new(Target::Nothing),
             epoch: Cell::new(u64::MAX),
             pointer: RefCell::new(Weak::new()),
         }
@@ -205,32 +211,42 @@ impl Contact {
     /// Gives a message to the box, or counts why not.
     #[inline]
     fn deliver(&self, around: &Around, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        let Some(local) = self.local(around) else {
+        if self.epoch.get() != around.registry.epoch() {
+            self.look_up(around);
+        }
+        let held;
+        let target = self.target.borrow();
+        let local = match &*target {
+            Target::Lasting(local) => Some(&**local),
+            Target::Counted(weak) => {
+                held = weak.upgrade();
+                held.as_deref()
+            }
+            Target::Nothing => None,
+        };
+        let Some(local) = local else {
             return self.dropped(around, None, &DropReason::NoSuchBox.into());
         };
         if let Err(rejection) = local.accept_encoded(body, handles) {
-            self.dropped(around, Some(&*local), &rejection);
+            self.dropped(around, Some(local), &rejection);
         }
     }
 
-    /// The box of this node, if it is one and open.
-    #[inline]
-    fn local(&self, around: &Around) -> Option<Arc<dyn LocalBox>> {
-        let epoch = around.registry.epoch();
-        if self.epoch.get() == epoch
-            && let Some(local) = self.target.borrow().as_ref().and_then(Weak::upgrade)
-        {
-            return Some(local);
-        }
+    /// Finds the box of this node, if it is one and open.
+    #[cold]
+    fn look_up(&self, around: &Around) {
+        // Read before the look-up: what changes during it is looked up again.
+        self.epoch.set(around.registry.epoch());
         let pointer = match &self.who {
             Who::OurName(name) => around.registry.named(name),
             Who::OurBox(id) => around.registry.find(*id),
             _ => None,
         };
-        let local = pointer?.local()?;
-        self.epoch.set(epoch);
-        *self.target.borrow_mut() = Some(Arc::downgrade(&local));
-        Some(local)
+        *self.target.borrow_mut() = match pointer.and_then(|pointer| pointer.local()) {
+            Some(local) if local.counted() => Target::Counted(Arc::downgrade(&local)),
+            Some(local) => Target::Lasting(local),
+            None => Target::Nothing,
+        };
     }
 
     fn dropped(&self, around: &Around, local: Option<&dyn LocalBox>, rejection: &Rejection) {
@@ -335,7 +351,7 @@ impl Around {
             id: to,
             count: AtomicU64::new(0),
         });
-        let route = Route::Away { link: Mutex::new(link), to: Some(to) };
+        let route = Route::Away { by: Way::new(link), to: Some(to) };
         Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, route, held))
     }
 }

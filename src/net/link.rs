@@ -23,6 +23,7 @@ use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
+use crate::handle::route::NotPosted;
 use crate::handle::route::Origin;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
@@ -40,6 +41,7 @@ use crate::wire::frame::Ping;
 use crate::wire::frame::kind;
 use crate::wire::frame::put_release;
 use crate::wire::handshake::Hello;
+use crate::wire::session::Handles;
 use crate::wire::session::Outgoing;
 use crate::wire::session::Post;
 use crate::wire::session::Referent;
@@ -64,6 +66,8 @@ pub(crate) struct Link {
     registry: Arc<Registry>,
     endpoint: Option<Endpoint>,
     start: Option<Start>,
+    /// Bytes that may wait.
+    outbox: usize,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
     state: Mutex<State>,
@@ -130,13 +134,15 @@ impl Link {
         phase: Phase,
     ) -> Arc<Link> {
         let state = Mutex::new(State::new(phase, home.limits().max_message));
+        let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
             home,
             registry,
             endpoint,
             start,
-            peer: Mutex::new(None),
+            outbox,
+            peer,
             state,
         })
     }
@@ -312,35 +318,47 @@ impl Link {
         handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
     }
 
-    /// Appends a message under the lock. What may run code of others is left for after it.
-    fn append(
+    /// Appends a message under the lock, and calls `hold` with the connection's number if it fits. What may run code of
+    /// others is left for after the lock.
+    #[inline]
+    fn append<H: Handles, E: Default>(
         &self,
         to: &Pointer,
+        handles: H,
         body: &[u8],
-        handles: &[Arc<Pointer>],
-        relays: &[Option<Relayed>],
-    ) -> Result<Appended, DropReason> {
-        let peer = self.peer();
+        hold: impl FnOnce(u64) -> E,
+    ) -> Result<E, NotPosted> {
+        let post = Post { to: Named { pointer: to, role: Role::Target }, handles, body };
+        let mut state = self.state.lock();
+        let starts = state.admit()?;
+        let room = self.outbox.saturating_sub(state.posts.len() + state.writing);
+        let result = state.post(room, &post);
+        let (held, writer) = match result {
+            Ok(()) => (hold(state.connection), if state.phase == Phase::Up { state.writer.take() } else { None }),
+            Err(_) => (E::default(), None),
+        };
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if starts && let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
+            start(me);
+        }
+        match result {
+            Ok(()) => Ok(held),
+            Err(Unwritten::TooLarge) => Err(NotPosted::Dropped(DropReason::TooLarge)),
+            Err(Unwritten::NoRoom) => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        }
+    }
+
+    fn post_with_handles(&self, to: &Pointer, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted> {
+        let (peer, relays) = (self.peer(), self.relays(handles));
         let via = |at: usize| relays.get(at).and_then(Option::as_ref).map(|relayed| relayed.local.id());
         let named = handles.iter().enumerate();
         let named = named.map(|(at, pointer)| Named { pointer, role: Role::Handle { peer, via: via(at) } });
-        let post = Post { to: Named { pointer: to, role: Role::Target }, handles: named, body };
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let starts = state.admit()?;
-        let room = self.home.limits().outbox.saturating_sub(state.posts.len() + state.writing);
-        let before = state.posts.len();
-        let result = state.outgoing.post(&mut state.posts, room, &post);
-        if state.phase == Phase::Dialling {
-            state.longest = state.longest.max((state.posts.len() - before).saturating_sub(LENGTH));
-        }
-        let mut appended = Appended { result, writer: None, evicted: Vec::new(), starts };
-        if result.is_ok() {
-            state.waiting += 1;
-            appended.evicted = self.hold(handles, relays, state.connection);
-            appended.writer = if state.phase == Phase::Up { state.writer.take() } else { None };
-        }
-        Ok(appended)
+        let evicted = self.append(to, named, body, |connection| self.hold(handles, &relays, connection))?;
+        evicted.into_iter().for_each(Evicted::close);
+        Ok(())
     }
 
     /// Counts the handles of a message that has been appended.
@@ -363,15 +381,6 @@ struct Relayed {
     local: Arc<dyn LocalBox>,
 }
 
-/// What came of appending a message, and what is to be done about it once the lock is free.
-struct Appended {
-    result: Result<(), Unwritten>,
-    writer: Option<Waker>,
-    evicted: Vec<Evicted>,
-    /// Whether a dial has to be started for it.
-    starts: bool,
-}
-
 impl State {
     fn new(phase: Phase, max_message: usize) -> State {
         State {
@@ -391,6 +400,18 @@ impl State {
         }
     }
 
+    /// Numbers and appends a message, if it fits.
+    #[inline]
+    fn post<R: Referent, H: Handles>(&mut self, room: usize, post: &Post<'_, R, H>) -> Result<(), Unwritten> {
+        let before = self.posts.len();
+        self.outgoing.post(&mut self.posts, room, post)?;
+        self.waiting += 1;
+        if self.phase == Phase::Dialling {
+            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+        }
+        Ok(())
+    }
+
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
     fn wake(&mut self) {
         if let Some(writer) = self.writer.take() {
@@ -399,15 +420,16 @@ impl State {
     }
 
     /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
-    fn admit(&mut self) -> Result<bool, DropReason> {
+    fn admit(&mut self) -> Result<bool, NotPosted> {
         match self.phase {
             Phase::Idle => {
                 self.phase = Phase::Dialling;
                 Ok(true)
             }
             Phase::Dialling | Phase::Up => Ok(false),
-            Phase::Closing => Err(DropReason::Shutdown),
-            Phase::Pausing | Phase::Over => Err(DropReason::NotConnected),
+            Phase::Closing => Err(NotPosted::Dropped(DropReason::Shutdown)),
+            Phase::Pausing => Err(NotPosted::Dropped(DropReason::NotConnected)),
+            Phase::Over => Err(NotPosted::Over),
         }
     }
 }
@@ -449,22 +471,13 @@ impl Referent for Named<'_> {
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), DropReason> {
-        let relays = self.relays(handles);
-        let appended = self.append(to, body, handles, &relays)?;
-        if let Some(writer) = appended.writer {
-            writer.wake();
+    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted> {
+        if handles.is_empty() {
+            const NONE: [Named<'_>; 0] = [];
+            self.append(to, NONE, body, |_| ())
+        } else {
+            self.post_with_handles(to, body, handles)
         }
-        appended.evicted.into_iter().for_each(Evicted::close);
-        if appended.starts
-            && let (Some(start), Some(me)) = (&self.start, self.me.upgrade())
-        {
-            start(me);
-        }
-        appended.result.map_err(|unwritten| match unwritten {
-            Unwritten::TooLarge => DropReason::TooLarge,
-            Unwritten::NoRoom => DropReason::OutboxFull,
-        })
     }
 
     fn is_up(&self) -> bool {

@@ -66,6 +66,18 @@ impl Numbers {
         }
     }
 
+    /// The number of what has this key, if it has one.
+    #[inline]
+    pub(crate) fn number(&mut self, key: u64, hint: u32) -> Option<u32> {
+        match self.slots.get_mut(hint as usize) {
+            Some(slot) if slot.key == key => {
+                slot.used = true;
+                Some(hint)
+            }
+            _ => self.by_key.get(&key).copied(),
+        }
+    }
+
     fn look_up(&mut self, key: u64) -> Naming {
         if let Some(&number) = self.by_key.get(&key) {
             if let Some(slot) = self.slots.get_mut(number as usize) {

@@ -103,7 +103,13 @@ impl Outgoing {
         room: usize,
         post: &Post<'_, R, H>,
     ) -> Result<(), Unwritten> {
-        let (bound, count) = (size_bound(post), post.handles.clone().into_iter().len());
+        let handles = post.handles.clone().into_iter();
+        if handles.len() == 0
+            && let Some(number) = self.numbers.number(post.to.key(), post.to.hint().load(Ordering::Relaxed))
+        {
+            return self.post_plain(out, room, number, post.body);
+        }
+        let (bound, count) = (size_bound(post), handles.len());
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(Unwritten::TooLarge);
         }
@@ -115,10 +121,37 @@ impl Outgoing {
             self.name(&post.to, out);
             if count > 0 {
                 put_number(out, count as u64);
-                post.handles.clone().into_iter().for_each(|handle| self.name(&handle, out));
+                handles.for_each(|handle| self.name(&handle, out));
             }
             out.put_slice(post.body);
         });
+        self.posts += 1;
+        Ok(())
+    }
+
+    /// Appends what most posts are: a body for a target that has a number, without handles.
+    #[inline]
+    fn post_plain(&mut self, out: &mut BytesMut, room: usize, number: u32, body: &[u8]) -> Result<(), Unwritten> {
+        let target = Handle::Use(u64::from(number));
+        let mut header = [0; LENGTH + 2 + MAX_NUMBER];
+        let mut unused = &mut header[..];
+        unused.put_u32_le(0);
+        unused.put_u8(kind::POST);
+        unused.put_u8(0);
+        target.put(&mut unused);
+        let unused = unused.len();
+        let taken = header.len() - unused;
+        let size = taken + body.len();
+        if size > self.max_frame.saturating_add(LENGTH) {
+            return Err(Unwritten::TooLarge);
+        }
+        if size > room {
+            return Err(Unwritten::NoRoom);
+        }
+        (&mut header[..]).put_u32_le((size - LENGTH) as u32);
+        out.reserve(size);
+        out.extend_from_slice(header.get(..taken).unwrap_or_default());
+        out.extend_from_slice(body);
         self.posts += 1;
         Ok(())
     }
