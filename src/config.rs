@@ -6,13 +6,18 @@ use std::time::Duration;
 use crate::message::guard::DecodeLimits;
 
 /// On which thread a node's sockets and the pumps of its `Recipient`s run.
+///
+/// Measured between two processes on a machine with two cores (`cargo bench --bench wire`, and the same with
+/// `HERMOD_IO=own`), [`Current`](IoThread::Current) makes 1.3 to 1.6 times as many round trips a second as
+/// [`Own`](IoThread::Own), and passes twice as many messages one way. So it is the default.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum IoThread {
     /// On the thread (actix arbiter) that starts the node: a message to or from an actor of that arbiter changes no
-    /// thread on its way. A handler that keeps the arbiter busy holds up the node's connections for as long.
+    /// thread on its way. A handler that keeps the arbiter busy holds up the node's connections for as long, heartbeats
+    /// included: peers take the node for dead after `dead_after`.
     ///
-    /// Started on a thread without a tokio runtime, the node takes a thread of its own.
+    /// Started on a thread without a runtime, or in tokio's multi-thread runtime, the node takes a thread of its own.
     #[default]
     Current,
     /// On a thread of the node's own, where no handler of the application runs: connections are served, heartbeats

@@ -256,8 +256,11 @@ pub(crate) struct Observer {
 #[derive(Debug, Default)]
 struct Audience {
     subscribers: Vec<Recipient<Event>>,
-    untold: HashMap<(Arc<str>, &'static str, DropReason), (u64, Option<String>)>,
+    untold: HashMap<Kind, (u64, Option<String>)>,
 }
+
+/// Drops that are told together: name, type and reason.
+type Kind = (Arc<str>, &'static str, DropReason);
 
 impl Observer {
     pub(crate) fn sent(&self, count: u64) {

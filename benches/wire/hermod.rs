@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix::Message;
-use actix_hermod::{Buffer, Mailbox, Node, RemoteMessage};
+use actix_hermod::{Buffer, IoThread, Mailbox, Node, RemoteMessage};
 
 use crate::Result;
 use crate::message::{Ack, Data, Handle, Pong};
@@ -18,7 +18,7 @@ const YIELD_EVERY: u64 = 1_024;
 /// Runs the server; it ends with its process.
 pub(crate) fn serve<H: Handle>(workload: Workload) -> Result<()> {
     actix::System::new().block_on(async {
-        let node = Node::start();
+        let node = start();
         match workload {
             Workload::Rtt | Workload::Window => echo::<H>(&node).await,
             Workload::Oneway => sink::<H>(&node).await,
@@ -29,13 +29,19 @@ pub(crate) fn serve<H: Handle>(workload: Workload) -> Result<()> {
 /// Runs the client against a server at this endpoint.
 pub(crate) fn measure<H: Handle>(workload: Workload, size: Size, at: &str, answers: &Answers) -> Result<Figure> {
     actix::System::new().block_on(async {
-        let node = Node::start();
+        let node = start();
         match workload {
             Workload::Rtt => rtt::<H>(&node, size, at, answers).await,
             Workload::Window => window::<H>(&node, size, at, answers).await,
             Workload::Oneway => oneway::<H>(&node, size, at, answers).await,
         }
     })
+}
+
+/// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own.
+fn start() -> Node {
+    let own = std::env::var("HERMOD_IO").is_ok_and(|thread| thread == "own");
+    Node::builder().io_thread(if own { IoThread::Own } else { IoThread::Current }).start()
 }
 
 // ------------------------------------------------------------------------------------------------ the servers

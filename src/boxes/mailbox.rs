@@ -45,13 +45,11 @@ impl<M> MailboxBuilder<M> {
 impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     /// Gives the box a name by which others can address it without having been sent a pointer: 1 to 255 bytes of UTF-8.
     /// Without one, it is called by its id, which nobody can guess.
-    #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
         MailboxBuilder { name: Some(name.into()), ..self }
     }
 
     /// Replaces the default buffer, a dropping one with as many messages as the node's `mailbox_buffer` says (1,024).
-    #[must_use]
     pub fn buffer(self, buffer: Buffer<M>) -> Self {
         MailboxBuilder { buffer, ..self }
     }

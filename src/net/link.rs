@@ -135,16 +135,7 @@ impl Link {
     ) -> Arc<Link> {
         let state = Mutex::new(State::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
-        Arc::new_cyclic(|me| Link {
-            me: Weak::clone(me),
-            home,
-            registry,
-            endpoint,
-            start,
-            outbox,
-            peer,
-            state,
-        })
+        Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state })
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {

@@ -1,0 +1,79 @@
+//! The error that travels through serde while a message is coded.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::fmt::Display;
+
+use serde::de;
+use serde::ser;
+
+/// As many characters of an error's or a panic's text as are kept: a peer chooses some of them.
+pub(super) const MAX_WORDS: usize = 256;
+
+/// The error that travels through serde. One byte, because every element of every array returns one: with the words in
+/// it a small message took three times as long to decode. What the guard itself refuses is recorded in
+/// [`Reader::verdict`](super::reading::Reader) and [`Bounded::full`](super::writing::Bounded), where the type being decoded cannot lose it.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// Postcard's own.
+    Postcard(postcard::Error),
+    /// The type's: its words are in [`WORDS`], as serde gives us no other place to put them.
+    Custom,
+}
+
+thread_local! {
+    /// The words of this thread's last [`Fault::Custom`]. They are only looked at when one comes out, so those of an
+    /// error that a type dealt with by itself may stay here.
+    static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl Fault {
+    #[cold]
+    pub(super) fn custom(words: impl Display) -> Self {
+        let words = short(&words.to_string());
+        // A thread that is being torn down has no place for them; the error stands all the same.
+        let _ = WORDS.try_with(|place| place.replace(words));
+        Self::Custom
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postcard(error) => error.fmt(f),
+            Self::Custom => WORDS.try_with(|words| f.write_str(&words.borrow())).unwrap_or(Ok(())),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: Display>(words: T) -> Self {
+        Self::custom(words)
+    }
+}
+
+impl ser::Error for Fault {
+    fn custom<T: Display>(words: T) -> Self {
+        Self::custom(words)
+    }
+}
+
+impl From<postcard::Error> for Fault {
+    #[inline]
+    fn from(error: postcard::Error) -> Self {
+        Self::Postcard(error)
+    }
+}
+
+fn short(words: &str) -> String {
+    words.chars().take(MAX_WORDS).collect()
+}
+
+#[cold]
+pub(super) fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().copied();
+    short(words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message"))
+}

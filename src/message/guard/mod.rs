@@ -1,0 +1,151 @@
+//! The codec of message bodies: plain postcard on the wire, safe to point at bytes from a stranger.
+//!
+//! Postcard alone is not. A length or a nesting costs a peer one byte and costs us an element of memory or a level of
+//! stack: 1 MiB of ones read as `Rec(Option<Box<Rec>>)` overflows the stack, five bytes read as `HashSet<()>` burn half
+//! a minute, four bytes read as `LinkedList<()>` take 4 GB, and left-over bytes are silently accepted. So [`decode`]
+//! drives the type through a [`Guard`], which leaves scalars and strings to postcard and does the composites itself,
+//! counting what each one costs. [`encode`] is bounded too, while it writes. Both keep the words of a type's own error,
+//! which postcard drops, and turn a panic of the type's `Serialize` or `Deserialize` into an error.
+//!
+//! Invariants: the bytes are exactly those of `postcard::to_stdvec`; no body makes [`decode`] panic, nest deeper than
+//! [`DecodeLimits::depth`], or take memory out of proportion to [`DecodeLimits::memory`] and its own length; a failed
+//! [`encode`] leaves its buffer as it was. Not bounded is what a single level takes of the stack: a type that contains
+//! itself and has 16 KiB of its own in each level overflows 2 MiB within 128 levels, at least in a debug build.
+//!
+//! # What is charged
+//! - All elements of a sequence, all keys and all values of a map: their number times their size, when the first is
+//!   asked for. What a container reserves for them is thus paid for before anything inside of the first is read.
+//! - A composite larger than what its surroundings have paid for, as it must be behind a pointer then. What a value
+//!   holds directly is smaller than the value, or the value is a newtype; so a type that holds itself in a `Box` is
+//!   charged for each. Too little is charged only for boxed types that are smaller than their holder, which is a factor
+//!   that the type's author chooses and no peer; too much (twice) for what fills its option, enum or struct entirely.
+//! - Strings and byte strings are not charged: postcard takes them out of the body, so the body's length bounds them.
+
+mod fault;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::fault::panic_words;
+use self::reading::Guard;
+use self::reading::Reader;
+use self::writing::Bounded;
+use self::writing::Writer;
+
+/// What decoding one message may cost at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DecodeLimits {
+    /// How many levels the value may nest. Options that hold something, newtypes, sequences, maps, tuples, structs and
+    /// enums are levels.
+    pub(crate) depth: usize,
+    /// How many bytes the value may occupy, strings and byte strings aside.
+    pub(crate) memory: usize,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { depth: 128, memory: 64 << 20 }
+    }
+}
+
+/// Why a body could not be turned into a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// It nests more levels than [`DecodeLimits::depth`].
+    #[error("the message nests more than {limit} levels")]
+    TooDeep {
+        /// The limit, in levels.
+        limit: usize,
+    },
+    /// It would occupy more than [`DecodeLimits::memory`].
+    #[error("the message would occupy more than {limit} bytes once decoded")]
+    TooMuchMemory {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The message ended before its body did: most likely the two sides mean different types.
+    #[error("{bytes} bytes are left over after the message")]
+    Remainder {
+        /// How many bytes were left.
+        bytes: usize,
+    },
+    /// The bytes are no value of the type, in postcard's words or in those of the type's `Deserialize`.
+    #[error("malformed message: {0}")]
+    Malformed(String),
+    /// The type's `Deserialize` panicked.
+    #[error("decoding the message panicked: {0}")]
+    Panicked(String),
+}
+
+/// Reads a message of which `body` is the whole encoding.
+#[inline]
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> Result<T, DecodeError> {
+    let decoding = || {
+        let postcard = postcard::Deserializer::from_bytes(body);
+        let mut reader = Reader { postcard, memory: limits.memory, limits, verdict: None };
+        let decoded = T::deserialize(Guard { reader: &mut reader, levels: limits.depth, paid: 0 });
+        // First, because the type may have put the guard's error into words of its own, or even ignored it.
+        if let Some(verdict) = reader.verdict {
+            return Err(verdict);
+        }
+        let message = decoded.map_err(|fault| DecodeError::Malformed(fault.to_string()))?;
+        match reader.postcard.finalize() {
+            Ok([]) => Ok(message),
+            Ok(rest) => Err(DecodeError::Remainder { bytes: rest.len() }),
+            Err(error) => Err(DecodeError::Malformed(error.to_string())),
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(decoding)) {
+        Ok(decoded) => decoded,
+        Err(panic) => Err(DecodeError::Panicked(panic_words(&*panic))),
+    }
+}
+
+/// Why a message could not be turned into a body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EncodeError {
+    /// Its encoding is longer than allowed.
+    #[error("the message takes more than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// It cannot be encoded, in postcard's words or in those of the type's `Serialize`.
+    #[error("the message cannot be encoded: {0}")]
+    Refused(String),
+    /// The type's `Serialize` panicked.
+    #[error("encoding the message panicked: {0}")]
+    Panicked(String),
+}
+
+/// Appends the postcard encoding of `value` to `out`; on error `out` is as long as before. At most `limit` bytes are
+/// added, which is checked while writing, so that a message of endless size stops.
+#[inline]
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+    let start = out.len();
+    let encoding = || {
+        let output = Bounded { end: start.saturating_add(limit), out: &mut *out, full: false };
+        let mut writer = Writer { postcard: postcard::Serializer { output } };
+        let encoded = value.serialize(&mut writer);
+        // First, because the type may have put the error into words of its own, or even ignored it.
+        if writer.postcard.output.full {
+            return Err(EncodeError::TooLarge { limit });
+        }
+        encoded.map_err(|fault| EncodeError::Refused(fault.to_string()))
+    };
+    let encoded = match catch_unwind(AssertUnwindSafe(encoding)) {
+        Ok(encoded) => encoded,
+        Err(panic) => Err(EncodeError::Panicked(panic_words(&*panic))),
+    };
+    if encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded
+}
