@@ -8,10 +8,12 @@
 //! it queues an empty tombstone instead, which the pump counts against its box, and slows threads that flood it.
 
 use std::any::TypeId;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::hash::Hasher;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -136,38 +138,65 @@ impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Packed<M> {
 }
 
 impl<M: RemoteMessage> Drop for Packed<M> {
+    /// Not handled: it came while its pump was ending. It goes the same way, to be delivered or counted.
     fn drop(&mut self) {
-        if self.parcel.is_some() {
+        if let Some(parcel) = self.parcel.take() {
             QUEUED.fetch_sub(1, Ordering::Relaxed);
+            if let Some(pointer) = leaving() {
+                pointer.send(parcel);
+            }
         }
     }
 }
 
 /// The place of a message that was shed.
-struct Tombstone<M>(std::marker::PhantomData<fn(M)>);
+struct Tombstone<M> {
+    counted: bool,
+    message: PhantomData<fn(M)>,
+}
 
 impl<M> Tombstone<M> {
     fn new() -> Tombstone<M> {
-        Tombstone(std::marker::PhantomData)
+        Tombstone { counted: false, message: PhantomData }
+    }
+
+    fn count(&mut self, pointer: &Pointer) {
+        if !std::mem::replace(&mut self.counted, true) {
+            pointer.home().observer().sent(1);
+            pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+        }
     }
 }
 
 impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Tombstone<M> {
     fn handle(&mut self, proxy: &mut Proxy, _: &mut ProxyContext) {
-        proxy.pointer.home().observer().sent(1);
-        proxy.pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+        self.count(&proxy.pointer);
     }
 }
 
 impl<M> Drop for Tombstone<M> {
     fn drop(&mut self) {
         BURIED.fetch_sub(1, Ordering::Relaxed);
+        if let Some(pointer) = leaving() {
+            self.count(&pointer);
+        }
     }
+}
+
+thread_local! {
+    /// The pointer whose pump is ending on this thread. actix drops what its channel still holds then, and an envelope
+    /// does not know whose it is.
+    static LEAVING: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
+}
+
+fn leaving() -> Option<Arc<Pointer>> {
+    LEAVING.with_borrow(Option::clone)
 }
 
 /// Reads one proxy's channel until no recipient is left or nothing can be reached through it any more.
 struct Pump {
-    receiver: AddressReceiver<Proxy>,
+    /// `None` only while it is dropped.
+    receiver: Option<AddressReceiver<Proxy>>,
     proxy: Proxy,
     key: ExportKey,
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -176,8 +205,9 @@ struct Pump {
 impl Pump {
     /// Handles what waits, up to a turn; whether there may be more.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(receiver) = &mut self.receiver else { return false };
         for _ in 0..TURN {
-            match Pin::new(&mut self.receiver).poll_next(cx) {
+            match Pin::new(&mut *receiver).poll_next(cx) {
                 Poll::Ready(Some(mut envelope)) => envelope.handle(&mut self.proxy, &mut ProxyContext),
                 Poll::Ready(None) | Poll::Pending => return false,
             }
@@ -188,7 +218,7 @@ impl Pump {
     /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
     fn is_unheld(&self) -> bool {
         let mut known = self.proxy.pointer.proxy().lock();
-        let unheld = !self.receiver.connected();
+        let unheld = !self.receiver.as_ref().is_some_and(AddressReceiver::connected);
         if unheld {
             *known = None;
         }
@@ -210,7 +240,11 @@ impl Future for Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
+        // Before the channel, whose address the next one may get.
         PROXIES.lock().remove(&self.key);
+        let outer = LEAVING.replace(Some(Arc::clone(&self.proxy.pointer)));
+        drop(self.receiver.take());
+        LEAVING.set(outer);
     }
 }
 
@@ -266,6 +300,6 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
         _ => pointer.home().stopped().clone(),
     };
     let proxy = Proxy { pointer: Arc::clone(pointer) };
-    pointer.home().run(Box::pin(Pump { receiver, proxy, key, gone: Box::pin(gone.cancelled_owned()) }));
+    pointer.home().run(Box::pin(Pump { receiver: Some(receiver), proxy, key, gone: Box::pin(gone.cancelled_owned()) }));
     recipient
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::driver::IoHandle;
 use super::driver::Pump;
@@ -39,9 +40,6 @@ use crate::wire::frame::MAX_ENDPOINTS;
 /// How long drops are gathered before subscribers are told.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// How often a shutdown looks whether the connections have ended.
-const LOOK: Duration = Duration::from_millis(5);
-
 /// Starts the router of a link, on the I/O thread.
 pub(crate) type StartRouter = fn(Arc<House>, Arc<Link>);
 
@@ -58,6 +56,8 @@ pub(crate) struct House {
     endpoints: Mutex<Vec<Endpoint>>,
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
+    /// Connections and listeners hold a token each; a shutdown waits for them.
+    pub(crate) busy: TaskTracker,
     stopped: CancellationToken,
     /// The same as `stopped`, for those who look at every message.
     has_stopped: AtomicBool,
@@ -80,6 +80,7 @@ impl House {
             start_router,
             endpoints: Mutex::new(advertised),
             closing: CancellationToken::new(),
+            busy: TaskTracker::new(),
             stopped: CancellationToken::new(),
             has_stopped: AtomicBool::new(false),
             limits,
@@ -136,13 +137,9 @@ impl House {
         for link in self.links.all() {
             link.close(Farewell::Shutdown, "");
         }
-        let ended = async {
-            while self.links.open() > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
+        self.busy.close();
         // What has not ended by then is cut off.
-        let _ = tokio::time::timeout(self.limits.shutdown_timeout, ended).await;
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.busy.wait()).await;
         self.stop();
     }
 

@@ -182,9 +182,4 @@ impl Links {
         }
         links
     }
-
-    /// Connections open or being made.
-    pub(crate) fn open(&self) -> usize {
-        self.tables.lock().open
-    }
 }

@@ -16,6 +16,7 @@ use actix::Handler;
 use actix::Message;
 use actix::WrapFuture;
 use actix_rt::task::JoinHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::greeting;
@@ -47,15 +48,32 @@ pub(crate) struct RemoteRouter {
     waiting: Weak<Link>,
     /// The connection that a peer has opened, until it has greeted.
     accepted: Option<(Stream, Unproven)>,
-    _place: Place,
+    /// Held as `link` is.
+    occupied: Option<Occupied>,
     live: Option<Live>,
     /// Attempts that failed since the last connection.
     failures: u32,
     nonce: u64,
 }
 
+/// A connection, or an attempt at one, counts; and a shutdown waits for it.
+struct Occupied {
+    _place: Place,
+    _busy: TaskTrackerToken,
+}
+
+impl Occupied {
+    fn new(house: &House) -> Option<Occupied> {
+        if house.closing.is_cancelled() {
+            return None;
+        }
+        Some(Occupied { _place: house.links.place()?, _busy: house.busy.token() })
+    }
+}
+
 /// A connection that is up.
 struct Live {
+    connection: u64,
     peer: NodeId,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
@@ -75,15 +93,18 @@ struct Proven;
 /// The reader or the writer has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct PipeEnded(Ended);
+struct PipeEnded {
+    connection: u64,
+    how: Ended,
+}
 
 /// Starts the router of a link that is used for the first time.
 pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
-    match house.links.place() {
-        Some(place) if !house.closing.is_cancelled() => {
-            RemoteRouter::new(house, link, None, place).start();
+    match Occupied::new(&house) {
+        Some(occupied) => {
+            RemoteRouter::new(house, link, None, occupied).start();
         }
-        _ => {
+        None => {
             tracing::warn!(target: "actix_hermod", to = link.label(), error = %GreetError::TooMany, "not dialled");
             link.down(DropReason::NotConnected, false);
             // The next attempt is made when the address is used again, after the shortest pause.
@@ -98,17 +119,20 @@ pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
 
 /// Takes connections until the node wants no more.
 pub(crate) async fn accept(house: Arc<House>, listener: Listener) {
+    // Dropped after the listener, so that a shutdown leaves the port free.
+    let _busy = house.busy.token();
+    let listener = listener;
     loop {
         let stream = tokio::select! {
             () = house.closing.cancelled() => return,
             stream = listener.accept() => stream,
         };
         match stream {
-            Ok(stream) => match house.links.place() {
-                Some(place) => {
+            Ok(stream) => match Occupied::new(&house) {
+                Some(occupied) => {
                     let link = Link::accepted(Arc::clone(&house) as Arc<dyn Household>, Arc::clone(&house.registry));
                     let accepted = (stream, house.links.unproven());
-                    RemoteRouter::new(Arc::clone(&house), link, Some(accepted), place).start();
+                    RemoteRouter::new(Arc::clone(&house), link, Some(accepted), occupied).start();
                 }
                 None => tracing::warn!(target: "actix_hermod", error = %GreetError::TooMany, "not accepted"),
             },
@@ -122,13 +146,18 @@ pub(crate) async fn accept(house: Arc<House>, listener: Listener) {
 }
 
 impl RemoteRouter {
-    fn new(house: Arc<House>, link: Arc<Link>, accepted: Option<(Stream, Unproven)>, place: Place) -> RemoteRouter {
+    fn new(
+        house: Arc<House>,
+        link: Arc<Link>,
+        accepted: Option<(Stream, Unproven)>,
+        occupied: Occupied,
+    ) -> RemoteRouter {
         RemoteRouter {
             house,
             waiting: Arc::downgrade(&link),
             link: Some(link),
             accepted,
-            _place: place,
+            occupied: Some(occupied),
             live: None,
             failures: 0,
             nonce: 0,
@@ -178,10 +207,11 @@ impl RemoteRouter {
         let proven = move || router.do_send(Proven);
         let reading = pipe::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven);
         let writing = pipe::write(stream.write, Arc::clone(link), connection);
-        let reader = self.pipe(reading, ctx);
-        let writer = self.pipe(writing, ctx);
+        let reader = Self::pipe(connection, reading, ctx);
+        let writer = Self::pipe(connection, writing, ctx);
         let silent = Duration::ZERO;
-        self.live = Some(Live { peer, reader, writer, heard, silent, read_to_end: None, written_to_end: false });
+        self.live =
+            Some(Live { connection, peer, reader, writer, heard, silent, read_to_end: None, written_to_end: false });
         self.failures = 0;
         if resumed {
             self.announce(peer);
@@ -194,13 +224,13 @@ impl RemoteRouter {
     }
 
     /// Runs one direction as a task, which tells when it has ended.
-    fn pipe(&self, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
+    fn pipe(connection: u64, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
         let router = ctx.address();
-        actix_rt::spawn(async move { router.do_send(PipeEnded(direction.await)) })
+        actix_rt::spawn(async move { router.do_send(PipeEnded { connection, how: direction.await }) })
     }
 
     fn heartbeat(&mut self, ctx: &mut Context<Self>) {
-        let every = self.house.limits.heartbeat;
+        let every = self.every();
         let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
         if live.heard.swap(false, Ordering::Relaxed) {
             live.silent = Duration::ZERO;
@@ -212,6 +242,12 @@ impl RemoteRouter {
         }
         self.nonce += 1;
         link.ping(self.nonce);
+    }
+
+    /// How often it beats: often enough to notice within `dead_after` that the peer is silent.
+    fn every(&self) -> Duration {
+        let limits = &self.house.limits;
+        limits.heartbeat.min(limits.dead_after / 3).max(Duration::from_millis(1))
     }
 
     /// The peer says goodbye: what waits for it is still written, and then this side says it too.
@@ -251,20 +287,26 @@ impl RemoteRouter {
     /// wants it.
     fn end(&mut self, reason: DropReason, ctx: &mut Context<Self>) {
         let Some(link) = self.link.take() else { return };
+        self.occupied = None;
         let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
         link.down(reason, over);
         drop(link);
         if over {
             return ctx.stop();
         }
-        ctx.run_later(self.pause(), |router, ctx| match router.waiting.upgrade() {
-            Some(link) => {
-                link.dialling();
-                router.link = Some(link);
-                router.connect(ctx);
-            }
-            None => ctx.stop(),
-        });
+        ctx.run_later(self.pause(), Self::try_again);
+    }
+
+    fn try_again(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = self.waiting.upgrade() else { return ctx.stop() };
+        self.occupied = Occupied::new(&self.house);
+        if self.occupied.is_none() {
+            ctx.run_later(self.pause(), Self::try_again);
+            return;
+        }
+        link.dialling();
+        self.link = Some(link);
+        self.connect(ctx);
     }
 
     /// Doubles with each failure, up to the limit; less up to half of it by chance, so that the clients of a restarted
@@ -287,7 +329,7 @@ impl Actor for RemoteRouter {
             router.down(DownReason::Goodbye, ctx);
             ctx.stop();
         }));
-        ctx.run_interval(self.house.limits.heartbeat, Self::heartbeat);
+        ctx.run_interval(self.every(), Self::heartbeat);
         self.connect(ctx);
     }
 }
@@ -307,9 +349,9 @@ impl Handler<Proven> for RemoteRouter {
 impl Handler<PipeEnded> for RemoteRouter {
     type Result = ();
 
-    fn handle(&mut self, PipeEnded(ended): PipeEnded, ctx: &mut Context<Self>) {
-        let Some(live) = &mut self.live else { return };
-        match ended {
+    fn handle(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
+        match ended.how {
             Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
             Ended::Written => {
                 live.written_to_end = true;
