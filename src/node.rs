@@ -184,7 +184,8 @@ impl Node {
         let identity = inbox::Identity { id: BoxId::random(), name, counted: false };
         let local = publication::publication(&self.home(), identity, actor.into());
         let pointer = Arc::new(Pointer::here(self.home(), Arc::clone(&local) as Arc<dyn LocalBox>));
-        self.house.registry.open(&pointer, &*local, true)?;
+        // A box that did not open feeds nobody.
+        self.house.registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
         Ok(Address::new(pointer))
     }
 

@@ -323,14 +323,10 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
 }
 
 impl<M: RemoteMessage> Drop for Inbox<M> {
-    /// Nobody can send here any more; a reader that has only a weak reference is told.
+    /// Its reader has gone, and nobody can send here any more.
     fn drop(&mut self) {
         self.closed.cancel();
-        let reader = self.queue.get_mut().reader.take();
         self.discard(DropReason::BoxClosed);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
     }
 }
 

@@ -4,11 +4,9 @@
 //! last message of each sent so that its reply, which shows that all before it were begun, opens the next. Until then
 //! the box fills, and sheds.
 
-use std::any::type_name;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Weak;
 use std::task::Context;
 use std::task::Poll;
 
@@ -26,7 +24,6 @@ use crate::handle::route::LocalBox;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
-use crate::observe::Letter;
 
 /// Puts an actor behind a new box, and starts feeding it. The box is not yet known to anybody.
 pub(crate) fn publication<M: RemoteMessage>(
@@ -37,9 +34,8 @@ pub(crate) fn publication<M: RemoteMessage>(
     let buffer = Buffer::dropping(home.limits().mailbox_buffer);
     let alive = actor.clone();
     let inbox = Arc::new(Inbox::new(identity, Arc::clone(home), &buffer, move || alive.connected()));
-    let (weak, home) = (Arc::downgrade(&inbox), Arc::clone(home));
     let (asked, batch) = (FuturesUnordered::new(), Vec::new());
-    inbox.home().run(Box::pin(Feeder { inbox: weak, home, actor, window: None, asked, batch }));
+    home.run(Box::pin(Feeder { inbox: Arc::clone(&inbox), actor, window: None, asked, batch }));
     inbox
 }
 
@@ -53,9 +49,7 @@ type Begun = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Feeds one actor for as long as its box is there.
 struct Feeder<M: RemoteMessage> {
-    /// Weak, so that a box that nobody can send to any more lets its actor go.
-    inbox: Weak<Inbox<M>>,
-    home: Arc<dyn Household>,
+    inbox: Arc<Inbox<M>>,
     actor: Recipient<M>,
     window: Option<Window>,
     /// Requests that the actor has not answered; no more than the box's capacity.
@@ -94,12 +88,9 @@ impl<M: RemoteMessage> Feeder<M> {
     /// One that lives has begun them, if only to leave a request unanswered.
     fn count(&self, begun: bool, count: u64) {
         if begun || self.actor.connected() {
-            self.home.observer().delivered(count);
-        } else if let Some(inbox) = self.inbox.upgrade() {
-            inbox.tell_drop(DropReason::BoxClosed, count, Some("the actor has stopped"));
+            self.inbox.home().observer().delivered(count);
         } else {
-            let letter = Letter { name: "", type_name: type_name::<M>(), detail: Some("the actor has stopped") };
-            self.home.observer().dropped(letter, DropReason::BoxClosed, count);
+            self.inbox.tell_drop(DropReason::BoxClosed, count, Some("the actor has stopped"));
         }
     }
 
@@ -109,11 +100,11 @@ impl<M: RemoteMessage> Feeder<M> {
     }
 
     /// Gives the actor what waits, up to one window.
-    fn feed(&mut self, inbox: &Inbox<M>, cx: &mut Context<'_>) -> Fed {
-        let room = inbox.capacity().max(1).saturating_sub(self.asked.len());
+    fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
+        let room = self.inbox.capacity().max(1).saturating_sub(self.asked.len());
         let mut end = Fed::Some;
         while self.batch.len() < room {
-            match inbox.poll_take(cx) {
+            match self.inbox.poll_take(cx) {
                 Poll::Ready(Some(parcel)) => self.batch.push(parcel),
                 Poll::Ready(None) => {
                     end = Fed::Closed;
@@ -149,9 +140,9 @@ impl<M: RemoteMessage> Feeder<M> {
     }
 
     /// The actor has stopped: nothing of what waits will be handled.
-    fn give_up(&mut self, inbox: &Inbox<M>) {
-        inbox.close();
-        inbox.discard(DropReason::BoxClosed);
+    fn give_up(&mut self) {
+        self.inbox.close();
+        self.inbox.discard(DropReason::BoxClosed);
         let unsettled = self.asked.len() as u64 + self.window.take().map_or(0, |window| window.count);
         self.asked.clear();
         self.count(false, unsettled);
@@ -180,17 +171,14 @@ impl<M: RemoteMessage> Future for Feeder<M> {
         let this = self.get_mut();
         loop {
             this.settle(cx);
-            let Some(inbox) = this.inbox.upgrade() else {
-                return if this.is_settled() { Poll::Ready(()) } else { Poll::Pending };
-            };
             if !this.actor.connected() {
-                this.give_up(&inbox);
+                this.give_up();
                 return Poll::Ready(());
             }
             if this.window.is_some() {
                 return Poll::Pending;
             }
-            match this.feed(&inbox, cx) {
+            match this.feed(cx) {
                 Fed::Some => {}
                 Fed::Closed if this.is_settled() => return Poll::Ready(()),
                 Fed::Closed | Fed::Nothing => return Poll::Pending,

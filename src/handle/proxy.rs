@@ -54,7 +54,7 @@ const TURN: usize = 256;
 
 /// Tombstones in all queues above which a sending thread gives up its turn, and above twice which it is made to wait: a
 /// tombstone takes some 32 bytes that nobody counts.
-const TOMBSTONES: usize = 1 << 20;
+const TOMBSTONES: usize = 1 << 18;
 
 /// How long a thread waits for each message it sends in spite of twice that many tombstones.
 const PENALTY: Duration = Duration::from_millis(1);

@@ -372,7 +372,14 @@ impl Pointer {
 }
 
 impl Drop for Pointer {
+    /// Nobody holds the address any more: what a peer counts for us is given back, and a box that lives only for its
+    /// holders takes no more messages. Those that wait in it are still handled.
     fn drop(&mut self) {
+        if let Route::Here(local) = &self.route
+            && local.counted()
+        {
+            local.close();
+        }
         let Some(held) = &mut self.held else { return };
         if let Some(link) = held.link.upgrade() {
             link.release(held.connection, held.id, *held.count.get_mut());

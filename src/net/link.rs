@@ -262,7 +262,8 @@ impl Link {
         }
         state.writing = 0;
         if !state.releases.is_empty() {
-            put_release(&mut state.control, state.releases.drain());
+            // Behind the messages: a box must not be let go before what was sent to it has arrived.
+            put_release(&mut state.posts, state.releases.drain());
         }
         if !state.control.is_empty() {
             std::mem::swap(chunk, &mut state.control);
