@@ -1,4 +1,9 @@
-//! Work in progress.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//! [`Node`] makes everything else: a [`Mailbox`] to read from, an [`Address`] to send to. [`recipient`] lets actix
+//! `Recipient`s travel in messages; [`Stats`], [`Event`] and [`DropReason`] tell what happened.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod boxes;
 mod config;
@@ -10,24 +15,30 @@ mod node;
 mod observe;
 mod wire;
 
-pub use actix::MailboxError;
-pub use actix::prelude::SendError;
-
-pub use boxes::buffer::Buffer;
-pub use boxes::mailbox::Mailbox;
-pub use boxes::mailbox::MailboxBuilder;
-pub use boxes::recipient;
-pub use boxes::registry::OpenError;
+// A node: how it is started, and why it could not do what it was asked to.
 pub use config::IoThread;
-pub use handle::address::Address;
-pub use handle::address::Request;
 pub use ident::AddressError;
 pub use ident::Endpoint;
 pub use ident::NodeId;
-pub use message::RemoteMessage;
 pub use node::ListenError;
 pub use node::Node;
 pub use node::NodeBuilder;
+
+// What can be sent.
+pub use message::RemoteMessage;
+
+// What it is read from.
+pub use boxes::buffer::Buffer;
+pub use boxes::mailbox::Mailbox;
+pub use boxes::mailbox::MailboxBuilder;
+pub use boxes::registry::OpenError;
+
+// What it is sent through, and inside of messages.
+pub use boxes::recipient;
+pub use handle::address::Address;
+pub use handle::address::Request;
+
+// What happened.
 pub use observe::BoxStats;
 pub use observe::ConnectionStats;
 pub use observe::DownReason;
@@ -36,3 +47,7 @@ pub use observe::Event;
 pub use observe::Losses;
 pub use observe::Side;
 pub use observe::Stats;
+
+// actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
+pub use actix::MailboxError;
+pub use actix::prelude::SendError;

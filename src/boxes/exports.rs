@@ -40,6 +40,8 @@ struct Tables {
     by_age: BTreeMap<u64, BoxId>,
     /// The boxes that stand for recipients, held or about to be.
     known: HashMap<ExportKey, Weak<Pointer>>,
+    /// How many of `known` were held when those that were not were last forgotten.
+    known_held: usize,
     next_age: u64,
 }
 
@@ -75,8 +77,9 @@ impl Exports {
         }
         let pointer = make();
         let mut tables = self.tables.lock();
-        if tables.known.len() > 2 * tables.held.len() + 64 {
-            tables.known.retain(|_, known| known.strong_count() > 0);
+        // Not more often than their number doubles: those of one message are held until it is written.
+        if tables.known.len() > 2 * tables.known_held + 64 {
+            tables.forget_unheld();
         }
         tables.known.insert(key, Arc::downgrade(&pointer));
         pointer
@@ -146,7 +149,7 @@ impl Exports {
     pub(crate) fn sweep(&self) {
         let closed: Vec<Export> = {
             let mut tables = self.tables.lock();
-            tables.known.retain(|_, known| known.strong_count() > 0);
+            tables.forget_unheld();
             let is_closed = |export: &Export| !export.pointer.local().is_some_and(|local| local.is_open());
             let closed: Vec<BoxId> =
                 tables.held.iter().filter(|(_, export)| is_closed(export)).map(|(id, _)| *id).collect();
@@ -166,6 +169,11 @@ impl Exports {
 }
 
 impl Tables {
+    fn forget_unheld(&mut self) {
+        self.known.retain(|_, known| known.strong_count() > 0);
+        self.known_held = self.known.len();
+    }
+
     fn remove(&mut self, id: BoxId) -> Option<Export> {
         let export = self.held.remove(&id)?;
         self.by_age.remove(&export.age);

@@ -1,6 +1,6 @@
 //! actix `Recipient`s inside messages.
 //!
-//! A field that is a `Recipient`, or an `Option`, `Vec`, `Box`, array or map of them, is annotated with
+//! A field that is a `Recipient`, or an `Option`, `Vec`, `Box` or map of them, is annotated with
 //! `#[serde(with = "actix_hermod::recipient")]`. Any recipient can be sent, that of an ordinary actor as well as one that
 //! came from this crate: the receiver gets a recipient that leads to the same actor, and an actor of the receiver's own
 //! that comes home can be compared with its own [`Address`](crate::Address).

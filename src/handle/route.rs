@@ -343,7 +343,8 @@ impl Pointer {
         Introduction { identity, counted: false, fingerprint: 0 }
     }
 
-    /// Its name as a handle in a message to `peer`. A box of a third node is introduced with `via`, the relay to it.
+    /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with
+    /// `via`, the relay to it.
     pub(crate) fn introduce_handle(&self, peer: Option<NodeId>, via: Option<BoxId>) -> Introduction<'_> {
         let mut counted = false;
         let identity = match &self.origin {
@@ -352,7 +353,7 @@ impl Pointer {
             }
             Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
             Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
-            Origin::Boxed { node, id } if *node == self.home.id() => {
+            Origin::Boxed { node, id } if *node == self.home.id() && via.is_none() => {
                 counted = matches!(&self.route, Route::Here(local) if local.counted());
                 Identity::MyBox { id: *id, name: self.travelling_name() }
             }

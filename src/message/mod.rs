@@ -26,9 +26,10 @@ use serde::de::DeserializeOwned;
 /// ```
 ///
 /// # Limits
-/// Messages travel in postcard's format, which does not describe itself: a type that needs to look at its bytes to
-/// know what they are (`serde_json::Value`, untagged or internally tagged enums) and one that leaves fields out
-/// (`skip_serializing_if`, `flatten`) arrive as [`DropReason::NotDecodable`](crate::DropReason::NotDecodable) or, so
+/// Messages travel in postcard's format, which does not describe itself. Types that look at their bytes to know what
+/// they are (`serde_json::Value`, untagged, internally and adjacently tagged enums) arrive as
+/// [`DropReason::NotDecodable`](crate::DropReason::NotDecodable); `flatten` does not leave
+/// ([`DropReason::NotEncodable`](crate::DropReason::NotEncodable)); fields left out by `skip_serializing_if` arrive, so
 /// far, wrong. Both ends must have the same definition of the type.
 pub trait RemoteMessage:
     Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static

@@ -32,6 +32,7 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Secret;
 use crate::ident::check_name;
+use crate::observe::DropReason;
 use crate::observe::Observer;
 use crate::observe::Stats;
 use crate::wire::frame::Farewell;
@@ -122,7 +123,10 @@ impl House {
             };
             tokio::select! {
                 () = self.stopped.cancelled() => return self.observer.flush(),
-                _ = heartbeat.tick() => self.registry.sweep(),
+                _ = heartbeat.tick() => {
+                    self.registry.sweep();
+                    self.links.sweep();
+                }
                 () = tell => match tell_at.take() {
                     Some(_) => self.observer.flush(),
                     None => tell_at = Some(Instant::now() + GATHER),
@@ -149,6 +153,10 @@ impl House {
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
         self.stopped.cancel();
+        // One whose router has not started, or will not run again, holds messages that nobody else counts.
+        for link in self.links.all() {
+            link.down(DropReason::Shutdown, true);
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -39,7 +39,7 @@ use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
 use crate::wire::frame::Ping;
 use crate::wire::frame::kind;
-use crate::wire::frame::put_release;
+use crate::wire::frame::put_releases;
 use crate::wire::handshake::Hello;
 use crate::wire::session::Handles;
 use crate::wire::session::Outgoing;
@@ -263,7 +263,7 @@ impl Link {
         state.writing = 0;
         if !state.releases.is_empty() {
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_release(&mut state.posts, state.releases.drain());
+            put_releases(&mut state.posts, state.releases.drain(), state.outgoing.max_frame());
         }
         if !state.control.is_empty() {
             std::mem::swap(chunk, &mut state.control);
@@ -492,6 +492,13 @@ impl Outbound for Link {
         }
         *state.releases.entry(id).or_default() += count;
         state.wake();
+    }
+}
+
+impl Drop for Link {
+    /// Counts what waits if no router has come to do so, because the node stopped before.
+    fn drop(&mut self) {
+        self.down(DropReason::Shutdown, true);
     }
 }
 

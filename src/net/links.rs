@@ -33,6 +33,8 @@ pub(crate) struct Links {
 #[derive(Debug, Default)]
 struct Tables {
     dialled: HashMap<Endpoint, Weak<Link>>,
+    /// How many of `dialled` were held when those that were not were last forgotten.
+    dialled_held: usize,
     live: HashMap<NodeId, Vec<Arc<Link>>>,
     tokens: HashMap<NodeId, Token>,
     unproven: BTreeMap<u64, CancellationToken>,
@@ -89,13 +91,20 @@ impl Links {
         let mut tables = self.tables.lock();
         let known = tables.dialled.get(endpoint).and_then(Weak::upgrade);
         known.filter(|link| !link.is_over()).unwrap_or_else(|| {
-            if tables.dialled.len() > 2 * tables.live.len() + 64 {
-                tables.dialled.retain(|_, link| link.strong_count() > 0);
+            // Not more often than their number doubles: a peer may name as many endpoints in one message as it likes,
+            // and all of them are held while the message is read.
+            if tables.dialled.len() > 2 * tables.dialled_held + 64 {
+                tables.forget_unheld();
             }
             let link = make();
             tables.dialled.insert(endpoint.clone(), Arc::downgrade(&link));
             link
         })
+    }
+
+    /// Forgets the endpoints to which nobody holds an address.
+    pub(crate) fn sweep(&self) {
+        self.tables.lock().forget_unheld();
     }
 
     /// Takes a place for one more connection, if there is one.
@@ -181,5 +190,12 @@ impl Links {
             }
         }
         links
+    }
+}
+
+impl Tables {
+    fn forget_unheld(&mut self) {
+        self.dialled.retain(|_, link| link.strong_count() > 0);
+        self.dialled_held = self.dialled.len();
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
 use std::path::Path;
+#[cfg(unix)]
 use std::path::PathBuf;
 
 use socket2::Domain;
@@ -12,7 +14,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+#[cfg(unix)]
 use tokio::net::UnixListener;
+#[cfg(unix)]
 use tokio::net::UnixStream;
 
 use crate::ident::Endpoint;
@@ -35,6 +39,7 @@ impl Stream {
         Ok(Stream { read: Box::new(read), write: Box::new(write) })
     }
 
+    #[cfg(unix)]
     fn unix(stream: UnixStream) -> Stream {
         let (read, write) = stream.into_split();
         Stream { read: Box::new(read), write: Box::new(write) }
@@ -45,19 +50,28 @@ impl Stream {
 pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
     match endpoint.place() {
         Place::Tcp { host, port } => Stream::tcp(TcpStream::connect((host, port)).await?),
+        #[cfg(unix)]
         Place::Unix { path } => Ok(Stream::unix(UnixStream::connect(path).await?)),
+        #[cfg(not(unix))]
+        Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 /// Takes connections at one endpoint.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    #[cfg(unix)]
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
+#[cfg(unix)]
 /// The file of a Unix socket, which nobody else removes.
 pub(crate) struct SocketFile(PathBuf);
 
+#[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // It may be gone already, or another's by now: neither is for us to report.
@@ -82,17 +96,21 @@ impl Listener {
                 }
                 Err(last)
             }
+            #[cfg(unix)]
             Place::Unix { path } => {
                 remove_stale(Path::new(path)).await;
                 let listener = UnixListener::bind(path)?;
                 Ok((Listener::Unix { listener, _file: SocketFile(path.into()) }, endpoint.clone()))
             }
+            #[cfg(not(unix))]
+            Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Listener::Tcp(listener) => Stream::tcp(listener.accept().await?.0),
+            #[cfg(unix)]
             Listener::Unix { listener, .. } => Ok(Stream::unix(listener.accept().await?.0)),
         }
     }
@@ -114,6 +132,7 @@ fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
     format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
 }
 
+#[cfg(unix)]
 /// Removes a socket's file that a killed process has left behind: one that nobody answers at.
 async fn remove_stale(path: &Path) {
     if let Err(error) = UnixStream::connect(path).await

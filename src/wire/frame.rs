@@ -447,6 +447,16 @@ pub(crate) fn put_release(out: &mut BytesMut, released: impl IntoIterator<Item =
     });
 }
 
+/// Handles given back, in as many frames as it takes for none to be longer than `longest` bytes.
+pub(crate) fn put_releases(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>, longest: usize) {
+    const ENTRY: usize = 16 + MAX_NUMBER;
+    let most = (longest.saturating_sub(1) / ENTRY).max(1);
+    let mut released = released.into_iter().peekable();
+    while released.peek().is_some() {
+        put_release(out, released.by_ref().take(most));
+    }
+}
+
 /// Reads what [`put_release`] wrote, one entry at a time.
 pub(crate) fn read_release(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
     let mut reader = Reader::new(payload);

@@ -88,6 +88,9 @@
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
 //! handles); any other bit ends the connection. Extensions with reserved ids: 1 deadline, 2 trace, 3 hops.
+//! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent
+//! through a handle arrives before the box behind it is let go.
+//!
 //! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
 //! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
 //! body does not decode, or for which there is no room is dropped; only a malformed frame ends the connection.

@@ -91,6 +91,11 @@ impl Outgoing {
         self.numbers.widen(numbers);
     }
 
+    /// The longest frame that both sides allow, in bytes behind the length field.
+    pub(crate) fn max_frame(&self) -> usize {
+        self.max_frame
+    }
+
     /// Posts written so far.
     pub(crate) fn posts(&self) -> u64 {
         self.posts

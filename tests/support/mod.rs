@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::Location;
+use std::path::PathBuf;
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use actix::AsyncContext;
 use actix::Context;
 use actix::Handler;
 use actix::Message;
+use actix::Recipient;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::DropReason;
@@ -30,6 +32,7 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
+use actix_hermod::Stats;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -154,6 +157,47 @@ pub(crate) fn dropped(node: &Node, reason: DropReason) -> u64 {
     node.stats().dropped.get(&reason).copied().unwrap_or(0)
 }
 
+/// Waits until every message that these nodes have sent is delivered, dropped or in doubt, or waits in a mailbox.
+#[track_caller]
+pub(crate) fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
+    let books = || nodes.iter().map(|node| node.stats()).collect::<Vec<_>>();
+    let watched = watched(books, |books| {
+        let sent: u64 = books.iter().map(|stats| stats.sent).sum();
+        let waiting = |stats: &Stats| stats.boxes.iter().map(|stats| stats.depth).sum::<u64>();
+        let ended = |stats: &Stats| stats.delivered + stats.dropped_total() + stats.in_doubt + waiting(stats);
+        sent == books.iter().map(ended).sum::<u64>()
+    });
+    async move { drop(watched.await) }
+}
+
+/// A directory that is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        let path = std::env::temp_dir().join(format!("hermod-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&path).expect("a directory for temporary files");
+        Scratch(path)
+    }
+
+    /// An endpoint in the directory, which nobody else knows.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("unix:{}", self.0.join("node").display())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        std::fs::read_dir(&self.0).expect("the directory is there").next().is_none()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // The system clears what cannot be removed.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 // ---- events
 
 /// What a node tells its subscribers, in order.
@@ -239,6 +283,61 @@ impl Handler<Event> for Ear {
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
         // The test may have heard enough.
         let _ = self.0.send(event);
+    }
+}
+
+// ---- an actor
+
+/// An ordinary actor: it takes numbers, and is there for as long as somebody holds it.
+#[derive(Debug)]
+pub(crate) struct Catcher(mpsc::UnboundedSender<u64>);
+
+/// What a [`Catcher`] has caught.
+#[derive(Debug)]
+pub(crate) struct Caught(mpsc::UnboundedReceiver<u64>);
+
+/// Starts one. The only thing that holds it is what this gives.
+pub(crate) fn catcher() -> (Recipient<Number>, Caught) {
+    let (catches, caught) = mpsc::unbounded_channel();
+    (Catcher(catches).start().recipient(), Caught(caught))
+}
+
+impl Actor for Catcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<Number> for Catcher {
+    type Result = ();
+
+    fn handle(&mut self, Number(n): Number, _: &mut Context<Self>) {
+        // The test may have seen enough.
+        let _ = self.0.send(n);
+    }
+}
+
+impl Caught {
+    /// The next number that the actor is sent.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> impl Future<Output = u64> {
+        let place = Location::caller();
+        async move {
+            match tokio::time::timeout(LIMIT, self.0.recv()).await {
+                Ok(Some(n)) => n,
+                Ok(None) => panic!("at {place}, the actor has stopped"),
+                Err(_) => panic!("at {place}, the actor was sent nothing within {LIMIT:?}"),
+            }
+        }
+    }
+
+    /// Whether the actor is there now.
+    pub(crate) fn lives(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// Waits until the actor has stopped and is dropped.
+    #[track_caller]
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> {
+        settled(|| !self.lives())
     }
 }
 
