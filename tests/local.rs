@@ -32,6 +32,7 @@ use actix_hermod::Node;
 use actix_hermod::OpenError;
 use actix_hermod::SendError;
 use actix_hermod::Side;
+use actix_hermod::Stats;
 use futures_util::FutureExt;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -433,6 +434,23 @@ fn what_a_recipient_took_before_its_box_closed_is_accounted_for() {
 }
 
 #[test]
+fn what_a_recipient_took_before_the_system_ended_is_accounted_for() {
+    for thread in [IoThread::Current, IoThread::Own] {
+        let (node, inbox) = System::new().block_on(async {
+            let node = Node::builder().io_thread(thread).start();
+            let inbox = node.mailbox::<Number>().open().unwrap();
+            let recipient = inbox.recipient();
+            // Nothing has been taken up when the System ends, or not everything.
+            (0..5).for_each(|n| recipient.do_send(Number(n)));
+            (node, inbox)
+        });
+        drop(inbox);
+        let counts = || node.stats();
+        tokio_test::block_on(watched(counts, |stats| (stats.sent, stats.dropped_total()) == (5, 5)));
+    }
+}
+
+#[test]
 fn what_is_sent_through_a_recipient_that_is_then_dropped_arrives() {
     on_either_thread(|thread| async move {
         let node = Node::builder().io_thread(thread).start();
@@ -562,9 +580,11 @@ async fn unpublish_takes_the_name_of_an_actor_and_of_nothing_else() {
 
 #[actix::test]
 async fn the_name_of_an_actor_that_has_stopped_is_free() {
-    let node = Node::start();
+    let node = Node::builder().heartbeat(Duration::from_secs(3600)).start();
     let actor = Adder::default().start();
     let add = node.publish::<Add>("add", actor.clone()).unwrap();
+    // The first heartbeat, which would free the name as well, is over.
+    assert_eq!(within(add.send(Add(1))).await, Ok(1));
     actor.send(Stop).await.unwrap();
     settled(|| !actor.connected()).await;
     let successor = node.publish::<Add>("add", Adder::default().start()).expect("the name is free");
@@ -650,6 +670,25 @@ fn a_slow_actor_makes_counted_drops_and_no_heap_of_messages() {
         let stats = watched(|| node.stats(), |stats| stats.delivered == held).await;
         assert_eq!((stats.sent, stats.dropped_total()), (20_000, 20_000 - held));
         settled(|| Arc::strong_count(&alive) == 1).await;
+    });
+}
+
+#[test]
+fn what_waits_for_an_actor_when_its_node_ends_is_accounted_for() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).mailbox_buffer(8).start();
+        let slow = node.publish::<Load>("slow", Slow(Arc::new(Semaphore::new(0))).start()).unwrap();
+        // The actor has been given some, and its box is full again.
+        settled(|| {
+            slow.do_send(Load { alive: None });
+            node.stats().boxes.iter().any(|stats| stats.depth == 8 && stats.received > 8)
+        })
+        .await;
+        within(node.shutdown()).await;
+        let ended = |stats: &Stats| stats.delivered + stats.dropped_total() == stats.sent;
+        let stats = watched(|| node.stats(), ended).await;
+        assert_eq!(stats.dropped[&DropReason::BoxClosed], 8);
+        assert!(stats.delivered > 0);
     });
 }
 

@@ -139,7 +139,7 @@ impl<M: RemoteMessage> Feeder<M> {
         self.batch = batch;
     }
 
-    /// The actor has stopped: nothing of what waits will be handled.
+    /// Nothing of what waits will be handled.
     fn give_up(&mut self) {
         self.inbox.close();
         self.inbox.discard(DropReason::BoxClosed);
@@ -184,6 +184,13 @@ impl<M: RemoteMessage> Future for Feeder<M> {
                 Fed::Closed | Fed::Nothing => return Poll::Pending,
             }
         }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Feeder<M> {
+    /// Also when the node ends: what the actor was given it has, if it lives, and what waits in the box it will not get.
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
