@@ -119,7 +119,7 @@ impl<M: RemoteMessage> ToEnvelope<Proxy, M> for ProxyContext {
             n if n < 2 * TOMBSTONES => std::thread::yield_now(),
             _ => std::thread::sleep(PENALTY),
         }
-        Envelope::with_proxy(Box::new(Tombstone::<M>::new()))
+        Envelope::with_proxy(Box::new(Tombstone::<M>(PhantomData)))
     }
 }
 
@@ -142,55 +142,54 @@ impl<M: RemoteMessage> Drop for Packed<M> {
     fn drop(&mut self) {
         if let Some(parcel) = self.parcel.take() {
             QUEUED.fetch_sub(1, Ordering::Relaxed);
-            if let Some(pointer) = leaving() {
+            if let Some(pointer) = served() {
                 pointer.send(parcel);
             }
         }
     }
 }
 
-/// The place of a message that was shed.
-struct Tombstone<M> {
-    counted: bool,
-    message: PhantomData<fn(M)>,
+/// The place of a message that was shed: nothing in it, so that its box takes no memory.
+struct Tombstone<M>(PhantomData<fn(M)>);
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Tombstone<M> {
+    fn handle(&mut self, _: &mut Proxy, _: &mut ProxyContext) {}
 }
 
-impl<M> Tombstone<M> {
-    fn new() -> Tombstone<M> {
-        Tombstone { counted: false, message: PhantomData }
-    }
-
-    fn count(&mut self, pointer: &Pointer) {
-        if !std::mem::replace(&mut self.counted, true) {
+impl<M> Drop for Tombstone<M> {
+    /// Counted when it goes, whether it was read or dropped with its channel.
+    fn drop(&mut self) {
+        BURIED.fetch_sub(1, Ordering::Relaxed);
+        if let Some(pointer) = served() {
             pointer.home().observer().sent(1);
             pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
         }
     }
 }
 
-impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Tombstone<M> {
-    fn handle(&mut self, proxy: &mut Proxy, _: &mut ProxyContext) {
-        self.count(&proxy.pointer);
-    }
+thread_local! {
+    /// The pointer whose channel is read, or dropped, on this thread: an envelope that is dropped does not know whose it
+    /// is.
+    static SERVED: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
 }
 
-impl<M> Drop for Tombstone<M> {
-    fn drop(&mut self) {
-        BURIED.fetch_sub(1, Ordering::Relaxed);
-        if let Some(pointer) = leaving() {
-            self.count(&pointer);
+fn served() -> Option<Arc<Pointer>> {
+    SERVED.with_borrow(Option::clone)
+}
+
+/// Does something to a pointer's channel.
+fn serving<R>(pointer: &Arc<Pointer>, work: impl FnOnce() -> R) -> R {
+    /// Ends with the work, also by a panic.
+    struct Outer(Option<Arc<Pointer>>);
+
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            SERVED.set(self.0.take());
         }
     }
-}
 
-thread_local! {
-    /// The pointer whose pump is ending on this thread. actix drops what its channel still holds then, and an envelope
-    /// does not know whose it is.
-    static LEAVING: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
-}
-
-fn leaving() -> Option<Arc<Pointer>> {
-    LEAVING.with_borrow(Option::clone)
+    let _outer = Outer(SERVED.replace(Some(Arc::clone(pointer))));
+    work()
 }
 
 /// Reads one proxy's channel until no recipient is left or nothing can be reached through it any more.
@@ -206,13 +205,16 @@ impl Pump {
     /// Handles what waits, up to a turn; whether there may be more.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(receiver) = &mut self.receiver else { return false };
-        for _ in 0..TURN {
-            match Pin::new(&mut *receiver).poll_next(cx) {
-                Poll::Ready(Some(mut envelope)) => envelope.handle(&mut self.proxy, &mut ProxyContext),
-                Poll::Ready(None) | Poll::Pending => return false,
+        let pointer = Arc::clone(&self.proxy.pointer);
+        serving(&pointer, || {
+            for _ in 0..TURN {
+                match Pin::new(&mut *receiver).poll_next(cx) {
+                    Poll::Ready(Some(mut envelope)) => envelope.handle(&mut self.proxy, &mut ProxyContext),
+                    Poll::Ready(None) | Poll::Pending => return false,
+                }
             }
-        }
-        true
+            true
+        })
     }
 
     /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
@@ -242,9 +244,8 @@ impl Drop for Pump {
     fn drop(&mut self) {
         // Before the channel, whose address the next one may get.
         PROXIES.lock().remove(&self.key);
-        let outer = LEAVING.replace(Some(Arc::clone(&self.proxy.pointer)));
-        drop(self.receiver.take());
-        LEAVING.set(outer);
+        let receiver = self.receiver.take();
+        serving(&self.proxy.pointer, || drop(receiver));
     }
 }
 

@@ -38,6 +38,7 @@ use crate::ident::NodeId;
 use crate::observe::DownReason;
 use crate::observe::DropReason;
 use crate::observe::Event;
+use crate::wire::codec::Violation;
 use crate::wire::frame::Farewell;
 
 /// See the [module](self).
@@ -257,16 +258,24 @@ impl RemoteRouter {
             Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
             Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
         };
-        if let (Some(live), Some(link)) = (&mut self.live, &self.link) {
-            live.read_to_end = Some(reason.clone());
-            link.close(Farewell::Unneeded, "");
-            if live.written_to_end {
-                return self.down(reason, ctx);
-            }
+        self.wind_up(reason, Farewell::Unneeded, "", ctx);
+    }
+
+    /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
+    fn wind_up(&mut self, reason: DownReason, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
+        let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
+        link.close(why, detail);
+        if live.written_to_end {
+            return self.down(reason, ctx);
         }
-        // A peer that says goodbye and then reads nothing is not waited for.
-        let limit = self.house.limits.shutdown_timeout;
-        ctx.run_later(limit, |router, ctx| router.down(DownReason::Goodbye, ctx));
+        live.read_to_end = Some(reason.clone());
+        // A peer that reads nothing is not waited for.
+        let (limit, connection) = (self.house.limits.shutdown_timeout, live.connection);
+        ctx.run_later(limit, move |router, ctx| {
+            if router.live.as_ref().is_some_and(|live| live.connection == connection) {
+                router.down(reason, ctx);
+            }
+        });
     }
 
     /// The connection has ended, or is ended here.
@@ -366,9 +375,18 @@ impl Handler<PipeEnded> for RemoteRouter {
             }
             Ended::Violation(violation) => {
                 tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
-                self.down(DownReason::Misbehaved(violation.to_string()), ctx);
+                let (words, why) = (violation.to_string(), farewell_to(&violation));
+                self.wind_up(DownReason::Misbehaved(words.clone()), why, &words, ctx);
             }
         }
+    }
+}
+
+/// How a peer is told what it did wrong.
+fn farewell_to(violation: &Violation) -> Farewell {
+    match violation {
+        Violation::Unproven => Farewell::Unproven,
+        _ => Farewell::Violation,
     }
 }
 

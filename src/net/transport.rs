@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 #[cfg(unix)]
 use std::path::PathBuf;
+use std::time::Duration;
 
 use socket2::Domain;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::Type;
 use tokio::io::AsyncRead;
@@ -49,12 +51,23 @@ impl Stream {
 /// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.
 pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
     match endpoint.place() {
-        Place::Tcp { host, port } => Stream::tcp(TcpStream::connect((host, port)).await?),
+        Place::Tcp { host, port } => Stream::tcp(refuse_itself(TcpStream::connect((host, port)).await?)?),
         #[cfg(unix)]
         Place::Unix { path } => Ok(Stream::unix(UnixStream::connect(path).await?)),
         #[cfg(not(unix))]
         Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// A port that nobody listens at may be the very one that the system chooses for the calling side: then TCP connects the
+/// socket to itself (simultaneous open, RFC 9293 section 3.5), and would keep the server off its port.
+fn refuse_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? != stream.peer_addr()? {
+        return Ok(stream);
+    }
+    // Leaves no TIME_WAIT behind at that port.
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Err(io::ErrorKind::ConnectionRefused.into())
 }
 
 /// Takes connections at one endpoint.
