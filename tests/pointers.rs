@@ -263,7 +263,7 @@ fn an_address_by_name_becomes_local_at_the_node_it_names() {
 }
 
 #[test]
-fn an_address_by_name_works_also_in_the_very_first_message() {
+fn an_address_by_name_is_local_also_in_the_very_first_message() {
     on_either_thread(|thread| async move {
         let (there, endpoint, mut inbox) = station::<Carry>(thread).await;
         let mut numbers = there.mailbox::<Number>().name("numbers").open().unwrap();
@@ -271,6 +271,7 @@ fn an_address_by_name_works_also_in_the_very_first_message() {
         let to = here.remote::<Carry>(&endpoint, "carry").unwrap();
         to.do_send(Carry(here.remote(&endpoint, "numbers").unwrap()));
         let Carry(address) = next(&mut inbox).await;
+        assert!(address.is_local());
         assert_eq!(address.name(), "numbers");
         reaches(&address, &mut numbers, 1).await;
     });

@@ -25,6 +25,7 @@ use crate::handle::route::Rejection;
 use crate::handle::route::Route;
 use crate::handle::route::Way;
 use crate::ident::BoxId;
+use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::observe::DropReason;
 use crate::observe::Letter;
@@ -300,7 +301,7 @@ impl Contact {
     fn make_pointer(&self, around: &Around) -> Arc<Pointer> {
         let ours = around.home.id();
         match &self.who {
-            Who::OurName(name) => around.registry.named(name).unwrap_or_else(|| around.nowhere(BoxId([0; 16]))),
+            Who::OurName(name) => around.registry.named(name).unwrap_or_else(|| around.nobody()),
             Who::OurBox(id) => around.our_box(*id),
             Who::Peers { id, .. } if around.peer == ours => around.our_box(*id),
             Who::Third { node, id, .. } if *node == ours => around.our_box(*id),
@@ -311,16 +312,15 @@ impl Contact {
             Who::Third { node, id, via, name } => {
                 around.away(Origin::Boxed { node: *node, id: *id }, name, *via, self.counted)
             }
-            Who::Place { endpoint, name } => {
-                let place = endpoint.parse().and_then(|endpoint| Arc::clone(&around.home).place(&endpoint, name));
-                place.unwrap_or_else(|_| around.nowhere(BoxId([0; 16])))
-            }
+            Who::Place { endpoint, name } => match endpoint.parse() {
+                // Written before the greeting, when the peer could not know yet that it leads here.
+                Ok(endpoint) if around.home.endpoints().contains(&endpoint) => around.our_place(endpoint, name),
+                Ok(endpoint) => Arc::clone(&around.home).place(&endpoint, name).unwrap_or_else(|_| around.nobody()),
+                Err(_) => around.nobody(),
+            },
             Who::OurPlace { endpoint, name } => match endpoint.parse() {
-                Ok(endpoint) => {
-                    let origin = Origin::Named { endpoint, name: name.clone() };
-                    Arc::new(Pointer::new(Arc::clone(&around.home), origin, name, Route::HereNamed, None))
-                }
-                Err(_) => around.nowhere(BoxId([0; 16])),
+                Ok(endpoint) => around.our_place(endpoint, name),
+                Err(_) => around.nobody(),
             },
         }
     }
@@ -334,6 +334,17 @@ impl Around {
             Some(local) => local.relays().map_or(pointer, Arc::clone),
             None => pointer,
         }
+    }
+
+    /// The pointer to whatever box of this node has that name.
+    fn our_place(&self, endpoint: Endpoint, name: &str) -> Arc<Pointer> {
+        let origin = Origin::Named { endpoint, name: name.into() };
+        Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, Route::HereNamed, None))
+    }
+
+    /// A pointer that leads nowhere, made of a name that none can have.
+    fn nobody(&self) -> Arc<Pointer> {
+        self.nowhere(BoxId([0; 16]))
     }
 
     /// A pointer to a box of this node that is gone, or never was.
