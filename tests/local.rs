@@ -49,6 +49,7 @@ use support::settled;
 use support::watched;
 use support::within;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 
 /// What waits in a mailbox now.
 fn waiting(inbox: &mut Mailbox<Number>) -> Vec<u64> {
@@ -670,6 +671,35 @@ fn a_slow_actor_makes_counted_drops_and_no_heap_of_messages() {
         let stats = watched(|| node.stats(), |stats| stats.delivered == held).await;
         assert_eq!((stats.sent, stats.dropped_total()), (20_000, 20_000 - held));
         settled(|| Arc::strong_count(&alive) == 1).await;
+    });
+}
+
+/// Begins every message at once, and ends none.
+struct Busy(mpsc::UnboundedSender<u64>);
+
+impl Actor for Busy {
+    type Context = Context<Self>;
+}
+
+impl Handler<Number> for Busy {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Number(n): Number, _: &mut Context<Self>) -> Self::Result {
+        self.0.send(n).expect("the test listens");
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn a_message_that_takes_long_holds_up_none_behind_it() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let (begins, mut begun) = mpsc::unbounded_channel();
+        let busy = node.publish::<Number>("busy", Busy(begins).start()).unwrap();
+        for n in 0..3 {
+            busy.do_send(Number(n));
+            assert_eq!(within(begun.recv()).await, Some(n));
+        }
     });
 }
 

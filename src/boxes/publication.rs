@@ -1,8 +1,8 @@
 //! Existing actors behind a box: [`Feeder`] takes what waits in the box and gives it to the actor.
 //!
-//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: at most the box's capacity, the
-//! last message of each sent so that its reply, which shows that all before it were begun, opens the next. Until then
-//! the box fills, and sheds.
+//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: whatever waits, its last message
+//! sent so that the reply shows that all before it were begun. No more messages than the box's capacity are unsettled at
+//! a time; beyond, the box fills, and sheds. A handler that takes long holds up what comes behind it only then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,8 +34,8 @@ pub(crate) fn publication<M: RemoteMessage>(
     let buffer = Buffer::dropping(home.limits().mailbox_buffer);
     let alive = actor.clone();
     let inbox = Arc::new(Inbox::new(identity, Arc::clone(home), &buffer, move || alive.connected()));
-    let (asked, batch) = (FuturesUnordered::new(), Vec::new());
-    home.run(Box::pin(Feeder { inbox: Arc::clone(&inbox), actor, window: None, asked, batch }));
+    let (given, batch) = (FuturesUnordered::new(), Vec::new());
+    home.run(Box::pin(Feeder { inbox: Arc::clone(&inbox), actor, given, unsettled: 0, batch }));
     inbox
 }
 
@@ -44,23 +44,18 @@ pub(crate) fn exported<M: RemoteMessage>(home: &Arc<dyn Household>, id: BoxId, a
     publication(home, Identity { id, name: "".into(), counted: true }, actor)
 }
 
-/// Ends when the actor has begun (or answered) a message; whether it did.
-type Begun = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// Ends when the actor has begun (or answered) what it was given; whether it did, and how many messages that were.
+type Given = Pin<Box<dyn Future<Output = (bool, u64)> + Send>>;
 
 /// Feeds one actor for as long as its box is there.
 struct Feeder<M: RemoteMessage> {
     inbox: Arc<Inbox<M>>,
     actor: Recipient<M>,
-    window: Option<Window>,
-    /// Requests that the actor has not answered; no more than the box's capacity.
-    asked: FuturesUnordered<Begun>,
+    /// Windows that the actor has not begun to the end, and requests that it has not answered.
+    given: FuturesUnordered<Given>,
+    /// Messages in them; no more than the box's capacity.
+    unsettled: u64,
     batch: Vec<Parcel<M>>,
-}
-
-/// Messages given to the actor, of which it is not known that they were begun.
-struct Window {
-    count: u64,
-    last: Begun,
 }
 
 enum Fed {
@@ -72,14 +67,8 @@ enum Fed {
 impl<M: RemoteMessage> Feeder<M> {
     /// Counts what the actor has begun or answered.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(begun)) = Pin::new(&mut self.asked).poll_next(cx) {
-            self.count(begun, 1);
-        }
-        if let Some(Window { count, last }) = &mut self.window
-            && let Poll::Ready(begun) = last.as_mut().poll(cx)
-        {
-            let count = *count;
-            self.window = None;
+        while let Poll::Ready(Some((begun, count))) = Pin::new(&mut self.given).poll_next(cx) {
+            self.unsettled = self.unsettled.saturating_sub(count);
             self.count(begun, count);
         }
     }
@@ -94,14 +83,9 @@ impl<M: RemoteMessage> Feeder<M> {
         }
     }
 
-    /// Whether all that was given to the actor is settled.
-    fn is_settled(&self) -> bool {
-        self.window.is_none() && self.asked.is_empty()
-    }
-
-    /// Gives the actor what waits, up to one window.
+    /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
-        let room = self.inbox.capacity().max(1).saturating_sub(self.asked.len());
+        let room = self.inbox.capacity().max(1).saturating_sub(self.unsettled as usize);
         let mut end = Fed::Some;
         while self.batch.len() < room {
             match self.inbox.poll_take(cx) {
@@ -125,14 +109,13 @@ impl<M: RemoteMessage> Feeder<M> {
 
     fn give_batch(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
+        self.unsettled += batch.len() as u64;
         let plain = batch.iter().filter(|parcel| parcel.reply.is_none()).count() as u64;
         let last_plain = batch.iter().rposition(|parcel| parcel.reply.is_none());
         for (at, parcel) in batch.drain(..).enumerate() {
             match parcel.reply {
-                Some(reply) => self.asked.push(ask(&self.actor, parcel.message, Some(reply))),
-                None if Some(at) == last_plain => {
-                    self.window = Some(Window { count: plain, last: ask(&self.actor, parcel.message, None) });
-                }
+                Some(reply) => self.given.push(give(&self.actor, parcel.message, Some(reply), 1)),
+                None if Some(at) == last_plain => self.given.push(give(&self.actor, parcel.message, None, plain)),
                 None => self.actor.do_send(parcel.message),
             }
         }
@@ -143,15 +126,20 @@ impl<M: RemoteMessage> Feeder<M> {
     fn give_up(&mut self) {
         self.inbox.close();
         self.inbox.discard(DropReason::BoxClosed);
-        let unsettled = self.asked.len() as u64 + self.window.take().map_or(0, |window| window.count);
-        self.asked.clear();
+        self.given.clear();
+        let unsettled = std::mem::take(&mut self.unsettled);
         self.count(false, unsettled);
     }
 }
 
-/// Sends so that the actor's answer is heard. Through a fresh clone, because actix parks a sender whose queue is full,
-/// and a request that is parked never ends.
-fn ask<M: RemoteMessage>(actor: &Recipient<M>, message: M, reply: Option<oneshot::Sender<M::Result>>) -> Begun {
+/// Sends so that the actor's answer is heard, which settles `count` messages. Through a fresh clone, because actix parks
+/// a sender whose queue is full, and a request that is parked never ends.
+fn give<M: RemoteMessage>(
+    actor: &Recipient<M>,
+    message: M,
+    reply: Option<oneshot::Sender<M::Result>>,
+    count: u64,
+) -> Given {
     let answer = actor.clone().send(message);
     Box::pin(async move {
         let answer = answer.await;
@@ -160,7 +148,7 @@ fn ask<M: RemoteMessage>(actor: &Recipient<M>, message: M, reply: Option<oneshot
             // The one who asked may have gone.
             let _ = reply.send(answer);
         }
-        begun
+        (begun, count)
     })
 }
 
@@ -175,12 +163,9 @@ impl<M: RemoteMessage> Future for Feeder<M> {
                 this.give_up();
                 return Poll::Ready(());
             }
-            if this.window.is_some() {
-                return Poll::Pending;
-            }
             match this.feed(cx) {
                 Fed::Some => {}
-                Fed::Closed if this.is_settled() => return Poll::Ready(()),
+                Fed::Closed if this.given.is_empty() => return Poll::Ready(()),
                 Fed::Closed | Fed::Nothing => return Poll::Pending,
             }
         }
