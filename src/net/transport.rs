@@ -74,9 +74,10 @@ fn refuse_itself(stream: TcpStream) -> io::Result<TcpStream> {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
+    /// The file goes first: once nobody listens, another may have put its own there.
     Unix {
-        listener: UnixListener,
         _file: SocketFile,
+        listener: UnixListener,
     },
 }
 
