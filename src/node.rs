@@ -330,7 +330,8 @@ macro_rules! limits {
 limits! {
     /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
     mailbox_buffer(messages: usize),
-    /// Bytes that wait for one connection; a message that does not fit is dropped. 4 MiB.
+    /// Bytes that wait for one connection; a message that does not fit is dropped. An empty outbox takes any one message.
+    /// 4 MiB.
     outbox(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
@@ -386,13 +387,17 @@ impl NodeBuilder {
     ///
     /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
     /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
+    ///
+    /// # Panics
+    /// In a current-thread tokio runtime without a `LocalSet`, unless the I/O thread is [`IoThread::Own`].
     pub fn start(self) -> Node {
         proxy::limit_queue(self.limits.proxy_queue);
         let (handle, io) = driver::io();
         let house = House::new(self.limits, self.advertised, handle, router::start);
         let stop = || StopOnDrop(Arc::downgrade(&house));
         let keeping = Arc::clone(&house).keep(stop());
-        io.start(self.thread, keeping, stop());
+        let ending = Arc::clone(&house);
+        io.start(self.thread, keeping, move || ending.observer.flush(), stop());
         Node { house }
     }
 }

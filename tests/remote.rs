@@ -392,6 +392,20 @@ fn what_does_not_fit_the_outbox_is_counted_and_the_rest_arrives_whole_and_in_ord
 }
 
 #[test]
+fn an_empty_outbox_takes_one_message_of_any_size() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Text>().name("texts").open().unwrap();
+        let here = Node::builder().io_thread(thread).outbox(1 << 10).start();
+        let to = here.remote::<Text>(&endpoint, "texts").unwrap();
+        let large = Text("x".repeat(1 << 20));
+        to.do_send(large.clone());
+        assert_eq!(next(&mut inbox).await, large);
+        assert_eq!(here.stats().dropped_total(), 0);
+    });
+}
+
+#[test]
 fn a_message_over_the_senders_limit_is_dropped_alone() {
     on_either_thread(|thread| async move {
         let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;

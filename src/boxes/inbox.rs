@@ -68,7 +68,12 @@ struct Queue<M: RemoteMessage> {
     waiting: Waiting<Parcel<M>>,
     open: bool,
     reader: Option<Waker>,
+    /// Starts the reader, if it waits for the first message.
+    start: Option<Start>,
 }
+
+/// See [`Inbox::start_when_needed`].
+type Start = Box<dyn FnOnce() + Send>;
 
 impl<M: RemoteMessage> Inbox<M> {
     pub(crate) fn new(
@@ -80,13 +85,18 @@ impl<M: RemoteMessage> Inbox<M> {
         Inbox {
             identity,
             home,
-            queue: Mutex::new(Queue { waiting: Waiting::new(buffer), open: true, reader: None }),
+            queue: Mutex::new(Queue { waiting: Waiting::new(buffer), open: true, reader: None, start: None }),
             outlook: AtomicU8::new(outlook::WELCOME),
             closed: CancellationToken::new(),
             received: AtomicU64::new(0),
             drops: Drops::default(),
             alive: Box::new(alive),
         }
+    }
+
+    /// Has `start` called once the first message is there; it is dropped if the box closes before.
+    pub(crate) fn start_when_needed(&self, start: impl FnOnce() + Send + 'static) {
+        self.queue.lock().start = Some(Box::new(start));
     }
 
     pub(crate) fn home(&self) -> &Arc<dyn Household> {
@@ -178,7 +188,7 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Puts a parcel into the buffer, or gives it back.
     fn put(&self, parcel: Parcel<M>) -> Result<(), (Parcel<M>, Refusal)> {
-        let (replaced, reader) = {
+        let (replaced, reader, start) = {
             let mut queue = self.queue.lock();
             if !queue.open {
                 return Err((parcel, Refusal::Closed));
@@ -187,13 +197,16 @@ impl<M: RemoteMessage> Inbox<M> {
             self.look_ahead(&queue);
             match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
-                Pushed::Stored => (None, queue.reader.take()),
-                Pushed::Replaced(oldest) => (Some(oldest), queue.reader.take()),
+                Pushed::Stored => (None, queue.reader.take(), queue.start.take()),
+                Pushed::Replaced(oldest) => (Some(oldest), queue.reader.take(), queue.start.take()),
             }
         };
         self.received.fetch_add(1, Ordering::Relaxed);
         if let Some(reader) = reader {
             reader.wake();
+        }
+        if let Some(start) = start {
+            start();
         }
         if replaced.is_some() {
             self.tell_drop(DropReason::OldestShed, 1, None);
@@ -289,13 +302,14 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn close(&self) {
-        let reader = {
+        // What is not started any more is dropped outside the lock: it may hold the last address of an actor.
+        let (reader, _start) = {
             let mut queue = self.queue.lock();
             if !std::mem::replace(&mut queue.open, false) {
                 return;
             }
             self.look_ahead(&queue);
-            queue.reader.take()
+            (queue.reader.take(), queue.start.take())
         };
         self.home.forget(self.identity.id, &self.identity.name);
         self.closed.cancel();

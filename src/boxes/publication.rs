@@ -31,17 +31,39 @@ pub(crate) fn publication<M: RemoteMessage>(
     identity: Identity,
     actor: Recipient<M>,
 ) -> Arc<Inbox<M>> {
-    let buffer = Buffer::dropping(home.limits().mailbox_buffer);
-    let alive = actor.clone();
-    let inbox = Arc::new(Inbox::new(identity, Arc::clone(home), &buffer, move || alive.connected()));
-    let (given, batch) = (FuturesUnordered::new(), Vec::new());
-    home.run(Box::pin(Feeder { inbox: Arc::clone(&inbox), actor, given, unsettled: 0, batch }));
+    let inbox = inbox_before(home, identity, &actor);
+    feed(&inbox, actor);
     inbox
 }
 
-/// A box for an actor whose recipient is sent to others, and which lives for as long as they hold it.
+/// A box for an actor whose recipient is sent to others, and which lives for as long as they hold it. It is fed from the
+/// first message on: many such boxes never get one, because the message with the recipient in it does not leave.
 pub(crate) fn exported<M: RemoteMessage>(home: &Arc<dyn Household>, id: BoxId, actor: Recipient<M>) -> Arc<Inbox<M>> {
-    publication(home, Identity { id, name: "".into(), counted: true }, actor)
+    let inbox = inbox_before(home, Identity { id, name: "".into(), counted: true }, &actor);
+    let weak = Arc::downgrade(&inbox);
+    inbox.start_when_needed(move || {
+        if let Some(inbox) = weak.upgrade() {
+            feed(&inbox, actor);
+        }
+    });
+    inbox
+}
+
+fn inbox_before<M: RemoteMessage>(
+    home: &Arc<dyn Household>,
+    identity: Identity,
+    actor: &Recipient<M>,
+) -> Arc<Inbox<M>> {
+    let buffer = Buffer::dropping(home.limits().mailbox_buffer);
+    // Weak, because addresses and connections hold the box longer than it is open.
+    let actor = actor.downgrade();
+    let alive = move || actor.upgrade().is_some_and(|actor| actor.connected());
+    Arc::new(Inbox::new(identity, Arc::clone(home), &buffer, alive))
+}
+
+fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
+    let (given, batch) = (FuturesUnordered::new(), Vec::new());
+    inbox.home().run(Box::pin(Feeder { inbox: Arc::clone(inbox), actor, given, unsettled: 0, batch }));
 }
 
 /// Ends when the actor has begun (or answered) what it was given; whether it did, and how many messages that were.

@@ -174,7 +174,8 @@ thread_local! {
 }
 
 fn served() -> Option<Arc<Pointer>> {
-    SERVED.with_borrow(Option::clone)
+    // On a thread that is being torn down no channel is served.
+    SERVED.try_with(|served| served.borrow().clone()).ok().flatten()
 }
 
 /// Does something to a pointer's channel.

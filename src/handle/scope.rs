@@ -59,6 +59,12 @@ thread_local! {
     static OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What is done at this thread's desk; `None` if the thread is being torn down and the desk is gone already.
+#[inline]
+fn at_desk<R>(work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+    DESK.try_with(|desk| work(&mut desk.borrow_mut())).ok()
+}
+
 /// Ends the scope when it goes, and brings back the one around it.
 struct Entered {
     outer: Option<Scope>,
@@ -106,10 +112,11 @@ pub(crate) fn write<M: Serialize, R>(
 ) -> Result<R, EncodeError> {
     let home = Arc::clone(home);
     let limit = home.limits().max_message;
-    let (mut body, entered) = DESK.with_borrow_mut(|desk| {
+    let desk = at_desk(|desk| {
         let handles = std::mem::take(&mut desk.spare_handles);
         (std::mem::take(&mut desk.spare_body), Entered::new(desk, Scope::Writing { home, handles }))
     });
+    let Some((mut body, entered)) = desk else { return write_without_desk(message, limit, send) };
     let encoded = guard::encode(message, &mut body, limit);
     let mut handles = match entered.end() {
         Some(Scope::Writing { handles, .. }) => handles,
@@ -126,6 +133,17 @@ pub(crate) fn write<M: Serialize, R>(
         desk.spare_body = body;
     });
     result
+}
+
+/// A thread's last words, from the destructor of a thread-local: a message can be written if there is no address in it.
+#[cold]
+fn write_without_desk<M: Serialize, R>(
+    message: &M,
+    limit: usize,
+    send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
+) -> Result<R, EncodeError> {
+    let mut body = Vec::new();
+    guard::encode(message, &mut body, limit).map(|()| send(&body, &[]))
 }
 
 /// Decodes a message that came with these handles, and takes them out of the list.
@@ -152,16 +170,16 @@ pub(crate) fn read<M: DeserializeOwned>(
 
 /// Runs `read` with addresses in text read for this node.
 pub(crate) fn with_text<R>(home: Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
-    let _entered = DESK.with_borrow_mut(|desk| Entered::new(desk, Scope::Text { home }));
+    let _entered = at_desk(|desk| Entered::new(desk, Scope::Text { home }));
     read()
 }
 
 /// The node that a message is written for, if one is being written here.
 pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
-    DESK.with_borrow(|desk| match &desk.scope {
+    at_desk(|desk| match &desk.scope {
         Some(Scope::Writing { home, .. }) => Some(Arc::clone(home)),
         _ => None,
-    })
+    })?
 }
 
 /// Writes an address: its position in the message's list, or its URI where people read.
@@ -175,14 +193,14 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
             ))),
         };
     }
-    let position = DESK.with_borrow_mut(|desk| match &mut desk.scope {
+    let position = at_desk(|desk| match &mut desk.scope {
         Some(Scope::Writing { handles, .. }) => {
             handles.push(Arc::clone(pointer));
             u32::try_from(handles.len() - 1).ok()
         }
         _ => None,
     });
-    match position {
+    match position.flatten() {
         Some(position) => serializer.serialize_newtype_struct(NAME, &position),
         None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
     }
@@ -200,19 +218,19 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 const NAME: &str = "Address";
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
-    DESK.with_borrow(|desk| match &desk.scope {
+    at_desk(|desk| match &desk.scope {
         Some(Scope::Reading { handles, .. }) => handles.get(position as usize).cloned(),
         _ => None,
-    })
+    })?
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
-    DESK.with_borrow(|desk| match &desk.scope {
+    at_desk(|desk| match &desk.scope {
         Some(Scope::Text { home } | Scope::Reading { home, .. } | Scope::Writing { home, .. }) => {
             Some(Arc::clone(home))
         }
         None => None,
-    })
+    })?
 }
 
 struct PositionVisitor;

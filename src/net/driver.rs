@@ -1,12 +1,14 @@
 //! The I/O thread of a node: what runs there, and how others have it run.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::thread;
 
 use futures_core::Stream;
+use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime;
 use tokio::runtime::RuntimeFlavor;
@@ -54,7 +56,8 @@ impl IoHandle {
 }
 
 impl Io {
-    /// Runs until `housekeeping` ends, which is dropped when the thread ends before.
+    /// Runs until `housekeeping` ends, which is dropped when the thread ends before. `last` is done when the pumps have
+    /// ended after it.
     ///
     /// On the current thread if that is what is wanted and it has a runtime, otherwise on a new one. `tie` is
     /// dropped when the current thread's runtime ends; if it has none, when the new thread does.
@@ -62,6 +65,7 @@ impl Io {
         self,
         thread: IoThread,
         housekeeping: impl Future<Output = ()> + Send + 'static,
+        last: impl FnOnce() + Send + 'static,
         tie: T,
     ) {
         let current = runtime::Handle::try_current().ok();
@@ -70,6 +74,7 @@ impl Io {
             actix_rt::spawn(async move {
                 let _tie = tie;
                 self.drive(housekeeping).await;
+                last();
             });
             return;
         }
@@ -85,6 +90,7 @@ impl Io {
             Ok(runtime) => {
                 let _tie = tie;
                 LocalSet::new().block_on(&runtime, self.drive(housekeeping));
+                last();
             }
             Err(error) => tracing::error!(target: "actix_hermod", %error, "the node's thread has no runtime"),
         };
@@ -106,6 +112,8 @@ impl Io {
             () = chores => {}
         }
         pumping.abort();
+        // It ends by being aborted, which is no error here.
+        let _ = pumping.await;
     }
 }
 
@@ -121,7 +129,8 @@ impl Future for Pumping {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(pump)) = self.arriving.poll_recv(cx) {
-            self.running.push(pump);
+            // A message whose `Drop` panics ends the pump that it was in, and no other.
+            self.running.push(Box::pin(AssertUnwindSafe(pump).catch_unwind().map(|_| ())));
         }
         while let Poll::Ready(Some(())) = Pin::new(&mut self.running).poll_next(cx) {}
         Poll::Pending

@@ -52,6 +52,8 @@ pub(crate) enum GreetError {
     Late,
     #[error("the node has as many connections as it may have")]
     TooMany,
+    #[error("the node is shutting down")]
+    Closing,
 }
 
 /// Greets as the side that has opened the connection.

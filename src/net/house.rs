@@ -71,12 +71,16 @@ impl House {
         io: IoHandle,
         start_router: StartRouter,
     ) -> Arc<House> {
+        let (id, secret) = (NodeId::random(), Secret::random());
+        let links = Links::new(limits.max_connections, limits.max_unproven);
+        // The first to claim an id is believed: ours is ours.
+        links.prove(id, secret.token_for(id));
         Arc::new(House {
-            id: NodeId::random(),
-            secret: Secret::random(),
+            id,
+            secret,
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
-            links: Arc::new(Links::new(limits.max_connections, limits.max_unproven)),
+            links: Arc::new(links),
             io,
             start_router,
             endpoints: Mutex::new(advertised),
@@ -122,7 +126,7 @@ impl House {
                 }
             };
             tokio::select! {
-                () = self.stopped.cancelled() => return self.observer.flush(),
+                () = self.stopped.cancelled() => return,
                 _ = heartbeat.tick() => {
                     self.registry.sweep();
                     self.links.sweep();

@@ -84,6 +84,11 @@ impl Inbound {
         self.incoming.posts()
     }
 
+    /// Lets the peer know, with whatever is written to it next, how many messages were read.
+    pub(crate) fn book(&self) {
+        self.around.link.have_read(self.posts());
+    }
+
     /// Does what a frame says.
     pub(crate) fn frame(&mut self, raw: Raw<'_>) -> Result<Tiding, Violation> {
         if !self.resumed {
@@ -95,7 +100,7 @@ impl Inbound {
             kind::PING => {
                 let ping = Ping::read(raw.payload)?;
                 self.around.link.peer_has_read(ping.read);
-                self.around.link.have_read(self.posts());
+                self.book();
                 self.around.link.pong(ping.nonce);
                 Ok(Tiding::Nothing)
             }
@@ -106,7 +111,7 @@ impl Inbound {
             kind::GOODBYE => {
                 let goodbye = Goodbye::read(raw.payload)?;
                 self.around.link.peer_has_read(goodbye.read);
-                self.around.link.have_read(self.posts());
+                self.book();
                 Ok(Tiding::Goodbye(goodbye.why, goodbye.detail.to_owned()))
             }
             kind::RESUME => Err(Violation::OutOfTurn(raw.kind)),
@@ -144,6 +149,7 @@ impl Inbound {
         received.to.deliver(&self.around, received.body, &mut self.handles);
         // What the message did not keep is let go, and with it what the peer counts.
         self.handles.clear();
+        self.incoming.forget_handles();
         Ok(Tiding::Nothing)
     }
 

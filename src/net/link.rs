@@ -97,6 +97,7 @@ struct State {
     /// The longest frame written before the peer has greeted.
     longest: usize,
     control: BytesMut,
+    control_was_last: bool,
     releases: HashMap<BoxId, u64>,
     goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
@@ -261,15 +262,18 @@ impl Link {
             return Poll::Ready(Next::Finish);
         }
         state.writing = 0;
-        if !state.releases.is_empty() {
-            // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(&mut state.posts, state.releases.drain(), state.outgoing.max_frame());
-        }
-        if !state.control.is_empty() {
+        let posts_wait = !state.posts.is_empty() || !state.releases.is_empty();
+        // In turns, so that a peer that pings without end does not keep messages and releases from being written.
+        let posts_turn = posts_wait && state.control_was_last;
+        if !state.control.is_empty() && !posts_turn {
             std::mem::swap(chunk, &mut state.control);
-        } else if !state.posts.is_empty() {
+            state.control_was_last = true;
+        } else if posts_wait {
             std::mem::swap(chunk, &mut state.posts);
+            // Behind the messages: a box must not be let go before what was sent to it has arrived.
+            put_releases(chunk, state.releases.drain(), state.outgoing.max_frame());
             state.waiting = 0;
+            state.control_was_last = false;
         } else if let Some((why, detail)) = state.goodbye.take() {
             Goodbye { why, read: state.read.1, detail: &detail }.put(chunk);
         } else if state.phase == Phase::Closing {
@@ -323,7 +327,7 @@ impl Link {
         let post = Post { to: Named { pointer: to, role: Role::Target }, handles, body };
         let mut state = self.state.lock();
         let starts = state.admit()?;
-        let room = self.outbox.saturating_sub(state.posts.len() + state.writing);
+        let room = self.room(&state);
         let result = state.post(room, &post);
         let (held, writer) = match result {
             Ok(()) => (hold(state.connection), if state.phase == Phase::Up { state.writer.take() } else { None }),
@@ -340,6 +344,15 @@ impl Link {
             Ok(()) => Ok(held),
             Err(Unwritten::TooLarge) => Err(NotPosted::Dropped(DropReason::TooLarge)),
             Err(Unwritten::NoRoom) => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        }
+    }
+
+    /// Bytes that may be appended. What is empty takes any one message, or one larger than the outbox could never be sent.
+    #[inline]
+    fn room(&self, state: &State) -> usize {
+        match state.posts.len() + state.writing {
+            0 => usize::MAX,
+            used => self.outbox.saturating_sub(used),
         }
     }
 
@@ -383,6 +396,7 @@ impl State {
             waiting: 0,
             longest: 0,
             control: BytesMut::new(),
+            control_was_last: false,
             releases: HashMap::new(),
             goodbye: None,
             writing: 0,

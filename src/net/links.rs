@@ -183,13 +183,11 @@ impl Links {
     /// Every link that is up, being dialled, or pausing.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
-        let mut links: Vec<Arc<Link>> = tables.live.values().flatten().cloned().collect();
-        for link in tables.dialled.values().filter_map(Weak::upgrade) {
-            if !links.iter().any(|other| Arc::ptr_eq(other, &link)) {
-                links.push(link);
-            }
-        }
-        links
+        let live = tables.live.values().flatten().cloned();
+        let links = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
+        // A peer may have named very many endpoints.
+        let links: HashMap<*const Link, Arc<Link>> = links.map(|link| (Arc::as_ptr(&link), link)).collect();
+        links.into_values().collect()
     }
 }
 

@@ -113,6 +113,7 @@ impl<P: Fn()> Reader<P> {
                 }
             }
             self.buffer.advance(taken);
+            self.inbound.book();
             match wants {
                 Some(bytes) => return Ok(bytes),
                 None => tokio::task::yield_now().await,

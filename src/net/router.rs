@@ -16,6 +16,7 @@ use actix::Handler;
 use actix::Message;
 use actix::WrapFuture;
 use actix_rt::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
@@ -55,6 +56,8 @@ pub(crate) struct RemoteRouter {
     /// Attempts that failed since the last connection.
     failures: u32,
     nonce: u64,
+    /// The last heartbeat.
+    beat: Instant,
 }
 
 /// A connection, or an attempt at one, counts; and a shutdown waits for it.
@@ -78,6 +81,8 @@ struct Live {
     peer: NodeId,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
+    /// Whether the peer has shown who it is, and others were told.
+    announced: bool,
     /// Whether anything came since the last heartbeat.
     heard: Arc<AtomicBool>,
     silent: Duration,
@@ -162,6 +167,7 @@ impl RemoteRouter {
             live: None,
             failures: 0,
             nonce: 0,
+            beat: Instant::now(),
         }
     }
 
@@ -174,7 +180,10 @@ impl RemoteRouter {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?).await,
                 (None, Some((stream, unproven))) => tokio::select! {
+                    biased;
                     () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
+                    // Nobody would tell it goodbye: those that are told are up.
+                    () = house.closing.cancelled() => Err(GreetError::Closing),
                     greeted = greeting::listener(&house, stream) => greeted,
                 },
                 (None, None) => Err(GreetError::Late),
@@ -210,18 +219,30 @@ impl RemoteRouter {
         let writing = pipe::write(stream.write, Arc::clone(link), connection);
         let reader = Self::pipe(connection, reading, ctx);
         let writer = Self::pipe(connection, writing, ctx);
-        let silent = Duration::ZERO;
-        self.live =
-            Some(Live { connection, peer, reader, writer, heard, silent, read_to_end: None, written_to_end: false });
+        let (announced, silent, written_to_end) = (false, Duration::ZERO, false);
+        self.live = Some(Live {
+            connection,
+            peer,
+            reader,
+            writer,
+            announced,
+            heard,
+            silent,
+            read_to_end: None,
+            written_to_end,
+        });
         self.failures = 0;
         if resumed {
-            self.announce(peer);
+            self.announce();
         }
     }
 
-    fn announce(&self, peer: NodeId) {
-        tracing::info!(target: "actix_hermod", %peer, "connected");
-        self.house.observer.tell(&Event::PeerUp { peer });
+    /// The peer is who it says.
+    fn announce(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        live.announced = true;
+        tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
+        self.house.observer.tell(&Event::PeerUp { peer: live.peer });
     }
 
     /// Runs one direction as a task, which tells when it has ended.
@@ -232,6 +253,10 @@ impl RemoteRouter {
 
     fn heartbeat(&mut self, ctx: &mut Context<Self>) {
         let every = self.every();
+        // After the thread was kept busy the beats it missed come all at once, before what the peer has sent is read.
+        if std::mem::replace(&mut self.beat, Instant::now()).elapsed() < every / 2 {
+            return;
+        }
         let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
         if live.heard.swap(false, Ordering::Relaxed) {
             live.silent = Duration::ZERO;
@@ -289,7 +314,10 @@ impl RemoteRouter {
             self.house.links.leave(live.peer, link);
         }
         self.end(reason, ctx);
-        self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
+        // One that only claimed to be that node says nothing about it.
+        if live.announced {
+            self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
+        }
     }
 
     /// There is no connection: another attempt is made after a pause, if there is somewhere to dial and somebody who
@@ -349,7 +377,7 @@ impl Handler<Proven> for RemoteRouter {
     fn handle(&mut self, _: Proven, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
         match self.house.links.join(live.peer, link) {
-            Claim::Proven => self.announce(live.peer),
+            Claim::Proven => self.announce(),
             Claim::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
         }
     }

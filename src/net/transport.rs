@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
+use std::os::unix::fs::FileTypeExt;
+#[cfg(unix)]
 use std::path::Path;
 #[cfg(unix)]
 use std::path::PathBuf;
@@ -147,9 +149,11 @@ fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
 }
 
 #[cfg(unix)]
-/// Removes a socket's file that a killed process has left behind: one that nobody answers at.
+/// Removes a socket's file that a killed process has left behind: one that nobody answers at. What is no socket refuses
+/// connections just the same, and is not ours to remove.
 async fn remove_stale(path: &Path) {
-    if let Err(error) = UnixStream::connect(path).await
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && let Err(error) = UnixStream::connect(path).await
         && error.kind() == io::ErrorKind::ConnectionRefused
     {
         let _ = std::fs::remove_file(path);

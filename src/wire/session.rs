@@ -260,6 +260,11 @@ impl<T: Clone> Incoming<T> {
         Ok(Received { to, handles: &self.handles, extensions, body: reader.rest() })
     }
 
+    /// Lets go of what the last post's handles meant: there may be very many.
+    pub(crate) fn forget_handles(&mut self) {
+        self.handles.clear();
+    }
+
     /// The number of the target; `None` if it stands in `self.target`, which it must if handles follow that may set its
     /// number anew.
     fn target(
