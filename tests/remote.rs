@@ -375,7 +375,6 @@ fn what_does_not_fit_the_outbox_is_counted_and_the_rest_arrives_whole_and_in_ord
                 tokio::task::yield_now().await;
             }
         }
-        assert!(matches!(to.try_send(Text("x".repeat(5000))), Err(SendError::Full(text)) if text.0.len() == 5000));
         balanced(&[&here, &there]).await;
         let full = dropped(&here, DropReason::OutboxFull);
         assert!(full > 0 && full < 10_000, "{full} of 10,000 did not fit");
@@ -389,6 +388,17 @@ fn what_does_not_fit_the_outbox_is_counted_and_the_rest_arrives_whole_and_in_ord
         }
         assert_eq!(to.lost().local, [(DropReason::OutboxFull, full)].into());
     });
+}
+
+#[actix::test]
+async fn what_does_not_fit_the_outbox_is_given_back_by_try_send() {
+    let (_there, endpoint) = listening(Node::builder()).await;
+    let here = Node::builder().io_thread(IoThread::Current).outbox(4096).start();
+    let to = here.remote::<Text>(&endpoint, "texts").unwrap();
+    // Nothing is written before this task lets others run.
+    to.do_send(Text("waits".to_owned()));
+    assert!(matches!(to.try_send(Text("x".repeat(5000))), Err(SendError::Full(text)) if text.0.len() == 5000));
+    assert_eq!((here.stats().sent, here.stats().dropped_total()), (1, 0));
 }
 
 #[test]

@@ -309,25 +309,29 @@ fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
     assert_eq!(defined.len(), 6, "{defined:?}");
+    let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
-        let mut of_kind = vectors().into_iter().filter(|(name, _)| name.starts_with(&format!("{}: ", row[1])));
+        let start = format!("{}: ", row[1]);
+        let mut of_kind = vectors.iter().filter(|(name, _)| name.starts_with(&start));
         let (_, bytes) = of_kind.next().unwrap_or_else(|| panic!("no vector is a {}", row[1]));
-        payload(kind, &bytes);
+        payload(kind, bytes);
         assert!(of_kind.all(|(_, bytes)| bytes.get(LENGTH) == Some(&kind)));
     }
     let forms = table("| form | means | parts |");
     assert_eq!(forms.len(), 6, "{forms:?}");
     for form in forms.iter().map(|row| row[0]) {
         let name = format!("post: form {form}, ");
-        assert!(vectors().iter().any(|(vector, _)| vector.starts_with(&name)), "no vector has a handle of form {form}");
+        assert!(vectors.iter().any(|(vector, _)| vector.starts_with(&name)), "no vector has a handle of form {form}");
     }
 }
 
 #[test]
 fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them() {
-    for (name, mut bytes) in vectors() {
-        let value = values().into_iter().find(|(of, _)| *of == name).unwrap().1;
+    let (vectors, values) = (vectors(), values());
+    assert_eq!(vectors.len(), values.len());
+    for ((name, mut bytes), (of, value)) in vectors.into_iter().zip(values) {
+        assert_eq!(name, of);
         if matches!(value, Value::Post(_) | Value::Release(_)) {
             continue;
         }
