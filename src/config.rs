@@ -53,6 +53,8 @@ pub(crate) struct Limits {
     pub(crate) interned: usize,
     /// Actors kept alive for remote holders of their addresses; the oldest goes when one more comes.
     pub(crate) exports: usize,
+    /// Requests without an answer yet, for each connection and direction.
+    pub(crate) pending_requests: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
     /// Levels of nesting in a message.
@@ -84,6 +86,7 @@ impl Default for Limits {
             max_unproven: 128,
             interned: 4096,
             exports: 65_536,
+            pending_requests: 65_536,
             proxy_queue: 65_536,
             decode_depth: 128,
             decode_memory: 64 << 20,

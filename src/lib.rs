@@ -36,7 +36,9 @@ pub use boxes::registry::OpenError;
 // What it is sent through, and inside of messages.
 pub use boxes::recipient;
 pub use handle::address::Address;
-pub use handle::address::Request;
+pub use handle::failure::AskError;
+pub use handle::request::Ask;
+pub use handle::request::Request;
 
 // What happened.
 pub use observe::BoxStats;

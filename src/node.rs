@@ -272,7 +272,8 @@ impl Node {
     /// Tells a recipient what happens from now on: connections made and lost, messages dropped.
     ///
     /// Drops are gathered for a quarter of a second, so a flood of them is a few events. A subscriber whose mailbox is
-    /// full misses events; one that has stopped is forgotten.
+    /// full misses events: actix's holds 16 unless `set_mailbox_capacity` says otherwise in `started`. Do not rely on
+    /// events alone; [`Address::connected`] tells how things stand. A subscriber that has stopped is forgotten.
     pub fn subscribe(&self, to: impl Into<Recipient<Event>>) {
         self.house.observer.subscribe(to.into());
     }
@@ -286,7 +287,7 @@ impl Node {
     /// Shuts the node down in good order: what waits for connections is written, peers are told goodbye, listeners and
     /// boxes are closed. Connections that do not end within `shutdown_timeout` are cut off.
     ///
-    /// A second call waits for the first.
+    /// A second call waits for the first. [`stats`](Node::stats) can still be read afterwards, and is then final.
     ///
     /// # Cancel safety
     /// The node shuts down even if the future is dropped.
@@ -355,6 +356,9 @@ limits! {
     interned(per_direction: usize),
     /// Actors kept alive because somebody elsewhere holds their address; the oldest goes when one more comes. 65,536.
     exports(boxes: usize),
+    /// Requests of one connection that wait for their answers; one more is refused
+    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
+    pending_requests(per_connection: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. 65,536.
     proxy_queue(envelopes: usize),

@@ -113,7 +113,9 @@ pub enum Event {
         /// The node at the other end.
         peer: NodeId,
     },
-    /// A connection to that node has ended.
+    /// A connection to that node has ended: the node may be gone, or only cut off. The side that dialled dials again
+    /// while somebody holds an address, and addresses work again once it has; a restarted process is another node.
+    /// Compare with [`Address::node_id`](crate::Address::node_id).
     PeerDown {
         /// The node at the other end.
         peer: NodeId,
@@ -145,17 +147,19 @@ pub struct Stats {
     pub node: NodeId,
     /// Messages given to an address or recipient of this node, local or remote, and not handed back.
     pub sent: u64,
-    /// Messages that a reader took from a mailbox of this node, or that an actor published here began to handle.
+    /// Messages that a reader took from a mailbox of this node, or that an actor published here began to handle: counted
+    /// where the box is, as `sent` is where the sender is.
     pub delivered: u64,
     /// Drops that happened on this side. What peers report is in `reported`, and never here.
     pub dropped: BTreeMap<DropReason, u64>,
     /// Drops that peers reported of messages sent from here. Empty so far: peers do not report yet.
     pub reported: BTreeMap<DropReason, u64>,
-    /// Written to a connection that broke, and not known to be read or lost.
+    /// Written to a connection that broke, and not known to be read or lost. Peers tell how much they have read with
+    /// each heartbeat, and with each answer to a request.
     pub in_doubt: u64,
-    /// Requests of this node still without an answer. Always 0 so far: requests do not cross connections yet.
+    /// Requests of this node to others still without an answer.
     pub pending_requests: u64,
-    /// Answers that came after their request was cancelled or timed out. Always 0 so far.
+    /// Answers that came after their request was cancelled or timed out.
     pub late_answers: u64,
     /// The connections that are up, or being dialled.
     pub connections: Vec<ConnectionStats>,
@@ -247,6 +251,7 @@ pub(crate) struct Observer {
     sent: AtomicU64,
     delivered: AtomicU64,
     in_doubt: AtomicU64,
+    late_answers: AtomicU64,
     dropped: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
@@ -273,6 +278,10 @@ impl Observer {
 
     pub(crate) fn in_doubt(&self, count: u64) {
         self.in_doubt.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn late_answer(&self) {
+        self.late_answers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
@@ -345,7 +354,7 @@ impl Observer {
             reported: BTreeMap::new(),
             in_doubt: self.in_doubt.load(Ordering::Relaxed),
             pending_requests: 0,
-            late_answers: 0,
+            late_answers: self.late_answers.load(Ordering::Relaxed),
             connections: Vec::new(),
             boxes: Vec::new(),
         }

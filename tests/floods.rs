@@ -26,7 +26,7 @@ use support::listening;
 use support::settled;
 
 /// The most memory that the floods may add, in KiB.
-const MEMORY: u64 = 120 << 10;
+const MEMORY: u64 = 170 << 10;
 
 /// Messages that each thread sends: without a bound, four threads' would take 270 MB in actix's queue. Fewer than are
 /// needed for the senders to be slowed down when the I/O thread is held up, which would take long.

@@ -44,7 +44,9 @@ impl<M> Buffer<M> {
     }
 
     /// Holds `capacity` messages; when it is full, the oldest makes room for a new one
-    /// ([`OldestShed`](crate::DropReason::OldestShed)). A capacity of 0 drops every message.
+    /// ([`OldestShed`](crate::DropReason::OldestShed)). On the way here, a connection's outbox sheds the newest: a sender
+    /// in another process that floods it in one go, without letting other tasks run, has its last messages dropped there.
+    /// A capacity of 0 drops every message.
     pub fn sliding(capacity: usize) -> Self {
         Buffer { capacity, overflow: Overflow::DropOldest, message: PhantomData }
     }

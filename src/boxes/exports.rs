@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use crate::handle::route::ExportKey;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
+use crate::handle::terms::ExportKey;
 use crate::ident::BoxId;
 
 /// Who holds an address: a connection, by its number in this process.

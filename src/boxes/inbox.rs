@@ -22,12 +22,14 @@ use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::buffer::Waiting;
 use crate::handle::reply::Parcel;
+use crate::handle::reply::Reply;
+use crate::handle::route::AnswerTo;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
-use crate::handle::route::Refusal;
-use crate::handle::route::Rejection;
 use crate::handle::scope;
+use crate::handle::terms::Refusal;
+use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::BoxStats;
@@ -132,7 +134,7 @@ impl<M: RemoteMessage> Inbox<M> {
                     }
                 }
             };
-            if let Some(parcel) = self.unless_cancelled(parcel) {
+            if let Some(parcel) = self.unless_lapsed(parcel) {
                 return Poll::Ready(Some(parcel));
             }
         }
@@ -147,17 +149,16 @@ impl<M: RemoteMessage> Inbox<M> {
                 self.look_ahead(&queue);
                 parcel
             };
-            if let Some(parcel) = self.unless_cancelled(parcel) {
+            if let Some(parcel) = self.unless_lapsed(parcel) {
                 return Some(parcel);
             }
         }
     }
 
-    fn unless_cancelled(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
-        if !parcel.is_cancelled() {
-            return Some(parcel);
-        }
-        self.tell_drop(DropReason::Cancelled, 1, None);
+    fn unless_lapsed(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
+        let Some(reason) = parcel.lapsed() else { return Some(parcel) };
+        parcel.drop_for(reason, None);
+        self.tell_drop(reason, 1, None);
         None
     }
 
@@ -170,6 +171,7 @@ impl<M: RemoteMessage> Inbox<M> {
             left
         };
         self.tell_drop(reason, left.len() as u64, None);
+        left.into_iter().for_each(|parcel| parcel.drop_for(reason, None));
     }
 
     /// Counts a drop at this box that nobody else counts.
@@ -208,8 +210,9 @@ impl<M: RemoteMessage> Inbox<M> {
         if let Some(start) = start {
             start();
         }
-        if replaced.is_some() {
+        if let Some(oldest) = replaced {
             self.tell_drop(DropReason::OldestShed, 1, None);
+            oldest.drop_for(DropReason::OldestShed, None);
         }
         Ok(())
     }
@@ -275,15 +278,24 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         })
     }
 
-    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
+    fn accept_encoded(
+        &self,
+        body: &[u8],
+        handles: &mut Vec<Arc<Pointer>>,
+        answer: &mut Option<AnswerTo>,
+    ) -> Result<(), Rejection> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
         let message = scope::read(&self.home, body, handles)
             .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
-        self.put(Parcel { message, reply: None }).map_err(|(_, refusal)| match refusal {
-            Refusal::Full(reason) => reason.into(),
-            Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed.into(),
+        self.put(Parcel { message, reply: answer.take().map(Reply::away) }).map_err(|(parcel, refusal)| {
+            let reason = match refusal {
+                Refusal::Full(reason) => reason,
+                Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+            };
+            parcel.drop_for(reason, None);
+            reason.into()
         })
     }
 

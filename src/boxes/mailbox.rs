@@ -10,7 +10,6 @@ use std::task::Poll;
 use actix::Message;
 use actix::Recipient;
 use futures_core::Stream;
-use tokio::sync::oneshot;
 
 use super::buffer::Buffer;
 use super::inbox::Identity;
@@ -19,6 +18,7 @@ use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
 use crate::handle::reply::Parcel;
+use crate::handle::reply::Reply;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
@@ -72,9 +72,8 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
 }
 
 /// Tells one who waits that the message was taken.
-fn acknowledge(reply: oneshot::Sender<()>) {
-    // It may have stopped waiting.
-    let _ = reply.send(());
+fn acknowledge(reply: Reply<()>) {
+    reply.answer(());
 }
 
 impl<M> fmt::Debug for MailboxBuilder<M> {
@@ -109,7 +108,7 @@ pub struct Mailbox<M: RemoteMessage> {
     inbox: Arc<Inbox<M>>,
     pointer: Arc<Pointer>,
     /// Answers one who waits for the message to be taken.
-    acknowledge: fn(oneshot::Sender<M::Result>),
+    acknowledge: fn(Reply<M::Result>),
 }
 
 impl<M: RemoteMessage> Mailbox<M> {

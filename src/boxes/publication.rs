@@ -13,12 +13,12 @@ use std::task::Poll;
 use actix::Recipient;
 use futures_core::Stream;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::oneshot;
 
 use super::buffer::Buffer;
 use super::inbox::Identity;
 use super::inbox::Inbox;
 use crate::handle::reply::Parcel;
+use crate::handle::reply::Reply;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::ident::BoxId;
@@ -156,19 +156,13 @@ impl<M: RemoteMessage> Feeder<M> {
 
 /// Sends so that the actor's answer is heard, which settles `count` messages. Through a fresh clone, because actix parks
 /// a sender whose queue is full, and a request that is parked never ends.
-fn give<M: RemoteMessage>(
-    actor: &Recipient<M>,
-    message: M,
-    reply: Option<oneshot::Sender<M::Result>>,
-    count: u64,
-) -> Given {
+fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, reply: Option<Reply<M::Result>>, count: u64) -> Given {
     let answer = actor.clone().send(message);
     Box::pin(async move {
         let answer = answer.await;
         let begun = answer.is_ok();
         if let (Ok(answer), Some(reply)) = (answer, reply) {
-            // The one who asked may have gone.
-            let _ = reply.send(answer);
+            reply.answer(answer);
         }
         (begun, count)
     })

@@ -8,15 +8,19 @@ use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::route::ExportKey;
+use crate::handle::failure::AskError;
+use crate::handle::route::AnswerTo;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
-use crate::handle::route::Refusal;
-use crate::handle::route::Rejection;
+use crate::handle::route::Waiting;
+use crate::handle::terms::ExportKey;
+use crate::handle::terms::Refusal;
+use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
+use crate::wire::frame::Unanswered;
 
 /// Passes on to `target` what is sent to it.
 #[derive(Debug)]
@@ -37,6 +41,28 @@ impl Relay {
     pub(crate) fn key(target: &Pointer) -> ExportKey {
         let (key, _) = target.key_of_target();
         (TypeId::of::<Relay>(), key as usize)
+    }
+}
+
+impl Relay {
+    /// Passes on a message that came from a connection, as it is.
+    fn pass_on(
+        &self,
+        body: &[u8],
+        handles: &mut Vec<Arc<Pointer>>,
+        answer: &mut Option<AnswerTo>,
+    ) -> Result<(), Rejection> {
+        if let Some(local) = self.target.local() {
+            return local.accept_encoded(body, handles, answer);
+        }
+        let Some(answer) = answer.take() else { return Ok(self.target.post(body, handles)?) };
+        let time_left = answer.time_left();
+        let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
+        let asked = self.target.ask_encoded(body, handles, time_left, &mut waiting);
+        if let (Err(reason), Some(waiting)) = (&asked, waiting) {
+            waiting.failed(AskError::NotDelivered { reason: *reason, detail: None });
+        }
+        asked.map(drop).map_err(Rejection::from)
     }
 }
 
@@ -66,11 +92,16 @@ impl LocalBox for Relay {
         Err(Refusal::OtherType)
     }
 
-    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
+    fn accept_encoded(
+        &self,
+        body: &[u8],
+        handles: &mut Vec<Arc<Pointer>>,
+        answer: &mut Option<AnswerTo>,
+    ) -> Result<(), Rejection> {
         if !self.is_open() {
             return Err(DropReason::BoxClosed.into());
         }
-        self.target.pass_on(body, handles)?;
+        self.pass_on(body, handles, answer)?;
         self.passed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -102,5 +133,28 @@ impl LocalBox for Relay {
             received: self.passed.load(Ordering::Relaxed),
             dropped: self.drops.to_map(),
         }
+    }
+}
+
+/// Waits for an answer to a request that this node passes on.
+struct Relaying(AnswerTo);
+
+impl Waiting for Relaying {
+    fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
+        self.0.forward(body, handles);
+    }
+
+    fn failed(self: Box<Self>, error: AskError) {
+        match error {
+            AskError::NotDelivered { reason, detail } => {
+                self.0.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
+            }
+            AskError::AnswerNotEncodable { why } => self.0.refuse(Unanswered::NotEncodable, &why),
+            _ => drop(self.0),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.is_cancelled()
     }
 }

@@ -1,18 +1,12 @@
 //! The pointer that users hold: [`Address`], and the future of a request through it.
 
 use std::fmt;
-use std::future::Future;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
-use std::time::Duration;
 
 use actix::Actor;
-use actix::MailboxError;
 use actix::Message;
 use actix::Recipient;
 use actix::dev::MessageResponse;
@@ -23,15 +17,21 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
 
+use super::failure::AskError;
 use super::proxy;
+use super::reply::Asking;
+use super::reply::Awaiting;
 use super::reply::Parcel;
+use super::reply::Reply;
+use super::request::Ask;
+use super::request::Request;
 use super::route::LocalBox;
 use super::route::Pointer;
-use super::route::Refusal;
 use super::route::Route;
+use super::route::Waiting;
 use super::scope;
+use super::terms::Refusal;
 use super::uri;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
@@ -103,7 +103,7 @@ impl<M: RemoteMessage> Address<M> {
     /// dropped.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         match self.pointer.give(Parcel { message, reply: None }) {
-            Ok(()) => {
+            Ok(_) => {
                 self.pointer.home().observer().sent(1);
                 Ok(())
             }
@@ -114,15 +114,51 @@ impl<M: RemoteMessage> Address<M> {
         }
     }
 
-    /// Sends a message and waits for its result.
+    /// Sends a message and waits for its result, as actix's own `send` does.
     ///
-    /// The message leaves at once, as in actix, not when the future is first polled. To a mailbox, the future ends when
-    /// the reader takes the message. So far only boxes of this node answer: the request to a box of another process is
-    /// delivered like any message and ends as [`MailboxError::Closed`].
+    /// The message leaves at once, not when the future is first polled. To a mailbox, the future ends when the reader
+    /// takes the message. It ends as [`MailboxError::Closed`] as soon as the box, the connection or the peer says no;
+    /// [`ask`](Address::ask) says why.
     pub fn send(&self, message: M) -> Request<M> {
         let (reply, answer) = oneshot::channel();
-        self.pointer.send(Parcel { message, reply: Some(reply) });
-        Request { answer, limit: None, sleep: None }
+        let asking = self.pointer.send(Parcel { message, reply: Some(Reply::Plain(reply)) });
+        Request { answer, asking, limit: None, sleep: None }
+    }
+
+    /// Asks: sends a message, and waits for its result or for the reason why there is none.
+    ///
+    /// To a mailbox, the future ends when the reader takes the message.
+    ///
+    /// Lazy: the message leaves when the future is first polled. A [`timeout`](Ask::timeout) travels along, so that the
+    /// other side drops a request that has expired before it could be handled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{AskError, DropReason, Node};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "u64")]
+    /// # struct Square(u64);
+    /// # struct Calculator;
+    /// # impl Actor for Calculator { type Context = Context<Self>; }
+    /// # impl Handler<Square> for Calculator {
+    /// #     type Result = u64;
+    /// #     fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> u64 { n * n }
+    /// # }
+    /// # System::new().block_on(async {
+    /// let there = Node::start();
+    /// there.publish::<Square>("calculator", Calculator.start())?;
+    /// let endpoint = there.listen("127.0.0.1:0").await?;
+    ///
+    /// let here = Node::start();
+    /// assert_eq!(here.remote::<Square>(&endpoint, "calculator")?.ask(Square(7)).await?, 49);
+    ///
+    /// let nobody = here.remote::<Square>(&endpoint, "nobody")?.ask(Square(7)).await;
+    /// assert_eq!(nobody, Err(AskError::NotDelivered { reason: DropReason::NoSuchBox, detail: None }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub fn ask(&self, message: M) -> Ask<M> {
+        Ask::new(Arc::clone(&self.pointer), message)
     }
 
     /// The same box as an actix `Recipient`, for code that knows nothing of this crate.
@@ -156,7 +192,8 @@ impl<M: RemoteMessage> Address<M> {
         self.pointer.name()
     }
 
-    /// The node it leads to; `None` until a name at an endpoint was first reached.
+    /// The node it leads to. Of an address that came in a message it is known at once; of one by name, `None` until it was
+    /// first reached.
     pub fn node_id(&self) -> Option<NodeId> {
         self.pointer.node_id()
     }
@@ -182,62 +219,104 @@ pub(crate) struct Returned<M: Message> {
     detail: Option<String>,
 }
 
+impl<M: Message> Returned<M> {
+    fn new(parcel: Parcel<M>, reason: DropReason) -> Returned<M> {
+        Returned { parcel, reason, detail: None }
+    }
+}
+
 impl Pointer {
     /// Sends: the message is counted as sent, and as dropped if it is.
-    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) {
+    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<Asking> {
         self.home().observer().sent(1);
-        if let Err(returned) = self.give(parcel) {
-            if let Some(local) = self.local() {
-                local.count_drop(returned.reason);
+        match self.give(parcel) {
+            Ok(asking) => asking,
+            Err(Returned { parcel, reason, detail }) => {
+                if let Some(local) = self.local() {
+                    local.count_drop(reason);
+                }
+                self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+                parcel.drop_for(reason, detail);
+                None
             }
-            self.count_drop(std::any::type_name::<M>(), returned.reason, returned.detail.as_deref());
         }
     }
 
     /// Hands the message on, or back.
-    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<Asking>, Returned<M>> {
         if self.home().is_stopped() {
-            return Err(Returned { parcel, reason: DropReason::Shutdown, detail: None });
+            return Err(Returned::new(parcel, DropReason::Shutdown));
         }
         match self.route() {
             Route::Here(local) => self.give_local(&**local, parcel),
             Route::HereNamed => match self.home().box_named(self.name()) {
                 Some(local) => self.give_local(&*local, parcel),
-                None => Err(Returned { parcel, reason: DropReason::NoSuchBox, detail: None }),
+                None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
             },
-            Route::Away { .. } => self.encode(parcel, |body, handles| self.post(body, handles)),
-            Route::Nowhere => Err(Returned { parcel, reason: DropReason::BoxClosed, detail: None }),
+            Route::Away { .. } => match parcel.reply {
+                None => self.encode(parcel, |body, handles| self.post(body, handles).map(|()| None)),
+                Some(reply) => self.request(parcel.message, reply),
+            },
+            Route::Nowhere => Err(Returned::new(parcel, DropReason::BoxClosed)),
         }
     }
 
-    fn give_local<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+    fn give_local<M: RemoteMessage>(
+        &self,
+        local: &dyn LocalBox,
+        parcel: Parcel<M>,
+    ) -> Result<Option<Asking>, Returned<M>> {
         let mut slot = Some(parcel);
         let refusal = local.accept(&mut slot);
         match (refusal, slot) {
             (Err(refusal), Some(parcel)) => match refusal {
-                Refusal::Full(reason) => Err(Returned { parcel, reason, detail: None }),
-                Refusal::Closed => Err(Returned { parcel, reason: DropReason::BoxClosed, detail: None }),
+                Refusal::Full(reason) => Err(Returned::new(parcel, reason)),
+                Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
+                // The result may be of another type as well.
+                Refusal::OtherType if parcel.reply.is_some() => Err(Returned::new(parcel, DropReason::TypeMismatch)),
                 Refusal::OtherType => self.encode(parcel, |body, handles| {
-                    let mut handles = handles.to_vec();
-                    local.accept_encoded(body, &mut handles).map_err(|rejection| rejection.reason)
+                    let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None);
+                    accepted.map(|()| None).map_err(|rejection| rejection.reason)
                 }),
             },
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
-    fn encode<M: RemoteMessage>(
+    fn encode<M: RemoteMessage, T>(
         &self,
         parcel: Parcel<M>,
-        send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<(), DropReason>,
-    ) -> Result<(), Returned<M>> {
+        send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<T, DropReason>,
+    ) -> Result<T, Returned<M>> {
         let (reason, detail) = match scope::write(self.home(), &parcel.message, send) {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(sent)) => return Ok(sent),
             Ok(Err(reason)) => (reason, None),
             Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };
         Err(Returned { parcel, reason, detail })
+    }
+
+    /// Sends a message that is to be answered over a connection.
+    fn request<M: RemoteMessage>(
+        self: &Arc<Self>,
+        message: M,
+        reply: Reply<M::Result>,
+    ) -> Result<Option<Asking>, Returned<M>> {
+        let time_left = reply.time_left();
+        let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
+        let parcel = Parcel { message, reply: None };
+        let asked = self.encode(parcel, |body, handles| self.ask_encoded(body, handles, time_left, &mut waiting));
+        match asked {
+            Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),
+            Err(returned) => {
+                if let Some(waiting) = waiting {
+                    let (reason, detail) = (returned.reason, returned.detail.clone());
+                    waiting.failed(AskError::NotDelivered { reason, detail });
+                }
+                Err(returned)
+            }
+        }
     }
 }
 
@@ -307,51 +386,6 @@ impl<A: Actor, M: Message<Result = Self>, B: RemoteMessage> MessageResponse<A, M
         if let Some(reply) = reply {
             // The one who asked may have gone.
             let _ = reply.send(self);
-        }
-    }
-}
-
-/// The future of [`Address::send`].
-///
-/// # Cancel safety
-/// The message was sent when the future was made. Dropping the future takes back a message that still waits in a
-/// mailbox of this node, and otherwise only gives up the answer.
-#[must_use = "a request that is dropped is cancelled"]
-pub struct Request<M: RemoteMessage> {
-    answer: oneshot::Receiver<M::Result>,
-    limit: Option<Duration>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl<M: RemoteMessage> Request<M> {
-    /// Waits at most that long from the first poll on, then ends as [`MailboxError::Timeout`].
-    ///
-    /// # Panics
-    /// The first poll of a future with a timeout panics outside a tokio runtime, as actix's own does.
-    pub fn timeout(self, limit: Duration) -> Self {
-        Request { limit: Some(limit), ..self }
-    }
-}
-
-impl<M: RemoteMessage> fmt::Debug for Request<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("timeout", &self.limit).finish_non_exhaustive()
-    }
-}
-
-impl<M: RemoteMessage> Future for Request<M> {
-    type Output = Result<M::Result, MailboxError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
-            return Poll::Ready(answer.map_err(|_| MailboxError::Closed));
-        }
-        if let Some(limit) = self.limit.take() {
-            self.sleep = Some(Box::pin(tokio::time::sleep(limit)));
-        }
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(cx).map(|()| Err(MailboxError::Timeout)),
-            None => Poll::Pending,
         }
     }
 }

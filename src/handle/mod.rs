@@ -1,10 +1,13 @@
 //! What is held and sent through: pointers to boxes, and the actix recipients and serde forms they take.
 
 pub(crate) mod address;
+pub(crate) mod failure;
 pub(crate) mod proxy;
 pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod scope;
+pub(crate) mod terms;
 mod uri;
 
 pub(crate) use uri::resolve;

@@ -43,9 +43,10 @@ use parking_lot::Mutex;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::reply::Parcel;
-use super::route::ExportKey;
+use super::reply::Reply;
 use super::route::Pointer;
 use super::route::Route;
+use super::terms::ExportKey;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
 
@@ -95,7 +96,7 @@ impl<M: RemoteMessage> Handler<M> for Proxy {
     type Result = Passed;
 
     fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
-        self.pointer.send(Parcel { message, reply: None });
+        pass(&self.pointer, Parcel { message, reply: None });
         Passed
     }
 }
@@ -112,7 +113,9 @@ impl<M: RemoteMessage> ToEnvelope<Proxy, M> for ProxyContext {
     fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<Proxy> {
         if QUEUED.load(Ordering::Relaxed) < LIMIT.load(Ordering::Relaxed) {
             QUEUED.fetch_add(1, Ordering::Relaxed);
-            return Envelope::with_proxy(Box::new(Packed { parcel: Some(Parcel { message, reply }) }));
+            return Envelope::with_proxy(Box::new(Packed {
+                parcel: Some(Parcel { message, reply: reply.map(Reply::Plain) }),
+            }));
         }
         match BURIED.fetch_add(1, Ordering::Relaxed) {
             ..TOMBSTONES => {}
@@ -132,7 +135,7 @@ impl<M: RemoteMessage> EnvelopeProxy<Proxy> for Packed<M> {
     fn handle(&mut self, proxy: &mut Proxy, _: &mut ProxyContext) {
         if let Some(parcel) = self.parcel.take() {
             QUEUED.fetch_sub(1, Ordering::Relaxed);
-            proxy.pointer.send(parcel);
+            pass(&proxy.pointer, parcel);
         }
     }
 }
@@ -143,9 +146,16 @@ impl<M: RemoteMessage> Drop for Packed<M> {
         if let Some(parcel) = self.parcel.take() {
             QUEUED.fetch_sub(1, Ordering::Relaxed);
             if let Some(pointer) = served() {
-                pointer.send(parcel);
+                pass(&pointer, parcel);
             }
         }
+    }
+}
+
+/// Gives a message to the box, as an `Address` would. Of one who waits for its result, only actix's own sender is seen.
+fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
+    if let Some(asking) = pointer.send(parcel) {
+        asking.detach();
     }
 }
 

@@ -1,19 +1,185 @@
 //! A message on its way into a box of this node, and who waits for its result.
 
-use actix::prelude::Message;
-use tokio::sync::oneshot;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A message, and where its result goes if somebody waits for it. Dropping it tells the one who waits that there will
-/// be none.
+use actix::prelude::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::failure::AskError;
+use super::route::AnswerTo;
+use super::route::Household;
+use super::route::Outbound;
+use super::route::Pointer;
+use super::route::Waiting;
+use super::scope;
+use super::terms::Correlation;
+use crate::observe::DropReason;
+use crate::wire::frame::Unanswered;
+
+/// A message, and where its result goes if somebody waits for it.
 #[derive(Debug)]
 pub(crate) struct Parcel<M: Message> {
     pub(crate) message: M,
-    pub(crate) reply: Option<oneshot::Sender<M::Result>>,
+    pub(crate) reply: Option<Reply<M::Result>>,
 }
 
 impl<M: Message> Parcel<M> {
-    /// Whether the one who waited for its result has gone.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    /// Why it is not worth handling any more.
+    pub(crate) fn lapsed(&self) -> Option<DropReason> {
+        self.reply.as_ref().and_then(Reply::lapsed)
+    }
+
+    /// Tells the one who waits that it is dropped.
+    pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
+        if let Some(reply) = self.reply {
+            reply.fail(AskError::NotDelivered { reason, detail });
+        }
+    }
+}
+
+/// Where a result goes. Dropping it says that there will be none.
+pub(crate) enum Reply<R> {
+    /// To a `send`, which learns only that there is none.
+    Plain(oneshot::Sender<R>),
+    /// To an `ask`, which learns why, and may have set a time.
+    Told { sender: oneshot::Sender<Result<R, AskError>>, deadline: Option<Instant> },
+    /// To the connection that the request came from.
+    Away { answer: AnswerTo, encode: fn(AnswerTo, R) },
+}
+
+impl<R> Reply<R> {
+    pub(crate) fn answer(self, result: R) {
+        // The one who waited may have gone.
+        match self {
+            Reply::Plain(sender) => drop(sender.send(result)),
+            Reply::Told { sender, .. } => drop(sender.send(Ok(result))),
+            Reply::Away { answer, encode } => encode(answer, result),
+        }
+    }
+
+    pub(crate) fn fail(self, error: AskError) {
+        match self {
+            Reply::Plain(sender) => drop(sender),
+            Reply::Told { sender, .. } => drop(sender.send(Err(error))),
+            Reply::Away { answer, .. } => match error {
+                AskError::NotDelivered { reason, detail } => {
+                    answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
+                }
+                _ => drop(answer),
+            },
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Reply::Plain(sender) => sender.is_closed(),
+            Reply::Told { sender, .. } => sender.is_closed(),
+            Reply::Away { answer, .. } => answer.is_cancelled(),
+        }
+    }
+
+    fn lapsed(&self) -> Option<DropReason> {
+        let deadline = match self {
+            Reply::Plain(_) => None,
+            Reply::Told { deadline, .. } => *deadline,
+            Reply::Away { answer, .. } => answer.deadline(),
+        };
+        match deadline {
+            _ if self.is_gone() => Some(DropReason::Cancelled),
+            Some(deadline) if deadline <= Instant::now() => Some(DropReason::Expired),
+            _ => None,
+        }
+    }
+
+    /// How long the one who waits still does, if that is known.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        match self {
+            Reply::Told { deadline, .. } => deadline.map(|deadline| deadline - Instant::now()),
+            Reply::Plain(_) | Reply::Away { .. } => None,
+        }
+    }
+}
+
+impl<R: Serialize> Reply<R> {
+    pub(crate) fn away(answer: AnswerTo) -> Reply<R> {
+        Reply::Away { answer, encode: encode::<R> }
+    }
+}
+
+impl<R> fmt::Debug for Reply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reply::Plain(_) => "Plain",
+            Reply::Told { .. } => "Told",
+            Reply::Away { .. } => "Away",
+        })
+    }
+}
+
+/// Waits for an answer to a request of this node.
+pub(crate) struct Awaiting<R> {
+    pub(crate) home: Arc<dyn Household>,
+    pub(crate) reply: Reply<R>,
+}
+
+impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
+    fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
+        match scope::read(&self.home, body, handles) {
+            Ok(result) => self.reply.answer(result),
+            Err(error) => {
+                tracing::debug!(target: "actix_hermod", %error, "an answer cannot be decoded");
+                self.reply.fail(AskError::OutcomeUnknown { reason: DropReason::NotDecodable });
+            }
+        }
+    }
+
+    fn failed(self: Box<Self>, error: AskError) {
+        self.reply.fail(error);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reply.is_gone()
+    }
+}
+
+/// Writes the answer to the connection that the request came from.
+fn encode<R: Serialize>(mut answer: AnswerTo, result: R) {
+    let Some((link, correlation)) = answer.take_back() else { return };
+    let written = scope::write(answer.home(), &result, |body, handles| link.answer(correlation, body, handles));
+    match written {
+        Ok(true) => {}
+        Ok(false) => link.refuse(correlation, Unanswered::NotEncodable, "the answer does not fit"),
+        Err(error) => link.refuse(correlation, Unanswered::NotEncodable, &error.to_string()),
+    }
+}
+
+/// A request on its way. When it is dropped, the answer is not wanted any more.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    way: Option<(Arc<dyn Outbound>, Correlation)>,
+}
+
+impl Asking {
+    pub(crate) fn new(link: Arc<dyn Outbound>, correlation: Correlation) -> Asking {
+        Asking { way: Some((link, correlation)) }
+    }
+
+    /// Leaves the request to itself: who waits for it is seen by the sweep.
+    pub(crate) fn detach(mut self) {
+        self.way = None;
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some((link, correlation)) = self.way.take() {
+            link.cancel(correlation);
+        }
     }
 }

@@ -11,10 +11,20 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::AskError;
+use super::terms::Asked;
+use super::terms::Correlation;
+use super::terms::ExportKey;
+use super::terms::NotPosted;
+use super::terms::Origin;
+use super::terms::Refusal;
+use super::terms::Rejection;
 use crate::config::Limits;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
@@ -28,6 +38,7 @@ use crate::observe::Losses;
 use crate::observe::Observer;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
+use crate::wire::frame::Unanswered;
 
 /// The node, as its handles see it.
 pub(crate) trait Household: Send + Sync + fmt::Debug {
@@ -54,9 +65,6 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     fn endpoints(&self) -> Vec<Endpoint>;
 }
 
-/// Tells recipients apart: the message's type and actix's own idea of the actor.
-pub(crate) type ExportKey = (TypeId, usize);
-
 /// A box of this node, whatever its messages' type.
 pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn id(&self) -> BoxId;
@@ -68,8 +76,13 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn closed(&self) -> &CancellationToken;
     /// Takes the `Some(Parcel<M>)` that `parcel` is, or leaves it where it is and says why.
     fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal>;
-    /// Takes a message as it came from a connection, or says why not.
-    fn accept_encoded(&self, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection>;
+    /// Takes a message as it came from a connection, or says why not; then `answer` is left where it is.
+    fn accept_encoded(
+        &self,
+        body: &[u8],
+        handles: &mut Vec<Arc<Pointer>>,
+        answer: &mut Option<AnswerTo>,
+    ) -> Result<(), Rejection>;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
@@ -83,32 +96,25 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn stats(&self) -> BoxStats;
 }
 
-/// Why a box did not take a parcel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    Full(DropReason),
-    Closed,
-    /// The box's messages are of another Rust type, perhaps of equal shape.
-    OtherType,
-}
-
-/// Why a message from a connection was dropped.
-#[derive(Debug)]
-pub(crate) struct Rejection {
-    pub(crate) reason: DropReason,
-    pub(crate) detail: Option<String>,
-}
-
-impl From<DropReason> for Rejection {
-    fn from(reason: DropReason) -> Rejection {
-        Rejection { reason, detail: None }
-    }
-}
-
 /// A way to another node: one connection, or the place where one is made when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits.
     fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted>;
+    /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
+    fn ask(
+        &self,
+        to: &Arc<Pointer>,
+        body: &[u8],
+        handles: &[Arc<Pointer>],
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+    ) -> Result<Correlation, NotPosted>;
+    /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it.
+    fn answer(&self, to: Correlation, body: &[u8], handles: &[Arc<Pointer>]) -> bool;
+    /// Says that there will be no answer.
+    fn refuse(&self, to: Correlation, why: Unanswered, detail: &str);
+    /// Wants no answer any more.
+    fn cancel(&self, which: Correlation);
     /// Whether messages given now would be written at once or after a dial under way.
     fn is_up(&self) -> bool;
     /// Whether it has ended for good.
@@ -119,13 +125,83 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
 
-/// What a pointer was made of. It never changes, and equality is over it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Origin {
-    /// Whatever box has that name at whatever node listens there.
-    Named { endpoint: Endpoint, name: Box<str> },
-    /// One incarnation of a box.
-    Boxed { node: NodeId, id: BoxId },
+/// One who waits for an answer from a connection.
+pub(crate) trait Waiting: Send {
+    fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>);
+    fn failed(self: Box<Self>, error: AskError);
+    /// Whether nobody waits any more.
+    fn is_gone(&self) -> bool;
+}
+
+/// The way back for one answer. If it is dropped without one, the asker is told that there will be none.
+pub(crate) struct AnswerTo {
+    home: Arc<dyn Household>,
+    /// `None` once it is used.
+    back: Option<(Arc<dyn Outbound>, Correlation)>,
+    asked: Arc<Asked>,
+    deadline: Option<Instant>,
+}
+
+impl AnswerTo {
+    pub(crate) fn new(
+        home: Arc<dyn Household>,
+        link: Arc<dyn Outbound>,
+        correlation: Correlation,
+        asked: Arc<Asked>,
+        deadline: Option<Instant>,
+    ) -> AnswerTo {
+        AnswerTo { home, back: Some((link, correlation)), asked, deadline }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    /// The way back, to be used once.
+    pub(crate) fn take_back(&mut self) -> Option<(Arc<dyn Outbound>, Correlation)> {
+        self.back.take()
+    }
+
+    /// Passes an answer on as it is; for relays.
+    pub(crate) fn forward(mut self, body: &[u8], handles: &[Arc<Pointer>]) {
+        if let Some((link, correlation)) = self.back.take()
+            && !link.answer(correlation, body, handles)
+        {
+            link.refuse(correlation, Unanswered::NotEncodable, "the answer does not fit");
+        }
+    }
+
+    pub(crate) fn refuse(mut self, why: Unanswered, detail: &str) {
+        if let Some((link, correlation)) = self.back.take() {
+            link.refuse(correlation, why, detail);
+        }
+    }
+
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline - Instant::now())
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.asked.is_cancelled()
+    }
+}
+
+impl Drop for AnswerTo {
+    fn drop(&mut self) {
+        if let Some((link, correlation)) = self.back.take() {
+            link.refuse(correlation, Unanswered::Abandoned, "");
+        }
+    }
+}
+
+impl fmt::Debug for AnswerTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerTo").field("back", &self.back).finish_non_exhaustive()
+    }
 }
 
 /// How one gets there.
@@ -153,14 +229,6 @@ impl Way {
     pub(crate) fn new(first: Arc<dyn Outbound>) -> Way {
         Way { first, detour: Mutex::new(None) }
     }
-}
-
-/// Why a message was not put into an outbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NotPosted {
-    /// The link has ended for good; another may lead to the same node.
-    Over,
-    Dropped(DropReason),
 }
 
 /// A count of handles that a peer keeps for us, given back when the pointer goes.
@@ -315,11 +383,19 @@ impl Pointer {
         }
     }
 
-    /// Passes on a message that came from a connection, as it is.
-    pub(crate) fn pass_on(self: &Arc<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) -> Result<(), Rejection> {
-        match self.local() {
-            Some(local) => local.accept_encoded(body, handles),
-            None => self.post(body, handles).map_err(Rejection::from),
+    /// Puts an encoded request into that outbox. The link is that of the request, for who wants to cancel it.
+    pub(crate) fn ask_encoded(
+        self: &Arc<Self>,
+        body: &[u8],
+        handles: &[Arc<Pointer>],
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+    ) -> Result<(Arc<dyn Outbound>, Correlation), DropReason> {
+        let link = self.link().ok_or(DropReason::NotConnected)?;
+        match link.ask(self, body, handles, time_left, waiting) {
+            Ok(correlation) => Ok((link, correlation)),
+            Err(NotPosted::Over) => Err(DropReason::NotConnected),
+            Err(NotPosted::Dropped(reason)) => Err(reason),
         }
     }
 

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::route::Household;
-use super::route::Origin;
 use super::route::Pointer;
+use super::terms::Origin;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::Place;

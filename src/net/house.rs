@@ -18,14 +18,14 @@ use super::link::Link;
 use super::links::Links;
 use crate::boxes::registry::Registry;
 use crate::config::Limits;
-use crate::handle::route::ExportKey;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
-use crate::handle::route::Origin;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Route;
 use crate::handle::route::Way;
+use crate::handle::terms::ExportKey;
+use crate::handle::terms::Origin;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -166,6 +166,7 @@ impl House {
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.observer.stats(self.id);
         stats.connections = self.links.all().iter().filter_map(|link| link.stats()).collect();
+        stats.pending_requests = self.links.all().iter().map(|link| link.pending()).sum();
         stats.boxes = self.registry.all().iter().map(|local| local.stats()).collect();
         stats
     }

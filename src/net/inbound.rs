@@ -9,21 +9,27 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::house::House;
 use super::link::Link;
 use super::links::Claim;
 use super::links::Links;
 use crate::boxes::registry::Registry;
+use crate::handle::failure::AskError;
+use crate::handle::route::AnswerTo;
 use crate::handle::route::Held;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
-use crate::handle::route::Origin;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
-use crate::handle::route::Rejection;
 use crate::handle::route::Route;
 use crate::handle::route::Way;
+use crate::handle::terms::Correlation;
+use crate::handle::terms::Origin;
+use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
@@ -36,8 +42,11 @@ use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::Ping;
 use crate::wire::frame::Raw;
+use crate::wire::frame::Refuse;
 use crate::wire::frame::Resume;
+use crate::wire::frame::Unanswered;
 use crate::wire::frame::kind;
+use crate::wire::frame::read_cancel;
 use crate::wire::frame::read_release;
 use crate::wire::session::Incoming;
 
@@ -96,6 +105,13 @@ impl Inbound {
         }
         match raw.kind {
             kind::POST => self.post(raw.payload),
+            kind::ASK => self.ask(raw.payload),
+            kind::ANSWER => self.answer(raw.payload),
+            kind::REFUSE => self.refuse(raw.payload),
+            kind::CANCEL => {
+                self.around.link.cancelled_by_peer(self.around.correlation(read_cancel(raw.payload)?));
+                Ok(Tiding::Nothing)
+            }
             kind::RELEASE => self.release(raw.payload),
             kind::PING => {
                 let ping = Ping::read(raw.payload)?;
@@ -146,10 +162,62 @@ impl Inbound {
         let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
         let received = self.incoming.post(payload, acquaint)?;
         self.handles.extend(received.handles.iter().map(|contact| contact.pointer(&self.around)));
-        received.to.deliver(&self.around, received.body, &mut self.handles);
+        received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
         // What the message did not keep is let go, and with it what the peer counts.
         self.handles.clear();
         self.incoming.forget_handles();
+        Ok(Tiding::Nothing)
+    }
+
+    fn ask(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let (number, received) = self.incoming.ask(payload, acquaint)?;
+        let around = &self.around;
+        let which = around.correlation(number);
+        let deadline = received.deadline()?.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
+        self.handles.extend(received.handles.iter().map(|contact| contact.pointer(around)));
+        match around.link.asked(which) {
+            Some(asked) => {
+                let (home, link) = (Arc::clone(&around.home), Arc::clone(&around.link) as Arc<dyn Outbound>);
+                let mut answer = Some(AnswerTo::new(home, link, which, asked, deadline));
+                received.to.deliver(around, received.body, &mut self.handles, &mut answer);
+            }
+            None => {
+                around.link.refuse_at_once(which, DropReason::RequestsFull);
+                received.to.dropped(around, None, &DropReason::RequestsFull.into());
+            }
+        }
+        self.handles.clear();
+        self.incoming.forget_handles();
+        Ok(Tiding::Nothing)
+    }
+
+    fn answer(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let (number, handles, body) = self.incoming.answer(payload, acquaint)?;
+        self.handles.extend(handles.iter().map(|contact| contact.pointer(&self.around)));
+        match self.around.link.take_pending(self.around.correlation(number)) {
+            Some(waiting) => waiting.answered(body, &mut self.handles),
+            None => self.around.home.observer().late_answer(),
+        }
+        self.handles.clear();
+        self.incoming.forget_handles();
+        Ok(Tiding::Nothing)
+    }
+
+    fn refuse(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let Refuse { correlation, why, detail } = Refuse::read(payload)?;
+        let Some(waiting) = self.around.link.take_pending(self.around.correlation(correlation)) else {
+            return Ok(Tiding::Nothing);
+        };
+        waiting.failed(match why {
+            Unanswered::Abandoned => AskError::ActorStopped,
+            Unanswered::NotEncodable => AskError::AnswerNotEncodable { why: detail.to_owned() },
+            Unanswered::NotDelivered(reason) => {
+                AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
+            }
+            Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
+        });
         Ok(Tiding::Nothing)
     }
 
@@ -217,7 +285,7 @@ impl Contact {
 
     /// Gives a message to the box, or counts why not.
     #[inline]
-    fn deliver(&self, around: &Around, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
+    fn deliver(&self, around: &Around, body: &[u8], handles: &mut Vec<Arc<Pointer>>, answer: &mut Option<AnswerTo>) {
         if self.epoch.get() != around.registry.epoch() {
             self.look_up(around);
         }
@@ -231,11 +299,17 @@ impl Contact {
             }
             Target::Nothing => None,
         };
-        let Some(local) = local else {
-            return self.dropped(around, None, &DropReason::NoSuchBox.into());
+        let rejection = match local {
+            Some(local) => match local.accept_encoded(body, handles, answer) {
+                Ok(()) => return,
+                Err(rejection) => rejection,
+            },
+            None => DropReason::NoSuchBox.into(),
         };
-        if let Err(rejection) = local.accept_encoded(body, handles) {
-            self.dropped(around, Some(local), &rejection);
+        self.dropped(around, local, &rejection);
+        if let Some(answer) = answer.take() {
+            let detail = rejection.detail.as_deref().unwrap_or_default();
+            answer.refuse(Unanswered::NotDelivered(rejection.reason), detail);
         }
     }
 
@@ -333,6 +407,11 @@ impl Contact {
 }
 
 impl Around {
+    /// A request by its number on this connection.
+    fn correlation(&self, number: u64) -> Correlation {
+        Correlation { connection: self.connection, number }
+    }
+
     /// A handle that has come home: the pointer to the box itself, or to what a relay stands for.
     fn our_box(&self, id: BoxId) -> Arc<Pointer> {
         let Some(pointer) = self.registry.find(id) else { return self.nowhere(id) };

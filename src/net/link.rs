@@ -8,25 +8,32 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
 
+use super::outbox::Named;
+use super::outbox::Next;
+use super::outbox::Outbox;
+use super::outbox::Pending;
+use super::outbox::Phase;
+use super::outbox::Role;
+use super::outbox::fail_all;
 use crate::boxes::exports::Evicted;
 use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
-use crate::handle::route::NotPosted;
-use crate::handle::route::Origin;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
+use crate::handle::route::Waiting;
+use crate::handle::terms::Asked;
+use crate::handle::terms::Correlation;
+use crate::handle::terms::NotPosted;
+use crate::handle::terms::Origin;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
@@ -34,17 +41,15 @@ use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
 use crate::wire::frame::Farewell;
-use crate::wire::frame::Goodbye;
-use crate::wire::frame::Introduction;
-use crate::wire::frame::LENGTH;
 use crate::wire::frame::Ping;
+use crate::wire::frame::Refuse;
+use crate::wire::frame::Unanswered;
 use crate::wire::frame::kind;
-use crate::wire::frame::put_releases;
+use crate::wire::frame::put_cancel;
 use crate::wire::handshake::Hello;
-use crate::wire::session::Handles;
+use crate::wire::session::Correlated;
 use crate::wire::session::Outgoing;
 use crate::wire::session::Post;
-use crate::wire::session::Referent;
 use crate::wire::session::Unwritten;
 
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
@@ -52,9 +57,6 @@ const MAX_RELEASES: usize = 65_536;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 const MAX_CONTROL: usize = 64 << 10;
-
-/// Numbers connections in this process; 0 is nobody's.
-static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
 /// Starts a router for a link that is used for the first time.
 pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
@@ -70,50 +72,7 @@ pub(crate) struct Link {
     outbox: usize,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
-    state: Mutex<State>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Not used yet: the first message starts a dial.
-    Idle,
-    /// A connection is being made: messages wait.
-    Dialling,
-    Up,
-    /// The last attempt failed: messages are dropped until the next.
-    Pausing,
-    /// Nothing more is sent; what waits is still written.
-    Closing,
-    Over,
-}
-
-struct State {
-    phase: Phase,
-    connection: u64,
-    outgoing: Outgoing,
-    posts: BytesMut,
-    /// Messages in `posts`.
-    waiting: u64,
-    /// The longest frame written before the peer has greeted.
-    longest: usize,
-    control: BytesMut,
-    control_was_last: bool,
-    releases: HashMap<BoxId, u64>,
-    goodbye: Option<(Farewell, String)>,
-    /// Bytes that the writer has taken and not yet written.
-    writing: usize,
-    writer: Option<Waker>,
-    /// Messages the peer says it has read, and messages read from it.
-    read: (u64, u64),
-    times_up: u64,
-}
-
-/// What the writer is to do next; it has the bytes already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Next {
-    Write,
-    /// Everything is written: end the direction.
-    Finish,
+    state: Mutex<Outbox>,
 }
 
 impl Link {
@@ -134,7 +93,7 @@ impl Link {
         start: Option<Start>,
         phase: Phase,
     ) -> Arc<Link> {
-        let state = Mutex::new(State::new(phase, home.limits().max_message));
+        let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
         Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state })
     }
@@ -176,26 +135,32 @@ impl Link {
         }
         state.times_up += 1;
         let connection = state.connection;
+        let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
         state.wake();
         drop(state);
+        fail_all(pending, 0, DropReason::TooLarge);
         self.count_lost(DropReason::TooLarge, unreadable);
         connection
     }
 
     /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`. `over` is for good.
     pub(crate) fn down(&self, reason: DropReason, over: bool) {
-        let (old, waiting, in_doubt) = {
+        let (mut old, waiting, in_doubt) = {
             let mut state = self.state.lock();
             if state.phase == Phase::Over {
                 return;
             }
-            let fresh = State::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits().max_message);
+            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits().max_message);
             let old = std::mem::replace(&mut *state, fresh);
             state.times_up = old.times_up;
             let written = old.outgoing.posts() - old.waiting;
-            (old.connection, old.waiting, written.saturating_sub(old.read.0))
+            let (waiting, read) = (old.waiting, old.read.0);
+            (old, waiting, written.saturating_sub(read))
         };
-        self.registry.exports().release_all(old);
+        self.registry.exports().release_all(old.connection);
+        let written = old.outgoing.posts() - old.waiting;
+        fail_all(old.pending.drain(), written, reason);
+        old.asked.values().for_each(|asked| asked.cancel());
         self.home.observer().in_doubt(in_doubt);
         self.count_lost(reason, waiting);
     }
@@ -233,7 +198,7 @@ impl Link {
         self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PONG));
     }
 
-    fn put_control(&self, put: impl FnOnce(&mut State)) {
+    fn put_control(&self, put: impl FnOnce(&mut Outbox)) {
         let mut state = self.state.lock();
         if state.phase == Phase::Up && state.control.len() < MAX_CONTROL {
             put(&mut state);
@@ -256,34 +221,7 @@ impl Link {
 
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(crate) fn poll_next(&self, connection: u64, chunk: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        if state.connection != connection {
-            return Poll::Ready(Next::Finish);
-        }
-        state.writing = 0;
-        let posts_wait = !state.posts.is_empty() || !state.releases.is_empty();
-        // In turns, so that a peer that pings without end does not keep messages and releases from being written.
-        let posts_turn = posts_wait && state.control_was_last;
-        if !state.control.is_empty() && !posts_turn {
-            std::mem::swap(chunk, &mut state.control);
-            state.control_was_last = true;
-        } else if posts_wait {
-            std::mem::swap(chunk, &mut state.posts);
-            // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(chunk, state.releases.drain(), state.outgoing.max_frame());
-            state.waiting = 0;
-            state.control_was_last = false;
-        } else if let Some((why, detail)) = state.goodbye.take() {
-            Goodbye { why, read: state.read.1, detail: &detail }.put(chunk);
-        } else if state.phase == Phase::Closing {
-            return Poll::Ready(Next::Finish);
-        } else {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.writing = chunk.len();
-        Poll::Ready(Next::Write)
+        self.state.lock().poll_next(connection, chunk, cx)
     }
 
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
@@ -314,25 +252,15 @@ impl Link {
         handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
     }
 
-    /// Appends a message under the lock, and calls `hold` with the connection's number if it fits. What may run code of
-    /// others is left for after the lock.
+    /// Has `write` append something under the lock, into so much room as there is. What may run code of others is left for
+    /// after the lock.
     #[inline]
-    fn append<H: Handles, E: Default>(
-        &self,
-        to: &Pointer,
-        handles: H,
-        body: &[u8],
-        hold: impl FnOnce(u64) -> E,
-    ) -> Result<E, NotPosted> {
-        let post = Post { to: Named { pointer: to, role: Role::Target }, handles, body };
+    fn append<T>(&self, write: impl FnOnce(&mut Outbox, usize) -> Result<T, Unwritten>) -> Result<T, NotPosted> {
         let mut state = self.state.lock();
         let starts = state.admit()?;
         let room = self.room(&state);
-        let result = state.post(room, &post);
-        let (held, writer) = match result {
-            Ok(()) => (hold(state.connection), if state.phase == Phase::Up { state.writer.take() } else { None }),
-            Err(_) => (E::default(), None),
-        };
+        let result = write(&mut state, room);
+        let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -340,30 +268,100 @@ impl Link {
         if starts && let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
             start(me);
         }
-        match result {
-            Ok(()) => Ok(held),
-            Err(Unwritten::TooLarge) => Err(NotPosted::Dropped(DropReason::TooLarge)),
-            Err(Unwritten::NoRoom) => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        result.map_err(|unwritten| match unwritten {
+            Unwritten::TooLarge => NotPosted::Dropped(DropReason::TooLarge),
+            Unwritten::NoRoom => NotPosted::Dropped(DropReason::OutboxFull),
+        })
+    }
+
+    /// Calls `write` with the handles as they are named on this connection, and counts them if it succeeds.
+    fn with_named<T>(
+        &self,
+        handles: &[Arc<Pointer>],
+        write: impl FnOnce(&dyn Fn(usize) -> Role, &dyn Fn(u64) -> Vec<Evicted>) -> Result<(T, Vec<Evicted>), NotPosted>,
+    ) -> Result<T, NotPosted> {
+        let (peer, relays) = (self.peer(), self.relays(handles));
+        let via = |at: usize| relays.get(at).and_then(Option::as_ref).map(|relayed| relayed.local.id());
+        let role = |at: usize| Role::Handle { peer, via: via(at) };
+        let (written, evicted) = write(&role, &|connection| self.hold(handles, &relays, connection))?;
+        evicted.into_iter().for_each(Evicted::close);
+        Ok(written)
+    }
+
+    /// Takes a request out of the table.
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<Box<dyn Waiting>> {
+        let mut state = self.state.lock();
+        if state.connection != which.connection {
+            return None;
+        }
+        let pending = state.pending.remove(&which.number)?;
+        // Whoever answers has read the request, and what was written before it.
+        state.read.0 = state.read.0.max(pending.post);
+        Some(pending.waiting)
+    }
+
+    /// Notes a request of the peer's, if there is room for it.
+    pub(crate) fn asked(&self, which: Correlation) -> Option<Arc<Asked>> {
+        let mut state = self.state.lock();
+        let room = state.asked.len() < self.home.limits().pending_requests;
+        if state.connection != which.connection || !room || state.asked.contains_key(&which.number) {
+            return None;
+        }
+        let asked = Arc::new(Asked::default());
+        state.asked.insert(which.number, Arc::clone(&asked));
+        Some(asked)
+    }
+
+    /// The peer wants no answer to a request any more.
+    pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
+        let asked = {
+            let mut state = self.state.lock();
+            if state.connection == which.connection { state.asked.remove(&which.number) } else { None }
+        };
+        if let Some(asked) = asked {
+            asked.cancel();
         }
     }
 
     /// Bytes that may be appended. What is empty takes any one message, or one larger than the outbox could never be sent.
     #[inline]
-    fn room(&self, state: &State) -> usize {
+    fn room(&self, state: &Outbox) -> usize {
         match state.posts.len() + state.writing {
             0 => usize::MAX,
             used => self.outbox.saturating_sub(used),
         }
     }
 
-    fn post_with_handles(&self, to: &Pointer, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted> {
-        let (peer, relays) = (self.peer(), self.relays(handles));
-        let via = |at: usize| relays.get(at).and_then(Option::as_ref).map(|relayed| relayed.local.id());
-        let named = handles.iter().enumerate();
-        let named = named.map(|(at, pointer)| Named { pointer, role: Role::Handle { peer, via: via(at) } });
-        let evicted = self.append(to, named, body, |connection| self.hold(handles, &relays, connection))?;
-        evicted.into_iter().for_each(Evicted::close);
-        Ok(())
+    /// Refuses a request that was not [noted](Link::asked): its number may be that of another, which goes on.
+    pub(crate) fn refuse_at_once(&self, which: Correlation, reason: DropReason) {
+        let mut state = self.state.lock();
+        if state.connection == which.connection {
+            let why = Unanswered::NotDelivered(reason);
+            self.put_refuse(&mut state, Refuse { correlation: which.number, why, detail: "" });
+        }
+    }
+
+    /// A peer that asks and never reads is told no more than the outbox holds.
+    fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
+        if state.posts.len() + state.control.len() < 2 * self.outbox {
+            refuse.put(&mut state.control);
+            state.wake();
+        }
+    }
+
+    /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.
+    pub(crate) fn sweep_pending(&self) {
+        let gone: Vec<Correlation> = {
+            let state = self.state.lock();
+            let gone = state.pending.iter().filter(|(_, pending)| pending.waiting.is_gone());
+            gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect()
+        };
+        gone.into_iter().for_each(|which| self.cancel(which));
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn pending(&self) -> u64 {
+        self.state.lock().pending.len() as u64
     }
 
     /// Counts the handles of a message that has been appended.
@@ -386,104 +384,97 @@ struct Relayed {
     local: Arc<dyn LocalBox>,
 }
 
-impl State {
-    fn new(phase: Phase, max_message: usize) -> State {
-        State {
-            phase,
-            connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
-            outgoing: Outgoing::new(max_message),
-            posts: BytesMut::new(),
-            waiting: 0,
-            longest: 0,
-            control: BytesMut::new(),
-            control_was_last: false,
-            releases: HashMap::new(),
-            goodbye: None,
-            writing: 0,
-            writer: None,
-            read: (0, 0),
-            times_up: 0,
-        }
-    }
-
-    /// Numbers and appends a message, if it fits.
-    #[inline]
-    fn post<R: Referent, H: Handles>(&mut self, room: usize, post: &Post<'_, R, H>) -> Result<(), Unwritten> {
-        let before = self.posts.len();
-        self.outgoing.post(&mut self.posts, room, post)?;
-        self.waiting += 1;
-        if self.phase == Phase::Dialling {
-            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
-        }
-        Ok(())
-    }
-
-    /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
-    fn wake(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
-        }
-    }
-
-    /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
-    fn admit(&mut self) -> Result<bool, NotPosted> {
-        match self.phase {
-            Phase::Idle => {
-                self.phase = Phase::Dialling;
-                Ok(true)
-            }
-            Phase::Dialling | Phase::Up => Ok(false),
-            Phase::Closing => Err(NotPosted::Dropped(DropReason::Shutdown)),
-            Phase::Pausing => Err(NotPosted::Dropped(DropReason::NotConnected)),
-            Phase::Over => Err(NotPosted::Over),
-        }
-    }
-}
-
-/// A pointer as it stands in a message on this connection.
-#[derive(Clone)]
-struct Named<'a> {
-    pointer: &'a Pointer,
-    role: Role,
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    Target,
-    Handle { peer: Option<NodeId>, via: Option<BoxId> },
-}
-
-impl Referent for Named<'_> {
-    fn key(&self) -> u64 {
-        match self.role {
-            Role::Target => self.pointer.key_of_target().0,
-            Role::Handle { .. } => self.pointer.key_of_handle().0,
-        }
-    }
-
-    fn hint(&self) -> &AtomicU32 {
-        match self.role {
-            Role::Target => self.pointer.key_of_target().1,
-            Role::Handle { .. } => self.pointer.key_of_handle().1,
-        }
-    }
-
-    fn introduction(&self) -> Introduction<'_> {
-        match self.role {
-            Role::Target => self.pointer.introduce_target(),
-            Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via),
-        }
-    }
-}
-
 impl Outbound for Link {
     fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted> {
+        let target = Named { pointer: to, role: Role::Target };
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
-            self.append(to, NONE, body, |_| ())
-        } else {
-            self.post_with_handles(to, body, handles)
+            return self.append(|state, room| state.post(room, &Post { to: target, handles: NONE, body }));
         }
+        self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            self.append(|state, room| {
+                state.post(room, &Post { to: target, handles: named, body })?;
+                Ok(((), hold(state.connection)))
+            })
+        })
+    }
+
+    fn ask(
+        &self,
+        to: &Arc<Pointer>,
+        body: &[u8],
+        handles: &[Arc<Pointer>],
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+    ) -> Result<Correlation, NotPosted> {
+        let limit = self.home.limits().pending_requests;
+        let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            let post = Post { to: Some(Named { pointer: to, role: Role::Target }), handles: named, body };
+            if self.state.lock().pending.len() >= limit {
+                return Err(NotPosted::Dropped(DropReason::RequestsFull));
+            }
+            self.append(|state, room| {
+                let number = state.next_request;
+                let what = Correlated::Ask { correlation: number, deadline };
+                state.correlated(room, what, &post)?;
+                state.next_request += 1;
+                if let Some(waiting) = waiting.take() {
+                    state.pending.insert(number, Pending { waiting, post: state.outgoing.posts() });
+                }
+                Ok((Correlation { connection: state.connection, number }, hold(state.connection)))
+            })
+        })
+    }
+
+    fn answer(&self, to: Correlation, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
+        let answered = self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            let post = Post { to: None::<Named<'_>>, handles: named, body };
+            let mut state = self.state.lock();
+            if state.connection != to.connection || state.asked.remove(&to.number).is_none() {
+                // Nobody wants it any more.
+                return Ok(((), Vec::new()));
+            }
+            // Data must not shed answers: they have as much room again.
+            let room = (2 * self.outbox).saturating_sub(state.posts.len() + state.writing);
+            let what = Correlated::Answer { correlation: to.number };
+            let answered = state.correlated(room, what, &post);
+            state.wake();
+            match answered {
+                Ok(()) => Ok(((), hold(state.connection))),
+                Err(_) => {
+                    state.asked.insert(to.number, Arc::default());
+                    Err(NotPosted::Dropped(DropReason::TooLarge))
+                }
+            }
+        });
+        answered.is_ok()
+    }
+
+    fn refuse(&self, to: Correlation, why: Unanswered, detail: &str) {
+        let mut state = self.state.lock();
+        if state.connection != to.connection {
+            return;
+        }
+        state.asked.remove(&to.number);
+        self.put_refuse(&mut state, Refuse { correlation: to.number, why, detail });
+    }
+
+    fn cancel(&self, which: Correlation) {
+        let cancelled = {
+            let mut state = self.state.lock();
+            let pending = if state.connection == which.connection { state.pending.remove(&which.number) } else { None };
+            if pending.is_some() && matches!(state.phase, Phase::Dialling | Phase::Up) {
+                // Behind the request itself.
+                put_cancel(&mut state.posts, which.number);
+                state.wake();
+            }
+            pending
+        };
+        drop(cancelled);
     }
 
     fn is_up(&self) -> bool {

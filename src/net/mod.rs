@@ -6,6 +6,7 @@ pub(crate) mod house;
 pub(crate) mod inbound;
 pub(crate) mod link;
 pub(crate) mod links;
+pub(crate) mod outbox;
 pub(crate) mod pipe;
 pub(crate) mod router;
 pub(crate) mod transport;

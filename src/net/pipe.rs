@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use super::inbound::Inbound;
 use super::inbound::Tiding;
 use super::link::Link;
-use super::link::Next;
+use super::outbox::Next;
 use crate::wire::codec::Violation;
 use crate::wire::frame::Farewell;
 use crate::wire::frame::Front;

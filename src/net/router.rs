@@ -42,6 +42,9 @@ use crate::observe::Event;
 use crate::wire::codec::Violation;
 use crate::wire::frame::Farewell;
 
+/// How often requests are looked for that nobody waits for any more.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// See the [module](self).
 pub(crate) struct RemoteRouter {
     house: Arc<House>,
@@ -367,6 +370,7 @@ impl Actor for RemoteRouter {
             ctx.stop();
         }));
         ctx.run_interval(self.every(), Self::heartbeat);
+        ctx.run_interval(SWEEP, |router, _| router.link.iter().for_each(|link| link.sweep_pending()));
         self.connect(ctx);
     }
 }

@@ -14,6 +14,7 @@ use crate::ident::MAX_ENDPOINT;
 use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
 use crate::ident::Token;
+use crate::observe::DropReason;
 
 /// Bytes of a frame's length field.
 pub(crate) const LENGTH: usize = 4;
@@ -31,6 +32,10 @@ pub(crate) const MAX_DETAIL: usize = 256;
 pub(crate) mod kind {
     pub(crate) const RESUME: u8 = 1;
     pub(crate) const POST: u8 = 2;
+    pub(crate) const ASK: u8 = 3;
+    pub(crate) const ANSWER: u8 = 4;
+    pub(crate) const REFUSE: u8 = 5;
+    pub(crate) const CANCEL: u8 = 6;
     pub(crate) const RELEASE: u8 = 7;
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
@@ -39,7 +44,13 @@ pub(crate) mod kind {
     pub(crate) const FIRST_SKIPPED: u8 = 128;
 }
 
-/// Flags of posts (and of asks and answers).
+/// Numbers of extensions.
+pub(crate) mod extension {
+    /// Milliseconds until an ask expires, as a number.
+    pub(crate) const DEADLINE: u64 = 1;
+}
+
+/// Flags of posts, asks and answers.
 pub(crate) mod flag {
     pub(crate) const EXTENSIONS: u8 = 1;
     pub(crate) const HANDLES: u8 = 2;
@@ -298,7 +309,6 @@ impl<'a> Extensions<'a> {
     }
 
     /// The first extension of that id.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no extension is defined yet; they are read so that they can be"))]
     pub(crate) fn find(self, id: u64) -> Option<&'a [u8]> {
         let mut reader = Reader::new(self.bytes);
         loop {
@@ -435,6 +445,87 @@ impl<'a> Goodbye<'a> {
 fn clipped(detail: &str) -> &str {
     let fits = (0..=MAX_DETAIL.min(detail.len())).rev().find_map(|end| detail.get(..end));
     fits.unwrap_or_default()
+}
+
+/// The other answer to an ask: there will be none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Refuse<'a> {
+    pub(crate) correlation: u64,
+    pub(crate) why: Unanswered,
+    /// For a person to read, at most [`MAX_DETAIL`] bytes.
+    pub(crate) detail: &'a str,
+}
+
+/// Why an ask is not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unanswered {
+    /// The actor stopped, or left it unanswered: it may have been handled.
+    Abandoned,
+    /// It was handled, and the result could not be encoded.
+    NotEncodable,
+    /// It was not, and will not be, handled.
+    NotDelivered(DropReason),
+    /// A reason of a later version: it may have been handled.
+    Other(u8),
+}
+
+impl Unanswered {
+    /// Drop reasons follow from here, in the order of the table in [`crate::wire`].
+    const FIRST_REASON: u8 = 16;
+
+    fn code(self) -> u8 {
+        match self {
+            Unanswered::Abandoned => 0,
+            Unanswered::NotEncodable => 1,
+            Unanswered::NotDelivered(reason) => Self::FIRST_REASON + reason as u8,
+            Unanswered::Other(code) => code,
+        }
+    }
+
+    fn from_code(code: u8) -> Unanswered {
+        match code {
+            0 => Unanswered::Abandoned,
+            1 => Unanswered::NotEncodable,
+            _ => {
+                let at = code.checked_sub(Self::FIRST_REASON).map(usize::from);
+                at.and_then(|at| DropReason::ALL.get(at))
+                    .map_or(Unanswered::Other(code), |reason| Unanswered::NotDelivered(*reason))
+            }
+        }
+    }
+}
+
+impl<'a> Refuse<'a> {
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        put_frame(out, kind::REFUSE, |out| {
+            put_number(out, self.correlation);
+            out.put_u8(self.why.code());
+            put_text(out, clipped(self.detail));
+        });
+    }
+
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Refuse<'a>, Violation> {
+        let mut reader = Reader::new(payload);
+        let refuse = Refuse {
+            correlation: reader.number()?,
+            why: Unanswered::from_code(reader.u8()?),
+            detail: reader.text(MAX_DETAIL)?,
+        };
+        Extensions::all(reader.rest())?;
+        Ok(refuse)
+    }
+}
+
+/// The asker wants no answer any more.
+pub(crate) fn put_cancel(out: &mut BytesMut, correlation: u64) {
+    put_frame(out, kind::CANCEL, |out| put_number(out, correlation));
+}
+
+pub(crate) fn read_cancel(payload: &[u8]) -> Result<u64, Violation> {
+    let mut reader = Reader::new(payload);
+    let correlation = reader.number()?;
+    Extensions::all(reader.rest())?;
+    Ok(correlation)
 }
 
 /// Handles given back: so many of each box.

@@ -1,8 +1,8 @@
 //! The bytes of version 1, as they are written down in `tests/golden/wire-v1.txt`: each vector there is compared with
 //! what this crate writes for the value that it stands for, and with what this crate reads from it.
 //!
-//! The posts are read and written by one [`Outgoing`] and one [`Incoming`], in the order of the file, so that the
-//! vectors also pin when something gets a number.
+//! The posts, asks and answers are read and written by one [`Outgoing`] and one [`Incoming`], in the order of the file,
+//! so that the vectors also pin when something gets a number.
 
 use std::sync::atomic::AtomicU32;
 
@@ -10,17 +10,21 @@ use bytes::BufMut;
 use bytes::BytesMut;
 
 use super::codec::Reader;
+use super::codec::put_number;
 use super::frame::*;
 use super::handshake::Greeting;
 use super::handshake::Hello;
+use super::session::Correlated;
 use super::session::Incoming;
 use super::session::Outgoing;
 use super::session::Post;
+use super::session::Received;
 use super::session::Referent;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::ident::Token;
+use crate::observe::DropReason;
 
 const FILE: &str = include_str!("../../tests/golden/wire-v1.txt");
 const SPECIFICATION: &str = include_str!("mod.rs");
@@ -51,6 +55,10 @@ enum Value {
     Hello(Hello),
     Resume(Resume),
     Post(Message),
+    Ask(Asked),
+    Answer(Answered),
+    Refuse(Refuse<'static>),
+    Cancel(u64),
     Release(Vec<(BoxId, u64)>),
     Ping(Ping),
     Pong(Ping),
@@ -60,6 +68,20 @@ enum Value {
 struct Message {
     extensions: &'static [(u64, &'static [u8])],
     to: Named,
+    handles: Vec<Named>,
+    body: &'static [u8],
+}
+
+struct Asked {
+    correlation: u64,
+    /// Written by this crate if the message has no extensions of its own, else one of them.
+    deadline: Option<u64>,
+    message: Message,
+}
+
+struct Answered {
+    correlation: u64,
+    extensions: &'static [(u64, &'static [u8])],
     handles: Vec<Named>,
     body: &'static [u8],
 }
@@ -94,7 +116,9 @@ fn echo() -> Named {
 
 /// The values of the vectors, by name.
 fn values() -> Vec<(&'static str, Value)> {
-    hellos().into_iter().chain(resumes()).chain(posts()).chain(forms()).chain(more_posts()).chain(others()).collect()
+    let posts = posts().into_iter().chain(forms()).chain(more_posts());
+    let requests = asks().into_iter().chain(answers()).chain(refuses_and_cancels());
+    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(others()).collect()
 }
 
 fn hellos() -> Vec<(&'static str, Value)> {
@@ -175,13 +199,78 @@ fn more_posts() -> Vec<(&'static str, Value)> {
     counted.introduction.counted = true;
     let mut shaped = named(15, Identity::YourBox(BoxId([0x55; 16])));
     shaped.introduction.fingerprint = FINGERPRINT;
-    let known = || named(16, Identity::MyBox { id: BoxId([0xaa; 16]), name: "" });
     let post = |extensions, handles, body| Value::Post(Message { extensions, to: echo(), handles, body });
     vec![
         ("post: nameless, counted alone, fingerprint alone", post(&[], vec![counted, shaped], &[0xff])),
         ("post: one handle three times", post(&[], vec![known(), known(), known()], &[0, 1, 2])),
         ("post: extension block", post(EXTENSIONS, vec![], b"hi")),
         ("post: extension block and handles", post(EXTENSIONS, vec![known()], &[0])),
+    ]
+}
+
+/// A box with a number since the posts.
+fn known() -> Named {
+    named(16, Identity::MyBox { id: BoxId([0xaa; 16]), name: "" })
+}
+
+/// A box with a number since the asks.
+fn asked_with() -> Named {
+    named(18, Identity::MyBox { id: BoxId([0xbb; 16]), name: "" })
+}
+
+fn asks() -> Vec<(&'static str, Value)> {
+    let with = |correlation, deadline, extensions, handles, body| {
+        let message = Message { extensions, to: named(17, Identity::YourName("adder")), handles, body };
+        Value::Ask(Asked { correlation, deadline, message })
+    };
+    let plain = |correlation| with(correlation, None, &[], vec![], b"hi");
+    let to_echo = Message { extensions: &[], to: echo(), handles: vec![], body: b"" };
+    vec![
+        ("ask: inline target", plain(0)),
+        ("ask: set target", plain(1)),
+        ("ask: use target", plain(300)),
+        (
+            "ask: empty body, a target that a post has set",
+            Value::Ask(Asked { correlation: u64::MAX, deadline: None, message: to_echo }),
+        ),
+        ("ask: handles", with(2, None, &[], vec![known(), asked_with(), asked_with()], &[0, 1, 2])),
+        ("ask: deadline", with(3, Some(1_500), &[], vec![], b"hi")),
+        ("ask: no time left, and handles", with(4, Some(0), &[], vec![asked_with()], &[0])),
+        ("ask: the longest deadline", with(5, Some(u64::MAX), &[], vec![], b"hi")),
+        (
+            "ask: deadline behind another extension",
+            with(6, Some(300), &[(2, b"abc"), (extension::DEADLINE, &[0xac, 2])], vec![], b"hi"),
+        ),
+    ]
+}
+
+fn answers() -> Vec<(&'static str, Value)> {
+    let answer =
+        |correlation, extensions, handles, body| Value::Answer(Answered { correlation, extensions, handles, body });
+    let cache = || named(19, Identity::YourName("cache"));
+    vec![
+        ("answer: a body", answer(300, &[], vec![], b"ok")),
+        ("answer: empty body", answer(0, &[], vec![], b"")),
+        ("answer: handles", answer(1, &[], vec![echo(), asked_with()], &[0, 1])),
+        ("answer: sets a number", answer(2, &[], vec![cache(), cache()], &[0, 1])),
+        ("answer: extension block and handles", answer(3, EXTENSIONS, vec![cache()], &[0])),
+    ]
+}
+
+fn refuses_and_cancels() -> Vec<(&'static str, Value)> {
+    let refuse = |correlation, why, detail| Value::Refuse(Refuse { correlation, why, detail });
+    let dropped = |correlation, reason, detail| refuse(correlation, Unanswered::NotDelivered(reason), detail);
+    vec![
+        ("refuse: abandoned", refuse(0, Unanswered::Abandoned, "")),
+        ("refuse: the result could not be encoded", refuse(300, Unanswered::NotEncodable, "too long")),
+        ("refuse: not delivered, the first reason", dropped(1, DropReason::OutboxFull, "")),
+        ("refuse: not delivered, no such box", dropped(2, DropReason::NoSuchBox, "adder")),
+        ("refuse: not delivered, too many requests", dropped(u64::MAX, DropReason::RequestsFull, "")),
+        ("refuse: not delivered, the last reason", dropped(3, DropReason::Shutdown, "")),
+        ("refuse: a reason between those of this version", refuse(4, Unanswered::Other(2), "")),
+        ("refuse: a drop of a later version", refuse(5, Unanswered::Other(200), "später")),
+        ("cancel: the first ask", Value::Cancel(0)),
+        ("cancel: the last ask", Value::Cancel(u64::MAX)),
     ]
 }
 
@@ -214,6 +303,10 @@ impl Direction {
             Value::Hello(hello) => hello.put(&mut out),
             Value::Resume(resume) => resume.put(&mut out),
             Value::Post(message) => self.encode_post(message, &mut out),
+            Value::Ask(asked) => self.encode_ask(asked, &mut out),
+            Value::Answer(answered) => self.encode_answer(answered, &mut out),
+            Value::Refuse(refuse) => refuse.put(&mut out),
+            Value::Cancel(correlation) => put_cancel(&mut out, *correlation),
             Value::Release(released) => put_release(&mut out, released.iter().copied()),
             Value::Ping(ping) => ping.put(&mut out, kind::PING),
             Value::Pong(pong) => pong.put(&mut out, kind::PONG),
@@ -226,16 +319,25 @@ impl Direction {
         let mut plain = BytesMut::new();
         let post = Post { to: &message.to, handles: &message.handles, body: message.body };
         self.outgoing.post(&mut plain, usize::MAX, &post).unwrap();
-        if message.extensions.is_empty() {
-            return out.put_slice(&plain);
-        }
-        // Nothing writes extensions yet, so they are put into what was written without.
-        let payload = payload(kind::POST, &plain);
-        put_frame(out, kind::POST, |out| {
-            out.put_u8(payload[0] | flag::EXTENSIONS);
-            put_extensions(out, message.extensions);
-            out.put_slice(&payload[1..]);
-        });
+        put_extended(out, &plain, 1, message.extensions);
+    }
+
+    fn encode_ask(&mut self, asked: &Asked, out: &mut BytesMut) {
+        let Asked { correlation, deadline, message } = asked;
+        let deadline = if message.extensions.is_empty() { *deadline } else { None };
+        let mut plain = BytesMut::new();
+        let what = Correlated::Ask { correlation: *correlation, deadline };
+        let post = Post { to: Some(&message.to), handles: &message.handles, body: message.body };
+        self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
+        put_extended(out, &plain, 1 + length_of(*correlation), message.extensions);
+    }
+
+    fn encode_answer(&mut self, answered: &Answered, out: &mut BytesMut) {
+        let mut plain = BytesMut::new();
+        let what = Correlated::Answer { correlation: answered.correlation };
+        let post = Post { to: None::<&Named>, handles: &answered.handles, body: answered.body };
+        self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
+        put_extended(out, &plain, 1 + length_of(answered.correlation), answered.extensions);
     }
 
     fn check_decoded(&mut self, name: &str, bytes: &[u8], value: &Value) {
@@ -247,6 +349,14 @@ impl Direction {
                 assert_eq!(Resume::read(payload(kind::RESUME, bytes)).as_ref(), Ok(resume), "{name}");
             }
             Value::Post(message) => self.check_post(name, payload(kind::POST, bytes), message),
+            Value::Ask(asked) => self.check_ask(name, payload(kind::ASK, bytes), asked),
+            Value::Answer(answered) => self.check_answer(name, payload(kind::ANSWER, bytes), answered),
+            Value::Refuse(refuse) => {
+                assert_eq!(Refuse::read(payload(kind::REFUSE, bytes)), Ok(*refuse), "{name}");
+            }
+            Value::Cancel(correlation) => {
+                assert_eq!(read_cancel(payload(kind::CANCEL, bytes)), Ok(*correlation), "{name}");
+            }
             Value::Release(released) => {
                 let read: Result<Vec<_>, _> = read_release(payload(kind::RELEASE, bytes)).collect();
                 assert_eq!(read.as_ref(), Ok(released), "{name}");
@@ -260,17 +370,63 @@ impl Direction {
     }
 
     fn check_post(&mut self, name: &str, payload: &[u8], message: &Message) {
-        let text = |introduction: &Introduction<'_>| format!("{introduction:?}");
-        let received = self.incoming.post(payload, &mut { text }).expect(name);
-        assert_eq!(*received.to, text(&message.to.introduction), "{name}");
-        let handles: Vec<String> = message.handles.iter().map(|handle| text(&handle.introduction)).collect();
-        assert_eq!(received.handles, handles, "{name}");
-        assert_eq!(received.body, message.body, "{name}");
-        for &(id, bytes) in EXTENSIONS {
-            let expected = message.extensions.iter().any(|&(present, _)| present == id).then_some(bytes);
-            assert_eq!(received.extensions.find(id), expected, "{name}");
-        }
+        let received = self.incoming.post(payload, &mut text).expect(name);
+        check_received(name, &received, message);
     }
+
+    fn check_ask(&mut self, name: &str, payload: &[u8], asked: &Asked) {
+        let (correlation, received) = self.incoming.ask(payload, &mut text).expect(name);
+        assert_eq!(correlation, asked.correlation, "{name}");
+        assert_eq!(received.deadline(), Ok(asked.deadline), "{name}");
+        check_received(name, &received, &asked.message);
+    }
+
+    fn check_answer(&mut self, name: &str, payload: &[u8], answered: &Answered) {
+        let (correlation, handles, body) = self.incoming.answer(payload, &mut text).expect(name);
+        assert_eq!(correlation, answered.correlation, "{name}");
+        assert_eq!(handles, texts(&answered.handles), "{name}");
+        assert_eq!(body, answered.body, "{name}");
+    }
+}
+
+fn check_received(name: &str, received: &Received<'_, '_, String>, message: &Message) {
+    assert_eq!(*received.to, text(&message.to.introduction), "{name}");
+    assert_eq!(received.handles, texts(&message.handles), "{name}");
+    assert_eq!(received.body, message.body, "{name}");
+    for &(id, bytes) in EXTENSIONS {
+        let expected = message.extensions.iter().any(|&(present, _)| present == id).then_some(bytes);
+        assert_eq!(received.extensions.find(id), expected, "{name}");
+    }
+}
+
+fn text(introduction: &Introduction<'_>) -> String {
+    format!("{introduction:?}")
+}
+
+fn texts(handles: &[Named]) -> Vec<String> {
+    handles.iter().map(|handle| text(&handle.introduction)).collect()
+}
+
+/// The frame with an extension block behind the first `before` bytes of its payload: nothing writes extensions other
+/// than deadlines yet, so they are put into what was written without.
+fn put_extended(out: &mut BytesMut, plain: &[u8], before: usize, extensions: &[(u64, &[u8])]) {
+    if extensions.is_empty() {
+        return out.put_slice(plain);
+    }
+    let kind = plain[LENGTH];
+    let payload = payload(kind, plain);
+    put_frame(out, kind, |out| {
+        out.put_u8(payload[0] | flag::EXTENSIONS);
+        out.put_slice(&payload[1..before]);
+        put_extensions(out, extensions);
+        out.put_slice(&payload[before..]);
+    });
+}
+
+fn length_of(number: u64) -> usize {
+    let mut bytes = BytesMut::new();
+    put_number(&mut bytes, number);
+    bytes.len()
 }
 
 /// What is in a frame of that kind, which must be all of `bytes`.
@@ -308,7 +464,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 6, "{defined:?}");
+    assert_eq!(defined.len(), 10, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -332,7 +488,8 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
     assert_eq!(vectors.len(), values.len());
     for ((name, mut bytes), (of, value)) in vectors.into_iter().zip(values) {
         assert_eq!(name, of);
-        if matches!(value, Value::Post(_) | Value::Release(_)) {
+        // A body, and what is released, goes to the end; those with a body have their extensions in a block.
+        if matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_) | Value::Release(_)) {
             continue;
         }
         let mut block = BytesMut::new();
@@ -344,5 +501,52 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         let length = if matches!(value, Value::Hello(_)) { 12 } else { 0 };
         bytes[length] += added.len() as u8;
         Direction { outgoing: Outgoing::new(LIMIT), incoming: Incoming::new(64) }.check_decoded(name, &bytes, &value);
+    }
+}
+
+/// The number of every reason for a drop, which peers of any later version understand: never change one, only append.
+const DROPS: [(u8, DropReason, &str); 20] = [
+    (16, DropReason::OutboxFull, "OutboxFull"),
+    (17, DropReason::HandleShed, "HandleShed"),
+    (18, DropReason::NotConnected, "NotConnected"),
+    (19, DropReason::Lost, "Lost"),
+    (20, DropReason::TooLarge, "TooLarge"),
+    (21, DropReason::NotEncodable, "NotEncodable"),
+    (22, DropReason::NoSuchBox, "NoSuchBox"),
+    (23, DropReason::BoxClosed, "BoxClosed"),
+    (24, DropReason::NewestShed, "NewestShed"),
+    (25, DropReason::OldestShed, "OldestShed"),
+    (26, DropReason::Replaced, "Replaced"),
+    (27, DropReason::TypeMismatch, "TypeMismatch"),
+    (28, DropReason::NotDecodable, "NotDecodable"),
+    (29, DropReason::Expired, "Expired"),
+    (30, DropReason::Cancelled, "Cancelled"),
+    (31, DropReason::RequestsFull, "RequestsFull"),
+    (32, DropReason::Refused, "Refused"),
+    (33, DropReason::NoRoute, "NoRoute"),
+    (34, DropReason::HopLimit, "HopLimit"),
+    (35, DropReason::Shutdown, "Shutdown"),
+];
+
+#[test]
+fn every_drop_reason_has_the_number_that_the_specification_gives_it() {
+    assert_eq!(DROPS.map(|(_, reason, _)| reason), DropReason::ALL, "a reason has no number here, or another place");
+    let specified: Vec<_> = table("| drop | name | |").iter().map(|row| (row[0].parse().unwrap(), row[1])).collect();
+    assert_eq!(DROPS.map(|(number, _, name)| (number, name)), *specified);
+    for (number, reason, name) in DROPS {
+        assert_eq!(format!("{reason:?}"), name);
+        let refuse = Refuse { correlation: 0, why: Unanswered::NotDelivered(reason), detail: "" };
+        let mut out = BytesMut::new();
+        refuse.put(&mut out);
+        assert_eq!(payload(kind::REFUSE, &out), [0, number, 0], "{name}");
+        assert_eq!(Refuse::read(&[0, number, 0]), Ok(refuse));
+    }
+}
+
+#[test]
+fn reasons_that_the_specification_does_not_name_are_those_of_a_later_version() {
+    for number in (2..16).chain(36..=u8::MAX) {
+        let refuse = Refuse { correlation: 0, why: Unanswered::Other(number), detail: "" };
+        assert_eq!(Refuse::read(&[0, number, 0]), Ok(refuse));
     }
 }

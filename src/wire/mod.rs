@@ -63,10 +63,10 @@
 //! | 0 | | never used |
 //! | 1 | resume | first frame of each direction: token `id`, previous connection `id` (zeros: none), messages read on it `number`, `extensions` |
 //! | 2 | post | flags `u8`, [extension block], target handle, [handles], body to the end |
-//! | 3 | ask | reserved: flags, correlation `number`, then as a post |
-//! | 4 | answer | reserved: correlation `number`, flags, [extension block], [handles], body |
-//! | 5 | refuse | reserved: correlation `number`, reason `u8`, detail `text`, `extensions` |
-//! | 6 | cancel | reserved: correlation `number` |
+//! | 3 | ask | flags `u8`, correlation `number`, [extension block], target handle, [handles], body to the end |
+//! | 4 | answer | flags `u8`, correlation `number`, [extension block], [handles], body to the end |
+//! | 5 | refuse | correlation `number`, reason `u8`, detail `text` ≤ 256 bytes, `extensions` |
+//! | 6 | cancel | correlation `number`, `extensions` |
 //! | 7 | release | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
 //! | 8 | report | reserved: cumulative drops by box and reason |
 //! | 9 | ping | nonce `u64`, messages read on this connection `number`, `extensions` |
@@ -87,13 +87,62 @@
 //!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
-//! handles); any other bit ends the connection. Extensions with reserved ids: 1 deadline, 2 trace, 3 hops.
+//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask; 2, trace, and 3, hops, are
+//! reserved.
 //! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent
 //! through a handle arrives before the box behind it is let go.
 //!
 //! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
 //! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
 //! body does not decode, or for which there is no room is dropped; only a malformed frame ends the connection.
+//!
+//! ## Requests
+//! An ask is a post that wants an answer, and an answer is a post without a target: flags, extension block, handles and
+//! body of both are those of posts. The asker chooses the correlation, unique among its unanswered requests of that
+//! connection and direction; an answer, a refuse and a cancel name the ask by it. Each ask is followed by exactly one
+//! answer or refuse, in any order among them, or by none if it was cancelled, or if the connection ends first. An
+//! answer or refuse to nothing that is asked has crossed a cancel and is skipped, as is a cancel of nothing that is
+//! asked. A cancel follows its ask.
+//!
+//! Extension 1 of an ask, a `number`, is its deadline: so many milliseconds after it was read, nobody waits for the
+//! answer any more. An ask without it has none.
+//!
+//! A reader keeps as many unanswered requests as its own limit says, and refuses further ones (reason 31). Asks count
+//! as messages read, answers do not.
+//!
+//! Reasons of a refuse; each number means the same for ever, and later versions add to them:
+//!
+//! | reason | name | was the request handled? |
+//! |---|---|---|
+//! | 0 | Abandoned | it may have been: the actor stopped, or left it unanswered |
+//! | 1 | NotEncodable | yes, and its result could not be encoded |
+//! | 16–35 | | no: the message was dropped, for the reason of that number in the next table |
+//! | others | | unknown: it may have been |
+//!
+//! Drops, 16 + n for the nth of the reasons of version 1, counted from 0:
+//!
+//! | drop | name | |
+//! |---|---|---|
+//! | 16 | OutboxFull | more waited for a connection than its outbox holds |
+//! | 17 | HandleShed | more waited behind the process's recipients than they may hold |
+//! | 18 | NotConnected | there was no connection |
+//! | 19 | Lost | the connection broke before it was written |
+//! | 20 | TooLarge | it is longer than a frame may be |
+//! | 21 | NotEncodable | the message could not be encoded |
+//! | 22 | NoSuchBox | no box has that name or id |
+//! | 23 | BoxClosed | the box was closed |
+//! | 24 | NewestShed | the box was full |
+//! | 25 | OldestShed | the box let it go for a newer one |
+//! | 26 | Replaced | a newer message of the same key took its place |
+//! | 27 | TypeMismatch | the box takes messages of another shape |
+//! | 28 | NotDecodable | the body is not one of the box's type |
+//! | 29 | Expired | its deadline passed while it waited |
+//! | 30 | Cancelled | it was cancelled before it was handled |
+//! | 31 | RequestsFull | too many requests are unanswered |
+//! | 32 | Refused | policy forbids it |
+//! | 33 | NoRoute | nothing leads to the box any more |
+//! | 34 | HopLimit | it was passed on too often |
+//! | 35 | Shutdown | the node was shut down |
 //!
 //! ## Handles
 //! A handle is a tagged `number`, `n × 4 + tag`:
@@ -107,7 +156,7 @@
 //!
 //! Sets take effect where they stand, before the next handle of the same frame is read, and whatever becomes of the
 //! message. Numbers are 0 to the reader's announced count less one. Each connection starts with empty tables; frames
-//! other than posts (and later asks and answers) carry no numbers.
+//! other than posts, asks and answers carry no numbers.
 //!
 //! An introduction is a `u8`: form in the low four bits; `0x10`, a fingerprint follows at the end; `0x20`, the writer
 //! counts this handle, each use of it included, and wants it returned in a release; other bits end the connection.

@@ -15,6 +15,7 @@ use super::handshake::*;
 use super::intern::MIN_NUMBERS;
 use super::session::*;
 use crate::ident::*;
+use crate::observe::DropReason;
 
 /// What a failure found is printed in full, so nothing is kept beside the sources. `PROPTEST_CASES` asks for more.
 fn config() -> Config {
@@ -113,7 +114,7 @@ fn handle((tag, number, told): &Held) -> Handle<'_> {
     }
 }
 
-/// A post as any writer may write it.
+/// A post as any writer may write it; an ask is one too, and so is an answer but for the target.
 #[derive(Clone, Debug)]
 struct AnyPost {
     extensions: Option<Vec<(u64, Vec<u8>)>>,
@@ -123,15 +124,21 @@ struct AnyPost {
 }
 
 impl AnyPost {
-    fn payload(&self) -> Vec<u8> {
+    /// The payload of a post, an ask or an answer.
+    fn written_as(&self, kind: u8, correlation: u64) -> Vec<u8> {
         written(|out| {
             let handles = if self.handles.is_some() { flag::HANDLES } else { 0 };
             out.put_u8(handles | if self.extensions.is_some() { flag::EXTENSIONS } else { 0 });
+            if kind != kind::POST {
+                put_number(out, correlation);
+            }
             if let Some(extensions) = &self.extensions {
                 let pairs: Vec<_> = extensions.iter().map(|(id, bytes)| (*id, bytes.as_slice())).collect();
                 put_extensions(out, &pairs);
             }
-            handle(&self.to).put(out);
+            if kind != kind::ANSWER {
+                handle(&self.to).put(out);
+            }
             if let Some(handles) = &self.handles {
                 put_number(out, handles.len() as u64);
                 handles.iter().for_each(|held| handle(held).put(out));
@@ -180,24 +187,46 @@ fn any_release() -> impl Strategy<Value = Vec<(BoxId, u64)>> {
     vec((any::<[u8; 16]>().prop_map(BoxId), number()), 0..6)
 }
 
+/// Every reason for a refuse, those of later versions included.
+fn any_unanswered() -> impl Strategy<Value = Unanswered> {
+    prop_oneof![
+        Just(Unanswered::Abandoned),
+        Just(Unanswered::NotEncodable),
+        prop::sample::select(DropReason::ALL).prop_map(Unanswered::NotDelivered),
+        prop_oneof![2..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
+    ]
+}
+
+fn any_kind_with_a_body() -> impl Strategy<Value = u8> {
+    prop::sample::select(&[kind::POST, kind::ASK, kind::ANSWER][..])
+}
+
 /// Whole frames of every kind.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let ping = (any::<u64>(), number()).prop_map(|(nonce, read)| Ping { nonce, read });
     let goodbye = (any::<u8>(), number(), text(MAX_DETAIL));
+    let refuse = (number(), any_unanswered(), text(MAX_DETAIL));
     prop_oneof![
-        any_resume().prop_map(|resume| written(|out| resume.put(out))),
-        any_post(0..MIN_NUMBERS as u64)
-            .prop_map(|post| written(|out| put_frame(out, kind::POST, |out| out.put_slice(&post.payload())))),
-        any_release().prop_map(|released| written(|out| put_release(out, released))),
-        (ping, any::<bool>())
+        1 => any_resume().prop_map(|resume| written(|out| resume.put(out))),
+        3 => (any_kind_with_a_body(), number(), any_post(0..MIN_NUMBERS as u64)).prop_map(
+            |(kind, correlation, post)| {
+                written(|out| put_frame(out, kind, |out| out.put_slice(&post.written_as(kind, correlation))))
+            }
+        ),
+        1 => refuse.prop_map(|(correlation, why, detail)| {
+            written(|out| Refuse { correlation, why, detail: &detail }.put(out))
+        }),
+        1 => number().prop_map(|correlation| written(|out| put_cancel(out, correlation))),
+        1 => any_release().prop_map(|released| written(|out| put_release(out, released))),
+        1 => (ping, any::<bool>())
             .prop_map(|(ping, pong)| written(|out| ping.put(out, if pong { kind::PONG } else { kind::PING }))),
-        goodbye.prop_map(|(why, read, detail)| {
+        1 => goodbye.prop_map(|(why, read, detail)| {
             written(|out| Goodbye { why: Farewell::Other(why), read, detail: &detail }.put(out))
         }),
     ]
 }
 
-/// What a frame says, as text, by its kind; posts as `incoming` understands them.
+/// What a frame says, as text, by its kind; those with a body as `incoming` understands them.
 fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<String, Violation> {
     match kind {
         kind::RESUME => Resume::read(payload).map(|resume| {
@@ -205,6 +234,12 @@ fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<Str
             format!("{resume:?} {:?}", resume.token.0)
         }),
         kind::POST => incoming.post(payload, &mut meaning).map(|received| format!("{received:?}")),
+        kind::ASK => incoming
+            .ask(payload, &mut meaning)
+            .map(|(correlation, received)| format!("{correlation} {received:?} {:?}", received.deadline())),
+        kind::ANSWER => incoming.answer(payload, &mut meaning).map(|answer| format!("{answer:?}")),
+        kind::REFUSE => Refuse::read(payload).map(|refuse| format!("{refuse:?}")),
+        kind::CANCEL => read_cancel(payload).map(|correlation| format!("{correlation}")),
         kind::RELEASE => read_release(payload).collect::<Result<Vec<_>, _>>().map(|released| format!("{released:?}")),
         kind::PING | kind::PONG => Ping::read(payload).map(|ping| format!("{ping:?}")),
         kind::GOODBYE => Goodbye::read(payload).map(|goodbye| format!("{goodbye:?}")),
@@ -319,8 +354,27 @@ mod what_is_written_is_read_again {
         }
 
         #[test]
-        fn posts_as_a_plain_map_of_numbers_would_have_it(
-            posts in vec(any_post(0..400_u64), 1..if cfg!(miri) { 5 } else { 30 }),
+        fn refuses_with_long_details_clipped(
+            correlation in number(),
+            why in any_unanswered(),
+            detail in text(2 * MAX_DETAIL),
+        ) {
+            let bytes = written(|out| Refuse { correlation, why, detail: &detail }.put(out));
+            let refuse = Refuse::read(&bytes[LENGTH + 1..]).unwrap();
+            prop_assert_eq!((refuse.correlation, refuse.why), (correlation, why));
+            prop_assert!(detail.starts_with(refuse.detail));
+            prop_assert!(refuse.detail.len() >= detail.len().min(MAX_DETAIL - 3));
+        }
+
+        #[test]
+        fn cancels(correlation in number()) {
+            let bytes = written(|out| put_cancel(out, correlation));
+            prop_assert_eq!(read_cancel(&bytes[LENGTH + 1..]), Ok(correlation));
+        }
+
+        #[test]
+        fn posts_asks_and_answers_as_a_plain_map_of_numbers_would_have_it(
+            messages in vec((any_kind_with_a_body(), number(), any_post(0..400_u64)), 1..if cfg!(miri) { 5 } else { 30 }),
             limit in 0..70_usize,
         ) {
             let limit = limit.max(MIN_NUMBERS);
@@ -334,28 +388,49 @@ mod what_is_written_is_read_again {
             };
             let mut incoming = Incoming::new(limit);
             let mut map = HashMap::new();
-            for (read, mut post) in (0..).zip([all_set()].into_iter().chain(posts)) {
+            let mut read = 0;
+            for (kind, correlation, mut post) in [(kind::POST, 0, all_set())].into_iter().chain(messages) {
                 spread(&mut post.to);
                 post.handles.iter_mut().flatten().for_each(spread);
-                let payload = post.payload();
-                let received = incoming.post(&payload, &mut meaning);
-                let named = std::iter::once(&post.to).chain(post.handles.iter().flatten());
+                let target = (kind != kind::ANSWER).then_some(&post.to);
+                let named = target.into_iter().chain(post.handles.iter().flatten());
                 let expected: Result<Vec<_>, _> = named.map(|held| look_up(&mut map, limit, held)).collect();
-                let (Ok(received), Ok(expected)) = (&received, &expected) else {
-                    prop_assert_eq!(received.err(), expected.err());
-                    prop_assert_eq!(incoming.posts(), read, "a violation is no message");
+                let payload = post.written_as(kind, correlation);
+                let came = came(kind, &payload, &mut incoming, &post);
+                let expected = expected.map(|named| (if kind == kind::POST { 0 } else { correlation }, named));
+                prop_assert_eq!(&came, &expected);
+                // A violation is no message, and an answer is not counted as one.
+                read += u64::from(came.is_ok() && kind != kind::ANSWER);
+                prop_assert_eq!(incoming.posts(), read);
+                if came.is_err() {
                     return Ok(());
-                };
-                prop_assert_eq!(received.to, &expected[0]);
-                prop_assert_eq!(received.handles, &expected[1..]);
-                prop_assert_eq!(received.body, post.body);
-                for (id, _) in post.extensions.iter().flatten() {
-                    let first = post.extensions.iter().flatten().find(|(of, _)| of == id).unwrap();
-                    prop_assert_eq!(received.extensions.find(*id), Some(first.1.as_slice()));
                 }
-                prop_assert_eq!(incoming.posts(), read + 1);
             }
         }
+    }
+
+    /// Its correlation, and its target, if it has one, and its handles; the rest of it must be that of `post`.
+    fn came(
+        kind: u8,
+        payload: &[u8],
+        incoming: &mut Incoming<String>,
+        post: &AnyPost,
+    ) -> Result<(u64, Vec<String>), Violation> {
+        if kind == kind::ANSWER {
+            let (correlation, handles, body) = incoming.answer(payload, &mut meaning)?;
+            assert_eq!(body, post.body);
+            return Ok((correlation, handles.to_vec()));
+        }
+        let (correlation, received) = match kind {
+            kind::ASK => incoming.ask(payload, &mut meaning)?,
+            _ => (0, incoming.post(payload, &mut meaning)?),
+        };
+        assert_eq!(received.body, post.body);
+        for (id, _) in post.extensions.iter().flatten() {
+            let first = post.extensions.iter().flatten().find(|(of, _)| of == id).unwrap();
+            assert_eq!(received.extensions.find(*id), Some(first.1.as_slice()));
+        }
+        Ok((correlation, [std::slice::from_ref(received.to), received.handles].concat()))
     }
 
     /// Sets the numbers 0 to 9.
@@ -422,21 +497,29 @@ mod no_bytes_do_harm {
         }
 
         #[test]
-        fn no_post_makes_the_reader_keep_more_than_it_announced(
-            frames in vec((0..4_u8, vec(prop_oneof![4 => 0..12_u8, 1 => any::<u8>()], 0..LONGEST)), 1..FRAMES),
+        fn no_post_ask_or_answer_makes_the_reader_keep_more_than_it_announced(
+            frames in vec(
+                (any_kind_with_a_body(), 0..4_u8, vec(prop_oneof![4 => 0..12_u8, 1 => any::<u8>()], 0..LONGEST)),
+                1..FRAMES,
+            ),
         ) {
             // Small bytes are more often tags, forms and short lengths, so that more of these frames mean something.
             let kept = Rc::new(());
             let mut incoming = Incoming::new(MIN_NUMBERS);
-            for (flags, bytes) in frames {
+            for (kind, flags, bytes) in frames {
                 let payload = [&[flags], bytes.as_slice()].concat();
                 let mut acquainted = 0;
                 let mut acquaint = |_: &Introduction<'_>| {
                     acquainted += 1;
                     kept.clone()
                 };
-                if let Ok(received) = incoming.post(&payload, &mut acquaint) {
-                    prop_assert!(received.handles.len() + received.body.len() < payload.len());
+                let kept_of_it = match kind {
+                    kind::ANSWER => incoming.answer(&payload, &mut acquaint).map(|(_, handles, body)| (handles, body)),
+                    kind::ASK => incoming.ask(&payload, &mut acquaint).map(|(_, got)| (got.handles, got.body)),
+                    _ => incoming.post(&payload, &mut acquaint).map(|got| (got.handles, got.body)),
+                };
+                if let Ok((handles, body)) = kept_of_it {
+                    prop_assert!(handles.len() + body.len() < payload.len());
                 }
                 // A tag, a form and at least the length of a name.
                 prop_assert!(acquainted <= payload.len() / 3);
@@ -478,6 +561,21 @@ mod no_bytes_do_harm {
                         prop_assert_eq!((part.to, part.handles), (whole.to, whole.handles));
                         prop_assert_eq!(part.extensions, whole.extensions);
                         prop_assert!(whole.body.starts_with(part.body) && part.body.len() < whole.body.len());
+                    }
+                }
+                kind::ASK => {
+                    let whole = whole.ask(payload, &mut meaning).unwrap();
+                    if let Ok(part) = part.ask(cut, &mut meaning) {
+                        prop_assert_eq!((part.0, part.1.to, part.1.handles), (whole.0, whole.1.to, whole.1.handles));
+                        prop_assert_eq!(part.1.extensions, whole.1.extensions);
+                        prop_assert!(whole.1.body.starts_with(part.1.body) && part.1.body.len() < whole.1.body.len());
+                    }
+                }
+                kind::ANSWER => {
+                    let whole = whole.answer(payload, &mut meaning).unwrap();
+                    if let Ok(part) = part.answer(cut, &mut meaning) {
+                        prop_assert_eq!((part.0, part.1), (whole.0, whole.1));
+                        prop_assert!(whole.2.starts_with(part.2) && part.2.len() < whole.2.len());
                     }
                 }
                 kind::RELEASE => {
@@ -589,6 +687,10 @@ mod no_bytes_do_harm {
             Violation::Truncated
         );
         assert_eq!(refused(&[0, 2, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 1]), Violation::Truncated);
+        // The same counts of handles in an answer, behind the correlation.
+        let mut refused = |payload: &[u8]| incoming.answer(payload, &mut meaning).unwrap_err();
+        assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 4]), Violation::Truncated);
+        assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 4]), Violation::ListTooLong { len: 65_537, limit });
     }
 
     #[test]
@@ -649,7 +751,7 @@ mod each_violation {
 
     #[test]
     fn is_caused_by_the_bytes_that_should_cause_it() {
-        let cases = [hellos(), numbers_and_texts(), lists(), posts()].concat();
+        let cases = [hellos(), numbers_and_texts(), lists(), posts(), requests()].concat();
         for (at, (expected, got)) in cases.iter().enumerate() {
             assert_eq!(expected, got, "case {at}");
         }
@@ -762,6 +864,47 @@ mod each_violation {
             ),
         ]
     }
+
+    fn requests() -> Vec<Case> {
+        let ask = |payload: &[u8]| Incoming::new(0).ask(payload, &mut meaning).unwrap_err();
+        let answer = |payload: &[u8]| Incoming::new(0).answer(payload, &mut meaning).unwrap_err();
+        let refuse = |payload: &[u8]| Refuse::read(payload).unwrap_err();
+        // To a box without a name, with these bytes as its deadline.
+        let deadline = |value: &[u8]| {
+            let payload = written(|out| {
+                out.put_slice(&[flag::EXTENSIONS, 7]);
+                put_extensions(out, &[(extension::DEADLINE, value)]);
+                out.put_slice(&[2, 0, 0]);
+            });
+            Incoming::new(0).ask(&payload, &mut meaning).unwrap().1.deadline().unwrap_err()
+        };
+        let long = [&[7, 0][..], &written(|out| put_bytes(out, &[b'x'; MAX_DETAIL + 1]))].concat();
+        vec![
+            (Violation::Truncated, ask(&[0])),
+            (Violation::Truncated, ask(&[0, 7])),
+            (Violation::Truncated, ask(&[flag::EXTENSIONS, 7, 1])),
+            (Violation::UnknownFlags(4), ask(&[4, 7, 2, 0, 0])),
+            (Violation::NumberTooLong, ask(&[&[0][..], &[0xff; 10]].concat())),
+            (Violation::NumberUnset(0), ask(&[0, 7, 0])),
+            (Violation::Truncated, deadline(&[])),
+            (Violation::Truncated, deadline(&[0x80])),
+            (Violation::NumberTooLong, deadline(&[0xff; 10])),
+            (Violation::Truncated, answer(&[])),
+            (Violation::Truncated, answer(&[0])),
+            (Violation::Truncated, answer(&[flag::HANDLES, 7])),
+            (Violation::UnknownFlags(8), answer(&[8, 7])),
+            (Violation::NumberTooLong, answer(&[&[0][..], &[0xff; 10]].concat())),
+            (Violation::NumberUnset(1), answer(&[flag::HANDLES, 7, 1, 4])),
+            (Violation::Truncated, refuse(&[7])),
+            (Violation::Truncated, refuse(&[7, 0])),
+            (Violation::Truncated, refuse(&[7, 0, 0, 1, 1])),
+            (Violation::NotUtf8, refuse(&[7, 0, 1, 0xff])),
+            (Violation::TextTooLong { len: 257, limit: MAX_DETAIL }, refuse(&long)),
+            (Violation::Truncated, read_cancel(&[]).unwrap_err()),
+            (Violation::Truncated, read_cancel(&[7, 1, 1]).unwrap_err()),
+            (Violation::NumberTooLong, read_cancel(&[0xff; 10]).unwrap_err()),
+        ]
+    }
 }
 
 mod between_two_ends {
@@ -837,9 +980,12 @@ mod between_two_ends {
     struct Meant {
         sender: u32,
         serial: u32,
+        /// What an answer has instead of a target is `what` it answers.
         to: u32,
         handles: Vec<u32>,
         padding: usize,
+        /// A post, if nothing.
+        what: Option<Correlated>,
     }
 
     impl Meant {
@@ -853,7 +999,7 @@ mod between_two_ends {
             body
         }
 
-        fn post(
+        fn write(
             &self,
             pool: &[Whom],
             outgoing: &mut Outgoing,
@@ -861,7 +1007,45 @@ mod between_two_ends {
             room: usize,
         ) -> Result<(), Unwritten> {
             let handles = self.handles.iter().map(|&place| &pool[place as usize]);
-            outgoing.post(out, room, &Post { to: &pool[self.to as usize], handles, body: &self.body() })
+            let (to, body) = (&pool[self.to as usize], &*self.body());
+            match self.what {
+                None => outgoing.post(out, room, &Post { to, handles, body }),
+                Some(what) => {
+                    let to = matches!(what, Correlated::Ask { .. }).then_some(to);
+                    outgoing.correlated(out, room, what, &Post { to, handles, body })
+                }
+            }
+        }
+
+        /// Whether it counts as a message read and written.
+        fn counts(&self) -> bool {
+            !matches!(self.what, Some(Correlated::Answer { .. }))
+        }
+    }
+
+    /// A post, an ask or an answer as it was read.
+    struct Came<'s, 'b> {
+        what: Option<Correlated>,
+        /// An answer has none.
+        to: Option<u32>,
+        handles: &'s [u32],
+        body: &'b [u8],
+    }
+
+    impl<'s, 'b> Came<'s, 'b> {
+        fn read(incoming: &'s mut Incoming<u32>, raw: Raw<'b>) -> Came<'s, 'b> {
+            if raw.kind == kind::ANSWER {
+                let (correlation, handles, body) = incoming.answer(raw.payload, &mut place).unwrap();
+                return Came { what: Some(Correlated::Answer { correlation }), to: None, handles, body };
+            }
+            let (what, received) = if raw.kind == kind::ASK {
+                let (correlation, received) = incoming.ask(raw.payload, &mut place).unwrap();
+                (Some(Correlated::Ask { correlation, deadline: received.deadline().unwrap() }), received)
+            } else {
+                assert_eq!(raw.kind, kind::POST);
+                (None, incoming.post(raw.payload, &mut place).unwrap())
+            };
+            Came { what, to: Some(*received.to), handles: received.handles, body: received.body }
         }
     }
 
@@ -880,7 +1064,8 @@ mod between_two_ends {
     }
 
     /// One direction of a connection, and of those that follow it: the writer, the bytes written and not yet under way,
-    /// the bytes that have come, the reader. `sent` is what has to arrive.
+    /// the bytes that have come, the reader. `sent` is what has to arrive, `unanswered` what has and wants an answer in
+    /// the other direction.
     struct Link<'p> {
         pool: &'p [Whom],
         terms: Terms,
@@ -889,6 +1074,7 @@ mod between_two_ends {
         come: BytesMut,
         incoming: Incoming<u32>,
         sent: VecDeque<Meant>,
+        unanswered: Vec<u64>,
         serial: u32,
     }
 
@@ -902,39 +1088,52 @@ mod between_two_ends {
                 incoming: Incoming::new(terms.numbers),
                 terms,
                 sent: VecDeque::new(),
+                unanswered: Vec::new(),
                 serial: 0,
             }
         }
 
-        fn post(&mut self, to: u32, handles: Vec<u32>, padding: usize) {
+        /// Correlations of every length.
+        fn ask(&mut self, deadline: Option<u64>, to: u32, handles: Vec<u32>, padding: usize) {
+            let serial = u64::from(self.serial);
+            let what = Correlated::Ask { correlation: serial << (serial % 4 * 16), deadline };
+            self.write(Some(what), to, handles, padding);
+        }
+
+        /// Whether it was written.
+        fn write(&mut self, what: Option<Correlated>, to: u32, handles: Vec<u32>, padding: usize) -> bool {
             self.serial += 1;
-            let meant = Meant { sender: 0, serial: self.serial, to, handles, padding };
+            let meant = Meant { sender: 0, serial: self.serial, to, handles, padding, what };
             let (before, posts) = (self.out.clone(), self.outgoing.posts());
             let room = self.terms.capacity - self.out.len();
-            let written = meant.post(self.pool, &mut self.outgoing, &mut self.out, room);
+            let written = meant.write(self.pool, &mut self.outgoing, &mut self.out, room);
             assert!(self.out.starts_with(&before));
             assert!(self.out.len() <= self.terms.capacity);
             assert_eq!(written == Err(Unwritten::TooLarge), meant.padding >= OWN_MAX_FRAME, "{meant:?}");
             if written.is_ok() {
-                assert_eq!(self.outgoing.posts(), posts + 1);
+                assert_eq!(self.outgoing.posts(), posts + u64::from(meant.counts()));
                 self.sent.push_back(meant);
             } else {
                 assert_eq!((&self.out, self.outgoing.posts()), (&before, posts));
                 assert!(written != Err(Unwritten::NoRoom) || room < ENOUGH, "no room in {room} bytes for {meant:?}");
             }
+            written.is_ok()
         }
 
         /// So many bytes get to the other side, which reads what is whole.
         fn deliver(&mut self, bytes: usize) {
             self.come.put(self.out.split_to(bytes.min(self.out.len())));
             while let Front::Frame(raw) = front(&self.come, self.terms.max_frame).unwrap() {
-                assert_eq!(raw.kind, kind::POST);
                 let expected = self.sent.pop_front().expect("nothing more was sent");
-                let received = self.incoming.post(raw.payload, &mut place).unwrap();
+                let came = Came::read(&mut self.incoming, raw);
+                assert_eq!(came.what, expected.what);
+                if let Some(Correlated::Ask { correlation, .. }) = came.what {
+                    self.unanswered.push(correlation);
+                }
                 // The body of some is no message, or there is no room for it: nobody looks at what was received.
                 if !expected.serial.is_multiple_of(4) {
-                    assert_eq!((*received.to, received.handles), (expected.to, &*expected.handles));
-                    assert_eq!(received.body, expected.body());
+                    assert_eq!(came.to, expected.counts().then_some(expected.to));
+                    assert_eq!((came.handles, came.body), (&*expected.handles, &*expected.body()));
                 }
                 let size = raw.size;
                 let _ = self.come.split_to(size);
@@ -960,10 +1159,28 @@ mod between_two_ends {
 
     #[derive(Clone, Debug)]
     enum Event {
-        Post { to: u16, handles: Vec<u16>, padding: usize },
+        Write { what: Wanted, to: u16, handles: Vec<u16>, padding: usize },
         Deliver(usize),
         PeerAccepts,
         Break,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Wanted {
+        Post,
+        Ask {
+            deadline: Option<u64>,
+        },
+        /// To one of the asks that have come, if any has.
+        Answer(prop::sample::Index),
+    }
+
+    fn wanted() -> impl Strategy<Value = Wanted> {
+        prop_oneof![
+            2 => Just(Wanted::Post),
+            1 => prop::option::of(number()).prop_map(|deadline| Wanted::Ask { deadline }),
+            1 => any::<prop::sample::Index>().prop_map(Wanted::Answer),
+        ]
     }
 
     fn events() -> impl Strategy<Value = Vec<(bool, Event)>> {
@@ -971,8 +1188,8 @@ mod between_two_ends {
         let place = || prop_oneof![0..8_u16, any::<u16>()];
         let padding = prop_oneof![16 => 0..200_usize, 1 => OWN_MAX_FRAME..OWN_MAX_FRAME + 9];
         let event = prop_oneof![
-            200 => (place(), vec(place(), 0..=6), padding)
-                .prop_map(|(to, handles, padding)| Event::Post { to, handles, padding }),
+            200 => (wanted(), place(), vec(place(), 0..=6), padding)
+                .prop_map(|(what, to, handles, padding)| Event::Write { what, to, handles, padding }),
             80 => (1..2_500_usize).prop_map(Event::Deliver),
             2 => Just(Event::PeerAccepts),
             1 => Just(Event::Break),
@@ -1000,11 +1217,13 @@ mod between_two_ends {
             let pool = pool(size);
             let mut links = terms.map(|terms| Link::new(&pool, terms));
             for (second, event) in events {
-                let link = &mut links[usize::from(second)];
+                let [first, last] = &mut links;
+                let (link, back) = if second { (last, first) } else { (first, last) };
                 match event {
-                    Event::Post { to, handles, padding } => {
+                    Event::Write { what, to, handles, padding } => {
                         let place = |any: u16| u32::from(any) % size as u32;
-                        link.post(place(to), handles.into_iter().map(place).collect(), padding);
+                        let handles = handles.into_iter().map(place).collect();
+                        write(link, back, &what, place(to), handles, padding);
                     }
                     Event::Deliver(bytes) => link.deliver(bytes),
                     Event::PeerAccepts => link.peer_accepts(),
@@ -1012,6 +1231,62 @@ mod between_two_ends {
                 }
             }
             links.iter_mut().for_each(Link::finish);
+        }
+
+        #[test]
+        fn what_was_not_written_left_no_trace(
+            size in 1..=100_usize,
+            messages in vec((0..3_u8, any::<u16>(), vec(any::<u16>(), 0..=6), 0..300_usize, 0..1_500_usize), 1..100),
+        ) {
+            // Two writers of the same, one of which has little room at first and tries what is too large before.
+            let pools = [pool(size), pool(size)];
+            let mut writers = [(); 2].map(|()| (Outgoing::new(OWN_MAX_FRAME), BytesMut::new()));
+            for (serial, (kind, to, handles, padding, room)) in (0..).zip(messages) {
+                let place = |any: u16| u32::from(any) % size as u32;
+                let handles = handles.into_iter().map(place).collect();
+                let meant = Meant { sender: 0, serial, to: place(to), handles, padding, what: what(kind, serial) };
+                let [(tried, out), (plain, other)] = &mut writers;
+                let too_large = Meant { padding: OWN_MAX_FRAME, ..meant.clone() };
+                prop_assert_eq!(too_large.write(&pools[0], tried, out, usize::MAX), Err(Unwritten::TooLarge));
+                let before = out.len();
+                match meant.write(&pools[0], tried, out, room) {
+                    Ok(()) => prop_assert!(out.len() - before <= room),
+                    Err(why) => {
+                        prop_assert_eq!(why, Unwritten::NoRoom);
+                        meant.write(&pools[0], tried, out, usize::MAX).unwrap();
+                    }
+                }
+                meant.write(&pools[1], plain, other, usize::MAX).unwrap();
+                prop_assert_eq!(&*out, &*other);
+                prop_assert_eq!(tried.posts(), plain.posts());
+            }
+        }
+    }
+
+    /// Writes to `link`; what it answers came from `back`.
+    fn write(link: &mut Link<'_>, back: &mut Link<'_>, what: &Wanted, to: u32, handles: Vec<u32>, padding: usize) {
+        match what {
+            Wanted::Ask { deadline } => link.ask(*deadline, to, handles, padding),
+            Wanted::Answer(which) if !back.unanswered.is_empty() => {
+                let at = which.index(back.unanswered.len());
+                let correlation = back.unanswered[at];
+                if link.write(Some(Correlated::Answer { correlation }), to, handles, padding) {
+                    back.unanswered.remove(at);
+                }
+            }
+            Wanted::Post | Wanted::Answer(_) => {
+                link.write(None, to, handles, padding);
+            }
+        }
+    }
+
+    /// A post, an ask or an answer, for tests to which the correlation does not matter.
+    fn what(kind: u8, serial: u32) -> Option<Correlated> {
+        let correlation = u64::from(serial);
+        match kind % 3 {
+            0 => None,
+            1 => Some(Correlated::Ask { correlation, deadline: serial.is_multiple_of(2).then_some(correlation) }),
+            _ => Some(Correlated::Answer { correlation }),
         }
     }
 
@@ -1054,14 +1329,15 @@ mod between_two_ends {
                 if serial >= 4 {
                     handles.reverse();
                 }
-                let meant = Meant { sender: 0, serial, to: HANDLES - 1 - serial, handles, padding: 0 };
+                let what = what(serial as u8, serial);
+                let meant = Meant { sender: 0, serial, to: HANDLES - 1 - serial, handles, padding: 0, what };
                 let mut out = BytesMut::new();
-                meant.post(&pool, &mut outgoing, &mut out, 1 << 20).unwrap();
+                meant.write(&pool, &mut outgoing, &mut out, 1 << 20).unwrap();
                 shortest = shortest.min(out.len());
                 let Front::Frame(raw) = front(&out, 1 << 20).unwrap() else { panic!("the frame is not whole") };
-                let received = incoming.post(raw.payload, &mut place).unwrap();
-                assert_eq!((*received.to, received.handles), (meant.to, &*meant.handles));
-                assert_eq!(received.body, meant.body());
+                let came = Came::read(&mut incoming, raw);
+                assert_eq!((came.what, came.to), (what, meant.counts().then_some(meant.to)));
+                assert_eq!((came.handles, came.body), (&*meant.handles, &*meant.body()));
             }
             // Most of them have numbers in the end, if there are enough numbers.
             assert_eq!(shortest < 20 * HANDLES as usize, numbers == 4_096, "{shortest} bytes");
@@ -1071,22 +1347,25 @@ mod between_two_ends {
     #[test]
     fn a_message_may_have_65_536_handles_and_no_more() {
         let pool = pool(1);
-        let mut outgoing = Outgoing::new(usize::MAX);
-        let mut incoming = Incoming::new(0);
-        let mut out = BytesMut::new();
         let most = if cfg!(miri) { 1_000 } else { MAX_HANDLES };
-        let mut meant = Meant { sender: 0, serial: 0, to: 0, handles: vec![0; most], padding: 0 };
-        meant.post(&pool, &mut outgoing, &mut out, usize::MAX).unwrap();
-        let Front::Frame(raw) = front(&out, out.len()).unwrap() else { panic!("the frame is not whole") };
-        assert_eq!(incoming.post(raw.payload, &mut place).unwrap().handles.len(), most);
-        let before = out.len();
-        if cfg!(miri) {
-            // One more than 65,536 take it too long.
-            return;
+        for kind in 0..3 {
+            let mut outgoing = Outgoing::new(usize::MAX);
+            let mut incoming = Incoming::new(0);
+            let mut out = BytesMut::new();
+            let what = what(kind, 7);
+            let mut meant = Meant { sender: 0, serial: 0, to: 0, handles: vec![0; most], padding: 0, what };
+            meant.write(&pool, &mut outgoing, &mut out, usize::MAX).unwrap();
+            let Front::Frame(raw) = front(&out, out.len()).unwrap() else { panic!("the frame is not whole") };
+            assert_eq!(Came::read(&mut incoming, raw).handles.len(), most);
+            let before = out.len();
+            if cfg!(miri) {
+                // One more than 65,536 take it too long.
+                continue;
+            }
+            meant.handles.push(0);
+            let refused = meant.write(&pool, &mut outgoing, &mut out, usize::MAX);
+            assert_eq!((refused, out.len()), (Err(Unwritten::TooLarge), before));
         }
-        meant.handles.push(0);
-        let refused = meant.post(&pool, &mut outgoing, &mut out, usize::MAX);
-        assert_eq!((refused, out.len()), (Err(Unwritten::TooLarge), before));
     }
 
     #[test]
@@ -1094,12 +1373,14 @@ mod between_two_ends {
         let pool = pool(1);
         let mut outgoing = Outgoing::new(OWN_MAX_FRAME);
         let fits = |outgoing: &mut Outgoing, padding| {
-            let meant = Meant { sender: 0, serial: 0, to: 0, handles: Vec::new(), padding };
-            meant.post(&pool, outgoing, &mut BytesMut::new(), usize::MAX) != Err(Unwritten::TooLarge)
+            [0, 1, 2].map(|kind| {
+                let meant = Meant { sender: 0, serial: 0, to: 0, handles: Vec::new(), padding, what: what(kind, 0) };
+                meant.write(&pool, outgoing, &mut BytesMut::new(), usize::MAX) != Err(Unwritten::TooLarge)
+            })
         };
         let limit_is = |outgoing: &mut Outgoing, limit| {
-            assert!(fits(outgoing, limit - 200));
-            assert!(!fits(outgoing, limit));
+            assert_eq!(fits(outgoing, limit - 200), [true; 3]);
+            assert_eq!(fits(outgoing, limit), [false; 3]);
         };
         limit_is(&mut outgoing, OWN_MAX_FRAME);
         outgoing.peer_accepts(usize::MAX, 0);
@@ -1142,7 +1423,8 @@ mod between_two_ends {
                 let lane = place(2) as usize;
                 let size = self.pool.len();
                 let handles = (0..place(7)).map(|_| place(size)).collect();
-                let meant = Meant { sender, serial: serials[lane], to: place(size), handles, padding: 0 };
+                let what = what(place(3) as u8, serials[lane]);
+                let meant = Meant { sender, serial: serials[lane], to: place(size), handles, padding: 0, what };
                 serials[lane] += 1;
                 if sent == self.each / 10 {
                     self.lanes.iter().for_each(|lane| lane.lock().0.peer_accepts(OWN_MAX_FRAME, self.numbers));
@@ -1160,7 +1442,7 @@ mod between_two_ends {
             let mut lane = self.lanes[lane].lock();
             let (outgoing, out) = &mut *lane;
             let room = ROOM - out.len();
-            meant.post(&self.pool, outgoing, out, room)
+            meant.write(&self.pool, outgoing, out, room)
         }
 
         /// Reads until the writers have ended, and returns how many messages came.
@@ -1176,8 +1458,7 @@ mod between_two_ends {
                     let bytes = std::mem::take(&mut self.lanes[lane].lock().1);
                     let mut rest = &bytes[..];
                     while let Front::Frame(raw) = front(rest, OWN_MAX_FRAME).unwrap() {
-                        let received = incoming.post(raw.payload, &mut place).unwrap();
-                        check(lane, &received, &mut serials);
+                        check(lane, &Came::read(incoming, raw), &mut serials);
                         came += 1;
                         rest = &rest[raw.size..];
                     }
@@ -1194,15 +1475,16 @@ mod between_two_ends {
     }
 
     /// The body says who sent it, as the how manieth, to whom, with which handles.
-    fn check(lane: usize, received: &Received<'_, '_, u32>, serials: &mut [[u32; 2]]) {
-        let (words, _) = received.body.as_chunks();
+    fn check(lane: usize, came: &Came<'_, '_>, serials: &mut [[u32; 2]]) {
+        let (words, _) = came.body.as_chunks();
         let mut words = words.iter().map(|word| u32::from_le_bytes(*word));
         let mut word = || words.next().unwrap();
         let next = &mut serials[word() as usize][lane];
         assert_eq!(word(), *next, "out of order");
         *next += 1;
-        assert_eq!(word(), *received.to, "at another box");
-        assert!(words.eq(received.handles.iter().copied()), "other handles");
+        let to = word();
+        assert!(came.to.is_none_or(|came| came == to), "at another box");
+        assert!(words.eq(came.handles.iter().copied()), "other handles");
     }
 
     struct AtEnd<F: FnMut()>(F);

@@ -12,12 +12,14 @@ use bytes::BytesMut;
 use super::codec::MAX_NUMBER;
 use super::codec::Reader;
 use super::codec::Violation;
+use super::codec::put_bytes;
 use super::codec::put_number;
 use super::frame::Extensions;
 use super::frame::Handle;
 use super::frame::Introduction;
 use super::frame::LENGTH;
 use super::frame::MAX_HANDLES;
+use super::frame::extension;
 use super::frame::flag;
 use super::frame::kind;
 use super::frame::put_frame;
@@ -61,6 +63,53 @@ impl<R: Referent> Referent for &R {
         (**self).introduction()
     }
 }
+
+/// What is asked, or answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Correlated {
+    /// A request that expires after so many milliseconds, if it does.
+    Ask {
+        correlation: u64,
+        deadline: Option<u64>,
+    },
+    Answer {
+        correlation: u64,
+    },
+}
+
+impl Correlated {
+    fn kind(self) -> u8 {
+        match self {
+            Correlated::Ask { .. } => kind::ASK,
+            Correlated::Answer { .. } => kind::ANSWER,
+        }
+    }
+
+    fn put(self, out: &mut BytesMut) {
+        let (Correlated::Ask { correlation, .. } | Correlated::Answer { correlation }) = self;
+        put_number(out, correlation);
+        if let Correlated::Ask { deadline: Some(deadline), .. } = self {
+            let mut value = [0; MAX_NUMBER];
+            let mut unused = &mut value[..];
+            put_number(&mut unused, deadline);
+            let taken = MAX_NUMBER - unused.len();
+            // The id and the length before the value take a byte each.
+            put_number(out, 2 + taken as u64);
+            put_number(out, extension::DEADLINE);
+            put_bytes(out, value.get(..taken).unwrap_or_default());
+        }
+    }
+
+    fn flags(self) -> u8 {
+        match self {
+            Correlated::Ask { deadline: Some(_), .. } => flag::EXTENSIONS,
+            _ => 0,
+        }
+    }
+}
+
+/// Bytes that a [`Correlated`] takes at most.
+const CORRELATED: usize = 4 * MAX_NUMBER;
 
 /// Why a post was not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +163,7 @@ impl Outgoing {
         {
             return self.post_plain(out, room, number, post.body);
         }
-        let (bound, count) = (size_bound(post), handles.len());
+        let (bound, count) = (size_bound(&Some(&post.to), &post.handles, post.body), handles.len());
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(Unwritten::TooLarge);
         }
@@ -131,6 +180,37 @@ impl Outgoing {
             out.put_slice(post.body);
         });
         self.posts += 1;
+        Ok(())
+    }
+
+    /// Appends a request, or an answer (which has no target); on error nothing is changed.
+    pub(crate) fn correlated<R: Referent, H: Handles>(
+        &mut self,
+        out: &mut BytesMut,
+        room: usize,
+        what: Correlated,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<(), Unwritten> {
+        let handles = post.handles.clone().into_iter();
+        let count = handles.len();
+        let bound = CORRELATED + size_bound(&post.to, &post.handles, post.body);
+        if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
+            return Err(Unwritten::TooLarge);
+        }
+        if bound > room {
+            return Err(Unwritten::NoRoom);
+        }
+        put_frame(out, what.kind(), |out| {
+            out.put_u8(what.flags() | if count == 0 { 0 } else { flag::HANDLES });
+            what.put(out);
+            post.to.iter().for_each(|to| self.name(to, out));
+            if count > 0 {
+                put_number(out, count as u64);
+                handles.for_each(|handle| self.name(&handle, out));
+            }
+            out.put_slice(post.body);
+        });
+        self.posts += u64::from(what.kind() == kind::ASK);
         Ok(())
     }
 
@@ -179,13 +259,13 @@ impl Outgoing {
 }
 
 /// At least as many bytes as the post takes, however its handles are named.
-fn size_bound<R: Referent, H: Handles>(post: &Post<'_, R, H>) -> usize {
+fn size_bound<R: Referent, H: Handles>(to: &Option<R>, handles: &H, body: &[u8]) -> usize {
     const FIXED: usize = LENGTH + 2 + MAX_NUMBER;
     fn named(referent: &impl Referent) -> usize {
         MAX_NUMBER + referent.introduction().size_bound()
     }
-    let handles = post.handles.clone().into_iter().map(|handle| named(&handle)).sum::<usize>();
-    FIXED + named(&post.to) + handles + post.body.len()
+    let handles = handles.clone().into_iter().map(|handle| named(&handle)).sum::<usize>();
+    FIXED + to.as_ref().map_or(0, named) + handles + body.len()
 }
 
 /// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
@@ -199,12 +279,18 @@ impl<T, F: FnMut(&Introduction<'_>) -> T> Acquaint<T> for F {
     }
 }
 
+impl<T> Received<'_, '_, T> {
+    /// Milliseconds until the request expires.
+    pub(crate) fn deadline(&self) -> Result<Option<u64>, Violation> {
+        self.extensions.find(extension::DEADLINE).map(|value| Reader::new(value).number()).transpose()
+    }
+}
+
 /// A post as it was read.
 #[derive(Debug)]
 pub(crate) struct Received<'s, 'b, T> {
     pub(crate) to: &'s T,
     pub(crate) handles: &'s [T],
-    #[cfg_attr(not(test), expect(dead_code, reason = "no extension is defined yet"))]
     pub(crate) extensions: Extensions<'b>,
     pub(crate) body: &'b [u8],
 }
@@ -238,14 +324,48 @@ impl<T: Clone> Incoming<T> {
         acquaint: &mut impl Acquaint<T>,
     ) -> Result<Received<'s, 'b, T>, Violation> {
         let mut reader = Reader::new(payload);
-        let flags = reader.u8()?;
-        if flags & !flag::KNOWN != 0 {
-            return Err(Violation::UnknownFlags(flags));
+        let flags = read_flags(&mut reader)?;
+        self.addressed(flags, reader, acquaint)
+    }
+
+    /// Reads a request, and its number.
+    pub(crate) fn ask<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<(u64, Received<'s, 'b, T>), Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = read_flags(&mut reader)?;
+        let correlation = reader.number()?;
+        Ok((correlation, self.addressed(flags, reader, acquaint)?))
+    }
+
+    /// Reads an answer: the number of the request, the handles and the body.
+    pub(crate) fn answer<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<(u64, &'s [T], &'b [u8]), Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = read_flags(&mut reader)?;
+        let correlation = reader.number()?;
+        read_extensions(flags, &mut reader)?;
+        self.handles.clear();
+        if flags & flag::HANDLES != 0 {
+            self.read_handles(&mut reader, acquaint)?;
         }
-        let extensions = match flags & flag::EXTENSIONS {
-            0 => Extensions::default(),
-            _ => Extensions::read(&mut reader)?,
-        };
+        Ok((correlation, &self.handles, reader.rest()))
+    }
+
+    /// Reads what follows the flags of a post, and the number of an ask.
+    #[inline]
+    fn addressed<'s, 'b>(
+        &'s mut self,
+        flags: u8,
+        mut reader: Reader<'b>,
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<Received<'s, 'b, T>, Violation> {
+        let extensions = read_extensions(flags, &mut reader)?;
         self.handles.clear();
         let target = Handle::read(&mut reader)?;
         let number = self.target(target, flags & flag::HANDLES != 0, acquaint)?;
@@ -300,5 +420,19 @@ impl<T: Clone> Incoming<T> {
             }
             Handle::Inline(introduction) => Ok(acquaint.acquaint(&introduction)),
         }
+    }
+}
+
+#[inline]
+fn read_flags(reader: &mut Reader<'_>) -> Result<u8, Violation> {
+    let flags = reader.u8()?;
+    if flags & !flag::KNOWN == 0 { Ok(flags) } else { Err(Violation::UnknownFlags(flags)) }
+}
+
+#[inline]
+fn read_extensions<'b>(flags: u8, reader: &mut Reader<'b>) -> Result<Extensions<'b>, Violation> {
+    match flags & flag::EXTENSIONS {
+        0 => Ok(Extensions::default()),
+        _ => Extensions::read(reader),
     }
 }

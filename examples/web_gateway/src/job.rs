@@ -1,0 +1,14 @@
+//! What travels between the two processes.
+
+use actix::Message;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Asks for the square of a number, which any `i64` has in a `u128`.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u128")]
+pub struct Job {
+    pub n: i64,
+    /// Take a minute for it.
+    pub slow: bool,
+}

@@ -1,0 +1,48 @@
+//! Why a request has no answer.
+
+use crate::observe::DropReason;
+
+/// Why a request has no answer. Two questions a caller asks: which reason, and may it have been handled?
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial that is
+    /// `NotConnected` at once, so wait a little before.
+    #[error("the request was not delivered: {reason:?}{}", in_brackets(detail.as_deref()))]
+    NotDelivered {
+        /// What stood in the way.
+        reason: DropReason,
+        /// More about it, for a person.
+        detail: Option<String>,
+    },
+    /// The request was given to the connection and no answer has come, nor will: it may have been handled.
+    #[error("the outcome of the request is unknown: {reason:?}")]
+    OutcomeUnknown {
+        /// What came in between.
+        reason: DropReason,
+    },
+    /// The actor stopped while it had the request, or left it unanswered: it may have been handled.
+    #[error("the actor stopped, or left the request unanswered")]
+    ActorStopped,
+    /// The request was handled, and its result could not be encoded.
+    #[error("the answer cannot be encoded: {why}")]
+    AnswerNotEncodable {
+        /// What the encoder says.
+        why: String,
+    },
+    /// No answer came in time. One that comes later is ignored. It may have been handled.
+    #[error("no answer came in time")]
+    Timeout,
+}
+
+fn in_brackets(detail: Option<&str>) -> String {
+    detail.map(|detail| format!(" ({detail})")).unwrap_or_default()
+}
+
+impl AskError {
+    /// False only when the request certainly was not, and will not be, handled: then it can be sent again without being
+    /// handled twice.
+    pub fn may_have_been_handled(&self) -> bool {
+        !matches!(self, AskError::NotDelivered { .. })
+    }
+}

@@ -1,0 +1,75 @@
+//! The words in which the seams of this room speak.
+
+use std::any::TypeId;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::observe::DropReason;
+
+/// Tells recipients apart: the message's type and actix's own idea of the actor.
+pub(crate) type ExportKey = (TypeId, usize);
+
+/// Why a box did not take a parcel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    Full(DropReason),
+    Closed,
+    /// The box's messages are of another Rust type, perhaps of equal shape.
+    OtherType,
+}
+
+/// Why a message from a connection was dropped.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub(crate) reason: DropReason,
+    pub(crate) detail: Option<String>,
+}
+
+impl From<DropReason> for Rejection {
+    fn from(reason: DropReason) -> Rejection {
+        Rejection { reason, detail: None }
+    }
+}
+
+/// One request on one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Correlation {
+    pub(crate) connection: u64,
+    pub(crate) number: u64,
+}
+
+/// What a pointer was made of. It never changes, and equality is over it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Origin {
+    /// Whatever box has that name at whatever node listens there.
+    Named { endpoint: Endpoint, name: Box<str> },
+    /// One incarnation of a box.
+    Boxed { node: NodeId, id: BoxId },
+}
+
+/// Why a message was not put into an outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotPosted {
+    /// The link has ended for good; another may lead to the same node.
+    Over,
+    Dropped(DropReason),
+}
+
+/// A request that came from a connection and is not yet answered, as the connection knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    cancelled: AtomicBool,
+}
+
+impl Asked {
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}

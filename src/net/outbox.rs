@@ -1,0 +1,244 @@
+//! What waits for one connection, under the link's lock: messages, control frames, requests without an answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use bytes::BytesMut;
+
+use crate::handle::failure::AskError;
+use crate::handle::route::Pointer;
+use crate::handle::route::Waiting;
+use crate::handle::terms::Asked;
+use crate::handle::terms::NotPosted;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::observe::DropReason;
+use crate::wire::frame::Farewell;
+use crate::wire::frame::Goodbye;
+use crate::wire::frame::Introduction;
+use crate::wire::frame::LENGTH;
+use crate::wire::frame::put_releases;
+use crate::wire::session::Correlated;
+use crate::wire::session::Handles;
+use crate::wire::session::Outgoing;
+use crate::wire::session::Post;
+use crate::wire::session::Referent;
+use crate::wire::session::Unwritten;
+
+/// Numbers connections in this process; 0 is nobody's.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where the link stands.
+pub(super) enum Phase {
+    /// Not used yet: the first message starts a dial.
+    Idle,
+    /// A connection is being made: messages wait.
+    Dialling,
+    Up,
+    /// The last attempt failed: messages are dropped until the next.
+    Pausing,
+    /// Nothing more is sent; what waits is still written.
+    Closing,
+    Over,
+}
+
+/// See the [module](self).
+pub(super) struct Outbox {
+    pub(super) phase: Phase,
+    pub(super) connection: u64,
+    pub(super) outgoing: Outgoing,
+    pub(super) posts: BytesMut,
+    /// Messages in `posts`.
+    pub(super) waiting: u64,
+    /// The longest frame written before the peer has greeted.
+    pub(super) longest: usize,
+    pub(super) control: BytesMut,
+    control_was_last: bool,
+    pub(super) releases: HashMap<BoxId, u64>,
+    pub(super) goodbye: Option<(Farewell, String)>,
+    /// Bytes that the writer has taken and not yet written.
+    pub(super) writing: usize,
+    pub(super) writer: Option<Waker>,
+    /// Requests of ours without an answer, and of the peer's.
+    pub(super) pending: HashMap<u64, Pending>,
+    pub(super) asked: HashMap<u64, Arc<Asked>>,
+    pub(super) next_request: u64,
+    /// Messages the peer says it has read, and messages read from it.
+    pub(super) read: (u64, u64),
+    pub(super) times_up: u64,
+}
+
+/// A request of ours.
+pub(super) struct Pending {
+    pub(super) waiting: Box<dyn Waiting>,
+    /// Which message of the connection it is.
+    pub(super) post: u64,
+}
+
+/// What the writer is to do next; it has the bytes already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    Write,
+    /// Everything is written: end the direction.
+    Finish,
+}
+
+impl Outbox {
+    pub(super) fn new(phase: Phase, max_message: usize) -> Outbox {
+        Outbox {
+            phase,
+            connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+            outgoing: Outgoing::new(max_message),
+            posts: BytesMut::new(),
+            waiting: 0,
+            longest: 0,
+            control: BytesMut::new(),
+            control_was_last: false,
+            releases: HashMap::new(),
+            goodbye: None,
+            writing: 0,
+            writer: None,
+            pending: HashMap::new(),
+            asked: HashMap::new(),
+            next_request: 1,
+            read: (0, 0),
+            times_up: 0,
+        }
+    }
+
+    /// Numbers and appends a message, if it fits.
+    #[inline]
+    pub(super) fn post<R: Referent, H: Handles>(
+        &mut self,
+        room: usize,
+        post: &Post<'_, R, H>,
+    ) -> Result<(), Unwritten> {
+        let before = self.posts.len();
+        self.outgoing.post(&mut self.posts, room, post)?;
+        self.waiting += 1;
+        if self.phase == Phase::Dialling {
+            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+        }
+        Ok(())
+    }
+
+    /// Numbers and appends a request or an answer, if it fits.
+    pub(super) fn correlated<R: Referent, H: Handles>(
+        &mut self,
+        room: usize,
+        what: Correlated,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<(), Unwritten> {
+        let before = self.posts.len();
+        self.outgoing.correlated(&mut self.posts, room, what, post)?;
+        self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
+        if self.phase == Phase::Dialling {
+            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+        }
+        Ok(())
+    }
+
+    /// Takes what is to be written next into `chunk`, which is empty.
+    pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.connection != connection {
+            return Poll::Ready(Next::Finish);
+        }
+        self.writing = 0;
+        let posts_wait = !self.posts.is_empty() || !self.releases.is_empty();
+        // In turns, so that a peer that pings without end does not keep messages and releases from being written.
+        let posts_turn = posts_wait && self.control_was_last;
+        if !self.control.is_empty() && !posts_turn {
+            std::mem::swap(chunk, &mut self.control);
+            self.control_was_last = true;
+        } else if posts_wait {
+            std::mem::swap(chunk, &mut self.posts);
+            // Behind the messages: a box must not be let go before what was sent to it has arrived.
+            put_releases(chunk, self.releases.drain(), self.outgoing.max_frame());
+            self.waiting = 0;
+            self.control_was_last = false;
+        } else if let Some((why, detail)) = self.goodbye.take() {
+            Goodbye { why, read: self.read.1, detail: &detail }.put(chunk);
+        } else if self.phase == Phase::Closing {
+            return Poll::Ready(Next::Finish);
+        } else {
+            self.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.writing = chunk.len();
+        Poll::Ready(Next::Write)
+    }
+
+    /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
+    pub(super) fn wake(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
+    pub(super) fn admit(&mut self) -> Result<bool, NotPosted> {
+        match self.phase {
+            Phase::Idle => {
+                self.phase = Phase::Dialling;
+                Ok(true)
+            }
+            Phase::Dialling | Phase::Up => Ok(false),
+            Phase::Closing => Err(NotPosted::Dropped(DropReason::Shutdown)),
+            Phase::Pausing => Err(NotPosted::Dropped(DropReason::NotConnected)),
+            Phase::Over => Err(NotPosted::Over),
+        }
+    }
+}
+
+/// Ends requests that will have no answer. Those of the first `written` messages may have been handled.
+pub(super) fn fail_all(pending: impl IntoIterator<Item = (u64, Pending)>, written: u64, reason: DropReason) {
+    for (_, Pending { waiting, post }) in pending {
+        waiting.failed(match post {
+            post if post > written => AskError::NotDelivered { reason, detail: None },
+            _ => AskError::OutcomeUnknown { reason },
+        });
+    }
+}
+
+/// A pointer as it stands in a message on this connection.
+#[derive(Clone)]
+pub(super) struct Named<'a> {
+    pub(super) pointer: &'a Pointer,
+    pub(super) role: Role,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Target,
+    Handle { peer: Option<NodeId>, via: Option<BoxId> },
+}
+
+impl Referent for Named<'_> {
+    fn key(&self) -> u64 {
+        match self.role {
+            Role::Target => self.pointer.key_of_target().0,
+            Role::Handle { .. } => self.pointer.key_of_handle().0,
+        }
+    }
+
+    fn hint(&self) -> &AtomicU32 {
+        match self.role {
+            Role::Target => self.pointer.key_of_target().1,
+            Role::Handle { .. } => self.pointer.key_of_handle().1,
+        }
+    }
+
+    fn introduction(&self) -> Introduction<'_> {
+        match self.role {
+            Role::Target => self.pointer.introduce_target(),
+            Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via),
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! Requests between two real processes: a worker that is killed with a thousand of them in flight, and one that takes
+//! its place; and memory, which a great many requests leave as it was.
+//!
+//! The test binary starts itself again as the other process: the test [`child`] does what [`ROLE`] says, and nothing if
+//! there is no such variable. A child says on its standard output what it has to say, and ends with its standard input,
+//! so that none outlives the test that started it, however that ends.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::ResponseFuture;
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::AskError;
+use actix_hermod::MailboxError;
+use actix_hermod::Node;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde::Serialize;
+use support::settled;
+use support::within;
+use tokio::sync::mpsc;
+
+/// The variable that tells a child what to be, and the one that tells it where.
+const ROLE: &str = "HERMOD_ROLE";
+const AT: &str = "HERMOD_AT";
+
+/// What stands before each line that is meant for the parent; the test harness writes lines of its own.
+const MARK: &str = "hermod: ";
+
+/// Requests in flight when the worker is killed.
+const REQUESTS: u64 = 1_000;
+
+/// What each of them carries: together more than the system's buffers hold, so that some have not left when the worker
+/// is killed.
+const LOAD: usize = 32 * 1024;
+
+/// The number at which the worker does nothing any more, and reads nothing.
+const STALL: u64 = u64::MAX;
+
+/// Even numbers are answered at once, odd ones never.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Work {
+    n: u64,
+    #[serde(with = "serde_bytes")]
+    load: Vec<u8>,
+}
+
+impl Work {
+    fn light(n: u64) -> Work {
+        Work { n, load: Vec::new() }
+    }
+
+    fn heavy(n: u64) -> Work {
+        Work { n, load: vec![0; LOAD] }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ the tests
+
+#[test]
+fn a_thousand_requests_all_end_when_the_worker_is_killed() {
+    System::new().block_on(async {
+        // From a worker that has seen hardly any, to one that has handled all of the first half.
+        for answered_before in [0, 1, REQUESTS / 8, REQUESTS / 4] {
+            let mut worker = Process::start("worker", "127.0.0.1:0");
+            let at = worker.says("listening").await;
+            let node = roomy();
+            let work = node.remote::<Work>(&at, "work").expect("an address");
+            // So that there is a connection.
+            assert_eq!(within(work.ask(Work::light(REQUESTS))).await, Ok(REQUESTS));
+            let books = all_end(&mut worker, answered_before, |n| {
+                let asked = work.ask(Work::heavy(n));
+                async move { (n, asked.await) }
+            })
+            .await;
+            assert_eq!(books.answered + books.refused.len() as u64 + books.unknown, REQUESTS, "{books:?}");
+            assert!(books.answered >= answered_before && books.answered <= REQUESTS / 4, "{books:?}");
+            let handled: BTreeSet<u64> = worker.rest().await.iter().filter_map(|line| numbered(line)).collect();
+            assert!(handled.len() as u64 >= books.answered, "{books:?}, handled: {handled:?}");
+            let wrong: Vec<_> = books.refused.intersection(&handled).collect();
+            assert!(wrong.is_empty(), "said not to be handled, and they were: {wrong:?}");
+            settled(|| node.stats().pending_requests == 0).await;
+            within(node.shutdown()).await;
+        }
+    });
+}
+
+#[test]
+fn a_thousand_requests_through_a_recipient_all_end_when_the_worker_is_killed() {
+    System::new().block_on(async {
+        let mut worker = Process::start("worker", "127.0.0.1:0");
+        let at = worker.says("listening").await;
+        let node = roomy();
+        let work = node.remote::<Work>(&at, "work").expect("an address").recipient();
+        let books = all_end(&mut worker, REQUESTS / 4, |n| {
+            let sent = work.send(Work::heavy(n));
+            async move {
+                let answer = sent.await.map_err(|error| {
+                    assert_eq!(error, MailboxError::Closed);
+                    // A recipient does not say why: it counts as unknown.
+                    AskError::ActorStopped
+                });
+                (n, answer)
+            }
+        })
+        .await;
+        assert_eq!(books.answered + books.unknown, REQUESTS, "{books:?}");
+        settled(|| node.stats().pending_requests == 0).await;
+        within(node.shutdown()).await;
+    });
+}
+
+#[test]
+fn what_a_worker_that_reads_no_more_was_not_sent_is_refused_when_it_is_killed() {
+    /// Lots that are sent one after the other: one write takes all that there is, and the writer is to be stuck before
+    /// the last of them.
+    const LOTS: u64 = 10;
+    System::new().block_on(async {
+        let mut worker = Process::start("worker", "127.0.0.1:0");
+        let at = worker.says("listening").await;
+        let node = roomy();
+        let work = node.remote::<Work>(&at, "work").expect("an address");
+        work.do_send(Work::light(STALL));
+        worker.says("stalled").await;
+        let mut asked = Vec::new();
+        for lot in 1..=LOTS {
+            let so_far = lot * REQUESTS / LOTS;
+            asked.extend((asked.len() as u64..so_far).map(|n| actix::spawn(work.ask(Work::heavy(n)))));
+            settled(|| node.stats().pending_requests == so_far).await;
+        }
+        worker.kill();
+        let ends = within(join_all(asked)).await.into_iter().map(|end| end.expect("no panic"));
+        let errors: Vec<AskError> = ends.map(|end| end.expect_err("a stalled worker does not answer")).collect();
+        let (left, stayed) = errors.split_at(errors.partition_point(AskError::may_have_been_handled));
+        assert!(!left.is_empty() && !stayed.is_empty(), "{} have left, {} have not", left.len(), stayed.len());
+        assert!(!stayed.iter().any(AskError::may_have_been_handled), "later ones left before earlier ones");
+        assert_eq!(node.stats().pending_requests, 0);
+        within(node.shutdown()).await;
+    });
+}
+
+#[test]
+fn a_worker_that_was_started_anew_at_the_same_endpoint_answers_again() {
+    System::new().block_on(async {
+        let mut worker = Process::start("worker", &own_host());
+        let at = worker.says("listening").await;
+        let node = Node::builder().reconnect(Duration::from_millis(10)..=Duration::from_millis(100)).start();
+        let work = node.remote::<Work>(&at, "work").expect("an address");
+        for _ in 0..3 {
+            let answers = async {
+                loop {
+                    match work.ask(Work::light(2)).await {
+                        Ok(answer) => return answer,
+                        // Nobody is there yet.
+                        Err(error) => assert!(!error.may_have_been_handled(), "{error:?}"),
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            assert_eq!(within(answers).await, 2);
+            let unanswered = actix::spawn(work.ask(Work::light(1)));
+            settled(|| node.stats().pending_requests == 1).await;
+            worker.kill();
+            within(unanswered).await.expect("no panic").expect_err("odd numbers are never answered");
+            worker = Process::start("worker", &at);
+            assert_eq!(worker.says("listening").await, at);
+        }
+        within(node.shutdown()).await;
+    });
+}
+
+/// In a process of its own, because the other tests need memory as well.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_great_many_requests_leave_memory_as_it_was() {
+    /// More than 50 bytes for each request that is not forgotten, and less than the allocator's whims.
+    const KIB: i64 = 8 * 1024;
+    System::new().block_on(async {
+        let mut child = Process::start("asker", "127.0.0.1:0");
+        child.says_at_last("asked").await;
+        let grown: i64 = child.says("grown").await.parse().expect("a number");
+        assert!(grown.abs() < KIB, "{grown} KiB");
+        assert_eq!(child.says("pending").await, "0");
+    });
+}
+
+/// Does what [`ROLE`] says.
+#[test]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let at = std::env::var(AT).expect("where");
+    thread::spawn(|| {
+        // The parent writes nothing: this ends when the parent does.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(3);
+    });
+    match role.as_str() {
+        "worker" => serve(&at),
+        "asker" => ask(&at),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+// --------------------------------------------------------------------------------------------------- the children
+
+/// Says something to the parent.
+fn say(what: &str) {
+    println!("{MARK}{what}");
+}
+
+/// Says which requests it handles, if it is to.
+struct Worker {
+    aloud: bool,
+}
+
+impl Actor for Worker {
+    type Context = Context<Self>;
+}
+
+impl Handler<Work> for Worker {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, Work { n, .. }: Work, _: &mut Context<Self>) -> Self::Result {
+        if n == STALL {
+            say("stalled");
+            loop {
+                thread::park();
+            }
+        }
+        if self.aloud {
+            say(&format!("handled {n}"));
+        }
+        match n % 2 {
+            0 => Box::pin(std::future::ready(n)),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+fn serve(at: &str) {
+    System::new().block_on(async {
+        let node = Node::start();
+        node.publish::<Work>("work", Worker { aloud: true }.start()).expect("a free name");
+        match node.listen(at).await {
+            Ok(endpoint) => say(&format!("listening {endpoint}")),
+            Err(error) => say(&format!("failed {error}")),
+        }
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Asks another node of the same process, and says what that has cost.
+fn ask(at: &str) {
+    const WARM_UP: u64 = 50_000;
+    const MEASURED: u64 = 150_000;
+    System::new().block_on(async {
+        let there = Node::start();
+        there.publish::<Work>("work", Worker { aloud: false }.start()).expect("a free name");
+        let endpoint = there.listen(at).await.expect("a free port");
+        let here = Node::start();
+        let work = here.remote::<Work>(&endpoint, "work").expect("an address");
+        ask_in_turn(&work, WARM_UP).await;
+        let before = resident();
+        ask_in_turn(&work, MEASURED).await;
+        let grown = resident() - before;
+        say("asked");
+        say(&format!("grown {grown}"));
+        say(&format!("pending {}", here.stats().pending_requests));
+    });
+}
+
+/// So many requests from a few askers, each of which asks one after the other: alone, one would take a minute on a busy
+/// machine.
+async fn ask_in_turn(work: &Address<Work>, requests: u64) {
+    const ASKERS: u64 = 16;
+    join_all((0..ASKERS).map(|asker| async move {
+        for n in 0..requests / ASKERS {
+            assert_eq!(work.ask(Work::light(2 * n)).await, Ok(2 * n));
+            if asker == 0 && n % 100 == 0 {
+                say(&format!("at {n}"));
+            }
+        }
+    }))
+    .await;
+}
+
+/// The memory of this process, in KiB.
+fn resident() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says how a process is");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory as well");
+    line.trim_end_matches("kB").trim().parse().expect("a number")
+}
+
+// ------------------------------------------------------------------------------------------- the parent's helpers
+
+/// A node that keeps all the requests, until the system takes them.
+fn roomy() -> Node {
+    Node::builder().outbox(2 * LOAD * REQUESTS as usize).start()
+}
+
+/// How the requests have ended.
+#[derive(Debug, Default)]
+struct Books {
+    answered: u64,
+    /// Those that certainly were not handled.
+    refused: BTreeSet<u64>,
+    unknown: u64,
+}
+
+impl Books {
+    fn note(&mut self, n: u64, answer: Result<u64, AskError>) {
+        match answer {
+            Ok(answer) => {
+                assert_eq!((answer, n % 2), (n, 0));
+                self.answered += 1;
+            }
+            Err(error) if error.may_have_been_handled() => self.unknown += 1,
+            Err(_) => assert!(self.refused.insert(n)),
+        }
+    }
+}
+
+/// Asks half, after so many answers the other half, kills the worker, and waits for the end of each request.
+async fn all_end<F>(worker: &mut Process, answered_before: u64, ask: impl Fn(u64) -> F) -> Books
+where
+    F: Future<Output = (u64, Result<u64, AskError>)> + 'static,
+{
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let spawn = |n| {
+        let (tell, asked) = (tell.clone(), ask(n));
+        // If the test has failed, nobody listens.
+        actix::spawn(async move { drop(tell.send(asked.await)) });
+    };
+    (0..REQUESTS / 2).for_each(spawn);
+    let mut books = Books::default();
+    while books.answered < answered_before {
+        let (n, answer) = within(told.recv()).await.expect("we have a sender");
+        books.note(n, answer);
+    }
+    (REQUESTS / 2..REQUESTS).for_each(spawn);
+    drop(tell);
+    worker.kill();
+    // The senders are gone once every future has ended.
+    within(async {
+        while let Some((n, answer)) = told.recv().await {
+            books.note(n, answer);
+        }
+    })
+    .await;
+    books
+}
+
+/// The request that a worker says it has handled.
+fn numbered(line: &str) -> Option<u64> {
+    line.strip_prefix("handled ")?.parse().ok()
+}
+
+/// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
+/// workers: on Linux every address that begins with 127 is this host.
+fn own_host() -> String {
+    if cfg!(target_os = "linux") {
+        let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
+        format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
+    } else {
+        "127.0.0.1:0".to_owned()
+    }
+}
+
+/// The other process; it is ended when this is dropped.
+struct Process {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    fn start(role: &str, at: &str) -> Process {
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "child", "--nocapture"])
+            .env(ROLE, role)
+            .env(AT, at)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("this program starts");
+        let output = child.stdout.take().expect("it is piped");
+        let (tell, lines) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(io::Result::ok) {
+                // The harness may have begun the line; whoever listened may be gone.
+                let _ = line.split_once(MARK).map(|(_, said)| tell.send(said.to_owned()));
+            }
+        });
+        Process { child, lines }
+    }
+
+    /// Waits for the next line of the child, which must begin with that word; what follows it.
+    async fn says(&mut self, word: &str) -> String {
+        let line = self.line(word).await;
+        let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child says {line:?} and not {word}"));
+        rest.trim_start().to_owned()
+    }
+
+    /// Waits for a line after any number of others, as long as they come.
+    async fn says_at_last(&mut self, word: &str) {
+        while self.line(word).await != word {}
+    }
+
+    async fn line(&mut self, word: &str) -> String {
+        let line = tokio::time::timeout(support::LIMIT, self.lines.recv()).await.ok().flatten();
+        line.unwrap_or_else(|| panic!("the child does not say {word}"))
+    }
+
+    /// All that it has yet said, once it has ended.
+    async fn rest(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        within(async {
+            while let Some(line) = self.lines.recv().await {
+                lines.push(line);
+            }
+        })
+        .await;
+        lines
+    }
+
+    /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is gone");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,444 @@
+//! Requests between two nodes: typed results, the reason when there is none, and what becomes of those taken back.
+
+mod support;
+
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorFutureExt;
+use actix::AtomicResponse;
+use actix::Context;
+use actix::Handler;
+use actix::MailboxError;
+use actix::Message;
+use actix::MessageResult;
+use actix::ResponseActFuture;
+use actix::ResponseFuture;
+use actix::WrapFuture;
+use actix_hermod::Address;
+use actix_hermod::AskError;
+use actix_hermod::Buffer;
+use actix_hermod::DropReason;
+use actix_hermod::Endpoint;
+use actix_hermod::IoThread;
+use actix_hermod::Node;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde::Serialize;
+use support::Number;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
+use tokio::sync::mpsc;
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Square(u64);
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Result<u64, String>")]
+struct Divide(u64, u64);
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Vec<u64>")]
+struct Later(u64);
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Triple")]
+struct InTurn(u64);
+
+#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+struct Triple(u64, u64, u64);
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Option<Address<Number>>")]
+struct Where;
+
+/// Answers in every way that actix knows.
+struct Oracle {
+    asked: u64,
+    to: Option<Address<Number>>,
+}
+
+impl Actor for Oracle {
+    type Context = Context<Self>;
+}
+
+impl Handler<Square> for Oracle {
+    type Result = u64;
+
+    fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> u64 {
+        n * n
+    }
+}
+
+impl Handler<Divide> for Oracle {
+    type Result = Result<u64, String>;
+
+    fn handle(&mut self, Divide(n, by): Divide, _: &mut Context<Self>) -> Self::Result {
+        n.checked_div(by).ok_or_else(|| "by zero".to_owned())
+    }
+}
+
+impl Handler<Later> for Oracle {
+    type Result = ResponseActFuture<Self, Vec<u64>>;
+
+    fn handle(&mut self, Later(n): Later, _: &mut Context<Self>) -> Self::Result {
+        let later = tokio::task::yield_now().into_actor(self);
+        Box::pin(later.map(move |(), oracle, _| {
+            oracle.asked += 1;
+            vec![n, oracle.asked]
+        }))
+    }
+}
+
+impl Handler<InTurn> for Oracle {
+    type Result = AtomicResponse<Self, Triple>;
+
+    fn handle(&mut self, InTurn(n): InTurn, _: &mut Context<Self>) -> Self::Result {
+        let turn = tokio::task::yield_now().into_actor(self);
+        AtomicResponse::new(Box::pin(turn.map(move |(), _, _| Triple(n, n, n))))
+    }
+}
+
+impl Handler<Where> for Oracle {
+    type Result = MessageResult<Where>;
+
+    fn handle(&mut self, _: Where, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.to.clone())
+    }
+}
+
+/// Two nodes: one to ask from, and one that listens.
+async fn two(thread: IoThread) -> (Node, Node, Endpoint) {
+    let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+    (Node::builder().io_thread(thread).start(), there, endpoint)
+}
+
+#[test]
+fn results_of_every_kind_come_back_with_their_type() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let mut inbox = there.mailbox::<Number>().open().unwrap();
+        let oracle = Oracle { asked: 0, to: Some(inbox.address()) }.start();
+        there.publish::<Square>("square", oracle.clone()).unwrap();
+        there.publish::<Divide>("divide", oracle.clone()).unwrap();
+        there.publish::<Later>("later", oracle.clone()).unwrap();
+        there.publish::<InTurn>("in turn", oracle.clone()).unwrap();
+        there.publish::<Where>("where", oracle).unwrap();
+        let square = here.remote::<Square>(&endpoint, "square").unwrap();
+        assert_eq!(within(square.send(Square(3))).await, Ok(9));
+        assert_eq!(within(square.ask(Square(4))).await, Ok(16));
+        assert_eq!(within(square.recipient().send(Square(5))).await, Ok(25));
+        let divide = here.remote::<Divide>(&endpoint, "divide").unwrap();
+        assert_eq!(within(divide.ask(Divide(6, 2))).await, Ok(Ok(3)));
+        assert_eq!(within(divide.ask(Divide(6, 0))).await, Ok(Err("by zero".to_owned())));
+        assert_eq!(within(here.remote::<Later>(&endpoint, "later").unwrap().ask(Later(7))).await, Ok(vec![7, 1]));
+        let turn = here.remote::<InTurn>(&endpoint, "in turn").unwrap().ask(InTurn(2));
+        assert_eq!(within(turn.timeout(Duration::from_secs(60))).await, Ok(Triple(2, 2, 2)));
+        let found = within(here.remote::<Where>(&endpoint, "where").unwrap().ask(Where)).await.unwrap().unwrap();
+        found.do_send(Number(1));
+        assert_eq!(next(&mut inbox).await, Number(1));
+        settled(|| here.stats().pending_requests == 0).await;
+        assert_eq!((here.stats().late_answers, here.stats().dropped_total(), there.stats().dropped_total()), (0, 0, 0));
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Hold(u64);
+
+/// Answers a request when the test says its number.
+struct Holding {
+    begun: mpsc::UnboundedSender<u64>,
+    release: tokio::sync::watch::Receiver<u64>,
+}
+
+impl Actor for Holding {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hold> for Holding {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, Hold(n): Hold, _: &mut Context<Self>) -> Self::Result {
+        self.begun.send(n).expect("the test listens");
+        let mut release = self.release.clone();
+        Box::pin(async move {
+            // If the test has ended, so has the wait.
+            let _ = release.wait_for(|&released| released == n).await;
+            n
+        })
+    }
+}
+
+struct Held {
+    here: Node,
+    there: Node,
+    hold: Address<Hold>,
+    begun: mpsc::UnboundedReceiver<u64>,
+    release: tokio::sync::watch::Sender<u64>,
+}
+
+async fn held(thread: IoThread) -> Held {
+    let (here, there, endpoint) = two(thread).await;
+    let (begins, begun) = mpsc::unbounded_channel();
+    let (release, released) = tokio::sync::watch::channel(0);
+    there.publish::<Hold>("hold", Holding { begun: begins, release: released }.start()).expect("a free name");
+    let hold = here.remote::<Hold>(&endpoint, "hold").expect("an address");
+    Held { here, there, hold, begun, release }
+}
+
+#[test]
+fn requests_are_handled_side_by_side_and_answers_may_overtake() {
+    on_either_thread(|thread| async move {
+        let mut held = held(thread).await;
+        let (first, second) = (actix::spawn(held.hold.ask(Hold(1))), actix::spawn(held.hold.ask(Hold(2))));
+        let mut begun = [within(held.begun.recv()).await.unwrap(), within(held.begun.recv()).await.unwrap()];
+        begun.sort_unstable();
+        assert_eq!(begun, [1, 2]);
+        held.release.send(2).unwrap();
+        assert_eq!(within(second).await.unwrap(), Ok(2));
+        assert!(!first.is_finished());
+        assert_eq!(held.here.stats().pending_requests, 1);
+        held.release.send(1).unwrap();
+        assert_eq!(within(first).await.unwrap(), Ok(1));
+    });
+}
+
+#[test]
+fn a_request_to_nobody_ends_at_once_with_the_reason() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let nobody = here.remote::<Square>(&endpoint, "nobody").unwrap();
+        let expected = AskError::NotDelivered { reason: DropReason::NoSuchBox, detail: None };
+        assert!(!expected.may_have_been_handled());
+        assert_eq!(within(nobody.ask(Square(1))).await, Err(expected));
+        assert_eq!(within(nobody.send(Square(1))).await, Err(MailboxError::Closed));
+        assert_eq!(within(nobody.recipient().send(Square(1))).await, Err(MailboxError::Closed));
+        assert_eq!(dropped(&there, DropReason::NoSuchBox), 3);
+        let full = there.mailbox::<Number>().name("full").buffer(Buffer::dropping(0)).open().unwrap();
+        let answer = within(here.remote::<Number>(&endpoint, "full").unwrap().ask(Number(1))).await;
+        assert_eq!(answer, Err(AskError::NotDelivered { reason: DropReason::NewestShed, detail: None }));
+        drop(full);
+        let deserted = support::deserted().await;
+        let answer = within(here.remote::<Square>(&deserted, "nobody").unwrap().ask(Square(1))).await;
+        assert_eq!(answer, Err(AskError::NotDelivered { reason: DropReason::NotConnected, detail: None }));
+        assert_eq!(here.stats().pending_requests, 0);
+    });
+}
+
+#[test]
+fn a_request_to_a_mailbox_ends_when_it_is_read_or_closed() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let (first, second) = (actix::spawn(to.ask(Number(1))), actix::spawn(to.ask(Number(2))));
+        settled(|| inbox.len() == 2).await;
+        assert!(!first.is_finished());
+        assert_eq!(next(&mut inbox).await, Number(1));
+        assert_eq!(within(first).await.unwrap(), Ok(()));
+        drop(inbox);
+        let closed = AskError::NotDelivered { reason: DropReason::BoxClosed, detail: None };
+        assert_eq!(within(second).await.unwrap(), Err(closed));
+    });
+}
+
+#[test]
+fn a_request_that_was_begun_when_the_connection_ends_has_an_unknown_outcome() {
+    on_either_thread(|thread| async move {
+        let mut held = held(thread).await;
+        let asked = actix::spawn(held.hold.ask(Hold(1)));
+        assert_eq!(within(held.begun.recv()).await, Some(1));
+        let sent = held.hold.recipient().send(Hold(2));
+        let sent = actix::spawn(sent);
+        assert_eq!(within(held.begun.recv()).await, Some(2));
+        within(held.there.shutdown()).await;
+        let error = within(asked).await.unwrap().unwrap_err();
+        assert!(error.may_have_been_handled(), "{error:?}");
+        assert_eq!(within(sent).await.unwrap(), Err(MailboxError::Closed));
+    });
+}
+
+#[test]
+fn a_node_that_shuts_down_ends_its_own_requests() {
+    on_either_thread(|thread| async move {
+        let mut held = held(thread).await;
+        let asked = actix::spawn(held.hold.ask(Hold(1)));
+        assert_eq!(within(held.begun.recv()).await, Some(1));
+        within(held.here.shutdown()).await;
+        assert!(within(asked).await.unwrap().unwrap_err().may_have_been_handled());
+        let after = within(held.hold.ask(Hold(2))).await;
+        assert_eq!(after, Err(AskError::NotDelivered { reason: DropReason::Shutdown, detail: None }));
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Die;
+
+impl Handler<Die> for Oracle {
+    type Result = ResponseActFuture<Self, u64>;
+
+    fn handle(&mut self, _: Die, ctx: &mut Context<Self>) -> Self::Result {
+        ctx.stop();
+        Box::pin(std::future::pending().into_actor(self))
+    }
+}
+
+#[test]
+fn a_request_whose_actor_stops_says_so() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        there.publish::<Die>("mortal", Oracle { asked: 0, to: None }.start()).unwrap();
+        let answer = within(here.remote::<Die>(&endpoint, "mortal").unwrap().ask(Die)).await;
+        assert_eq!(answer, Err(AskError::ActorStopped));
+    });
+}
+
+#[test]
+fn what_cannot_be_written_or_read_ends_the_request_with_the_reason() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "Stubborn")]
+    struct AskStubborn;
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Stubborn(#[serde(serialize_with = "refuse")] u64);
+
+    fn refuse<S: serde::Serializer>(_: &u64, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("I would rather not"))
+    }
+
+    impl Handler<AskStubborn> for Oracle {
+        type Result = MessageResult<AskStubborn>;
+
+        fn handle(&mut self, _: AskStubborn, _: &mut Context<Self>) -> Self::Result {
+            MessageResult(Stubborn(1))
+        }
+    }
+
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let oracle = Oracle { asked: 0, to: None }.start();
+        there.publish::<AskStubborn>("stubborn", oracle.clone()).unwrap();
+        let stubborn = here.remote::<AskStubborn>(&endpoint, "stubborn").unwrap();
+        let why = match within(stubborn.ask(AskStubborn)).await {
+            Err(AskError::AnswerNotEncodable { why }) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("I would rather not"), "{why}");
+        // Two definitions of one message.
+        there.publish::<Square>("square", oracle).unwrap();
+        let wrong = here.remote::<support::Text>(&endpoint, "square").unwrap();
+        let answer = within(wrong.ask(support::Text("many more bytes than a number has".to_owned()))).await;
+        assert!(matches!(answer, Err(AskError::NotDelivered { reason: DropReason::NotDecodable, .. })), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_request_that_expires_before_it_is_handled_never_is() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let expired = within(to.ask(Number(1)).timeout(Duration::from_millis(1))).await;
+        assert_eq!(expired, Err(AskError::Timeout));
+        to.do_send(Number(2));
+        assert_eq!(next(&mut inbox).await, Number(2));
+        // Its time was over, or it was taken back, whichever was seen first; or it never left.
+        assert_eq!(here.stats().pending_requests, 0);
+        assert_eq!(there.stats().delivered, 1);
+    });
+}
+
+#[test]
+fn a_request_taken_back_never_reaches_its_reader() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let mut asked = Box::pin(to.ask(Number(1)));
+        settled(|| {
+            assert!(futures_util::FutureExt::now_or_never(&mut asked).is_none());
+            inbox.len() == 1
+        })
+        .await;
+        drop((asked, to.send(Number(2))));
+        to.do_send(Number(3));
+        settled(|| inbox.len() == 3).await;
+        assert_eq!(next(&mut inbox).await, Number(3));
+        assert_eq!(dropped(&there, DropReason::Cancelled), 2);
+        // One that was sent through a recipient is found by the sweep.
+        let recipient = to.recipient();
+        drop(recipient.send(Number(4)));
+        settled(|| here.stats().pending_requests == 0).await;
+        to.do_send(Number(5));
+        assert_eq!(next(&mut inbox).await, Number(5));
+    });
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_counted_and_ignored() {
+    on_either_thread(|thread| async move {
+        let mut held = held(thread).await;
+        let mut asked = Box::pin(held.hold.ask(Hold(1)));
+        assert!(futures_util::FutureExt::now_or_never(&mut asked).is_none());
+        assert_eq!(within(held.begun.recv()).await, Some(1));
+        drop(asked);
+        held.release.send(1).unwrap();
+        // What is sent afterwards is answered.
+        let next = actix::spawn(held.hold.ask(Hold(2)));
+        assert_eq!(within(held.begun.recv()).await, Some(2));
+        held.release.send(2).unwrap();
+        assert_eq!(within(next).await.unwrap(), Ok(2));
+        assert!(held.here.stats().late_answers <= 1);
+        assert_eq!(held.here.stats().pending_requests, 0);
+    });
+}
+
+#[test]
+fn one_request_more_than_may_be_pending_is_refused() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let here = Node::builder().io_thread(thread).pending_requests(3).start();
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let asked: Vec<_> = (0..3).map(|n| actix::spawn(to.ask(Number(n)))).collect();
+        settled(|| inbox.len() == 3).await;
+        let full = AskError::NotDelivered { reason: DropReason::RequestsFull, detail: None };
+        assert_eq!(within(to.ask(Number(3))).await, Err(full));
+        for _ in 0..3 {
+            next(&mut inbox).await;
+        }
+        assert!(within(join_all(asked)).await.into_iter().all(|answer| answer.unwrap() == Ok(())));
+        assert_eq!(dropped(&here, DropReason::RequestsFull), 1);
+    });
+}
+
+#[test]
+fn a_request_is_answered_through_a_third_node() {
+    on_either_thread(|thread| async move {
+        #[derive(Message, Serialize, Deserialize)]
+        #[rtype(result = "()")]
+        struct Carry(Address<Square>);
+
+        let (b, b_at) = listening(Node::builder().io_thread(thread)).await;
+        let (c, c_at) = listening(Node::builder().io_thread(thread)).await;
+        let a = Node::builder().io_thread(thread).start();
+        let mut at_b = b.mailbox::<Carry>().name("carry").open().unwrap();
+        let mut at_c = c.mailbox::<Carry>().name("carry").open().unwrap();
+        let square = a.export::<Square>(Oracle { asked: 0, to: None }.start()).unwrap();
+        a.remote::<Carry>(&b_at, "carry").unwrap().do_send(Carry(square));
+        b.remote::<Carry>(&c_at, "carry").unwrap().do_send(next(&mut at_b).await);
+        let Carry(square) = next(&mut at_c).await;
+        assert_eq!(within(square.ask(Square(6))).await, Ok(36));
+        within(a.shutdown()).await;
+        let error = within(square.ask(Square(6))).await.unwrap_err();
+        assert!(!error.may_have_been_handled(), "{error:?}");
+    });
+}
