@@ -117,7 +117,8 @@ impl<M: RemoteMessage> Address<M> {
     /// Sends a message and waits for its result, as actix's own `send` does.
     ///
     /// The message leaves at once, not when the future is first polled. To a mailbox, the future ends when the reader
-    /// takes the message. It ends as [`MailboxError::Closed`] as soon as the box, the connection or the peer says no;
+    /// takes the message. It ends as [`MailboxError::Closed`](crate::MailboxError::Closed) as soon as the box, the
+    /// connection or the peer says no;
     /// [`ask`](Address::ask) says why.
     pub fn send(&self, message: M) -> Request<M> {
         let (reply, answer) = oneshot::channel();
@@ -192,8 +193,8 @@ impl<M: RemoteMessage> Address<M> {
         self.pointer.name()
     }
 
-    /// The node it leads to. Of an address that came in a message it is known at once; of one by name, `None` until it was
-    /// first reached.
+    /// The node it leads to. Of an address that came in a message it is known at once; of one by name, it is `None` until
+    /// the name was first reached.
     pub fn node_id(&self) -> Option<NodeId> {
         self.pointer.node_id()
     }
