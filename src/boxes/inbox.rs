@@ -289,14 +289,16 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         }
         let message = scope::read(&self.home, body, handles)
             .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
-        self.put(Parcel { message, reply: answer.take().map(Reply::away) }).map_err(|(parcel, refusal)| {
-            let reason = match refusal {
-                Refusal::Full(reason) => reason,
-                Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
-            };
-            parcel.drop_for(reason, None);
-            reason.into()
-        })
+        self.put(Parcel { message, reply: answer.take().map(|answer| Box::new(Reply::away(answer))) }).map_err(
+            |(parcel, refusal)| {
+                let reason = match refusal {
+                    Refusal::Full(reason) => reason,
+                    Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+                };
+                parcel.drop_for(reason, None);
+                reason.into()
+            },
+        )
     }
 
     fn count_drop(&self, reason: DropReason) {

@@ -132,7 +132,7 @@ impl<M: RemoteMessage> Mailbox<M> {
     fn hand_over(&self, parcel: Parcel<M>) -> M {
         self.inbox.home().observer().delivered(1);
         if let Some(reply) = parcel.reply {
-            (self.acknowledge)(reply);
+            (self.acknowledge)(*reply);
         }
         parcel.message
     }

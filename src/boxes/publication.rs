@@ -136,7 +136,7 @@ impl<M: RemoteMessage> Feeder<M> {
         let last_plain = batch.iter().rposition(|parcel| parcel.reply.is_none());
         for (at, parcel) in batch.drain(..).enumerate() {
             match parcel.reply {
-                Some(reply) => self.given.push(give(&self.actor, parcel.message, Some(reply), 1)),
+                Some(reply) => self.given.push(give(&self.actor, parcel.message, Some(*reply), 1)),
                 None if Some(at) == last_plain => self.given.push(give(&self.actor, parcel.message, None, plain)),
                 None => self.actor.do_send(parcel.message),
             }

@@ -122,7 +122,7 @@ impl<M: RemoteMessage> Address<M> {
     /// [`ask`](Address::ask) says why.
     pub fn send(&self, message: M) -> Request<M> {
         let (reply, answer) = oneshot::channel();
-        let asking = self.pointer.send(Parcel { message, reply: Some(Reply::Plain(reply)) });
+        let asking = self.pointer.send(Parcel { message, reply: Some(Box::new(Reply::Plain(reply))) });
         Request { answer, asking, limit: None, sleep: None }
     }
 
@@ -256,7 +256,7 @@ impl Pointer {
             },
             Route::Away { .. } => match parcel.reply {
                 None => self.encode(parcel, |body, handles| self.post(body, handles).map(|()| None)),
-                Some(reply) => self.request(parcel.message, reply),
+                Some(reply) => self.request(parcel.message, *reply),
             },
             Route::Nowhere => Err(Returned::new(parcel, DropReason::BoxClosed)),
         }

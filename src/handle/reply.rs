@@ -25,19 +25,20 @@ use crate::wire::frame::Unanswered;
 #[derive(Debug)]
 pub(crate) struct Parcel<M: Message> {
     pub(crate) message: M,
-    pub(crate) reply: Option<Reply<M::Result>>,
+    /// Boxed, because most messages have none and all are moved several times.
+    pub(crate) reply: Option<Box<Reply<M::Result>>>,
 }
 
 impl<M: Message> Parcel<M> {
     /// Why it is not worth handling any more.
     pub(crate) fn lapsed(&self) -> Option<DropReason> {
-        self.reply.as_ref().and_then(Reply::lapsed)
+        self.reply.as_ref().and_then(|reply| reply.lapsed())
     }
 
     /// Tells the one who waits that it is dropped.
     pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
         if let Some(reply) = self.reply {
-            reply.fail(AskError::NotDelivered { reason, detail });
+            (*reply).fail(AskError::NotDelivered { reason, detail });
         }
     }
 }
