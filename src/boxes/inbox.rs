@@ -124,7 +124,10 @@ impl<M: RemoteMessage> Inbox<M> {
                 let mut queue = self.queue.lock();
                 match queue.waiting.pop() {
                     Some(parcel) => {
-                        self.look_ahead(&queue);
+                        // With room before, there is room now.
+                        if self.outlook.load(Ordering::Relaxed) != outlook::WELCOME {
+                            self.look_ahead(&queue);
+                        }
                         parcel
                     }
                     None if !queue.open => return Poll::Ready(None),

@@ -244,6 +244,7 @@ impl Pointer {
     }
 
     /// Hands the message on, or back.
+    #[inline]
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<Asking>, Returned<M>> {
         if self.home().is_stopped() {
             return Err(Returned::new(parcel, DropReason::Shutdown));
@@ -284,6 +285,7 @@ impl Pointer {
         }
     }
 
+    #[inline]
     fn encode<M: RemoteMessage, T>(
         &self,
         parcel: Parcel<M>,
