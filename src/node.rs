@@ -258,7 +258,7 @@ impl Node {
     /// # Ok::<(), serde_json::Error>(()) }).unwrap();
     /// ```
     pub fn with<R>(&self, read: impl FnOnce() -> R) -> R {
-        scope::with_text(self.home(), read)
+        scope::with_text(&self.home(), read)
     }
 
     /// The address that a URI stands for; see [`Address::uri`].

@@ -245,11 +245,45 @@ pub(crate) struct Letter<'a> {
     pub(crate) detail: Option<&'a str>,
 }
 
+/// What one reader has delivered. Only its owner counts, so a count costs no more than an addition; others read it.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    count: Arc<AtomicU64>,
+    tallies: Arc<Mutex<Tallies>>,
+}
+
+/// The tallies of readers that live, by where they lie, and the sum of those that have gone.
+#[derive(Debug, Default)]
+struct Tallies {
+    gone: u64,
+    live: HashMap<usize, Arc<AtomicU64>>,
+}
+
+impl Tally {
+    #[inline]
+    pub(crate) fn count(&mut self) {
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn key(&self) -> usize {
+        Arc::as_ptr(&self.count).addr()
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let mut tallies = self.tallies.lock();
+        tallies.gone += self.count.load(Ordering::Relaxed);
+        tallies.live.remove(&self.key());
+    }
+}
+
 /// The books of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     sent: AtomicU64,
     delivered: AtomicU64,
+    tallies: Arc<Mutex<Tallies>>,
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
     dropped: Drops,
@@ -274,6 +308,18 @@ impl Observer {
 
     pub(crate) fn delivered(&self, count: u64) {
         self.delivered.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A tally for a reader that counts what it delivers one by one.
+    pub(crate) fn tally(&self) -> Tally {
+        let tally = Tally { count: Arc::default(), tallies: Arc::clone(&self.tallies) };
+        self.tallies.lock().live.insert(tally.key(), Arc::clone(&tally.count));
+        tally
+    }
+
+    fn tallied(&self) -> u64 {
+        let tallies = self.tallies.lock();
+        tallies.gone + tallies.live.values().map(|count| count.load(Ordering::Relaxed)).sum::<u64>()
     }
 
     pub(crate) fn in_doubt(&self, count: u64) {
@@ -349,7 +395,7 @@ impl Observer {
         Stats {
             node,
             sent: self.sent.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed) + self.tallied(),
             dropped: self.dropped.to_map(),
             reported: BTreeMap::new(),
             in_doubt: self.in_doubt.load(Ordering::Relaxed),

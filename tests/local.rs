@@ -124,6 +124,30 @@ async fn a_name_is_free_again_once_its_mailbox_is_closed_or_dropped() {
 
 // ---- buffers
 
+/// The reader takes all that waits at once, and hands it over one by one.
+#[actix::test]
+async fn messages_fill_a_box_until_they_are_read_one_by_one() {
+    let node = Node::start();
+    let mut inbox = node.mailbox::<Number>().buffer(Buffer::dropping(4)).open().unwrap();
+    let to = inbox.address();
+    send_all(&to, 0..4);
+    assert_eq!(inbox.try_recv().unwrap().0, 0);
+    assert_eq!(inbox.len(), 3);
+    assert!(to.try_send(Number(4)).is_ok(), "one was read");
+    assert!(matches!(to.try_send(Number(5)), Err(SendError::Full(Number(5)))), "and no more");
+    let stats = node.stats();
+    assert_eq!((stats.boxes[0].depth, stats.boxes[0].received), (4, 5));
+    assert_eq!((stats.sent, stats.delivered), (5, 1));
+    drop(inbox);
+    let stats = node.stats();
+    assert_eq!((stats.sent, stats.delivered), (5, 1), "what was delivered stays so");
+    assert_eq!(
+        stats.dropped,
+        [(DropReason::BoxClosed, 4)].into(),
+        "the three that the reader had taken are among them"
+    );
+}
+
 #[actix::test]
 async fn a_dropping_buffer_keeps_the_first_and_counts_the_others() {
     let node = Node::start();

@@ -58,9 +58,11 @@ impl<M> fmt::Debug for Buffer<M> {
     }
 }
 
-/// The messages of a buffer, as `T`s. Never more than its capacity.
+/// The messages of a buffer, as `T`s. Never more than its capacity, those that its reader holds included.
 pub(crate) struct Waiting<T> {
     items: VecDeque<T>,
+    /// A place for items that is not in use.
+    spare: VecDeque<T>,
     capacity: usize,
     overflow: Overflow,
 }
@@ -77,16 +79,18 @@ pub(crate) enum Pushed<T> {
 
 impl<T> Waiting<T> {
     pub(crate) fn new<M>(buffer: &Buffer<M>) -> Waiting<T> {
-        Waiting { items: VecDeque::new(), capacity: buffer.capacity, overflow: buffer.overflow }
+        let (items, spare) = (VecDeque::new(), VecDeque::new());
+        Waiting { items, spare, capacity: buffer.capacity, overflow: buffer.overflow }
     }
 
+    /// Stores an item, while the reader holds `held` of those before it.
     #[inline]
-    pub(crate) fn push(&mut self, item: T) -> Pushed<T> {
-        if self.items.len() < self.capacity {
+    pub(crate) fn push(&mut self, item: T, held: usize) -> Pushed<T> {
+        if self.items.len() + held < self.capacity {
             self.items.push_back(item);
             return Pushed::Stored;
         }
-        if self.refuses() {
+        if self.refuses(held) {
             return Pushed::Full(item);
         }
         let oldest = self.items.pop_front();
@@ -95,13 +99,38 @@ impl<T> Waiting<T> {
     }
 
     /// Whether the next item would not be stored.
-    pub(crate) fn refuses(&self) -> bool {
-        self.items.len() >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
+    #[inline]
+    pub(crate) fn refuses(&self, held: usize) -> bool {
+        self.items.len() + held >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
     }
 
+    /// Moves what waits into `batch`, which is empty: everything, or one item where the oldest has to stay at hand
+    /// because it may be shed. Whether there was any.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        self.items.pop_front()
+    pub(crate) fn take_batch(&mut self, batch: &mut VecDeque<T>) -> bool {
+        match self.overflow {
+            Overflow::DropNewest => {
+                std::mem::swap(&mut self.items, batch);
+                if self.items.capacity() == 0 {
+                    std::mem::swap(&mut self.items, &mut self.spare);
+                }
+            }
+            Overflow::DropOldest => batch.extend(self.items.pop_front()),
+        }
+        !batch.is_empty()
+    }
+
+    /// Keeps the place of an empty batch for the next one.
+    pub(crate) fn keep(&mut self, batch: &mut VecDeque<T>) {
+        self.spare = std::mem::take(batch);
+    }
+
+    /// Gives back the memory of places that are empty.
+    pub(crate) fn shrink(&mut self) {
+        self.spare = VecDeque::new();
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
     }
 
     pub(crate) fn take_all(&mut self) -> VecDeque<T> {
@@ -123,7 +152,7 @@ mod tests {
 
     fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Waiting<u32>, Vec<Pushed<u32>>) {
         let mut waiting = Waiting::new(buffer);
-        let pushed = items.map(|item| waiting.push(item)).collect();
+        let pushed = items.map(|item| waiting.push(item, 0)).collect();
         (waiting, pushed)
     }
 
@@ -131,7 +160,7 @@ mod tests {
     fn a_dropping_buffer_keeps_the_first() {
         let (mut waiting, pushed) = filled(&Buffer::dropping(2), 1..5);
         assert_eq!(pushed, [Pushed::Stored, Pushed::Stored, Pushed::Full(3), Pushed::Full(4)]);
-        assert!(waiting.refuses());
+        assert!(waiting.refuses(0));
         assert_eq!(waiting.take_all(), [1, 2]);
     }
 
@@ -139,8 +168,29 @@ mod tests {
     fn a_sliding_buffer_keeps_the_last() {
         let (mut waiting, pushed) = filled(&Buffer::sliding(2), 1..5);
         assert_eq!(pushed, [Pushed::Stored, Pushed::Stored, Pushed::Replaced(1), Pushed::Replaced(2)]);
-        assert!(!waiting.refuses());
+        assert!(!waiting.refuses(0));
         assert_eq!(waiting.take_all(), [3, 4]);
+    }
+
+    #[test]
+    fn what_the_reader_holds_takes_room_as_well() {
+        let (mut waiting, _) = filled(&Buffer::dropping(3), 1..3);
+        let mut batch = VecDeque::new();
+        assert!(waiting.take_batch(&mut batch));
+        assert_eq!(batch, [1, 2]);
+        assert_eq!(waiting.push(3, 2), Pushed::Stored);
+        assert_eq!(waiting.push(4, 2), Pushed::Full(4));
+        assert_eq!(waiting.push(4, 1), Pushed::Stored);
+    }
+
+    #[test]
+    fn a_sliding_buffer_keeps_its_oldest_at_hand() {
+        let (mut waiting, _) = filled(&Buffer::sliding(2), 1..3);
+        let mut batch = VecDeque::new();
+        assert!(waiting.take_batch(&mut batch));
+        assert_eq!(batch, [1]);
+        assert_eq!(waiting.take_all(), [2]);
+        assert!(!waiting.take_batch(&mut VecDeque::new()));
     }
 
     #[test]

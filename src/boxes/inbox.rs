@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
@@ -54,7 +54,9 @@ pub(crate) struct Inbox<M: RemoteMessage> {
     /// What `queue` would answer to one more message, for those who look before they decode.
     outlook: AtomicU8,
     closed: CancellationToken,
-    received: AtomicU64,
+    /// Messages that the reader has taken out of `queue` and not yet handed over: they wait as the others do. Only the
+    /// reader changes it, so that a message that it hands over costs no lock.
+    held: AtomicUsize,
     drops: Drops,
     /// Whether what the box stands for still lives.
     alive: Box<dyn Fn() -> bool + Send + Sync>,
@@ -66,8 +68,13 @@ mod outlook {
     pub(super) const CLOSED: u8 = 2;
 }
 
+/// Messages that a reader has taken out of the box at once.
+pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
+
 struct Queue<M: RemoteMessage> {
     waiting: Waiting<Parcel<M>>,
+    /// Messages put into it so far.
+    received: u64,
     open: bool,
     reader: Option<Waker>,
     /// Starts the reader, if it waits for the first message.
@@ -87,10 +94,10 @@ impl<M: RemoteMessage> Inbox<M> {
         Inbox {
             identity,
             home,
-            queue: Mutex::new(Queue { waiting: Waiting::new(buffer), open: true, reader: None, start: None }),
+            queue: Mutex::new(Queue::new(buffer)),
             outlook: AtomicU8::new(outlook::WELCOME),
             closed: CancellationToken::new(),
-            received: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
             drops: Drops::default(),
             alive: Box::new(alive),
         }
@@ -106,7 +113,7 @@ impl<M: RemoteMessage> Inbox<M> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().waiting.len()
+        self.queue.lock().waiting.len() + self.held()
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -117,47 +124,64 @@ impl<M: RemoteMessage> Inbox<M> {
         self.drops.total()
     }
 
-    /// The next message that somebody still wants handled; `None` once the box is closed and read to its end.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
+    /// The next message that somebody still wants handled; `None` once the box is closed and read to its end. `batch`
+    /// is the reader's, and holds what it has taken before.
+    #[inline]
+    pub(crate) fn poll_take(&self, batch: &mut Batch<M>, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
         loop {
-            let parcel = {
-                let mut queue = self.queue.lock();
-                match queue.waiting.pop() {
-                    Some(parcel) => {
-                        // With room before, there is room now.
-                        if self.outlook.load(Ordering::Relaxed) != outlook::WELCOME {
-                            self.look_ahead(&queue);
-                        }
-                        parcel
-                    }
-                    None if !queue.open => return Poll::Ready(None),
-                    None => {
-                        queue.wait(cx);
-                        return Poll::Pending;
-                    }
-                }
-            };
-            if let Some(parcel) = self.unless_lapsed(parcel) {
+            if let Some(parcel) = self.hand_over(batch) {
                 return Poll::Ready(Some(parcel));
             }
+            let mut queue = self.queue.lock();
+            if self.refill(&mut queue, batch) {
+                continue;
+            }
+            if !queue.open {
+                return Poll::Ready(None);
+            }
+            queue.waiting.keep(batch);
+            queue.wait(cx);
+            return Poll::Pending;
         }
     }
 
     /// The next message, if one waits.
-    pub(crate) fn take_now(&self) -> Option<Parcel<M>> {
+    pub(crate) fn take_now(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
         loop {
-            let parcel = {
-                let mut queue = self.queue.lock();
-                let parcel = queue.waiting.pop()?;
-                self.look_ahead(&queue);
-                parcel
-            };
-            if let Some(parcel) = self.unless_lapsed(parcel) {
+            if let Some(parcel) = self.hand_over(batch) {
                 return Some(parcel);
+            }
+            if !self.refill(&mut self.queue.lock(), batch) {
+                return None;
             }
         }
     }
 
+    /// The next message of the batch that somebody still wants handled.
+    #[inline]
+    fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
+        while let Some(parcel) = batch.pop_front() {
+            self.held.store(batch.len(), Ordering::Relaxed);
+            if let Some(parcel) = self.unless_lapsed(parcel) {
+                return Some(parcel);
+            }
+        }
+        None
+    }
+
+    /// Takes the next batch; whether there was anything to take.
+    #[inline]
+    fn refill(&self, queue: &mut Queue<M>, batch: &mut Batch<M>) -> bool {
+        let any = queue.waiting.take_batch(batch);
+        self.held.store(batch.len(), Ordering::Relaxed);
+        any
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     fn unless_lapsed(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
         let Some(reason) = parcel.lapsed() else { return Some(parcel) };
         parcel.drop_for(reason, None);
@@ -165,16 +189,12 @@ impl<M: RemoteMessage> Inbox<M> {
         None
     }
 
-    /// Drops what waits, for that reason.
-    pub(crate) fn discard(&self, reason: DropReason) {
-        let left: VecDeque<Parcel<M>> = {
-            let mut queue = self.queue.lock();
-            let left = queue.waiting.take_all();
-            self.look_ahead(&queue);
-            left
-        };
-        self.tell_drop(reason, left.len() as u64, None);
-        left.into_iter().for_each(|parcel| parcel.drop_for(reason, None));
+    /// Drops what waits, in the reader's batch and behind it, for that reason.
+    pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
+        let (first, left) = (std::mem::take(batch), self.queue.lock().waiting.take_all());
+        self.held.store(0, Ordering::Relaxed);
+        self.tell_drop(reason, (first.len() + left.len()) as u64, None);
+        first.into_iter().chain(left).for_each(|parcel| parcel.drop_for(reason, None));
     }
 
     /// Counts a drop at this box that nobody else counts.
@@ -198,15 +218,16 @@ impl<M: RemoteMessage> Inbox<M> {
             if !queue.open {
                 return Err((parcel, Refusal::Closed));
             }
-            let pushed = queue.waiting.push(parcel);
+            let pushed = queue.waiting.push(parcel, self.held());
             self.look_ahead(&queue);
-            match pushed {
+            let replaced = match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
-                Pushed::Stored => (None, queue.reader.take(), queue.start.take()),
-                Pushed::Replaced(oldest) => (Some(oldest), queue.reader.take(), queue.start.take()),
-            }
+                Pushed::Stored => None,
+                Pushed::Replaced(oldest) => Some(oldest),
+            };
+            queue.received += 1;
+            (replaced, queue.reader.take(), queue.start.take())
         };
-        self.received.fetch_add(1, Ordering::Relaxed);
         if let Some(reader) = reader {
             reader.wake();
         }
@@ -224,18 +245,26 @@ impl<M: RemoteMessage> Inbox<M> {
     #[inline]
     fn refusal(&self) -> Option<DropReason> {
         match self.outlook.load(Ordering::Relaxed) {
-            outlook::FULL => Some(DropReason::NewestShed),
+            outlook::FULL => self.still_full(),
             outlook::CLOSED => Some(DropReason::BoxClosed),
             _ => None,
         }
     }
 
-    /// Remembers how the queue stands; called under its lock whenever it has changed.
+    /// The reader makes room without a word.
+    #[cold]
+    fn still_full(&self) -> Option<DropReason> {
+        let queue = self.queue.lock();
+        self.look_ahead(&queue);
+        queue.waiting.refuses(self.held()).then_some(DropReason::NewestShed)
+    }
+
+    /// Remembers how the queue stands; called under its lock when it may have become full, or has closed.
     #[inline]
     fn look_ahead(&self, queue: &Queue<M>) {
         let outlook = match () {
             () if !queue.open => outlook::CLOSED,
-            () if queue.waiting.refuses() => outlook::FULL,
+            () if queue.waiting.refuses(self.held()) => outlook::FULL,
             () => outlook::WELCOME,
         };
         self.outlook.store(outlook, Ordering::Relaxed);
@@ -243,6 +272,10 @@ impl<M: RemoteMessage> Inbox<M> {
 }
 
 impl<M: RemoteMessage> Queue<M> {
+    fn new(buffer: &Buffer<M>) -> Queue<M> {
+        Queue { waiting: Waiting::new(buffer), received: 0, open: true, reader: None, start: None }
+    }
+
     fn wait(&mut self, cx: &mut Context<'_>) {
         match &mut self.reader {
             Some(reader) => reader.clone_from(cx.waker()),
@@ -313,6 +346,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn look(&self) {
+        self.queue.lock().waiting.shrink();
         if !(self.alive)() {
             self.close();
         }
@@ -340,16 +374,22 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn stats(&self) -> BoxStats {
-        let (depth, capacity) = {
+        let (depth, capacity, received) = {
             let queue = self.queue.lock();
-            (queue.waiting.len() as u64, queue.waiting.capacity() as u64)
+            ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64, queue.received)
         };
         let name = match &*self.identity.name {
             "" => self.identity.id.to_string(),
             name => name.to_owned(),
         };
-        let (type_name, received) = (self.type_name().to_owned(), self.received.load(Ordering::Relaxed));
-        BoxStats { name, type_name, depth, capacity, received, dropped: self.drops.to_map() }
+        BoxStats {
+            name,
+            type_name: self.type_name().to_owned(),
+            depth,
+            capacity,
+            received,
+            dropped: self.drops.to_map(),
+        }
     }
 }
 
@@ -357,7 +397,7 @@ impl<M: RemoteMessage> Drop for Inbox<M> {
     /// Its reader has gone, and nobody can send here any more.
     fn drop(&mut self) {
         self.closed.cancel();
-        self.discard(DropReason::BoxClosed);
+        self.discard(&mut Batch::new(), DropReason::BoxClosed);
     }
 }
 

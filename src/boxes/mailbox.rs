@@ -12,6 +12,7 @@ use actix::Recipient;
 use futures_core::Stream;
 
 use super::buffer::Buffer;
+use super::inbox::Batch;
 use super::inbox::Identity;
 use super::inbox::Inbox;
 use super::registry::OpenError;
@@ -25,6 +26,7 @@ use crate::handle::route::Pointer;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
+use crate::observe::Tally;
 
 /// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
@@ -67,7 +69,8 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         let local: Arc<dyn LocalBox> = Arc::clone(&inbox) as _;
         let pointer = Arc::new(Pointer::here(self.home, local));
         self.registry.open(&pointer, &*inbox, false)?;
-        Ok(Mailbox { inbox, pointer, acknowledge })
+        let delivered = inbox.home().observer().tally();
+        Ok(Mailbox { inbox, batch: Batch::new(), delivered, pointer, acknowledge })
     }
 }
 
@@ -106,6 +109,8 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
 /// ```
 pub struct Mailbox<M: RemoteMessage> {
     inbox: Arc<Inbox<M>>,
+    batch: Batch<M>,
+    delivered: Tally,
     pointer: Arc<Pointer>,
     /// Answers one who waits for the message to be taken.
     acknowledge: fn(Reply<M::Result>),
@@ -122,15 +127,17 @@ impl<M: RemoteMessage> Mailbox<M> {
 
     /// The next message, if one waits now.
     pub fn try_recv(&mut self) -> Option<M> {
-        self.inbox.take_now().map(|parcel| self.hand_over(parcel))
+        self.inbox.take_now(&mut self.batch).map(|parcel| self.hand_over(parcel))
     }
 
+    #[inline]
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.inbox.poll_take(cx).map(|parcel| parcel.map(|parcel| self.hand_over(parcel)))
+        self.inbox.poll_take(&mut self.batch, cx).map(|parcel| parcel.map(|parcel| self.hand_over(parcel)))
     }
 
-    fn hand_over(&self, parcel: Parcel<M>) -> M {
-        self.inbox.home().observer().delivered(1);
+    #[inline]
+    fn hand_over(&mut self, parcel: Parcel<M>) -> M {
+        self.delivered.count();
         if let Some(reply) = parcel.reply {
             (self.acknowledge)(*reply);
         }
@@ -173,6 +180,9 @@ impl<M: RemoteMessage> Mailbox<M> {
     }
 }
 
+// Nothing in it is pinned in place.
+impl<M: RemoteMessage> Unpin for Mailbox<M> {}
+
 impl<M: RemoteMessage> Stream for Mailbox<M> {
     type Item = M;
 
@@ -184,7 +194,7 @@ impl<M: RemoteMessage> Stream for Mailbox<M> {
 impl<M: RemoteMessage> Drop for Mailbox<M> {
     fn drop(&mut self) {
         self.inbox.close();
-        self.inbox.discard(DropReason::BoxClosed);
+        self.inbox.discard(&mut self.batch, DropReason::BoxClosed);
     }
 }
 

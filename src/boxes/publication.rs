@@ -15,6 +15,7 @@ use futures_core::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use super::buffer::Buffer;
+use super::inbox::Batch;
 use super::inbox::Identity;
 use super::inbox::Inbox;
 use crate::handle::reply::Parcel;
@@ -62,8 +63,8 @@ fn inbox_before<M: RemoteMessage>(
 }
 
 fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
-    let (given, batch) = (FuturesUnordered::new(), Vec::new());
-    inbox.home().run(Box::pin(Feeder { inbox: Arc::clone(inbox), actor, given, unsettled: 0, batch }));
+    let (given, batch, taken) = (FuturesUnordered::new(), Vec::new(), Batch::new());
+    inbox.home().run(Box::pin(Feeder { inbox: Arc::clone(inbox), actor, given, unsettled: 0, batch, taken }));
 }
 
 /// Ends when the actor has begun (or answered) what it was given; whether it did, and how many messages that were.
@@ -78,6 +79,8 @@ struct Feeder<M: RemoteMessage> {
     /// Messages in them; no more than the box's capacity.
     unsettled: u64,
     batch: Vec<Parcel<M>>,
+    /// What was taken out of the box and not yet given.
+    taken: Batch<M>,
 }
 
 enum Fed {
@@ -110,7 +113,7 @@ impl<M: RemoteMessage> Feeder<M> {
         let room = self.inbox.capacity().max(1).saturating_sub(self.unsettled as usize);
         let mut end = Fed::Some;
         while self.batch.len() < room {
-            match self.inbox.poll_take(cx) {
+            match self.inbox.poll_take(&mut self.taken, cx) {
                 Poll::Ready(Some(parcel)) => self.batch.push(parcel),
                 Poll::Ready(None) => {
                     end = Fed::Closed;
@@ -147,7 +150,7 @@ impl<M: RemoteMessage> Feeder<M> {
     /// Nothing of what waits will be handled.
     fn give_up(&mut self) {
         self.inbox.close();
-        self.inbox.discard(DropReason::BoxClosed);
+        self.inbox.discard(&mut self.taken, DropReason::BoxClosed);
         self.given.clear();
         let unsettled = std::mem::take(&mut self.unsettled);
         self.count(false, unsettled);

@@ -90,7 +90,7 @@ impl<M: RemoteMessage> Address<M> {
     /// To another process it is encoded at once and waits in the connection's outbox, which is bounded; the connection
     /// is made if there is none.
     pub fn do_send(&self, message: M) {
-        self.pointer.send(Parcel { message, reply: None });
+        self.pointer.send_plain(message);
     }
 
     /// Sends a message, or gives it back.
@@ -102,15 +102,13 @@ impl<M: RemoteMessage> Address<M> {
     /// and none is being made, or the message cannot be encoded. What is given back counts neither as sent nor as
     /// dropped.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
-        match self.pointer.give(Parcel { message, reply: None }) {
-            Ok(_) => {
+        match self.pointer.give_plain(message) {
+            Ok(()) => {
                 self.pointer.home().observer().sent(1);
                 Ok(())
             }
-            Err(Returned { parcel, reason: DropReason::OutboxFull | DropReason::NewestShed, .. }) => {
-                Err(SendError::Full(parcel.message))
-            }
-            Err(Returned { parcel, .. }) => Err(SendError::Closed(parcel.message)),
+            Err((message, DropReason::OutboxFull | DropReason::NewestShed)) => Err(SendError::Full(message)),
+            Err((message, _)) => Err(SendError::Closed(message)),
         }
     }
 
@@ -226,7 +224,46 @@ impl<M: Message> Returned<M> {
     }
 }
 
+/// Why a message could not be written to another process.
+struct Unwritten {
+    reason: DropReason,
+    detail: Option<String>,
+}
+
 impl Pointer {
+    /// Sends a message for which no answer is wanted. Most messages go this way, to another process: one that is written
+    /// there is not moved once more.
+    #[inline]
+    pub(crate) fn send_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) {
+        if !matches!(self.route(), Route::Away { .. }) {
+            self.send(Parcel { message, reply: None });
+            return;
+        }
+        self.home().observer().sent(1);
+        if let Err(Unwritten { reason, detail }) = self.write_plain(&message) {
+            self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+        }
+    }
+
+    /// Hands on a message for which no answer is wanted, or gives it back.
+    fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
+        match self.route() {
+            Route::Away { .. } => self.write_plain(&message).map_err(|unwritten| (message, unwritten.reason)),
+            _ => {
+                let given = self.give(Parcel { message, reply: None });
+                given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
+            }
+        }
+    }
+
+    #[inline]
+    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), Unwritten> {
+        if self.home().is_stopped() {
+            return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
+        }
+        self.encode(message, |body, handles| self.post(body, handles))
+    }
+
     /// Sends: the message is counted as sent, and as dropped if it is.
     pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<Asking> {
         self.home().observer().sent(1);
@@ -244,7 +281,6 @@ impl Pointer {
     }
 
     /// Hands the message on, or back.
-    #[inline]
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<Asking>, Returned<M>> {
         if self.home().is_stopped() {
             return Err(Returned::new(parcel, DropReason::Shutdown));
@@ -256,7 +292,10 @@ impl Pointer {
                 None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
             },
             Route::Away { .. } => match parcel.reply {
-                None => self.encode(parcel, |body, handles| self.post(body, handles).map(|()| None)),
+                None => match self.write_plain(&parcel.message) {
+                    Ok(()) => Ok(None),
+                    Err(Unwritten { reason, detail }) => Err(Returned { parcel, reason, detail }),
+                },
                 Some(reply) => self.request(parcel.message, *reply),
             },
             Route::Nowhere => Err(Returned::new(parcel, DropReason::BoxClosed)),
@@ -276,10 +315,16 @@ impl Pointer {
                 Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
                 // The result may be of another type as well.
                 Refusal::OtherType if parcel.reply.is_some() => Err(Returned::new(parcel, DropReason::TypeMismatch)),
-                Refusal::OtherType => self.encode(parcel, |body, handles| {
-                    let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None);
-                    accepted.map(|()| None).map_err(|rejection| rejection.reason)
-                }),
+                Refusal::OtherType => {
+                    let accepted = self.encode(&parcel.message, |body, handles| {
+                        let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None);
+                        accepted.map_err(|rejection| rejection.reason)
+                    });
+                    match accepted {
+                        Ok(()) => Ok(None),
+                        Err(Unwritten { reason, detail }) => Err(Returned { parcel, reason, detail }),
+                    }
+                }
             },
             _ => Ok(None),
         }
@@ -288,16 +333,16 @@ impl Pointer {
     #[inline]
     fn encode<M: RemoteMessage, T>(
         &self,
-        parcel: Parcel<M>,
+        message: &M,
         send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<T, DropReason>,
-    ) -> Result<T, Returned<M>> {
-        let (reason, detail) = match scope::write(self.home(), &parcel.message, send) {
+    ) -> Result<T, Unwritten> {
+        let (reason, detail) = match scope::write(self.home(), message, send) {
             Ok(Ok(sent)) => return Ok(sent),
             Ok(Err(reason)) => (reason, None),
             Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };
-        Err(Returned { parcel, reason, detail })
+        Err(Unwritten { reason, detail })
     }
 
     /// Sends a message that is to be answered over a connection.
@@ -308,16 +353,14 @@ impl Pointer {
     ) -> Result<Option<Asking>, Returned<M>> {
         let time_left = reply.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
-        let parcel = Parcel { message, reply: None };
-        let asked = self.encode(parcel, |body, handles| self.ask_encoded(body, handles, time_left, &mut waiting));
+        let asked = self.encode(&message, |body, handles| self.ask_encoded(body, handles, time_left, &mut waiting));
         match asked {
             Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),
-            Err(returned) => {
+            Err(Unwritten { reason, detail }) => {
                 if let Some(waiting) = waiting {
-                    let (reason, detail) = (returned.reason, returned.detail.clone());
-                    waiting.failed(AskError::NotDelivered { reason, detail });
+                    waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
                 }
-                Err(returned)
+                Err(Returned { parcel: Parcel { message, reply: None }, reason, detail })
             }
         }
     }

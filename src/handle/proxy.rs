@@ -96,7 +96,7 @@ impl<M: RemoteMessage> Handler<M> for Proxy {
     type Result = Passed;
 
     fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
-        pass(&self.pointer, Parcel { message, reply: None });
+        self.pointer.send_plain(message);
         Passed
     }
 }
@@ -154,7 +154,9 @@ impl<M: RemoteMessage> Drop for Packed<M> {
 
 /// Gives a message to the box, as an `Address` would. Of one who waits for its result, only actix's own sender is seen.
 fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
-    if let Some(asking) = pointer.send(parcel) {
+    if parcel.reply.is_none() {
+        pointer.send_plain(parcel.message);
+    } else if let Some(asking) = pointer.send(parcel) {
         asking.detach();
     }
 }

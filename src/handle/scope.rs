@@ -2,14 +2,15 @@
 //!
 //! While a message is encoded, each address in it writes only its position in a list that travels beside the body;
 //! while one is decoded, the positions are looked up in the list that came along. The list is a thread-local that ends
-//! by RAII, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something itself) hides the
-//! outer one until it ends. Only this file touches the thread-local.
+//! with the call that set it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
+//! itself) hides the outer one until it ends. Only this file touches the thread-local.
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use scoped_tls::scoped_thread_local;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -28,79 +29,30 @@ use crate::message::guard::EncodeError;
 /// Scratch space that a thread keeps between messages, in bytes.
 const KEPT: usize = 256 << 10;
 
-/// What is under way on this thread.
-enum Scope {
-    Writing {
-        home: Arc<dyn Household>,
-        handles: Vec<Arc<Pointer>>,
-    },
-    Reading {
-        home: Arc<dyn Household>,
-        handles: Vec<Arc<Pointer>>,
-    },
-    /// Texts outside a message: URIs are read for this node.
-    Text {
-        home: Arc<dyn Household>,
-    },
+/// As many handles are kept room for.
+const KEPT_HANDLES: usize = 16 << 10;
+
+scoped_thread_local! {
+    /// The node that the innermost scope is for.
+    static HOME: Arc<dyn Household>
 }
 
-/// What a thread keeps for the scopes on it.
-struct Desk {
-    scope: Option<Scope>,
-    /// An empty list and a scratch body that wait to be used again.
-    spare_handles: Vec<Arc<Pointer>>,
-    spare_body: Vec<u8>,
+scoped_thread_local! {
+    static SCOPE: Scope
 }
 
 thread_local! {
-    static DESK: RefCell<Desk> =
-        const { RefCell::new(Desk { scope: None, spare_handles: Vec::new(), spare_body: Vec::new() }) };
-    /// Whether there is a scope on the desk: one look, for those who would be content without one.
-    static OPEN: Cell<bool> = const { Cell::new(false) };
+    /// A scratch body and an empty list that wait to be used again.
+    static SPARE_BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE_HANDLES: Cell<Vec<Arc<Pointer>>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is done at this thread's desk; `None` if the thread is being torn down and the desk is gone already.
-#[inline]
-fn at_desk<R>(work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
-    DESK.try_with(|desk| work(&mut desk.borrow_mut())).ok()
-}
-
-/// Ends the scope when it goes, and brings back the one around it.
-struct Entered {
-    outer: Option<Scope>,
-    ended: bool,
-}
-
-impl Entered {
-    #[inline]
-    fn new(desk: &mut Desk, scope: Scope) -> Entered {
-        OPEN.set(true);
-        Entered { outer: desk.scope.replace(scope), ended: false }
-    }
-
-    /// Ends the scope, and gives it back.
-    #[inline]
-    fn end(mut self) -> Option<Scope> {
-        self.ended = true;
-        self.swap()
-    }
-
-    #[inline]
-    fn swap(&mut self) -> Option<Scope> {
-        let outer = self.outer.take();
-        OPEN.set(outer.is_some());
-        DESK.with_borrow_mut(|desk| std::mem::replace(&mut desk.scope, outer))
-    }
-}
-
-impl Drop for Entered {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.ended {
-            // Outside the borrow: a pointer that goes may run code of ours.
-            drop(self.swap());
-        }
-    }
+/// What is under way on this thread.
+enum Scope {
+    Writing(RefCell<Vec<Arc<Pointer>>>),
+    Reading(Vec<Arc<Pointer>>),
+    /// Texts outside a message: URIs are read.
+    Text,
 }
 
 /// Encodes a message for another process and hands its body and its handles to `send`.
@@ -110,40 +62,41 @@ pub(crate) fn write<M: Serialize, R>(
     message: &M,
     send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
 ) -> Result<R, EncodeError> {
-    let home = Arc::clone(home);
     let limit = home.limits().max_message;
-    let desk = at_desk(|desk| {
-        let handles = std::mem::take(&mut desk.spare_handles);
-        (std::mem::take(&mut desk.spare_body), Entered::new(desk, Scope::Writing { home, handles }))
-    });
-    let Some((mut body, entered)) = desk else { return write_without_desk(message, limit, send) };
-    let encoded = guard::encode(message, &mut body, limit);
-    let mut handles = match entered.end() {
-        Some(Scope::Writing { handles, .. }) => handles,
-        _ => Vec::new(),
+    // A thread that is being torn down has nothing to spare, nor keeps anything.
+    let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
+    let scope = Scope::Writing(RefCell::new(Vec::new()));
+    let encoded = HOME.set(home, || SCOPE.set(&scope, || guard::encode(message, &mut body, limit)));
+    let handles = match scope {
+        Scope::Writing(handles) => handles.into_inner(),
+        Scope::Reading(_) | Scope::Text => Vec::new(),
     };
     let result = encoded.map(|()| send(&body, &handles));
-    handles.clear();
-    body.clear();
-    if body.capacity() > KEPT {
-        body = Vec::new();
+    if handles.capacity() > 0 {
+        keep_handles(handles);
     }
-    DESK.with_borrow_mut(|desk| {
-        desk.spare_handles = handles;
-        desk.spare_body = body;
-    });
+    if body.capacity() <= KEPT {
+        body.clear();
+        let _ = SPARE_BODY.try_with(|spare| spare.set(body));
+    }
     result
 }
 
-/// A thread's last words, from the destructor of a thread-local: a message can be written if there is no address in it.
-#[cold]
-fn write_without_desk<M: Serialize, R>(
-    message: &M,
-    limit: usize,
-    send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
-) -> Result<R, EncodeError> {
-    let mut body = Vec::new();
-    guard::encode(message, &mut body, limit).map(|()| send(&body, &[]))
+/// Notes a handle of the message that is being written; its position.
+fn note(handles: &RefCell<Vec<Arc<Pointer>>>, pointer: &Arc<Pointer>) -> Option<u32> {
+    let mut handles = handles.borrow_mut();
+    if handles.capacity() == 0 {
+        *handles = SPARE_HANDLES.try_with(Cell::take).unwrap_or_default();
+    }
+    handles.push(Arc::clone(pointer));
+    u32::try_from(handles.len() - 1).ok()
+}
+
+fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
+    handles.clear();
+    if handles.capacity() <= KEPT_HANDLES {
+        let _ = SPARE_HANDLES.try_with(|spare| spare.set(handles));
+    }
 }
 
 /// Decodes a message that came with these handles, and takes them out of the list.
@@ -154,14 +107,13 @@ pub(crate) fn read<M: DeserializeOwned>(
     handles: &mut Vec<Arc<Pointer>>,
 ) -> Result<M, DecodeError> {
     let limits = home.limits().decode();
-    if handles.is_empty() && !OPEN.get() {
+    if handles.is_empty() && !SCOPE.is_set() {
         // An address in the body is refused with or without a scope, if there is no other around it.
         return guard::decode(body, limits);
     }
-    let scope = Scope::Reading { home: Arc::clone(home), handles: std::mem::take(handles) };
-    let entered = DESK.with_borrow_mut(|desk| Entered::new(desk, scope));
-    let message = guard::decode(body, limits);
-    if let Some(Scope::Reading { handles: mut rest, .. }) = entered.end() {
+    let scope = Scope::Reading(std::mem::take(handles));
+    let message = HOME.set(home, || SCOPE.set(&scope, || guard::decode(body, limits)));
+    if let Scope::Reading(mut rest) = scope {
         rest.clear();
         *handles = rest;
     }
@@ -169,17 +121,18 @@ pub(crate) fn read<M: DeserializeOwned>(
 }
 
 /// Runs `read` with addresses in text read for this node.
-pub(crate) fn with_text<R>(home: Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
-    let _entered = at_desk(|desk| Entered::new(desk, Scope::Text { home }));
-    read()
+pub(crate) fn with_text<R>(home: &Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
+    HOME.set(home, || SCOPE.set(&Scope::Text, read))
+}
+
+/// What the innermost scope on this thread makes of it, if there is one.
+fn in_scope<R>(look: impl FnOnce(&Scope) -> Option<R>) -> Option<R> {
+    if SCOPE.is_set() { SCOPE.with(look) } else { None }
 }
 
 /// The node that a message is written for, if one is being written here.
 pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
-    at_desk(|desk| match &desk.scope {
-        Some(Scope::Writing { home, .. }) => Some(Arc::clone(home)),
-        _ => None,
-    })?
+    in_scope(|scope| matches!(scope, Scope::Writing(_)).then(|| HOME.with(Arc::clone)))
 }
 
 /// Writes an address: its position in the message's list, or its URI where people read.
@@ -193,14 +146,11 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
             ))),
         };
     }
-    let position = at_desk(|desk| match &mut desk.scope {
-        Some(Scope::Writing { handles, .. }) => {
-            handles.push(Arc::clone(pointer));
-            u32::try_from(handles.len() - 1).ok()
-        }
-        _ => None,
+    let position = in_scope(|scope| match scope {
+        Scope::Writing(handles) => note(handles, pointer),
+        Scope::Reading(_) | Scope::Text => None,
     });
-    match position.flatten() {
+    match position {
         Some(position) => serializer.serialize_newtype_struct(NAME, &position),
         None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
     }
@@ -218,19 +168,14 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 const NAME: &str = "Address";
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
-    at_desk(|desk| match &desk.scope {
-        Some(Scope::Reading { handles, .. }) => handles.get(position as usize).cloned(),
-        _ => None,
-    })?
+    in_scope(|scope| match scope {
+        Scope::Reading(handles) => handles.get(position as usize).cloned(),
+        Scope::Writing(_) | Scope::Text => None,
+    })
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
-    at_desk(|desk| match &desk.scope {
-        Some(Scope::Text { home } | Scope::Reading { home, .. } | Scope::Writing { home, .. }) => {
-            Some(Arc::clone(home))
-        }
-        None => None,
-    })?
+    in_scope(|_| Some(HOME.with(Arc::clone)))
 }
 
 struct PositionVisitor;

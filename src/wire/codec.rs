@@ -154,6 +154,18 @@ pub(crate) fn put_number(out: &mut impl BufMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
+/// What [`put_number`] writes, as the low bytes of an integer, and how many they are. Of values below 2^56.
+#[inline]
+pub(crate) fn packed_number(mut value: u64) -> (u64, usize) {
+    let (mut packed, mut size) = (value & 0x7f, 1);
+    while value >= 0x80 && size < 8 {
+        value >>= 7;
+        packed |= (value & 0x7f) << (8 * size) | 0x80 << (8 * (size - 1));
+        size += 1;
+    }
+    (packed, size)
+}
+
 pub(crate) fn put_bytes(out: &mut impl BufMut, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.put_slice(bytes);

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use super::codec::MAX_NUMBER;
 use super::codec::Reader;
 use super::codec::Violation;
+use super::codec::packed_number;
 use super::codec::put_number;
 use super::codec::put_text;
 use crate::ident::BoxId;
@@ -271,6 +272,12 @@ impl<'a> Handle<'a> {
                 introduction.put(out);
             }
         }
+    }
+
+    /// How a handle is written that has a number: as the low bytes of an integer, and how many they are.
+    #[inline]
+    pub(crate) fn used(number: u32) -> (u64, usize) {
+        packed_number(u64::from(number) << tag::BITS | tag::USE)
     }
 
     #[inline]

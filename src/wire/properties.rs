@@ -278,6 +278,11 @@ mod what_is_written_is_read_again {
         fn numbers(number in number(), behind in vec(any::<u8>(), 0..3)) {
             let bytes = written(|out| put_number(out, number));
             prop_assert!(bytes.len() <= MAX_NUMBER);
+            if number < 1 << 56 {
+                let (packed, size) = packed_number(number);
+                let packed = packed.to_le_bytes();
+                prop_assert_eq!(packed.get(..size), Some(bytes.as_slice()));
+            }
             let all = [bytes.as_slice(), &behind].concat();
             let mut reader = Reader::new(&all);
             prop_assert_eq!(reader.number(), Ok(number));

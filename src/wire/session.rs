@@ -217,25 +217,19 @@ impl Outgoing {
     /// Appends what most posts are: a body for a target that has a number, without handles.
     #[inline]
     fn post_plain(&mut self, out: &mut BytesMut, room: usize, number: u32, body: &[u8]) -> Result<(), Unwritten> {
-        let target = Handle::Use(u64::from(number));
-        let mut header = [0; LENGTH + 2 + MAX_NUMBER];
-        let mut unused = &mut header[..];
-        unused.put_u32_le(0);
-        unused.put_u8(kind::POST);
-        unused.put_u8(0);
-        target.put(&mut unused);
-        let unused = unused.len();
-        let taken = header.len() - unused;
-        let size = taken + body.len();
+        let (target, target_size) = Handle::used(number);
+        let size = LENGTH + 2 + target_size + body.len();
         if size > self.max_frame.saturating_add(LENGTH) {
             return Err(Unwritten::TooLarge);
         }
         if size > room {
             return Err(Unwritten::NoRoom);
         }
-        (&mut header[..]).put_u32_le((size - LENGTH) as u32);
         out.reserve(size);
-        out.extend_from_slice(header.get(..taken).unwrap_or_default());
+        out.put_u32_le((size - LENGTH) as u32);
+        out.put_u8(kind::POST);
+        out.put_u8(0);
+        out.put_uint_le(target, target_size);
         out.extend_from_slice(body);
         self.posts += 1;
         Ok(())
