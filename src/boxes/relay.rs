@@ -20,7 +20,7 @@ use crate::ident::BoxId;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
-use crate::wire::frame::Unanswered;
+use crate::wire::control::Unanswered;
 
 /// Passes on to `target` what is sent to it.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::route::Waiting;
 use super::scope;
 use super::terms::Correlation;
 use crate::observe::DropReason;
-use crate::wire::frame::Unanswered;
+use crate::wire::control::Unanswered;
 
 /// A message, and where its result goes if somebody waits for it.
 #[derive(Debug)]

@@ -36,9 +36,9 @@ use crate::observe::Drops;
 use crate::observe::Letter;
 use crate::observe::Losses;
 use crate::observe::Observer;
+use crate::wire::control::Unanswered;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
-use crate::wire::frame::Unanswered;
 
 /// The node, as its handles see it.
 pub(crate) trait Household: Send + Sync + fmt::Debug {

@@ -35,7 +35,7 @@ use crate::ident::check_name;
 use crate::observe::DropReason;
 use crate::observe::Observer;
 use crate::observe::Stats;
-use crate::wire::frame::Farewell;
+use crate::wire::control::Farewell;
 use crate::wire::frame::MAX_ENDPOINTS;
 
 /// How long drops are gathered before subscribers are told.

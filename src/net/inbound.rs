@@ -36,18 +36,18 @@ use crate::ident::NodeId;
 use crate::observe::DropReason;
 use crate::observe::Letter;
 use crate::wire::codec::Violation;
-use crate::wire::frame::Farewell;
-use crate::wire::frame::Goodbye;
+use crate::wire::control::Farewell;
+use crate::wire::control::Goodbye;
+use crate::wire::control::Ping;
+use crate::wire::control::Refuse;
+use crate::wire::control::Resume;
+use crate::wire::control::Unanswered;
+use crate::wire::control::read_cancel;
+use crate::wire::control::read_release;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
-use crate::wire::frame::Ping;
 use crate::wire::frame::Raw;
-use crate::wire::frame::Refuse;
-use crate::wire::frame::Resume;
-use crate::wire::frame::Unanswered;
 use crate::wire::frame::kind;
-use crate::wire::frame::read_cancel;
-use crate::wire::frame::read_release;
 use crate::wire::session::Incoming;
 
 /// What a frame means for the life of the connection.

@@ -18,7 +18,7 @@ use super::inbound::Tiding;
 use super::link::Link;
 use super::outbox::Next;
 use crate::wire::codec::Violation;
-use crate::wire::frame::Farewell;
+use crate::wire::control::Farewell;
 use crate::wire::frame::Front;
 use crate::wire::frame::front;
 

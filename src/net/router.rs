@@ -40,7 +40,7 @@ use crate::observe::DownReason;
 use crate::observe::DropReason;
 use crate::observe::Event;
 use crate::wire::codec::Violation;
-use crate::wire::frame::Farewell;
+use crate::wire::control::Farewell;
 
 /// How often requests are looked for that nobody waits for any more.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What frames say: one struct a kind, with its encoding beside its decoding, and the handles they name boxes by.
+//! What frames have in common: their envelope, the handles they name boxes by, and the parts that a reader may skip.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -10,12 +10,9 @@ use super::codec::packed_number;
 use super::codec::put_number;
 use super::codec::put_text;
 use crate::ident::BoxId;
-use crate::ident::ConnectionId;
 use crate::ident::MAX_ENDPOINT;
 use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
-use crate::ident::Token;
-use crate::observe::DropReason;
 
 /// Bytes of a frame's length field.
 pub(crate) const LENGTH: usize = 4;
@@ -25,9 +22,6 @@ pub(crate) const MAX_ENDPOINTS: usize = 8;
 
 /// Handles in one message.
 pub(crate) const MAX_HANDLES: usize = 65_536;
-
-/// The longest explanation in a goodbye, in bytes.
-pub(crate) const MAX_DETAIL: usize = 256;
 
 /// Numbers of the kinds of frames. The table in [`crate::wire`] says what each is for.
 pub(crate) mod kind {
@@ -326,248 +320,6 @@ impl<'a> Extensions<'a> {
             }
         }
     }
-}
-
-/// The first frame of each direction after the hello: what the writer knows of the reader.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Resume {
-    /// Proves that the writer's node id is its own: the same for every connection between these two nodes.
-    pub(crate) token: Token,
-    /// The writer's name of the connection that this one follows; [`ConnectionId::NONE`] if there was none.
-    pub(crate) previous: ConnectionId,
-    /// Messages that the writer read on the previous connection.
-    pub(crate) read: u64,
-}
-
-impl Resume {
-    pub(crate) fn put(&self, out: &mut BytesMut) {
-        put_frame(out, kind::RESUME, |out| {
-            out.put_slice(&self.token.0);
-            out.put_slice(&self.previous.0);
-            put_number(out, self.read);
-        });
-    }
-
-    pub(crate) fn read(payload: &[u8]) -> Result<Resume, Violation> {
-        let mut reader = Reader::new(payload);
-        let resume =
-            Resume { token: Token(reader.array()?), previous: ConnectionId(reader.array()?), read: reader.number()? };
-        Extensions::all(reader.rest())?;
-        Ok(resume)
-    }
-}
-
-/// Asks for a pong (or is one), and says how many messages its writer has read on this connection so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ping {
-    /// Chosen by the ping's writer and given back by the pong.
-    pub(crate) nonce: u64,
-    pub(crate) read: u64,
-}
-
-impl Ping {
-    pub(crate) fn put(&self, out: &mut BytesMut, kind: u8) {
-        put_frame(out, kind, |out| {
-            out.put_u64_le(self.nonce);
-            put_number(out, self.read);
-        });
-    }
-
-    pub(crate) fn read(payload: &[u8]) -> Result<Ping, Violation> {
-        let mut reader = Reader::new(payload);
-        let ping = Ping { nonce: reader.u64()?, read: reader.number()? };
-        Extensions::all(reader.rest())?;
-        Ok(ping)
-    }
-}
-
-/// The last frame of a direction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Goodbye<'a> {
-    pub(crate) why: Farewell,
-    /// Messages that the writer has read on this connection so far.
-    pub(crate) read: u64,
-    /// For a person to read, at most [`MAX_DETAIL`] bytes.
-    pub(crate) detail: &'a str,
-}
-
-/// Why a node says goodbye.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Farewell {
-    /// The node shuts down.
-    Shutdown,
-    /// Nothing needs the connection any more, or the node has too many.
-    Unneeded,
-    /// The other side broke the protocol; the detail says how.
-    Violation,
-    /// The other side's token is not the one it first came with.
-    Unproven,
-    /// A reason of a later version.
-    Other(u8),
-}
-
-impl Farewell {
-    fn code(self) -> u8 {
-        match self {
-            Farewell::Shutdown => 0,
-            Farewell::Unneeded => 1,
-            Farewell::Violation => 2,
-            Farewell::Unproven => 3,
-            Farewell::Other(code) => code,
-        }
-    }
-
-    fn from_code(code: u8) -> Farewell {
-        match code {
-            0 => Farewell::Shutdown,
-            1 => Farewell::Unneeded,
-            2 => Farewell::Violation,
-            3 => Farewell::Unproven,
-            _ => Farewell::Other(code),
-        }
-    }
-}
-
-impl<'a> Goodbye<'a> {
-    pub(crate) fn put(&self, out: &mut BytesMut) {
-        put_frame(out, kind::GOODBYE, |out| {
-            out.put_u8(self.why.code());
-            put_number(out, self.read);
-            put_text(out, clipped(self.detail));
-        });
-    }
-
-    pub(crate) fn read(payload: &'a [u8]) -> Result<Goodbye<'a>, Violation> {
-        let mut reader = Reader::new(payload);
-        let goodbye = Goodbye {
-            why: Farewell::from_code(reader.u8()?),
-            read: reader.number()?,
-            detail: reader.text(MAX_DETAIL)?,
-        };
-        Extensions::all(reader.rest())?;
-        Ok(goodbye)
-    }
-}
-
-fn clipped(detail: &str) -> &str {
-    let fits = (0..=MAX_DETAIL.min(detail.len())).rev().find_map(|end| detail.get(..end));
-    fits.unwrap_or_default()
-}
-
-/// The other answer to an ask: there will be none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Refuse<'a> {
-    pub(crate) correlation: u64,
-    pub(crate) why: Unanswered,
-    /// For a person to read, at most [`MAX_DETAIL`] bytes.
-    pub(crate) detail: &'a str,
-}
-
-/// Why an ask is not answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unanswered {
-    /// The actor stopped, or left it unanswered: it may have been handled.
-    Abandoned,
-    /// It was handled, and the result could not be encoded.
-    NotEncodable,
-    /// It was not, and will not be, handled.
-    NotDelivered(DropReason),
-    /// A reason of a later version: it may have been handled.
-    Other(u8),
-}
-
-impl Unanswered {
-    /// Drop reasons follow from here, in the order of the table in [`crate::wire`].
-    const FIRST_REASON: u8 = 16;
-
-    fn code(self) -> u8 {
-        match self {
-            Unanswered::Abandoned => 0,
-            Unanswered::NotEncodable => 1,
-            Unanswered::NotDelivered(reason) => Self::FIRST_REASON + reason as u8,
-            Unanswered::Other(code) => code,
-        }
-    }
-
-    fn from_code(code: u8) -> Unanswered {
-        match code {
-            0 => Unanswered::Abandoned,
-            1 => Unanswered::NotEncodable,
-            _ => {
-                let at = code.checked_sub(Self::FIRST_REASON).map(usize::from);
-                at.and_then(|at| DropReason::ALL.get(at))
-                    .map_or(Unanswered::Other(code), |reason| Unanswered::NotDelivered(*reason))
-            }
-        }
-    }
-}
-
-impl<'a> Refuse<'a> {
-    pub(crate) fn put(&self, out: &mut BytesMut) {
-        put_frame(out, kind::REFUSE, |out| {
-            put_number(out, self.correlation);
-            out.put_u8(self.why.code());
-            put_text(out, clipped(self.detail));
-        });
-    }
-
-    pub(crate) fn read(payload: &'a [u8]) -> Result<Refuse<'a>, Violation> {
-        let mut reader = Reader::new(payload);
-        let refuse = Refuse {
-            correlation: reader.number()?,
-            why: Unanswered::from_code(reader.u8()?),
-            detail: reader.text(MAX_DETAIL)?,
-        };
-        Extensions::all(reader.rest())?;
-        Ok(refuse)
-    }
-}
-
-/// The asker wants no answer any more.
-pub(crate) fn put_cancel(out: &mut BytesMut, correlation: u64) {
-    put_frame(out, kind::CANCEL, |out| put_number(out, correlation));
-}
-
-pub(crate) fn read_cancel(payload: &[u8]) -> Result<u64, Violation> {
-    let mut reader = Reader::new(payload);
-    let correlation = reader.number()?;
-    Extensions::all(reader.rest())?;
-    Ok(correlation)
-}
-
-/// Handles given back: so many of each box.
-pub(crate) fn put_release(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>) {
-    put_frame(out, kind::RELEASE, |out| {
-        for (id, count) in released {
-            out.put_slice(&id.0);
-            put_number(out, count);
-        }
-    });
-}
-
-/// Handles given back, in as many frames as it takes for none to be longer than `longest` bytes.
-pub(crate) fn put_releases(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>, longest: usize) {
-    const ENTRY: usize = 16 + MAX_NUMBER;
-    let most = (longest.saturating_sub(1) / ENTRY).max(1);
-    let mut released = released.into_iter().peekable();
-    while released.peek().is_some() {
-        put_release(out, released.by_ref().take(most));
-    }
-}
-
-/// Reads what [`put_release`] wrote, one entry at a time.
-pub(crate) fn read_release(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
-    let mut reader = Reader::new(payload);
-    std::iter::from_fn(move || {
-        if reader.is_empty() {
-            return None;
-        }
-        let entry = reader.array().and_then(|id| Ok((BoxId(id), reader.number()?)));
-        if entry.is_err() {
-            reader = Reader::new(&[]);
-        }
-        Some(entry)
-    })
 }
 
 /// Extensions as a frame carries them, for tests of readers that skip them.

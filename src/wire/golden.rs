@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use super::codec::Reader;
 use super::codec::put_number;
+use super::control::*;
 use super::frame::*;
 use super::handshake::Greeting;
 use super::handshake::Hello;

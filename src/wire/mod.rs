@@ -179,6 +179,7 @@
 //! token was accepted.
 
 pub(crate) mod codec;
+pub(crate) mod control;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod intern;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::codec::*;
+use super::control::*;
 use super::frame::*;
 use super::handshake::*;
 use super::intern::MIN_NUMBERS;
