@@ -1,19 +1,8 @@
 //! Two real processes: messages in order, a server and a client that are killed, and ports that are free again.
-//!
-//! The test binary starts itself again as the other process: the test [`child`] does what [`ROLE`] says, and nothing if
-//! there is no such variable. A child says on its standard output what it has to say, and ends with its standard input,
-//! so that none outlives the test that started it, however that ends.
+
+mod support;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -33,18 +22,15 @@ use actix_hermod::Node;
 use actix_hermod::OpenError;
 use serde::Deserialize;
 use serde::Serialize;
+use support::events;
+use support::next;
+use support::process;
+use support::process::Process;
+use support::process::own_host;
+use support::process::say;
+use support::within;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-/// How long anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The variable that tells a child what to be, and the one that tells it where.
-const ROLE: &str = "HERMOD_ROLE";
-const AT: &str = "HERMOD_AT";
-
-/// What stands before each line that is meant for the parent; the test harness writes lines of its own.
-const MARK: &str = "hermod: ";
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
@@ -92,11 +78,11 @@ fn two_thousand_pings_come_back_in_order_and_none_is_lost() {
         let ping = |n| ping_box.do_send(Ping { return_to: pongs.address(), n });
         (0..UNDER_WAY).for_each(ping);
         let mut came = Vec::new();
-        for next in UNDER_WAY..PINGS + UNDER_WAY {
-            let pong = in_time(pongs.recv(), "each ping is answered").await.expect("our mailbox is open");
+        for n in UNDER_WAY..PINGS + UNDER_WAY {
+            let pong = next(&mut pongs).await;
             came.push(pong.n);
-            if next < PINGS {
-                ping_box.do_send(Ping { return_to: pongs.address(), n: next });
+            if n < PINGS {
+                ping_box.do_send(Ping { return_to: pongs.address(), n });
             }
         }
         assert!(came.iter().copied().eq(0..PINGS), "out of order: {came:?}");
@@ -140,11 +126,10 @@ fn a_client_that_was_killed_is_noticed_and_what_it_held_is_let_go() {
         let node = Node::start();
         let at = node.listen("127.0.0.1:0").await.expect("a free port").to_string();
         let mut wishes: Mailbox<Wish> = node.mailbox().name("wishes").open().expect("a mailbox");
-        let (tell, mut told) = mpsc::unbounded_channel();
-        node.subscribe(Ear(tell).start().recipient());
+        let mut told = events(&node);
         let mut client = Process::start("holder", &at);
         let (stopping, mut stopped) = mpsc::unbounded_channel();
-        let wish = in_time(wishes.recv(), "the client asks").await.expect("our mailbox is open");
+        let wish = next(&mut wishes).await;
         wish.return_to.do_send(Gift { helper: Helper(stopping).start().recipient() });
         client.says("holding").await;
         let exported = || node.stats().boxes.iter().filter(|open| open.name != "wishes").count();
@@ -152,20 +137,17 @@ fn a_client_that_was_killed_is_noticed_and_what_it_held_is_let_go() {
         assert!(stopped.try_recv().is_err());
 
         client.kill();
-        in_time(stopped.recv(), "the helper stops, because nobody holds it any more").await;
-        let down = async {
-            loop {
-                if let Event::PeerDown { why, .. } = told.recv().await.expect("the subscriber lives") {
-                    return why;
-                }
-            }
-        };
-        assert_eq!(in_time(down, "PeerDown is told").await, DownReason::Lost);
+        within(stopped.recv()).await;
+        let down = told.find(|event| match event {
+            Event::PeerDown { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        assert_eq!(down.await, DownReason::Lost);
         assert_eq!(exported(), 0, "{:?}", node.stats().boxes);
         assert_eq!(node.stats().connections.len(), 0);
 
         let _next = Process::start("holder", &at);
-        in_time(wishes.recv(), "the next client asks").await.expect("our mailbox is open");
+        next(&mut wishes).await;
         node.shutdown().await;
     });
 }
@@ -196,7 +178,7 @@ fn a_port_is_free_again_at_once() {
             let ping_box = node.remote(&at, "ping-box").expect("an address");
             let mut pongs: Mailbox<Pong> = node.mailbox().open().expect("a mailbox");
             ping_box.do_send(Ping { return_to: pongs.address(), n: 1 });
-            in_time(pongs.recv(), "an answer").await.expect("our mailbox is open");
+            next(&mut pongs).await;
             server.kill();
             server = Process::start("echo", &at);
             assert_eq!(server.says("listening").await, at);
@@ -205,16 +187,10 @@ fn a_port_is_free_again_at_once() {
     });
 }
 
-/// Does what [`ROLE`] says.
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let at = std::env::var(AT).expect("where");
-    thread::spawn(|| {
-        // The parent writes nothing: this ends when the parent does.
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(3);
-    });
+    let Some((role, at)) = process::role() else { return };
     match role.as_str() {
         "echo" => echo(&at),
         "holder" => hold(&at),
@@ -225,11 +201,6 @@ fn child() {
 }
 
 // --------------------------------------------------------------------------------------------------- the children
-
-/// Says something to the parent.
-fn say(what: &str) {
-    println!("{MARK}{what}");
-}
 
 /// Sends back each ping.
 fn echo(at: &str) {
@@ -281,24 +252,13 @@ fn leave(at: &str, thread: IoThread) {
     // The node has ended with the System, or is about to on its own thread.
     let start = Instant::now();
     while !matches!(node.mailbox::<Pong>().open(), Err(OpenError::Stopped)) {
-        assert!(start.elapsed() < PATIENCE, "the node outlives its System");
+        assert!(start.elapsed() < support::LIMIT, "the node outlives its System");
         thread::sleep(Duration::from_millis(1));
     }
     say("left");
 }
 
 // ------------------------------------------------------------------------------------------- the parent's helpers
-
-/// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
-/// servers: on Linux every address that begins with 127 is this host.
-fn own_host() -> String {
-    if cfg!(target_os = "linux") {
-        let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
-        format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
-    } else {
-        "127.0.0.1:0".to_owned()
-    }
-}
 
 /// Pings that are numbered, and what came back of them.
 struct Game {
@@ -323,7 +283,7 @@ impl Game {
     async fn play_until_answered_by(&mut self, process: u32) {
         let start = Instant::now();
         loop {
-            assert!(start.elapsed() < PATIENCE, "process {process} answers no ping: {:?}", self.ping_box.lost());
+            assert!(start.elapsed() < support::LIMIT, "process {process} answers no ping: {:?}", self.ping_box.lost());
             self.ping();
             while let Ok(Some(pong)) = timeout(Duration::from_millis(10), self.pongs.recv()).await {
                 self.note(pong);
@@ -339,25 +299,9 @@ impl Game {
         let last = self.next;
         self.ping();
         while !self.seen.contains_key(&last) {
-            let pong = in_time(self.pongs.recv(), "the last ping is answered").await.expect("our mailbox is open");
+            let pong = next(&mut self.pongs).await;
             self.note(pong);
         }
-    }
-}
-
-/// Tells what a node tells.
-struct Ear(mpsc::UnboundedSender<Event>);
-
-impl Actor for Ear {
-    type Context = Context<Self>;
-}
-
-impl Handler<Event> for Ear {
-    type Result = ();
-
-    fn handle(&mut self, event: Event, _: &mut Context<Self>) {
-        // The test may be over.
-        let _ = self.0.send(event);
     }
 }
 
@@ -376,74 +320,4 @@ impl Handler<Pong> for Helper {
     type Result = ();
 
     fn handle(&mut self, _: Pong, _: &mut Context<Self>) {}
-}
-
-async fn in_time<T>(future: impl Future<Output = T>, what: &str) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-/// The other process; it is ended when this is dropped.
-struct Process {
-    child: Child,
-    lines: mpsc::UnboundedReceiver<String>,
-}
-
-impl Process {
-    fn start(role: &str, at: &str) -> Process {
-        let child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child", "--nocapture"])
-            .env(ROLE, role)
-            .env(AT, at)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("this program starts");
-        let output = child.stdout.take().expect("it is piped");
-        let (tell, lines) = mpsc::unbounded_channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(io::Result::ok) {
-                // The harness may have begun the line; whoever listened may be gone.
-                let _ = line.split_once(MARK).map(|(_, said)| tell.send(said.to_owned()));
-            }
-        });
-        Process { child, lines }
-    }
-
-    /// Waits for the next line of the child, which must begin with that word; what follows it.
-    async fn says(&mut self, word: &str) -> String {
-        let line = timeout(PATIENCE, self.lines.recv()).await.ok().flatten();
-        let line = line.unwrap_or_else(|| panic!("the child does not say {word}"));
-        let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child says {line:?} and not {word}"));
-        rest.trim_start().to_owned()
-    }
-
-    fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it is gone");
-    }
-
-    /// Waits until it ends by itself.
-    async fn exits(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be looked at") {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the child does not exit");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

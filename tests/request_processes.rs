@@ -1,21 +1,10 @@
 //! Requests between two real processes: a worker that is killed with a thousand of them in flight, and one that takes
 //! its place; and memory, which a great many requests leave as it was.
-//!
-//! The test binary starts itself again as the other process: the test [`child`] does what [`ROLE`] says, and nothing if
-//! there is no such variable. A child says on its standard output what it has to say, and ends with its standard input,
-//! so that none outlives the test that started it, however that ends.
 
 mod support;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -32,16 +21,13 @@ use actix_hermod::Node;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::Serialize;
+use support::process;
+use support::process::Process;
+use support::process::own_host;
+use support::process::say;
 use support::settled;
 use support::within;
 use tokio::sync::mpsc;
-
-/// The variable that tells a child what to be, and the one that tells it where.
-const ROLE: &str = "HERMOD_ROLE";
-const AT: &str = "HERMOD_AT";
-
-/// What stands before each line that is meant for the parent; the test harness writes lines of its own.
-const MARK: &str = "hermod: ";
 
 /// Requests in flight when the worker is killed.
 const REQUESTS: u64 = 1_000;
@@ -201,16 +187,10 @@ fn a_great_many_requests_leave_memory_as_it_was() {
     });
 }
 
-/// Does what [`ROLE`] says.
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let at = std::env::var(AT).expect("where");
-    thread::spawn(|| {
-        // The parent writes nothing: this ends when the parent does.
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(3);
-    });
+    let Some((role, at)) = process::role() else { return };
     match role.as_str() {
         "worker" => serve(&at),
         "asker" => ask(&at),
@@ -219,11 +199,6 @@ fn child() {
 }
 
 // --------------------------------------------------------------------------------------------------- the children
-
-/// Says something to the parent.
-fn say(what: &str) {
-    println!("{MARK}{what}");
-}
 
 /// Says which requests it handles, if it is to.
 struct Worker {
@@ -370,86 +345,4 @@ where
 /// The request that a worker says it has handled.
 fn numbered(line: &str) -> Option<u64> {
     line.strip_prefix("handled ")?.parse().ok()
-}
-
-/// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
-/// workers: on Linux every address that begins with 127 is this host.
-fn own_host() -> String {
-    if cfg!(target_os = "linux") {
-        let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
-        format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
-    } else {
-        "127.0.0.1:0".to_owned()
-    }
-}
-
-/// The other process; it is ended when this is dropped.
-struct Process {
-    child: Child,
-    lines: mpsc::UnboundedReceiver<String>,
-}
-
-impl Process {
-    fn start(role: &str, at: &str) -> Process {
-        let child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child", "--nocapture"])
-            .env(ROLE, role)
-            .env(AT, at)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("this program starts");
-        let output = child.stdout.take().expect("it is piped");
-        let (tell, lines) = mpsc::unbounded_channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(io::Result::ok) {
-                // The harness may have begun the line; whoever listened may be gone.
-                let _ = line.split_once(MARK).map(|(_, said)| tell.send(said.to_owned()));
-            }
-        });
-        Process { child, lines }
-    }
-
-    /// Waits for the next line of the child, which must begin with that word; what follows it.
-    async fn says(&mut self, word: &str) -> String {
-        let line = self.line(word).await;
-        let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child says {line:?} and not {word}"));
-        rest.trim_start().to_owned()
-    }
-
-    /// Waits for a line after any number of others, as long as they come.
-    async fn says_at_last(&mut self, word: &str) {
-        while self.line(word).await != word {}
-    }
-
-    async fn line(&mut self, word: &str) -> String {
-        let line = tokio::time::timeout(support::LIMIT, self.lines.recv()).await.ok().flatten();
-        line.unwrap_or_else(|| panic!("the child does not say {word}"))
-    }
-
-    /// All that it has yet said, once it has ended.
-    async fn rest(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
-        within(async {
-            while let Some(line) = self.lines.recv().await {
-                lines.push(line);
-            }
-        })
-        .await;
-        lines
-    }
-
-    /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it is gone");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

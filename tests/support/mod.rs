@@ -6,6 +6,8 @@
 // Each test crate takes what it needs.
 #![allow(dead_code)]
 
+pub(crate) mod process;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;

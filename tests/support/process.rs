@@ -1,0 +1,150 @@
+//! Other processes: the test binary starts itself again, and its test `child` does what [`role`] says, which is nothing
+//! if there is none.
+//!
+//! A child says on its standard output what it has to say, and ends with its standard input, so that none outlives the
+//! test that started it, however that ends.
+
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::thread;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::LIMIT;
+use super::LOOK;
+use super::within;
+
+/// The variable that tells a child what to be, and the one that tells it where.
+const ROLE: &str = "HERMOD_ROLE";
+const AT: &str = "HERMOD_AT";
+
+/// What stands before each line that is meant for the parent; the test harness writes lines of its own.
+const MARK: &str = "hermod: ";
+
+// ---- in the child
+
+/// What this process is to be, and where; `None` if it is nobody's child.
+pub(crate) fn role() -> Option<(String, String)> {
+    let role = std::env::var(ROLE).ok()?;
+    let at = std::env::var(AT).expect("where");
+    thread::spawn(|| {
+        // The parent writes nothing: this ends when the parent does.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(3);
+    });
+    Some((role, at))
+}
+
+/// Says something to the parent.
+pub(crate) fn say(what: &str) {
+    println!("{MARK}{what}");
+}
+
+// ---- in the parent
+
+/// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
+/// processes: on Linux every address that begins with 127 is this host.
+pub(crate) fn own_host() -> String {
+    if cfg!(target_os = "linux") {
+        let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
+        format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
+    } else {
+        "127.0.0.1:0".to_owned()
+    }
+}
+
+/// The other process; it is ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    pub(crate) fn start(role: &str, at: &str) -> Process {
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "child", "--nocapture"])
+            .env(ROLE, role)
+            .env(AT, at)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("this program starts");
+        let output = child.stdout.take().expect("it is piped");
+        let (tell, lines) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(io::Result::ok) {
+                // The harness may have begun the line; whoever listened may be gone.
+                let _ = line.split_once(MARK).map(|(_, said)| tell.send(said.to_owned()));
+            }
+        });
+        Process { child, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the next line of the child, which must begin with that word; what follows it.
+    pub(crate) async fn says(&mut self, word: &str) -> String {
+        let line = self.line(word).await;
+        let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child says {line:?} and not {word}"));
+        rest.trim_start().to_owned()
+    }
+
+    /// Waits for a line after any number of others, as long as they come.
+    pub(crate) async fn says_at_last(&mut self, word: &str) {
+        while self.line(word).await != word {}
+    }
+
+    async fn line(&mut self, word: &str) -> String {
+        let line = timeout(LIMIT, self.lines.recv()).await.ok().flatten();
+        line.unwrap_or_else(|| panic!("the child does not say {word}"))
+    }
+
+    /// All that it has yet said, once it has ended.
+    pub(crate) async fn rest(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        within(async {
+            while let Some(line) = self.lines.recv().await {
+                lines.push(line);
+            }
+        })
+        .await;
+        lines
+    }
+
+    /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is gone");
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn exits(&mut self) -> ExitStatus {
+        let exited = async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("it can be looked at") {
+                    return status;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout(LIMIT, exited).await.expect("the child exits")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
