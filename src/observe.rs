@@ -152,7 +152,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Drops that happened on this side. What peers report is in `reported`, and never here.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Drops that peers reported of messages sent from here. Empty so far: peers do not report yet.
+    /// Drops that peers have reported of messages sent from here, a few times a second.
     pub reported: BTreeMap<DropReason, u64>,
     /// Written to a connection that broke, and not known to be read or lost. Peers tell how much they have read with
     /// each heartbeat, and with each answer to a request.
@@ -210,7 +210,8 @@ pub struct BoxStats {
 pub struct Losses {
     /// Dropped on this side.
     pub local: BTreeMap<DropReason, u64>,
-    /// Dropped by the node that the box lives at, as far as it has told. Empty so far: peers do not report yet.
+    /// Dropped by the node that the box lives at, as far as it has told, which it does a few times a second. It tells of
+    /// the box and the connection: other addresses of the same box on this node have their part in it.
     pub remote: BTreeMap<DropReason, u64>,
 }
 
@@ -287,6 +288,7 @@ pub(crate) struct Observer {
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
     dropped: Drops,
+    reported: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
     noted: Notify,
@@ -298,8 +300,11 @@ struct Audience {
     untold: HashMap<Kind, (u64, Option<String>)>,
 }
 
-/// Drops that are told together: name, type and reason.
-type Kind = (Arc<str>, &'static str, DropReason);
+/// Drops that are told together.
+type Kind = (Arc<str>, &'static str, DropReason, There);
+
+/// Whether the peer has dropped it.
+type There = bool;
 
 impl Observer {
     pub(crate) fn sent(&self, count: u64) {
@@ -338,14 +343,22 @@ impl Observer {
         self.dropped.add(reason, count);
         tracing::trace!(target: "actix_hermod", name = letter.name, ?reason, count, detail = letter.detail, "dropped");
         if self.watched.load(Ordering::Relaxed) {
-            self.note(letter, reason, count);
+            self.note(letter, reason, count, false);
         }
     }
 
-    fn note(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+    /// A peer has dropped messages sent from here.
+    pub(crate) fn reported(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+        self.reported.add(reason, count);
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(letter, reason, count, true);
+        }
+    }
+
+    fn note(&self, letter: Letter<'_>, reason: DropReason, count: u64, there: There) {
         let mut audience = self.audience.lock();
         let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { letter.name.into() } else { "".into() };
-        let (sum, detail) = audience.untold.entry((name, letter.type_name, reason)).or_default();
+        let (sum, detail) = audience.untold.entry((name, letter.type_name, reason, there)).or_default();
         *sum += count;
         if letter.detail.is_some() {
             *detail = letter.detail.map(str::to_owned);
@@ -384,9 +397,10 @@ impl Observer {
             return;
         }
         let untold = std::mem::take(&mut self.audience.lock().untold);
-        for ((name, type_name, reason), (count, detail)) in untold {
+        for ((name, type_name, reason, there), (count, detail)) in untold {
             let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
-            self.tell(&Event::DeadLetter { name, type_name, reason, count, side: Side::Here, detail });
+            let side = if there { Side::Peer } else { Side::Here };
+            self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
         }
     }
 
@@ -397,7 +411,7 @@ impl Observer {
             sent: self.sent.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed) + self.tallied(),
             dropped: self.dropped.to_map(),
-            reported: BTreeMap::new(),
+            reported: self.reported.to_map(),
             in_doubt: self.in_doubt.load(Ordering::Relaxed),
             pending_requests: 0,
             late_answers: self.late_answers.load(Ordering::Relaxed),

@@ -30,6 +30,7 @@ use crate::handle::route::Pointer;
 use crate::handle::scope;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
+use crate::handle::terms::Source;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::BoxStats;
@@ -184,8 +185,7 @@ impl<M: RemoteMessage> Inbox<M> {
     #[inline]
     fn unless_lapsed(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
         let Some(reason) = parcel.lapsed() else { return Some(parcel) };
-        parcel.drop_for(reason, None);
-        self.tell_drop(reason, 1, None);
+        self.drop_taken(parcel, reason);
         None
     }
 
@@ -193,8 +193,14 @@ impl<M: RemoteMessage> Inbox<M> {
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
         let (first, left) = (std::mem::take(batch), self.queue.lock().waiting.take_all());
         self.held.store(0, Ordering::Relaxed);
-        self.tell_drop(reason, (first.len() + left.len()) as u64, None);
-        first.into_iter().chain(left).for_each(|parcel| parcel.drop_for(reason, None));
+        first.into_iter().chain(left).for_each(|parcel| self.drop_taken(parcel, reason));
+    }
+
+    /// Drops a parcel that the box has taken.
+    fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
+        self.tell_drop(reason, 1, None);
+        self.home.report(parcel.from, self, reason, 1);
+        parcel.drop_for(reason, None);
     }
 
     /// Counts a drop at this box that nobody else counts.
@@ -235,8 +241,7 @@ impl<M: RemoteMessage> Inbox<M> {
             start();
         }
         if let Some(oldest) = replaced {
-            self.tell_drop(DropReason::OldestShed, 1, None);
-            oldest.drop_for(DropReason::OldestShed, None);
+            self.drop_taken(oldest, DropReason::OldestShed);
         }
         Ok(())
     }
@@ -319,22 +324,22 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
+        from: Source,
     ) -> Result<(), Rejection> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
         let message = scope::read(&self.home, body, handles)
             .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
-        self.put(Parcel { message, reply: answer.take().map(|answer| Box::new(Reply::away(answer))) }).map_err(
-            |(parcel, refusal)| {
-                let reason = match refusal {
-                    Refusal::Full(reason) => reason,
-                    Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
-                };
-                parcel.drop_for(reason, None);
-                reason.into()
-            },
-        )
+        let reply = answer.take().map(|answer| Box::new(Reply::away(answer)));
+        self.put(Parcel { message, reply, from }).map_err(|(parcel, refusal)| {
+            let reason = match refusal {
+                Refusal::Full(reason) => reason,
+                Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+            };
+            parcel.drop_for(reason, None);
+            reason.into()
+        })
     }
 
     fn count_drop(&self, reason: DropReason) {

@@ -16,6 +16,7 @@ use crate::handle::route::Waiting;
 use crate::handle::terms::ExportKey;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
+use crate::handle::terms::Source;
 use crate::ident::BoxId;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
@@ -51,9 +52,10 @@ impl Relay {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
+        from: Source,
     ) -> Result<(), Rejection> {
         if let Some(local) = self.target.local() {
-            return local.accept_encoded(body, handles, answer);
+            return local.accept_encoded(body, handles, answer, from);
         }
         let Some(answer) = answer.take() else { return Ok(self.target.post(body, handles)?) };
         let time_left = answer.time_left();
@@ -97,11 +99,12 @@ impl LocalBox for Relay {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
+        from: Source,
     ) -> Result<(), Rejection> {
         if !self.is_open() {
             return Err(DropReason::BoxClosed.into());
         }
-        self.pass_on(body, handles, answer)?;
+        self.pass_on(body, handles, answer, from)?;
         self.passed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

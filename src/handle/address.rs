@@ -32,6 +32,7 @@ use super::route::Route;
 use super::route::Waiting;
 use super::scope;
 use super::terms::Refusal;
+use super::terms::Source;
 use super::uri;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
@@ -120,7 +121,7 @@ impl<M: RemoteMessage> Address<M> {
     /// [`ask`](Address::ask) says why.
     pub fn send(&self, message: M) -> Request<M> {
         let (reply, answer) = oneshot::channel();
-        let asking = self.pointer.send(Parcel { message, reply: Some(Box::new(Reply::Plain(reply))) });
+        let asking = self.pointer.send(Parcel::new(message, Some(Reply::Plain(reply))));
         Request { answer, asking, limit: None, sleep: None }
     }
 
@@ -236,7 +237,7 @@ impl Pointer {
     #[inline]
     pub(crate) fn send_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) {
         if !matches!(self.route(), Route::Away { .. }) {
-            self.send(Parcel { message, reply: None });
+            self.send(Parcel::new(message, None));
             return;
         }
         self.home().observer().sent(1);
@@ -250,7 +251,7 @@ impl Pointer {
         match self.route() {
             Route::Away { .. } => self.write_plain(&message).map_err(|unwritten| (message, unwritten.reason)),
             _ => {
-                let given = self.give(Parcel { message, reply: None });
+                let given = self.give(Parcel::new(message, None));
                 given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
             }
         }
@@ -317,7 +318,7 @@ impl Pointer {
                 Refusal::OtherType if parcel.reply.is_some() => Err(Returned::new(parcel, DropReason::TypeMismatch)),
                 Refusal::OtherType => {
                     let accepted = self.encode(&parcel.message, |body, handles| {
-                        let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None);
+                        let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None, Source::HERE);
                         accepted.map_err(|rejection| rejection.reason)
                     });
                     match accepted {
@@ -360,7 +361,7 @@ impl Pointer {
                 if let Some(waiting) = waiting {
                     waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
                 }
-                Err(Returned { parcel: Parcel { message, reply: None }, reason, detail })
+                Err(Returned { parcel: Parcel::new(message, None), reason, detail })
             }
         }
     }

@@ -114,7 +114,7 @@ impl<M: RemoteMessage> ToEnvelope<Proxy, M> for ProxyContext {
         if QUEUED.load(Ordering::Relaxed) < LIMIT.load(Ordering::Relaxed) {
             QUEUED.fetch_add(1, Ordering::Relaxed);
             return Envelope::with_proxy(Box::new(Packed {
-                parcel: Some(Parcel { message, reply: reply.map(|reply| Box::new(Reply::Plain(reply))) }),
+                parcel: Some(Parcel::new(message, reply.map(Reply::Plain))),
             }));
         }
         match BURIED.fetch_add(1, Ordering::Relaxed) {

@@ -18,6 +18,7 @@ use super::route::Pointer;
 use super::route::Waiting;
 use super::scope;
 use super::terms::Correlation;
+use super::terms::Source;
 use crate::observe::DropReason;
 use crate::wire::control::Unanswered;
 
@@ -27,9 +28,16 @@ pub(crate) struct Parcel<M: Message> {
     pub(crate) message: M,
     /// Boxed, because most messages have none and all are moved several times.
     pub(crate) reply: Option<Box<Reply<M::Result>>>,
+    pub(crate) from: Source,
 }
 
 impl<M: Message> Parcel<M> {
+    /// One of this node.
+    #[inline]
+    pub(crate) fn new(message: M, reply: Option<Reply<M::Result>>) -> Parcel<M> {
+        Parcel { message, reply: reply.map(Box::new), from: Source::HERE }
+    }
+
     /// Why it is not worth handling any more.
     pub(crate) fn lapsed(&self) -> Option<DropReason> {
         self.reply.as_ref().and_then(|reply| reply.lapsed())

@@ -112,7 +112,7 @@ impl<M: RemoteMessage> Ask<M> {
         let (sender, answer) = oneshot::channel();
         let deadline = self.limit.map(|limit| Instant::now() + limit);
         self.sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let asking = pointer.send(Parcel { message, reply: Some(Box::new(Reply::Told { sender, deadline })) });
+        let asking = pointer.send(Parcel::new(message, Some(Reply::Told { sender, deadline })));
         Stage::Asked { answer, _asking: asking }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use super::terms::NotPosted;
 use super::terms::Origin;
 use super::terms::Refusal;
 use super::terms::Rejection;
+use super::terms::Source;
 use crate::config::Limits;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
@@ -39,6 +41,7 @@ use crate::observe::Observer;
 use crate::wire::control::Unanswered;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
+use crate::wire::report::Target;
 
 /// The node, as its handles see it.
 pub(crate) trait Household: Send + Sync + fmt::Debug {
@@ -61,6 +64,8 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
     /// The box that has that name now.
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
+    /// Messages from elsewhere for that box were dropped after it had taken them: who sent them is to be told.
+    fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64);
     /// Where this node can be dialled.
     fn endpoints(&self) -> Vec<Endpoint>;
 }
@@ -82,6 +87,7 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
+        from: Source,
     ) -> Result<(), Rejection>;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
@@ -121,6 +127,8 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn is_over(&self) -> bool;
     /// The node at the other end; `None` before the first greeting.
     fn peer(&self) -> Option<NodeId>;
+    /// What the peer has told of messages for one of its boxes that it dropped.
+    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64>;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
@@ -406,7 +414,23 @@ impl Pointer {
     }
 
     pub(crate) fn losses(&self) -> Losses {
-        Losses { local: self.lost.to_map(), ..Losses::default() }
+        Losses { local: self.lost.to_map(), remote: self.lost_there() }
+    }
+
+    /// What the other node has told, by the connection that the pointer leads by and the one in its place.
+    fn lost_there(&self) -> BTreeMap<DropReason, u64> {
+        let Route::Away { by, .. } = &self.route else { return BTreeMap::new() };
+        let target = match self.introduce_target().identity {
+            Identity::YourBox(id) => Target::Id(id),
+            Identity::YourName(name) => Target::Name(name.into()),
+            _ => return BTreeMap::new(),
+        };
+        let mut lost = by.first.losses(&target);
+        let detour = by.detour.lock().clone();
+        for (reason, count) in detour.iter().flat_map(|link| link.losses(&target)) {
+            *lost.entry(reason).or_default() += count;
+        }
+        lost
     }
 
     /// Its name as a message's target on the connection that it leads by.

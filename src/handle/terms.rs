@@ -12,6 +12,26 @@ use crate::observe::DropReason;
 /// Tells recipients apart: the message's type and actix's own idea of the actor.
 pub(crate) type ExportKey = (TypeId, usize);
 
+/// Where a message came from, for those who have to say there that it was dropped later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Source(u64);
+
+impl Source {
+    /// Sent on this node.
+    pub(crate) const HERE: Source = Source(0);
+
+    /// Came over a connection, for a box by its name or by its id.
+    #[inline]
+    pub(crate) fn connection(connection: u64, by_id: bool) -> Source {
+        Source(connection << 1 | u64::from(by_id))
+    }
+
+    /// The connection, and whether the box was called by its id.
+    pub(crate) fn away(self) -> Option<(u64, bool)> {
+        (self != Source::HERE).then_some((self.0 >> 1, self.0 & 1 == 1))
+    }
+}
+
 /// Why a box did not take a parcel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {

@@ -25,6 +25,7 @@ use crate::wire::handshake::Greeting;
 use crate::wire::handshake::Hello;
 use crate::wire::handshake::OLDEST_VERSION;
 use crate::wire::handshake::VERSION;
+use crate::wire::report::feature;
 
 /// The longest resume frame that is waited for, in bytes, extensions included.
 const MAX_RESUME: usize = 1024;
@@ -93,7 +94,7 @@ pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<G
 async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<()> {
     let mut hello = Hello {
         versions: (OLDEST_VERSION, VERSION),
-        features: 0,
+        features: feature::KNOWN,
         node: house.id,
         connection: ConnectionId::random(),
         max_frame: u32::try_from(house.limits.max_message).unwrap_or(u32::MAX),

@@ -26,6 +26,7 @@ use crate::handle::route::Route;
 use crate::handle::route::Way;
 use crate::handle::terms::ExportKey;
 use crate::handle::terms::Origin;
+use crate::handle::terms::Source;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -37,8 +38,9 @@ use crate::observe::Observer;
 use crate::observe::Stats;
 use crate::wire::control::Farewell;
 use crate::wire::frame::MAX_ENDPOINTS;
+use crate::wire::report::Target;
 
-/// How long drops are gathered before subscribers are told.
+/// How long drops are gathered before subscribers and peers are told.
 const GATHER: Duration = Duration::from_millis(250);
 
 /// Starts the router of a link, on the I/O thread.
@@ -120,9 +122,10 @@ impl House {
             let tell = async {
                 match tell_at {
                     Some(at) => tokio::time::sleep_until(at).await,
-                    None => {
-                        self.observer.noted().await;
-                    }
+                    None => tokio::select! {
+                        () = self.observer.noted() => {}
+                        () = self.links.reports_due() => {}
+                    },
                 }
             };
             tokio::select! {
@@ -132,7 +135,10 @@ impl House {
                     self.links.sweep();
                 }
                 () = tell => match tell_at.take() {
-                    Some(_) => self.observer.flush(),
+                    Some(_) => {
+                        self.observer.flush();
+                        self.links.report();
+                    }
                     None => tell_at = Some(Instant::now() + GATHER),
                 },
             }
@@ -231,6 +237,13 @@ impl Household for House {
 
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {
         self.registry.named(name)?.local()
+    }
+
+    fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64) {
+        let Some((connection, by_id)) = from.away() else { return };
+        let Some(link) = self.links.connection(connection) else { return };
+        let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
+        self.links.account(&link, connection, target, reason, count);
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {

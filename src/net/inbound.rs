@@ -30,6 +30,7 @@ use crate::handle::route::Way;
 use crate::handle::terms::Correlation;
 use crate::handle::terms::Origin;
 use crate::handle::terms::Rejection;
+use crate::handle::terms::Source;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
@@ -48,6 +49,9 @@ use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::Raw;
 use crate::wire::frame::kind;
+use crate::wire::report::Dropped;
+use crate::wire::report::Target;
+use crate::wire::report::read_report;
 use crate::wire::session::Incoming;
 
 /// What a frame means for the life of the connection.
@@ -77,6 +81,20 @@ struct Around {
     link: Arc<Link>,
     connection: u64,
     peer: NodeId,
+    /// Drops in a row that are alike, to be counted together.
+    alike: RefCell<Option<Dead>>,
+}
+
+/// Messages that were dropped in a row, for one box and for one reason.
+struct Dead {
+    /// What the peer calls the box.
+    target: Target,
+    /// What this side calls it.
+    name: Box<str>,
+    type_name: &'static str,
+    reason: DropReason,
+    detail: Option<String>,
+    count: u64,
 }
 
 impl Inbound {
@@ -84,7 +102,7 @@ impl Inbound {
         let incoming = Incoming::new(house.limits.interned);
         let home = Arc::clone(house) as Arc<dyn Household>;
         let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
-        let around = Around { home, registry, links, link, connection, peer };
+        let around = Around { home, registry, links, link, connection, peer, alike: RefCell::default() };
         Inbound { incoming, around, handles: Vec::new(), resumed }
     }
 
@@ -96,6 +114,7 @@ impl Inbound {
     /// Lets the peer know, with whatever is written to it next, how many messages were read.
     pub(crate) fn book(&self) {
         self.around.link.have_read(self.posts());
+        self.around.count_alike();
     }
 
     /// Does what a frame says.
@@ -113,6 +132,7 @@ impl Inbound {
                 Ok(Tiding::Nothing)
             }
             kind::RELEASE => self.release(raw.payload),
+            kind::REPORT => self.report(raw.payload),
             kind::PING => {
                 let ping = Ping::read(raw.payload)?;
                 self.around.link.peer_has_read(ping.read);
@@ -221,6 +241,18 @@ impl Inbound {
         Ok(Tiding::Nothing)
     }
 
+    fn report(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let (read, entries) = read_report(payload)?;
+        self.around.link.peer_has_read(read);
+        for entry in entries {
+            let Dropped { target, reason, count } = entry?;
+            if let Some(reason) = reason {
+                self.around.told(target, reason, count);
+            }
+        }
+        Ok(Tiding::Nothing)
+    }
+
     fn release(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         for entry in read_release(payload) {
             let (id, count) = entry?;
@@ -230,20 +262,27 @@ impl Inbound {
     }
 }
 
+impl Drop for Around {
+    /// The connection has ended in the middle of what was read.
+    fn drop(&mut self) {
+        self.count_alike();
+    }
+}
+
 /// Someone that the peer has introduced: what is looked up for it is looked up once, and again when boxes have opened
 /// or closed.
 pub(crate) struct Contact {
     who: Who,
     counted: bool,
     /// The box it is at this node, as of an epoch of the registry.
-    target: RefCell<Target>,
+    target: RefCell<Found>,
     epoch: Cell<u64>,
     /// The pointer that messages from this connection hold, as long as one is held.
     pointer: RefCell<Weak<Pointer>>,
 }
 
 /// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
-enum Target {
+enum Found {
     Nothing,
     Lasting(Arc<dyn LocalBox>),
     Counted(Weak<dyn LocalBox>),
@@ -277,7 +316,7 @@ impl Contact {
         Contact {
             who,
             counted: introduction.counted,
-            target: RefCell::new(Target::Nothing),
+            target: RefCell::new(Found::Nothing),
             epoch: Cell::new(u64::MAX),
             pointer: RefCell::new(Weak::new()),
         }
@@ -292,15 +331,15 @@ impl Contact {
         let held;
         let target = self.target.borrow();
         let local = match &*target {
-            Target::Lasting(local) => Some(&**local),
-            Target::Counted(weak) => {
+            Found::Lasting(local) => Some(&**local),
+            Found::Counted(weak) => {
                 held = weak.upgrade();
                 held.as_deref()
             }
-            Target::Nothing => None,
+            Found::Nothing => None,
         };
         let rejection = match local {
-            Some(local) => match local.accept_encoded(body, handles, answer) {
+            Some(local) => match local.accept_encoded(body, handles, answer, self.source(around)) {
                 Ok(()) => return,
                 Err(rejection) => rejection,
             },
@@ -311,6 +350,11 @@ impl Contact {
             let detail = rejection.detail.as_deref().unwrap_or_default();
             answer.refuse(Unanswered::NotDelivered(rejection.reason), detail);
         }
+    }
+
+    #[inline]
+    fn source(&self, around: &Around) -> Source {
+        Source::connection(around.connection, matches!(self.who, Who::OurBox(_)))
     }
 
     /// Finds the box of this node, if it is one and open.
@@ -324,32 +368,53 @@ impl Contact {
             _ => None,
         };
         *self.target.borrow_mut() = match pointer.and_then(|pointer| pointer.local()) {
-            Some(local) if local.counted() => Target::Counted(Arc::downgrade(&local)),
-            Some(local) => Target::Lasting(local),
-            None => Target::Nothing,
+            Some(local) if local.counted() => Found::Counted(Arc::downgrade(&local)),
+            Some(local) => Found::Lasting(local),
+            None => Found::Nothing,
         };
     }
 
     fn dropped(&self, around: &Around, local: Option<&dyn LocalBox>, rejection: &Rejection) {
-        let id;
-        let name = match (&self.who, local) {
-            (_, Some(local)) if !local.given_name().is_empty() => local.given_name(),
-            (Who::OurName(name), _) => name,
-            (Who::OurBox(box_id), _) => {
-                id = box_id.to_string();
-                &id
-            }
-            _ => "",
-        };
-        let letter = Letter {
-            name,
-            type_name: local.map_or("", |local| local.type_name()),
-            detail: rejection.detail.as_deref(),
-        };
         if let Some(local) = local {
             local.count_drop(rejection.reason);
         }
-        around.home.observer().dropped(letter, rejection.reason, 1);
+        let mut alike = around.alike.borrow_mut();
+        if let Some(dead) = &mut *alike
+            && self.is_target(&dead.target)
+            && dead.reason == rejection.reason
+            && (&dead.detail, &rejection.detail) == (&None, &None)
+        {
+            dead.count += 1;
+            return;
+        }
+        drop(alike);
+        around.count_alike();
+        around.alike.replace(Some(self.dead(local, rejection)));
+    }
+
+    fn is_target(&self, target: &Target) -> bool {
+        match (&self.who, target) {
+            (Who::OurName(name), Target::Name(other)) => name == other,
+            (Who::OurBox(id), Target::Id(other)) => id == other,
+            _ => false,
+        }
+    }
+
+    fn dead(&self, local: Option<&dyn LocalBox>, rejection: &Rejection) -> Dead {
+        let target = match &self.who {
+            Who::OurName(name) => Target::Name(name.clone()),
+            Who::OurBox(id) => Target::Id(*id),
+            _ => Target::Others,
+        };
+        let name = match (&target, local) {
+            (_, Some(local)) if !local.given_name().is_empty() => local.given_name().into(),
+            (Target::Name(name), _) => name.clone(),
+            (Target::Id(id), _) => id.to_string().into(),
+            (Target::Others, _) => Box::default(),
+        };
+        let type_name = local.map_or("", |local| local.type_name());
+        let (reason, detail) = (rejection.reason, rejection.detail.clone());
+        Dead { target, name, type_name, reason, detail, count: 1 }
     }
 
     /// The pointer for one more handle in a message.
@@ -407,6 +472,27 @@ impl Contact {
 }
 
 impl Around {
+    /// Counts the drops that were gathered, here and for the peer.
+    fn count_alike(&self) {
+        let Some(Dead { target, name, type_name, reason, detail, count }) = self.alike.take() else { return };
+        let letter = Letter { name: &name, type_name, detail: detail.as_deref() };
+        self.home.observer().dropped(letter, reason, count);
+        self.links.account(&self.link, self.connection, target, reason, count);
+    }
+
+    /// The peer tells how many messages for one of its boxes it has dropped.
+    fn told(&self, target: Target, reason: DropReason, count: u64) {
+        let name = match &target {
+            Target::Name(name) => name.to_string(),
+            Target::Id(id) => id.to_string(),
+            Target::Others => String::new(),
+        };
+        let grown = self.link.told(target, reason, count);
+        if grown > 0 {
+            self.home.observer().reported(Letter { name: &name, type_name: "", detail: None }, reason, grown);
+        }
+    }
+
     /// A request by its number on this connection.
     fn correlation(&self, number: u64) -> Correlation {
         Correlation { connection: self.connection, number }

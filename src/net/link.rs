@@ -4,6 +4,7 @@
 //! are always what a peer with the same table can read from front to back. What was not written when a connection ends
 //! is dropped and counted, never carried over to the next one.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 
+use super::accounts::Theirs;
 use super::outbox::Named;
 use super::outbox::Next;
 use super::outbox::Outbox;
@@ -47,6 +49,8 @@ use crate::wire::control::Unanswered;
 use crate::wire::control::put_cancel;
 use crate::wire::frame::kind;
 use crate::wire::handshake::Hello;
+use crate::wire::report::Target;
+use crate::wire::report::feature;
 use crate::wire::session::Correlated;
 use crate::wire::session::Outgoing;
 use crate::wire::session::Post;
@@ -56,7 +60,7 @@ use crate::wire::session::Unwritten;
 const MAX_RELEASES: usize = 65_536;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
-const MAX_CONTROL: usize = 64 << 10;
+pub(super) const MAX_CONTROL: usize = 64 << 10;
 
 /// Starts a router for a link that is used for the first time.
 pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
@@ -72,7 +76,9 @@ pub(crate) struct Link {
     outbox: usize,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
-    state: Mutex<Outbox>,
+    pub(super) state: Mutex<Outbox>,
+    /// Drops at the other end, as far as it has told.
+    pub(super) theirs: Mutex<Theirs>,
 }
 
 impl Link {
@@ -95,7 +101,13 @@ impl Link {
     ) -> Arc<Link> {
         let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
-        Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state })
+        let theirs = Mutex::default();
+        Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state, theirs })
+    }
+
+    /// The number of the connection, or of the one that is to be made.
+    pub(crate) fn connection(&self) -> u64 {
+        self.state.lock().connection
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
@@ -134,6 +146,7 @@ impl Link {
             state.phase = Phase::Up;
         }
         state.times_up += 1;
+        state.features = hello.features;
         let connection = state.connection;
         let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
         state.wake();
@@ -157,6 +170,7 @@ impl Link {
             let (waiting, read) = (old.waiting, old.read.0);
             (old, waiting, written.saturating_sub(read))
         };
+        self.theirs.lock().close();
         self.registry.exports().release_all(old.connection);
         let written = old.outgoing.posts() - old.waiting;
         fail_all(old.pending.drain(), written, reason);
@@ -184,6 +198,9 @@ impl Link {
     pub(crate) fn close(&self, why: Farewell, detail: &str) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Up | Phase::Dialling) {
+            if state.features & feature::REPORTS != 0 {
+                state.report(MAX_CONTROL);
+            }
             state.phase = Phase::Closing;
             state.goodbye = Some((why, detail.to_owned()));
             state.wake();
@@ -487,6 +504,11 @@ impl Outbound for Link {
 
     fn peer(&self) -> Option<NodeId> {
         *self.peer.lock()
+    }
+
+    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
+        let told = self.theirs.lock().of(target);
+        DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
     }
 
     fn release(&self, connection: u64, id: BoxId, count: u64) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
@@ -14,6 +15,8 @@ use crate::handle::route::Outbound;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Token;
+use crate::observe::DropReason;
+use crate::wire::report::Target;
 
 /// Connections between the same two nodes at a time.
 const MAX_PARALLEL: usize = 8;
@@ -26,6 +29,9 @@ const MAX_TOKENS: usize = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     tables: Mutex<Tables>,
+    /// Links on which a report is due, each once or twice.
+    due: Mutex<Vec<Weak<Link>>>,
+    became_due: Notify,
     /// Connections at a time, and unproven ones among them.
     limits: (usize, usize),
 }
@@ -36,6 +42,8 @@ struct Tables {
     /// How many of `dialled` were held when those that were not were last forgotten.
     dialled_held: usize,
     live: HashMap<NodeId, Vec<Arc<Link>>>,
+    /// The live ones by the number of their connection.
+    by_connection: HashMap<u64, Weak<Link>>,
     tokens: HashMap<NodeId, Token>,
     unproven: BTreeMap<u64, CancellationToken>,
     next_unproven: u64,
@@ -83,7 +91,7 @@ pub(crate) enum Claim {
 
 impl Links {
     pub(crate) fn new(connections: usize, unproven: usize) -> Links {
-        Links { tables: Mutex::default(), limits: (connections, unproven) }
+        Links { limits: (connections, unproven), ..Links::default() }
     }
 
     /// The link to an endpoint, made if there is none that is held.
@@ -155,20 +163,24 @@ impl Links {
     /// A connection to a proven node is up.
     pub(crate) fn join(&self, node: NodeId, link: &Arc<Link>) -> Claim {
         let mut tables = self.tables.lock();
+        let tables = &mut *tables;
         let live = tables.live.entry(node).or_default();
         // A node that dials itself has both ends here.
         if live.len() >= 2 * MAX_PARALLEL {
             return Claim::Refused;
         }
         live.push(Arc::clone(link));
+        tables.by_connection.insert(link.connection(), Arc::downgrade(link));
         Claim::Proven
     }
 
     /// A connection is no longer up.
     pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>) {
         let mut tables = self.tables.lock();
+        let tables = &mut *tables;
         if let Some(live) = tables.live.get_mut(&node) {
             live.retain(|other| !Arc::ptr_eq(other, link));
+            tables.by_connection.remove(&link.connection());
             if live.is_empty() {
                 tables.live.remove(&node);
             }
@@ -178,6 +190,38 @@ impl Links {
     /// A live connection to that node.
     pub(crate) fn way_to(&self, node: NodeId) -> Option<Arc<Link>> {
         self.tables.lock().live.get(&node)?.first().cloned()
+    }
+
+    /// A live connection by its number.
+    pub(crate) fn connection(&self, number: u64) -> Option<Arc<Link>> {
+        self.tables.lock().by_connection.get(&number)?.upgrade()
+    }
+
+    /// Accounts for messages of a connection that were dropped here, to be told soon.
+    pub(crate) fn account(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
+        if link.account(connection, target, reason, count) {
+            self.report_later(link);
+        }
+    }
+
+    fn report_later(&self, link: &Arc<Link>) {
+        self.due.lock().push(Arc::downgrade(link));
+        self.became_due.notify_one();
+    }
+
+    /// Ends when a report is due.
+    pub(crate) async fn reports_due(&self) {
+        self.became_due.notified().await;
+    }
+
+    /// Tells peers what they were not told yet.
+    pub(crate) fn report(&self) {
+        let due = std::mem::take(&mut *self.due.lock());
+        for link in due.iter().filter_map(Weak::upgrade) {
+            if !link.report() {
+                self.report_later(&link);
+            }
+        }
     }
 
     /// Every link that is up, being dialled, or pausing.

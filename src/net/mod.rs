@@ -1,5 +1,6 @@
 //! Connections: the streams they run on, the actor that owns each one's life, and the I/O thread that runs them all.
 
+pub(crate) mod accounts;
 pub(crate) mod driver;
 pub(crate) mod greeting;
 pub(crate) mod house;
@@ -8,5 +9,6 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
+pub(crate) mod reports;
 pub(crate) mod router;
 pub(crate) mod transport;

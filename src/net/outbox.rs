@@ -11,19 +11,23 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 
+use super::accounts::Ours;
 use crate::handle::failure::AskError;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Asked;
 use crate::handle::terms::NotPosted;
 use crate::ident::BoxId;
+use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
 use crate::observe::DropReason;
+use crate::wire::codec::MAX_NUMBER;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
+use crate::wire::report::put_report;
 use crate::wire::session::Correlated;
 use crate::wire::session::Handles;
 use crate::wire::session::Outgoing;
@@ -73,6 +77,10 @@ pub(super) struct Outbox {
     /// Messages the peer says it has read, and messages read from it.
     pub(super) read: (u64, u64),
     pub(super) times_up: u64,
+    /// What the peer may be sent beyond the rest of version 1.
+    pub(super) features: u64,
+    /// Drops here of messages that came over this connection.
+    pub(super) ours: Ours,
 }
 
 /// A request of ours.
@@ -110,6 +118,8 @@ impl Outbox {
             next_request: 1,
             read: (0, 0),
             times_up: 0,
+            features: 0,
+            ours: Ours::default(),
         }
     }
 
@@ -173,6 +183,17 @@ impl Outbox {
         }
         self.writing = chunk.len();
         Poll::Ready(Next::Write)
+    }
+
+    /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
+    pub(super) fn report(&mut self, room: usize) {
+        const LONGEST: usize = 16 + MAX_NAME + MAX_NUMBER;
+        let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
+        let Outbox { control, ours, read, .. } = self;
+        if most > 0 && !ours.is_told() {
+            put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
+            self.wake();
+        }
     }
 
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.

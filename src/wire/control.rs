@@ -167,15 +167,25 @@ pub(crate) enum Unanswered {
     Other(u8),
 }
 
-impl Unanswered {
-    /// Drop reasons follow from here, in the order of the table in [`crate::wire`].
-    const FIRST_REASON: u8 = 16;
+/// Drop reasons follow from here, in the order of the table in [`crate::wire`].
+const FIRST_REASON: u8 = 16;
 
+/// What a drop reason is written as.
+pub(super) fn code_of(reason: DropReason) -> u8 {
+    FIRST_REASON + reason as u8
+}
+
+/// The drop reason of that code; `None` for one of a later version.
+pub(super) fn reason_of(code: u8) -> Option<DropReason> {
+    DropReason::ALL.get(usize::from(code.checked_sub(FIRST_REASON)?)).copied()
+}
+
+impl Unanswered {
     fn code(self) -> u8 {
         match self {
             Unanswered::Abandoned => 0,
             Unanswered::NotEncodable => 1,
-            Unanswered::NotDelivered(reason) => Self::FIRST_REASON + reason as u8,
+            Unanswered::NotDelivered(reason) => code_of(reason),
             Unanswered::Other(code) => code,
         }
     }
@@ -184,11 +194,7 @@ impl Unanswered {
         match code {
             0 => Unanswered::Abandoned,
             1 => Unanswered::NotEncodable,
-            _ => {
-                let at = code.checked_sub(Self::FIRST_REASON).map(usize::from);
-                at.and_then(|at| DropReason::ALL.get(at))
-                    .map_or(Unanswered::Other(code), |reason| Unanswered::NotDelivered(*reason))
-            }
+            _ => reason_of(code).map_or(Unanswered::Other(code), Unanswered::NotDelivered),
         }
     }
 }

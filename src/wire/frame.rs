@@ -32,9 +32,12 @@ pub(crate) mod kind {
     pub(crate) const REFUSE: u8 = 5;
     pub(crate) const CANCEL: u8 = 6;
     pub(crate) const RELEASE: u8 = 7;
+    pub(crate) const REPORT: u8 = 8;
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
+    pub(crate) const SHAPE_QUESTION: u8 = 14;
+    pub(crate) const SHAPE: u8 = 15;
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
 }

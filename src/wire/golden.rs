@@ -15,6 +15,8 @@ use super::control::*;
 use super::frame::*;
 use super::handshake::Greeting;
 use super::handshake::Hello;
+use super::question::*;
+use super::report::*;
 use super::session::Correlated;
 use super::session::Incoming;
 use super::session::Outgoing;
@@ -64,6 +66,9 @@ enum Value {
     Ping(Ping),
     Pong(Ping),
     Goodbye(Goodbye<'static>),
+    Report(u64, Vec<(Target, DropReason, u64)>),
+    Asks(Question),
+    Tells(Question, &'static [u8]),
 }
 
 struct Message {
@@ -119,7 +124,7 @@ fn echo() -> Named {
 fn values() -> Vec<(&'static str, Value)> {
     let posts = posts().into_iter().chain(forms()).chain(more_posts());
     let requests = asks().into_iter().chain(answers()).chain(refuses_and_cancels());
-    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(others()).collect()
+    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(others()).chain(reports()).collect()
 }
 
 fn hellos() -> Vec<(&'static str, Value)> {
@@ -291,6 +296,28 @@ fn others() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn reports() -> Vec<(&'static str, Value)> {
+    let (name, id) = (Target::Name("echo".into()), Target::Id(BoxId([0x55; 16])));
+    let drops = vec![
+        (name.clone(), DropReason::NewestShed, 300),
+        (id.clone(), DropReason::BoxClosed, 1),
+        (Target::Others, DropReason::NoSuchBox, u64::MAX),
+    ];
+    let (by_fingerprint, of_name) = (Question::Fingerprint(FINGERPRINT), Question::Box(name));
+    let names = Question::NamesAfter("echo".into());
+    vec![
+        ("report: nothing", Value::Report(0, Vec::new())),
+        ("report: three boxes", Value::Report(128, drops)),
+        ("shape?: form 0, by its fingerprint", Value::Asks(by_fingerprint.clone())),
+        ("shape?: form 1, of a box with a name", Value::Asks(of_name.clone())),
+        ("shape?: form 1, of a box by its id", Value::Asks(Question::Box(id))),
+        ("shape?: form 2, names", Value::Asks(names.clone())),
+        ("shape: form 0, one that is not known", Value::Tells(by_fingerprint, b"")),
+        ("shape: form 1, of a box with a name", Value::Tells(of_name, b"shape")),
+        ("shape: form 2, two names", Value::Tells(names, b"\x05inbox\x04time")),
+    ]
+}
+
 /// One direction of one connection. A meaning is the introduction, in full, as text.
 struct Direction {
     outgoing: Outgoing,
@@ -312,6 +339,9 @@ impl Direction {
             Value::Ping(ping) => ping.put(&mut out, kind::PING),
             Value::Pong(pong) => pong.put(&mut out, kind::PONG),
             Value::Goodbye(goodbye) => goodbye.put(&mut out),
+            Value::Report(read, drops) => put_report(&mut out, *read, drops.iter().cloned()),
+            Value::Asks(question) => question.ask(&mut out),
+            Value::Tells(question, answer) => question.answer(&mut out, answer),
         }
         out
     }
@@ -367,6 +397,15 @@ impl Direction {
             Value::Goodbye(goodbye) => {
                 assert_eq!(Goodbye::read(payload(kind::GOODBYE, bytes)), Ok(*goodbye), "{name}");
             }
+            Value::Report(read, drops) => check_report(name, payload(kind::REPORT, bytes), *read, drops),
+            Value::Asks(question) => {
+                let asked = Question::read_asked(payload(kind::SHAPE_QUESTION, bytes));
+                assert_eq!(asked.as_ref(), Ok(question), "{name}");
+            }
+            Value::Tells(question, answer) => {
+                let answered = Question::read_answered(payload(kind::SHAPE, bytes));
+                assert_eq!(answered, Ok((question.clone(), *answer)), "{name}");
+            }
         }
     }
 
@@ -398,6 +437,15 @@ fn check_received(name: &str, received: &Received<'_, '_, String>, message: &Mes
         let expected = message.extensions.iter().any(|&(present, _)| present == id).then_some(bytes);
         assert_eq!(received.extensions.find(id), expected, "{name}");
     }
+}
+
+fn check_report(name: &str, payload: &[u8], read: u64, drops: &[(Target, DropReason, u64)]) {
+    let (told, entries) = read_report(payload).expect(name);
+    let entries: Vec<_> = entries.map(|entry| entry.expect(name)).collect();
+    let expected = drops.iter().cloned();
+    let expected: Vec<_> =
+        expected.map(|(target, reason, count)| Dropped { target, reason: Some(reason), count }).collect();
+    assert_eq!((told, entries), (read, expected), "{name}");
 }
 
 fn text(introduction: &Introduction<'_>) -> String {
@@ -465,7 +513,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 10, "{defined:?}");
+    assert_eq!(defined.len(), 13, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -489,8 +537,10 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
     assert_eq!(vectors.len(), values.len());
     for ((name, mut bytes), (of, value)) in vectors.into_iter().zip(values) {
         assert_eq!(name, of);
-        // A body, and what is released, goes to the end; those with a body have their extensions in a block.
-        if matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_) | Value::Release(_)) {
+        // A body, and what is released, reported or told, goes to the end; those with a body have their extensions in a
+        // block.
+        let to_the_end = matches!(value, Value::Release(_) | Value::Report(..) | Value::Tells(..));
+        if to_the_end || matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_)) {
             continue;
         }
         let mut block = BytesMut::new();
@@ -550,4 +600,19 @@ fn reasons_that_the_specification_does_not_name_are_those_of_a_later_version() {
         let refuse = Refuse { correlation: 0, why: Unanswered::Other(number), detail: "" };
         assert_eq!(Refuse::read(&[0, number, 0]), Ok(refuse));
     }
+}
+
+#[test]
+fn a_report_may_have_reasons_of_a_later_version() {
+    let (_, mut entries) = read_report(&[0, 2, 200, 7]).unwrap();
+    assert_eq!(entries.next(), Some(Ok(Dropped { target: Target::Others, reason: None, count: 7 })));
+    assert_eq!(entries.next(), None);
+}
+
+#[test]
+fn names_are_told_up_to_a_length() {
+    let mut out = BytesMut::new();
+    put_names(&mut out, 40, ["one", "two", "a name that does not fit any more"]);
+    assert_eq!(read_names(&out), Ok(vec!["one", "two"]));
+    assert_eq!(read_names(&[9, 1]), Err(crate::wire::codec::Violation::Truncated));
 }

@@ -29,7 +29,7 @@ pub(crate) const PREFIX: usize = 8 + 2 + 2 + 4;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
-    /// Bits of what the writer understands beyond version 1; none is defined yet.
+    /// Bits of what the writer understands beyond the rest of version 1: see [`feature`](super::report::feature).
     pub(crate) features: u64,
     pub(crate) node: NodeId,
     /// The writer's name of this connection, fresh.

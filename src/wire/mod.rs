@@ -47,7 +47,7 @@
 //! | oldest version | `u16` | that the writer speaks |
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
-//! | features | `u64` | bits of what the writer understands beyond version 1; all zero so far |
+//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; others are ignored |
 //! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
@@ -68,21 +68,22 @@
 //! | 5 | refuse | correlation `number`, reason `u8`, detail `text` ≤ 256 bytes, `extensions` |
 //! | 6 | cancel | correlation `number`, `extensions` |
 //! | 7 | release | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
-//! | 8 | report | reserved: cumulative drops by box and reason |
+//! | 8 | report | messages read on this connection `number`, then to the end: box, reason `u8`, how many `number` |
 //! | 9 | ping | nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 10 | pong | the ping's nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 11 | goodbye | why `u8`, messages read on this connection `number`, detail `text` ≤ 256 bytes, `extensions` |
 //! | 12 | relay | reserved |
 //! | 13 | fragment | reserved: a piece of a larger frame |
-//! | 14 | shape? | reserved: asks for the shape of a box |
-//! | 15 | shape | reserved |
+//! | 14 | shape? | question, `extensions` |
+//! | 15 | shape | the question, and its answer to the end |
 //! | 16 | watch | reserved: asks to be told when a box closes |
 //! | 17 | closed | reserved: a watched box has closed |
 //! | 18 | pressure | reserved: how full a box is |
 //! | 19–127 | | an unknown one ends the connection |
 //! | 128–255 | | an unknown one is skipped |
 //!
-//! A node sends a reserved kind only to a peer whose hello has the feature bit that will define it.
+//! Reports and questions for shapes are sent only to a peer whose hello has their feature bit, and a reserved kind only
+//! to one whose hello has the bit that will define it.
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
 //! ## Posts
@@ -172,6 +173,21 @@
 //!
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
 //!
+//! ## Reports
+//! A node tells its peer what it dropped of the messages that it read from it: per box and reason (16–35, as above) the
+//! number so far on this connection, never a difference, so that a report that is left out costs nothing. What did not
+//! change since the last report may be left out. A reader ignores counts that shrink and reasons that it does not know.
+//!
+//! A box is a `u8` and what follows: 0, the box of that name, `text`; 1, the box with that `id`; 2, nothing: all boxes
+//! for which the writer keeps no account of their own.
+//!
+//! ## Shapes
+//! Either side may ask the other, at any time, and ends nothing by leaving a question unanswered. A question is a `u8`
+//! and what follows: 0, for the shape that has the fingerprint `u64`; 1, for the shape that a box (as in reports) takes;
+//! 2, for the names of the writer's boxes in order, from behind the name `text`. The answer repeats the question; behind
+//! it stands the canonical encoding of the shape, or nothing if there is none, or as many names (`text`) as the writer
+//! cares to put into one frame.
+//!
 //! # Who may claim a node id
 //! Ids travel inside addresses, so an id proves nothing. The token in the resume frame is a secret between two nodes:
 //! the first that a node sees from a given id is remembered, and a later connection with that id and another token is
@@ -183,6 +199,8 @@ pub(crate) mod control;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod intern;
+pub(crate) mod question;
+pub(crate) mod report;
 pub(crate) mod session;
 
 #[cfg(test)]

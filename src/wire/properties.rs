@@ -14,6 +14,8 @@ use super::control::*;
 use super::frame::*;
 use super::handshake::*;
 use super::intern::MIN_NUMBERS;
+use super::question::*;
+use super::report::*;
 use super::session::*;
 use crate::ident::*;
 use crate::observe::DropReason;
@@ -267,6 +269,14 @@ fn acquainted() -> Incoming<String> {
     incoming
 }
 
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        text(MAX_NAME).prop_map(|name| Target::Name(name.into())),
+        any::<[u8; 16]>().prop_map(|id| Target::Id(BoxId(id))),
+        Just(Target::Others),
+    ]
+}
+
 mod what_is_written_is_read_again {
     use std::collections::HashMap;
 
@@ -337,6 +347,32 @@ mod what_is_written_is_read_again {
         fn releases(released in any_release()) {
             let bytes = written(|out| put_release(out, released.iter().copied()));
             prop_assert_eq!(read_release(&bytes[LENGTH + 1..]).collect::<Result<Vec<_>, _>>(), Ok(released));
+        }
+
+        #[test]
+        fn reports(read in number(), drops in vec((target(), 0..DropReason::ALL.len(), number()), 0..9)) {
+            let drops: Vec<_> =
+                drops.into_iter().map(|(target, reason, count)| (target, DropReason::ALL[reason], count)).collect();
+            let bytes = written(|out| put_report(out, read, drops.iter().cloned()));
+            let (told, entries) = read_report(&bytes[LENGTH + 1..]).unwrap();
+            prop_assert_eq!(told, read);
+            let entries: Vec<_> = entries.map(Result::unwrap).map(|it| (it.target, it.reason.unwrap(), it.count)).collect();
+            prop_assert_eq!(entries, drops);
+        }
+
+        #[test]
+        fn questions_and_answers(
+            question in prop_oneof![
+                any::<u64>().prop_map(Question::Fingerprint),
+                target().prop_map(Question::Box),
+                text(MAX_NAME).prop_map(|name| Question::NamesAfter(name.into())),
+            ],
+            answer in vec(any::<u8>(), 0..40),
+        ) {
+            let asked = written(|out| question.ask(out));
+            prop_assert_eq!(Question::read_asked(&asked[LENGTH + 1..]), Ok(question.clone()));
+            let answered = written(|out| question.answer(out, &answer));
+            prop_assert_eq!(Question::read_answered(&answered[LENGTH + 1..]), Ok((question, answer.as_slice())));
         }
 
         #[test]
@@ -500,6 +536,14 @@ mod no_bytes_do_harm {
             // It ends at the first error.
             let most = bytes.len() / 17 + 1;
             prop_assert!(read_release(&bytes).take(most + 1).count() <= most);
+            // Each entry of a report takes three bytes at least.
+            if let Ok((_, drops)) = read_report(&bytes) {
+                prop_assert!(drops.take(bytes.len() / 3 + 2).count() <= bytes.len() / 3 + 1);
+            }
+            let _ = (Question::read_asked(&bytes), Question::read_answered(&bytes));
+            if let Ok(names) = read_names(&bytes) {
+                prop_assert!(names.len() <= bytes.len());
+            }
         }
 
         #[test]
