@@ -23,10 +23,12 @@ use actix_hermod::DropReason;
 use actix_hermod::Endpoint;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
+use support::balanced;
 use support::dropped;
 use support::listening;
 use support::next;
@@ -442,3 +444,99 @@ fn a_request_is_answered_through_a_third_node() {
         assert!(!error.may_have_been_handled(), "{error:?}");
     });
 }
+
+/// Gives an address away.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Give<M: RemoteMessage>(#[serde(bound = "")] Address<M>);
+
+/// `address`, of this node, as one for messages of another type: that to which it comes home.
+async fn come_home<M: RemoteMessage, N: RemoteMessage>(
+    thread: IoThread,
+    here: &Node,
+    address: Address<M>,
+) -> Address<N> {
+    let at = within(here.listen("127.0.0.1:0")).await.expect("a free port");
+    let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+    let mut carried = there.mailbox::<Give<N>>().name("carry").open().expect("a free name");
+    let mut home = here.mailbox::<Give<N>>().name(format!("home of {at}")).open().expect("a free name");
+    here.remote::<Give<M>>(&endpoint, "carry").expect("an address").do_send(Give(address));
+    there.remote::<Give<N>>(&at, home.name()).expect("an address").do_send(next(&mut carried).await);
+    let Give(address) = next(&mut home).await;
+    assert!(address.is_local());
+    within(there.shutdown()).await;
+    address
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct OtherSquare {
+    n: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "String")]
+struct Unequal {
+    n: u64,
+}
+
+#[test]
+fn a_local_request_to_a_box_of_another_type_of_equal_shape_is_answered() {
+    on_either_thread(|thread| async move {
+        let here = Node::builder().io_thread(thread).start();
+        let oracle = Oracle { asked: 0, to: None }.start();
+        let square = here.publish::<Square>("square", oracle.clone()).unwrap();
+        let other: Address<OtherSquare> = come_home(thread, &here, square.clone()).await;
+        assert_eq!(within(other.ask(OtherSquare { n: 3 })).await, Ok(9));
+        assert_eq!(within(other.ask(OtherSquare { n: 4 }).timeout(Duration::from_secs(60))).await, Ok(16));
+        assert_eq!(within(other.send(OtherSquare { n: 5 })).await, Ok(25));
+        assert_eq!(within(other.recipient().send(OtherSquare { n: 6 })).await, Ok(36));
+        assert_eq!(here.stats().dropped_total(), 0);
+        // Addresses travel in its results as well.
+        let inbox = here.mailbox::<Number>().open().unwrap();
+        let wanderer = Oracle { asked: 0, to: Some(inbox.address()) }.start();
+        let place = here.publish::<Where>("where", wanderer).unwrap();
+        let other: Address<OtherWhere> = come_home(thread, &here, place).await;
+        assert_eq!(within(other.ask(OtherWhere)).await.unwrap().unwrap(), inbox.address());
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Option<Address<Number>>")]
+struct OtherWhere;
+
+#[test]
+fn a_local_request_of_another_shape_ends_with_the_reason() {
+    on_either_thread(|thread| async move {
+        let here = Node::builder().io_thread(thread).start();
+        let square = here.publish::<Square>("square", Oracle { asked: 0, to: None }.start()).unwrap();
+        let wrong: Address<support::Text> = come_home(thread, &here, square.clone()).await;
+        match within(wrong.ask(support::Text("many more bytes than a number has".to_owned()))).await {
+            Err(AskError::NotDelivered { reason: DropReason::NotDecodable, detail: Some(_) }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(within(wrong.send(support::Text("so many bytes".to_owned()))).await, Err(MailboxError::Closed));
+        assert_eq!(dropped(&here, DropReason::NotDecodable), 2);
+        // It was handled, and only its result is of another shape.
+        let unequal: Address<Unequal> = come_home(thread, &here, square).await;
+        let unknown = AskError::OutcomeUnknown { reason: DropReason::NotDecodable };
+        assert_eq!(within(unequal.ask(Unequal { n: 300 })).await, Err(unknown));
+        here.unpublish("square");
+        let closed = AskError::NotDelivered { reason: DropReason::BoxClosed, detail: None };
+        assert_eq!(within(unequal.ask(Unequal { n: 1 })).await, Err(closed));
+        // One that nobody waits for is not handled here either.
+        let mut inbox = here.mailbox::<Number>().open().unwrap();
+        let twin: Address<OtherNumber> = come_home(thread, &here, inbox.address()).await;
+        drop(twin.send(OtherNumber(1)));
+        let asked = twin.send(OtherNumber(2));
+        assert_eq!(next(&mut inbox).await, Number(2));
+        assert_eq!(within(asked).await, Ok(()));
+        assert_eq!(dropped(&here, DropReason::Cancelled), 1);
+        drop(inbox);
+        balanced(&[&here]).await;
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct OtherNumber(u64);

@@ -143,8 +143,10 @@ impl LocalBox for Relay {
 struct Relaying(AnswerTo);
 
 impl Waiting for Relaying {
-    fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        self.0.forward(body, handles);
+    fn answered(mut self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
+        if !self.0.answer(body, handles) {
+            self.0.refuse_as_too_long();
+        }
     }
 
     fn failed(self: Box<Self>, error: AskError) {
@@ -158,6 +160,6 @@ impl Waiting for Relaying {
     }
 
     fn is_gone(&self) -> bool {
-        self.0.is_cancelled()
+        self.0.is_gone()
     }
 }

@@ -26,6 +26,7 @@ use super::reply::Parcel;
 use super::reply::Reply;
 use super::request::Ask;
 use super::request::Request;
+use super::route::AnswerTo;
 use super::route::LocalBox;
 use super::route::Pointer;
 use super::route::Route;
@@ -39,6 +40,7 @@ use crate::message::RemoteMessage;
 use crate::message::guard::EncodeError;
 use crate::observe::DropReason;
 use crate::observe::Losses;
+use crate::wire::control::Unanswered;
 
 /// A pointer to a mailbox or to a published actor, in this process or in another.
 ///
@@ -314,21 +316,35 @@ impl Pointer {
             (Err(refusal), Some(parcel)) => match refusal {
                 Refusal::Full(reason) => Err(Returned::new(parcel, reason)),
                 Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
-                // The result may be of another type as well.
-                Refusal::OtherType if parcel.reply.is_some() => Err(Returned::new(parcel, DropReason::TypeMismatch)),
-                Refusal::OtherType => {
-                    let accepted = self.encode(&parcel.message, |body, handles| {
-                        let accepted = local.accept_encoded(body, &mut handles.to_vec(), &mut None, Source::HERE);
-                        accepted.map_err(|rejection| rejection.reason)
-                    });
-                    match accepted {
-                        Ok(()) => Ok(None),
-                        Err(Unwritten { reason, detail }) => Err(Returned { parcel, reason, detail }),
-                    }
-                }
+                Refusal::OtherType => self.give_encoded(local, parcel).map(|()| None),
             },
             _ => Ok(None),
         }
+    }
+
+    /// Gives a message to a box of this node whose messages are of another Rust type, perhaps of equal shape: as bytes,
+    /// and so its result comes back.
+    #[cold]
+    fn give_encoded<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+        let mut answer = parcel.reply.map(|reply| {
+            let (home, deadline) = (Arc::clone(self.home()), reply.deadline());
+            let waiting = Box::new(Awaiting { home: Arc::clone(&home), reply: *reply });
+            AnswerTo::here(home, waiting, deadline)
+        });
+        let mut words = None;
+        let given = self.encode(&parcel.message, |body, handles| {
+            local.accept_encoded(body, &mut handles.to_vec(), &mut answer, Source::HERE).map_err(|rejection| {
+                words = rejection.detail;
+                rejection.reason
+            })
+        });
+        given.map_err(|Unwritten { reason, detail }| {
+            let detail = detail.or(words);
+            if let Some(answer) = answer {
+                answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
+            }
+            Returned { parcel: Parcel::new(parcel.message, None), reason, detail }
+        })
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! Why a request has no answer.
 
 use crate::observe::DropReason;
+use crate::wire::control::Unanswered;
 
 /// Why a request has no answer. Two questions a caller asks: which reason, and may it have been handled?
 #[non_exhaustive]
@@ -40,6 +41,18 @@ fn in_brackets(detail: Option<&str>) -> String {
 }
 
 impl AskError {
+    /// What one is told who was refused.
+    pub(crate) fn refused(why: Unanswered, detail: &str) -> AskError {
+        match why {
+            Unanswered::Abandoned => AskError::ActorStopped,
+            Unanswered::NotEncodable => AskError::AnswerNotEncodable { why: detail.to_owned() },
+            Unanswered::NotDelivered(reason) => {
+                AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
+            }
+            Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
+        }
+    }
+
     /// False only when the request certainly was not, and will not be, handled: then it can be sent again without being
     /// handled twice.
     pub fn may_have_been_handled(&self) -> bool {

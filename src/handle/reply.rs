@@ -57,7 +57,7 @@ pub(crate) enum Reply<R> {
     Plain(oneshot::Sender<R>),
     /// To an `ask`, which learns why, and may have set a time.
     Told { sender: oneshot::Sender<Result<R, AskError>>, deadline: Option<Instant> },
-    /// To the connection that the request came from.
+    /// As bytes, to the connection that the request came from, or to one here whose result is of another Rust type.
     Away { answer: AnswerTo, encode: fn(AnswerTo, R) },
 }
 
@@ -89,29 +89,30 @@ impl<R> Reply<R> {
         match self {
             Reply::Plain(sender) => sender.is_closed(),
             Reply::Told { sender, .. } => sender.is_closed(),
-            Reply::Away { answer, .. } => answer.is_cancelled(),
+            Reply::Away { answer, .. } => answer.is_gone(),
         }
     }
 
     fn lapsed(&self) -> Option<DropReason> {
-        let deadline = match self {
-            Reply::Plain(_) => None,
-            Reply::Told { deadline, .. } => *deadline,
-            Reply::Away { answer, .. } => answer.deadline(),
-        };
-        match deadline {
+        match self.deadline() {
             _ if self.is_gone() => Some(DropReason::Cancelled),
             Some(deadline) if deadline <= Instant::now() => Some(DropReason::Expired),
             _ => None,
         }
     }
 
-    /// How long the one who waits still does, if that is known.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
+    /// Until when the one who waits does, if that is known.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
-            Reply::Told { deadline, .. } => deadline.map(|deadline| deadline - Instant::now()),
-            Reply::Plain(_) | Reply::Away { .. } => None,
+            Reply::Plain(_) => None,
+            Reply::Told { deadline, .. } => *deadline,
+            Reply::Away { answer, .. } => answer.deadline(),
         }
+    }
+
+    /// How long that is.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline().map(|deadline| deadline - Instant::now())
     }
 }
 
@@ -157,14 +158,16 @@ impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
     }
 }
 
-/// Writes the answer to the connection that the request came from.
+/// Writes the answer, and gives it back to where the request came from.
 fn encode<R: Serialize>(mut answer: AnswerTo, result: R) {
-    let Some((link, correlation)) = answer.take_back() else { return };
-    let written = scope::write(answer.home(), &result, |body, handles| link.answer(correlation, body, handles));
-    match written {
+    if answer.is_gone() {
+        return;
+    }
+    let home = Arc::clone(answer.home());
+    match scope::write(&home, &result, |body, handles| answer.answer(body, handles)) {
         Ok(true) => {}
-        Ok(false) => link.refuse(correlation, Unanswered::NotEncodable, "the answer does not fit"),
-        Err(error) => link.refuse(correlation, Unanswered::NotEncodable, &error.to_string()),
+        Ok(false) => answer.refuse_as_too_long(),
+        Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),
     }
 }
 

@@ -115,10 +115,11 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<Correlation, NotPosted>;
-    /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it.
-    fn answer(&self, to: Correlation, body: &[u8], handles: &[Arc<Pointer>]) -> bool;
-    /// Says that there will be no answer.
-    fn refuse(&self, to: Correlation, why: Unanswered, detail: &str);
+    /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it. Nothing is put there if
+    /// the request was taken back: its number may be that of another by now.
+    fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool;
+    /// Says that there will be no answer, unless the request was taken back.
+    fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str);
     /// Wants no answer any more.
     fn cancel(&self, which: Correlation);
     /// Whether messages given now would be written at once or after a dial under way.
@@ -141,13 +142,29 @@ pub(crate) trait Waiting: Send {
     fn is_gone(&self) -> bool;
 }
 
-/// The way back for one answer. If it is dropped without one, the asker is told that there will be none.
+/// The way back for one answer, as bytes. If it is dropped without one, the asker is told that there will be none.
 pub(crate) struct AnswerTo {
     home: Arc<dyn Household>,
     /// `None` once it is used.
-    back: Option<(Arc<dyn Outbound>, Correlation)>,
-    asked: Arc<Asked>,
+    back: Option<Back>,
     deadline: Option<Instant>,
+}
+
+/// Where an answer goes.
+enum Back {
+    /// To the connection that the request came from.
+    Link { link: Arc<dyn Outbound>, correlation: Correlation, asked: Arc<Asked> },
+    /// To one of this node, whose message is of another Rust type than the box's.
+    Here(Box<dyn Waiting>),
+}
+
+impl Back {
+    fn refuse(self, why: Unanswered, detail: &str) {
+        match self {
+            Back::Link { link, correlation, asked } => link.refuse(correlation, &asked, why, detail),
+            Back::Here(waiting) => waiting.failed(AskError::refused(why, detail)),
+        }
+    }
 }
 
 impl AnswerTo {
@@ -158,31 +175,45 @@ impl AnswerTo {
         asked: Arc<Asked>,
         deadline: Option<Instant>,
     ) -> AnswerTo {
-        AnswerTo { home, back: Some((link, correlation)), asked, deadline }
+        AnswerTo { home, back: Some(Back::Link { link, correlation, asked }), deadline }
+    }
+
+    /// The way to one who waits at this node.
+    pub(crate) fn here(home: Arc<dyn Household>, waiting: Box<dyn Waiting>, deadline: Option<Instant>) -> AnswerTo {
+        AnswerTo { home, back: Some(Back::Here(waiting)), deadline }
     }
 
     pub(crate) fn home(&self) -> &Arc<dyn Household> {
         &self.home
     }
 
-    /// The way back, to be used once.
-    pub(crate) fn take_back(&mut self) -> Option<(Arc<dyn Outbound>, Correlation)> {
-        self.back.take()
-    }
-
-    /// Passes an answer on as it is; for relays.
-    pub(crate) fn forward(mut self, body: &[u8], handles: &[Arc<Pointer>]) {
-        if let Some((link, correlation)) = self.back.take()
-            && !link.answer(correlation, body, handles)
-        {
-            link.refuse(correlation, Unanswered::NotEncodable, "the answer does not fit");
+    /// Answers; if the asker cannot read it, it is still to be refused.
+    pub(crate) fn answer(&mut self, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
+        match self.back.take() {
+            Some(Back::Link { link, correlation, asked }) => {
+                let answered = link.answer(correlation, &asked, body, handles);
+                if !answered {
+                    self.back = Some(Back::Link { link, correlation, asked });
+                }
+                answered
+            }
+            Some(Back::Here(waiting)) => {
+                waiting.answered(body, &mut handles.to_vec());
+                true
+            }
+            None => true,
         }
     }
 
     pub(crate) fn refuse(mut self, why: Unanswered, detail: &str) {
-        if let Some((link, correlation)) = self.back.take() {
-            link.refuse(correlation, why, detail);
+        if let Some(back) = self.back.take() {
+            back.refuse(why, detail);
         }
+    }
+
+    /// The answer is there, and longer than the asker reads or waits for.
+    pub(crate) fn refuse_as_too_long(self) {
+        self.refuse(Unanswered::NotEncodable, "the answer does not fit");
     }
 
     pub(crate) fn time_left(&self) -> Option<Duration> {
@@ -193,22 +224,27 @@ impl AnswerTo {
         self.deadline
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.asked.is_cancelled()
+    /// Whether the answer is not wanted any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        match &self.back {
+            Some(Back::Link { asked, .. }) => asked.is_cancelled(),
+            Some(Back::Here(waiting)) => waiting.is_gone(),
+            None => true,
+        }
     }
 }
 
 impl Drop for AnswerTo {
     fn drop(&mut self) {
-        if let Some((link, correlation)) = self.back.take() {
-            link.refuse(correlation, Unanswered::Abandoned, "");
+        if let Some(back) = self.back.take() {
+            back.refuse(Unanswered::Abandoned, "");
         }
     }
 }
 
 impl fmt::Debug for AnswerTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnswerTo").field("back", &self.back).finish_non_exhaustive()
+        f.debug_struct("AnswerTo").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 

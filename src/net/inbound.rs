@@ -230,14 +230,7 @@ impl Inbound {
         let Some(waiting) = self.around.link.take_pending(self.around.correlation(correlation)) else {
             return Ok(Tiding::Nothing);
         };
-        waiting.failed(match why {
-            Unanswered::Abandoned => AskError::ActorStopped,
-            Unanswered::NotEncodable => AskError::AnswerNotEncodable { why: detail.to_owned() },
-            Unanswered::NotDelivered(reason) => {
-                AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
-            }
-            Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
-        });
+        waiting.failed(AskError::refused(why, detail));
         Ok(Tiding::Nothing)
     }
 

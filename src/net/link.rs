@@ -331,11 +331,11 @@ impl Link {
 
     /// The peer wants no answer to a request any more.
     pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
-        let asked = {
-            let mut state = self.state.lock();
-            if state.connection == which.connection { state.asked.remove(&which.number) } else { None }
-        };
-        if let Some(asked) = asked {
+        let mut state = self.state.lock();
+        if state.connection == which.connection
+            && let Some(asked) = state.asked.remove(&which.number)
+        {
+            // Under the lock, so that no answer to it is taken for one to the next request of that number.
             asked.cancel();
         }
     }
@@ -446,34 +446,29 @@ impl Outbound for Link {
         })
     }
 
-    fn answer(&self, to: Correlation, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
+    fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
         let answered = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             let post = Post { to: None::<Named<'_>>, handles: named, body };
             let mut state = self.state.lock();
-            if state.connection != to.connection || state.asked.remove(&to.number).is_none() {
-                // Nobody wants it any more.
+            if state.connection != to.connection || asked.is_cancelled() {
+                // Nobody wants it any more, and the number may be that of another request.
                 return Ok(((), Vec::new()));
             }
             // Data must not shed answers: they have as much room again.
             let room = (2 * self.outbox).saturating_sub(state.posts.len() + state.writing);
             let what = Correlated::Answer { correlation: to.number };
-            let answered = state.correlated(room, what, &post);
+            state.correlated(room, what, &post).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
+            state.asked.remove(&to.number);
             state.wake();
-            match answered {
-                Ok(()) => Ok(((), hold(state.connection))),
-                Err(_) => {
-                    state.asked.insert(to.number, Arc::default());
-                    Err(NotPosted::Dropped(DropReason::TooLarge))
-                }
-            }
+            Ok(((), hold(state.connection)))
         });
         answered.is_ok()
     }
 
-    fn refuse(&self, to: Correlation, why: Unanswered, detail: &str) {
+    fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str) {
         let mut state = self.state.lock();
-        if state.connection != to.connection {
+        if state.connection != to.connection || asked.is_cancelled() {
             return;
         }
         state.asked.remove(&to.number);
