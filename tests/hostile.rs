@@ -6,6 +6,9 @@
 
 mod peer;
 
+#[path = "hostile/asking.rs"]
+mod asking;
+
 use std::collections::HashSet;
 use std::collections::LinkedList;
 use std::collections::VecDeque;

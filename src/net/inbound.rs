@@ -196,7 +196,7 @@ impl Inbound {
         let which = around.correlation(number);
         let deadline = received.deadline()?.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
         self.handles.extend(received.handles.iter().map(|contact| contact.pointer(around)));
-        match around.link.asked(which) {
+        match around.link.asked(which)? {
             Some(asked) => {
                 let (home, link) = (Arc::clone(&around.home), Arc::clone(&around.link) as Arc<dyn Outbound>);
                 let mut answer = Some(AnswerTo::new(home, link, which, asked, deadline));

@@ -42,6 +42,7 @@ use crate::ident::NodeId;
 use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
+use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 use crate::wire::control::Ping;
 use crate::wire::control::Refuse;
@@ -317,16 +318,22 @@ impl Link {
         Some(pending.waiting)
     }
 
-    /// Notes a request of the peer's, if there is room for it.
-    pub(crate) fn asked(&self, which: Correlation) -> Option<Arc<Asked>> {
+    /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
+    /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
+    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<Asked>>, Violation> {
         let mut state = self.state.lock();
-        let room = state.asked.len() < self.home.limits().pending_requests;
-        if state.connection != which.connection || !room || state.asked.contains_key(&which.number) {
-            return None;
+        if state.connection != which.connection {
+            return Ok(None);
+        }
+        if state.asked.contains_key(&which.number) {
+            return Err(Violation::AskedAgain(which.number));
+        }
+        if state.asked.len() >= self.home.limits().pending_requests {
+            return Ok(None);
         }
         let asked = Arc::new(Asked::default());
         state.asked.insert(which.number, Arc::clone(&asked));
-        Some(asked)
+        Ok(Some(asked))
     }
 
     /// The peer wants no answer to a request any more.
@@ -349,7 +356,7 @@ impl Link {
         }
     }
 
-    /// Refuses a request that was not [noted](Link::asked): its number may be that of another, which goes on.
+    /// Refuses a request that was not [noted](Link::asked).
     pub(crate) fn refuse_at_once(&self, which: Correlation, reason: DropReason) {
         let mut state = self.state.lock();
         if state.connection == which.connection {

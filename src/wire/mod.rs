@@ -99,17 +99,22 @@
 //!
 //! ## Requests
 //! An ask is a post that wants an answer, and an answer is a post without a target: flags, extension block, handles and
-//! body of both are those of posts. The asker chooses the correlation, unique among its unanswered requests of that
-//! connection and direction; an answer, a refuse and a cancel name the ask by it. Each ask is followed by exactly one
-//! answer or refuse, in any order among them, or by none if it was cancelled, or if the connection ends first. An
-//! answer or refuse to nothing that is asked has crossed a cancel and is skipped, as is a cancel of nothing that is
-//! asked. A cancel follows its ask.
+//! body of both are those of posts. The asker chooses the correlation, any number; an answer, a refuse and a cancel name
+//! the ask by it. Each ask is followed by exactly one answer or refuse, in any order among them, or by none if it was
+//! cancelled, or if the connection ends first. An answer or refuse to nothing that is asked has crossed a cancel and is
+//! skipped, as is a cancel of nothing that is asked. A cancel follows its ask.
+//!
+//! A number may be asked again once it was answered or refused; one that was cancelled had better not be, because an
+//! answer may have crossed the cancel. An ask with the number of one that is unanswered ends the connection: were it
+//! refused, or answered, nobody could tell which of the two was meant, and an asker who is told "not handled" may repeat
+//! what is being handled. With the connection's end, the outcome of both is unknown, which is true.
 //!
 //! Extension 1 of an ask, a `number`, is its deadline: so many milliseconds after it was read, nobody waits for the
 //! answer any more. An ask without it has none.
 //!
-//! A reader keeps as many unanswered requests as its own limit says, and refuses further ones (reason 31). Asks count
-//! as messages read, answers do not.
+//! A reader keeps as many unanswered requests as its own limit says, and refuses further ones (reason 31). A peer that
+//! asks on and does not read its refusals is cut off once more of them wait than the reader keeps: none is left out
+//! silently, as its asker would wait for it. Asks count as messages read, answers do not.
 //!
 //! Reasons of a refuse; each number means the same for ever, and later versions add to them:
 //!

@@ -792,7 +792,10 @@ mod each_violation {
             Violation::NumberOutOfRange { .. } => 12,
             Violation::NumberUnset(_) => 13,
             // These are found by whoever knows which frame may come when and from whom, and are tested there.
-            Violation::UnknownKind(_) | Violation::OutOfTurn(_) | Violation::Unproven => CAUSED,
+            Violation::UnknownKind(_)
+            | Violation::OutOfTurn(_)
+            | Violation::AskedAgain(_)
+            | Violation::Unproven => CAUSED,
         }
     }
 

@@ -16,12 +16,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) mod kind {
     pub(crate) const RESUME: u8 = 1;
     pub(crate) const POST: u8 = 2;
+    pub(crate) const ASK: u8 = 3;
+    pub(crate) const ANSWER: u8 = 4;
+    pub(crate) const REFUSE: u8 = 5;
+    pub(crate) const CANCEL: u8 = 6;
     pub(crate) const RELEASE: u8 = 7;
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
 }
 
+pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
 pub(crate) const HANDLES_FOLLOW: u8 = 2;
 
 // ------------------------------------------------------------------------------------------------------- the bytes
@@ -135,6 +140,34 @@ pub(crate) fn post(target: &[u8], body: &[u8]) -> Vec<u8> {
 pub(crate) fn post_with(target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
     let count = number(handles.len() as u64);
     frame(kind::POST, &[&[HANDLES_FOLLOW], target, &count, &handles.concat(), body].concat())
+}
+
+pub(crate) fn ask(correlation: u64, target: &[u8], body: &[u8]) -> Vec<u8> {
+    frame(kind::ASK, &[&[0], &number(correlation)[..], target, body].concat())
+}
+
+/// An ask with these bytes as its deadline.
+pub(crate) fn ask_within(correlation: u64, deadline: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+    let extension = [number(1), number(deadline.len() as u64), deadline.to_vec()].concat();
+    let block = [number(extension.len() as u64), extension].concat();
+    frame(kind::ASK, &[&[EXTENSIONS_FOLLOW], &number(correlation)[..], &block, target, body].concat())
+}
+
+pub(crate) fn answer(correlation: u64, body: &[u8]) -> Vec<u8> {
+    frame(kind::ANSWER, &[&[0], &number(correlation)[..], body].concat())
+}
+
+pub(crate) fn answer_with(correlation: u64, handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+    let count = number(handles.len() as u64);
+    frame(kind::ANSWER, &[&[HANDLES_FOLLOW], &number(correlation)[..], &count, &handles.concat(), body].concat())
+}
+
+pub(crate) fn refuse(correlation: u64, reason: u8) -> Vec<u8> {
+    frame(kind::REFUSE, &[number(correlation), vec![reason], text("because")].concat())
+}
+
+pub(crate) fn cancel(correlation: u64) -> Vec<u8> {
+    frame(kind::CANCEL, &number(correlation))
 }
 
 // -------------------------------------------------------------------------------------------------- the connection
