@@ -365,12 +365,23 @@ impl Link {
         }
     }
 
-    /// A peer that asks and never reads is told no more than the outbox holds.
+    /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
+    /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
     fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
-        if state.posts.len() + state.control.len() < 2 * self.outbox {
-            refuse.put(&mut state.control);
-            state.wake();
+        let room = self.outbox.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
+        if state.control.len() >= room {
+            state.overrun = true;
+            return;
         }
+        // Words are for those who read.
+        let detail = if state.control.len() < room / 2 { refuse.detail } else { "" };
+        Refuse { detail, ..refuse }.put(&mut state.control);
+        state.wake();
+    }
+
+    /// Whether the peer asks, and does not read that it is refused.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.state.lock().overrun
     }
 
     /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.

@@ -74,6 +74,8 @@ pub(super) struct Outbox {
     pub(super) pending: HashMap<u64, Pending>,
     pub(super) asked: HashMap<u64, Arc<Asked>>,
     pub(super) next_request: u64,
+    /// Whether there was no room for a refusal.
+    pub(super) overrun: bool,
     /// Messages the peer says it has read, and messages read from it.
     pub(super) read: (u64, u64),
     pub(super) times_up: u64,
@@ -116,6 +118,7 @@ impl Outbox {
             pending: HashMap::new(),
             asked: HashMap::new(),
             next_request: 1,
+            overrun: false,
             read: (0, 0),
             times_up: 0,
             features: 0,

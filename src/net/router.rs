@@ -42,7 +42,7 @@ use crate::observe::Event;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 
-/// How often requests are looked for that nobody waits for any more.
+/// How often requests are looked for that nobody waits for any more, and peers that read no refusals.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
@@ -289,6 +289,25 @@ impl RemoteRouter {
         self.wind_up(reason, Farewell::Unneeded, "", ctx);
     }
 
+    /// The peer broke the protocol.
+    fn violated(&mut self, violation: &Violation, ctx: &mut Context<Self>) {
+        let Some(live) = &self.live else { return };
+        tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
+        live.reader.abort();
+        let (words, why) = (violation.to_string(), farewell_to(violation));
+        self.wind_up(DownReason::Misbehaved(words.clone()), why, &words, ctx);
+    }
+
+    /// Takes back requests that nobody waits for any more, and looks whether the peer reads what it is told.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = &self.link else { return };
+        link.sweep_pending();
+        let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
+        if is_open && link.is_overrun() {
+            self.violated(&Violation::RefusalsUnread, ctx);
+        }
+    }
+
     /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
     fn wind_up(&mut self, reason: DownReason, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
@@ -370,7 +389,7 @@ impl Actor for RemoteRouter {
             ctx.stop();
         }));
         ctx.run_interval(self.every(), Self::heartbeat);
-        ctx.run_interval(SWEEP, |router, _| router.link.iter().for_each(|link| link.sweep_pending()));
+        ctx.run_interval(SWEEP, Self::sweep);
         self.connect(ctx);
     }
 }
@@ -405,11 +424,7 @@ impl Handler<PipeEnded> for RemoteRouter {
                 let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
                 self.down(why, ctx);
             }
-            Ended::Violation(violation) => {
-                tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
-                let (words, why) = (violation.to_string(), farewell_to(&violation));
-                self.wind_up(DownReason::Misbehaved(words.clone()), why, &words, ctx);
-            }
+            Ended::Violation(violation) => self.violated(&violation, ctx),
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum Violation {
     NumberUnset(u64),
     #[error("a frame of kind {0} came at the wrong time")]
     OutOfTurn(u8),
+    #[error("the peer goes on asking and reads no refusals")]
+    RefusalsUnread,
     #[error("request number {0} is asked again before it is answered")]
     AskedAgain(u64),
     #[error("the peer claims the id of a node that first came with another token")]

@@ -9,6 +9,7 @@ use super::codec::Violation;
 use super::codec::put_number;
 use super::codec::put_text;
 use super::frame::Extensions;
+use super::frame::LENGTH;
 use super::frame::kind;
 use super::frame::put_frame;
 use crate::ident::BoxId;
@@ -200,6 +201,9 @@ impl Unanswered {
 }
 
 impl<'a> Refuse<'a> {
+    /// Bytes of one without words, at most.
+    pub(crate) const TERSE: usize = LENGTH + 1 + MAX_NUMBER + 1 + 1;
+
     pub(crate) fn put(&self, out: &mut BytesMut) {
         put_frame(out, kind::REFUSE, |out| {
             put_number(out, self.correlation);

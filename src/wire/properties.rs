@@ -795,6 +795,7 @@ mod each_violation {
             Violation::UnknownKind(_)
             | Violation::OutOfTurn(_)
             | Violation::AskedAgain(_)
+            | Violation::RefusalsUnread
             | Violation::Unproven => CAUSED,
         }
     }

@@ -1,9 +1,18 @@
 //! Peers that ask, answer, refuse and take back as no node would.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
 
+use actix::Actor;
+use actix::AsyncContext;
+use actix::Context;
+use actix::Handler;
 use actix_hermod::AskError;
+use actix_hermod::DownReason;
 use actix_hermod::DropReason;
+use actix_hermod::Event;
 use actix_hermod::Node;
 use futures_util::FutureExt;
 
@@ -14,6 +23,7 @@ use super::MARGIN;
 use super::WIDE_MARGIN;
 use super::alone;
 use super::dialling;
+use super::lock;
 use super::on;
 use super::until;
 use crate::peer::Frame;
@@ -31,9 +41,12 @@ use crate::peer::my_counted_box;
 use crate::peer::number;
 use crate::peer::refuse;
 use crate::peer::resume;
+use crate::peer::set_number;
+use crate::peer::use_number;
 use crate::peer::your_box;
 
-/// What a refusal says, as a number.
+/// What refusals say, as numbers.
+const NO_SUCH_BOX: u8 = 22;
 const REQUESTS_FULL: u8 = 31;
 
 // -------------------------------------------------------------------------------------------------------- who asks
@@ -125,6 +138,44 @@ fn requests_taken_back_at_once_leave_nothing_behind() {
             assert!(asker.is_answered().await);
             assert_eq!(ground.letters(), []);
         });
+    });
+}
+
+#[test]
+fn one_who_asks_on_and_reads_no_refusals_is_cut_off() {
+    alone("asking::one_who_asks_on_and_reads_no_refusals_is_cut_off", || {
+        // It reads nothing, so a goodbye is not waited for.
+        let builder = Node::builder().outbox(256 << 10).shutdown_timeout(Duration::from_millis(100));
+        on(builder, async |ground| {
+            let ends = Ends::of(&ground.node);
+            let mut asker = Peer::stranger(&ground.endpoint).await;
+            assert!(asker.send(&ask(0, &set_number(0, &your_box("nobody")), &[])).await);
+            let batch =
+                |from: u64| (from..from + 10_000).flat_map(|n| ask(n, &use_number(0), &[])).collect::<Vec<u8>>();
+            let mut asked = 1;
+            while asker.send(&batch(asked)).await {
+                asked += 10_000;
+                assert!(asked < 20_000_000, "it is not cut off");
+            }
+            ends.say("reads no refusals").await;
+            ground.log_says(&["WARN", "the peer broke the protocol", "reads no refusals"]).await;
+        });
+    });
+}
+
+#[test]
+fn one_who_reads_its_refusals_is_never_cut_off() {
+    on(Node::builder().outbox(1024).pending_requests(100), async |ground| {
+        let mut asker = Peer::stranger(&ground.endpoint).await;
+        let to = inline(&your_box("nobody"));
+        for from in (0..20_000).step_by(100) {
+            assert!(asker.send(&(from..from + 100).flat_map(|n| ask(n, &to, &[])).collect::<Vec<u8>>()).await);
+            for n in from..from + 100 {
+                let refusal = asker.frame().await.expect("a refusal");
+                assert_eq!(about(&refusal), (kind::REFUSE, n));
+                assert!(refusal.payload.contains(&NO_SUCH_BOX));
+            }
+        }
     });
 }
 
@@ -271,5 +322,44 @@ impl Dialler<'_> {
         assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
         assert!(other.is_answered().await);
         other
+    }
+}
+
+/// Why connections of a node have ended.
+struct Ends(Arc<Mutex<Vec<DownReason>>>);
+
+impl Ends {
+    fn of(node: &Node) -> Ends {
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        node.subscribe(Listener(Arc::clone(&ends)).start().recipient());
+        Ends(ends)
+    }
+
+    /// Waits until a peer has ended by misbehaving in those words.
+    async fn say(&self, words: &str) {
+        let is_it = |why: &DownReason| matches!(why, DownReason::Misbehaved(how) if how.contains(words));
+        until(|| lock(&self.0).iter().any(is_it), || format!("nobody {words:?}: {:?}", lock(&self.0))).await;
+    }
+}
+
+struct Listener(Arc<Mutex<Vec<DownReason>>>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(4096);
+        // Lives although nobody but the node holds it.
+        ctx.run_interval(Duration::from_secs(1), |_, _| {});
+    }
+}
+
+impl Handler<Event> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Context<Self>) {
+        if let Event::PeerDown { why, .. } = event {
+            lock(&self.0).push(why);
+        }
     }
 }
