@@ -136,6 +136,9 @@ fn results_of_every_kind_come_back_with_their_type() {
         assert_eq!(within(square.send(Square(3))).await, Ok(9));
         assert_eq!(within(square.ask(Square(4))).await, Ok(16));
         assert_eq!(within(square.recipient().send(Square(5))).await, Ok(25));
+        // Longer than any clock goes.
+        assert_eq!(within(square.ask(Square(6)).timeout(Duration::MAX)).await, Ok(36));
+        assert_eq!(within(square.send(Square(7)).timeout(Duration::MAX)).await, Ok(49));
         let divide = here.remote::<Divide>(&endpoint, "divide").unwrap();
         assert_eq!(within(divide.ask(Divide(6, 2))).await, Ok(Ok(3)));
         assert_eq!(within(divide.ask(Divide(6, 0))).await, Ok(Err("by zero".to_owned())));

@@ -110,7 +110,8 @@ impl<M: RemoteMessage> Ask<M> {
 
     fn begin(&mut self, pointer: &Arc<Pointer>, message: M) -> Stage<M> {
         let (sender, answer) = oneshot::channel();
-        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        // One that is further away than the clock goes is none.
+        let deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         self.sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let asking = pointer.send(Parcel::new(message, Some(Reply::Told { sender, deadline })));
         Stage::Asked { answer, _asking: asking }
