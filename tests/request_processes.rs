@@ -39,6 +39,9 @@ const LOAD: usize = 32 * 1024;
 /// The number at which the worker does nothing any more, and reads nothing.
 const STALL: u64 = u64::MAX;
 
+/// How the asker asks, one after the other: by an address in two ways, and through an actix recipient.
+const WAYS: [&str; 3] = ["ask", "send", "recipient"];
+
 /// Even numbers are answered at once, odd ones never.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -172,7 +175,12 @@ fn a_worker_that_was_started_anew_at_the_same_endpoint_answers_again() {
     });
 }
 
-/// In a process of its own, because the other tests need memory as well.
+/// In a process of its own, because the other tests need memory as well. Of ten million, and a million of each of the
+/// other ways to ask, one after the other, it prints the figures after some minutes:
+///
+/// ```text
+/// HERMOD_REQUESTS=10000000 cargo test --release --test request_processes -- --nocapture a_great_many
+/// ```
 #[cfg(target_os = "linux")]
 #[test]
 fn a_great_many_requests_leave_memory_as_it_was() {
@@ -180,9 +188,13 @@ fn a_great_many_requests_leave_memory_as_it_was() {
     const KIB: i64 = 8 * 1024;
     System::new().block_on(async {
         let mut child = Process::start("asker", "127.0.0.1:0");
-        child.says_at_last("asked").await;
-        let grown: i64 = child.says("grown").await.parse().expect("a number");
-        assert!(grown.abs() < KIB, "{grown} KiB");
+        for way in WAYS {
+            child.says_at_last(&format!("asked by {way}")).await;
+            let figures = child.says("resident").await;
+            println!("{way}: resident {figures}");
+            let grown: i64 = child.says("grown").await.parse().expect("a number");
+            assert!(grown < KIB, "by {way}: {grown} KiB");
+        }
         assert_eq!(child.says("pending").await, "0");
     });
 }
@@ -241,35 +253,56 @@ fn serve(at: &str) {
     });
 }
 
-/// Asks another node of the same process, and says what that has cost.
+/// Asks another node of the same process in each of the [`WAYS`], and says what that has cost since a tenth of it.
 fn ask(at: &str) {
-    const WARM_UP: u64 = 50_000;
-    const MEASURED: u64 = 150_000;
     System::new().block_on(async {
         let there = Node::start();
         there.publish::<Work>("work", Worker { aloud: false }.start()).expect("a free name");
         let endpoint = there.listen(at).await.expect("a free port");
         let here = Node::start();
         let work = here.remote::<Work>(&endpoint, "work").expect("an address");
-        ask_in_turn(&work, WARM_UP).await;
-        let before = resident();
-        ask_in_turn(&work, MEASURED).await;
-        let grown = resident() - before;
-        say("asked");
-        say(&format!("grown {grown}"));
+        for way in WAYS {
+            let (all, askers) = many(way);
+            ask_in_turn(&work, way, all / 10, askers).await;
+            let before = resident();
+            ask_in_turn(&work, way, all - all / 10, askers).await;
+            let after = resident();
+            say(&format!("asked by {way}"));
+            say(&format!("resident {before} KiB after {} requests, {after} KiB after {all}", all / 10));
+            say(&format!("grown {}", after - before));
+        }
         say(&format!("pending {}", here.stats().pending_requests));
     });
 }
 
-/// So many requests from a few askers, each of which asks one after the other: alone, one would take a minute on a busy
-/// machine.
-async fn ask_in_turn(work: &Address<Work>, requests: u64) {
-    const ASKERS: u64 = 16;
-    join_all((0..ASKERS).map(|asker| async move {
-        for n in 0..requests / ASKERS {
-            assert_eq!(work.ask(Work::light(2 * n)).await, Ok(2 * n));
-            if asker == 0 && n % 100 == 0 {
-                say(&format!("at {n}"));
+/// How many requests, from how many askers at a time: one alone would take a minute on a busy machine.
+fn many(way: &str) -> (u64, u64) {
+    let wanted = std::env::var("HERMOD_REQUESTS").ok().map(|requests| requests.parse::<u64>().expect("a number"));
+    match (wanted, way) {
+        (Some(requests), "ask") => (requests, 1),
+        (Some(requests), _) => (requests / 10, 1),
+        (None, "ask") => (200_000, 16),
+        (None, _) => (100_000, 16),
+    }
+}
+
+/// So many requests from a few askers, each of which asks one after the other.
+async fn ask_in_turn(work: &Address<Work>, way: &str, requests: u64, askers: u64) {
+    let recipient = work.recipient();
+    join_all((0..askers).map(|asker| {
+        let recipient = &recipient;
+        async move {
+            for n in 0..requests / askers {
+                let light = Work::light(2 * n);
+                let answer = match way {
+                    "ask" => work.ask(light).await.ok(),
+                    "send" => work.send(light).await.ok(),
+                    _ => recipient.send(light).await.ok(),
+                };
+                assert_eq!(answer, Some(2 * n));
+                if asker == 0 && n % 100 == 0 {
+                    say(&format!("at {n}"));
+                }
             }
         }
     }))
