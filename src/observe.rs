@@ -66,7 +66,8 @@ drop_reasons! {
     NotDecodable,
     /// Receiver's side: its deadline passed while it waited.
     Expired,
-    /// Either side: the sender took the request back before it was handled.
+    /// Either side: the sender took the request back before it was handled or, of one that an actor had already, before
+    /// it was answered: whether an actor has begun what it has not answered cannot be seen.
     Cancelled,
     /// Sender's side: more requests wait for answers than `pending_requests` allows.
     RequestsFull,

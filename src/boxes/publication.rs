@@ -3,9 +3,17 @@
 //! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: whatever waits, its last message
 //! sent so that the reply shows that all before it were begun. No more messages than the box's capacity are unsettled at
 //! a time; beyond, the box fills, and sheds. A handler that takes long holds up what comes behind it only then.
+//!
+//! A request that is taken back while the actor has it is let go: actix passes over a message in the actor's queue whose
+//! sender has gone. It keeps its place until the actor has begun something that was given later, because what was passed
+//! over cannot be seen, and what lies in the queue takes memory.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::future::Future;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
@@ -63,12 +71,37 @@ fn inbox_before<M: RemoteMessage>(
 }
 
 fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
-    let (given, batch, taken) = (FuturesUnordered::new(), Vec::new(), Batch::new());
-    inbox.home().run(Box::pin(Feeder { inbox: Arc::clone(inbox), actor, given, unsettled: 0, batch, taken }));
+    inbox.home().run(Box::pin(Feeder {
+        inbox: Arc::clone(inbox),
+        actor,
+        given: FuturesUnordered::new(),
+        unsettled: 0,
+        taken_back: BinaryHeap::new(),
+        next: 0,
+        reached: 0,
+        batch: Vec::new(),
+        taken: Batch::new(),
+    }));
 }
 
-/// Ends when the actor has begun (or answered) what it was given; whether it did, and how many messages that were.
-type Given = Pin<Box<dyn Future<Output = (bool, u64)> + Send>>;
+/// A window or a request that the actor was given, until it is settled.
+type Given = Pin<Box<dyn Future<Output = Settled> + Send>>;
+
+/// What has become of it.
+struct Settled {
+    /// Which of all the messages that the actor was given it was; of a window, the last.
+    number: u64,
+    count: u64,
+    how: How,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Begun,
+    /// There is no answer, and will be none.
+    Unanswered,
+    TakenBack,
+}
 
 /// Feeds one actor for as long as its box is there.
 struct Feeder<M: RemoteMessage> {
@@ -76,8 +109,14 @@ struct Feeder<M: RemoteMessage> {
     actor: Recipient<M>,
     /// Windows that the actor has not begun to the end, and requests that it has not answered.
     given: FuturesUnordered<Given>,
-    /// Messages in them; no more than the box's capacity.
+    /// Messages in them, and those taken back; no more than the box's capacity.
     unsettled: u64,
+    /// Numbers of those taken back of which the actor may still have to pass over the place.
+    taken_back: BinaryHeap<Reverse<u64>>,
+    /// The number of the next message that the actor is given.
+    next: u64,
+    /// All with a lower number are begun, or were passed over.
+    reached: u64,
     batch: Vec<Parcel<M>>,
     /// What was taken out of the box and not yet given.
     taken: Batch<M>,
@@ -90,11 +129,28 @@ enum Fed {
 }
 
 impl<M: RemoteMessage> Feeder<M> {
-    /// Counts what the actor has begun or answered.
+    /// Counts what the actor has begun or answered, and what was taken back.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((begun, count))) = Pin::new(&mut self.given).poll_next(cx) {
+        while let Poll::Ready(Some(Settled { number, count, how })) = Pin::new(&mut self.given).poll_next(cx) {
+            if how == How::TakenBack && number >= self.reached {
+                self.taken_back.push(Reverse(number));
+                self.inbox.tell_drop(DropReason::Cancelled, count, Some("the actor had it, and may have begun it"));
+                continue;
+            }
             self.unsettled = self.unsettled.saturating_sub(count);
-            self.count(begun, count);
+            self.count(how != How::Unanswered, count);
+            if how != How::TakenBack {
+                self.reach(number);
+            }
+        }
+    }
+
+    /// The actor has come so far: it has nothing any more of what was taken back before.
+    fn reach(&mut self, number: u64) {
+        self.reached = self.reached.max(number);
+        while self.taken_back.peek().is_some_and(|Reverse(taken_back)| *taken_back < self.reached) {
+            self.taken_back.pop();
+            self.unsettled = self.unsettled.saturating_sub(1);
         }
     }
 
@@ -110,7 +166,10 @@ impl<M: RemoteMessage> Feeder<M> {
 
     /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
-        let room = self.inbox.capacity().max(1).saturating_sub(self.unsettled as usize);
+        let mut room = self.inbox.capacity().max(1).saturating_sub(self.unsettled as usize);
+        // All that it was given was taken back: how far it has come, only one more can show, which is not let go.
+        let probing = room == 0 && self.given.is_empty();
+        room += usize::from(probing);
         let mut end = Fed::Some;
         while self.batch.len() < room {
             match self.inbox.poll_take(&mut self.taken, cx) {
@@ -128,19 +187,21 @@ impl<M: RemoteMessage> Feeder<M> {
         if self.batch.is_empty() {
             return if room == 0 { Fed::Nothing } else { end };
         }
-        self.give_batch();
+        self.give_batch(probing);
         Fed::Some
     }
 
-    fn give_batch(&mut self) {
+    fn give_batch(&mut self, probing: bool) {
         let mut batch = std::mem::take(&mut self.batch);
         self.unsettled += batch.len() as u64;
         let plain = batch.iter().filter(|parcel| parcel.reply.is_none()).count() as u64;
         let last_plain = batch.iter().rposition(|parcel| parcel.reply.is_none());
         for (at, parcel) in batch.drain(..).enumerate() {
+            let number = self.next;
+            self.next += 1;
             match parcel.reply {
-                Some(reply) => self.given.push(give(&self.actor, parcel.message, Some(*reply), 1)),
-                None if Some(at) == last_plain => self.given.push(give(&self.actor, parcel.message, None, plain)),
+                Some(reply) => self.given.push(ask(&self.actor, parcel.message, *reply, number, probing)),
+                None if Some(at) == last_plain => self.given.push(give(&self.actor, parcel.message, number, plain)),
                 None => self.actor.do_send(parcel.message),
             }
         }
@@ -152,22 +213,48 @@ impl<M: RemoteMessage> Feeder<M> {
         self.inbox.close();
         self.inbox.discard(&mut self.taken, DropReason::BoxClosed);
         self.given.clear();
-        let unsettled = std::mem::take(&mut self.unsettled);
+        // Those taken back are counted already.
+        let unsettled = std::mem::take(&mut self.unsettled).saturating_sub(self.taken_back.len() as u64);
+        self.taken_back.clear();
         self.count(false, unsettled);
     }
 }
 
-/// Sends so that the actor's answer is heard, which settles `count` messages. Through a fresh clone, because actix parks
-/// a sender whose queue is full, and a request that is parked never ends.
-fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, reply: Option<Reply<M::Result>>, count: u64) -> Given {
+/// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
+/// actix parks a sender whose queue is full, and a request that is parked never ends.
+fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, number: u64, count: u64) -> Given {
     let answer = actor.clone().send(message);
     Box::pin(async move {
-        let answer = answer.await;
-        let begun = answer.is_ok();
-        if let (Ok(answer), Some(reply)) = (answer, reply) {
-            reply.answer(answer);
-        }
-        (begun, count)
+        let how = if answer.await.is_ok() { How::Begun } else { How::Unanswered };
+        Settled { number, count, how }
+    })
+}
+
+/// Asks the actor for one who waits. Once nobody does, the request is let go, unless it is `kept`.
+fn ask<M: RemoteMessage>(
+    actor: &Recipient<M>,
+    message: M,
+    mut reply: Reply<M::Result>,
+    number: u64,
+    kept: bool,
+) -> Given {
+    let answer = actor.clone().send(message);
+    Box::pin(async move {
+        let mut answer = pin!(answer);
+        let ended = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if kept => Poll::Pending,
+            Poll::Pending => reply.poll_gone(cx).map(|()| None),
+        });
+        let how = match ended.await {
+            Some(Ok(answer)) => {
+                reply.answer(answer);
+                How::Begun
+            }
+            Some(Err(_)) => How::Unanswered,
+            None => How::TakenBack,
+        };
+        Settled { number, count: 1, how }
     })
 }
 

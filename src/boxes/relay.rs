@@ -5,6 +5,8 @@ use std::any::TypeId;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
@@ -161,5 +163,9 @@ impl Waiting for Relaying {
 
     fn is_gone(&self) -> bool {
         self.0.is_gone()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_gone(cx)
     }
 }

@@ -152,10 +152,14 @@ impl<M: RemoteMessage> Drop for Packed<M> {
     }
 }
 
-/// Gives a message to the box, as an `Address` would. Of one who waits for its result, only actix's own sender is seen.
+/// Gives a message to the box, as an `Address` would; actix, too, passes over a request that nobody waits for any more.
+/// Of one who does, only actix's own sender is seen.
 fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     if parcel.reply.is_none() {
         pointer.send_plain(parcel.message);
+    } else if let Some(reason) = parcel.lapsed() {
+        pointer.home().observer().sent(1);
+        pointer.count_drop(std::any::type_name::<M>(), reason, None);
     } else if let Some(asking) = pointer.send(parcel) {
         asking.detach();
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::prelude::Message;
@@ -93,6 +95,15 @@ impl<R> Reply<R> {
         }
     }
 
+    /// Ready once nobody waits any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Reply::Plain(sender) => sender.poll_closed(cx),
+            Reply::Told { sender, .. } => sender.poll_closed(cx),
+            Reply::Away { answer, .. } => answer.poll_gone(cx),
+        }
+    }
+
     fn lapsed(&self) -> Option<DropReason> {
         match self.deadline() {
             _ if self.is_gone() => Some(DropReason::Cancelled),
@@ -155,6 +166,10 @@ impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
 
     fn is_gone(&self) -> bool {
         self.reply.is_gone()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply.poll_gone(cx)
     }
 }
 

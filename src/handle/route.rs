@@ -12,6 +12,8 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -140,6 +142,8 @@ pub(crate) trait Waiting: Send {
     fn failed(self: Box<Self>, error: AskError);
     /// Whether nobody waits any more.
     fn is_gone(&self) -> bool;
+    /// Ready once nobody waits any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// The way back for one answer, as bytes. If it is dropped without one, the asker is told that there will be none.
@@ -230,6 +234,15 @@ impl AnswerTo {
             Some(Back::Link { asked, .. }) => asked.is_cancelled(),
             Some(Back::Here(waiting)) => waiting.is_gone(),
             None => true,
+        }
+    }
+
+    /// Ready once the answer is not wanted any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.back {
+            Some(Back::Link { asked, .. }) => asked.poll_cancelled(cx),
+            Some(Back::Here(waiting)) => waiting.poll_gone(cx),
+            None => Poll::Ready(()),
         }
     }
 }

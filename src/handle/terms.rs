@@ -3,6 +3,10 @@
 use std::any::TypeId;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+
+use futures_util::task::AtomicWaker;
 
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -82,11 +86,22 @@ pub(crate) enum NotPosted {
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     cancelled: AtomicBool,
+    /// Of one who would not go on if it were.
+    waker: AtomicWaker,
 }
 
 impl Asked {
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub(crate) fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_cancelled() {
+            self.waker.register(cx.waker());
+        }
+        // Again, for one that came in between.
+        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -1,0 +1,334 @@
+//! Requests that nobody waits for any more: what has not reached its handler never does, wherever it is by then.
+
+mod support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::Addr;
+use actix::Arbiter;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::AskError;
+use actix_hermod::DropReason;
+use actix_hermod::IoThread;
+use actix_hermod::Node;
+use actix_hermod::SendError;
+use futures_util::FutureExt;
+use serde::Deserialize;
+use serde::Serialize;
+use support::LIMIT;
+use support::Number;
+use support::balanced;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// What a [`Busy`] actor is to do.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Task(u64);
+
+/// The same, of which those alive are counted; for one test only.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Counted(u64, #[serde(skip)] Alive);
+
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Alive;
+
+impl Default for Alive {
+    fn default() -> Alive {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Alive
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The number at which the actor does nothing else, nor does its thread, until it is told to go on.
+const BLOCK: u64 = 0;
+
+struct Busy {
+    begun: mpsc::UnboundedSender<u64>,
+    go: std_mpsc::Receiver<()>,
+}
+
+impl Busy {
+    fn begin(&self, n: u64) -> u64 {
+        // The test may have seen enough.
+        let _ = self.begun.send(n);
+        if n == BLOCK {
+            // If the test has ended, so has the wait.
+            let _ = self.go.recv_timeout(LIMIT);
+        }
+        n
+    }
+}
+
+impl Actor for Busy {
+    type Context = Context<Self>;
+}
+
+impl Handler<Task> for Busy {
+    type Result = u64;
+
+    fn handle(&mut self, Task(n): Task, _: &mut Context<Self>) -> u64 {
+        self.begin(n)
+    }
+}
+
+impl Handler<Counted> for Busy {
+    type Result = u64;
+
+    fn handle(&mut self, counted: Counted, _: &mut Context<Self>) -> u64 {
+        self.begin(counted.0)
+    }
+}
+
+/// A busy actor on a thread of its own.
+struct Worker {
+    actor: Addr<Busy>,
+    begun: mpsc::UnboundedReceiver<u64>,
+    go: std_mpsc::Sender<()>,
+    arbiter: Arbiter,
+}
+
+impl Worker {
+    fn start() -> Worker {
+        let (begins, begun) = mpsc::unbounded_channel();
+        let (go, goes) = std_mpsc::channel();
+        let arbiter = Arbiter::new();
+        let actor = Busy::start_in_arbiter(&arbiter.handle(), |_| Busy { begun: begins, go: goes });
+        Worker { actor, begun, go, arbiter }
+    }
+
+    /// The next number that it has begun.
+    async fn begins(&mut self) -> u64 {
+        within(self.begun.recv()).await.expect("the actor lives")
+    }
+
+    fn goes_on(&self) {
+        self.go.send(()).expect("the actor waits");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may wait for a word, or have ended.
+        let _ = self.go.send(());
+        self.arbiter.stop();
+    }
+}
+
+/// Has a lazy request leave.
+fn begun<F: Future>(request: F) -> Pin<Box<F>> {
+    let mut request = Box::pin(request);
+    assert!((&mut request).now_or_never().is_none());
+    request
+}
+
+/// Messages that wait in the only box of a node, and that came into it.
+fn in_the_box(node: &Node) -> (u64, u64) {
+    let stats = node.stats();
+    let [only] = stats.boxes.as_slice() else { panic!("one box: {stats:?}") };
+    (only.depth, only.received)
+}
+
+#[test]
+fn a_request_taken_back_from_the_actors_own_queue_is_never_handled() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let here = Node::builder().io_thread(thread).start();
+        let mut worker = Worker::start();
+        let local = there.publish::<Task>("busy", worker.actor.clone()).unwrap();
+        let remote = here.remote::<Task>(&endpoint, "busy").unwrap();
+        let first = actix::spawn(remote.ask(Task(BLOCK)));
+        assert_eq!(worker.begins().await, BLOCK);
+        let (asked_there, asked_here) = (begun(remote.ask(Task(1))), begun(local.ask(Task(2))));
+        let (sent_there, sent_here) = (remote.send(Task(3)), local.send(Task(4)));
+        let through_recipients = (remote.recipient().send(Task(5)), local.recipient().send(Task(6)));
+        settled(|| in_the_box(&there) == (0, 7)).await;
+        let last = actix::spawn(remote.ask(Task(7)));
+        settled(|| in_the_box(&there) == (0, 8)).await;
+        // The actor has them all.
+        drop((asked_there, asked_here, sent_there, sent_here, through_recipients));
+        settled(|| dropped(&there, DropReason::Cancelled) == 6).await;
+        worker.goes_on();
+        assert_eq!(worker.begins().await, 7);
+        assert_eq!((within(first).await.unwrap(), within(last).await.unwrap()), (Ok(BLOCK), Ok(7)));
+        assert_eq!((there.stats().delivered, there.stats().dropped_total()), (2, 6));
+        assert_eq!((here.stats().pending_requests, here.stats().late_answers), (0, 0));
+        balanced(&[&here, &there]).await;
+    });
+}
+
+#[test]
+fn what_a_node_that_is_gone_has_asked_is_never_begun() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let here = Node::builder().io_thread(thread).start();
+        let mut worker = Worker::start();
+        let local = there.publish::<Task>("busy", worker.actor.clone()).unwrap();
+        let first = actix::spawn(local.ask(Task(BLOCK)));
+        assert_eq!(worker.begins().await, BLOCK);
+        let remote = here.remote::<Task>(&endpoint, "busy").unwrap();
+        let asked: Vec<_> = (1..=3).map(|n| begun(remote.ask(Task(n)))).collect();
+        settled(|| in_the_box(&there) == (0, 4)).await;
+        within(here.shutdown()).await;
+        for asked in asked {
+            assert!(within(asked).await.unwrap_err().may_have_been_handled());
+        }
+        settled(|| dropped(&there, DropReason::Cancelled) == 3).await;
+        let last = actix::spawn(local.ask(Task(4)));
+        worker.goes_on();
+        assert_eq!(worker.begins().await, 4);
+        assert_eq!((within(first).await.unwrap(), within(last).await.unwrap()), (Ok(BLOCK), Ok(4)));
+    });
+}
+
+#[test]
+fn requests_taken_back_from_a_busy_actor_take_no_more_room_than_others() {
+    const PLACES: u64 = 4;
+
+    fn send(address: &Address<Counted>, n: u64) -> impl Future<Output = Result<u64, actix::MailboxError>> + use<> {
+        address.send(Counted(n, Alive::default()))
+    }
+
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).mailbox_buffer(PLACES as usize).start();
+        let mut worker = Worker::start();
+        let address = node.publish::<Counted>("busy", worker.actor.clone()).unwrap();
+        let first = send(&address, BLOCK);
+        assert_eq!(worker.begins().await, BLOCK);
+        let given: Vec<_> = (1..PLACES).map(|n| send(&address, n)).collect();
+        settled(|| in_the_box(&node) == (0, PLACES)).await;
+        drop(given);
+        settled(|| dropped(&node, DropReason::Cancelled) == PLACES - 1).await;
+        // They lie in the actor's queue still, and so nothing more is put there.
+        let waiting: Vec<_> = (PLACES..2 * PLACES).map(|n| send(&address, n)).collect();
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(in_the_box(&node).0, PLACES);
+            assert!(matches!(address.try_send(Counted(99, Alive::default())), Err(SendError::Full(_))));
+        }
+        assert_eq!(ALIVE.load(Ordering::Relaxed) as u64, 2 * PLACES);
+        worker.goes_on();
+        assert_eq!(within(first).await, Ok(BLOCK));
+        for (n, request) in (PLACES..).zip(waiting) {
+            assert_eq!(worker.begins().await, n);
+            assert_eq!(within(request).await, Ok(n));
+        }
+    });
+}
+
+#[test]
+fn an_actor_of_which_all_was_taken_back_is_asked_again() {
+    const PLACES: u64 = 4;
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).mailbox_buffer(PLACES as usize).start();
+        let mut worker = Worker::start();
+        let address = node.publish::<Task>("busy", worker.actor.clone()).unwrap();
+        let first = address.send(Task(BLOCK));
+        assert_eq!(worker.begins().await, BLOCK);
+        let rest: Vec<_> = (1..PLACES).map(|n| address.send(Task(n))).collect();
+        settled(|| in_the_box(&node) == (0, PLACES)).await;
+        drop((first, rest));
+        settled(|| dropped(&node, DropReason::Cancelled) == PLACES).await;
+        // One more goes to the actor, and no second, though it be taken back: it shows how far the actor is.
+        let probe = begun(address.ask(Task(11)));
+        settled(|| in_the_box(&node).0 == 0).await;
+        drop(probe);
+        let next = actix::spawn(address.ask(Task(12)));
+        settled(|| in_the_box(&node).0 == 1).await;
+        worker.goes_on();
+        assert_eq!(within(next).await.unwrap(), Ok(12));
+        assert_eq!((worker.begins().await, worker.begins().await), (11, 12));
+        for n in 20..20 + 3 * PLACES {
+            assert_eq!(within(address.ask(Task(n))).await, Ok(n));
+        }
+        balanced(&[&node]).await;
+    });
+}
+
+#[test]
+fn a_request_that_expires_in_a_mailbox_that_nobody_reads_is_counted_there() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let here = Node::builder().io_thread(thread).start();
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        // One that is not polled while it waits, and so is not taken back when its time is over.
+        let asked = begun(to.ask(Number(1)).timeout(Duration::from_millis(20)));
+        let over = Instant::now() + Duration::from_millis(50);
+        settled(|| inbox.len() == 1).await;
+        tokio::time::sleep_until(over).await;
+        to.do_send(Number(2));
+        assert_eq!(next(&mut inbox).await, Number(2));
+        assert_eq!((dropped(&there, DropReason::Expired), there.stats().dropped_total()), (1, 1));
+        assert_eq!(there.stats().boxes[0].dropped[&DropReason::Expired], 1);
+        settled(|| here.stats().pending_requests == 0).await;
+        let expired = AskError::NotDelivered { reason: DropReason::Expired, detail: None };
+        assert_eq!(within(asked).await, Err(expired));
+        balanced(&[&here, &there]).await;
+    });
+}
+
+#[test]
+fn a_request_that_expires_behind_a_slow_handler_is_never_handled() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread).mailbox_buffer(1)).await;
+        let here = Node::builder().io_thread(thread).start();
+        let mut worker = Worker::start();
+        there.publish::<Task>("busy", worker.actor.clone()).unwrap();
+        let remote = here.remote::<Task>(&endpoint, "busy").unwrap();
+        let first = actix::spawn(remote.ask(Task(BLOCK)));
+        assert_eq!(worker.begins().await, BLOCK);
+        let second = begun(remote.ask(Task(1)).timeout(Duration::from_millis(20)));
+        let over = Instant::now() + Duration::from_millis(50);
+        settled(|| in_the_box(&there) == (1, 2)).await;
+        tokio::time::sleep_until(over).await;
+        worker.goes_on();
+        assert_eq!(within(first).await.unwrap(), Ok(BLOCK));
+        settled(|| dropped(&there, DropReason::Expired) == 1).await;
+        assert_eq!(within(remote.ask(Task(2))).await, Ok(2));
+        assert_eq!(worker.begins().await, 2);
+        assert!(!within(second).await.unwrap_err().may_have_been_handled());
+    });
+}
+
+#[test]
+fn a_request_that_is_taken_back_before_it_leaves_never_does() {
+    // On one thread: another would send what is behind the recipient before it is dropped.
+    System::new().block_on(async {
+        let (there, endpoint) = listening(Node::builder().io_thread(IoThread::Current)).await;
+        let here = Node::builder().io_thread(IoThread::Current).start();
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let recipient = to.recipient();
+        drop(to.ask(Number(1)));
+        drop(recipient.send(Number(2)));
+        recipient.do_send(Number(3));
+        assert_eq!(next(&mut inbox).await, Number(3));
+        assert_eq!((here.stats().sent, dropped(&here, DropReason::Cancelled)), (2, 1));
+        balanced(&[&here, &there]).await;
+    });
+}
