@@ -18,6 +18,7 @@ use actix::Message;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::AskError;
+use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
@@ -312,6 +313,25 @@ fn a_request_that_expires_behind_a_slow_handler_is_never_handled() {
         assert_eq!(within(remote.ask(Task(2))).await, Ok(2));
         assert_eq!(worker.begins().await, 2);
         assert!(!within(second).await.unwrap_err().may_have_been_handled());
+    });
+}
+
+#[test]
+fn requests_through_a_recipient_that_nobody_waits_for_take_no_places_of_others() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let here = Node::builder().io_thread(thread).pending_requests(100).start();
+        let inbox = there.mailbox::<Number>().name("inbox").buffer(Buffer::dropping(10_000)).open().unwrap();
+        let recipient = here.remote::<Number>(&endpoint, "inbox").unwrap().recipient();
+        // Many times as many as may be pending, in much less time than there is between two sweeps.
+        for lot in 1..=20 {
+            let sent: Vec<_> = (0..40).map(|n| recipient.send(Number(n))).collect();
+            settled(|| inbox.len() == 40 * lot || dropped(&here, DropReason::RequestsFull) > 0).await;
+            drop(sent);
+        }
+        assert_eq!(dropped(&here, DropReason::RequestsFull), 0);
+        // The last are found when nothing more comes.
+        settled(|| here.stats().pending_requests == 0).await;
     });
 }
 

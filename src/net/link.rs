@@ -24,6 +24,7 @@ use super::outbox::Pending;
 use super::outbox::Phase;
 use super::outbox::Role;
 use super::outbox::fail_all;
+use super::outbox::is_worth_a_sweep;
 use crate::boxes::exports::Evicted;
 use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
@@ -387,11 +388,27 @@ impl Link {
     /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.
     pub(crate) fn sweep_pending(&self) {
         let gone: Vec<Correlation> = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             let gone = state.pending.iter().filter(|(_, pending)| pending.waiting.is_gone());
-            gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect()
+            let gone: Vec<_> = gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect();
+            state.pending_swept = state.pending.len() - gone.len();
+            gone
         };
         gone.into_iter().for_each(|which| self.cancel(which));
+    }
+
+    /// Whether there is room for one more request. For want of it those are looked for that nobody waits for.
+    fn may_ask(&self) -> bool {
+        let limit = self.home.limits().pending_requests;
+        let (pending, swept) = {
+            let state = self.state.lock();
+            (state.pending.len(), state.pending_swept)
+        };
+        if is_worth_a_sweep(pending, swept, limit) {
+            self.sweep_pending();
+            return self.state.lock().pending.len() < limit;
+        }
+        pending < limit
     }
 
     /// Requests without an answer.
@@ -443,12 +460,11 @@ impl Outbound for Link {
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<Correlation, NotPosted> {
-        let limit = self.home.limits().pending_requests;
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             let post = Post { to: Some(Named { pointer: to, role: Role::Target }), handles: named, body };
-            if self.state.lock().pending.len() >= limit {
+            if !self.may_ask() {
                 return Err(NotPosted::Dropped(DropReason::RequestsFull));
             }
             self.append(|state, room| {

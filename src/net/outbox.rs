@@ -73,6 +73,8 @@ pub(super) struct Outbox {
     /// Requests of ours without an answer, and of the peer's.
     pub(super) pending: HashMap<u64, Pending>,
     pub(super) asked: HashMap<u64, Arc<Asked>>,
+    /// How many of ours somebody waited for when that was last looked for.
+    pub(super) pending_swept: usize,
     pub(super) next_request: u64,
     /// Whether there was no room for a refusal.
     pub(super) overrun: bool,
@@ -117,6 +119,7 @@ impl Outbox {
             writer: None,
             pending: HashMap::new(),
             asked: HashMap::new(),
+            pending_swept: 0,
             next_request: 1,
             overrun: false,
             read: (0, 0),
@@ -231,6 +234,13 @@ pub(super) fn fail_all(pending: impl IntoIterator<Item = (u64, Pending)>, writte
     }
 }
 
+/// Whether to look among so many pending requests for those that nobody waits for, if that left `swept` the last time:
+/// once they are half of what may be, and then when a quarter has come to those that were left. So a look at each costs
+/// no more than a few looks for each that came.
+pub(super) fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
+    pending >= limit / 2 && pending > swept + swept / 4
+}
+
 /// A pointer as it stands in a message on this connection.
 #[derive(Clone)]
 pub(super) struct Named<'a> {
@@ -264,5 +274,47 @@ impl Referent for Named<'_> {
             Role::Target => self.pointer.introduce_target(),
             Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 65_536;
+
+    /// Fills the table with requests of which `live` says whether they stay; how many were looked at, and refused.
+    fn fill(requests: usize, live: impl Fn(usize) -> bool) -> (usize, usize) {
+        let (mut pending, mut waited_for, mut swept, mut looks, mut refused) = (0, 0, 0, 0, 0);
+        for request in 0..requests {
+            if is_worth_a_sweep(pending, swept, LIMIT) {
+                looks += pending;
+                (pending, swept) = (waited_for, waited_for);
+            }
+            if pending == LIMIT {
+                refused += 1;
+                continue;
+            }
+            pending += 1;
+            waited_for += usize::from(live(request));
+        }
+        (looks, refused)
+    }
+
+    #[test]
+    fn requests_that_are_waited_for_are_not_looked_at_for_each_that_comes() {
+        let (looks, refused) = fill(10 * LIMIT, |_| true);
+        assert_eq!(refused, 9 * LIMIT);
+        assert!(looks <= 5 * LIMIT, "{looks} looks");
+    }
+
+    #[test]
+    fn requests_that_nobody_waits_for_take_no_room() {
+        let (looks, refused) = fill(10 * LIMIT, |_| false);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
+        let (looks, refused) = fill(2 * LIMIT, |request| request % 4 == 0);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
     }
 }
