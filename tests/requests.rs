@@ -346,6 +346,168 @@ fn what_cannot_be_written_or_read_ends_the_request_with_the_reason() {
 }
 
 #[test]
+fn a_request_that_is_too_large_is_not_delivered() {
+    on_either_thread(|thread| async move {
+        const LARGE: usize = 100_000;
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        // One that sends no more than this, and one that may send more than its peer reads.
+        let (small, small_at) = listening(Node::builder().io_thread(thread).max_message(1024)).await;
+        let too_large = AskError::NotDelivered { reason: DropReason::TooLarge, detail: None };
+        let inboxes = [&there, &small].map(|node| node.mailbox::<support::Text>().name("inbox").open().unwrap());
+        for (from, at) in [(&small, &endpoint), (&there, &small_at)] {
+            let to = from.remote::<support::Text>(at, "inbox").unwrap();
+            // So that the limit of the other side is known.
+            to.do_send(support::Text("short".to_owned()));
+            settled(|| from.stats().connections.iter().any(|connection| connection.peer == to.node_id())).await;
+            settled(|| to.node_id().is_some()).await;
+            let large = || support::Text("x".repeat(LARGE));
+            assert_eq!(within(to.ask(large())).await, Err(too_large.clone()));
+            assert_eq!(within(to.send(large())).await, Err(MailboxError::Closed));
+            assert_eq!(within(to.recipient().send(large())).await, Err(MailboxError::Closed));
+            settled(|| dropped(from, DropReason::TooLarge) == 3).await;
+            assert_eq!(from.stats().pending_requests, 0);
+        }
+        drop(inboxes);
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "String")]
+struct Spell(u64);
+
+impl Handler<Spell> for Oracle {
+    type Result = String;
+
+    fn handle(&mut self, Spell(n): Spell, _: &mut Context<Self>) -> String {
+        "x".repeat(n as usize)
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_ends_the_request_with_the_reason() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        there.publish::<Spell>("spell", Oracle { asked: 0, to: None }.start()).unwrap();
+        let here = Node::builder().io_thread(thread).max_message(1024).start();
+        let spell = here.remote::<Spell>(&endpoint, "spell").unwrap();
+        assert_eq!(within(spell.ask(Spell(100))).await.unwrap().len(), 100);
+        let why = "the answer does not fit".to_owned();
+        assert_eq!(within(spell.ask(Spell(2000))).await, Err(AskError::AnswerNotEncodable { why }));
+        assert_eq!(within(spell.send(Spell(2000))).await, Err(MailboxError::Closed));
+        assert_eq!(within(spell.ask(Spell(10))).await.unwrap().len(), 10);
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_decoded_leaves_the_outcome_unknown() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        // Two definitions of one message, with other results.
+        there.publish::<Square>("square", Oracle { asked: 0, to: None }.start()).unwrap();
+        let unequal = here.remote::<Unequal>(&endpoint, "square").unwrap();
+        let unknown = AskError::OutcomeUnknown { reason: DropReason::NotDecodable };
+        assert!(unknown.may_have_been_handled());
+        assert_eq!(within(unequal.ask(Unequal { n: 300 })).await, Err(unknown));
+        assert_eq!(within(unequal.send(Unequal { n: 300 })).await, Err(MailboxError::Closed));
+        assert_eq!(within(unequal.recipient().send(Unequal { n: 300 })).await, Err(MailboxError::Closed));
+        assert_eq!((there.stats().delivered, here.stats().pending_requests), (3, 0));
+    });
+}
+
+#[test]
+fn an_answer_that_is_dropped_by_its_handler_ends_the_request() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "u64")]
+    struct Ignored;
+
+    struct Nothing;
+
+    impl actix::dev::MessageResponse<Oracle, Ignored> for Nothing {
+        fn handle(self, _: &mut Context<Oracle>, reply: Option<actix::dev::OneshotSender<u64>>) {
+            drop(reply);
+        }
+    }
+
+    impl Handler<Ignored> for Oracle {
+        type Result = Nothing;
+
+        fn handle(&mut self, _: Ignored, _: &mut Context<Self>) -> Nothing {
+            Nothing
+        }
+    }
+
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let local = there.publish::<Ignored>("ignored", Oracle { asked: 0, to: None }.start()).unwrap();
+        let remote = here.remote::<Ignored>(&endpoint, "ignored").unwrap();
+        for address in [local, remote] {
+            assert_eq!(within(address.ask(Ignored)).await, Err(AskError::ActorStopped));
+            assert_eq!(within(address.send(Ignored)).await, Err(MailboxError::Closed));
+            assert_eq!(within(address.recipient().send(Ignored)).await, Err(MailboxError::Closed));
+        }
+        assert_eq!((there.stats().delivered, there.stats().dropped_total()), (6, 0));
+    });
+}
+
+#[test]
+fn a_caller_waits_no_longer_than_its_own_timeout() {
+    on_either_thread(|thread| async move {
+        let mut held = held(thread).await;
+        let limit = Duration::from_millis(1);
+        let (ask, send) = (held.hold.ask(Hold(1)), held.hold.send(Hold(2)));
+        let through = held.hold.recipient().send(Hold(3));
+        let (ask, send) = (actix::spawn(ask.timeout(limit)), actix::spawn(send.timeout(limit)));
+        let expired = AskError::NotDelivered { reason: DropReason::Expired, detail: None };
+        let error = within(ask).await.unwrap().unwrap_err();
+        // The other side may be the first to notice, and then it certainly was not handled.
+        assert!(error == AskError::Timeout && error.may_have_been_handled() || error == expired, "{error:?}");
+        assert_eq!(within(send).await.unwrap(), Err(MailboxError::Timeout));
+        assert_eq!(within(actix::spawn(through.timeout(limit))).await.unwrap(), Err(MailboxError::Timeout));
+        settled(|| held.here.stats().pending_requests == 0).await;
+        // None of them is waited for, or answered late: what is asked now is.
+        let next = actix::spawn(held.hold.ask(Hold(4)));
+        while within(held.begun.recv()).await != Some(4) {}
+        held.release.send(4).unwrap();
+        assert_eq!(within(next).await.unwrap(), Ok(4));
+        balanced(&[&held.here, &held.there]).await;
+    });
+}
+
+#[test]
+fn an_ask_leaves_when_it_is_polled_and_a_send_at_once() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
+        let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
+        let (ask, send) = (to.ask(Number(1)), to.send(Number(2)));
+        assert_eq!(next(&mut inbox).await, Number(2));
+        assert_eq!(here.stats().sent, 1);
+        let ask = actix::spawn(ask);
+        assert_eq!(next(&mut inbox).await, Number(1));
+        assert_eq!((within(ask).await.unwrap(), within(send).await), (Ok(()), Ok(())));
+    });
+}
+
+#[test]
+fn a_plain_send_asks_for_no_answer() {
+    on_either_thread(|thread| async move {
+        let (here, there, endpoint) = two(thread).await;
+        there.publish::<Square>("square", Oracle { asked: 0, to: None }.start()).unwrap();
+        let square = here.remote::<Square>(&endpoint, "square").unwrap();
+        let recipient = square.recipient();
+        for n in 0..100 {
+            square.do_send(Square(n));
+            square.try_send(Square(n)).unwrap();
+            recipient.do_send(Square(n));
+            recipient.try_send(Square(n)).unwrap();
+            assert_eq!(here.stats().pending_requests, 0);
+        }
+        settled(|| there.stats().delivered == 400).await;
+        assert_eq!((here.stats().pending_requests, here.stats().late_answers), (0, 0));
+    });
+}
+
+#[test]
 fn a_request_that_expires_before_it_is_handled_never_is() {
     on_either_thread(|thread| async move {
         let (here, there, endpoint) = two(thread).await;

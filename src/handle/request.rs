@@ -100,7 +100,9 @@ impl<M: RemoteMessage> Ask<M> {
         Ask { stage: Stage::New(pointer, message), limit: None, sleep: None }
     }
 
-    /// Waits at most that long from the first poll on, then ends as [`AskError::Timeout`].
+    /// Waits at most that long from the first poll on, then ends as [`AskError::Timeout`]; or as
+    /// [`AskError::NotDelivered`] with [`DropReason::Expired`](crate::DropReason::Expired), if the other side says in
+    /// time that the request was over before it could be handled.
     ///
     /// # Panics
     /// The first poll of a future with a timeout panics outside a tokio runtime, as actix's own does.
