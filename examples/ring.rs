@@ -112,13 +112,16 @@ async fn in_one_process(Size { actors, rounds }: Size) -> Outcome<()> {
 async fn in_two_processes(Size { actors, rounds }: Size) -> Outcome<()> {
     let node = Node::start(); // differs
     let here = node.listen("127.0.0.1:0").await?; // differs
-    let (_other, there) = Other::start(here.as_ref(), actors / 2)?;
+    let (mut other, there) = Other::start(here.as_ref(), actors / 2)?;
     let second_half = node.remote::<Counter>(there, "second half")?.recipient(); // differs
     let (end, ended) = oneshot::channel();
     let next = chain(actors - actors / 2 - 1, second_half); // differs
     let first = First { next, rounds_left: rounds, end: Some(end) }.start(); // differs
     node.publish::<Counter>("first", first.clone())?; // differs
-    time("two processes", Size { actors, rounds }, &first, ended).await?;
+    tokio::select! {
+        timed = time("two processes", Size { actors, rounds }, &first, ended) => timed?,
+        error = other.fails() => return Err(error),
+    }
     node.shutdown().await; // differs
     Ok(())
 }
@@ -174,25 +177,47 @@ fn main() -> Outcome<()> {
 }
 
 /// The second process; it ends when this is dropped.
-struct Other(Child);
+struct Other {
+    child: Child,
+    /// Closed when the process has ended, which nobody is told otherwise: a message that is lost comes back to nobody.
+    output: oneshot::Receiver<()>,
+}
 
 impl Other {
     fn start(first_is_at: &str, actors: u64) -> Outcome<(Other, String)> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--second-half", first_is_at, &actors.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().ok_or("the other process has no output")?;
-        let other = Other(child);
+        let mut lines = BufReader::new(child.stdout.take().ok_or("the other process has no output")?);
+        let (ends, output) = oneshot::channel();
+        let other = Other { child, output };
         let mut endpoint = String::new();
-        BufReader::new(output).read_line(&mut endpoint)?;
+        if lines.read_line(&mut endpoint)? == 0 {
+            return Err("the other process has ended before it was ready".into());
+        }
+        std::thread::spawn(move || {
+            // Whatever it says, or if it cannot be read any more: what matters is the end.
+            let _ = lines.read_to_end(&mut Vec::new());
+            drop(ends);
+        });
         Ok((other, endpoint.trim().to_owned()))
+    }
+
+    /// Waits until the process has ended before its time.
+    async fn fails(&mut self) -> Box<dyn Error> {
+        // Nothing is sent.
+        let _ = (&mut self.output).await;
+        match self.child.wait() {
+            Ok(status) => format!("the other process has ended, and the counter with it: {status}").into(),
+            Err(error) => error.into(),
+        }
     }
 }
 
 impl Drop for Other {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
