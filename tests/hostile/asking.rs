@@ -222,12 +222,15 @@ fn late_answers_with_as_many_addresses_as_are_allowed_leave_nothing_behind() {
     });
 }
 
+/// What a peer says to the request of that number.
+type Said = dyn Fn(u64) -> Vec<u8>;
+
 #[test]
 fn a_request_is_ended_by_the_first_that_is_said_of_it() {
     dialling(async |dialler| {
         let mut other = dialler.is_greeted().await;
         let unknown = |reason| AskError::OutcomeUnknown { reason };
-        let cases: [(&dyn Fn(u64) -> Vec<u8>, Result<(), AskError>); 6] = [
+        let cases: [(&Said, Result<(), AskError>); 6] = [
             (&|n| [answer(n, &[]), answer(n, &[]), refuse(n, 0)].concat(), Ok(())),
             (&|n| [refuse(n, 0), answer(n, &[])].concat(), Err(AskError::ActorStopped)),
             (&|n| answer(n, b"more than there is to a ()"), Err(unknown(DropReason::NotDecodable))),
