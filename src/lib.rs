@@ -13,6 +13,7 @@ mod message;
 mod net;
 mod node;
 mod observe;
+mod sync;
 mod wire;
 
 // A node: how it is started, and why it could not do what it was asked to.

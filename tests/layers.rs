@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The rooms from the top down, each with what it is there for. A file may import from its own room and from those
 /// behind it in this list.
-const ROOMS: [(&str, &str); 10] = [
+const ROOMS: [(&str, &str); 11] = [
     ("lib", "the front door: it shows what the others have, and nobody goes through it from inside"),
     ("node", "the household: puts the rooms together, so it stands above all of them"),
     ("net", "connections: bring messages to boxes and handles, which must work without any"),
@@ -24,6 +24,7 @@ const ROOMS: [(&str, &str); 10] = [
     ("wire", "the protocol, pure: bytes and ids"),
     ("observe", "the books: they name the node they are about"),
     ("ident", "words: ids and endpoints, which mean something without any of the others"),
+    ("sync", "a lock and an atomic of others, or loom's in their place: nothing of this crate"),
 ];
 
 /// What must not stand in a place.

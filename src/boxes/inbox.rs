@@ -8,14 +8,11 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::buffer::Buffer;
@@ -37,6 +34,13 @@ use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::observe::Letter;
+use crate::sync::AtomicU8;
+use crate::sync::AtomicUsize;
+use crate::sync::Mutex;
+
+#[cfg(test)]
+#[cfg(hermod_loom)]
+pub(crate) mod model;
 
 /// What tells a box from others before it is open.
 pub(crate) struct Identity {

@@ -14,7 +14,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use parking_lot::Mutex;
 
 use super::accounts::Theirs;
 use super::outbox::Named;
@@ -43,6 +42,7 @@ use crate::ident::NodeId;
 use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
+use crate::sync::Mutex;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 use crate::wire::control::Ping;
@@ -57,6 +57,10 @@ use crate::wire::session::Correlated;
 use crate::wire::session::Outgoing;
 use crate::wire::session::Post;
 use crate::wire::session::Unwritten;
+
+#[cfg(test)]
+#[cfg(hermod_loom)]
+mod model;
 
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;

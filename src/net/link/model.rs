@@ -1,0 +1,186 @@
+//! An outbox in every order in which senders, the writer and the end of the connection can meet, as loom finds them: a
+//! writer that waits is woken, and every message that was taken is written, or dropped and counted.
+
+use std::future::poll_fn;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use loom::future::block_on;
+use loom::thread;
+use loom::thread::JoinHandle;
+
+use super::*;
+use crate::boxes::inbox::model::Hut;
+use crate::boxes::inbox::model::explore;
+use crate::handle::route::Route;
+use crate::handle::route::Way;
+use crate::ident::ConnectionId;
+use crate::wire::frame::Front;
+use crate::wire::frame::front;
+
+/// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
+fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {
+    let link = Link::accepted(Arc::clone(hut) as _, Arc::default());
+    let connection = link.up(&hello());
+    let pointer = pointer(hut, &link);
+    (link, connection, pointer)
+}
+
+fn pointer(hut: &Arc<Hut>, link: &Arc<Link>) -> Arc<Pointer> {
+    let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
+    let route = Route::Away { by: Way::new(Arc::clone(link) as _), to: None };
+    Arc::new(Pointer::new(Arc::clone(hut) as _, origin, "", route, None))
+}
+
+fn hello() -> Hello {
+    Hello {
+        versions: (1, 1),
+        features: 0,
+        node: NodeId([9; 16]),
+        connection: ConnectionId([3; 16]),
+        max_frame: 1 << 20,
+        numbers: 64,
+        endpoints: Vec::new(),
+    }
+}
+
+/// A thread that sends one message; how many were taken.
+fn sender(link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
+    let (link, to) = (Arc::clone(link), Arc::clone(to));
+    thread::spawn(move || u64::from(link.post(&to, b"body", &[]).is_ok()))
+}
+
+/// How often each kind of frame stands in a chunk.
+fn count(chunk: &[u8], of_kind: u8) -> u64 {
+    let (mut rest, mut count) = (chunk, 0);
+    while let Ok(Front::Frame(raw)) = front(rest, 1 << 20) {
+        count += u64::from(raw.kind == of_kind);
+        rest = &rest[raw.size..];
+    }
+    assert!(rest.is_empty(), "frames are written whole");
+    count
+}
+
+/// The next chunk as a writer waits for it. If nobody wakes it, loom says that this hangs.
+fn written(link: &Link, connection: u64) -> Option<BytesMut> {
+    let mut chunk = BytesMut::new();
+    match block_on(poll_fn(|cx| link.poll_next(connection, &mut chunk, cx))) {
+        Next::Write => Some(chunk),
+        Next::Finish => None,
+    }
+}
+
+#[test]
+fn a_writer_that_waits_is_woken_by_each_sender() {
+    explore(|| {
+        let hut = Hut::new();
+        let (link, connection, to) = greeted(&hut);
+        let senders = [sender(&link, &to), sender(&link, &to)];
+        let mut posts = 0;
+        while posts < 2 {
+            posts += count(&written(&link, connection).expect("nobody has ended it"), kind::POST);
+        }
+        assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
+    });
+}
+
+#[test]
+fn a_writer_that_waits_writes_what_was_taken_before_the_goodbye_and_ends() {
+    explore(|| {
+        let hut = Hut::new();
+        let (link, connection, to) = greeted(&hut);
+        let sender = sender(&link, &to);
+        let closer = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || link.close(Farewell::Shutdown, ""))
+        };
+        let (mut posts, mut goodbyes) = (0, 0);
+        while let Some(chunk) = written(&link, connection) {
+            assert_eq!(goodbyes, 0, "the goodbye is the last frame");
+            posts += count(&chunk, kind::POST);
+            goodbyes += count(&chunk, kind::GOODBYE);
+        }
+        assert_eq!((posts, goodbyes), (sender.join().unwrap(), 1));
+        closer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_ping_among_messages_wakes_the_writer_too() {
+    explore(|| {
+        let hut = Hut::new();
+        let (link, connection, to) = greeted(&hut);
+        let sender = sender(&link, &to);
+        let pinger = {
+            let link = Arc::clone(&link);
+            thread::spawn(move || link.ping(1))
+        };
+        let (mut posts, mut pings) = (0, 0);
+        while posts + pings < 2 {
+            let chunk = written(&link, connection).expect("nobody has ended it");
+            posts += count(&chunk, kind::POST);
+            pings += count(&chunk, kind::PING);
+        }
+        assert_eq!((posts, pings), (sender.join().unwrap(), 1));
+        pinger.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_taken_before_the_greeting_is_written_after_it() {
+    explore(|| {
+        let hut = Hut::new();
+        let link = Link::accepted(Arc::clone(&hut) as _, Arc::default());
+        let to = pointer(&hut, &link);
+        let sender = sender(&link, &to);
+        let connection = link.up(&hello());
+        let chunk = written(&link, connection).expect("nobody has ended it");
+        assert_eq!((count(&chunk, kind::POST), sender.join().unwrap()), (1, 1));
+    });
+}
+
+#[test]
+fn what_a_connection_that_ends_has_not_written_is_counted() {
+    explore(|| {
+        let hut = Hut::new();
+        let (link, connection, to) = greeted(&hut);
+        let senders = [sender(&link, &to), sender(&link, &to)];
+        let writer = {
+            let link = Arc::clone(&link);
+            // One look, as the writer is ended by whoever ends the connection.
+            thread::spawn(move || {
+                let mut chunk = BytesMut::new();
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                match link.poll_next(connection, &mut chunk, &mut cx) {
+                    Poll::Ready(Next::Write) => count(&chunk, kind::POST),
+                    Poll::Ready(Next::Finish) | Poll::Pending => 0,
+                }
+            })
+        };
+        link.down(DropReason::Lost, true);
+        let taken: u64 = senders.map(|sender| sender.join().unwrap()).iter().sum();
+        assert_eq!(writer.join().unwrap() + hut.dropped(), taken);
+    });
+}
+
+#[test]
+fn a_link_is_dialled_once_by_whoever_sends_first() {
+    explore(|| {
+        let hut = Hut::new();
+        let dials = Arc::new(AtomicUsize::new(0));
+        let start: Start = {
+            let dials = Arc::clone(&dials);
+            Box::new(move |_| {
+                dials.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
+        let link = Link::to(Arc::clone(&hut) as _, Arc::default(), endpoint, start);
+        let to = pointer(&hut, &link);
+        let senders = [sender(&link, &to), sender(&link, &to)];
+        assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
+        assert_eq!(dials.load(Ordering::Relaxed), 1);
+        link.down(DropReason::NotConnected, false);
+        assert_eq!(hut.dropped(), 2);
+    });
+}
