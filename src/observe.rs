@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -102,6 +103,17 @@ pub enum DownReason {
     Silent,
     /// The peer broke the protocol, as the text says.
     Misbehaved(String),
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DownReason::Goodbye => "one side said goodbye",
+            DownReason::Lost => "the connection broke",
+            DownReason::Silent => "the peer was silent for too long",
+            DownReason::Misbehaved(how) => return write!(f, "the peer broke the protocol: {how}"),
+        })
+    }
 }
 
 /// What [`Node::subscribe`](crate::Node::subscribe)d recipients are told.

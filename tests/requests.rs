@@ -21,6 +21,7 @@ use actix_hermod::AskError;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::Endpoint;
+use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
@@ -30,11 +31,14 @@ use serde::Serialize;
 use support::Number;
 use support::balanced;
 use support::dropped;
+use support::events;
 use support::listening;
 use support::next;
 use support::on_either_thread;
 use support::settled;
 use support::within;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 #[derive(Message, Serialize, Deserialize)]
@@ -232,8 +236,54 @@ fn a_request_to_nobody_ends_at_once_with_the_reason() {
         drop(full);
         let deserted = support::deserted().await;
         let answer = within(here.remote::<Square>(&deserted, "nobody").unwrap().ask(Square(1))).await;
-        assert_eq!(answer, Err(AskError::NotDelivered { reason: DropReason::NotConnected, detail: None }));
+        let refused = matches!(answer, Err(AskError::NotDelivered { reason: DropReason::NotConnected, .. }));
+        assert!(refused, "{answer:?}");
         assert_eq!(here.stats().pending_requests, 0);
+    });
+}
+
+#[test]
+fn why_there_is_no_connection_is_told_to_whoever_asks_or_listens() {
+    /// Long enough for every place that answers, and waited for only at the one that does not.
+    const HANDSHAKE: Duration = Duration::from_secs(2);
+    on_either_thread(|thread| async move {
+        let minute = Duration::from_secs(60);
+        let node = Node::builder().io_thread(thread).handshake_timeout(HANDSHAKE).reconnect(minute..=minute).start();
+        let mut ears = events(&node);
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let curt = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let places = [
+            (support::deserted().await.to_string(), "refused"),
+            (at(&curt), "hung up"),
+            (at(&silent), "took too long"),
+        ];
+        let hang_up = actix::spawn(async move {
+            let (mut stream, _) = curt.accept().await.unwrap();
+            stream.shutdown().await.unwrap();
+            stream
+        });
+        for (at, why) in places {
+            // The first request waits for the attempt that fails, the second comes in the pause after it.
+            let to = node.remote::<Square>(&at, why).unwrap();
+            for _ in 0..2 {
+                let end = within(to.ask(Square(1))).await;
+                let Err(AskError::NotDelivered { reason: DropReason::NotConnected, detail: Some(detail) }) = end else {
+                    panic!("{at}: {end:?}");
+                };
+                assert!(detail.contains(why), "{at}: {detail}");
+            }
+            for of in [at.as_str(), why] {
+                let detail = ears.find(|event| match event {
+                    Event::DeadLetter { name, detail, .. } if name == of => Some(detail.clone()),
+                    _ => None,
+                });
+                let detail = detail.await;
+                assert!(detail.as_deref().is_some_and(|detail| detail.contains(why)), "{of}: {detail:?}");
+            }
+        }
+        within(node.shutdown()).await;
+        drop((hang_up, silent));
     });
 }
 

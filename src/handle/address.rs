@@ -355,7 +355,7 @@ impl Pointer {
     ) -> Result<T, Unwritten> {
         let (reason, detail) = match scope::write(self.home(), message, send) {
             Ok(Ok(sent)) => return Ok(sent),
-            Ok(Err(reason)) => (reason, None),
+            Ok(Err(reason)) => (reason, self.trouble(reason)),
             Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };

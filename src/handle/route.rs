@@ -128,6 +128,8 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn is_up(&self) -> bool;
     /// Whether it has ended for good.
     fn is_over(&self) -> bool;
+    /// Why there is no connection, if that is known; for a person.
+    fn trouble(&self) -> Option<String>;
     /// The node at the other end; `None` before the first greeting.
     fn peer(&self) -> Option<NodeId>;
     /// What the peer has told of messages for one of its boxes that it dropped.
@@ -429,6 +431,14 @@ impl Pointer {
             NotPosted::Over => DropReason::NotConnected,
             NotPosted::Dropped(reason) => reason,
         })
+    }
+
+    /// More about why nothing can be sent by it now, if that is known.
+    pub(crate) fn trouble(&self, reason: DropReason) -> Option<String> {
+        match &self.route {
+            Route::Away { by, .. } if reason == DropReason::NotConnected => by.first.trouble(),
+            _ => None,
+        }
     }
 
     /// The node it leads to; `None` until a name at an endpoint was first reached.

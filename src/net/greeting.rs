@@ -49,7 +49,7 @@ pub(crate) enum GreetError {
     Violation(#[from] Violation),
     #[error("the node id {0} was first claimed with another token")]
     Unproven(NodeId),
-    #[error("the greeting took too long")]
+    #[error("connecting and greeting took too long; see handshake_timeout")]
     Late,
     #[error("the node has as many connections as it may have")]
     TooMany,
@@ -148,7 +148,7 @@ async fn read_resume(stream: &mut Stream, buffer: &mut BytesMut) -> Result<Resum
 async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()> {
     buffer.reserve(MAX_RESUME);
     match stream.read.read_buf(buffer).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up before it had greeted")),
         _ => Ok(()),
     }
 }

@@ -165,7 +165,7 @@ impl House {
         self.stopped.cancel();
         // One whose router has not started, or will not run again, holds messages that nobody else counts.
         for link in self.links.all() {
-            link.down(DropReason::Shutdown, true);
+            link.down(DropReason::Shutdown, "", true);
         }
     }
 

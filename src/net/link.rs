@@ -153,17 +153,19 @@ impl Link {
         }
         state.times_up += 1;
         state.features = hello.features;
+        state.trouble = Box::default();
         let connection = state.connection;
         let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
         state.wake();
         drop(state);
-        fail_all(pending, 0, DropReason::TooLarge);
-        self.count_lost(DropReason::TooLarge, unreadable);
+        fail_all(pending, 0, DropReason::TooLarge, None);
+        self.count_lost(DropReason::TooLarge, None, unreadable);
         connection
     }
 
-    /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`. `over` is for good.
-    pub(crate) fn down(&self, reason: DropReason, over: bool) {
+    /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
+    /// says more to a person if it is not empty. `over` is for good.
+    pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
         let (mut old, waiting, in_doubt) = {
             let mut state = self.state.lock();
             if state.phase == Phase::Over {
@@ -172,6 +174,7 @@ impl Link {
             let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits().max_message);
             let old = std::mem::replace(&mut *state, fresh);
             state.times_up = old.times_up;
+            state.trouble = detail.into();
             let written = old.outgoing.posts() - old.waiting;
             let (waiting, read) = (old.waiting, old.read.0);
             (old, waiting, written.saturating_sub(read))
@@ -179,15 +182,16 @@ impl Link {
         self.theirs.lock().close();
         self.registry.exports().release_all(old.connection);
         let written = old.outgoing.posts() - old.waiting;
-        fail_all(old.pending.drain(), written, reason);
+        let detail = Some(detail).filter(|detail| !detail.is_empty());
+        fail_all(old.pending.drain(), written, reason, detail);
         old.asked.values().for_each(|asked| asked.cancel());
         self.home.observer().in_doubt(in_doubt);
-        self.count_lost(reason, waiting);
+        self.count_lost(reason, detail, waiting);
     }
 
-    fn count_lost(&self, reason: DropReason, count: u64) {
+    fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
         if count > 0 {
-            self.home.observer().dropped(Letter { name: &self.label(), type_name: "", detail: None }, reason, count);
+            self.home.observer().dropped(Letter { name: &self.label(), type_name: "", detail }, reason, count);
         }
     }
 
@@ -535,6 +539,11 @@ impl Outbound for Link {
         self.state.lock().phase == Phase::Over
     }
 
+    fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        (!state.trouble.is_empty()).then(|| state.trouble.to_string())
+    }
+
     fn peer(&self) -> Option<NodeId> {
         *self.peer.lock()
     }
@@ -558,7 +567,7 @@ impl Outbound for Link {
 impl Drop for Link {
     /// Counts what waits if no router has come to do so, because the node stopped before.
     fn drop(&mut self) {
-        self.down(DropReason::Shutdown, true);
+        self.down(DropReason::Shutdown, "", true);
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Outbox {
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: Ours,
+    /// Why there is no connection, for a person; empty if there is one, or none was tried.
+    pub(super) trouble: Box<str>,
 }
 
 /// A request of ours.
@@ -126,6 +128,7 @@ impl Outbox {
             times_up: 0,
             features: 0,
             ours: Ours::default(),
+            trouble: Box::default(),
         }
     }
 
@@ -225,10 +228,15 @@ impl Outbox {
 }
 
 /// Ends requests that will have no answer. Those of the first `written` messages may have been handled.
-pub(super) fn fail_all(pending: impl IntoIterator<Item = (u64, Pending)>, written: u64, reason: DropReason) {
+pub(super) fn fail_all(
+    pending: impl IntoIterator<Item = (u64, Pending)>,
+    written: u64,
+    reason: DropReason,
+    detail: Option<&str>,
+) {
     for (_, Pending { waiting, post }) in pending {
         waiting.failed(match post {
-            post if post > written => AskError::NotDelivered { reason, detail: None },
+            post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
             _ => AskError::OutcomeUnknown { reason },
         });
     }

@@ -115,7 +115,7 @@ pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
         }
         None => {
             tracing::warn!(target: "actix_hermod", to = link.label(), error = %GreetError::TooMany, "not dialled");
-            link.down(DropReason::NotConnected, false);
+            link.down(DropReason::NotConnected, &GreetError::TooMany.to_string(), false);
             // The next attempt is made when the address is used again, after the shortest pause.
             let pause = *house.limits.reconnect.start();
             actix_rt::spawn(async move {
@@ -203,7 +203,7 @@ impl RemoteRouter {
         let to = self.link.as_ref().map(|link| link.label());
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
-        self.end(DropReason::NotConnected, ctx);
+        self.end(DropReason::NotConnected, &error.to_string(), ctx);
     }
 
     fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
@@ -335,7 +335,7 @@ impl RemoteRouter {
         if let Some(link) = &self.link {
             self.house.links.leave(live.peer, link);
         }
-        self.end(reason, ctx);
+        self.end(reason, &why.to_string(), ctx);
         // One that only claimed to be that node says nothing about it.
         if live.announced {
             self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
@@ -344,11 +344,11 @@ impl RemoteRouter {
 
     /// There is no connection: another attempt is made after a pause, if there is somewhere to dial and somebody who
     /// wants it.
-    fn end(&mut self, reason: DropReason, ctx: &mut Context<Self>) {
+    fn end(&mut self, reason: DropReason, detail: &str, ctx: &mut Context<Self>) {
         let Some(link) = self.link.take() else { return };
         self.occupied = None;
         let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
-        link.down(reason, over);
+        link.down(reason, detail, over);
         drop(link);
         if over {
             return ctx.stop();
@@ -446,7 +446,7 @@ impl Drop for RemoteRouter {
             self.house.links.leave(live.peer, link);
         }
         if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
-            link.down(DropReason::Shutdown, true);
+            link.down(DropReason::Shutdown, "", true);
         }
     }
 }

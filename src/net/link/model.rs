@@ -157,7 +157,7 @@ fn what_a_connection_that_ends_has_not_written_is_counted() {
                 }
             })
         };
-        link.down(DropReason::Lost, true);
+        link.down(DropReason::Lost, "", true);
         let taken: u64 = senders.map(|sender| sender.join().unwrap()).iter().sum();
         assert_eq!(writer.join().unwrap() + hut.dropped(), taken);
     });
@@ -180,7 +180,7 @@ fn a_link_is_dialled_once_by_whoever_sends_first() {
         let senders = [sender(&link, &to), sender(&link, &to)];
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
         assert_eq!(dials.load(Ordering::Relaxed), 1);
-        link.down(DropReason::NotConnected, false);
+        link.down(DropReason::NotConnected, "", false);
         assert_eq!(hut.dropped(), 2);
     });
 }
