@@ -78,6 +78,26 @@ fn a_connection_that_says_nothing_does_not_hold_up_a_shutdown() {
 }
 
 #[test]
+fn a_flood_through_a_recipient_does_not_hold_up_a_shutdown() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let client = Node::builder().io_thread(thread).shutdown_timeout(Duration::from_millis(200)).start();
+        let to = client.remote::<Number>(&endpoint, "nobody").expect("an address").recipient();
+        let (done, end) = mpsc::channel::<()>();
+        let flood = std::thread::spawn(move || {
+            while end.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                to.do_send(Number(1));
+            }
+        });
+        settled(|| client.stats().sent > 1_000).await;
+        within(client.shutdown()).await;
+        drop(done);
+        flood.join().expect("the flood ends");
+        within(server.shutdown()).await;
+    });
+}
+
+#[test]
 fn what_was_read_before_a_goodbye_is_not_in_doubt() {
     on_either_thread(|thread| async move {
         let (server, endpoint) = listening(Node::builder().io_thread(thread)).await;

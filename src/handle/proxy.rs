@@ -11,6 +11,7 @@ use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::future::poll_fn;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::marker::PhantomData;
@@ -68,6 +69,28 @@ static LIMIT: AtomicUsize = AtomicUsize::new(65_536);
 /// Sets how many messages may wait behind the recipients of this process.
 pub(crate) fn limit_queue(envelopes: usize) {
     LIMIT.store(envelopes, Ordering::Relaxed);
+}
+
+/// Gives the pumps of this thread turns until they have taken up what waits behind recipients now: one for each so many
+/// messages, which is twice what they need, and some more, because other tasks have turns too. The count is that of the
+/// whole process, and others may go on sending: neither is waited for longer.
+pub(crate) async fn catch_up() {
+    const SPARE: usize = 64;
+    for _ in 0..QUEUED.load(Ordering::Relaxed) / TURN + SPARE {
+        if QUEUED.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // One turn of every task that is ready: tokio's own `yield_now` gives them many.
+        let mut had_turn = false;
+        poll_fn(|cx| match std::mem::replace(&mut had_turn, true) {
+            true => Poll::Ready(()),
+            false => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
+    }
 }
 
 /// The actor behind a recipient.

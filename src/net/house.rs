@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,7 @@ use super::link::Link;
 use super::links::Links;
 use crate::boxes::registry::Registry;
 use crate::config::Limits;
+use crate::handle::proxy;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Outbound;
@@ -147,6 +149,12 @@ impl House {
 
     /// Ends every connection in good order, within the time the limits give, then stops.
     pub(crate) async fn shut_down(self: Arc<Self>) {
+        // What recipients took before is sent like what addresses took: also over connections made only for it, whose
+        // routers are started by chores.
+        proxy::catch_up().await;
+        let (started, all_started) = oneshot::channel();
+        self.io.perform(move || started.send(()).unwrap_or(()));
+        let _ = all_started.await;
         self.closing.cancel();
         for link in self.links.all() {
             link.close(Farewell::Shutdown, "");
