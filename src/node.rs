@@ -284,8 +284,14 @@ impl Node {
         self.house.stats()
     }
 
-    /// Shuts the node down in good order: what waits for connections is written, peers are told goodbye, listeners and
-    /// boxes are closed. Connections that do not end within `shutdown_timeout` are cut off.
+    /// Shuts the node down in good order: what waits behind recipients and for connections is written, peers are told
+    /// goodbye and answer when they have read it, listeners and boxes are closed. Connections that do not end within
+    /// `shutdown_timeout` are cut off.
+    ///
+    /// So a program that is to send and end calls this at its end; there is nothing else to flush. Afterwards
+    /// [`stats`](Node::stats) tells how it went: what was sent, and is neither in `dropped` nor `in_doubt`, has come to
+    /// the node that it was sent to. Whether it was also handled there, only an answer says. A program that ends without
+    /// it loses what waits.
     ///
     /// A second call waits for the first. [`stats`](Node::stats) can still be read afterwards, and is then final.
     ///

@@ -26,6 +26,10 @@ const MAX_UNTOLD: usize = 256;
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// One for each way to lose a message.
+        ///
+        /// Each says on which side it is counted, what the cause is, and what can be done. The *sender* is the node
+        /// whose address or recipient was used (for what it passes on to a third node, one that stands between), and
+        /// the *box* means the node where the box is. For a message that stays at home they are one.
         #[non_exhaustive]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
         pub enum DropReason { $($(#[$doc])* $name),* }
@@ -37,48 +41,63 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// Sender's side: more waits for the connection than its outbox holds. Send less, or raise `outbox`.
+    /// **Sender.** More waits for the connection than `outbox` bytes: the peer or the network is slower than the
+    /// sender. Send less, wait for answers now and then, or raise `outbox`.
     OutboxFull,
-    /// Sender's side: more waits behind the process's `Recipient`s than `proxy_queue` allows. Send through an
-    /// `Address`, or less.
+    /// **Sender.** More waits behind the process's `Recipient`s than `proxy_queue` messages: they are sent faster than
+    /// the node's I/O thread takes them up. Send through an `Address`, or less, or raise `proxy_queue`.
     HandleShed,
-    /// Sender's side: there is no connection, and the message came in the pause before the next attempt, or waited
-    /// for an attempt that failed. Is the peer running and the endpoint right?
+    /// **Sender.** There is no connection: the message waited for an attempt that failed, or came in the pause before
+    /// the next. `detail` says what the attempt met. Check that the peer runs and that the endpoint is right; send
+    /// again later.
     NotConnected,
-    /// Sender's side: the connection broke before the message was written.
+    /// **Sender.** The connection broke before the message was written to it. It was not handled, and can be sent
+    /// again; what was written and may have been handled is not dropped, but in doubt ([`Stats::in_doubt`]).
     Lost,
-    /// Sender's side: the message with its addresses is over `max_message` here or at the peer.
+    /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer. Send it in parts,
+    /// or raise `max_message` on both sides.
     TooLarge,
-    /// Sender's side: the message's own `Serialize` failed or panicked, or it holds an address that cannot travel.
+    /// **Sender.** The message's own `Serialize` failed or panicked, it is made of what postcard does not carry, or it
+    /// holds an address that cannot travel. `detail` says which; change the message's type.
     NotEncodable,
-    /// Receiver's side: no box has that name or id there.
+    /// **Box.** The node has no box of that name or id now. Check the name, open the box before others send to it, or
+    /// send again later.
     NoSuchBox,
-    /// The side of the box: it was closed, with the message still in it or on its way.
+    /// **Box.** It was closed, or its actor has stopped, with the message in it or on its way. Keep it open for longer,
+    /// or read it to its end before it is dropped.
     BoxClosed,
-    /// The side of the box: its dropping buffer is full. Read faster, or open it with a larger buffer.
+    /// **Box.** Its dropping buffer is full: it is read more slowly than it is sent to. Read faster, open it with a
+    /// larger buffer, or send less.
     NewestShed,
-    /// The side of the box: its sliding buffer let the oldest message go for a newer one.
+    /// **Box.** Its sliding buffer was full, and let the oldest message go for a newer one. There is nothing to
+    /// do if the newest are what is wanted; otherwise read faster, or open it with a larger buffer.
     OldestShed,
-    /// The side of the box: a newer message of the same key took its place.
+    /// **Box.** A newer message of the same key took its place. There is nothing to do; it does not occur yet.
     Replaced,
-    /// Receiver's side: the box takes messages of another shape.
+    /// **Box.** Its messages are of another type than the one that was sent. Use the type that the box was opened or
+    /// published with, on both sides.
     TypeMismatch,
-    /// Receiver's side: the message's bytes are not one of the box's type, or its `Deserialize` panicked.
+    /// **Box.** The bytes are not a message of the box's type, need more than `decode_depth` or `decode_memory` allow,
+    /// or its `Deserialize` panicked. `detail` says which; have both sides use one definition of the type, or raise the
+    /// limit.
     NotDecodable,
-    /// Receiver's side: its deadline passed while it waited.
+    /// **Box.** The time that a request was given was over before the request was taken. Give it more, or make the
+    /// handler faster.
     Expired,
-    /// Either side: the sender took the request back before it was handled or, of one that an actor had already, before
-    /// it was answered: whether an actor has begun what it has not answered cannot be seen.
+    /// **Box.** The sender took the request back before it was taken or, of one that an actor had already, before it was
+    /// answered: whether an actor has begun what it has not answered cannot be seen. There is nothing to do.
     Cancelled,
-    /// Sender's side: more requests wait for answers than `pending_requests` allows.
+    /// **Sender**, if more of its requests wait for answers on a connection than `pending_requests`; **box**, if it has
+    /// as many of the sender's. Ask less at a time, or raise `pending_requests` on both sides.
     RequestsFull,
-    /// Receiver's side: policy forbids it.
+    /// **Box.** A policy of its node forbids it. Have it permitted. It does not occur yet.
     Refused,
-    /// Either side: nothing leads to the box any more, nor will.
+    /// **Sender.** Nothing leads to the box any more, nor will. Get a fresh address. It does not occur yet.
     NoRoute,
-    /// Relaying side: the message was passed on too often.
+    /// **Sender.** The message would have been passed on from node to node too often. Send to the box more directly. It
+    /// does not occur yet.
     HopLimit,
-    /// Either side: the node was shut down.
+    /// **Either.** The node was shut down, or its System ended. There is nothing to do, or shut it down later.
     Shutdown,
 }
 
@@ -128,7 +147,9 @@ pub enum Event {
     },
     /// A connection to that node has ended: the node may be gone, or only cut off. The side that dialled dials again
     /// while somebody holds an address, and addresses work again once it has; a restarted process is another node.
-    /// Compare with [`Address::node_id`](crate::Address::node_id).
+    ///
+    /// Whose peer it is tells [`Address::node_id`](crate::Address::node_id), which keeps saying which node was last
+    /// reached: `address.node_id() == Some(peer)`.
     PeerDown {
         /// The node at the other end.
         peer: NodeId,
@@ -147,7 +168,8 @@ pub enum Event {
         count: u64,
         /// On which side of the connection.
         side: Side,
-        /// More about the last of them.
+        /// More about the last of them, for a person: what the encoder or the decoder says, or what an attempt to connect
+        /// has met.
         detail: Option<String>,
     },
 }

@@ -195,7 +195,8 @@ impl<M: RemoteMessage> Address<M> {
     }
 
     /// The node it leads to. Of an address that came in a message it is known at once; of one by name, it is `None` until
-    /// the name was first reached.
+    /// the name was first reached, and then the node that was last reached, also while the connection is down. It is what
+    /// [`PeerUp` and `PeerDown`](crate::Event) call the node by.
     pub fn node_id(&self) -> Option<NodeId> {
         self.pointer.node_id()
     }
