@@ -50,12 +50,12 @@ struct Counted(u64, #[serde(skip)] Alive);
 
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
-struct Alive;
+struct Alive(());
 
 impl Default for Alive {
     fn default() -> Alive {
         ALIVE.fetch_add(1, Ordering::Relaxed);
-        Alive
+        Alive(())
     }
 }
 

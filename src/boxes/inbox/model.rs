@@ -101,6 +101,8 @@ impl Household for Hut {
         None
     }
 
+    fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
+
     fn endpoints(&self) -> Vec<Endpoint> {
         Vec::new()
     }
