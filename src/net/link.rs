@@ -107,7 +107,7 @@ impl Link {
     ) -> Arc<Link> {
         let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
-        let theirs = Mutex::default();
+        let theirs = Mutex::new(Theirs::default());
         Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state, theirs })
     }
 

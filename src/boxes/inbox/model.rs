@@ -116,7 +116,7 @@ fn open(buffer: &Buffer<Number>) -> (Arc<Hut>, Arc<Inbox<Number>>) {
 }
 
 fn put(inbox: &Inbox<Number>, n: u8) -> Result<(), Refusal> {
-    inbox.accept(&mut Some(Parcel { message: Number(n), reply: None }))
+    inbox.accept(&mut Some(Parcel::new(Number(n), None)))
 }
 
 /// A thread that does something with the box.
