@@ -27,6 +27,7 @@ pub use node::NodeBuilder;
 
 // What can be sent.
 pub use message::RemoteMessage;
+pub use message::shape::Shape;
 
 // What it is read from.
 pub use boxes::buffer::Buffer;
