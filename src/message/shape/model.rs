@@ -92,6 +92,42 @@ pub(crate) enum Node {
     SelfDescribing,
 }
 
+impl Node {
+    /// Shows what the node refers to, in order.
+    pub(crate) fn each_child(&self, mut show: impl FnMut(NodeId)) {
+        // One list of the places where references are; that of the copy is as long.
+        self.clone().each_reference(&mut |id| show(*id));
+    }
+
+    /// Shows the places where the node refers to others, in order.
+    pub(super) fn each_reference(&mut self, show: &mut impl FnMut(&mut NodeId)) {
+        match self {
+            Node::Option(inner) | Node::Seq(inner) => show(inner),
+            Node::Map { key, value } => {
+                show(key);
+                show(value);
+            }
+            Node::Tuple(parts) => parts.iter_mut().for_each(show),
+            Node::Struct { content, .. } => content.each_reference(show),
+            Node::Enum { variants, .. } => {
+                variants.iter_mut().for_each(|variant| variant.content.each_reference(show));
+            }
+            Node::Scalar(_) | Node::Address { .. } | Node::Opaque(_) | Node::SelfDescribing => {}
+        }
+    }
+}
+
+impl Content {
+    fn each_reference(&mut self, show: &mut impl FnMut(&mut NodeId)) {
+        match self {
+            Content::Newtype(inner) => show(inner),
+            Content::Tuple(parts) => parts.iter_mut().for_each(show),
+            Content::Fields(fields) => fields.iter_mut().for_each(|field| show(&mut field.node)),
+            Content::Unit | Content::Opaque(_) => {}
+        }
+    }
+}
+
 /// What is not made of other values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Scalar {

@@ -1,0 +1,156 @@
+//! One graph for each shape: equal types give equal graphs, wherever and in whatever order they were looked at.
+//!
+//! Two nodes are the same if no walk from them can tell them apart. [`canonical`] makes one of all that are the same and
+//! numbers what is left in the order in which a walk from the root first meets it. So neither the order of tracing, nor
+//! whether two places share one Rust type or have equal ones, nor how often a recursive type is unrolled can be seen.
+//!
+//! The nodes are told apart as Hopcroft did for automata: they begin in classes by what they are themselves, and a class
+//! is split when its members lead to different classes. The largest part keeps its number, so that each node changes its
+//! class a logarithmic number of times: a stranger's graph of any form is dealt with in good time.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::model::Model;
+use super::model::Node;
+use super::model::NodeId;
+use super::model::ROOT;
+
+/// The canonical graph of the same shape.
+pub(super) fn canonical(model: &Model) -> Model {
+    let graph = Graph::new(model);
+    let classes = graph.classes();
+    number(model, &graph, &classes)
+}
+
+/// Who leads to whom.
+struct Graph<'a> {
+    nodes: &'a [Node],
+    children: Vec<Vec<usize>>,
+    parents: Vec<Vec<usize>>,
+}
+
+impl Graph<'_> {
+    fn new(model: &Model) -> Graph<'_> {
+        let nodes = model.nodes();
+        let mut children = vec![Vec::new(); nodes.len()];
+        let mut parents = vec![Vec::new(); nodes.len()];
+        for (at, node) in nodes.iter().enumerate() {
+            node.each_child(|child| {
+                children[at].push(child.0 as usize);
+                parents[child.0 as usize].push(at);
+            });
+        }
+        Graph { nodes, children, parents }
+    }
+
+    /// The class of each node: equal for those that are the same.
+    fn classes(&self) -> Vec<usize> {
+        let mut partition = Partition::new(self.nodes);
+        let mut changed: Vec<usize> = (0..self.nodes.len()).collect();
+        while !changed.is_empty() {
+            let suspects: BTreeSet<usize> = changed.iter().flat_map(|&node| &self.parents[node]).copied().collect();
+            let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for node in suspects {
+                by_class.entry(partition.class_of[node]).or_default().push(node);
+            }
+            changed.clear();
+            for (class, suspects) in by_class {
+                partition.split(self, class, suspects, &mut changed);
+            }
+        }
+        partition.class_of
+    }
+}
+
+/// The classes so far.
+struct Partition {
+    class_of: Vec<usize>,
+    members: Vec<Vec<usize>>,
+    /// Where each node stands among the members of its class.
+    place_of: Vec<usize>,
+}
+
+impl Partition {
+    /// Classes by what can be seen of a node without following its references.
+    fn new(nodes: &[Node]) -> Partition {
+        let mut known: HashMap<Node, Vec<usize>> = HashMap::new();
+        for (at, node) in nodes.iter().enumerate() {
+            let mut label = node.clone();
+            label.each_reference(&mut |id| *id = ROOT);
+            known.entry(label).or_default().push(at);
+        }
+        let mut partition =
+            Partition { class_of: vec![0; nodes.len()], members: Vec::new(), place_of: vec![0; nodes.len()] };
+        known.into_values().for_each(|class| partition.settle(class));
+        partition
+    }
+
+    /// Makes a class of these.
+    fn settle(&mut self, members: Vec<usize>) {
+        self.members.push(Vec::new());
+        self.fill(self.members.len() - 1, members);
+    }
+
+    fn fill(&mut self, class: usize, members: Vec<usize>) {
+        for (place, &node) in members.iter().enumerate() {
+            self.class_of[node] = class;
+            self.place_of[node] = place;
+        }
+        self.members[class] = members;
+    }
+
+    fn take_out(&mut self, class: usize, node: usize) {
+        let place = self.place_of[node];
+        self.members[class].swap_remove(place);
+        if let Some(&moved) = self.members[class].get(place) {
+            self.place_of[moved] = place;
+        }
+    }
+
+    /// Splits a class. Only the suspects lead elsewhere than before, to a class that is new, so none of them leads where
+    /// the others of the class do.
+    fn split(&mut self, graph: &Graph<'_>, class: usize, suspects: Vec<usize>, changed: &mut Vec<usize>) {
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for node in suspects {
+            self.take_out(class, node);
+            let leads_to = graph.children[node].iter().map(|&child| self.class_of[child]).collect();
+            groups.entry(leads_to).or_default().push(node);
+        }
+        let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+        groups.push(std::mem::take(&mut self.members[class]));
+        groups.sort_by_key(Vec::len);
+        let largest = groups.pop().unwrap_or_default();
+        self.fill(class, largest);
+        for group in groups.into_iter().filter(|group| !group.is_empty()) {
+            changed.extend(&group);
+            self.settle(group);
+        }
+    }
+}
+
+/// Keeps one node of each class, numbered as a walk first meets them: the message before its result, each node before
+/// what it refers to, and all below one reference before the next.
+fn number(model: &Model, graph: &Graph<'_>, classes: &[usize]) -> Model {
+    let result = model.result().map(|id| id.0 as usize);
+    let mut numbers: HashMap<usize, u32> = HashMap::new();
+    let mut order = Vec::new();
+    let mut waiting: Vec<usize> = result.into_iter().collect();
+    waiting.push(ROOT.0 as usize);
+    while let Some(node) = waiting.pop() {
+        if let Entry::Vacant(vacant) = numbers.entry(classes[node]) {
+            vacant.insert(order.len() as u32);
+            order.push(node);
+            waiting.extend(graph.children[node].iter().rev());
+        }
+    }
+    let new = |old: usize| NodeId(numbers[&classes[old]]);
+    let renumbered = |&at: &usize| {
+        let mut node = graph.nodes[at].clone();
+        node.each_reference(&mut |id| *id = new(id.0 as usize));
+        node
+    };
+    Model::new(order.iter().map(renumbered).collect(), result.map(new))
+}

@@ -1,0 +1,272 @@
+//! Where two shapes differ, as a list of places with what is there on either side.
+//!
+//! Invariants: shapes that are unequal have a difference, and shapes that are equal have none; what is found is bounded
+//! in number and length, and so is the search, whatever a stranger's graph looks like.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::model::Content;
+use super::model::Field;
+use super::model::Model;
+use super::model::Node;
+use super::model::NodeId;
+use super::model::Variant;
+use super::show::Name;
+use super::show::Names;
+
+/// As many differences as are told.
+const MAX_DIFFERENCES: usize = 32;
+
+/// As many pairs of parts as are compared: more than the parts of any type that people write.
+const MAX_PAIRS: usize = 1 << 16;
+
+/// As many bytes as a path takes; what is deeper is told with an ellipsis.
+const MAX_PATH: usize = 1024;
+
+/// As many names as are told where their order differs.
+const MAX_LISTED: usize = 12;
+
+/// One place where two shapes differ. Shown as a sentence: ``"`Ping.return_to.n`: u32 here, u64 there"``.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Difference {
+    /// Where: the type's name, then a step for each level. `.n` is a field (or, by number, a part), `::A` a variant,
+    /// `?` what an option holds, `[]` the elements of a sequence, `[key]` and `[value]` those of a map. What is in the
+    /// result of a message begins as `Ping -> result`.
+    pub path: String,
+    /// What stands there in the shape that was asked.
+    pub here: String,
+    /// What stands there in the other.
+    pub there: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {} here, {} there", self.path, self.here, self.there)
+    }
+}
+
+/// The places where these differ: those nearest to the root first, at most [`MAX_DIFFERENCES`].
+pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
+    if here == there {
+        return Vec::new();
+    }
+    let mut search = Search {
+        here: Names::new(here),
+        there: Names::new(there),
+        found: Vec::new(),
+        seen: HashSet::new(),
+        waiting: VecDeque::new(),
+    };
+    let name = search.here.of(here.root()).to_string();
+    search.wait(name.clone(), here.root(), there.root());
+    let result = format!("{name} -> result");
+    match (here.result(), there.result()) {
+        (Some(of_here), Some(of_there)) => search.wait(result, of_here, of_there),
+        (None, None) => {}
+        (of_here, _) => {
+            let words = |is_there| if is_there { "a message with a result" } else { "a value without a result" };
+            search.tell(&result, words(of_here.is_some()), words(of_here.is_none()));
+        }
+    }
+    while let Some((path, of_here, of_there)) = search.waiting.pop_front() {
+        if search.found.len() >= MAX_DIFFERENCES {
+            break;
+        }
+        search.compare(&path, here.node(of_here), there.node(of_there), (of_here, of_there));
+    }
+    if search.found.is_empty() {
+        search.tell(&name, "one of many parts", "another");
+    }
+    search.found.truncate(MAX_DIFFERENCES);
+    search.found
+}
+
+struct Search<'a> {
+    here: Names<'a>,
+    there: Names<'a>,
+    found: Vec<Difference>,
+    /// Pairs that wait or were compared: types that contain themselves come back.
+    seen: HashSet<(NodeId, NodeId)>,
+    waiting: VecDeque<(String, NodeId, NodeId)>,
+}
+
+impl Search<'_> {
+    fn tell(&mut self, path: &str, here: impl Into<String>, there: impl Into<String>) {
+        self.found.push(Difference { path: path.to_owned(), here: here.into(), there: there.into() });
+    }
+
+    fn wait(&mut self, path: String, here: NodeId, there: NodeId) {
+        if self.seen.len() < MAX_PAIRS && self.seen.insert((here, there)) {
+            self.waiting.push_back((path, here, there));
+        }
+    }
+
+    fn compare(&mut self, path: &str, here: &Node, there: &Node, ids: (NodeId, NodeId)) {
+        match (here, there) {
+            (Node::Option(here), Node::Option(there)) => self.wait(step(path, "?"), *here, *there),
+            (Node::Seq(here), Node::Seq(there)) => self.wait(step(path, "[]"), *here, *there),
+            (Node::Map { key: here, value }, Node::Map { key: there, value: value_there }) => {
+                self.wait(step(path, "[key]"), *here, *there);
+                self.wait(step(path, "[value]"), *value, *value_there);
+            }
+            (Node::Tuple(here), Node::Tuple(there)) if here.len() == there.len() => self.parts(path, here, there),
+            (Node::Struct { name, content }, Node::Struct { name: name_there, content: content_there }) => {
+                self.names(path, name, name_there);
+                self.content(path, content, content_there);
+            }
+            (Node::Enum { name, variants }, Node::Enum { name: name_there, variants: variants_there }) => {
+                self.names(path, name, name_there);
+                self.variants(path, variants, variants_there);
+            }
+            _ if here == there => {}
+            _ => self.tell(path, self.here.of(ids.0).to_string(), self.there.of(ids.1).to_string()),
+        }
+    }
+
+    fn names(&mut self, path: &str, here: &str, there: &str) {
+        if here != there {
+            self.tell(path, format!("named `{}`", Name(here)), format!("`{}`", Name(there)));
+        }
+    }
+
+    fn parts(&mut self, path: &str, here: &[NodeId], there: &[NodeId]) {
+        for (at, (here, there)) in here.iter().zip(there).enumerate() {
+            self.wait(step(path, &format!(".{at}")), *here, *there);
+        }
+    }
+
+    fn content(&mut self, path: &str, here: &Content, there: &Content) {
+        match (here, there) {
+            (Content::Newtype(here), Content::Newtype(there)) => self.wait(step(path, ".0"), *here, *there),
+            (Content::Tuple(here), Content::Tuple(there)) if here.len() == there.len() => {
+                self.parts(path, here, there);
+            }
+            (Content::Fields(here), Content::Fields(there)) => self.fields(path, here, there),
+            _ if here == there => {}
+            _ => {
+                let (here, there) = (form(&self.here, here), form(&self.there, there));
+                self.tell(path, here, there);
+            }
+        }
+    }
+
+    fn fields(&mut self, path: &str, here: &[Field], there: &[Field]) {
+        let (names_here, names_there) = (names_of(here, |field| &field.name), names_of(there, |field| &field.name));
+        let aligned = Aligned::new(&names_here, &names_there);
+        for &at in &aligned.only_here {
+            let is = format!("a field of type {}", self.here.of(here[at].node));
+            self.tell(&step(path, &format!(".{}", Name(names_here[at]))), is, "no such field");
+        }
+        for &at in &aligned.only_there {
+            let is = format!("a field of type {}", self.there.of(there[at].node));
+            self.tell(&step(path, &format!(".{}", Name(names_there[at]))), "no such field", is);
+        }
+        self.order(path, "fields", &aligned, &names_here, &names_there);
+        for (here, there) in aligned.pairs.iter().map(|&(at_here, at_there)| (&here[at_here], &there[at_there])) {
+            let path = step(path, &format!(".{}", Name(&here.name)));
+            self.names(&path, &here.name, &there.name);
+            self.wait(path, here.node, there.node);
+        }
+    }
+
+    fn variants(&mut self, path: &str, here: &[Variant], there: &[Variant]) {
+        let (names_here, names_there) = (names_of(here, |variant| &variant.name), names_of(there, |v| &v.name));
+        let aligned = Aligned::new(&names_here, &names_there);
+        for &at in &aligned.only_here {
+            self.tell(&step(path, &format!("::{}", Name(names_here[at]))), "a variant", "no such variant");
+        }
+        for &at in &aligned.only_there {
+            self.tell(&step(path, &format!("::{}", Name(names_there[at]))), "no such variant", "a variant");
+        }
+        self.order(path, "variants", &aligned, &names_here, &names_there);
+        for (here, there) in aligned.pairs.iter().map(|&(at_here, at_there)| (&here[at_here], &there[at_there])) {
+            let path = step(path, &format!("::{}", Name(&here.name)));
+            self.names(&path, &here.name, &there.name);
+            self.content(&path, &here.content, &there.content);
+        }
+    }
+
+    fn order(&mut self, path: &str, what: &str, aligned: &Aligned, names_here: &[&str], names_there: &[&str]) {
+        if !aligned.pairs.is_sorted_by_key(|(_, at_there)| *at_there) {
+            self.tell(path, format!("{what} in the order {}", list(names_here)), list(names_there));
+        }
+    }
+}
+
+fn names_of<'a, T>(items: &'a [T], name: impl Fn(&'a T) -> &'a str) -> Vec<&'a str> {
+    items.iter().map(name).collect()
+}
+
+/// Which fields, or variants, stand for which.
+struct Aligned {
+    /// By where they are here. Those of one name; and of what has no namesake, those at the same place: renamed.
+    pairs: Vec<(usize, usize)>,
+    only_here: Vec<usize>,
+    only_there: Vec<usize>,
+}
+
+impl Aligned {
+    fn new(here: &[&str], there: &[&str]) -> Aligned {
+        let mut by_name: HashMap<&str, VecDeque<usize>> = HashMap::new();
+        for (at, name) in there.iter().enumerate() {
+            by_name.entry(name).or_default().push_back(at);
+        }
+        let mut aligned = Aligned { pairs: Vec::new(), only_here: Vec::new(), only_there: Vec::new() };
+        for (at, name) in here.iter().enumerate() {
+            match by_name.get_mut(name).and_then(VecDeque::pop_front) {
+                Some(at_there) => aligned.pairs.push((at, at_there)),
+                None => aligned.only_here.push(at),
+            }
+        }
+        let mut left: BTreeSet<usize> = by_name.into_values().flatten().collect();
+        let pairs = &mut aligned.pairs;
+        aligned.only_here.retain(|&at| {
+            let renamed = left.remove(&at);
+            if renamed {
+                pairs.push((at, at));
+            }
+            !renamed
+        });
+        aligned.pairs.sort_unstable();
+        aligned.only_there = left.into_iter().collect();
+        aligned
+    }
+}
+
+/// What a struct, or a variant, has in it.
+fn form(names: &Names<'_>, content: &Content) -> String {
+    match content {
+        Content::Unit => "no content".to_owned(),
+        Content::Newtype(inner) => format!("({})", names.of(*inner)),
+        Content::Tuple(parts) => {
+            let shown: Vec<String> = parts.iter().take(MAX_LISTED).map(|part| names.of(*part).to_string()).collect();
+            let more = if parts.len() > MAX_LISTED { ", …" } else { "" };
+            format!("{} parts ({}{more})", parts.len(), shown.join(", "))
+        }
+        Content::Fields(fields) => format!("fields ({})", list(&names_of(fields, |field| &field.name))),
+        Content::Opaque(_) => "opaque content".to_owned(),
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_LISTED).map(|name| Name(name).to_string()).collect();
+    let more = if names.len() > MAX_LISTED { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// One level further down.
+fn step(path: &str, step: &str) -> String {
+    const MORE: &str = "…";
+    if path.ends_with(MORE) {
+        return path.to_owned();
+    }
+    format!("{path}{}", if path.len() + step.len() > MAX_PATH { MORE } else { step })
+}

@@ -1,0 +1,294 @@
+//! A shape as bytes: the form that is hashed and that travels. The format is in the docs of [`Shape`](super::Shape).
+//!
+//! Invariants: one shape has one encoding, and [`decode`] takes no other; no bytes make it panic, recurse, or take
+//! memory out of proportion to their number.
+
+use super::canon;
+use super::model::Content;
+use super::model::Field;
+use super::model::Model;
+use super::model::Node;
+use super::model::NodeId;
+use super::model::Opaque;
+use super::model::Scalar;
+use super::model::Variant;
+
+/// As many bytes as the encoding of a shape has at most. An enum of ten thousand variants has a quarter of it.
+pub(super) const MAX_ENCODED: usize = 1 << 20;
+
+/// As many nodes as a shape has at most.
+pub(super) const MAX_NODES: usize = 1 << 14;
+
+/// The first byte.
+const VERSION: u8 = 1;
+
+/// By their position: the tag of each.
+const SCALARS: [Scalar; 17] = [
+    Scalar::Bool,
+    Scalar::I8,
+    Scalar::I16,
+    Scalar::I32,
+    Scalar::I64,
+    Scalar::I128,
+    Scalar::U8,
+    Scalar::U16,
+    Scalar::U32,
+    Scalar::U64,
+    Scalar::U128,
+    Scalar::F32,
+    Scalar::F64,
+    Scalar::Char,
+    Scalar::Str,
+    Scalar::Bytes,
+    Scalar::Unit,
+];
+
+const OPTION: u8 = 32;
+const SEQ: u8 = 33;
+const MAP: u8 = 34;
+const TUPLE: u8 = 35;
+const STRUCT: u8 = 36;
+const ENUM: u8 = 37;
+const ADDRESS: u8 = 38;
+const OPAQUE: u8 = 39;
+const SELF_DESCRIBING: u8 = 40;
+
+/// The encoding of a canonical graph.
+pub(super) fn encode(model: &Model) -> Vec<u8> {
+    let mut out = Writer { out: vec![VERSION] };
+    out.number(model.result().map_or(0, |id| id.0 as usize + 1));
+    out.list(model.nodes(), Writer::node);
+    out.out
+}
+
+struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    fn number(&mut self, mut number: usize) {
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.number(name.len());
+        self.out.extend_from_slice(name.as_bytes());
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.number(items.len());
+        items.iter().for_each(|item| write(self, item));
+    }
+
+    fn reference(&mut self, id: &NodeId) {
+        self.number(id.0 as usize);
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Scalar(scalar) => self.byte(SCALARS.iter().position(|known| known == scalar).unwrap_or(0) as u8),
+            Node::Option(inner) => self.tagged(OPTION, |out| out.reference(inner)),
+            Node::Seq(inner) => self.tagged(SEQ, |out| out.reference(inner)),
+            Node::Map { key, value } => self.tagged(MAP, |out| {
+                out.reference(key);
+                out.reference(value);
+            }),
+            Node::Tuple(parts) => self.tagged(TUPLE, |out| out.list(parts, Writer::reference)),
+            Node::Struct { name, content } => self.tagged(STRUCT, |out| {
+                out.name(name);
+                out.content(content);
+            }),
+            Node::Enum { name, variants } => self.tagged(ENUM, |out| {
+                out.name(name);
+                out.list(variants, Writer::variant);
+            }),
+            Node::Address { message } => self.tagged(ADDRESS, |out| out.name(message)),
+            Node::Opaque(why) => self.tagged(OPAQUE, |out| out.opaque(why)),
+            Node::SelfDescribing => self.byte(SELF_DESCRIBING),
+        }
+    }
+
+    fn tagged(&mut self, tag: u8, rest: impl FnOnce(&mut Self)) {
+        self.byte(tag);
+        rest(self);
+    }
+
+    fn variant(&mut self, variant: &Variant) {
+        self.name(&variant.name);
+        self.content(&variant.content);
+    }
+
+    fn content(&mut self, content: &Content) {
+        match content {
+            Content::Unit => self.byte(0),
+            Content::Newtype(inner) => self.tagged(1, |out| out.reference(inner)),
+            Content::Tuple(parts) => self.tagged(2, |out| out.list(parts, Writer::reference)),
+            Content::Fields(fields) => self.tagged(3, |out| out.list(fields, Writer::field)),
+            Content::Opaque(why) => self.tagged(4, |out| out.opaque(why)),
+        }
+    }
+
+    fn field(&mut self, field: &Field) {
+        self.name(&field.name);
+        self.reference(&field.node);
+    }
+
+    fn opaque(&mut self, why: &Opaque) {
+        match why {
+            Opaque::Named(name) => self.tagged(0, |out| out.name(name)),
+            Opaque::Unreached => self.byte(1),
+            Opaque::TooDeep => self.byte(2),
+            Opaque::TooLarge => self.byte(3),
+            Opaque::Varies => self.byte(4),
+        }
+    }
+}
+
+/// Why bytes are no shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum NoShape {
+    #[error("the shape ends too early, or has a number that is too large")]
+    Truncated,
+    #[error("the shape is of format {0}, and this is format {VERSION}")]
+    OtherFormat(u8),
+    #[error("there is no such part of a shape as {0}")]
+    UnknownTag(u8),
+    #[error("a name in the shape is no UTF-8")]
+    NotText,
+    #[error("the shape refers to parts that it does not have")]
+    Dangling,
+    #[error("the shape has more than {MAX_ENCODED} bytes or {MAX_NODES} parts")]
+    TooLarge,
+    #[error("the shape could be written shorter or in another order")]
+    NotCanonical,
+}
+
+/// The canonical graph of which `bytes` is the encoding.
+pub(super) fn decode(bytes: &[u8]) -> Result<Model, NoShape> {
+    if bytes.len() > MAX_ENCODED {
+        return Err(NoShape::TooLarge);
+    }
+    let mut reader = Reader { rest: bytes };
+    match reader.byte()? {
+        VERSION => {}
+        other => return Err(NoShape::OtherFormat(other)),
+    }
+    let result = reader.number()?.checked_sub(1).map(NodeId);
+    let nodes = reader.list(Reader::node)?;
+    if nodes.len() > MAX_NODES {
+        return Err(NoShape::TooLarge);
+    }
+    let model = Model::new(nodes, result);
+    if !is_whole(&model) {
+        return Err(NoShape::Dangling);
+    }
+    // Also what was left over, or a number with idle bytes, is found by this.
+    let canonical = canon::canonical(&model);
+    if encode(&canonical) == bytes { Ok(canonical) } else { Err(NoShape::NotCanonical) }
+}
+
+/// Whether there is a root, and a node behind each reference.
+fn is_whole(model: &Model) -> bool {
+    let count = model.nodes().len();
+    let is_there = |id: NodeId| (id.0 as usize) < count;
+    let mut whole = is_there(model.root()) && model.result().is_none_or(is_there);
+    for node in model.nodes() {
+        node.each_child(|child| whole &= is_there(child));
+    }
+    whole
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, NoShape> {
+        let (&byte, rest) = self.rest.split_first().ok_or(NoShape::Truncated)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    fn number(&mut self) -> Result<u32, NoShape> {
+        let mut number = 0_u32;
+        // Four bytes: more than any length or count that is allowed.
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            number |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(NoShape::Truncated)
+    }
+
+    fn name(&mut self) -> Result<Box<str>, NoShape> {
+        let len = self.number()? as usize;
+        let (name, rest) = self.rest.split_at_checked(len).ok_or(NoShape::Truncated)?;
+        self.rest = rest;
+        Ok(str::from_utf8(name).map_err(|_| NoShape::NotText)?.into())
+    }
+
+    /// Nothing is reserved by the number of items that the bytes claim: each takes a byte at least.
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, NoShape>) -> Result<Vec<T>, NoShape> {
+        let count = self.number()?;
+        (0..count).map(|_| read(self)).collect()
+    }
+
+    fn reference(&mut self) -> Result<NodeId, NoShape> {
+        self.number().map(NodeId)
+    }
+
+    fn node(&mut self) -> Result<Node, NoShape> {
+        Ok(match self.byte()? {
+            OPTION => Node::Option(self.reference()?),
+            SEQ => Node::Seq(self.reference()?),
+            MAP => Node::Map { key: self.reference()?, value: self.reference()? },
+            TUPLE => Node::Tuple(self.list(Reader::reference)?),
+            STRUCT => Node::Struct { name: self.name()?, content: self.content()? },
+            ENUM => Node::Enum { name: self.name()?, variants: self.list(Reader::variant)? },
+            ADDRESS => Node::Address { message: self.name()? },
+            OPAQUE => Node::Opaque(self.opaque()?),
+            SELF_DESCRIBING => Node::SelfDescribing,
+            tag => Node::Scalar(*SCALARS.get(usize::from(tag)).ok_or(NoShape::UnknownTag(tag))?),
+        })
+    }
+
+    fn variant(&mut self) -> Result<Variant, NoShape> {
+        Ok(Variant { name: self.name()?, content: self.content()? })
+    }
+
+    fn content(&mut self) -> Result<Content, NoShape> {
+        Ok(match self.byte()? {
+            0 => Content::Unit,
+            1 => Content::Newtype(self.reference()?),
+            2 => Content::Tuple(self.list(Reader::reference)?),
+            3 => Content::Fields(self.list(Reader::field)?),
+            4 => Content::Opaque(self.opaque()?),
+            tag => return Err(NoShape::UnknownTag(tag)),
+        })
+    }
+
+    fn field(&mut self) -> Result<Field, NoShape> {
+        Ok(Field { name: self.name()?, node: self.reference()? })
+    }
+
+    fn opaque(&mut self) -> Result<Opaque, NoShape> {
+        Ok(match self.byte()? {
+            0 => Opaque::Named(self.name()?),
+            1 => Opaque::Unreached,
+            2 => Opaque::TooDeep,
+            3 => Opaque::TooLarge,
+            4 => Opaque::Varies,
+            tag => return Err(NoShape::UnknownTag(tag)),
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! A shape for people: as the definitions of the types in it.
+//!
+//! Invariant: what is shown of one type where it is used is bounded, whatever a stranger's graph looks like.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::fmt::Write;
+
+use super::model::Content;
+use super::model::Model;
+use super::model::Node;
+use super::model::NodeId;
+use super::model::Opaque;
+use super::model::Scalar;
+
+/// As many types as are shown where one is used, one inside the other or side by side.
+const MAX_INLINE: usize = 200;
+
+/// As many levels of them.
+const MAX_NESTED: usize = 24;
+
+/// As many characters of a name as are shown.
+const MAX_NAME: usize = 120;
+
+/// As many bytes as a shape is shown in at most.
+const MAX_PAGE: usize = 4 << 20;
+
+/// The names by which the types of one shape are called.
+pub(super) struct Names<'a> {
+    model: &'a Model,
+    /// Those that would be called the same, with their numbers.
+    ambiguous: HashMap<NodeId, usize>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(model: &'a Model) -> Names<'a> {
+        let mut named: HashMap<&str, Vec<NodeId>> = HashMap::new();
+        for (at, node) in (0..).map(NodeId).zip(model.nodes()) {
+            if let Node::Struct { name, .. } | Node::Enum { name, .. } = node {
+                named.entry(name).or_default().push(at);
+            }
+        }
+        let several = named.into_values().filter(|ids| ids.len() > 1);
+        let ambiguous = several.flat_map(|ids| ids.into_iter().zip(1..)).collect();
+        Names { model, ambiguous }
+    }
+
+    /// The type as it is written where it is used.
+    pub(super) fn of(&self, id: NodeId) -> Inline<'_, 'a> {
+        Inline { names: self, id, left: Cell::new(MAX_INLINE) }
+    }
+}
+
+/// A type where it is used: named ones by their name.
+pub(super) struct Inline<'n, 'a> {
+    names: &'n Names<'a>,
+    id: NodeId,
+    left: Cell<usize>,
+}
+
+impl fmt::Display for Inline<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.left.set(MAX_INLINE);
+        self.write(f, self.id, 0)
+    }
+}
+
+impl Inline<'_, '_> {
+    fn write(&self, f: &mut fmt::Formatter<'_>, id: NodeId, level: usize) -> fmt::Result {
+        let Some(left) = self.left.get().checked_sub(1).filter(|_| level < MAX_NESTED) else {
+            return f.write_str("…");
+        };
+        self.left.set(left);
+        match self.names.model.node(id) {
+            Node::Scalar(scalar) => f.write_str(word(*scalar)),
+            Node::Option(inner) => self.wrapped(f, "Option<", &[*inner], level),
+            Node::Seq(inner) => self.wrapped(f, "Vec<", &[*inner], level),
+            Node::Map { key, value } => self.wrapped(f, "Map<", &[*key, *value], level),
+            Node::Tuple(parts) => self.tuple(f, parts, level),
+            Node::Struct { name, .. } | Node::Enum { name, .. } => match self.names.ambiguous.get(&id) {
+                Some(number) => write!(f, "{}#{number}", Name(name)),
+                None => write!(f, "{}", Name(name)),
+            },
+            Node::Address { message } => write!(f, "Address<{}>", Name(message)),
+            Node::Opaque(why) => write!(f, "opaque({})", Name(reason(why))),
+            Node::SelfDescribing => f.write_str("any"),
+        }
+    }
+
+    fn wrapped(&self, f: &mut fmt::Formatter<'_>, begin: &str, parts: &[NodeId], level: usize) -> fmt::Result {
+        f.write_str(begin)?;
+        self.list(f, parts, level)?;
+        f.write_str(">")
+    }
+
+    fn list(&self, f: &mut fmt::Formatter<'_>, parts: &[NodeId], level: usize) -> fmt::Result {
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            if self.left.get() == 0 {
+                return f.write_str("…");
+            }
+            self.write(f, *part, level + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Also an array, which is told by its parts: from four equal ones on it is shown as one.
+    fn tuple(&self, f: &mut fmt::Formatter<'_>, parts: &[NodeId], level: usize) -> fmt::Result {
+        if let [first, _, _, _, ..] = parts
+            && parts.iter().all(|part| part == first)
+        {
+            f.write_str("[")?;
+            self.write(f, *first, level + 1)?;
+            return write!(f, "; {}]", parts.len());
+        }
+        f.write_str("(")?;
+        self.list(f, parts, level)?;
+        f.write_str(if parts.len() == 1 { ",)" } else { ")" })
+    }
+}
+
+/// A name that may be a stranger's: of bounded length, and nothing that moves a terminal's cursor.
+pub(super) struct Name<'a>(pub(super) &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(MAX_NAME) {
+            Some((end, _)) => write!(f, "{}…", self.0[..end].escape_debug()),
+            None => self.0.escape_debug().fmt(f),
+        }
+    }
+}
+
+fn word(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::Bool => "bool",
+        Scalar::I8 => "i8",
+        Scalar::I16 => "i16",
+        Scalar::I32 => "i32",
+        Scalar::I64 => "i64",
+        Scalar::I128 => "i128",
+        Scalar::U8 => "u8",
+        Scalar::U16 => "u16",
+        Scalar::U32 => "u32",
+        Scalar::U64 => "u64",
+        Scalar::U128 => "u128",
+        Scalar::F32 => "f32",
+        Scalar::F64 => "f64",
+        Scalar::Char => "char",
+        Scalar::Str => "String",
+        Scalar::Bytes => "bytes",
+        Scalar::Unit => "()",
+    }
+}
+
+fn reason(why: &Opaque) -> &str {
+    match why {
+        Opaque::Named(name) => name,
+        Opaque::Unreached => "not reached",
+        Opaque::TooDeep => "too deep",
+        Opaque::TooLarge => "too large",
+        Opaque::Varies => "varies",
+    }
+}
+
+/// What the message is called and what it is answered with.
+pub(super) struct Title<'a>(pub(super) &'a Model);
+
+impl fmt::Display for Title<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Names::new(self.0);
+        names.of(self.0.root()).fmt(f)?;
+        match self.0.result() {
+            Some(result) => write!(f, " -> {}", names.of(result)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The title, then the definition of each type that has a name.
+pub(super) fn whole(f: &mut fmt::Formatter<'_>, model: &Model) -> fmt::Result {
+    let mut page = Page { f, left: MAX_PAGE };
+    match definitions(&mut page, model) {
+        Err(fmt::Error) if page.left == 0 => f.write_str("…"),
+        written => written,
+    }
+}
+
+/// A text with an end.
+struct Page<'a, 'f> {
+    f: &'a mut fmt::Formatter<'f>,
+    left: usize,
+}
+
+impl Write for Page<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        match self.left.checked_sub(text.len()) {
+            Some(left) => {
+                self.left = left;
+                self.f.write_str(text)
+            }
+            None => {
+                self.left = 0;
+                Err(fmt::Error)
+            }
+        }
+    }
+}
+
+fn definitions(page: &mut Page<'_, '_>, model: &Model) -> fmt::Result {
+    let names = Names::new(model);
+    write!(page, "{}", Title(model))?;
+    for (id, node) in (0..).map(NodeId).zip(model.nodes()) {
+        match node {
+            Node::Struct { content, .. } => {
+                write!(page, "\n\nstruct {}", names.of(id))?;
+                definition(page, &names, content, "")?;
+            }
+            Node::Enum { variants, .. } => {
+                write!(page, "\n\nenum {} {{", names.of(id))?;
+                for variant in variants {
+                    write!(page, "\n    {}", Name(&variant.name))?;
+                    definition(page, &names, &variant.content, "    ")?;
+                    page.write_str(",")?;
+                }
+                page.write_str("\n}")?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn definition(page: &mut Page<'_, '_>, names: &Names<'_>, content: &Content, indent: &str) -> fmt::Result {
+    match content {
+        Content::Unit => Ok(()),
+        Content::Newtype(inner) => write!(page, "({})", names.of(*inner)),
+        Content::Tuple(parts) => {
+            page.write_str("(")?;
+            for (at, part) in parts.iter().enumerate() {
+                write!(page, "{}{}", if at > 0 { ", " } else { "" }, names.of(*part))?;
+            }
+            page.write_str(if parts.len() == 1 { ",)" } else { ")" })
+        }
+        Content::Fields(fields) => {
+            page.write_str(" {")?;
+            for field in fields {
+                write!(page, "\n{indent}    {}: {},", Name(&field.name), names.of(field.node))?;
+            }
+            write!(page, "\n{indent}}}")
+        }
+        Content::Opaque(why) => write!(page, "(opaque({}))", Name(reason(why))),
+    }
+}

@@ -1,0 +1,222 @@
+//! What is inside of composites, and which of it is offered.
+
+use serde::de;
+use serde::de::DeserializeSeed;
+use serde::de::IntoDeserializer;
+
+use super::Blame;
+use super::MAX_PARTS;
+use super::Place;
+use super::Tracer;
+use super::candidates;
+use super::draft::Names;
+use super::draft::Slot;
+use super::probe::Fault;
+use super::probe::Probe;
+
+impl Tracer {
+    /// Whether something is to be put into a slot that may be left empty, in order to learn more about it.
+    pub(super) fn wants(&self, place: Place) -> bool {
+        // In what is being read already, there is no more to learn that is not learnt there.
+        self.slot(place).reading == 0 && !self.is_decided(place)
+    }
+
+    /// Whether other values than the shortest may be offered: not in a type that contains itself, or they might not end.
+    pub(super) fn may_vary(&self, draft: usize) -> bool {
+        self.drafts[draft].done && self.drafts[draft].reading == 1
+    }
+
+    /// How many elements, or pairs, are offered.
+    pub(super) fn how_many(&self, draft: usize, variation: usize) -> usize {
+        let count = self.drafts[draft].slots.len();
+        let mut slots = (0..count).map(|slot| Place { draft, slot });
+        if slots.any(|place| self.wants(place)) {
+            1
+        } else if variation > 0 && self.may_vary(draft) && self.drafts[draft].slots.iter().all(|slot| slot.good) {
+            candidates::length(variation)
+        } else {
+            0
+        }
+    }
+
+    /// The variant to offer.
+    pub(super) fn choose(&mut self, draft: usize, variation: usize) -> Option<usize> {
+        let of = &self.drafts[draft];
+        let shortest = of.shortest.map(|(slot, _)| slot);
+        let chosen = if of.reading > 1 {
+            // The shortest value ends; a variant that is not being read may.
+            shortest.or_else(|| of.open.iter().copied().find(|&slot| of.slots[slot].reading == 0))
+        } else if let Some(&next) = of.open.front() {
+            Some(next)
+        } else if variation > 0 && self.may_vary(draft) {
+            let good = (0..of.slots.len()).filter(|&slot| of.slots[slot].good);
+            good.cycle().nth(variation % of.slots.len().max(1)).or(shortest)
+        } else {
+            shortest
+        };
+        if chosen.is_none() {
+            self.give_up();
+        }
+        chosen
+    }
+
+    /// Notes how reading a variant went: `levels` is how many it took, if it went well.
+    pub(super) fn chosen(&mut self, draft: usize, slot: usize, levels: Option<usize>) {
+        let decided = self.is_decided(Place { draft, slot });
+        let of = &mut self.drafts[draft];
+        if let Some(levels) = levels
+            && of.shortest.is_none_or(|(_, shortest)| levels < shortest)
+        {
+            of.shortest = Some((slot, levels));
+            self.progress = true;
+        }
+        // One after the other, so that none that fails keeps others from being read.
+        if of.open.front() == Some(&slot) {
+            of.open.pop_front();
+        } else if let Some(at) = of.open.iter().position(|&open| open == slot) {
+            of.open.remove(at);
+        } else {
+            return;
+        }
+        if !decided {
+            of.open.push_back(slot);
+        }
+    }
+
+    /// The slot of a part by its number; `None` if there are too many.
+    fn part(&mut self, draft: usize, slot: usize) -> Result<Place, Fault> {
+        if self.drafts[draft].slots.len() <= slot {
+            self.parts += 1;
+            if self.parts > MAX_PARTS {
+                return Err(self.give_up());
+            }
+            self.drafts[draft].slots.push(Slot::default());
+        }
+        Ok(Place { draft, slot })
+    }
+}
+
+/// The parts of a tuple or a struct, in order.
+pub(super) struct Parts<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) draft: usize,
+    pub(super) next: usize,
+    pub(super) count: usize,
+    pub(super) level: usize,
+    pub(super) variation: usize,
+}
+
+impl<'de> de::SeqAccess<'de> for Parts<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        if self.next >= self.count {
+            return Ok(None);
+        }
+        let place = self.tracer.part(self.draft, self.next)?;
+        self.next += 1;
+        self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe)).map(Some)
+    }
+}
+
+/// Some parts of a struct, by their names.
+pub(super) struct NamedParts<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) draft: usize,
+    pub(super) names: Names,
+    /// Those still to be offered, the next one last.
+    pub(super) left: Vec<usize>,
+    /// Whose name was just read.
+    pub(super) value_of: Option<usize>,
+    pub(super) level: usize,
+    pub(super) variation: usize,
+}
+
+impl<'de> de::MapAccess<'de> for NamedParts<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        self.value_of = self.left.pop();
+        let Some(name) = self.value_of.and_then(|slot| self.names.get(slot)) else {
+            // That something is missing now is no news.
+            self.tracer.blame = Blame::Settled;
+            return Ok(None);
+        };
+        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        let Some(slot) = self.value_of.take() else { return Err(Fault) };
+        let place = Place { draft: self.draft, slot };
+        self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
+    }
+}
+
+/// The elements of a sequence.
+pub(super) struct Elements<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) draft: usize,
+    pub(super) left: usize,
+    pub(super) level: usize,
+    pub(super) variation: usize,
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        let place = Place { draft: self.draft, slot: 0 };
+        self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe)).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The pairs of a map.
+pub(super) struct Entries<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) draft: usize,
+    pub(super) left: usize,
+    pub(super) level: usize,
+    pub(super) variation: usize,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        let place = Place { draft: self.draft, slot: 0 };
+        self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe)).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        let place = Place { draft: self.draft, slot: 1 };
+        self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// An enum of which the variant is chosen: the probe is at its slot.
+pub(super) struct Choice<'t> {
+    pub(super) probe: Probe<'t>,
+}
+
+impl<'de, 't> de::EnumAccess<'de> for Choice<'t> {
+    type Error = Fault;
+    type Variant = Probe<'t>;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Probe<'t>), Fault> {
+        let index: de::value::U32Deserializer<Fault> = (self.probe.place.slot as u32).into_deserializer();
+        Ok((seed.deserialize(index)?, self.probe))
+    }
+}

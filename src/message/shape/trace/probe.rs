@@ -1,0 +1,353 @@
+//! The deserializer that a type is traced with: it notes what is asked for, and offers something.
+
+use std::any::TypeId;
+use std::fmt;
+use std::fmt::Display;
+
+use serde::de;
+use serde::de::Deserializer;
+use serde::de::Expected;
+use serde::de::Visitor;
+
+use super::Place;
+use super::Tracer;
+use super::What;
+use super::access::Choice;
+use super::access::Elements;
+use super::access::Entries;
+use super::access::NamedParts;
+use super::access::Parts;
+use super::candidates;
+use super::draft::Form;
+use super::draft::Kind;
+use super::draft::Names;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::Opaque;
+use crate::message::shape::model::Scalar;
+
+/// The name of a newtype that is an address. Its visitor expects the name of the message, and takes a unit for an
+/// address that leads nowhere: only a tracer offers one.
+pub(crate) const ADDRESS: &str = "actix_hermod::Address";
+
+/// The name of a newtype that is not to be looked into. Its visitor expects the name of the leaf, and takes a unit for
+/// any value of the type.
+pub(crate) const LEAF: &str = "actix_hermod::opaque";
+
+/// The error that travels through serde while a type is traced; nobody reads its words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault;
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value offered is not accepted")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: Display>(_: T) -> Fault {
+        Fault
+    }
+}
+
+/// The deserializer of what belongs into one slot.
+pub(super) struct Probe<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) place: Place,
+    /// How many levels are around it.
+    pub(super) level: usize,
+    /// How often what is around it was refused as a whole.
+    pub(super) variation: usize,
+}
+
+impl Probe<'_> {
+    /// The candidate to offer, as its place among `count`.
+    fn candidate(&mut self, node: Node, count: usize) -> Result<usize, Fault> {
+        let leaf = self.tracer.leaf(node);
+        self.tracer.link(self.place, leaf);
+        self.tracer.reads += 1;
+        self.tracer.leaf_count += 1;
+        if self.tracer.is_exhausted() {
+            return Err(self.tracer.give_up());
+        }
+        let first = candidates::offset(self.variation, self.tracer.leaf_count);
+        let slot = self.tracer.slot_mut(self.place);
+        let accepted = |at: &usize| slot.refused >> at & 1 == 0;
+        match (0..count).map(|at| at.wrapping_add(first) % count).find(accepted) {
+            Some(at) => {
+                slot.offered = at as u32;
+                Ok(at)
+            }
+            None => {
+                let news = !std::mem::replace(&mut slot.stuck, true);
+                self.tracer.progress |= news;
+                Err(Fault)
+            }
+        }
+    }
+
+    fn scalar(&mut self, scalar: Scalar, count: usize) -> Result<usize, Fault> {
+        self.candidate(Node::Scalar(scalar), count)
+    }
+
+    /// A leaf of which the visitor itself has the only value.
+    fn marked<'de, V: Visitor<'de>>(mut self, node: Node, visitor: V) -> Result<V::Value, Fault> {
+        self.candidate(node, 1)?;
+        visitor.visit_unit()
+    }
+
+    /// The draft of a composite.
+    fn composite<V>(&mut self, what: What, kind: impl FnOnce() -> Kind) -> usize {
+        self.tracer.composite(visitor_of::<V>(), what, kind)
+    }
+
+    /// Reads what has its parts in order.
+    fn parts<'de, V: Visitor<'de>>(self, draft: usize, count: usize, visitor: V) -> Result<V::Value, Fault> {
+        let (level, variation) = (self.level + 1, self.variation);
+        self.tracer.enter(self.place, draft, level, |tracer| {
+            visitor.visit_seq(Parts { tracer, draft, next: 0, count, level, variation })
+        })
+    }
+
+    /// Reads what has its parts by name: in order, or if one of them has no value, those that are not known yet.
+    fn fields<'de, V: Visitor<'de>>(self, draft: usize, names: Names, visitor: V) -> Result<V::Value, Fault> {
+        if !self.tracer.drafts[draft].barren {
+            return self.parts(draft, names.len(), visitor);
+        }
+        let (level, variation) = (self.level + 1, self.variation);
+        self.tracer.enter(self.place, draft, level, |tracer| {
+            let mut left: Vec<usize> = (0..names.len()).filter(|&slot| tracer.wants(Place { draft, slot })).collect();
+            // Those without a value last; the list is taken from its end.
+            left.sort_by_key(|&slot| !tracer.slot(Place { draft, slot }).stuck);
+            visitor.visit_map(NamedParts { tracer, draft, names, left, value_of: None, level, variation })
+        })
+    }
+
+    /// Reads the content of a variant, which is part of the level of the enum.
+    fn content(&mut self, form: Form) -> usize {
+        let Place { draft, slot } = self.place;
+        let number = match form {
+            Form::Unit => 0,
+            Form::Newtype => 1,
+            Form::Tuple => 2,
+            Form::Fields(_) => 3,
+        };
+        self.composite::<()>(What::Variant(draft, slot, number), || Kind::Variant(form))
+    }
+}
+
+fn visitor_of<V>() -> TypeId {
+    typeid::of::<V>()
+}
+
+/// The text that a visitor has for what it expects.
+fn expected<'de, V: Visitor<'de>>(visitor: &V) -> Box<str> {
+    (visitor as &dyn Expected).to_string().into_boxed_str()
+}
+
+/// What has one value at a time to offer, of a list.
+macro_rules! leaves {
+    ($($method:ident $scalar:ident $visit:ident $count:expr, $value:expr;)*) => { $(
+        fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+            let at = self.scalar(Scalar::$scalar, $count)?;
+            visitor.$visit($value(at))
+        }
+    )* };
+}
+
+impl<'de> Deserializer<'de> for Probe<'_> {
+    type Error = Fault;
+
+    leaves! {
+        deserialize_bool Bool visit_bool 2, |at| at == 1;
+        deserialize_i8 I8 visit_i8 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as i8;
+        deserialize_i16 I16 visit_i16 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as i16;
+        deserialize_i32 I32 visit_i32 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as i32;
+        deserialize_i64 I64 visit_i64 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as i64;
+        deserialize_i128 I128 visit_i128 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at];
+        deserialize_u8 U8 visit_u8 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as u8;
+        deserialize_u16 U16 visit_u16 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as u16;
+        deserialize_u32 U32 visit_u32 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as u32;
+        deserialize_u64 U64 visit_u64 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as u64;
+        deserialize_u128 U128 visit_u128 candidates::INTEGERS.len(), |at: usize| candidates::INTEGERS[at] as u128;
+        deserialize_f32 F32 visit_f32 candidates::FLOATS.len(), |at: usize| candidates::FLOATS[at] as f32;
+        deserialize_f64 F64 visit_f64 candidates::FLOATS.len(), |at: usize| candidates::FLOATS[at];
+        deserialize_char Char visit_char candidates::CHARS.len(), |at: usize| candidates::CHARS[at];
+        deserialize_str Str visit_borrowed_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
+        deserialize_string Str visit_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
+        deserialize_identifier Str visit_borrowed_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
+        deserialize_bytes Bytes visit_borrowed_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
+        deserialize_byte_buf Bytes visit_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        match self.candidate(Node::SelfDescribing, 6)? {
+            0 => visitor.visit_unit(),
+            1 => visitor.visit_bool(true),
+            2 => visitor.visit_u64(1),
+            3 => visitor.visit_borrowed_str("a"),
+            4 => visitor.visit_seq(de::value::SeqDeserializer::new(std::iter::empty::<()>())),
+            _ => visitor.visit_map(de::value::MapDeserializer::new(std::iter::empty::<((), ())>())),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        self.scalar(Scalar::Unit, 1)?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::Unit(name), || Kind::Struct(name, Form::Unit));
+        self.tracer.enter(self.place, draft, self.level + 1, |_| visitor.visit_unit())
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::Option, || Kind::Option);
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level + 1, |tracer| {
+            let inner = Place { draft, slot: 0 };
+            // What was refused so far has nothing inside, or something.
+            if tracer.wants(inner) || tracer.may_vary(draft) && tracer.slot(inner).good && variation % 2 == 1 {
+                tracer.read(inner, level + 1, variation, |probe| visitor.visit_some(probe))
+            } else {
+                visitor.visit_none()
+            }
+        })
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match name {
+            ADDRESS => {
+                let message = expected(&visitor);
+                return self.marked(Node::Address { message }, visitor);
+            }
+            LEAF => {
+                let named = Opaque::Named(expected(&visitor));
+                return self.marked(Node::Opaque(named), visitor);
+            }
+            _ => {}
+        }
+        let draft = self.composite::<V>(What::Newtype(name), || Kind::Struct(name, Form::Newtype));
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level + 1, |tracer| {
+            let inner = Place { draft, slot: 0 };
+            tracer.read(inner, level + 1, variation, |probe| visitor.visit_newtype_struct(probe))
+        })
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::Seq, || Kind::Seq);
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level + 1, |tracer| {
+            let left = tracer.how_many(draft, variation);
+            visitor.visit_seq(Elements { tracer, draft, left, level: level + 1, variation })
+        })
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::Map, || Kind::Map);
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level + 1, |tracer| {
+            let left = tracer.how_many(draft, variation);
+            visitor.visit_map(Entries { tracer, draft, left, level: level + 1, variation })
+        })
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::Tuple, || Kind::Tuple);
+        self.parts(draft, len, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let draft = self.composite::<V>(What::TupleStruct(name), || Kind::Struct(name, Form::Tuple));
+        self.parts(draft, len, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let list = self.tracer.listed(fields);
+        let draft = self.composite::<V>(What::Struct(name, list), || Kind::Struct(name, Form::Fields(fields)));
+        self.fields(draft, fields, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let list = self.tracer.listed(variants);
+        let draft = self.composite::<V>(What::Enum(name, list), || Kind::Enum(name, variants));
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level + 1, |tracer| {
+            let Some(slot) = tracer.choose(draft, variation) else { return Err(Fault) };
+            let outer = std::mem::replace(&mut tracer.deepest, level + 1);
+            let inner = Place { draft, slot };
+            let read = tracer.read(inner, level + 1, variation, |probe| visitor.visit_enum(Choice { probe }));
+            let levels = tracer.deepest - level;
+            tracer.deepest = tracer.deepest.max(outer);
+            tracer.chosen(draft, slot, read.is_ok().then_some(levels));
+            read
+        })
+    }
+}
+
+/// What is in a variant.
+impl<'de> de::VariantAccess<'de> for Probe<'_> {
+    type Error = Fault;
+
+    fn unit_variant(mut self) -> Result<(), Fault> {
+        let draft = self.content(Form::Unit);
+        self.tracer.enter(self.place, draft, self.level, |_| Ok(()))
+    }
+
+    fn newtype_variant_seed<T: de::DeserializeSeed<'de>>(mut self, seed: T) -> Result<T::Value, Fault> {
+        let draft = self.content(Form::Newtype);
+        let Probe { tracer, place, level, variation } = self;
+        tracer.enter(place, draft, level, |tracer| {
+            tracer.read(Place { draft, slot: 0 }, level, variation, |probe| seed.deserialize(probe))
+        })
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+        let draft = self.content(Form::Tuple);
+        self.level -= 1;
+        self.parts(draft, len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        mut self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let draft = self.content(Form::Fields(fields));
+        self.level -= 1;
+        self.fields(draft, fields, visitor)
+    }
+}
