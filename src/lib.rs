@@ -27,7 +27,9 @@ pub use node::NodeBuilder;
 
 // What can be sent.
 pub use message::RemoteMessage;
+pub use message::shape::Difference;
 pub use message::shape::Shape;
+pub use message::shape::opaque;
 
 // What it is read from.
 pub use boxes::buffer::Buffer;

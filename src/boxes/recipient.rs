@@ -112,7 +112,7 @@ impl<M: RemoteMessage> Carried for Recipient<M> {
     }
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        scope::deserialize(deserializer).map(|pointer| proxy::recipient(&pointer))
+        scope::deserialize::<M, D>(deserializer).map(|pointer| proxy::recipient(&pointer))
     }
 }
 

@@ -434,7 +434,7 @@ impl<M: 'static> Serialize for Address<M> {
 /// See [`Node::with`](crate::Node::with) for reading URIs outside a message.
 impl<'de, M: 'static> Deserialize<'de> for Address<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        scope::deserialize(deserializer).map(Address::new)
+        scope::deserialize::<M, D>(deserializer).map(Address::new)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod failure;
+mod nowhere;
 pub(crate) mod proxy;
 pub(crate) mod reply;
 pub(crate) mod request;

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use scoped_tls::scoped_thread_local;
@@ -19,12 +20,14 @@ use serde::de;
 use serde::de::DeserializeOwned;
 use serde::ser;
 
+use super::nowhere;
 use super::route::Household;
 use super::route::Pointer;
 use super::uri;
 use crate::message::guard;
 use crate::message::guard::DecodeError;
 use crate::message::guard::EncodeError;
+use crate::message::shape::mark;
 
 /// Scratch space that a thread keeps between messages, in bytes.
 const KEPT: usize = 256 << 10;
@@ -151,21 +154,18 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
         Scope::Reading(_) | Scope::Text => None,
     });
     match position {
-        Some(position) => serializer.serialize_newtype_struct(NAME, &position),
+        Some(position) => serializer.serialize_newtype_struct(mark::ADDRESS, &position),
         None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
     }
 }
 
-/// Reads an address: what [`serialize`] wrote.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Pointer>, D::Error> {
+/// Reads an address for messages of type `M`: what [`serialize`] wrote.
+pub(crate) fn deserialize<'de, M: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Pointer>, D::Error> {
     if deserializer.is_human_readable() {
         return deserializer.deserialize_str(UriVisitor);
     }
-    deserializer.deserialize_newtype_struct(NAME, PositionVisitor)
+    deserializer.deserialize_newtype_struct(mark::ADDRESS, PositionVisitor::<M>(PhantomData))
 }
-
-/// What serde is told that an address is called.
-const NAME: &str = "Address";
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
     in_scope(|scope| match scope {
@@ -178,13 +178,19 @@ fn text_home() -> Option<Arc<dyn Household>> {
     in_scope(|_| Some(HOME.with(Arc::clone)))
 }
 
-struct PositionVisitor;
+struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
 
-impl<'de> de::Visitor<'de> for PositionVisitor {
+impl<'de, M: ?Sized> de::Visitor<'de> for PositionVisitor<M> {
     type Value = Arc<Pointer>;
 
+    /// As [`mark::ADDRESS`] asks for.
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the address of a mailbox inside a message")
+        f.write_str(&mark::short_name::<M>())
+    }
+
+    /// A value is made only to see what its type looks like: this does without the scope, and leads nowhere.
+    fn visit_unit<E: de::Error>(self) -> Result<Arc<Pointer>, E> {
+        Ok(nowhere::pointer())
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Arc<Pointer>, D::Error> {

@@ -6,6 +6,7 @@
 mod canon;
 mod diff;
 mod encoding;
+pub(crate) mod mark;
 pub(crate) mod model;
 mod show;
 mod trace;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 pub use self::diff::Difference;
 use self::encoding::MAX_ENCODED;
 use self::encoding::MAX_NODES;
+pub use self::mark::opaque;
 use self::model::Model;
 use self::model::Node;
 use self::model::Opaque;

@@ -46,9 +46,6 @@ use super::model::Model;
 use super::model::Node;
 use super::model::Opaque;
 
-pub(crate) use self::probe::ADDRESS;
-pub(crate) use self::probe::LEAF;
-
 /// Levels of nesting: as many as a message may have when it is decoded.
 const MAX_LEVELS: usize = 128;
 
@@ -329,8 +326,23 @@ impl Tracer {
                 slot.link = Some(draft);
                 self.progress = true;
             }
-            Some(link) if link != draft => slot.opaque = Some(Opaque::Varies),
+            Some(link) if link != draft => self.varies(place, link, draft),
             Some(_) => {}
+        }
+    }
+
+    /// It depends on what was read before. If that goes as far as what describes itself, as with flattened fields, then
+    /// this is what is said of it.
+    #[cold]
+    fn varies(&mut self, place: Place, link: usize, draft: usize) {
+        let describing = [link, draft].into_iter().find(|&draft| match self.drafts[draft].kind {
+            Kind::Leaf(Node::SelfDescribing) => true,
+            _ => false,
+        });
+        let slot = self.slot_mut(place);
+        match describing {
+            Some(describing) => slot.link = Some(describing),
+            None => slot.opaque = Some(Opaque::Varies),
         }
     }
 

@@ -21,17 +21,11 @@ use super::candidates;
 use super::draft::Form;
 use super::draft::Kind;
 use super::draft::Names;
+use crate::message::shape::mark::ADDRESS;
+use crate::message::shape::mark::LEAF;
 use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
-
-/// The name of a newtype that is an address. Its visitor expects the name of the message, and takes a unit for an
-/// address that leads nowhere: only a tracer offers one.
-pub(crate) const ADDRESS: &str = "actix_hermod::Address";
-
-/// The name of a newtype that is not to be looked into. Its visitor expects the name of the leaf, and takes a unit for
-/// any value of the type.
-pub(crate) const LEAF: &str = "actix_hermod::opaque";
 
 /// The error that travels through serde while a type is traced; nobody reads its words.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,105 @@
+//! An address that leads nowhere: what stands in a value that is made only to see what its type looks like.
+//!
+//! It is a real address, so that the rest of the value can be made, but of a node that has stopped and never was one:
+//! nothing sent there is counted or told anywhere, and nothing is dialled, kept or released.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use tokio_util::sync::CancellationToken;
+
+use super::route::Household;
+use super::route::LocalBox;
+use super::route::Outbound;
+use super::route::Pointer;
+use super::route::Route;
+use super::terms::ExportKey;
+use super::terms::Origin;
+use crate::config::Limits;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::observe::Observer;
+
+/// A new pointer, so that no two that were made for different types share what a pointer keeps.
+pub(super) fn pointer() -> Arc<Pointer> {
+    static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(|| {
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped })
+    });
+    Arc::new(NOWHERE.clone().pointer())
+}
+
+/// No node.
+struct Nowhere {
+    limits: Limits,
+    /// Nobody can ask it.
+    observer: Observer,
+    /// Cancelled.
+    stopped: CancellationToken,
+}
+
+impl Nowhere {
+    fn pointer(self: Arc<Self>) -> Pointer {
+        let origin = Origin::Boxed { node: self.id(), id: BoxId([0; 16]) };
+        Pointer::new(self, origin, "", Route::Nowhere, None)
+    }
+}
+
+impl Household for Nowhere {
+    fn id(&self) -> NodeId {
+        NodeId([0; 16])
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn is_stopped(&self) -> bool {
+        true
+    }
+
+    fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    /// The pump goes, and so the recipient that it is for is not connected.
+    fn run(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {}
+
+    fn place(self: Arc<Self>, _: &Endpoint, _: &str) -> Result<Arc<Pointer>, AddressError> {
+        Ok(Arc::new(self.pointer()))
+    }
+
+    fn export(self: Arc<Self>, _: ExportKey, _: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
+        Arc::new(self.pointer())
+    }
+
+    fn forget(&self, _: BoxId, _: &str) {}
+
+    fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+        None
+    }
+
+    fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
+        None
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        Vec::new()
+    }
+}
+
+impl fmt::Debug for Nowhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nowhere")
+    }
+}
