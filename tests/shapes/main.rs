@@ -1,0 +1,11 @@
+//! Shapes: that every kind of type is looked into, that every kind of change is seen and named, that equal types are
+//! equal wherever they are, and that nothing that a type or a stranger does can do harm.
+
+mod bytes;
+mod changes;
+mod corpus;
+mod golden;
+mod handles;
+mod hostile;
+mod large;
+mod twins;
