@@ -97,7 +97,9 @@ types! {
     #[serde(deny_unknown_fields)] struct Strict { a: u8, b: u8 }
     struct Skipping { a: u8, #[serde(skip)] b: Option<Weak<u8>>, #[serde(skip_deserializing)] c: u8, d: u8 }
     enum SkippingVariants { A, #[serde(skip)] B, C(#[serde(skip)] u8, u16) }
-    struct Aliased { #[serde(alias = "b", alias = "c")] a: u8 }
+    struct Aliased { #[serde(alias = "b", alias = "c")] z: u8, #[serde(alias = "d")] e: Option<Box<Aliased>>, f: Even }
+    enum AliasedVariants { #[serde(alias = "x", alias = "A")] B(u8), #[serde(alias = "D")] C { #[serde(alias = "m")] n: u8, o: u8 }, Plain }
+    enum AliasedOther { A, #[serde(alias = "Bee")] B(u8), #[serde(other)] Unknown }
     enum Catching { A, B, #[serde(other)] Unknown }
     #[serde(from = "u8")] struct From8(u8);
     #[serde(try_from = "u8")] struct Even(u8);
@@ -209,7 +211,8 @@ fn a_hundred_types_are_looked_into_entirely() {
         Nothing, Braces, Parens, Meters, Pair, One, Scalars, Options, Lists, Sets, Maps, Tuples, Arrays, Pointers,
         Ghost, Raw, Blob, Deep, Cells, Atomics, Wraps, Times, Nets, Ranges, NonZeroes, Texts, Outcome, Ids, Dates,
         Links, Buffers, Ports, Single, Units, Newtypes, TupleVariants, StructVariants, Mixed, Outer, OfTuples,
-        Numbered, Renamed, Camel, Loud, Transparent, Defaults, Strict, Skipping, SkippingVariants, Aliased, Catching,
+        Numbered, Renamed, Camel, Loud, Transparent, Defaults, Strict, Skipping, SkippingVariants, Aliased, AliasedVariants, AliasedOther,
+        Catching,
         From8, Even, Ordered, NotA, NotEmpty, Word, Filled, Two, With, Picky, Behind, Bounded<u8>, Bounded<Picky>,
         Wrap<u8>, Wrap<String>, Wrap<Wrap<Wrap<u8>>>, Twice<u8>, Twice<Tree, Rose>, Either<u8, Either<String, Mixed>>,
         Either<Even, Ordered>, Tree, Rose, Chain, Json, JsonValue, Expr, Cond, Even2, Odd2, LastEnds, Deeper,
@@ -252,6 +255,16 @@ fn shapes_are_shown_as_definitions() {
         (Shape::of_value::<Vec<Option<(u8, String)>>>(), "Vec<Option<(u8, String)>>"),
         (Shape::of_value::<[u8; 16]>(), "[u8; 16]"),
         (Shape::of_value::<HashMap<char, ()>>(), "Map<char, ()>"),
+        (
+            Shape::of_value::<Aliased>(),
+            "Aliased\n\nstruct Aliased {\n    z: u8,\n    e: Option<Aliased>,\n    f: u8,\n}",
+        ),
+        (
+            Shape::of_value::<(u8, Option<AliasedVariants>)>(),
+            "(u8, Option<AliasedVariants>)\n\nenum AliasedVariants {\n    A(u8),\n    C {\n        n: u8,\n        \
+             o: u8,\n    },\n    Plain,\n}",
+        ),
+        (Shape::of_value::<AliasedOther>(), "AliasedOther\n\nenum AliasedOther {\n    A,\n    B(u8),\n    Unknown,\n}"),
         (Shape::of_value::<Pair>(), "Pair\n\nstruct Pair(u8, String)"),
         (
             Shape::of_value::<Mixed>(),

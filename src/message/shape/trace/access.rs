@@ -11,6 +11,7 @@ use super::Tracer;
 use super::candidates;
 use super::draft::Names;
 use super::draft::Slot;
+use super::naming::Key;
 use super::probe::Fault;
 use super::probe::Probe;
 
@@ -55,6 +56,8 @@ impl Tracer {
             shortest
         };
         if chosen.is_none() {
+            let inner = self.drafts[draft].slots.iter().rposition(|slot| slot.reading > 0);
+            self.endless = inner.map(|slot| Place { draft, slot }).or(self.endless);
             self.give_up();
         }
         chosen
@@ -147,7 +150,7 @@ impl<'de> de::MapAccess<'de> for NamedParts<'_> {
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        let Some(slot) = self.value_of.take() else { return Err(Fault) };
+        let Some(slot) = self.value_of.take() else { return Err(Fault::Refused) };
         let place = Place { draft: self.draft, slot };
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
     }
@@ -217,6 +220,8 @@ impl<'de, 't> de::EnumAccess<'de> for Choice<'t> {
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Probe<'t>), Fault> {
         let index: de::value::U32Deserializer<Fault> = (self.probe.place.slot as u32).into_deserializer();
-        Ok((seed.deserialize(index)?, self.probe))
+        let read = seed.deserialize(index)?;
+        self.probe.tracer.slot_mut(self.probe.place).key = Some(Key::of(&read));
+        Ok((read, self.probe))
     }
 }

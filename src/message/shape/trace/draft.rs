@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::naming::Key;
+use super::naming::Naming;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
 use crate::message::shape::model::Model;
@@ -10,6 +12,9 @@ use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
 use crate::message::shape::model::Variant;
+
+/// As many parts as are believed to come, of what announced them and then asked for fewer.
+const MAX_ANNOUNCED: usize = 1024;
 
 /// A list of names as serde passes it.
 pub(super) type Names = &'static [&'static str];
@@ -46,6 +51,13 @@ pub(super) enum Form {
 pub(super) struct Draft {
     pub(super) kind: Kind,
     pub(super) slots: Vec<Slot>,
+    /// What is being found out about its names, and what came of it if they are not those of the kind.
+    pub(super) naming: Option<Naming>,
+    pub(super) names: Option<Vec<&'static str>>,
+    /// A value of it was made.
+    pub(super) whole: bool,
+    /// Of what has its parts by position: how many it said that it would ask for.
+    pub(super) declared: usize,
     /// How often it is being read at this moment: more than once, and the type contains itself.
     pub(super) reading: usize,
     /// Nothing new can be learnt by reading it, but for what is being read around it.
@@ -77,7 +89,7 @@ impl Draft {
         slots.resize_with(count, Slot::default);
         let open = if matches!(kind, Kind::Enum(..)) { (0..count).collect() } else { VecDeque::new() };
         let done = matches!(kind, Kind::Leaf(_));
-        Draft { kind, slots, reading: 0, done, barren: false, idle: 0, open, shortest: None }
+        Draft { kind, slots, naming: None, names: None, whole: false, declared: 0, reading: 0, done, barren: false, idle: 0, open, shortest: None }
     }
 
     /// Whether a value needs something in each slot.
@@ -91,6 +103,8 @@ impl Draft {
 pub(super) struct Slot {
     /// The draft of what was asked for here.
     pub(super) link: Option<usize>,
+    /// Of a variant: what its number was read as.
+    pub(super) key: Option<Key>,
     /// It was asked for.
     pub(super) entered: bool,
     /// It was read at least once without an error.
@@ -157,8 +171,13 @@ impl<'a> Sketch<'a> {
         number
     }
 
-    fn all(&mut self, slots: &[Slot]) -> Vec<NodeId> {
-        slots.iter().map(|slot| self.number(slot)).collect()
+    /// Parts by position, also those that were announced, but stand behind one that has no value.
+    fn all(&mut self, draft: &Draft) -> Vec<NodeId> {
+        let announced = if draft.whole { 0 } else { draft.declared.min(MAX_ANNOUNCED) };
+        let missing = announced.saturating_sub(draft.slots.len());
+        let missing = std::iter::repeat_n(Slot::default(), missing);
+        let slots = draft.slots.iter().cloned().chain(missing);
+        slots.map(|slot| self.number(&slot)).collect()
     }
 
     fn node(&mut self, draft: &'a Draft) -> Node {
@@ -167,13 +186,13 @@ impl<'a> Sketch<'a> {
             (Kind::Option, [inner]) => Node::Option(self.number(inner)),
             (Kind::Seq, [inner]) => Node::Seq(self.number(inner)),
             (Kind::Map, [key, value]) => Node::Map { key: self.number(key), value: self.number(value) },
-            (Kind::Tuple, parts) => Node::Tuple(self.all(parts)),
+            (Kind::Tuple, _) => Node::Tuple(self.all(draft)),
             (Kind::Struct(name, form), _) => {
                 Node::Struct { name: (*name).into(), content: self.content(*form, draft) }
             }
-            (Kind::Enum(name, variants), slots) => Node::Enum {
+            (Kind::Enum(name, _), slots) => Node::Enum {
                 name: (*name).into(),
-                variants: variants.iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
+                variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
             },
             _ => Node::Opaque(self.unreached.clone()),
         }
@@ -193,10 +212,10 @@ impl<'a> Sketch<'a> {
         match (form, draft.slots.as_slice()) {
             (Form::Unit, _) => Content::Unit,
             (Form::Newtype, [inner]) => Content::Newtype(self.number(inner)),
-            (Form::Newtype | Form::Tuple, parts) => Content::Tuple(self.all(parts)),
-            (Form::Fields(names), slots) => {
+            (Form::Newtype | Form::Tuple, _) => Content::Tuple(self.all(draft)),
+            (Form::Fields(_), slots) => {
                 let field = |(name, slot): (&&str, &Slot)| Field { name: (*name).into(), node: self.number(slot) };
-                Content::Fields(names.iter().zip(slots).map(field).collect())
+                Content::Fields(draft.names().iter().zip(slots).map(field).collect())
             }
         }
     }

@@ -26,6 +26,7 @@
 mod access;
 mod candidates;
 mod draft;
+mod naming;
 mod probe;
 
 use std::any::TypeId;
@@ -57,7 +58,7 @@ const MAX_PASSES: usize = 200_000;
 
 /// Passes in a row that learn nothing: a pass may be lost because a value of a recursive type became too deep, or on
 /// one variant while another has more to show.
-const MAX_IDLE: usize = 256;
+const MAX_IDLE: usize = 32;
 
 /// Drafts: more than a shape may have nodes, as some turn out to be the same.
 const MAX_DRAFTS: usize = 1 << 16;
@@ -141,6 +142,8 @@ struct Tracer {
     blame: Blame,
     /// This pass has learnt something.
     progress: bool,
+    /// Where the last value that became too deep took a way that did not end.
+    endless: Option<Place>,
     /// The deepest level that was reached since it was last set back.
     deepest: usize,
     /// Leaves read in this pass.
@@ -163,6 +166,7 @@ impl Tracer {
             trail: Vec::new(),
             blame: Blame::None,
             progress: false,
+            endless: None,
             deepest: 0,
             leaf_count: 0,
             reads: 0,
@@ -180,7 +184,10 @@ impl Tracer {
             }
             idle = if self.learn() { 0 } else { idle + 1 };
             if idle > MAX_IDLE {
-                return;
+                // There may be no value that ends; what needs none goes on.
+                let Some(endless) = self.endless.take() else { return };
+                self.slot_mut(endless).stuck = true;
+                idle = 0;
             }
         }
     }
@@ -188,20 +195,8 @@ impl Tracer {
     fn pass<T: DeserializeOwned>(&mut self, place: Place) {
         (self.blame, self.progress) = (Blame::None, false);
         (self.deepest, self.leaf_count) = (0, 0);
-        let reading = || {
-            // The value goes here, where a panic of its destructor is caught as well.
-            drop(self.read(place, 0, 0, |probe| T::deserialize(probe)));
-        };
-        if catch_unwind(AssertUnwindSafe(reading)).is_err() {
-            let innermost = self.trail.iter().rev().find_map(|step| match step {
-                Step::Slot(place) => Some(*place),
-                Step::Draft(_) => None,
-            });
-            if let (Blame::None, Some(place)) = (self.blame, innermost) {
-                self.blame = Blame::At(place);
-            }
-            self.go_back(0);
-        }
+        // The value goes here, where a panic of its destructor is one of its slot.
+        let _ = self.read(place, 0, 0, |probe| T::deserialize(probe).map(drop));
     }
 
     /// Draws a conclusion from a pass; whether another may be of use.
@@ -275,11 +270,12 @@ impl Tracer {
         slot.reading += 1;
         slot.entered = true;
         let variation = variation + slot.variation;
-        let result = read(Probe { tracer: self, place, level, variation });
+        let probe = Probe { tracer: &mut *self, place, level, variation };
+        let result = catch_unwind(AssertUnwindSafe(|| read(probe))).unwrap_or(Err(Fault::Refused));
         self.go_back(before);
         match &result {
             Ok(_) => self.went_well(place),
-            Err(Fault) => self.went_wrong(place),
+            Err(_) => self.went_wrong(place),
         }
         result
     }
@@ -315,7 +311,7 @@ impl Tracer {
     /// Gives up this pass, for a reason for which nothing that was offered is to blame.
     fn give_up(&mut self) -> Fault {
         self.blame = Blame::Settled;
-        Fault
+        Fault::Refused
     }
 
     /// Notes what is asked for in a slot.
@@ -405,7 +401,18 @@ impl Tracer {
             Step::Draft(draft) => self.drafts[*draft].reading > 1,
             Step::Slot(_) => false,
         });
-        if !recursive {
+        if recursive {
+            let slots = self.trail.iter().rev().filter_map(|step| match step {
+                Step::Slot(place) => Some(*place),
+                Step::Draft(_) => None,
+            });
+            let is_choice = |place: &Place| {
+                let draft = &self.drafts[place.draft];
+                draft.reading > 1 && matches!(draft.kind, Kind::Enum(..))
+            };
+            let choice = slots.into_iter().find(is_choice);
+            self.endless = Some(choice.unwrap_or(place)).filter(|place| !self.slot(*place).stuck);
+        } else {
             let slot = self.slot_mut(place);
             slot.stuck = true;
             slot.opaque = Some(Opaque::TooDeep);
@@ -416,6 +423,7 @@ impl Tracer {
 
     /// Decides whether there is more to learn about a draft that was just read.
     fn judge(&mut self, draft: usize, well: bool) {
+        self.drafts[draft].whole |= well;
         let of = &self.drafts[draft];
         if of.done {
             return;
@@ -434,7 +442,9 @@ impl Tracer {
             }
             _ => stuck,
         };
-        let barren = stuck || matches!(of.kind, Kind::Enum(..)) && done && of.shortest.is_none();
+        let done = done && !self.drafts[draft].is_unnamed();
+        let of = &self.drafts[draft];
+        let barren = stuck || matches!(of.kind, Kind::Enum(..)) && of.open.is_empty() && of.shortest.is_none();
         self.progress |= done || barren && !of.barren;
         let idle = barren && !self.progress;
         let of = &mut self.drafts[draft];

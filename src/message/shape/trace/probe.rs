@@ -29,7 +29,11 @@ use crate::message::shape::model::Scalar;
 
 /// The error that travels through serde while a type is traced; nobody reads its words.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fault;
+pub(super) enum Fault {
+    Refused,
+    /// A field of that name came twice.
+    Duplicate(&'static str),
+}
 
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +45,11 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: Display>(_: T) -> Fault {
-        Fault
+        Fault::Refused
+    }
+
+    fn duplicate_field(name: &'static str) -> Fault {
+        Fault::Duplicate(name)
     }
 }
 
@@ -76,7 +84,7 @@ impl Probe<'_> {
             None => {
                 let news = !std::mem::replace(&mut slot.stuck, true);
                 self.tracer.progress |= news;
-                Err(Fault)
+                Err(Fault::Refused)
             }
         }
     }
@@ -99,6 +107,7 @@ impl Probe<'_> {
     /// Reads what has its parts in order.
     fn parts<'de, V: Visitor<'de>>(self, draft: usize, count: usize, visitor: V) -> Result<V::Value, Fault> {
         let (level, variation) = (self.level + 1, self.variation);
+        self.tracer.drafts[draft].declared = count;
         self.tracer.enter(self.place, draft, level, |tracer| {
             visitor.visit_seq(Parts { tracer, draft, next: 0, count, level, variation })
         })
@@ -106,11 +115,18 @@ impl Probe<'_> {
 
     /// Reads what has its parts by name: in order, or if one of them has no value, those that are not known yet.
     fn fields<'de, V: Visitor<'de>>(self, draft: usize, names: Names, visitor: V) -> Result<V::Value, Fault> {
-        if !self.tracer.drafts[draft].barren {
+        let (level, variation) = (self.level + 1, self.variation);
+        let of = &self.tracer.drafts[draft];
+        if !of.barren && of.naming.is_none() {
             return self.parts(draft, names.len(), visitor);
         }
-        let (level, variation) = (self.level + 1, self.variation);
         self.tracer.enter(self.place, draft, level, |tracer| {
+            if let Some(question) = tracer.question(draft) {
+                return tracer.ask(&question, draft, level, visitor);
+            }
+            if !tracer.drafts[draft].barren {
+                return visitor.visit_seq(Parts { tracer, draft, next: 0, count: names.len(), level, variation });
+            }
             let mut left: Vec<usize> = (0..names.len()).filter(|&slot| tracer.wants(Place { draft, slot })).collect();
             // Those without a value last; the list is taken from its end.
             left.sort_by_key(|&slot| !tracer.slot(Place { draft, slot }).stuck);
@@ -300,7 +316,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         let draft = self.composite::<V>(What::Enum(name, list), || Kind::Enum(name, variants));
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
-            let Some(slot) = tracer.choose(draft, variation) else { return Err(Fault) };
+            if let Some(question) = tracer.question(draft) {
+                return Err(tracer.ask_variant(&question, draft, visitor));
+            }
+            let Some(slot) = tracer.choose(draft, variation) else { return Err(Fault::Refused) };
             let outer = std::mem::replace(&mut tracer.deepest, level + 1);
             let inner = Place { draft, slot };
             let read = tracer.read(inner, level + 1, variation, |probe| visitor.visit_enum(Choice { probe }));

@@ -1,0 +1,243 @@
+//! Which name belongs to which field or variant, where a type has more names than it has of them.
+//!
+//! The lists of names that derived code shows have all aliases in them, sorted among the name that they stand for. A
+//! field or a variant is on the wire by its position, so a list with aliases does not say what is called how. Then the
+//! type is shown its own names, one by one, and what it makes of each is compared: names of one field give one key. Which
+//! of these is the field's own is in the error of a field that comes twice. For a variant there is no such error: of
+//! several names the first counts, and the documentation of [`Shape`](crate::Shape) says so.
+
+use std::collections::BTreeSet;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+
+use serde::de;
+use serde::de::DeserializeSeed;
+use serde::de::IntoDeserializer;
+use serde::de::Visitor;
+
+use super::Place;
+use super::Tracer;
+use super::draft::Draft;
+use super::draft::Form;
+use super::draft::Kind;
+use super::draft::Names;
+use super::probe::Fault;
+
+/// What a name, or a number, was read as: the variant of the enum that derived code has for that. Of anything else it
+/// says nothing, and all are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key(u64);
+
+impl Key {
+    pub(super) fn of<T>(read: &T) -> Key {
+        let mut hash = DefaultHasher::new();
+        std::mem::discriminant(read).hash(&mut hash);
+        Key(hash.finish())
+    }
+}
+
+/// What is known of the names of a draft.
+#[derive(Default, Debug)]
+pub(super) struct Naming {
+    /// For each name of the list, what it was read as; `None` if it was refused.
+    keys: Vec<Option<Key>>,
+    /// For each field so far its own name.
+    own: Vec<&'static str>,
+}
+
+/// A step in finding out.
+pub(super) enum Question {
+    /// What is that name read as?
+    Key(&'static str),
+    /// What is the name of that field, which is also called so?
+    Own(&'static str, Place),
+}
+
+impl Naming {
+    /// For each different key, the first name that gives it.
+    fn groups(&self, names: Names) -> Vec<(Key, &'static str)> {
+        let mut seen = BTreeSet::new();
+        let known = self.keys.iter().zip(names).filter_map(|(key, name)| key.map(|key| (key, *name)));
+        known.filter(|(key, _)| seen.insert(*key)).collect()
+    }
+}
+
+impl Draft {
+    /// The list of names that it has come with.
+    fn listed(&self) -> Option<Names> {
+        match self.kind {
+            Kind::Enum(_, names) => Some(names),
+            Kind::Struct(_, Form::Fields(names)) | Kind::Variant(Form::Fields(names)) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The names of its slots: there may be fewer than slots, of which the last are none then.
+    pub(super) fn names(&self) -> &[&'static str] {
+        self.names.as_deref().or_else(|| self.listed()).unwrap_or_default()
+    }
+
+    /// How many of the listed it really has: those fields that were asked for in a complete value, or those variants
+    /// whose number is accepted and means no other.
+    fn count(&self) -> usize {
+        if let Kind::Enum(..) = self.kind {
+            let keys: Vec<Key> = self.slots.iter().filter_map(|slot| slot.key).collect();
+            let different = keys.iter().collect::<BTreeSet<_>>().len();
+            // Numbers that are all read as the same are not read by derived code.
+            return if different == 1 { keys.len() } else { different };
+        }
+        self.slots.iter().filter(|slot| slot.entered).count()
+    }
+
+    /// Begins to ask for names, if there are too many; whether there is something to ask.
+    pub(super) fn is_unnamed(&mut self) -> bool {
+        let is_known = self.whole || matches!(self.kind, Kind::Enum(..));
+        let count = self.count();
+        let too_many = is_known && count > 0 && self.listed().is_some_and(|names| names.len() > count);
+        if self.names.is_none() && self.naming.is_none() && too_many {
+            self.naming = Some(Naming::default());
+        }
+        self.naming.is_some()
+    }
+}
+
+impl Tracer {
+    /// What to ask about a draft's names; `None` if there is nothing (more) to ask.
+    pub(super) fn question(&mut self, draft: usize) -> Option<Question> {
+        let of = &mut self.drafts[draft];
+        let (Some(names), Some(naming), 1) = (of.listed(), &of.naming, of.reading) else { return None };
+        if let Some(&name) = names.get(naming.keys.len()) {
+            return Some(Question::Key(name));
+        }
+        let groups = naming.groups(names);
+        if groups.len() == of.count() {
+            if !matches!(of.kind, Kind::Enum(..))
+                && let Some(&(_, name)) = groups.get(naming.own.len())
+            {
+                return Some(Question::Own(name, Place { draft, slot: naming.own.len() }));
+            }
+            let firsts = groups.into_iter().map(|(_, name)| name).collect();
+            of.names = Some(if naming.own.is_empty() { firsts } else { naming.own.clone() });
+        } else {
+            // It reads its names in a way of its own; they are taken as they come.
+            of.names = Some(names.iter().copied().take(of.count()).collect());
+        }
+        of.naming = None;
+        None
+    }
+
+    /// Takes an answer; such a pass never makes a value, and none is to blame for that.
+    pub(super) fn answered(&mut self, draft: usize, question: &Question, key: Option<Key>, fault: Option<Fault>) -> Fault {
+        if let Some(naming) = &mut self.drafts[draft].naming {
+            match (question, fault) {
+                (Question::Key(_), _) => naming.keys.push(key),
+                (Question::Own(..), Some(Fault::Duplicate(own))) => naming.own.push(own),
+                (Question::Own(name, _), _) => naming.own.push(name),
+            }
+        }
+        self.progress = true;
+        self.give_up()
+    }
+
+    /// Asks a struct, or a variant with fields, about a name.
+    pub(super) fn ask<'de, V: Visitor<'de>>(
+        &mut self,
+        question: &Question,
+        draft: usize,
+        level: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let mut key = None;
+        let shown = Shown { tracer: &mut *self, question, key: &mut key, times: 0, level };
+        let fault = visitor.visit_map(shown).err();
+        Err(self.answered(draft, question, key, fault))
+    }
+
+    /// Asks an enum about a name.
+    pub(super) fn ask_variant<'de, V: Visitor<'de>>(
+        &mut self,
+        question: &Question,
+        draft: usize,
+        visitor: V,
+    ) -> Fault {
+        let mut key = None;
+        let fault = visitor.visit_enum(ShownVariant { question, key: &mut key }).err();
+        self.answered(draft, question, key, fault)
+    }
+}
+
+/// A variant by its name, without content.
+struct ShownVariant<'t> {
+    question: &'t Question,
+    key: &'t mut Option<Key>,
+}
+
+/// There is no content.
+enum Never {}
+
+impl<'de> de::VariantAccess<'de> for Never {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        match self {}
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Fault> {
+        match self {}
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        match self {}
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Fault> {
+        match self {}
+    }
+}
+
+impl<'de> de::EnumAccess<'de> for ShownVariant<'_> {
+    type Error = Fault;
+    type Variant = Never;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), Fault> {
+        let (Question::Key(name) | Question::Own(name, _)) = self.question;
+        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
+        *self.key = Some(Key::of(&seed.deserialize(name)?));
+        Err(Fault::Refused)
+    }
+}
+
+/// A struct with one field, which comes twice if its own name is asked for.
+struct Shown<'t> {
+    tracer: &'t mut Tracer,
+    question: &'t Question,
+    key: &'t mut Option<Key>,
+    times: usize,
+    level: usize,
+}
+
+impl<'de> de::MapAccess<'de> for Shown<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        self.times += 1;
+        let (Question::Key(name) | Question::Own(name, _)) = self.question;
+        if self.times > 2 {
+            return Ok(None);
+        }
+        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
+        let read = seed.deserialize(name)?;
+        *self.key = Some(Key::of(&read));
+        Ok(Some(read))
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        match self.question {
+            Question::Own(_, place) if self.times == 1 => {
+                self.tracer.read(*place, self.level, 0, |probe| seed.deserialize(probe))
+            }
+            _ => Err(Fault::Refused),
+        }
+    }
+}
