@@ -85,7 +85,6 @@ pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
     if search.found.is_empty() {
         search.tell(&name, "one of many parts", "another");
     }
-    search.found.truncate(MAX_DIFFERENCES);
     search.found
 }
 
@@ -100,11 +99,19 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn tell(&mut self, path: &str, here: impl Into<String>, there: impl Into<String>) {
+        if self.found.len() >= MAX_DIFFERENCES {
+            return;
+        }
         self.found.push(Difference { path: path.to_owned(), here: here.into(), there: there.into() });
     }
 
+    /// Compares a pair, now or after those that are nearer to the root. Of a pair that comes twice, only the first place
+    /// is told, unless it is a leaf, of which there is nothing more to tell.
     fn wait(&mut self, path: String, here: NodeId, there: NodeId) {
-        if self.seen.len() < MAX_PAIRS && self.seen.insert((here, there)) {
+        let nodes = (self.here.model().node(here), self.there.model().node(there));
+        if nodes.0.is_leaf() || nodes.1.is_leaf() {
+            self.compare(&path, nodes.0, nodes.1, (here, there));
+        } else if self.seen.len() < MAX_PAIRS && self.seen.insert((here, there)) {
             self.waiting.push_back((path, here, there));
         }
     }

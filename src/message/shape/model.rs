@@ -99,6 +99,11 @@ impl Node {
         self.clone().each_reference(&mut |id| show(*id));
     }
 
+    /// Whether it is of a kind that refers to nothing.
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(self, Node::Scalar(_) | Node::Address { .. } | Node::Opaque(_) | Node::SelfDescribing)
+    }
+
     /// Shows the places where the node refers to others, in order.
     pub(super) fn each_reference(&mut self, show: &mut impl FnMut(&mut NodeId)) {
         match self {

@@ -46,6 +46,10 @@ impl<'a> Names<'a> {
         Names { model, ambiguous }
     }
 
+    pub(super) fn model(&self) -> &'a Model {
+        self.model
+    }
+
     /// The type as it is written where it is used.
     pub(super) fn of(&self, id: NodeId) -> Inline<'_, 'a> {
         Inline { names: self, id, left: Cell::new(MAX_INLINE) }
