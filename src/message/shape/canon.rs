@@ -120,10 +120,14 @@ impl Partition {
             groups.entry(leads_to).or_default().push(node);
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
-        groups.push(std::mem::take(&mut self.members[class]));
         groups.sort_by_key(Vec::len);
-        let largest = groups.pop().unwrap_or_default();
-        self.fill(class, largest);
+        // The largest part keeps the number, and is not touched if it is the one that was left.
+        if groups.last().is_some_and(|largest| largest.len() > self.members[class].len())
+            && let Some(largest) = groups.pop()
+        {
+            groups.push(std::mem::take(&mut self.members[class]));
+            self.fill(class, largest);
+        }
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             changed.extend(&group);
             self.settle(group);
