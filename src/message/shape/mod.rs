@@ -38,6 +38,88 @@ use self::model::Opaque;
 use super::RemoteMessage;
 
 /// What a type looks like on the wire and by its names: everything that two processes must agree on.
+///
+/// A shape is made from a type's `Deserialize` alone, once for each type in a process; nothing has to be derived or
+/// written for it. Two shapes are equal if the types are read alike and called alike: the names (serde's, without paths)
+/// of structs, enums, fields and variants, the order of fields and variants, and every scalar's kind. Whether both are
+/// one Rust type, in which crate they are, and which collection or pointer they use makes no difference.
+///
+/// [`diff`](Shape::diff) says where two shapes differ; `Display` shows the definitions of the types in it. A clone costs
+/// a reference count.
+///
+/// # Examples
+/// ```
+/// use actix_hermod::Shape;
+/// use serde::Deserialize;
+///
+/// mod old {
+///     # use super::*;
+///     #[derive(Deserialize)]
+///     pub struct Reading { pub sensor: String, pub value: f32 }
+/// }
+/// mod new {
+///     # use super::*;
+///     #[derive(Deserialize)]
+///     pub struct Reading { pub sensor: String, pub value: f64 }
+/// }
+///
+/// let (here, there) = (Shape::of_value::<old::Reading>(), Shape::of_value::<new::Reading>());
+/// assert_eq!(here.diff(&there)[0].to_string(), "`Reading.value`: f32 here, f64 there");
+/// assert_ne!(here.fingerprint(), there.fingerprint());
+/// assert_eq!(here.to_string(), "Reading\n\nstruct Reading {\n    sensor: String,\n    value: f32,\n}");
+/// ```
+///
+/// # What a shape does not know
+/// - What a type makes of what it reads: `String`, a `Url` and a date that is written as text are all texts.
+/// - What is *opaque*: parts behind something of which no value could be guessed (a tuple's part behind a type that
+///   accepts only what is signed, say), parts that are read differently depending on what was read before, and what
+///   nests more than 128 levels or is larger than a shape may be (1 MiB encoded, 16,384 different types). Such a part
+///   equals every other that is opaque for the same reason. A type that its owner does not want to be looked into is
+///   marked by [`opaque`](crate::opaque()).
+/// - What is *self-describing* (`any`): types that ask their bytes what they are. Postcard's bytes do not say.
+/// - What `Serialize` writes: it is taken to agree with `Deserialize`.
+/// - Which name is a variant's own if it has aliases: the first in alphabetical order counts. Fields are not affected.
+///
+/// While a shape is made, `Deserialize` is run several times and the values are dropped. It must not run for ever on a
+/// value that it does not like; panics are caught.
+///
+/// # The canonical encoding
+/// What is hashed and what travels. A *number* is unsigned LEB128 in as few bytes as possible, at most four; a *name* is
+/// its length in bytes as a number, then UTF-8; a *list* is its length as a number, then the items; a *ref* is the
+/// number of a part.
+///
+/// | bytes | meaning |
+/// |---|---|
+/// | 1 | version of this format: 1 |
+/// | number | 0: the shape of a value; *n* + 1: of a message whose result is part *n* |
+/// | list of parts | part 0 is the message, or the value |
+///
+/// | part | bytes |
+/// |---|---|
+/// | scalar | one of 0 bool, 1 i8, 2 i16, 3 i32, 4 i64, 5 i128, 6 u8, 7 u16, 8 u32, 9 u64, 10 u128, 11 f32, 12 f64, 13 char, 14 text, 15 bytes, 16 unit |
+/// | option | 32, ref |
+/// | sequence | 33, ref |
+/// | map | 34, ref of the key, ref of the value |
+/// | tuple or array | 35, list of refs |
+/// | struct | 36, name, content |
+/// | enum | 37, name, list of variants: each a name and a content |
+/// | address | 38, name of its message's type, without paths |
+/// | opaque | 39, reason |
+/// | self-describing | 40 |
+///
+/// | content | bytes |
+/// |---|---|
+/// | none | 0 |
+/// | newtype | 1, ref |
+/// | by position | 2, list of refs |
+/// | by name | 3, list of fields: each a name and a ref |
+/// | opaque | 4, reason |
+///
+/// A reason is 0 and a name (its owner's), 1 (not reached), 2 (too deep), 3 (too large) or 4 (varies).
+///
+/// Parts that no walk along refs can tell apart are one part. Parts are numbered in the order in which a walk meets
+/// them that begins at the message, goes through the refs of a part in the order of its bytes, each with all that is
+/// below it before the next, and ends with the result. So a shape has exactly one encoding, and no other is read.
 #[derive(Clone)]
 pub struct Shape {
     inner: Arc<Inner>,
@@ -62,11 +144,25 @@ enum What {
 
 impl Shape {
     /// The shape of a message and of its result.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::Message;
+    /// # use actix_hermod::Shape;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Message, Serialize, Deserialize)]
+    /// #[rtype(result = "Option<String>")]
+    /// struct Lookup { key: u64 }
+    ///
+    /// let shape = Shape::of::<Lookup>();
+    /// assert_eq!(shape.to_string(), "Lookup -> Option<String>\n\nstruct Lookup {\n    key: u64,\n}");
+    /// ```
     pub fn of<M: RemoteMessage>() -> Shape {
         known((TypeId::of::<M>(), What::Exchange), trace::exchange::<M, M::Result>)
     }
 
-    /// The shape of any type that serde can read.
+    /// The shape of any type that serde can read. That of a message so made has no result, and differs from
+    /// [`of`](Shape::of).
     pub fn of_value<T: DeserializeOwned>() -> Shape {
         known((typeid::of::<T>(), What::Value), trace::value::<T>)
     }
@@ -91,12 +187,26 @@ impl Shape {
         &self.inner.model
     }
 
-    /// A 64-bit hash of the canonical encoding; never 0.
+    /// A hash of the [canonical encoding](Shape#the-canonical-encoding): the first eight bytes of its SHA-1 (FIPS 180-4),
+    /// the most significant first; 1 if that is 0.
+    ///
+    /// Equal in all processes and all versions of this crate that have the same version of the encoding. By accident two
+    /// types have one fingerprint once in 2<sup>64</sup>; it is no protection from who looks for two such types.
     pub fn fingerprint(&self) -> u64 {
         self.inner.fingerprint
     }
 
-    /// The places where the shape `there` differs from this one; none if they are equal.
+    /// The places where the shape `there` differs from this one, those nearest to the message first, at most 32; none
+    /// if they are equal.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_hermod::Shape;
+    /// let (here, there) = (Shape::of_value::<Option<(u8, String)>>(), Shape::of_value::<Option<(u8, char)>>());
+    /// let differences = here.diff(&there);
+    /// assert_eq!(differences[0].path, "Option<(u8, String)>?.1");
+    /// assert_eq!((differences[0].here.as_str(), differences[0].there.as_str()), ("String", "char"));
+    /// ```
     pub fn diff(&self, there: &Shape) -> Vec<Difference> {
         diff::differences(self.model(), there.model())
     }
