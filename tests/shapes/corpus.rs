@@ -140,7 +140,7 @@ macro_rules! accepting {
 }
 
 accepting! {
-    Even from u8: n => n % 2 == 0 && n > 0, Even(n);
+    Even from u8: n => n.is_multiple_of(2) && n > 0, Even(n);
     Ordered from (u8, u8): pair => pair.0 < pair.1, Ordered(pair.0, pair.1);
     NotA from Mixed: mixed => !matches!(mixed, Mixed::A | Mixed::B(_)), NotA(mixed);
     NotEmpty from Vec<u8>: bytes => !bytes.is_empty(), NotEmpty(bytes);
@@ -190,7 +190,7 @@ types! {
 }
 
 accepting! {
-    Never from u8: n => n != n, Never(n);
+    Never from u8: n => u16::from(n) > 300, Never(n);
 }
 
 /// The words that stand for what was not looked into.

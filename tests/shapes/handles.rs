@@ -46,7 +46,7 @@ mod elsewhere {
 
     #[derive(Message, Serialize, Deserialize)]
     #[rtype(result = "()")]
-    pub struct Pong(pub u32);
+    pub(super) struct Pong(pub(super) u32);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_result_is_part_of_a_message_s_shape() {
 
                 #[derive(Message, Serialize, Deserialize)]
                 #[rtype(result = $result)]
-                pub struct Question {
+                pub(crate) struct Question {
                     n: u32,
                 }
             }

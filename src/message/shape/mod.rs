@@ -9,6 +9,8 @@ mod encoding;
 pub(crate) mod mark;
 pub(crate) mod model;
 mod show;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 use std::any::TypeId;

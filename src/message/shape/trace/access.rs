@@ -4,16 +4,16 @@ use serde::de;
 use serde::de::DeserializeSeed;
 use serde::de::IntoDeserializer;
 
-use super::Blame;
-use super::MAX_PARTS;
-use super::Place;
-use super::Tracer;
 use super::candidates;
+use super::draft::Key;
 use super::draft::Names;
 use super::draft::Slot;
-use super::naming::Key;
-use super::probe::Fault;
-use super::probe::Probe;
+use super::tracer::Blame;
+use super::tracer::Fault;
+use super::tracer::MAX_PARTS;
+use super::tracer::Place;
+use super::tracer::Probe;
+use super::tracer::Tracer;
 
 impl Tracer {
     /// Whether something is to be put into a slot that may be left empty, in order to learn more about it.

@@ -1,20 +1,13 @@
 //! What the tracer knows so far: a draft of each node, with a slot for everything that the node refers to.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 
-use super::naming::Key;
-use super::naming::Naming;
-use crate::message::shape::model::Content;
-use crate::message::shape::model::Field;
-use crate::message::shape::model::Model;
 use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Opaque;
-use crate::message::shape::model::Scalar;
-use crate::message::shape::model::Variant;
-
-/// As many parts as are believed to come, of what announced them and then asked for fewer.
-const MAX_ANNOUNCED: usize = 1024;
 
 /// A list of names as serde passes it.
 pub(super) type Names = &'static [&'static str];
@@ -89,7 +82,34 @@ impl Draft {
         slots.resize_with(count, Slot::default);
         let open = if matches!(kind, Kind::Enum(..)) { (0..count).collect() } else { VecDeque::new() };
         let done = matches!(kind, Kind::Leaf(_));
-        Draft { kind, slots, naming: None, names: None, whole: false, declared: 0, reading: 0, done, barren: false, idle: 0, open, shortest: None }
+        Draft {
+            kind,
+            slots,
+            naming: None,
+            names: None,
+            whole: false,
+            declared: 0,
+            reading: 0,
+            done,
+            barren: false,
+            idle: 0,
+            open,
+            shortest: None,
+        }
+    }
+
+    /// The list of names that it has come with.
+    pub(super) fn listed(&self) -> Option<Names> {
+        match self.kind {
+            Kind::Enum(_, names) => Some(names),
+            Kind::Struct(_, Form::Fields(names)) | Kind::Variant(Form::Fields(names)) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The names of its slots: there may be fewer than slots, of which the last are none then.
+    pub(super) fn names(&self) -> &[&'static str] {
+        self.names.as_deref().or_else(|| self.listed()).unwrap_or_default()
     }
 
     /// Whether a value needs something in each slot.
@@ -122,101 +142,33 @@ pub(super) struct Slot {
     pub(super) reading: usize,
 }
 
-/// Turns drafts into a graph. What was never reached is opaque, for the reason given.
-pub(super) fn finish(drafts: &[Draft], root: &Slot, result: Option<&Slot>, unreached: Opaque) -> Model {
-    let mut sketch =
-        Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
-    sketch.number(root);
-    let result = result.map(|slot| sketch.number(slot));
-    while let Some((number, draft)) = sketch.waiting.pop() {
-        let node = sketch.node(draft);
-        sketch.nodes[number.0 as usize] = node;
+/// What a name, or a number, was read as: the variant of the enum that derived code has for that. Of anything else it
+/// says nothing, and all are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key(u64);
+
+impl Key {
+    pub(super) fn of<T>(read: &T) -> Key {
+        let mut hash = DefaultHasher::new();
+        std::mem::discriminant(read).hash(&mut hash);
+        Key(hash.finish())
     }
-    Model::new(sketch.nodes, result)
 }
 
-const UNIT: Node = Node::Scalar(Scalar::Unit);
-
-struct Sketch<'a> {
-    drafts: &'a [Draft],
-    nodes: Vec<Node>,
-    numbers: Vec<Option<NodeId>>,
-    /// Nodes that have a number and no content yet.
-    waiting: Vec<(NodeId, &'a Draft)>,
-    unreached: Opaque,
+/// What is known of the names of a draft.
+#[derive(Default, Debug)]
+pub(super) struct Naming {
+    /// For each name of the list, what it was read as; `None` if it was refused.
+    pub(super) keys: Vec<Option<Key>>,
+    /// For each field so far its own name.
+    pub(super) own: Vec<&'static str>,
 }
 
-impl<'a> Sketch<'a> {
-    fn push(&mut self, node: Node) -> NodeId {
-        self.nodes.push(node);
-        NodeId(self.nodes.len() as u32 - 1)
-    }
-
-    /// The node that a slot refers to.
-    fn number(&mut self, slot: &Slot) -> NodeId {
-        if let Some(why) = &slot.opaque {
-            return self.push(Node::Opaque(why.clone()));
-        }
-        let Some(link) = slot.link else {
-            // It was read, and asked for nothing: it takes none of the bytes.
-            let node = if slot.good { UNIT } else { Node::Opaque(self.unreached.clone()) };
-            return self.push(node);
-        };
-        if let Some(number) = self.numbers[link] {
-            return number;
-        }
-        let number = self.push(UNIT);
-        self.numbers[link] = Some(number);
-        self.waiting.push((number, &self.drafts[link]));
-        number
-    }
-
-    /// Parts by position, also those that were announced, but stand behind one that has no value.
-    fn all(&mut self, draft: &Draft) -> Vec<NodeId> {
-        let announced = if draft.whole { 0 } else { draft.declared.min(MAX_ANNOUNCED) };
-        let missing = announced.saturating_sub(draft.slots.len());
-        let missing = std::iter::repeat_n(Slot::default(), missing);
-        let slots = draft.slots.iter().cloned().chain(missing);
-        slots.map(|slot| self.number(&slot)).collect()
-    }
-
-    fn node(&mut self, draft: &'a Draft) -> Node {
-        match (&draft.kind, draft.slots.as_slice()) {
-            (Kind::Leaf(node), _) => node.clone(),
-            (Kind::Option, [inner]) => Node::Option(self.number(inner)),
-            (Kind::Seq, [inner]) => Node::Seq(self.number(inner)),
-            (Kind::Map, [key, value]) => Node::Map { key: self.number(key), value: self.number(value) },
-            (Kind::Tuple, _) => Node::Tuple(self.all(draft)),
-            (Kind::Struct(name, form), _) => {
-                Node::Struct { name: (*name).into(), content: self.content(*form, draft) }
-            }
-            (Kind::Enum(name, _), slots) => Node::Enum {
-                name: (*name).into(),
-                variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
-            },
-            _ => Node::Opaque(self.unreached.clone()),
-        }
-    }
-
-    fn variant(&mut self, name: &str, slot: &Slot) -> Variant {
-        let content = match (&slot.opaque, slot.link.map(|link| &self.drafts[link])) {
-            (Some(why), _) => Content::Opaque(why.clone()),
-            (None, Some(draft @ Draft { kind: Kind::Variant(form), .. })) => self.content(*form, draft),
-            (None, _) if slot.good => Content::Unit,
-            (None, _) => Content::Opaque(self.unreached.clone()),
-        };
-        Variant { name: name.into(), content }
-    }
-
-    fn content(&mut self, form: Form, draft: &Draft) -> Content {
-        match (form, draft.slots.as_slice()) {
-            (Form::Unit, _) => Content::Unit,
-            (Form::Newtype, [inner]) => Content::Newtype(self.number(inner)),
-            (Form::Newtype | Form::Tuple, _) => Content::Tuple(self.all(draft)),
-            (Form::Fields(_), slots) => {
-                let field = |(name, slot): (&&str, &Slot)| Field { name: (*name).into(), node: self.number(slot) };
-                Content::Fields(draft.names().iter().zip(slots).map(field).collect())
-            }
-        }
+impl Naming {
+    /// For each different key, the first name that gives it.
+    pub(super) fn groups(&self, names: Names) -> Vec<(Key, &'static str)> {
+        let mut seen = BTreeSet::new();
+        let known = self.keys.iter().zip(names).filter_map(|(key, name)| key.map(|key| (key, *name)));
+        known.filter(|(key, _)| seen.insert(*key)).collect()
     }
 }

@@ -7,44 +7,19 @@
 //! several names the first counts, and the documentation of [`Shape`](crate::Shape) says so.
 
 use std::collections::BTreeSet;
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 
 use serde::de;
 use serde::de::DeserializeSeed;
 use serde::de::IntoDeserializer;
 use serde::de::Visitor;
 
-use super::Place;
-use super::Tracer;
 use super::draft::Draft;
-use super::draft::Form;
+use super::draft::Key;
 use super::draft::Kind;
-use super::draft::Names;
-use super::probe::Fault;
-
-/// What a name, or a number, was read as: the variant of the enum that derived code has for that. Of anything else it
-/// says nothing, and all are equal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Key(u64);
-
-impl Key {
-    pub(super) fn of<T>(read: &T) -> Key {
-        let mut hash = DefaultHasher::new();
-        std::mem::discriminant(read).hash(&mut hash);
-        Key(hash.finish())
-    }
-}
-
-/// What is known of the names of a draft.
-#[derive(Default, Debug)]
-pub(super) struct Naming {
-    /// For each name of the list, what it was read as; `None` if it was refused.
-    keys: Vec<Option<Key>>,
-    /// For each field so far its own name.
-    own: Vec<&'static str>,
-}
+use super::draft::Naming;
+use super::tracer::Fault;
+use super::tracer::Place;
+use super::tracer::Tracer;
 
 /// A step in finding out.
 pub(super) enum Question {
@@ -54,30 +29,7 @@ pub(super) enum Question {
     Own(&'static str, Place),
 }
 
-impl Naming {
-    /// For each different key, the first name that gives it.
-    fn groups(&self, names: Names) -> Vec<(Key, &'static str)> {
-        let mut seen = BTreeSet::new();
-        let known = self.keys.iter().zip(names).filter_map(|(key, name)| key.map(|key| (key, *name)));
-        known.filter(|(key, _)| seen.insert(*key)).collect()
-    }
-}
-
 impl Draft {
-    /// The list of names that it has come with.
-    fn listed(&self) -> Option<Names> {
-        match self.kind {
-            Kind::Enum(_, names) => Some(names),
-            Kind::Struct(_, Form::Fields(names)) | Kind::Variant(Form::Fields(names)) => Some(names),
-            _ => None,
-        }
-    }
-
-    /// The names of its slots: there may be fewer than slots, of which the last are none then.
-    pub(super) fn names(&self) -> &[&'static str] {
-        self.names.as_deref().or_else(|| self.listed()).unwrap_or_default()
-    }
-
     /// How many of the listed it really has: those fields that were asked for in a complete value, or those variants
     /// whose number is accepted and means no other.
     fn count(&self) -> usize {
@@ -128,7 +80,13 @@ impl Tracer {
     }
 
     /// Takes an answer; such a pass never makes a value, and none is to blame for that.
-    pub(super) fn answered(&mut self, draft: usize, question: &Question, key: Option<Key>, fault: Option<Fault>) -> Fault {
+    pub(super) fn answered(
+        &mut self,
+        draft: usize,
+        question: &Question,
+        key: Option<Key>,
+        fault: Option<Fault>,
+    ) -> Fault {
         if let Some(naming) = &mut self.drafts[draft].naming {
             match (question, fault) {
                 (Question::Key(_), _) => naming.keys.push(key),
@@ -155,12 +113,7 @@ impl Tracer {
     }
 
     /// Asks an enum about a name.
-    pub(super) fn ask_variant<'de, V: Visitor<'de>>(
-        &mut self,
-        question: &Question,
-        draft: usize,
-        visitor: V,
-    ) -> Fault {
+    pub(super) fn ask_variant<'de, V: Visitor<'de>>(&mut self, question: &Question, draft: usize, visitor: V) -> Fault {
         let mut key = None;
         let fault = visitor.visit_enum(ShownVariant { question, key: &mut key }).err();
         self.answered(draft, question, key, fault)

@@ -1,17 +1,12 @@
 //! The deserializer that a type is traced with: it notes what is asked for, and offers something.
 
 use std::any::TypeId;
-use std::fmt;
-use std::fmt::Display;
 
 use serde::de;
 use serde::de::Deserializer;
 use serde::de::Expected;
 use serde::de::Visitor;
 
-use super::Place;
-use super::Tracer;
-use super::What;
 use super::access::Choice;
 use super::access::Elements;
 use super::access::Entries;
@@ -21,47 +16,15 @@ use super::candidates;
 use super::draft::Form;
 use super::draft::Kind;
 use super::draft::Names;
+use super::tracer::Fault;
+use super::tracer::Place;
+use super::tracer::Probe;
+use super::tracer::What;
 use crate::message::shape::mark::ADDRESS;
 use crate::message::shape::mark::LEAF;
 use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
-
-/// The error that travels through serde while a type is traced; nobody reads its words.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
-    Refused,
-    /// A field of that name came twice.
-    Duplicate(&'static str),
-}
-
-impl Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the value offered is not accepted")
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: Display>(_: T) -> Fault {
-        Fault::Refused
-    }
-
-    fn duplicate_field(name: &'static str) -> Fault {
-        Fault::Duplicate(name)
-    }
-}
-
-/// The deserializer of what belongs into one slot.
-pub(super) struct Probe<'t> {
-    pub(super) tracer: &'t mut Tracer,
-    pub(super) place: Place,
-    /// How many levels are around it.
-    pub(super) level: usize,
-    /// How often what is around it was refused as a whole.
-    pub(super) variation: usize,
-}
 
 impl Probe<'_> {
     /// The candidate to offer, as its place among `count`.
@@ -215,11 +178,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        mut self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(mut self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         let draft = self.composite::<V>(What::Unit(name), || Kind::Struct(name, Form::Unit));
         self.tracer.enter(self.place, draft, self.level + 1, |_| visitor.visit_unit())
     }

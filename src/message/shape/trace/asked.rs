@@ -1,0 +1,91 @@
+//! What was asked for, and where: the drafts by what they are known by, and the slots that refer to them.
+
+use std::any::TypeId;
+
+use super::draft::Draft;
+use super::draft::Kind;
+use super::draft::Names;
+use super::draft::Slot;
+use super::tracer::Ask;
+use super::tracer::Listed;
+use super::tracer::Place;
+use super::tracer::Tracer;
+use super::tracer::What;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::Opaque;
+
+impl Tracer {
+    pub(super) fn slot(&self, place: Place) -> &Slot {
+        &self.drafts[place.draft].slots[place.slot]
+    }
+
+    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
+        &mut self.drafts[place.draft].slots[place.slot]
+    }
+
+    /// Whether nothing more can be learnt there, but for what is being read around it.
+    pub(super) fn is_settled(&self, place: Place) -> bool {
+        let slot = self.slot(place);
+        match slot.link.map(|link| &self.drafts[link]) {
+            None => slot.good || slot.stuck,
+            Some(draft) => draft.done || draft.reading > 0 || slot.stuck && !draft.barren,
+        }
+    }
+
+    /// Besides, whether it is known if there is a value for it.
+    pub(super) fn is_decided(&self, place: Place) -> bool {
+        let slot = self.slot(place);
+        (slot.good || slot.stuck) && self.is_settled(place)
+    }
+
+    /// Notes what is asked for in a slot.
+    pub(super) fn link(&mut self, place: Place, draft: usize) {
+        let slot = self.slot_mut(place);
+        match slot.link {
+            None => {
+                slot.link = Some(draft);
+                self.progress = true;
+            }
+            Some(link) if link != draft => self.varies(place, link, draft),
+            Some(_) => {}
+        }
+    }
+
+    /// It depends on what was read before. If that goes as far as what describes itself, as with flattened fields, then
+    /// this is what is said of it.
+    #[cold]
+    fn varies(&mut self, place: Place, link: usize, draft: usize) {
+        let describes_itself = |&draft: &usize| matches!(self.drafts[draft].kind, Kind::Leaf(Node::SelfDescribing));
+        let describing = [link, draft].into_iter().find(describes_itself);
+        let slot = self.slot_mut(place);
+        match describing {
+            Some(describing) => slot.link = Some(describing),
+            None => slot.opaque = Some(Opaque::Varies),
+        }
+    }
+
+    pub(super) fn leaf(&mut self, node: Node) -> usize {
+        let next = self.drafts.len();
+        let draft = *self.leaves.entry(node.clone()).or_insert(next);
+        if draft == next {
+            self.drafts.push(Draft::new(Kind::Leaf(node)));
+        }
+        draft
+    }
+
+    pub(super) fn composite(&mut self, visitor: TypeId, what: What, kind: impl FnOnce() -> Kind) -> usize {
+        let next = self.drafts.len();
+        let draft = *self.known.entry(Ask { visitor, what }).or_insert(next);
+        if draft == next {
+            self.drafts.push(Draft::new(kind()));
+            self.parts += self.drafts[draft].slots.len();
+        }
+        draft
+    }
+
+    pub(super) fn listed(&mut self, names: Names) -> Listed {
+        let next = self.list_contents.len();
+        let place = (names.as_ptr() as usize, names.len());
+        *self.lists.entry(place).or_insert_with(|| *self.list_contents.entry(names).or_insert(next))
+    }
+}

@@ -1,0 +1,114 @@
+//! The graph that drafts become.
+
+use super::draft::Draft;
+use super::draft::Form;
+use super::draft::Kind;
+use super::draft::Slot;
+use crate::message::shape::model::Content;
+use crate::message::shape::model::Field;
+use crate::message::shape::model::Model;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::NodeId;
+use crate::message::shape::model::Opaque;
+use crate::message::shape::model::Scalar;
+use crate::message::shape::model::Variant;
+
+/// As many parts as are believed to come, of what announced them and then asked for fewer.
+const MAX_ANNOUNCED: usize = 1024;
+
+/// Turns drafts into a graph. What was never reached is opaque, for the reason given.
+pub(super) fn finish(drafts: &[Draft], root: &Slot, result: Option<&Slot>, unreached: Opaque) -> Model {
+    let mut sketch =
+        Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
+    sketch.number(root);
+    let result = result.map(|slot| sketch.number(slot));
+    while let Some((number, draft)) = sketch.waiting.pop() {
+        let node = sketch.node(draft);
+        sketch.nodes[number.0 as usize] = node;
+    }
+    Model::new(sketch.nodes, result)
+}
+
+const UNIT: Node = Node::Scalar(Scalar::Unit);
+
+struct Sketch<'a> {
+    drafts: &'a [Draft],
+    nodes: Vec<Node>,
+    numbers: Vec<Option<NodeId>>,
+    /// Nodes that have a number and no content yet.
+    waiting: Vec<(NodeId, &'a Draft)>,
+    unreached: Opaque,
+}
+
+impl<'a> Sketch<'a> {
+    fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// The node that a slot refers to.
+    fn number(&mut self, slot: &Slot) -> NodeId {
+        if let Some(why) = &slot.opaque {
+            return self.push(Node::Opaque(why.clone()));
+        }
+        let Some(link) = slot.link else {
+            // It was read, and asked for nothing: it takes none of the bytes.
+            let node = if slot.good { UNIT } else { Node::Opaque(self.unreached.clone()) };
+            return self.push(node);
+        };
+        if let Some(number) = self.numbers[link] {
+            return number;
+        }
+        let number = self.push(UNIT);
+        self.numbers[link] = Some(number);
+        self.waiting.push((number, &self.drafts[link]));
+        number
+    }
+
+    /// Parts by position, also those that were announced, but stand behind one that has no value.
+    fn all(&mut self, draft: &Draft) -> Vec<NodeId> {
+        let announced = if draft.whole { 0 } else { draft.declared.min(MAX_ANNOUNCED) };
+        let missing = announced.saturating_sub(draft.slots.len());
+        let missing = std::iter::repeat_n(Slot::default(), missing);
+        let slots = draft.slots.iter().cloned().chain(missing);
+        slots.map(|slot| self.number(&slot)).collect()
+    }
+
+    fn node(&mut self, draft: &'a Draft) -> Node {
+        match (&draft.kind, draft.slots.as_slice()) {
+            (Kind::Leaf(node), _) => node.clone(),
+            (Kind::Option, [inner]) => Node::Option(self.number(inner)),
+            (Kind::Seq, [inner]) => Node::Seq(self.number(inner)),
+            (Kind::Map, [key, value]) => Node::Map { key: self.number(key), value: self.number(value) },
+            (Kind::Tuple, _) => Node::Tuple(self.all(draft)),
+            (Kind::Struct(name, form), _) => Node::Struct { name: (*name).into(), content: self.content(*form, draft) },
+            (Kind::Enum(name, _), slots) => Node::Enum {
+                name: (*name).into(),
+                variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
+            },
+            _ => Node::Opaque(self.unreached.clone()),
+        }
+    }
+
+    fn variant(&mut self, name: &str, slot: &Slot) -> Variant {
+        let content = match (&slot.opaque, slot.link.map(|link| &self.drafts[link])) {
+            (Some(why), _) => Content::Opaque(why.clone()),
+            (None, Some(draft @ Draft { kind: Kind::Variant(form), .. })) => self.content(*form, draft),
+            (None, _) if slot.good => Content::Unit,
+            (None, _) => Content::Opaque(self.unreached.clone()),
+        };
+        Variant { name: name.into(), content }
+    }
+
+    fn content(&mut self, form: Form, draft: &Draft) -> Content {
+        match (form, draft.slots.as_slice()) {
+            (Form::Unit, _) => Content::Unit,
+            (Form::Newtype, [inner]) => Content::Newtype(self.number(inner)),
+            (Form::Newtype | Form::Tuple, _) => Content::Tuple(self.all(draft)),
+            (Form::Fields(_), slots) => {
+                let field = |(name, slot): (&&str, &Slot)| Field { name: (*name).into(), node: self.number(slot) };
+                Content::Fields(draft.names().iter().zip(slots).map(field).collect())
+            }
+        }
+    }
+}

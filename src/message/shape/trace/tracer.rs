@@ -1,0 +1,370 @@
+//! What is known of a type so far, and what is concluded from one pass.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use serde::de;
+use serde::de::DeserializeOwned;
+
+use super::candidates;
+use super::draft::Draft;
+use super::draft::Form;
+use super::draft::Kind;
+use super::draft::Names;
+use super::sketch;
+use crate::message::shape::model::Model;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::Opaque;
+
+/// Levels of nesting: as many as a message may have when it is decoded.
+const MAX_LEVELS: usize = 128;
+
+/// How often something may be read. Types that people write take thousands.
+const MAX_READS: usize = 4_000_000;
+
+/// Passes, of which each learns something.
+const MAX_PASSES: usize = 200_000;
+
+/// Passes in a row that learn nothing: a pass may be lost because a value of a recursive type became too deep, or on
+/// one variant while another has more to show.
+const MAX_IDLE: usize = 32;
+
+/// Drafts: more than a shape may have nodes, as some turn out to be the same.
+const MAX_DRAFTS: usize = 1 << 16;
+
+/// Parts of all tuples and sequences of fields together.
+pub(super) const MAX_PARTS: usize = 1 << 18;
+
+/// What a visitor asks for: one [`Draft`] for each.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Ask {
+    pub(super) visitor: TypeId,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum What {
+    Option,
+    Seq,
+    Map,
+    Tuple,
+    Unit(&'static str),
+    Newtype(&'static str),
+    TupleStruct(&'static str),
+    Struct(&'static str, Listed),
+    Enum(&'static str, Listed),
+    /// A variant of that draft's, and which of the forms it asks for.
+    Variant(usize, usize, u8),
+}
+
+/// A list of names: one number for each list of equal content.
+pub(super) type Listed = usize;
+
+/// A slot of a draft.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) draft: usize,
+    pub(super) slot: usize,
+}
+
+/// Something that is being read.
+enum Step {
+    Slot(Place),
+    Draft(usize),
+}
+
+/// Why a pass failed.
+#[derive(Clone, Copy)]
+pub(super) enum Blame {
+    /// It did not, or nothing is known yet.
+    None,
+    /// Known and dealt with.
+    Settled,
+    /// What was offered there is not accepted.
+    At(Place),
+}
+
+pub(super) struct Tracer {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) known: HashMap<Ask, usize>,
+    pub(super) leaves: HashMap<Node, usize>,
+    /// Lists by where they lie, so that their names need not be compared each time; and by content.
+    pub(super) lists: HashMap<(usize, usize), Listed>,
+    pub(super) list_contents: HashMap<Names, Listed>,
+    /// What is being read, innermost last.
+    trail: Vec<Step>,
+    pub(super) blame: Blame,
+    /// This pass has learnt something.
+    pub(super) progress: bool,
+    /// Where the last value that became too deep took a way that did not end.
+    pub(super) endless: Option<Place>,
+    /// The deepest level that was reached since it was last set back.
+    pub(super) deepest: usize,
+    /// Leaves read in this pass.
+    pub(super) leaf_count: usize,
+    pub(super) reads: usize,
+    pub(super) parts: usize,
+}
+
+/// The draft whose slots are what is traced.
+const START: usize = 0;
+
+impl Tracer {
+    pub(super) fn new() -> Tracer {
+        Tracer {
+            drafts: vec![Draft::new(Kind::Start)],
+            known: HashMap::new(),
+            leaves: HashMap::new(),
+            lists: HashMap::new(),
+            list_contents: HashMap::new(),
+            trail: Vec::new(),
+            blame: Blame::None,
+            progress: false,
+            endless: None,
+            deepest: 0,
+            leaf_count: 0,
+            reads: 0,
+            parts: 0,
+        }
+    }
+
+    pub(super) fn explore<T: DeserializeOwned>(&mut self, slot: usize) {
+        let place = Place { draft: START, slot };
+        let mut idle = 0;
+        for _ in 0..MAX_PASSES {
+            self.pass::<T>(place);
+            if self.is_decided(place) || self.is_exhausted() {
+                return;
+            }
+            idle = if self.learn() { 0 } else { idle + 1 };
+            if idle > MAX_IDLE {
+                // There may be no value that ends; what needs none goes on.
+                let Some(endless) = self.endless.take() else { return };
+                self.slot_mut(endless).stuck = true;
+                idle = 0;
+            }
+        }
+    }
+
+    fn pass<T: DeserializeOwned>(&mut self, place: Place) {
+        (self.blame, self.progress) = (Blame::None, false);
+        (self.deepest, self.leaf_count) = (0, 0);
+        // The value goes here, where a panic of its destructor is one of its slot.
+        let _ = self.read(place, 0, 0, |probe| T::deserialize(probe).map(drop));
+    }
+
+    /// Draws a conclusion from a pass; whether another may be of use.
+    fn learn(&mut self) -> bool {
+        let Blame::At(place) = self.blame else { return self.progress };
+        let is_leaf = match self.slot(place).link {
+            Some(link) => matches!(self.drafts[link].kind, Kind::Leaf(_)),
+            None => true,
+        };
+        let progress = self.progress;
+        let slot = self.slot_mut(place);
+        if slot.link.is_none() {
+            // It failed before it asked for anything, so nothing that is offered can change that.
+            slot.stuck = true;
+        } else if is_leaf {
+            slot.refused |= 1_u64.checked_shl(slot.offered).unwrap_or(0);
+        } else if !progress {
+            // With progress the failure may have come from what was new, and not be there the next time.
+            slot.variation += 1;
+            slot.stuck |= slot.variation >= candidates::VARIATIONS;
+        }
+        true
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.reads > MAX_READS || self.drafts.len() > MAX_DRAFTS || self.parts > MAX_PARTS
+    }
+
+    pub(super) fn finish(self, with_result: bool) -> Model {
+        let why = if self.is_exhausted() { Opaque::TooLarge } else { Opaque::Unreached };
+        let slots = &self.drafts[START].slots;
+        sketch::finish(&self.drafts, &slots[0], with_result.then(|| &slots[1]), why)
+    }
+
+    /// Reads what belongs into a slot.
+    pub(super) fn read<R>(
+        &mut self,
+        place: Place,
+        level: usize,
+        variation: usize,
+        read: impl FnOnce(Probe<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let before = self.trail.len();
+        self.trail.push(Step::Slot(place));
+        let slot = self.slot_mut(place);
+        slot.reading += 1;
+        slot.entered = true;
+        let variation = variation + slot.variation;
+        let probe = Probe { tracer: &mut *self, place, level, variation };
+        let result = catch_unwind(AssertUnwindSafe(|| read(probe))).unwrap_or(Err(Fault::Refused));
+        self.go_back(before);
+        match &result {
+            Ok(_) => self.went_well(place),
+            Err(_) => self.went_wrong(place),
+        }
+        result
+    }
+
+    fn went_well(&mut self, place: Place) {
+        let slot = self.slot_mut(place);
+        let new = !slot.good;
+        slot.good = true;
+        self.progress |= new;
+    }
+
+    fn went_wrong(&mut self, place: Place) {
+        let slot = self.slot(place);
+        if slot.link.is_some_and(|link| self.drafts[link].barren) && !slot.stuck {
+            self.slot_mut(place).stuck = true;
+            self.progress = true;
+        }
+        if let Blame::None = self.blame {
+            self.blame = if self.slot(place).stuck { Blame::Settled } else { Blame::At(place) };
+        }
+    }
+
+    /// Forgets what was being read from there on.
+    pub(super) fn go_back(&mut self, to: usize) {
+        for step in self.trail.drain(to.min(self.trail.len())..) {
+            match step {
+                Step::Slot(place) => self.drafts[place.draft].slots[place.slot].reading -= 1,
+                Step::Draft(draft) => self.drafts[draft].reading -= 1,
+            }
+        }
+    }
+
+    /// Gives up this pass, for a reason for which nothing that was offered is to blame.
+    pub(super) fn give_up(&mut self) -> Fault {
+        self.blame = Blame::Settled;
+        Fault::Refused
+    }
+
+    /// Reads a composite: what `read` does to the draft.
+    pub(super) fn enter<R>(
+        &mut self,
+        place: Place,
+        draft: usize,
+        level: usize,
+        read: impl FnOnce(&mut Tracer) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        self.link(place, draft);
+        self.reads += 1;
+        if self.is_exhausted() {
+            return Err(self.give_up());
+        }
+        if level > MAX_LEVELS {
+            return Err(self.too_deep(place));
+        }
+        let before = self.trail.len();
+        self.trail.push(Step::Draft(draft));
+        self.drafts[draft].reading += 1;
+        self.deepest = self.deepest.max(level);
+        let progress = std::mem::take(&mut self.progress);
+        let result = read(self);
+        self.go_back(before);
+        self.judge(draft, result.is_ok());
+        self.progress |= progress;
+        result
+    }
+
+    #[cold]
+    fn too_deep(&mut self, place: Place) -> Fault {
+        let recursive = self.trail.iter().any(|step| match step {
+            Step::Draft(draft) => self.drafts[*draft].reading > 1,
+            Step::Slot(_) => false,
+        });
+        if recursive {
+            let slots = self.trail.iter().rev().filter_map(|step| match step {
+                Step::Slot(place) => Some(*place),
+                Step::Draft(_) => None,
+            });
+            let is_choice = |place: &Place| {
+                let draft = &self.drafts[place.draft];
+                draft.reading > 1 && matches!(draft.kind, Kind::Enum(..))
+            };
+            let choice = slots.into_iter().find(is_choice);
+            self.endless = Some(choice.unwrap_or(place)).filter(|place| !self.slot(*place).stuck);
+        } else {
+            let slot = self.slot_mut(place);
+            slot.stuck = true;
+            slot.opaque = Some(Opaque::TooDeep);
+            self.progress = true;
+        }
+        self.give_up()
+    }
+
+    /// Decides whether there is more to learn about a draft that was just read.
+    fn judge(&mut self, draft: usize, well: bool) {
+        self.drafts[draft].whole |= well;
+        let of = &self.drafts[draft];
+        if of.done {
+            return;
+        }
+        let mut slots = (0..of.slots.len()).map(|slot| Place { draft, slot });
+        let stuck = of.needs_all() && of.slots.iter().any(|slot| slot.stuck);
+        let done = match &of.kind {
+            Kind::Enum(..) => of.open.is_empty(),
+            Kind::Option | Kind::Seq | Kind::Map => {
+                slots.all(|place| self.is_decided(place) || well && !self.slot(place).entered)
+            }
+            // What was not asked for in a value that is complete never will be.
+            _ if well => slots.all(|place| !self.slot(place).entered || self.is_settled(place)),
+            Kind::Struct(_, Form::Fields(_)) | Kind::Variant(Form::Fields(_)) => {
+                stuck && slots.all(|place| self.is_settled(place))
+            }
+            _ => stuck,
+        };
+        let done = done && !self.drafts[draft].is_unnamed();
+        let of = &self.drafts[draft];
+        let barren = stuck || matches!(of.kind, Kind::Enum(..)) && of.open.is_empty() && of.shortest.is_none();
+        self.progress |= done || barren && !of.barren;
+        let idle = barren && !self.progress;
+        let of = &mut self.drafts[draft];
+        of.idle += usize::from(idle);
+        (of.done, of.barren) = (done || of.idle > MAX_IDLE, barren);
+    }
+}
+
+/// The error that travels through serde while a type is traced; nobody reads its words.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Refused,
+    /// A field of that name came twice.
+    Duplicate(&'static str),
+}
+
+impl Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value offered is not accepted")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: Display>(_: T) -> Fault {
+        Fault::Refused
+    }
+
+    fn duplicate_field(name: &'static str) -> Fault {
+        Fault::Duplicate(name)
+    }
+}
+
+/// The deserializer of what belongs into one slot.
+pub(super) struct Probe<'t> {
+    pub(super) tracer: &'t mut Tracer,
+    pub(super) place: Place,
+    /// How many levels are around it.
+    pub(super) level: usize,
+    /// How often what is around it was refused as a whole.
+    pub(super) variation: usize,
+}
