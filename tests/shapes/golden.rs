@@ -33,7 +33,6 @@ struct Wrap<T> {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code)]
 enum Either<L, R> {
     Left(L),
     Right(R),
