@@ -18,11 +18,13 @@ use super::route::Pointer;
 use super::route::Route;
 use super::terms::ExportKey;
 use super::terms::Origin;
+use super::terms::Source;
 use crate::config::Limits;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::observe::DropReason;
 use crate::observe::Observer;
 
 /// A new pointer, so that no two that were made for different types share what a pointer keeps.
@@ -84,6 +86,8 @@ impl Household for Nowhere {
     }
 
     fn forget(&self, _: BoxId, _: &str) {}
+
+    fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
 
     fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
         None
