@@ -52,15 +52,14 @@ use super::RemoteMessage;
 /// # Examples
 /// ```
 /// use actix_hermod::Shape;
-/// use serde::Deserialize;
 ///
 /// mod old {
-///     # use super::*;
+///     # use serde::Deserialize;
 ///     #[derive(Deserialize)]
 ///     pub struct Reading { pub sensor: String, pub value: f32 }
 /// }
 /// mod new {
-///     # use super::*;
+///     # use serde::Deserialize;
 ///     #[derive(Deserialize)]
 ///     pub struct Reading { pub sensor: String, pub value: f64 }
 /// }

@@ -1,8 +1,8 @@
 //! Looks at a type from outside: asks its `Deserialize`, again and again, what it would read.
 //!
-//! A pass runs `T::deserialize` once with a [`Probe`], which notes what is asked for and offers a value. Where there is
-//! a choice (a variant, whether an option holds something) a pass takes one that is not known yet, and the next pass
-//! another; what is known gets the shortest value there is. So passes go on until nothing new can come.
+//! A pass runs `T::deserialize` once with a [`Probe`](tracer::Probe), which notes what is asked for and offers a value.
+//! Where there is a choice (a variant, whether an option holds something) a pass takes one that is not known yet, and the
+//! next pass another; what is known gets the shortest value there is. So passes go on until nothing new can come.
 //!
 //! # What is the same
 //! A node is known by the visitor's type, by what it asks for and by the names that it says: so a type that contains
@@ -12,13 +12,13 @@
 //! # Types that are picky
 //! When a pass fails, the innermost slot of which the content was not accepted is to blame. If it is a leaf, the value
 //! offered there is not offered there again; if it is a composite whose parts were accepted, all of its leaves are
-//! varied together. What refuses everything has no value ([`Slot::stuck`]); then its owner has none either if it needs
-//! one ([`Draft::barren`]), and otherwise goes on without. The other fields of a barren struct are read by their names,
-//! so that its shape is known all the same.
+//! varied together. What refuses everything has no value ([`stuck`](draft::Slot::stuck)); then its owner has none either
+//! if it needs one ([`barren`](draft::Draft::barren)), and otherwise goes on without. The other fields of a barren struct
+//! are read by their names, so that its shape is known all the same.
 //!
 //! # Why it ends, and does not fall
-//! A pass that learns nothing strikes a candidate off a list; without one, it is the last. Passes, reads, nodes, parts
-//! and levels are bounded besides. A level of the type takes a level of the stack, 128 at most, as when it is decoded.
+//! A pass that learns nothing strikes a candidate off a list; after some without even that, values of a recursive type
+//! that never ended are given up, and then there is no other pass. Passes, reads, nodes, parts and levels are bounded. A level of the type takes a level of the stack, 128 at most, as when it is decoded.
 //! Panics of the type are failures like others. What is not bounded is a `Deserialize` that runs for ever by itself.
 //!
 //! No lock is held while code of the type runs, and nothing depends on time, chance or addresses.
