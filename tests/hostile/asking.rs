@@ -39,6 +39,7 @@ use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::my_counted_box;
 use crate::peer::number;
+use crate::peer::ping;
 use crate::peer::refuse;
 use crate::peer::resume;
 use crate::peer::set_number;
@@ -86,11 +87,16 @@ fn the_answer_to_a_request_that_was_taken_back_is_not_given_to_the_next_of_its_n
         let mut asker = Peer::stranger(&ground.endpoint).await;
         assert!(asker.send(&[letter(7, 1), cancel(7), letter(7, 2)].concat()).await && asker.is_answered().await);
         assert_eq!(ground.letters(), [2]);
-        assert_eq!(about(&asker.frame().await.expect("an answer")), (kind::ANSWER, 7));
-        // A refusal of the first would have come before.
-        assert!(asker.send(&letter(8, 3)).await && asker.is_answered().await);
-        assert_eq!(ground.letters(), [3]);
-        assert_eq!(about(&asker.frame().await.expect("an answer")), (kind::ANSWER, 8));
+        assert!(asker.send(&ping(1)).await);
+        let (mut said, mut is_answered) = (Vec::new(), false);
+        while !is_answered || said.is_empty() {
+            let frame = asker.frame().await.expect("an answer and a pong");
+            match frame.kind {
+                kind::PONG => is_answered = true,
+                _ => said.push(about(&frame)),
+            }
+        }
+        assert_eq!(said, [(kind::ANSWER, 7)]);
         assert_eq!(ground.dropped(DropReason::Cancelled), 1);
     });
 }
@@ -155,7 +161,7 @@ fn one_who_asks_on_and_reads_no_refusals_is_cut_off() {
             let mut asked = 1;
             while asker.send(&batch(asked)).await {
                 asked += 10_000;
-                assert!(asked < 20_000_000, "it is not cut off");
+                assert!(asked < 5_000_000, "it is not cut off");
             }
             ends.say("reads no refusals").await;
             ground.log_says(&["WARN", "the peer broke the protocol", "reads no refusals"]).await;
