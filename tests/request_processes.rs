@@ -281,8 +281,8 @@ fn many(way: &str) -> (u64, u64) {
     match (wanted, way) {
         (Some(requests), "ask") => (requests, 1),
         (Some(requests), _) => (requests / 10, 1),
-        (None, "ask") => (200_000, 16),
-        (None, _) => (100_000, 16),
+        (None, "ask") => (150_000, 16),
+        (None, _) => (50_000, 16),
     }
 }
 
