@@ -860,6 +860,8 @@ impl Ground {
         for from in (0..count).step_by(batch as usize) {
             let frames: Vec<u8> = (from..from + batch).flat_map(&make).collect();
             assert!(peer.send(&frames).await, "the connection ended after {from} frames");
+            // What comes by the piece is large: a busy machine is given time for each.
+            assert!(batch > 1 || peer.is_answered().await, "the connection ended after frame {from}");
             if before.is_none() && from >= count / 10 {
                 before = Some(memory("VmRSS:"));
             }
