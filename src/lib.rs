@@ -29,6 +29,8 @@ pub use node::NodeBuilder;
 pub use message::RemoteMessage;
 pub use message::shape::Difference;
 pub use message::shape::Shape;
+#[cfg(feature = "json")]
+pub use message::shape::json::JsonError;
 pub use message::shape::opaque;
 
 // What it is read from.

@@ -157,7 +157,7 @@ fn a_frame_before_resume_ends_the_connection() {
             assert!(stranger.frame().await.is_none(), "the node shows its token only to one who has shown its own");
         }
         ground.log_says(&["WARN", "no connection", "a frame of kind 2 came at the wrong time"]).await;
-        assert_eq!(ground.letters(), []);
+        assert_eq!(ground.letters(), Vec::<u32>::new());
     });
 }
 
@@ -178,7 +178,7 @@ fn an_impostor_is_refused_and_the_rightful_node_stays_connected() {
             );
         }
         ground.log_says(&["WARN", "no connection", &rightful.to_string(), "another token"]).await;
-        assert_eq!(ground.letters(), []);
+        assert_eq!(ground.letters(), Vec::<u32>::new());
     });
 }
 
@@ -281,7 +281,7 @@ fn half_a_frame_and_then_the_end_delivers_nothing() {
             stranger.close_writing().await;
             stranger.end().await;
         }
-        assert_eq!(ground.letters(), []);
+        assert_eq!(ground.letters(), Vec::<u32>::new());
     });
 }
 

@@ -62,7 +62,7 @@ fn a_request_number_that_is_asked_again_ends_the_connection() {
         // The first of each was taken back by the end of its connection, and the second never got in.
         let taken_back = || ground.node.stats().connections.len() == 1;
         until(taken_back, || format!("{:?}", ground.node.stats().connections)).await;
-        assert_eq!(ground.letters(), []);
+        assert_eq!(ground.letters(), Vec::<u32>::new());
         assert_eq!(ground.dropped(DropReason::Cancelled), 3);
     });
 }
@@ -142,7 +142,7 @@ fn requests_taken_back_at_once_leave_nothing_behind() {
             let storm = |n: u64| [letter(n, 0), cancel(n), cancel(n), cancel(n + 1)].concat();
             ground.keeps_its_size(&mut asker, MARGIN, 200_000, storm).await;
             assert!(asker.is_answered().await);
-            assert_eq!(ground.letters(), []);
+            assert_eq!(ground.letters(), Vec::<u32>::new());
         });
     });
 }

@@ -2,12 +2,16 @@
 //!
 //! [`trace`] looks at a type, by asking its `Deserialize` what it would read; [`model`] is what it finds; [`canon`]
 //! makes one graph of all equal ones; [`encoding`] its bytes; [`show`] its text; [`diff`] says where two differ.
+//! `json` walks a value beside its shape, to know a message without its type; [`path`] says where it is.
 
 mod canon;
 mod diff;
 mod encoding;
+#[cfg(feature = "json")]
+pub(crate) mod json;
 pub(crate) mod mark;
 pub(crate) mod model;
+pub(crate) mod path;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -138,7 +138,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-fn word(scalar: Scalar) -> &'static str {
+pub(super) fn word(scalar: Scalar) -> &'static str {
     match scalar {
         Scalar::Bool => "bool",
         Scalar::I8 => "i8",

@@ -1,0 +1,241 @@
+//! From the bytes of a message to JSON.
+
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Number;
+use serde_json::Value;
+
+use super::JsonError;
+use super::check_depth;
+use super::key;
+use crate::message::shape::model::Content;
+use crate::message::shape::model::Field;
+use crate::message::shape::model::Model;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::NodeId;
+use crate::message::shape::model::Scalar;
+use crate::message::shape::model::Variant;
+use crate::message::shape::path::Start;
+use crate::message::shape::path::Step;
+use crate::message::shape::path::Trail;
+
+/// What JSON may take of memory, in bytes, however short the body is: elements without content take no byte of it, and
+/// nobody has more of them than this allows for.
+const FREE: usize = 16 << 20;
+
+/// What JSON may take of memory for each byte of the body. An object with one short field takes that much.
+const PER_BYTE: usize = 1 << 10;
+
+/// What JSON may take of memory at most.
+const MAX_MEMORY: usize = 256 << 20;
+
+/// What an object with fields takes before there is anything in it: a node of its tree, of which most is room.
+const OBJECT: usize = 512;
+
+/// The JSON of the value whose encoding the whole body is.
+pub(super) fn decode(start: Start<'_>, body: &[u8]) -> Result<Value, JsonError> {
+    let limit = allowance(body.len());
+    let mut reader = Reader { model: start.model, rest: body, limit, left: limit };
+    let json = reader.value(start.node, Trail::new(&start))?;
+    match reader.rest {
+        [] => Ok(json),
+        rest => Err(JsonError::Remainder { name: start.to_string(), bytes: rest.len() }),
+    }
+}
+
+/// How much memory the JSON of a body of that length may take, in bytes.
+fn allowance(body: usize) -> usize {
+    body.saturating_mul(PER_BYTE).saturating_add(FREE).min(MAX_MEMORY)
+}
+
+struct Reader<'m, 'b> {
+    model: &'m Model,
+    rest: &'b [u8],
+    limit: usize,
+    left: usize,
+}
+
+impl<'m, 'b> Reader<'m, 'b> {
+    fn value(&mut self, id: NodeId, at: Trail<'_>) -> Result<Value, JsonError> {
+        check_depth(&at)?;
+        self.pay(size_of::<Value>(), &at)?;
+        match self.model.node(id) {
+            Node::Scalar(scalar) => self.scalar(*scalar, &at),
+            Node::Option(inner) => self.option(*inner, &at),
+            Node::Seq(element) => self.sequence(*element, &at),
+            Node::Map { key, value } => self.map(*key, *value, &at),
+            Node::Tuple(parts) => self.parts(parts, &at),
+            Node::Struct { content, .. } => self.content(content, at),
+            Node::Enum { variants, .. } => self.variant(variants, at),
+            Node::Address { .. } => Err(JsonError::Address { path: at.to_string() }),
+            Node::Opaque(_) => Err(JsonError::Opaque { path: at.to_string() }),
+            Node::SelfDescribing => Err(JsonError::SelfDescribing { path: at.to_string() }),
+        }
+    }
+
+    fn option(&mut self, inner: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+        match self.read::<u8>(at)? {
+            0 => Ok(Value::Null),
+            1 => self.value(inner, at.to(Step::Inside)),
+            tag => Err(malformed(at, format!("an option begins with 0 or 1, not with {tag}"))),
+        }
+    }
+
+    /// Nothing is reserved on the word of the count: the elements have to be there, and paid for.
+    fn sequence(&mut self, element: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+        let count: usize = self.read(at)?;
+        let elements = (0..count).map(|n| self.value(element, at.to(Step::Element(n))));
+        elements.collect::<Result<Vec<_>, _>>().map(Value::Array)
+    }
+
+    /// Of two entries with one key the later counts, as it does for a `HashMap`.
+    fn map(&mut self, key: NodeId, value: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+        let count: usize = self.read(at)?;
+        let mut entries = Map::new();
+        for n in 0..count {
+            let name = self.key(key, &at.to(Step::KeyOf(n)))?;
+            self.pay_entry(&name, &entries, at)?;
+            let json = self.value(value, at.to(Step::Entry(&name)))?;
+            entries.insert(name, json);
+        }
+        Ok(Value::Object(entries))
+    }
+
+    fn parts(&mut self, parts: &[NodeId], at: &Trail<'_>) -> Result<Value, JsonError> {
+        let parts = parts.iter().enumerate().map(|(n, part)| self.value(*part, at.to(Step::Position(n))));
+        parts.collect::<Result<Vec<_>, _>>().map(Value::Array)
+    }
+
+    /// What is in a struct or variant.
+    fn content(&mut self, content: &Content, at: Trail<'_>) -> Result<Value, JsonError> {
+        match content {
+            Content::Unit => Ok(Value::Null),
+            Content::Newtype(inner) => self.value(*inner, at.to(Step::Inside)),
+            Content::Tuple(parts) => self.parts(parts, &at),
+            Content::Fields(fields) => self.fields(fields, &at),
+            Content::Opaque(_) => Err(JsonError::Opaque { path: at.to_string() }),
+        }
+    }
+
+    fn fields(&mut self, fields: &[Field], at: &Trail<'_>) -> Result<Value, JsonError> {
+        let mut entries = Map::new();
+        for field in fields {
+            self.pay_entry(&field.name, &entries, at)?;
+            let json = self.value(field.node, at.to(Step::Field(&field.name)))?;
+            entries.insert(field.name.to_string(), json);
+        }
+        Ok(Value::Object(entries))
+    }
+
+    fn variant(&mut self, variants: &[Variant], at: Trail<'_>) -> Result<Value, JsonError> {
+        let variant = self.chosen(variants, &at)?;
+        let name = variant.name.to_string();
+        if variant.content == Content::Unit {
+            return Ok(Value::String(name));
+        }
+        let mut entries = Map::new();
+        self.pay_entry(&name, &entries, &at)?;
+        let json = self.content(&variant.content, at.into_variant(&variant.name))?;
+        entries.insert(name, json);
+        Ok(Value::Object(entries))
+    }
+
+    /// The variant whose number stands next in the body.
+    fn chosen<'v>(&mut self, variants: &'v [Variant], at: &Trail<'_>) -> Result<&'v Variant, JsonError> {
+        let number: u32 = self.read(at)?;
+        let variant = usize::try_from(number).ok().and_then(|number| variants.get(number));
+        variant.ok_or_else(|| malformed(at, format!("variant {number}, where there are {}", variants.len())))
+    }
+
+    fn scalar(&mut self, scalar: Scalar, at: &Trail<'_>) -> Result<Value, JsonError> {
+        Ok(match scalar {
+            Scalar::Unit => Value::Null,
+            Scalar::Bool => self.read::<bool>(at)?.into(),
+            Scalar::I8 => self.read::<i8>(at)?.into(),
+            Scalar::I16 => self.read::<i16>(at)?.into(),
+            Scalar::I32 => self.read::<i32>(at)?.into(),
+            Scalar::I64 => self.read::<i64>(at)?.into(),
+            Scalar::U8 => self.read::<u8>(at)?.into(),
+            Scalar::U16 => self.read::<u16>(at)?.into(),
+            Scalar::U32 => self.read::<u32>(at)?.into(),
+            Scalar::U64 => self.read::<u64>(at)?.into(),
+            Scalar::I128 => {
+                let wide = self.read::<i128>(at)?;
+                Number::from_i128(wide).map_or_else(|| wide.to_string().into(), Value::Number)
+            }
+            Scalar::U128 => {
+                let wide = self.read::<u128>(at)?;
+                Number::from_u128(wide).map_or_else(|| wide.to_string().into(), Value::Number)
+            }
+            Scalar::F32 => self.read::<f32>(at)?.into(),
+            Scalar::F64 => self.read::<f64>(at)?.into(),
+            Scalar::Char => self.read::<char>(at)?.to_string().into(),
+            Scalar::Str => self.text(at)?.into(),
+            Scalar::Bytes => {
+                let bytes = self.read::<&[u8]>(at)?;
+                self.pay(bytes.len().saturating_mul(size_of::<Value>()), at)?;
+                bytes.iter().copied().map(Value::from).collect::<Vec<_>>().into()
+            }
+        })
+    }
+
+    fn text(&mut self, at: &Trail<'_>) -> Result<String, JsonError> {
+        let text = self.read::<&str>(at)?;
+        self.pay(text.len(), at)?;
+        Ok(text.to_owned())
+    }
+
+    /// A key of a map, as a text.
+    fn key(&mut self, id: NodeId, at: &Trail<'_>) -> Result<String, JsonError> {
+        check_depth(at)?;
+        match self.model.node(id) {
+            Node::Struct { content: Content::Newtype(inner), .. } => self.key(*inner, &at.to(Step::Inside)),
+            Node::Enum { variants, .. } => match self.chosen(variants, at)? {
+                Variant { name, content: Content::Unit } => Ok(name.to_string()),
+                _ => Err(key::not_a_key(self.model, id, at)),
+            },
+            Node::Scalar(Scalar::Str) => self.text(at),
+            Node::Scalar(Scalar::F32) => self.read(at).and_then(|float: f32| float_key(float, float.is_finite(), at)),
+            Node::Scalar(Scalar::F64) => self.read(at).and_then(|float: f64| float_key(float, float.is_finite(), at)),
+            Node::Scalar(scalar) if key::can_be_key(*scalar) => Ok(match self.scalar(*scalar, at)? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            }),
+            _ => Err(key::not_a_key(self.model, id, at)),
+        }
+    }
+
+    /// Pays for one more entry of an object, its value aside.
+    fn pay_entry(&mut self, name: &str, entries: &Map<String, Value>, at: &Trail<'_>) -> Result<(), JsonError> {
+        let object = if entries.is_empty() { OBJECT } else { 0 };
+        self.pay(object + size_of::<String>() + name.len(), at)
+    }
+
+    fn pay(&mut self, bytes: usize, at: &Trail<'_>) -> Result<(), JsonError> {
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(JsonError::TooLarge { path: at.to_string(), limit: self.limit }),
+        }
+    }
+
+    fn read<T: Deserialize<'b>>(&mut self, at: &Trail<'_>) -> Result<T, JsonError> {
+        let (value, rest) = postcard::take_from_bytes(self.rest).map_err(|error| malformed(at, error.to_string()))?;
+        self.rest = rest;
+        Ok(value)
+    }
+}
+
+/// As `serde_json` writes it, which has a fraction or an exponent also for a whole number.
+fn float_key<T: serde::Serialize>(float: T, finite: bool, at: &Trail<'_>) -> Result<String, JsonError> {
+    match serde_json::to_string(&float) {
+        Ok(text) if finite => Ok(text),
+        _ => Err(JsonError::NotAKey { path: at.to_string(), kind: "a float that is no number".to_owned() }),
+    }
+}
+
+fn malformed(at: &Trail<'_>, why: String) -> JsonError {
+    JsonError::Malformed { path: at.to_string(), why }
+}

@@ -1,0 +1,120 @@
+//! Where in a value something is, as people write it: `Ping.points[3].x`, `Order.state::Paid.at`, `Ages["bob"]`.
+//!
+//! While a value is walked, each level has its [`Trail`] on the stack and knows the one above it. Nothing is allocated
+//! before something is wrong and the path has to be told.
+
+use std::fmt;
+use std::fmt::Display;
+
+use super::model::Model;
+use super::model::NodeId;
+use super::show::Name;
+use super::show::Names;
+
+/// As much of a map's key as a path shows, in characters: whoever wrote the key chose its length.
+const MAX_KEY: usize = 64;
+
+/// Where a path begins: at a message, or at its result.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'m> {
+    pub(crate) model: &'m Model,
+    pub(crate) node: NodeId,
+    is_result: bool,
+}
+
+impl<'m> Start<'m> {
+    /// At the message, or the value that the shape is of.
+    pub(crate) fn message(model: &'m Model) -> Start<'m> {
+        Start { model, node: model.root(), is_result: false }
+    }
+
+    /// At the message's result; `None` if the shape is that of a value.
+    pub(crate) fn result(model: &'m Model) -> Option<Start<'m>> {
+        model.result().map(|node| Start { model, node, is_result: true })
+    }
+}
+
+impl Display for Start<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Names::new(self.model);
+        write!(f, "{}{}", name.of(self.model.root()), if self.is_result { " -> result" } else { "" })
+    }
+}
+
+/// The step from a value to one inside of it. Options and newtypes are no steps: they stand for what they hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Step<'a> {
+    /// The outermost value, by what it is called.
+    Start(&'a dyn Display),
+    /// A field with a name.
+    Field(&'a str),
+    /// A field without one.
+    Position(usize),
+    /// An element of a sequence.
+    Element(usize),
+    /// The value of a map's entry.
+    Entry(&'a str),
+    /// The key of a map's entry, by the entry's number.
+    KeyOf(usize),
+    /// The value of a map's entry whose key is not known, by the entry's number.
+    ValueOf(usize),
+    /// The same value, known to be of another kind: what an option or a newtype holds.
+    Inside,
+}
+
+/// The way from the outermost value to one inside of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Trail<'a> {
+    above: Option<&'a Trail<'a>>,
+    step: Step<'a>,
+    /// If the value is that of an enum, the variant that is being walked.
+    variant: Option<&'a str>,
+    levels: usize,
+}
+
+impl<'a> Trail<'a> {
+    /// The way to the outermost value.
+    pub(crate) fn new(name: &'a dyn Display) -> Trail<'a> {
+        Trail { above: None, step: Step::Start(name), variant: None, levels: 0 }
+    }
+
+    /// The way on to a value inside.
+    pub(crate) fn to<'b>(&'b self, step: Step<'b>) -> Trail<'b> {
+        Trail { above: Some(self), step, variant: None, levels: self.levels + 1 }
+    }
+
+    /// The way into a variant of the enum that the value is.
+    pub(crate) fn into_variant(self, name: &'a str) -> Trail<'a> {
+        Trail { variant: Some(name), ..self }
+    }
+
+    /// How many values there are around this one.
+    pub(crate) fn levels(&self) -> usize {
+        self.levels
+    }
+}
+
+impl Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut trails = vec![self];
+        while let Some(above) = trails.last().and_then(|trail| trail.above) {
+            trails.push(above);
+        }
+        for trail in trails.iter().rev() {
+            match trail.step {
+                Step::Start(name) => write!(f, "{name}")?,
+                Step::Field(name) => write!(f, ".{}", Name(name))?,
+                Step::Position(number) => write!(f, ".{number}")?,
+                Step::Element(number) => write!(f, "[{number}]")?,
+                Step::Entry(key) => write!(f, "[{:?}]", key.chars().take(MAX_KEY).collect::<String>())?,
+                Step::KeyOf(number) => write!(f, "[key {number}]")?,
+                Step::ValueOf(number) => write!(f, "[value {number}]")?,
+                Step::Inside => {}
+            }
+            if let Some(variant) = trail.variant {
+                write!(f, "::{}", Name(variant))?;
+            }
+        }
+        Ok(())
+    }
+}
