@@ -74,10 +74,24 @@ const LONGEST_NAME: usize = 255;
 #[rtype(result = "()")]
 struct Carry(Address<Number>);
 
-/// What postcard writes and cannot read: a value that says itself what it is.
+/// What postcard would write and could not read: a value that says itself what it is.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Anything(serde_json::Value);
+
+/// What can be written and not read: the type accepts only zero.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[serde(try_from = "u64")]
+struct Picky(u64);
+
+impl TryFrom<u64> for Picky {
+    type Error = &'static str;
+
+    fn try_from(n: u64) -> Result<Picky, &'static str> {
+        if n == 0 { Ok(Picky(n)) } else { Err("not zero") }
+    }
+}
 
 // ---- shared
 
@@ -420,14 +434,14 @@ fn a_missing_name_and_an_undecodable_message_end_nothing_else_on_their_connectio
         let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
         let names = ["one", "two", "three", "four", "five"];
         let mut boxes = names.map(|name| there.mailbox::<Number>().name(name).open().unwrap());
-        let _anything = there.mailbox::<Anything>().name("anything").open().unwrap();
+        let _picky = there.mailbox::<Picky>().name("picky").open().unwrap();
         let here = Node::builder().io_thread(thread).start();
         let addresses = names.map(|name| here.remote::<Number>(&endpoint, name).unwrap());
         let missing = here.remote::<Number>(&endpoint, "missing").unwrap();
-        let undecodable = here.remote::<Anything>(&endpoint, "anything").unwrap();
+        let undecodable = here.remote::<Picky>(&endpoint, "picky").unwrap();
         for n in 1..=3 {
             missing.do_send(Number(n));
-            undecodable.do_send(Anything(serde_json::json!([n])));
+            undecodable.do_send(Picky(n));
             addresses.iter().for_each(|to| to.do_send(Number(n)));
             for inbox in &mut boxes {
                 assert_eq!(next(inbox).await, Number(n));
@@ -762,18 +776,19 @@ async fn detail(ears: &mut Events, reason: DropReason) -> String {
 }
 
 #[actix::test]
-async fn a_type_that_cannot_be_read_is_counted_and_told_at_the_receiver() {
+async fn a_type_that_cannot_be_read_is_counted_and_told_at_the_sender() {
     let (log, _logging) = Log::start();
     let (there, endpoint) = listening(Node::builder().io_thread(IoThread::Current)).await;
-    let mut ears = events(&there);
     let mut inbox = there.mailbox::<Anything>().name("anything").open().unwrap();
     let here = Node::builder().io_thread(IoThread::Current).start();
+    let mut ears = events(&here);
     let to = here.remote::<Anything>(&endpoint, "anything").unwrap();
     to.do_send(Anything(serde_json::json!({ "a": [1, "two", null] })));
-    assert!(!detail(&mut ears, DropReason::NotDecodable).await.is_empty());
-    log.says(&["dropped", "anything", "NotDecodable"]).await;
-    assert_eq!(there.stats().dropped, [(DropReason::NotDecodable, 1)].into());
-    assert_eq!((inbox.dropped(), here.stats().dropped_total()), (1, 0));
+    let detail = detail(&mut ears, DropReason::NotEncodable).await;
+    assert!(detail.contains("Anything: Deserialize reads what describes itself"), "{detail}");
+    log.says(&["dropped", "anything", "NotEncodable"]).await;
+    assert_eq!(here.stats().dropped, [(DropReason::NotEncodable, 1)].into());
+    assert_eq!((inbox.dropped(), there.stats().dropped_total()), (0, 0));
     // In one process nothing is written, and so nothing fails.
     inbox.address().do_send(Anything(serde_json::json!(null)));
     assert!(next(&mut inbox).await.0.is_null());

@@ -19,7 +19,7 @@ use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::buffer::Waiting;
 use crate::handle::reply::Parcel;
-use crate::handle::reply::Reply;
+use crate::handle::reply::away;
 use crate::handle::route::AnswerTo;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
@@ -335,7 +335,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         }
         let message = scope::read(&self.home, body, handles)
             .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
-        let reply = answer.take().map(|answer| Box::new(Reply::away(answer)));
+        let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
         self.put(Parcel { message, reply, from }).map_err(|(parcel, refusal)| {
             let reason = match refusal {
                 Refusal::Full(reason) => reason,

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::Actor;
 use actix::Message;
@@ -37,6 +38,8 @@ use super::terms::Source;
 use super::uri;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
+use crate::message::fit;
+use crate::message::fit::Look;
 use crate::message::guard::EncodeError;
 use crate::observe::DropReason;
 use crate::observe::Losses;
@@ -354,13 +357,27 @@ impl Pointer {
         message: &M,
         send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<T, DropReason>,
     ) -> Result<T, Unwritten> {
-        let (reason, detail) = match scope::write(self.home(), message, send) {
+        let (reason, detail) = match scope::write(self.home(), message, self.look(), send) {
             Ok(Ok(sent)) => return Ok(sent),
             Ok(Err(reason)) => (reason, self.trouble(reason)),
             Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };
         Err(Unwritten { reason, detail })
+    }
+
+    /// Whether the message is to be looked at before it leaves: a comparison, once enough of its type were.
+    #[inline]
+    fn look<M: RemoteMessage>(&self) -> Option<Look<M>> {
+        let key = fit::key::<M>();
+        if self.settled().load(Ordering::Relaxed) == key {
+            return None;
+        }
+        let look = fit::look();
+        if look.is_none() {
+            self.settled().store(key, Ordering::Relaxed);
+        }
+        look
     }
 
     /// Sends a message that is to be answered over a connection.

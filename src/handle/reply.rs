@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actix::prelude::Message;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -21,6 +20,8 @@ use super::route::Waiting;
 use super::scope;
 use super::terms::Correlation;
 use super::terms::Source;
+use crate::message::RemoteMessage;
+use crate::message::fit;
 use crate::observe::DropReason;
 use crate::wire::control::Unanswered;
 
@@ -127,10 +128,9 @@ impl<R> Reply<R> {
     }
 }
 
-impl<R: Serialize> Reply<R> {
-    pub(crate) fn away(answer: AnswerTo) -> Reply<R> {
-        Reply::Away { answer, encode: encode::<R> }
-    }
+/// The way back over a connection for what a message of type `M` is answered with.
+pub(crate) fn away<M: RemoteMessage>(answer: AnswerTo) -> Reply<M::Result> {
+    Reply::Away { answer, encode: encode::<M> }
 }
 
 impl<R> fmt::Debug for Reply<R> {
@@ -174,12 +174,13 @@ impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
 }
 
 /// Writes the answer, and gives it back to where the request came from.
-fn encode<R: Serialize>(mut answer: AnswerTo, result: R) {
+fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
     if answer.is_gone() {
         return;
     }
     let home = Arc::clone(answer.home());
-    match scope::write(&home, &result, |body, handles| answer.answer(body, handles)) {
+    let look = fit::look_at_result_of::<M>();
+    match scope::write(&home, &result, look, |body, handles| answer.answer(body, handles)) {
         Ok(true) => {}
         Ok(false) => answer.refuse_as_too_long(),
         Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),

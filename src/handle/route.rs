@@ -314,6 +314,7 @@ pub(crate) struct Pointer {
     route: Route,
     held: Option<Held>,
     lost: Drops,
+    settled: AtomicU64,
     proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
 }
 
@@ -341,6 +342,7 @@ impl Pointer {
             route,
             held,
             lost: Drops::default(),
+            settled: AtomicU64::new(0),
             proxy: Mutex::new(None),
         }
     }
@@ -378,6 +380,12 @@ impl Pointer {
 
     pub(crate) fn held(&self) -> Option<&Held> {
         self.held.as_ref()
+    }
+
+    /// The last type of which no more messages are looked at before they leave, by its [`key`](crate::message::fit::key);
+    /// 0 if there is none.
+    pub(crate) fn settled(&self) -> &AtomicU64 {
+        &self.settled
     }
 
     /// Where the last proxy for this pointer is remembered, so that its recipients are equal.

@@ -9,6 +9,8 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use scoped_tls::scoped_thread_local;
@@ -24,9 +26,11 @@ use super::nowhere;
 use super::route::Household;
 use super::route::Pointer;
 use super::uri;
+use crate::message::fit::Look;
 use crate::message::guard;
 use crate::message::guard::DecodeError;
 use crate::message::guard::EncodeError;
+use crate::message::shape::check::Unfit;
 use crate::message::shape::mark;
 
 /// Scratch space that a thread keeps between messages, in bytes.
@@ -58,18 +62,26 @@ enum Scope {
     Text,
 }
 
-/// Encodes a message for another process and hands its body and its handles to `send`.
+/// Encodes a message for another process and hands its body and its handles to `send`, if `look` has nothing against it.
 #[inline]
 pub(crate) fn write<M: Serialize, R>(
     home: &Arc<dyn Household>,
     message: &M,
+    look: Option<Look<M>>,
     send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
 ) -> Result<R, EncodeError> {
     let limit = home.limits().max_message;
     // A thread that is being torn down has nothing to spare, nor keeps anything.
     let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
     let scope = Scope::Writing(RefCell::new(Vec::new()));
-    let encoded = HOME.set(home, || SCOPE.set(&scope, || guard::encode(message, &mut body, limit)));
+    let encode = || {
+        let encoded = guard::encode(message, &mut body, limit);
+        match look {
+            None => encoded,
+            Some(look) => looked_at(encoded, || look(message)),
+        }
+    };
+    let encoded = HOME.set(home, || SCOPE.set(&scope, encode));
     let handles = match scope {
         Scope::Writing(handles) => handles.into_inner(),
         Scope::Reading(_) | Scope::Text => Vec::new(),
@@ -83,6 +95,45 @@ pub(crate) fn write<M: Serialize, R>(
         let _ = SPARE_BODY.try_with(|spare| spare.set(body));
     }
     result
+}
+
+/// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
+/// to the message. What looking finds says more than that it could not be encoded.
+#[cold]
+fn looked_at(encoded: Result<(), EncodeError>, look: impl FnOnce() -> Result<(), Unfit>) -> Result<(), EncodeError> {
+    if matches!(encoded, Err(EncodeError::TooLarge { .. } | EncodeError::Panicked(_))) {
+        return encoded;
+    }
+    let handles = noted();
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    forget_after(handles);
+    match looked {
+        Ok(Err(unfit)) => Err(EncodeError::Unfit(unfit.to_string())),
+        Ok(Ok(())) | Err(_) => encoded,
+    }
+}
+
+/// How many handles the message that is being written has so far.
+fn noted() -> usize {
+    let count = in_scope(|scope| match scope {
+        Scope::Writing(handles) => Some(handles.borrow().len()),
+        Scope::Reading(_) | Scope::Text => None,
+    });
+    count.unwrap_or_default()
+}
+
+/// Takes back what was noted after the first `count` handles.
+fn forget_after(count: usize) {
+    let forgotten = in_scope(|scope| match scope {
+        Scope::Writing(handles) => {
+            let mut handles = handles.borrow_mut();
+            let count = count.min(handles.len());
+            Some(handles.split_off(count))
+        }
+        Scope::Reading(_) | Scope::Text => None,
+    });
+    // Outside the borrow: a pointer that goes may run code of ours.
+    drop(forgotten);
 }
 
 /// Notes a handle of the message that is being written; its position.
@@ -211,5 +262,41 @@ impl de::Visitor<'_> for UriVisitor {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<Pointer>, E> {
         let home = text_home().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
         uri::resolve(&home, text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::prelude::Message;
+
+    use super::*;
+    use crate::handle::address::Address;
+    use crate::message::fit;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Pair(Address<Pair>, Address<Pair>);
+
+    #[test]
+    fn what_is_looked_at_as_well_has_its_handles_once() {
+        let pointers = [nowhere::pointer(), nowhere::pointer()];
+        let [one, other] = pointers.each_ref().map(|pointer| Address::new(Arc::clone(pointer)));
+        let pair = Pair(one, other);
+        let look = fit::look();
+        assert!(look.is_some(), "nothing of this type was looked at before");
+        let written = write(pointers[0].home(), &pair, look, |body, handles| {
+            assert_eq!(body, [0, 1]);
+            assert_eq!(handles.len(), 2);
+            assert!(handles.iter().zip(&pointers).all(|(handle, pointer)| Arc::ptr_eq(handle, pointer)));
+        });
+        assert_eq!(written, Ok(()));
+    }
+
+    #[test]
+    fn a_panic_while_it_is_looked_at_costs_nothing() {
+        let home = Arc::clone(nowhere::pointer().home());
+        let written = write(&home, &7u64, Some(|_| panic!("looked too closely")), |body, _| body.to_vec());
+        assert_eq!(written, Ok(vec![7]));
+        assert!(!SCOPE.is_set());
     }
 }

@@ -1,5 +1,6 @@
 //! What can be sent: messages that serde can write and read.
 
+pub(crate) mod fit;
 pub(crate) mod guard;
 pub(crate) mod shape;
 
@@ -27,11 +28,19 @@ use serde::de::DeserializeOwned;
 /// ```
 ///
 /// # Limits
-/// Messages travel in postcard's format, which does not describe itself. Types that look at their bytes to know what
-/// they are (`serde_json::Value`, untagged, internally and adjacently tagged enums) arrive as
-/// [`DropReason::NotDecodable`](crate::DropReason::NotDecodable); `flatten` does not leave
-/// ([`DropReason::NotEncodable`](crate::DropReason::NotEncodable)); fields left out by `skip_serializing_if` arrive, so
-/// far, wrong. Both ends must have the same definition of the type.
+/// Messages travel in postcard's format, which does not describe itself. What would not arrive as it was sent is refused
+/// before it leaves, as [`DropReason::NotEncodable`](crate::DropReason::NotEncodable), and the detail names the place
+/// (`Ping.note: Serialize leaves it out …`):
+///
+/// - what looks at its bytes to know what it is: `serde_json::Value`, untagged, internally and adjacently tagged enums;
+/// - `flatten`;
+/// - fields that are left out (`skip_serializing_if`) or that are only written or only read, and any other `Serialize`
+///   that does not write what the type's `Deserialize` reads.
+///
+/// The first is seen in every message. The others are looked for in the first message of a type, and with debug
+/// assertions in each: a field that is left out in some messages only may get through in a release build if it stood in
+/// the first, and arrives wrong. A message that is looked at is serialised twice, and its type is
+/// [traced](crate::Shape), once in a process. Results are looked at in the same way.
 pub trait RemoteMessage:
     Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static
 {

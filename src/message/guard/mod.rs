@@ -120,6 +120,9 @@ pub(crate) enum EncodeError {
     /// It cannot be encoded, in postcard's words or in those of the type's `Serialize`.
     #[error("the message cannot be encoded: {0}")]
     Refused(String),
+    /// It was encoded, but its type's `Deserialize` reads something else.
+    #[error("the message would not arrive as it was sent: {0}")]
+    Unfit(String),
     /// The type's `Serialize` panicked.
     #[error("encoding the message panicked: {0}")]
     Panicked(String),

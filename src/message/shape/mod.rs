@@ -2,9 +2,11 @@
 //!
 //! [`trace`] looks at a type, by asking its `Deserialize` what it would read; [`model`] is what it finds; [`canon`]
 //! makes one graph of all equal ones; [`encoding`] its bytes; [`show`] its text; [`diff`] says where two differ.
-//! `json` walks a value beside its shape, to know a message without its type; [`path`] says where it is.
+//! [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the other to
+//! know a message without its type; [`path`] says where they are.
 
 mod canon;
+pub(crate) mod check;
 mod diff;
 mod encoding;
 #[cfg(feature = "json")]
@@ -82,7 +84,8 @@ use super::RemoteMessage;
 ///   equals every other that is opaque for the same reason. A type that its owner does not want to be looked into is
 ///   marked by [`opaque`](crate::opaque()).
 /// - What is *self-describing* (`any`): types that ask their bytes what they are. Postcard's bytes do not say.
-/// - What `Serialize` writes: it is taken to agree with `Deserialize`.
+/// - What `Serialize` writes. Messages are looked at for that when they leave: see
+///   [`RemoteMessage`](crate::RemoteMessage#limits).
 /// - Which name is a variant's own if it has aliases: the first in alphabetical order counts. Fields are not affected.
 ///
 /// While a shape is made, `Deserialize` is run several times and the values are dropped. It must not run for ever on a

@@ -1,0 +1,91 @@
+//! One place in a shape: what is read there, and where that is in the value.
+
+use super::Checker;
+use super::MAX_DEPTH;
+use super::Stop;
+use crate::message::shape::model::Content;
+use crate::message::shape::model::Node;
+use crate::message::shape::model::NodeId;
+use crate::message::shape::model::Scalar;
+use crate::message::shape::path::Step;
+use crate::message::shape::path::Trail;
+use crate::message::shape::show::Names;
+use crate::message::shape::show::word;
+
+const SELF_DESCRIBING: &str = "Deserialize reads what describes itself (deserialize_any: serde_json::Value, untagged and \
+                               tagged enums do), which a message does not";
+
+/// The serializer of one value.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) checker: &'a Checker<'a>,
+    pub(super) at: Trail<'a>,
+    wanted: Wanted,
+}
+
+/// What the shape has at a place.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    Node(NodeId),
+    /// A byte of what is read as bytes: no node, as they are one leaf.
+    Byte,
+}
+
+/// What is read where a value is written.
+pub(super) enum Read<'a> {
+    /// A value of this kind, which is no newtype.
+    Kind(&'a Node),
+    /// Whatever: it is not looked at.
+    Anything,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(checker: &'a Checker<'a>, wanted: Wanted, at: Trail<'a>) -> Place<'a> {
+        Place { checker, at, wanted }
+    }
+
+    /// What is read here.
+    pub(super) fn read(&self) -> Result<Read<'a>, Stop> {
+        let left = self.checker.left.get();
+        if left == 0 || self.at.levels() > MAX_DEPTH {
+            return Ok(Read::Anything);
+        }
+        self.checker.left.set(left - 1);
+        match self.plain() {
+            Some(Node::SelfDescribing) => Err(self.checker.refuse(&self.at, SELF_DESCRIBING.to_owned())),
+            Some(Node::Opaque(_)) | None => Ok(Read::Anything),
+            Some(node) => Ok(Read::Kind(node)),
+        }
+    }
+
+    /// The kind below all newtypes; `None` if they never end.
+    pub(super) fn plain(&self) -> Option<&'a Node> {
+        let model = self.checker.model;
+        let mut node = match self.wanted {
+            Wanted::Node(id) => model.node(id),
+            Wanted::Byte => const { &Node::Scalar(Scalar::U8) },
+        };
+        for _ in 0..MAX_DEPTH {
+            match node {
+                Node::Struct { content: Content::Newtype(inner), .. } => node = model.node(*inner),
+                _ => return Some(node),
+            }
+        }
+        None
+    }
+
+    /// The place of a value inside that is no step.
+    pub(super) fn inner(&self, wanted: NodeId) -> Place<'_> {
+        Place { checker: self.checker, wanted: Wanted::Node(wanted), at: self.at.to(Step::Inside) }
+    }
+
+    #[cold]
+    pub(super) fn differs(&self, written: &str) -> Stop {
+        let read = match self.wanted {
+            Wanted::Node(id) => Names::new(self.checker.model).of(id).to_string(),
+            Wanted::Byte => word(Scalar::U8).to_owned(),
+        };
+        let why = format!("Serialize writes {written}, where Deserialize reads {read}");
+        self.checker.refuse(&self.at, why)
+    }
+}

@@ -1,0 +1,255 @@
+//! Messages that postcard cannot carry are refused before they leave, with the place that does not fit; and those that
+//! it can carry are not.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use actix::Actor;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::MessageResult;
+use actix::Recipient;
+use actix_hermod::Address;
+use actix_hermod::AskError;
+use actix_hermod::DropReason;
+use actix_hermod::Event;
+use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
+use actix_hermod::SendError;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::Serializer;
+
+use support::Events;
+use support::Number;
+use support::Pong;
+use support::balanced;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::within;
+
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Sparse {
+    n: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    note: Option<String>,
+    last: u8,
+}
+
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Flat {
+    n: u64,
+    #[serde(flatten)]
+    others: BTreeMap<String, u64>,
+}
+
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Anything {
+    n: u64,
+    parts: Vec<Option<serde_json::Value>>,
+}
+
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Choices(Vec<Untagged>);
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+    Text(String),
+}
+
+/// Writes a text and reads a number.
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Disagreeing {
+    #[serde(serialize_with = "as_text")]
+    n: u32,
+}
+
+fn as_text<S: Serializer>(n: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(n)
+}
+
+/// The detail of the next dead letter that could not be encoded.
+async fn detail(ears: &mut Events) -> String {
+    ears.find(|event| match event {
+        Event::DeadLetter { reason: DropReason::NotEncodable, detail: Some(detail), .. } => Some(detail.clone()),
+        _ => None,
+    })
+    .await
+}
+
+/// Sends `unfit` between two nodes, in each way that there is, and looks at what is said of it; then `fit`, if there is a
+/// value of that type that arrives.
+fn is_refused<M>(unfit: M, words: &str, fit: Option<M>)
+where
+    M: RemoteMessage + Message<Result = ()> + Clone + PartialEq + std::fmt::Debug + Sync + Unpin,
+{
+    on_either_thread(|thread| {
+        let (unfit, fit) = (unfit.clone(), fit.clone());
+        async move {
+            let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+            let mut inbox = there.mailbox::<M>().name("box").open().expect("the name is free");
+            let here = Node::builder().io_thread(thread).start();
+            let mut ears = events(&here);
+            let to = here.remote::<M>(&endpoint, "box").expect("an address");
+
+            to.do_send(unfit.clone());
+            let said = detail(&mut ears).await;
+            assert!(said.contains(words), "{said:?} does not contain {words:?}");
+            to.recipient().do_send(unfit.clone());
+            assert_eq!(detail(&mut ears).await, said);
+            assert!(matches!(to.try_send(unfit.clone()), Err(SendError::Closed(back)) if back == unfit));
+            let asked = within(to.ask(unfit.clone())).await;
+            let reason = DropReason::NotEncodable;
+            assert_eq!(asked, Err(AskError::NotDelivered { reason, detail: Some(said) }));
+            assert_eq!(here.stats().dropped, [(reason, 3)].into());
+
+            if let Some(fit) = fit {
+                to.do_send(fit.clone());
+                assert_eq!(next(&mut inbox).await, fit);
+                to.do_send(unfit.clone());
+                detail(&mut ears).await;
+            }
+            // In one process nothing is written, and so everything fits.
+            inbox.address().do_send(unfit.clone());
+            assert_eq!(next(&mut inbox).await, unfit);
+            assert_eq!(there.stats().dropped_total(), 0);
+            balanced(&[&here, &there]).await;
+        }
+    });
+}
+
+// In release builds only the first message of a type is looked at, so the fit one would be the last to be.
+#[test]
+fn a_field_that_is_left_out_is_named() {
+    let sparse = |note| Sparse { n: 1, note, last: 2 };
+    let fit = cfg!(debug_assertions).then(|| sparse(Some("note".to_owned())));
+    is_refused(sparse(None), "Sparse.note: Serialize leaves it out (skip_serializing_if", fit);
+}
+
+#[test]
+fn what_is_flattened_is_named() {
+    let flat = Flat { n: 1, others: [("two".to_owned(), 2)].into() };
+    is_refused(flat, "Flat: Serialize writes a map without saying its length (serde(flatten)", None);
+}
+
+#[test]
+fn what_describes_itself_is_named_wherever_there_is_some() {
+    let anything = |value| Anything { n: 1, parts: vec![None, value] };
+    let words = "Anything.parts[1]: Deserialize reads what describes itself";
+    is_refused(anything(Some(serde_json::json!({ "a": 1 }))), words, Some(anything(None)));
+    let words = "Choices[0]: Deserialize reads what describes itself";
+    is_refused(Choices(vec![Untagged::Text("a".to_owned())]), words, Some(Choices(vec![])));
+}
+
+#[test]
+fn a_serialize_that_does_not_write_what_is_read_is_named() {
+    is_refused(Disagreeing { n: 7 }, "Disagreeing.n: Serialize writes String, where Deserialize reads u32", None);
+}
+
+// ---- answers
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Sparse")]
+struct AskSparse(Option<String>);
+
+struct Oracle;
+
+impl Actor for Oracle {
+    type Context = Context<Self>;
+}
+
+impl Handler<AskSparse> for Oracle {
+    type Result = MessageResult<AskSparse>;
+
+    fn handle(&mut self, AskSparse(note): AskSparse, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(Sparse { n: 1, note, last: 2 })
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_ends_the_request_with_the_place() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        there.publish::<AskSparse>("oracle", Oracle.start()).unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let oracle = here.remote::<AskSparse>(&endpoint, "oracle").unwrap();
+        let why = match within(oracle.ask(AskSparse(None))).await {
+            Err(AskError::AnswerNotEncodable { why }) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("AskSparse -> result.note: Serialize leaves it out"), "{why}");
+        let answer = within(oracle.ask(AskSparse(Some("note".to_owned())))).await.unwrap();
+        assert_eq!(answer.note.as_deref(), Some("note"));
+    });
+}
+
+// ---- addresses
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Handles {
+    first: Address<Pong>,
+    #[serde(with = "actix_hermod::recipient")]
+    second: Option<Recipient<Number>>,
+    more: Vec<(u8, Address<Pong>)>,
+    last: Address<Number>,
+}
+
+/// Looking must not shift the handles: each leads to where it was meant to.
+#[test]
+fn a_message_with_addresses_fits_and_they_lead_to_where_they_did() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Handles>().name("handles").open().unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Handles>(&endpoint, "handles").unwrap();
+        let mut pongs = [(); 4].map(|()| here.mailbox::<Pong>().open().unwrap());
+        let mut numbers = here.mailbox::<Number>().open().unwrap();
+        let (catcher, mut caught) = support::catcher();
+        for round in 0..3 {
+            let more = pongs[1..].iter().zip(0..).map(|(pongs, n)| (n, pongs.address())).collect();
+            let second = Some(catcher.clone());
+            to.do_send(Handles { first: pongs[0].address(), second, more, last: numbers.address() });
+            let handles = next(&mut inbox).await;
+            handles.first.do_send(Pong(round));
+            handles.second.unwrap().do_send(Number(round));
+            handles.more.iter().for_each(|(n, to)| to.do_send(Pong(round * 10 + u64::from(*n))));
+            handles.last.do_send(Number(round));
+            assert_eq!(next(&mut pongs[0]).await, Pong(round));
+            for n in 0..3 {
+                assert_eq!(next(&mut pongs[n + 1]).await, Pong(round * 10 + n as u64));
+            }
+            assert_eq!(next(&mut numbers).await, Number(round));
+            assert_eq!(caught.next().await, round);
+        }
+    });
+}
+
+#[test]
+fn one_address_may_be_used_for_two_types() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Number>().name("box").open().unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let mut ears = events(&here);
+        let numbers = here.remote::<Number>(&endpoint, "box").unwrap();
+        let others = here.remote::<Disagreeing>(&endpoint, "box").unwrap();
+        for n in 0..3 {
+            numbers.do_send(Number(n));
+            assert_eq!(next(&mut inbox).await, Number(n));
+            others.do_send(Disagreeing { n: 7 });
+            detail(&mut ears).await;
+        }
+    });
+}
