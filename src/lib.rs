@@ -32,6 +32,7 @@ pub use message::shape::Shape;
 #[cfg(feature = "json")]
 pub use message::shape::json::JsonError;
 pub use message::shape::opaque;
+pub use net::catalogue::ShapesError;
 
 // What it is read from.
 pub use boxes::buffer::Buffer;

@@ -1,5 +1,6 @@
 //! The household: [`Node`], and how one is started.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
+use crate::message::shape::Shape;
+use crate::net::catalogue;
+use crate::net::catalogue::ShapesError;
 use crate::net::driver;
 use crate::net::house::House;
 use crate::net::house::StopOnDrop;
@@ -267,6 +271,26 @@ impl Node {
     /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`].
     pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
         handle::resolve(&self.home(), uri.as_ref()).map(Address::new)
+    }
+
+    /// The boxes of this node that have names, and the shapes of the messages that they take.
+    pub fn shapes(&self) -> BTreeMap<String, Shape> {
+        self.house.registry.shapes()
+    }
+
+    /// As [`shapes`](Node::shapes), of the node that listens there: to compare two builds before both are to talk to each
+    /// other. Connects to it if need be.
+    ///
+    /// # Errors
+    /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::Unanswered`] if there is no connection, or if the node has not
+    /// answered within two seconds.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub async fn shapes_at(&self, at: impl AsRef<str>) -> Result<BTreeMap<String, Shape>, ShapesError> {
+        let at = at.as_ref();
+        let endpoint = at.parse().map_err(|_| ShapesError::InvalidEndpoint(at.to_owned()))?;
+        catalogue::shapes_at(&self.house.link_to(&endpoint)).await
     }
 
     /// Tells a recipient what happens from now on: connections made and lost, messages dropped.

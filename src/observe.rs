@@ -164,7 +164,7 @@ pub enum Event {
         type_name: String,
         /// Why they were dropped.
         reason: DropReason,
-        /// How many.
+        /// How many; 0 if only the detail of earlier ones is told.
         count: u64,
         /// On which side of the connection.
         side: Side,
@@ -387,6 +387,13 @@ impl Observer {
         self.reported.add(reason, count);
         if self.watched.load(Ordering::Relaxed) {
             self.note(letter, reason, count, true);
+        }
+    }
+
+    /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
+    pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(Letter { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
         }
     }
 

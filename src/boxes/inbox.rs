@@ -25,11 +25,12 @@ use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
 use crate::handle::scope;
+use crate::handle::terms::Arrival;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
-use crate::handle::terms::Source;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::message::shape::Shape;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
@@ -328,7 +329,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
-        from: Source,
+        arrival: Arrival,
     ) -> Result<(), Rejection> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
@@ -336,7 +337,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         let message = scope::read(&self.home, body, handles)
             .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
-        self.put(Parcel { message, reply, from }).map_err(|(parcel, refusal)| {
+        self.put(Parcel { message, reply, from: arrival.from }).map_err(|(parcel, refusal)| {
             let reason = match refusal {
                 Refusal::Full(reason) => reason,
                 Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
@@ -344,6 +345,10 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
             parcel.drop_for(reason, None);
             reason.into()
         })
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::of::<M>())
     }
 
     fn count_drop(&self, reason: DropReason) {

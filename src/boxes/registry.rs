@@ -3,7 +3,9 @@
 //! Every box is known by its id; those with a name also by that. One name, one box, whatever its type. A box of
 //! [`Exports`] is found by its id only.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +20,7 @@ use crate::ident::BadName;
 use crate::ident::BoxId;
 use crate::ident::MAX_NAME;
 use crate::ident::check_name;
+use crate::message::shape::Shape;
 
 /// Why a box could not be opened.
 #[non_exhaustive]
@@ -62,7 +65,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Open {
     by_id: HashMap<BoxId, Entry>,
-    by_name: HashMap<Box<str>, BoxId>,
+    /// In order, to be listed a part at a time.
+    by_name: BTreeMap<Box<str>, BoxId>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +74,9 @@ struct Entry {
     pointer: Arc<Pointer>,
     published: bool,
 }
+
+/// Names that are listed at a time.
+const MAX_LISTED: usize = 512;
 
 impl Registry {
     pub(crate) fn new(exports: usize) -> Registry {
@@ -140,6 +147,23 @@ impl Registry {
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
         let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
         found.or_else(|| self.exports.find(id))
+    }
+
+    /// The next names in order behind this one, a few hundred at most.
+    pub(crate) fn names_after(&self, name: &str) -> Vec<Box<str>> {
+        let open = self.open.lock();
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        open.by_name.range::<str, _>(after).take(MAX_LISTED).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names of boxes, and the shapes of what they take.
+    pub(crate) fn shapes(&self) -> BTreeMap<String, Shape> {
+        let named: Vec<Arc<Pointer>> = {
+            let open = self.open.lock();
+            open.by_name.values().filter_map(|id| open.by_id.get(id)).map(|entry| Arc::clone(&entry.pointer)).collect()
+        };
+        let shape = |pointer: &Arc<Pointer>| Some((pointer.name().to_owned(), pointer.local()?.shape()?));
+        named.iter().filter_map(shape).collect()
     }
 
     /// Closes the publication of that name; whether there was one.

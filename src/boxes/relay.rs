@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handle::failure::AskError;
 use crate::handle::route::AnswerTo;
+use crate::handle::route::Encoded;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
+use crate::handle::terms::Arrival;
 use crate::handle::terms::ExportKey;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
-use crate::handle::terms::Source;
 use crate::ident::BoxId;
+use crate::message::shape::Shape;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
@@ -42,8 +44,7 @@ impl Relay {
 
     /// One pointer has one relay.
     pub(crate) fn key(target: &Pointer) -> ExportKey {
-        let (key, _) = target.key_of_target();
-        (TypeId::of::<Relay>(), key as usize)
+        (TypeId::of::<Relay>(), target.key() as usize)
     }
 }
 
@@ -54,15 +55,17 @@ impl Relay {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
-        from: Source,
+        arrival: Arrival,
     ) -> Result<(), Rejection> {
         if let Some(local) = self.target.local() {
-            return local.accept_encoded(body, handles, answer, from);
+            return local.accept_encoded(body, handles, answer, arrival);
         }
-        let Some(answer) = answer.take() else { return Ok(self.target.post(body, handles)?) };
+        self.target.passes_on(arrival.fingerprint);
+        let message = Encoded { body, handles, fingerprint: arrival.fingerprint };
+        let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
-        let asked = self.target.ask_encoded(body, handles, time_left, &mut waiting);
+        let asked = self.target.ask_encoded(message, time_left, &mut waiting);
         if let (Err(reason), Some(waiting)) = (&asked, waiting) {
             waiting.failed(AskError::NotDelivered { reason: *reason, detail: None });
         }
@@ -101,14 +104,19 @@ impl LocalBox for Relay {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
-        from: Source,
+        arrival: Arrival,
     ) -> Result<(), Rejection> {
         if !self.is_open() {
             return Err(DropReason::BoxClosed.into());
         }
-        self.pass_on(body, handles, answer, from)?;
+        self.pass_on(body, handles, answer, arrival)?;
         self.passed.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The box behind it looks.
+    fn shape(&self) -> Option<Shape> {
+        None
     }
 
     fn count_drop(&self, reason: DropReason) {

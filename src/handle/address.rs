@@ -28,11 +28,13 @@ use super::reply::Reply;
 use super::request::Ask;
 use super::request::Request;
 use super::route::AnswerTo;
+use super::route::Encoded;
 use super::route::LocalBox;
 use super::route::Pointer;
 use super::route::Route;
 use super::route::Waiting;
 use super::scope;
+use super::terms::Arrival;
 use super::terms::Refusal;
 use super::terms::Source;
 use super::uri;
@@ -41,6 +43,7 @@ use crate::message::RemoteMessage;
 use crate::message::fit;
 use crate::message::fit::Look;
 use crate::message::guard::EncodeError;
+use crate::message::shape::Shape;
 use crate::observe::DropReason;
 use crate::observe::Losses;
 use crate::wire::control::Unanswered;
@@ -268,7 +271,8 @@ impl Pointer {
         if self.home().is_stopped() {
             return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
         }
-        self.encode(message, |body, handles| self.post(body, handles))
+        let fingerprint = self.fingerprint::<M>();
+        self.encode(message, |body, handles| self.post(Encoded { body, handles, fingerprint }))
     }
 
     /// Sends: the message is counted as sent, and as dropped if it is.
@@ -336,12 +340,20 @@ impl Pointer {
             AnswerTo::here(home, waiting, deadline)
         });
         let mut words = None;
-        let given = self.encode(&parcel.message, |body, handles| {
-            local.accept_encoded(body, &mut handles.to_vec(), &mut answer, Source::HERE).map_err(|rejection| {
-                words = rejection.detail;
-                rejection.reason
-            })
-        });
+        let shape = Shape::of::<M>();
+        let arrival = Arrival { from: Source::HERE, fingerprint: shape.fingerprint() };
+        let given = match local.shape().filter(|takes| *takes != shape) {
+            Some(takes) => {
+                let detail = Some(shape.differences(&takes));
+                Err(Unwritten { reason: DropReason::TypeMismatch, detail })
+            }
+            None => self.encode(&parcel.message, |body, handles| {
+                local.accept_encoded(body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
+                    words = rejection.detail;
+                    rejection.reason
+                })
+            }),
+        };
         given.map_err(|Unwritten { reason, detail }| {
             let detail = detail.or(words);
             if let Some(answer) = answer {
@@ -388,7 +400,10 @@ impl Pointer {
     ) -> Result<Option<Asking>, Returned<M>> {
         let time_left = reply.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
-        let asked = self.encode(&message, |body, handles| self.ask_encoded(body, handles, time_left, &mut waiting));
+        let fingerprint = self.fingerprint::<M>();
+        let asked = self.encode(&message, |body, handles| {
+            self.ask_encoded(Encoded { body, handles, fingerprint }, time_left, &mut waiting)
+        });
         match asked {
             Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),
             Err(Unwritten { reason, detail }) => {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::AskError;
+use super::terms::Arrival;
 use super::terms::Asked;
 use super::terms::Correlation;
 use super::terms::ExportKey;
@@ -34,6 +36,8 @@ use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::message::RemoteMessage;
+use crate::message::shape::Shape;
 use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
@@ -89,8 +93,10 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
-        from: Source,
+        arrival: Arrival,
     ) -> Result<(), Rejection>;
+    /// The shape of the messages that it takes; `None` if it does not care.
+    fn shape(&self) -> Option<Shape>;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
@@ -107,13 +113,12 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
 /// A way to another node: one connection, or the place where one is made when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits.
-    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted>;
+    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>) -> Result<(), NotPosted>;
     /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        body: &[u8],
-        handles: &[Arc<Pointer>],
+        message: Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<Correlation, NotPosted>;
@@ -136,6 +141,15 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64>;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
+}
+
+/// A message as it travels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoded<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) handles: &'a [Arc<Pointer>],
+    /// That of the shape of its type; 0 if it is not known.
+    pub(crate) fingerprint: u64,
 }
 
 /// One who waits for an answer from a connection.
@@ -300,6 +314,14 @@ pub(crate) struct Held {
     pub(crate) count: AtomicU64,
 }
 
+/// The type that first went by a pointer, and its shape.
+#[derive(Debug)]
+struct Stamp {
+    /// `None` if its messages were passed on as they came.
+    of: Option<TypeId>,
+    fingerprint: u64,
+}
+
 /// What every clone of an address shares.
 #[derive(Debug)]
 pub(crate) struct Pointer {
@@ -315,6 +337,8 @@ pub(crate) struct Pointer {
     held: Option<Held>,
     lost: Drops,
     settled: AtomicU64,
+    stamp: OnceLock<Stamp>,
+    introduced: AtomicU64,
     proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
 }
 
@@ -343,6 +367,8 @@ impl Pointer {
             held,
             lost: Drops::default(),
             settled: AtomicU64::new(0),
+            stamp: OnceLock::new(),
+            introduced: AtomicU64::new(0),
             proxy: Mutex::new(None),
         }
     }
@@ -354,10 +380,55 @@ impl Pointer {
         Pointer::new(home, origin, &name, Route::Here(local), None)
     }
 
-    /// Identifies the pointer as a message's target.
-    pub(crate) fn key_of_target(&self) -> (u64, &AtomicU32) {
+    /// Tells pointers apart.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Identifies the pointer as the target of messages of that shape. What goes by a pointer has one shape as a rule;
+    /// of any other, the key is 0 for the target of each message to be introduced anew.
+    #[inline]
+    pub(crate) fn key_of_target(&self, fingerprint: u64) -> (u64, &AtomicU32) {
         let [hint, _] = &self.hints;
-        (self.key, hint)
+        let stamped = self.stamp.get().map_or(0, |stamp| stamp.fingerprint);
+        (if fingerprint == stamped { self.key } else { 0 }, hint)
+    }
+
+    /// The fingerprint of a type's shape.
+    #[inline]
+    pub(crate) fn fingerprint<M: RemoteMessage>(&self) -> u64 {
+        match self.stamp.get() {
+            Some(stamp) if stamp.of == Some(TypeId::of::<M>()) => stamp.fingerprint,
+            _ => self.fingerprint_anew(TypeId::of::<M>(), Shape::of::<M>),
+        }
+    }
+
+    #[cold]
+    fn fingerprint_anew(&self, of: TypeId, shape: fn() -> Shape) -> u64 {
+        let fingerprint = shape().fingerprint();
+        self.stamp.get_or_init(|| Stamp { of: Some(of), fingerprint });
+        fingerprint
+    }
+
+    /// Whether the pointer is introduced as a target on this connection for the first time.
+    #[inline]
+    pub(crate) fn is_new_to(&self, connection: u64) -> bool {
+        self.introduced.load(Ordering::Relaxed) != connection
+            && self.introduced.swap(connection, Ordering::Relaxed) != connection
+    }
+
+    /// How both ends of the connection by which it leads call the box.
+    pub(crate) fn target(&self) -> Option<Target> {
+        match self.introduce_target(0).identity {
+            Identity::YourBox(id) => Some(Target::Id(id)),
+            Identity::YourName(name) => Some(Target::Name(name.into())),
+            _ => None,
+        }
+    }
+
+    /// Messages of that shape are passed on as they came.
+    pub(crate) fn passes_on(&self, fingerprint: u64) {
+        self.stamp.get_or_init(|| Stamp { of: None, fingerprint });
     }
 
     /// Identifies the pointer as a handle inside a message, where it may be introduced in other words.
@@ -426,11 +497,11 @@ impl Pointer {
     }
 
     /// Puts an encoded message into the outbox of the connection that the pointer leads by.
-    pub(crate) fn post(self: &Arc<Self>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), DropReason> {
+    pub(crate) fn post(self: &Arc<Self>, message: Encoded<'_>) -> Result<(), DropReason> {
         let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
-        let posted = match by.first.post(self, body, handles) {
+        let posted = match by.first.post(self, message) {
             Err(NotPosted::Over) => match self.detour(by) {
-                Some(link) => link.post(self, body, handles),
+                Some(link) => link.post(self, message),
                 None => Err(NotPosted::Over),
             },
             posted => posted,
@@ -461,13 +532,12 @@ impl Pointer {
     /// Puts an encoded request into that outbox. The link is that of the request, for who wants to cancel it.
     pub(crate) fn ask_encoded(
         self: &Arc<Self>,
-        body: &[u8],
-        handles: &[Arc<Pointer>],
+        message: Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<(Arc<dyn Outbound>, Correlation), DropReason> {
         let link = self.link().ok_or(DropReason::NotConnected)?;
-        match link.ask(self, body, handles, time_left, waiting) {
+        match link.ask(self, message, time_left, waiting) {
             Ok(correlation) => Ok((link, correlation)),
             Err(NotPosted::Over) => Err(DropReason::NotConnected),
             Err(NotPosted::Dropped(reason)) => Err(reason),
@@ -487,11 +557,7 @@ impl Pointer {
     /// What the other node has told, by the connection that the pointer leads by and the one in its place.
     fn lost_there(&self) -> BTreeMap<DropReason, u64> {
         let Route::Away { by, .. } = &self.route else { return BTreeMap::new() };
-        let target = match self.introduce_target().identity {
-            Identity::YourBox(id) => Target::Id(id),
-            Identity::YourName(name) => Target::Name(name.into()),
-            _ => return BTreeMap::new(),
-        };
+        let Some(target) = self.target() else { return BTreeMap::new() };
         let mut lost = by.first.losses(&target);
         let detour = by.detour.lock().clone();
         for (reason, count) in detour.iter().flat_map(|link| link.losses(&target)) {
@@ -501,13 +567,13 @@ impl Pointer {
     }
 
     /// Its name as a message's target on the connection that it leads by.
-    pub(crate) fn introduce_target(&self) -> Introduction<'_> {
+    pub(crate) fn introduce_target(&self, fingerprint: u64) -> Introduction<'_> {
         let identity = match (&self.route, &self.origin) {
             (Route::Away { to: Some(to), .. }, _) => Identity::YourBox(*to),
             (_, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
             (_, Origin::Named { name, .. }) => Identity::YourName(name),
         };
-        Introduction { identity, counted: false, fingerprint: 0 }
+        Introduction { identity, counted: false, fingerprint }
     }
 
     /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with

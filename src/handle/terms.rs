@@ -36,6 +36,14 @@ impl Source {
     }
 }
 
+/// What is known of a message that has arrived, beside what is in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) from: Source,
+    /// That of its shape; 0 if that was not told.
+    pub(crate) fingerprint: u64,
+}
+
 /// Why a box did not take a parcel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {

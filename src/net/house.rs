@@ -104,7 +104,8 @@ impl House {
         }
     }
 
-    fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
+    /// The link to an endpoint.
+    pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
             if let Some(house) = weak.upgrade() {

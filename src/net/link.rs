@@ -16,6 +16,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::accounts::Theirs;
+use super::inquiries::end;
+use super::outbox::MAX_CONTROL;
 use super::outbox::Named;
 use super::outbox::Next;
 use super::outbox::Outbox;
@@ -27,6 +29,7 @@ use super::outbox::is_worth_a_sweep;
 use crate::boxes::exports::Evicted;
 use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
+use crate::handle::route::Encoded;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Outbound;
@@ -39,6 +42,7 @@ use crate::handle::terms::Origin;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::message::shape::Shape;
 use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
@@ -64,9 +68,6 @@ mod model;
 
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
-
-/// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
-pub(super) const MAX_CONTROL: usize = 64 << 10;
 
 /// Starts a router for a link that is used for the first time.
 pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
@@ -156,8 +157,10 @@ impl Link {
         state.trouble = Box::default();
         let connection = state.connection;
         let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
+        let unanswered = state.ask_what_is_open();
         state.wake();
         drop(state);
+        end(unanswered);
         fail_all(pending, 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable);
         connection
@@ -184,6 +187,7 @@ impl Link {
         let written = old.outgoing.posts() - old.waiting;
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
+        end(old.inquiries.take_all());
         old.asked.values().for_each(|asked| asked.cancel());
         self.home.observer().in_doubt(in_doubt);
         self.count_lost(reason, detail, waiting);
@@ -225,7 +229,7 @@ impl Link {
         self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PONG));
     }
 
-    fn put_control(&self, put: impl FnOnce(&mut Outbox)) {
+    pub(super) fn put_control(&self, put: impl FnOnce(&mut Outbox)) {
         let mut state = self.state.lock();
         if state.phase == Phase::Up && state.control.len() < MAX_CONTROL {
             put(&mut state);
@@ -292,13 +296,27 @@ impl Link {
         if let Some(writer) = writer {
             writer.wake();
         }
-        if starts && let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
-            start(me);
+        if starts {
+            self.begin();
         }
         result.map_err(|unwritten| match unwritten {
             Unwritten::TooLarge => NotPosted::Dropped(DropReason::TooLarge),
             Unwritten::NoRoom => NotPosted::Dropped(DropReason::OutboxFull),
         })
+    }
+
+    /// Has the connection made.
+    #[cold]
+    pub(super) fn begin(&self) {
+        if let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
+            start(me);
+        }
+    }
+
+    /// The shape of what was sent to a box over this connection.
+    pub(super) fn sent_to(&self, target: &Target) -> Option<Shape> {
+        let fingerprint = self.state.lock().sent.get(target).copied()?;
+        Shape::known(fingerprint)
     }
 
     /// Calls `write` with the handles as they are named on this connection, and counts them if it succeeds.
@@ -316,7 +334,7 @@ impl Link {
     }
 
     /// Takes a request out of the table.
-    pub(crate) fn take_pending(&self, which: Correlation) -> Option<Box<dyn Waiting>> {
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn Waiting>, Weak<Pointer>)> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
             return None;
@@ -324,7 +342,7 @@ impl Link {
         let pending = state.pending.remove(&which.number)?;
         // Whoever answers has read the request, and what was written before it.
         state.read.0 = state.read.0.max(pending.post);
-        Some(pending.waiting)
+        Some((pending.waiting, pending.to))
     }
 
     /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
@@ -445,15 +463,20 @@ struct Relayed {
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, body: &[u8], handles: &[Arc<Pointer>]) -> Result<(), NotPosted> {
-        let target = Named { pointer: to, role: Role::Target };
+    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>) -> Result<(), NotPosted> {
+        let Encoded { body, handles, fingerprint } = message;
+        let target = Named { pointer: to, role: Role::Target { fingerprint } };
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
-            return self.append(|state, room| state.post(room, &Post { to: target, handles: NONE, body }));
+            return self.append(|state, room| {
+                state.remember(to, fingerprint);
+                state.post(room, &Post { to: target, handles: NONE, body })
+            });
         }
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             self.append(|state, room| {
+                state.remember(to, fingerprint);
                 state.post(room, &Post { to: target, handles: named, body })?;
                 Ok(((), hold(state.connection)))
             })
@@ -463,25 +486,28 @@ impl Outbound for Link {
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        body: &[u8],
-        handles: &[Arc<Pointer>],
+        message: Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<Correlation, NotPosted> {
+        let Encoded { body, handles, fingerprint } = message;
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: Some(Named { pointer: to, role: Role::Target }), handles: named, body };
+            let post =
+                Post { to: Some(Named { pointer: to, role: Role::Target { fingerprint } }), handles: named, body };
             if !self.may_ask() {
                 return Err(NotPosted::Dropped(DropReason::RequestsFull));
             }
             self.append(|state, room| {
+                state.remember(to, fingerprint);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
                 state.correlated(room, what, &post)?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
-                    state.pending.insert(number, Pending { waiting, post: state.outgoing.posts() });
+                    let (to, post) = (Arc::downgrade(to), state.outgoing.posts());
+                    state.pending.insert(number, Pending { waiting, to, post });
                 }
                 Ok((Correlation { connection: state.connection, number }, hold(state.connection)))
             })

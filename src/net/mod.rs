@@ -1,12 +1,16 @@
 //! Connections: the streams they run on, the actor that owns each one's life, and the I/O thread that runs them all.
 
 pub(crate) mod accounts;
+pub(crate) mod catalogue;
+pub(crate) mod contact;
 pub(crate) mod driver;
 pub(crate) mod greeting;
 pub(crate) mod house;
 pub(crate) mod inbound;
+pub(crate) mod inquiries;
 pub(crate) mod link;
 pub(crate) mod links;
+pub(crate) mod mismatch;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
 pub(crate) mod reports;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,8 @@ use std::task::Waker;
 use bytes::BytesMut;
 
 use super::accounts::Ours;
+use super::inquiries::Hear;
+use super::inquiries::Inquiries;
 use crate::handle::failure::AskError;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -27,6 +30,9 @@ use crate::wire::control::Goodbye;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
+use crate::wire::question::Question;
+use crate::wire::report::Target;
+use crate::wire::report::feature;
 use crate::wire::report::put_report;
 use crate::wire::session::Correlated;
 use crate::wire::session::Handles;
@@ -34,6 +40,12 @@ use crate::wire::session::Outgoing;
 use crate::wire::session::Post;
 use crate::wire::session::Referent;
 use crate::wire::session::Unwritten;
+
+/// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
+pub(super) const MAX_CONTROL: usize = 64 << 10;
+
+/// Boxes of which is remembered what was sent to them.
+const MAX_REMEMBERED: usize = 65_536;
 
 /// Numbers connections in this process; 0 is nobody's.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -85,6 +97,9 @@ pub(super) struct Outbox {
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: Ours,
+    /// The shapes of what was sent to boxes of the peer, by their fingerprints.
+    pub(super) sent: HashMap<Target, u64>,
+    pub(super) inquiries: Inquiries,
     /// Why there is no connection, for a person; empty if there is one, or none was tried.
     pub(super) trouble: Box<str>,
 }
@@ -92,6 +107,7 @@ pub(super) struct Outbox {
 /// A request of ours.
 pub(super) struct Pending {
     pub(super) waiting: Box<dyn Waiting>,
+    pub(super) to: Weak<Pointer>,
     /// Which message of the connection it is.
     pub(super) post: u64,
 }
@@ -128,7 +144,20 @@ impl Outbox {
             times_up: 0,
             features: 0,
             ours: Ours::default(),
+            sent: HashMap::new(),
+            inquiries: Inquiries::default(),
             trouble: Box::default(),
+        }
+    }
+
+    /// Remembers of what shape the messages for a box are, so that it can be said where the box's differs.
+    #[inline]
+    pub(super) fn remember(&mut self, to: &Pointer, fingerprint: u64) {
+        if to.is_new_to(self.connection)
+            && self.sent.len() < MAX_REMEMBERED
+            && let Some(target) = to.target()
+        {
+            self.sent.insert(target, fingerprint);
         }
     }
 
@@ -205,6 +234,29 @@ impl Outbox {
         }
     }
 
+    /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
+    pub(super) fn ask_what_is_open(&mut self) -> Vec<Hear> {
+        if self.features & feature::SHAPES == 0 {
+            return self.inquiries.take_all();
+        }
+        let Outbox { inquiries, control, .. } = self;
+        inquiries.unasked().for_each(|question| question.ask(control));
+        Vec::new()
+    }
+
+    /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
+    pub(super) fn inquire(&mut self, question: &Question, hear: Hear) -> Result<(), Hear> {
+        let is_up = self.phase == Phase::Up;
+        if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
+            return Err(hear);
+        }
+        if self.inquiries.note(question, hear)? && is_up {
+            question.ask(&mut self.control);
+            self.wake();
+        }
+        Ok(())
+    }
+
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
     pub(super) fn wake(&mut self) {
         if let Some(writer) = self.writer.take() {
@@ -234,7 +286,7 @@ pub(super) fn fail_all(
     reason: DropReason,
     detail: Option<&str>,
 ) {
-    for (_, Pending { waiting, post }) in pending {
+    for (_, Pending { waiting, post, .. }) in pending {
         waiting.failed(match post {
             post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
             _ => AskError::OutcomeUnknown { reason },
@@ -258,28 +310,34 @@ pub(super) struct Named<'a> {
 
 #[derive(Clone, Copy)]
 pub(super) enum Role {
-    Target,
-    Handle { peer: Option<NodeId>, via: Option<BoxId> },
+    /// Of messages with the fingerprint of a shape.
+    Target {
+        fingerprint: u64,
+    },
+    Handle {
+        peer: Option<NodeId>,
+        via: Option<BoxId>,
+    },
 }
 
 impl Referent for Named<'_> {
     fn key(&self) -> u64 {
         match self.role {
-            Role::Target => self.pointer.key_of_target().0,
+            Role::Target { fingerprint } => self.pointer.key_of_target(fingerprint).0,
             Role::Handle { .. } => self.pointer.key_of_handle().0,
         }
     }
 
     fn hint(&self) -> &AtomicU32 {
         match self.role {
-            Role::Target => self.pointer.key_of_target().1,
+            Role::Target { fingerprint } => self.pointer.key_of_target(fingerprint).1,
             Role::Handle { .. } => self.pointer.key_of_handle().1,
         }
     }
 
     fn introduction(&self) -> Introduction<'_> {
         match self.role {
-            Role::Target => self.pointer.introduce_target(),
+            Role::Target { fingerprint } => self.pointer.introduce_target(fingerprint),
             Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via),
         }
     }

@@ -1,9 +1,15 @@
-//! A link's part in telling each other of drops: when, how much at a time, and what is believed.
+//! A link's part in telling each other of drops and shapes: when, how much at a time, and what is believed.
 
+use std::sync::Arc;
+
+use super::inquiries::Hear;
+use super::inquiries::end;
 use super::link::Link;
-use super::link::MAX_CONTROL;
+use super::outbox::MAX_CONTROL;
 use super::outbox::Phase;
 use crate::observe::DropReason;
+use crate::wire::codec::Violation;
+use crate::wire::question::Question;
 use crate::wire::report::Target;
 use crate::wire::report::feature;
 
@@ -28,5 +34,38 @@ impl Link {
     /// The peer tells of drops; by how much the sum has grown.
     pub(crate) fn told(&self, target: Target, reason: DropReason, count: u64) -> u64 {
         self.theirs.lock().told(target, reason, count)
+    }
+
+    /// Has `hear` called with what the peer answers. Makes the connection if there is none.
+    pub(crate) fn inquire(self: &Arc<Self>, question: &Question, hear: Hear) {
+        let mut state = self.state.lock();
+        let admitted = state.admit();
+        let refused = match admitted {
+            Ok(_) => state.inquire(question, hear).err(),
+            Err(_) => Some(hear),
+        };
+        drop(state);
+        end(refused.into_iter().collect());
+        if matches!(admitted, Ok(true)) {
+            self.begin();
+        }
+    }
+
+    /// The peer has answered a question.
+    pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
+        let (question, answer) = Question::read_answered(payload)?;
+        let waiting = self.state.lock().inquiries.take(&question);
+        waiting.into_iter().for_each(|hear| hear(Some(answer)));
+        Ok(())
+    }
+
+    /// Answers a question of the peer's, unless it does not read.
+    pub(crate) fn tell(&self, question: &Question, answer: &[u8]) {
+        self.put_control(|state| question.answer(&mut state.control, answer));
+    }
+
+    pub(crate) fn sweep_inquiries(&self) {
+        let waited = self.state.lock().inquiries.sweep();
+        end(waited);
     }
 }

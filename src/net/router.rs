@@ -302,6 +302,7 @@ impl RemoteRouter {
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return };
         link.sweep_pending();
+        link.sweep_inquiries();
         let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
         if is_open && link.is_overrun() {
             self.violated(&Violation::RefusalsUnread, ctx);

@@ -54,7 +54,8 @@ impl Numbers {
         self.limit = self.limit.max(limit);
     }
 
-    /// How to name what has this key, which is never 0. `hint` is the number it had last, if any: right most of the time, never trusted.
+    /// How to name what has this key; what has the key 0 is never given a number. `hint` is the number it had last, if any:
+    /// right most of the time, never trusted.
     #[inline]
     pub(crate) fn name(&mut self, key: u64, hint: u32) -> Naming {
         match self.slots.get_mut(hint as usize) {
@@ -85,7 +86,7 @@ impl Numbers {
             }
             return Naming::Use(number);
         }
-        if self.limit == 0 || self.knocks.is_first(key, self.limit) {
+        if key == 0 || self.limit == 0 || self.knocks.is_first(key, self.limit) {
             return Naming::Inline;
         }
         let number = self.free_slot(key);

@@ -1,5 +1,4 @@
 //! Questions for the shapes of messages, and their answers.
-#![cfg_attr(not(test), expect(dead_code, reason = "asked as soon as shapes are compared"))]
 
 use bytes::BufMut;
 use bytes::BytesMut;

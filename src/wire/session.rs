@@ -29,7 +29,8 @@ use super::intern::Numbers;
 
 /// Something that a message names: its target, or a handle inside it.
 pub(crate) trait Referent {
-    /// Tells identities apart, within this process and for its life: two with one key are one. Never 0.
+    /// Tells identities apart, within this process and for its life: two with one key are one. What has the key 0 is
+    /// introduced each time.
     fn key(&self) -> u64;
     /// The number it had last on any connection, or any other.
     fn hint(&self) -> &AtomicU32;

@@ -15,6 +15,7 @@ use super::*;
 use crate::config::Limits;
 use crate::handle::route::Outbound;
 use crate::handle::terms::ExportKey;
+use crate::handle::terms::Source;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;

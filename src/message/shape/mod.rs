@@ -190,6 +190,28 @@ impl Shape {
         Shape { inner: Arc::new(Inner { model, encoded, fingerprint }) }
     }
 
+    /// Its canonical encoding.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.inner.encoded
+    }
+
+    /// The shape that has this canonical encoding.
+    pub(crate) fn decode(encoded: &[u8]) -> Option<Shape> {
+        let model = encoding::decode(encoded).ok()?;
+        Some(Shape::from_parts(model, encoded.to_vec()))
+    }
+
+    /// A shape of this process that was traced, by its fingerprint.
+    pub(crate) fn known(fingerprint: u64) -> Option<Shape> {
+        KNOWN.read().values().find(|shape| shape.fingerprint() == fingerprint).cloned()
+    }
+
+    /// All differences in one line.
+    pub(crate) fn differences(&self, there: &Shape) -> String {
+        let differences: Vec<String> = self.diff(there).iter().map(Difference::to_string).collect();
+        differences.join("; ")
+    }
+
     /// What it is made of.
     pub(crate) fn model(&self) -> &Model {
         &self.inner.model

@@ -1,0 +1,74 @@
+//! What a node asks its peers about shapes, and who waits to hear it.
+//!
+//! Bounded by [`MAX_WAITING`]; a question that is not answered within two sweeps, or whose connection ends, is answered
+//! with nothing.
+
+use std::collections::HashMap;
+
+use crate::wire::question::Question;
+
+/// Those who may wait for answers at a time, on one connection.
+const MAX_WAITING: usize = 1024;
+
+/// Hears the answer; `None` if there is none.
+pub(crate) type Hear = Box<dyn FnOnce(Option<&[u8]>) + Send>;
+
+/// The questions of one connection that are not answered yet.
+#[derive(Default)]
+pub(super) struct Inquiries {
+    open: HashMap<Question, Inquiry>,
+    waiting: usize,
+}
+
+#[derive(Default)]
+struct Inquiry {
+    asked: bool,
+    sweeps: u8,
+    hear: Vec<Hear>,
+}
+
+impl Inquiries {
+    /// Notes one who wants to know; gives it back if there are too many. Whether the question is new.
+    pub(super) fn note(&mut self, question: &Question, hear: Hear) -> Result<bool, Hear> {
+        if self.waiting >= MAX_WAITING {
+            return Err(hear);
+        }
+        self.waiting += 1;
+        let is_new = !self.open.contains_key(question);
+        self.open.entry(question.clone()).or_default().hear.push(hear);
+        Ok(is_new)
+    }
+
+    pub(super) fn take(&mut self, question: &Question) -> Vec<Hear> {
+        let hear = self.open.remove(question).map(|inquiry| inquiry.hear).unwrap_or_default();
+        self.waiting -= hear.len();
+        hear
+    }
+
+    /// Those who have waited for long enough.
+    pub(super) fn sweep(&mut self) -> Vec<Hear> {
+        self.open.values_mut().for_each(|inquiry| inquiry.sweeps += 1);
+        let old = self.open.iter().filter(|(_, inquiry)| inquiry.sweeps > 2);
+        let old: Vec<Question> = old.map(|(question, _)| question.clone()).collect();
+        old.iter().flat_map(|question| self.take(question)).collect()
+    }
+
+    /// The questions that were noted while there was nobody to ask.
+    pub(super) fn unasked(&mut self) -> impl Iterator<Item = &Question> {
+        let unasked = self.open.iter_mut().filter(|(_, inquiry)| !inquiry.asked);
+        unasked.map(|(question, inquiry)| {
+            inquiry.asked = true;
+            question
+        })
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Hear> {
+        self.waiting = 0;
+        self.open.drain().flat_map(|(_, inquiry)| inquiry.hear).collect()
+    }
+}
+
+/// Says that there is no answer.
+pub(super) fn end(waiting: Vec<Hear>) {
+    waiting.into_iter().for_each(|hear| hear(None));
+}

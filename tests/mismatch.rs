@@ -1,0 +1,245 @@
+//! Two builds of one application that do not agree on a message: nothing arrives wrong, and both are told what differs.
+
+mod support;
+
+use std::future::Future;
+
+use actix::Actor;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::Recipient;
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::AskError;
+use actix_hermod::DropReason;
+use actix_hermod::Event;
+use actix_hermod::MailboxError;
+use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
+use actix_hermod::Shape;
+use actix_hermod::ShapesError;
+use actix_hermod::Side;
+
+use support::Events;
+use support::balanced;
+use support::deserted;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::watched;
+use support::within;
+
+/// A build of the messages: what a field is read as, and what a question is answered with.
+macro_rules! build {
+    ($build:ident, $field:ty, $result:ty) => {
+        // Not every build sends everything.
+        #[allow(dead_code)]
+        mod $build {
+            use actix::Message;
+            use actix_hermod::Address;
+            use serde::Deserialize;
+            use serde::Serialize;
+
+            #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+            #[rtype(result = "()")]
+            pub(crate) struct Note {
+                pub(crate) at: (u8, u8),
+                pub(crate) inner: Inner,
+            }
+
+            #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+            pub(crate) struct Inner {
+                pub(crate) n: $field,
+            }
+
+            #[derive(Serialize, Deserialize, Clone, Debug)]
+            pub(crate) struct Question(pub(crate) u16);
+
+            impl Message for Question {
+                type Result = $result;
+            }
+
+            #[derive(Message, Serialize, Deserialize, Clone, Debug)]
+            #[rtype(result = "()")]
+            pub(crate) struct Envelope {
+                pub(crate) answer_to: Address<Note>,
+            }
+
+            pub(crate) fn note(n: $field) -> Note {
+                Note { at: (1, 2), inner: Inner { n } }
+            }
+        }
+    };
+}
+
+build!(old, u32, u8);
+build!(new, u64, Vec<u8>);
+build!(twin, u32, u8);
+
+const DIFFERENCE: &str = "`Note.inner.n`: u32 here, u64 there";
+const OTHER_WAY_ROUND: &str = "`Note.inner.n`: u64 here, u32 there";
+
+/// Answers questions of the new build.
+struct Oracle;
+
+impl Actor for Oracle {
+    type Context = Context<Self>;
+}
+
+impl Handler<new::Question> for Oracle {
+    type Result = Vec<u8>;
+
+    fn handle(&mut self, question: new::Question, _: &mut Context<Self>) -> Vec<u8> {
+        question.0.to_le_bytes().to_vec()
+    }
+}
+
+/// Waits until the drops of that side are explained.
+fn explained(ears: &mut Events, side: Side) -> impl Future<Output = String> {
+    ears.find(move |event| match event {
+        Event::DeadLetter { reason: DropReason::TypeMismatch, detail: Some(detail), side: of, .. } if *of == side => {
+            Some(detail.clone())
+        }
+        _ => None,
+    })
+}
+
+async fn there<M: RemoteMessage + Message<Result = ()>>(
+    name: &str,
+) -> (Node, actix_hermod::Endpoint, actix_hermod::Mailbox<M>) {
+    let (node, endpoint) = listening(Node::builder()).await;
+    let inbox = node.mailbox::<M>().name(name).open().unwrap();
+    (node, endpoint, inbox)
+}
+
+#[test]
+fn a_message_of_another_shape_is_refused_and_both_sides_are_told_what_differs() {
+    System::new().block_on(async {
+        let (server, endpoint, mut inbox) = there::<new::Note>("notes").await;
+        let client = Node::start();
+        let (mut here, mut there) = (events(&client), events(&server));
+        let wrong: Address<old::Note> = client.remote(&endpoint, "notes").unwrap();
+        (0..10).for_each(|n| wrong.do_send(old::note(n)));
+        assert_eq!(explained(&mut here, Side::Peer).await, DIFFERENCE);
+        assert_eq!(explained(&mut there, Side::Here).await, OTHER_WAY_ROUND);
+        watched(|| wrong.lost().remote, |lost| *lost == [(DropReason::TypeMismatch, 10)].into()).await;
+        assert_eq!(server.stats().dropped, [(DropReason::TypeMismatch, 10)].into());
+        // It costs nothing but itself.
+        let right: Address<new::Note> = client.remote(&endpoint, "notes").unwrap();
+        right.do_send(new::note(7));
+        assert_eq!(next(&mut inbox).await, new::note(7));
+        assert_eq!(client.stats().connections.len(), 1);
+        balanced(&[&server, &client]).await;
+    });
+}
+
+#[test]
+fn equal_shapes_of_two_builds_are_equal() {
+    System::new().block_on(async {
+        let (_server, endpoint, mut inbox) = there::<twin::Note>("notes").await;
+        let client = Node::start();
+        let to: Address<old::Note> = client.remote(&endpoint, "notes").unwrap();
+        to.do_send(old::note(7));
+        assert_eq!(next(&mut inbox).await, twin::note(7));
+        assert_eq!(Shape::of::<old::Note>(), Shape::of::<twin::Note>());
+    });
+}
+
+#[test]
+fn a_request_of_another_shape_is_refused_with_what_differs() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        server.publish::<new::Question>("oracle", Oracle.start()).unwrap();
+        let client = Node::start();
+        let wrong: Address<old::Question> = client.remote(&endpoint, "oracle").unwrap();
+        let expected = AskError::NotDelivered {
+            reason: DropReason::TypeMismatch,
+            detail: Some("`Question -> result`: u8 here, Vec<u8> there".to_owned()),
+        };
+        // All at once, and one after the other.
+        let asked = futures_util::future::join_all((0..20).map(|n| wrong.ask(old::Question(n))));
+        assert!(within(asked).await.into_iter().all(|answer| answer == Err(expected.clone())));
+        assert_eq!(within(wrong.ask(old::Question(20))).await, Err(expected));
+        assert_eq!(within(wrong.send(old::Question(21))).await, Err(MailboxError::Closed));
+        let right: Address<new::Question> = client.remote(&endpoint, "oracle").unwrap();
+        assert_eq!(within(right.ask(new::Question(258))).await, Ok(vec![2, 1]));
+        assert_eq!(client.stats().pending_requests, 0);
+    });
+}
+
+#[test]
+fn a_recipient_checks_shapes_as_an_address_does() {
+    System::new().block_on(async {
+        let (server, endpoint, inbox) = there::<new::Note>("notes").await;
+        let client = Node::start();
+        let mut here = events(&client);
+        let wrong: Recipient<old::Note> = client.remote::<old::Note>(&endpoint, "notes").unwrap().recipient();
+        wrong.do_send(old::note(1));
+        assert_eq!(explained(&mut here, Side::Peer).await, DIFFERENCE);
+        assert_eq!(dropped(&server, DropReason::TypeMismatch), 1);
+        assert_eq!(inbox.len(), 0);
+    });
+}
+
+#[test]
+fn a_reply_of_another_shape_is_refused_too() {
+    System::new().block_on(async {
+        // Both have the same envelope: an address is what its message is called.
+        assert_eq!(Shape::of::<old::Envelope>(), Shape::of::<new::Envelope>());
+        let (server, endpoint, mut envelopes) = there::<new::Envelope>("envelopes").await;
+        let client = Node::start();
+        let mut at_server = events(&server);
+        let answers = client.mailbox::<old::Note>().open().unwrap();
+        let to: Address<old::Envelope> = client.remote(&endpoint, "envelopes").unwrap();
+        to.do_send(old::Envelope { answer_to: answers.address() });
+        let back = next(&mut envelopes).await.answer_to;
+        back.do_send(new::note(1));
+        assert_eq!(explained(&mut at_server, Side::Peer).await, OTHER_WAY_ROUND);
+        assert_eq!(dropped(&client, DropReason::TypeMismatch), 1);
+        assert_eq!(answers.len(), 0);
+    });
+}
+
+#[test]
+fn shapes_are_compared_within_a_node_as_well() {
+    System::new().block_on(async {
+        let node = Node::start();
+        node.publish::<new::Question>("oracle", Oracle.start()).unwrap();
+        let endpoint = node.listen("127.0.0.1:0").await.unwrap();
+        let mut envelopes = node.mailbox::<new::Envelope>().name("envelopes").open().unwrap();
+        let answers = node.mailbox::<old::Note>().open().unwrap();
+        let to: Address<old::Envelope> = node.remote(&endpoint, "envelopes").unwrap();
+        to.do_send(old::Envelope { answer_to: answers.address() });
+        // Came home: it leads to a box of this node, whose messages are of another type.
+        let back = next(&mut envelopes).await.answer_to;
+        assert!(back.is_local());
+        let refused = within(back.ask(new::note(1))).await;
+        let detail = Some(OTHER_WAY_ROUND.to_owned());
+        assert_eq!(refused, Err(AskError::NotDelivered { reason: DropReason::TypeMismatch, detail }));
+    });
+}
+
+#[test]
+fn the_shapes_of_another_node_can_be_asked_for() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        server.publish::<new::Question>("oracle", Oracle.start()).unwrap();
+        let _anonymous = server.mailbox::<new::Note>().open().unwrap();
+        // More names than there are in one answer.
+        let boxes: Vec<_> =
+            (0..1500).map(|n| server.mailbox::<new::Note>().name(format!("{n:04}")).open().unwrap()).collect();
+        let client = Node::start();
+        let shapes = within(client.shapes_at(&endpoint)).await.unwrap();
+        assert_eq!(shapes, server.shapes());
+        assert_eq!(shapes.len(), boxes.len() + 1);
+        assert_eq!(shapes["oracle"], Shape::of::<new::Question>());
+        assert_eq!(shapes["0815"].diff(&Shape::of::<old::Note>())[0].to_string(), OTHER_WAY_ROUND);
+        assert_eq!(
+            within(client.shapes_at("no endpoint")).await,
+            Err(ShapesError::InvalidEndpoint("no endpoint".to_owned()))
+        );
+        assert_eq!(within(client.shapes_at(deserted().await)).await, Err(ShapesError::Unanswered));
+    });
+}
