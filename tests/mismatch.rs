@@ -110,7 +110,7 @@ async fn there<M: RemoteMessage + Message<Result = ()>>(
     name: &str,
 ) -> (Node, actix_hermod::Endpoint, actix_hermod::Mailbox<M>) {
     let (node, endpoint) = listening(Node::builder()).await;
-    let inbox = node.mailbox::<M>().name(name).open().unwrap();
+    let inbox = node.mailbox::<M>().name(name).open().expect("the name is free");
     (node, endpoint, inbox)
 }
 
