@@ -277,35 +277,39 @@ fn an_address_by_name_is_local_also_in_the_very_first_message() {
     });
 }
 
-/// A message of one Rust type, and its twin in another.
-#[derive(Message, Serialize, Deserialize)]
-#[rtype(result = "()")]
-struct CarryTwin<M: RemoteMessage>(#[serde(bound = "")] Address<M>);
+/// The same messages as other Rust types, as if from another crate.
+mod twin {
+    use super::*;
 
-#[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
-#[rtype(result = "()")]
-struct Twin(u64);
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Carry(pub(crate) Address<Number>);
+
+    #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
+    #[rtype(result = "()")]
+    pub(crate) struct Number(pub(crate) u64);
+}
 
 #[test]
 fn a_local_send_to_a_box_of_another_type_of_equal_shape_is_delivered() {
     on_either_thread(|thread| async move {
-        let (there, there_at, mut there_in) = station::<CarryTwin<Twin>>(thread).await;
-        let (here, here_at, mut here_in) = station::<CarryTwin<Twin>>(thread).await;
+        let (there, there_at, mut there_in) = station::<twin::Carry>(thread).await;
+        let (here, here_at, mut here_in) = station::<twin::Carry>(thread).await;
         let mut numbers = here.mailbox().buffer(Buffer::<Number>::dropping(2)).open().unwrap();
         here.remote::<Carry>(&there_at, "carry").unwrap().do_send(Carry(numbers.address()));
         let carry = next(&mut there_in).await;
-        there.remote::<CarryTwin<Twin>>(&here_at, "carry").unwrap().do_send(carry);
-        let CarryTwin(home) = next(&mut here_in).await;
+        there.remote::<twin::Carry>(&here_at, "carry").unwrap().do_send(carry);
+        let twin::Carry(home) = next(&mut here_in).await;
         assert!(home.is_local());
-        home.do_send(Twin(1));
-        home.try_send(Twin(2)).unwrap();
-        assert!(matches!(home.try_send(Twin(3)), Err(SendError::Full(Twin(3)))));
+        home.do_send(twin::Number(1));
+        home.try_send(twin::Number(2)).unwrap();
+        assert!(matches!(home.try_send(twin::Number(3)), Err(SendError::Full(twin::Number(3)))));
         assert_eq!(next(&mut numbers).await, Number(1));
         assert_eq!(next(&mut numbers).await, Number(2));
-        home.recipient().do_send(Twin(4));
+        home.recipient().do_send(twin::Number(4));
         assert_eq!(next(&mut numbers).await, Number(4));
         numbers.close();
-        assert!(matches!(home.try_send(Twin(5)), Err(SendError::Closed(Twin(5)))));
+        assert!(matches!(home.try_send(twin::Number(5)), Err(SendError::Closed(twin::Number(5)))));
         balanced(&[&here, &there]).await;
     });
 }
