@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -199,7 +200,11 @@ impl Peer {
 
     /// Dials and is greeted as a node of that id with that token; the node must accept both.
     pub(crate) async fn greeted(endpoint: &str, hello: &Hello, token: [u8; 16]) -> Peer {
-        let mut peer = Peer::dial(endpoint).await;
+        Peer::dial(endpoint).await.greet(hello, token).await
+    }
+
+    async fn greet(self, hello: &Hello, token: [u8; 16]) -> Peer {
+        let mut peer = self;
         assert!(peer.send(&[hello.bytes(), resume(token)].concat()).await, "the node takes a hello");
         peer.hello().await.expect("the node answers a hello");
         let first = peer.frame().await.expect("the node resumes");
@@ -210,6 +215,18 @@ impl Peer {
     /// A greeted peer that nobody knew before.
     pub(crate) async fn stranger(endpoint: &str) -> Peer {
         Peer::greeted(endpoint, &Hello::of(fresh_id()), fresh_id()).await
+    }
+
+    /// A stranger for whom the system keeps hardly anything that it has not read, or that the node has not: however slow
+    /// the machine, it waits only for what the node does at this moment.
+    pub(crate) async fn narrow_stranger(endpoint: &str) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.set_send_buffer_size(4096).expect("a small buffer");
+        let endpoint = endpoint.parse().expect("an address and a port");
+        let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
+        let peer = Peer { stream: dialled.expect("the node listens"), read: Vec::new() };
+        peer.greet(&Hello::of(fresh_id()), fresh_id()).await
     }
 
     /// Writes, whatever the node may make of it; false if it has ended the connection.
