@@ -236,7 +236,7 @@ fn what_cannot_be_looked_into_is_named_and_the_rest_goes_on() {
             ("AnyJson", &["any"][..]),
             ("Untagged", &["any"]),
             ("Tagged", &["any"]),
-            ("Adjacent", &[]),
+            ("Adjacent", &["any"]),
             ("Flat", &["any"]),
             ("HasNever", &[]),
             ("HasNeverInTuple", &["opaque(not reached)"]),

@@ -150,7 +150,7 @@ pub(crate) enum Scalar {
     F32,
     F64,
     Char,
-    /// A text, owned or borrowed, and what serde calls an identifier.
+    /// A text, owned or borrowed.
     Str,
     /// A byte string, owned or borrowed.
     Bytes,

@@ -149,7 +149,6 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         deserialize_char Char visit_char candidates::CHARS.len(), |at: usize| candidates::CHARS[at];
         deserialize_str Str visit_borrowed_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
         deserialize_string Str visit_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
-        deserialize_identifier Str visit_borrowed_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
         deserialize_bytes Bytes visit_borrowed_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
         deserialize_byte_buf Bytes visit_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
     }
@@ -167,6 +166,13 @@ impl<'de> Deserializer<'de> for Probe<'_> {
             4 => visitor.visit_seq(de::value::SeqDeserializer::new(std::iter::empty::<()>())),
             _ => visitor.visit_map(de::value::MapDeserializer::new(std::iter::empty::<((), ())>())),
         }
+    }
+
+    /// Names of fields and variants are not read here; where a value is read as one, as the tag of an adjacently tagged
+    /// enum is, it may be a text or a number, and bytes that do not describe themselves cannot say which.
+    fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let at = self.candidate(Node::SelfDescribing, candidates::TEXTS.len())?;
+        visitor.visit_borrowed_str(candidates::TEXTS[at])
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
