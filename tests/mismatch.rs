@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::future::Future;
-
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -13,7 +11,6 @@ use actix::System;
 use actix_hermod::Address;
 use actix_hermod::AskError;
 use actix_hermod::DropReason;
-use actix_hermod::Event;
 use actix_hermod::MailboxError;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
@@ -21,11 +18,11 @@ use actix_hermod::Shape;
 use actix_hermod::ShapesError;
 use actix_hermod::Side;
 
-use support::Events;
 use support::balanced;
 use support::deserted;
 use support::dropped;
 use support::events;
+use support::explained;
 use support::listening;
 use support::next;
 use support::watched;
@@ -94,16 +91,6 @@ impl Handler<new::Question> for Oracle {
     fn handle(&mut self, question: new::Question, _: &mut Context<Self>) -> Vec<u8> {
         question.0.to_le_bytes().to_vec()
     }
-}
-
-/// Waits until the drops of that side are explained.
-fn explained(ears: &mut Events, side: Side) -> impl Future<Output = String> {
-    ears.find(move |event| match event {
-        Event::DeadLetter { reason: DropReason::TypeMismatch, detail: Some(detail), side: of, .. } if *of == side => {
-            Some(detail.clone())
-        }
-        _ => None,
-    })
 }
 
 async fn there<M: RemoteMessage + Message<Result = ()>>(

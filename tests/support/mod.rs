@@ -34,6 +34,7 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
+use actix_hermod::Side;
 use actix_hermod::Stats;
 use serde::Deserialize;
 use serde::Serialize;
@@ -263,6 +264,17 @@ impl Events {
         }
         told
     }
+}
+
+/// Waits until a side's drops of messages of another shape are explained.
+#[track_caller]
+pub(crate) fn explained(ears: &mut Events, side: Side) -> impl Future<Output = String> {
+    ears.find(move |event| match event {
+        Event::DeadLetter { reason: DropReason::TypeMismatch, detail: Some(detail), side: of, .. } if *of == side => {
+            Some(detail.clone())
+        }
+        _ => None,
+    })
 }
 
 /// Hears events, however many come at once.

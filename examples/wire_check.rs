@@ -1,0 +1,236 @@
+//! Shows what the boxes of a running node take, and where two nodes differ: so a new build can be checked against the old
+//! one before it takes its place.
+//!
+//! Run it with `cargo run --example wire_check`: it starts two nodes, as two builds of a shop would, and compares them.
+//! With an endpoint, `cargo run --example wire_check -- HOST:PORT`, it prints the definitions of all that the boxes take
+//! that have a name at the node that listens there; with two of them, `-- OLD:PORT NEW:PORT`, where the second differs
+//! from the first. It knows no type of theirs: nodes tell the shapes of their boxes to whoever asks.
+//!
+//! The exit status is 0 if they do not differ, 1 if they do, and 2 if a node cannot be asked; without arguments 0 if what
+//! is found is what the two builds were made to differ in.
+//!
+//! What is sent to boxes without a name, an answer to an address in a message for instance, is not seen here. It is
+//! compared, as everything is, when such a box is first sent to.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use actix::System;
+use actix_hermod::Difference;
+use actix_hermod::Node;
+use actix_hermod::Shape;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+// ---- The check.
+
+fn main() -> ExitCode {
+    let endpoints: Vec<String> = std::env::args().skip(1).collect();
+    match System::new().block_on(run(&endpoints)) {
+        Ok(finding) => {
+            print!("{}", finding.text);
+            if finding.is_good { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What is printed, and whether it is as one would have it.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) text: String,
+    pub(crate) is_good: bool,
+}
+
+pub(crate) async fn run(endpoints: &[String]) -> Outcome<Finding> {
+    let node = Node::start();
+    match endpoints {
+        [] => demonstrate(&node).await,
+        [at] => Ok(Finding { text: definitions(&shapes_at(&node, at).await?)?, is_good: true }),
+        [first, second] => {
+            let boxes = compare(&shapes_at(&node, first).await?, &shapes_at(&node, second).await?);
+            let is_good = boxes.values().all(|verdict| *verdict == Verdict::Same);
+            Ok(Finding { text: comparison((first, second), &boxes)?, is_good })
+        }
+        _ => Err("two endpoints at most: wire_check [HOST:PORT [HOST:PORT]]".into()),
+    }
+}
+
+/// The boxes of a node that have names, and what they take.
+type Shapes = BTreeMap<String, Shape>;
+
+async fn shapes_at(node: &Node, endpoint: &str) -> Outcome<Shapes> {
+    let shapes = node.shapes_at(endpoint).await;
+    Ok(shapes.map_err(|error| format!("{endpoint}: {error}"))?)
+}
+
+/// What is to be said of a box that one of two nodes has, or both.
+#[derive(PartialEq, Eq, Debug)]
+enum Verdict {
+    Same,
+    OnlyInFirst,
+    OnlyInSecond,
+    Differs(Vec<String>),
+}
+
+fn compare(first: &Shapes, second: &Shapes) -> BTreeMap<String, Verdict> {
+    let names = first.keys().chain(second.keys());
+    let verdict = |name| match (first.get(name), second.get(name)) {
+        (Some(first), Some(second)) if first == second => Verdict::Same,
+        (Some(first), Some(second)) => Verdict::Differs(first.diff(second).iter().map(sentence).collect()),
+        (_, None) => Verdict::OnlyInFirst,
+        (None, _) => Verdict::OnlyInSecond,
+    };
+    names.map(|name| (name.clone(), verdict(name))).collect()
+}
+
+fn sentence(difference: &Difference) -> String {
+    let Difference { path, here, there, .. } = difference;
+    format!("`{path}`: {here} in the first, {there} in the second")
+}
+
+// ---- Its words.
+
+fn definitions(shapes: &Shapes) -> Outcome<String> {
+    let mut text = String::new();
+    for (name, shape) in shapes {
+        writeln!(text, "{name}, fingerprint {:016x}:", shape.fingerprint())?;
+        for line in shape.to_string().lines() {
+            writeln!(text, "{}", format!("    {line}").trim_end())?;
+        }
+        writeln!(text)?;
+    }
+    writeln!(text, "Boxes with a name: {}.", shapes.len())?;
+    Ok(text)
+}
+
+fn comparison((first, second): (&str, &str), boxes: &BTreeMap<String, Verdict>) -> Outcome<String> {
+    let mut text = format!("The first node is that at {first}, the second that at {second}.\n\n");
+    for (name, verdict) in boxes {
+        match verdict {
+            Verdict::Same => writeln!(text, "{name}: the same")?,
+            Verdict::OnlyInFirst => writeln!(text, "{name}: only in the first")?,
+            Verdict::OnlyInSecond => writeln!(text, "{name}: only in the second")?,
+            Verdict::Differs(differences) => {
+                writeln!(text, "{name}: not the same")?;
+                differences.iter().try_for_each(|difference| writeln!(text, "    {difference}"))?;
+            }
+        }
+    }
+    let same = boxes.values().filter(|verdict| **verdict == Verdict::Same).count();
+    writeln!(text, "\nBoxes that are the same: {same} of {}.", boxes.len())?;
+    if same < boxes.len() {
+        text += "What one build sends to the rest, the other build refuses.\n";
+    }
+    Ok(text)
+}
+
+// ---- Two builds of a shop.
+
+/// What the shop runs today.
+mod today {
+    use actix::Message;
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Order {
+        customer: String,
+        lines: Vec<Line>,
+        state: State,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Line {
+        article: u32,
+        count: u16,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum State {
+        Open,
+        Sent { tracking: String },
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Price {
+        article: u32,
+        cents: u64,
+    }
+}
+
+/// What it would run tomorrow: with more articles, parcels and gifts.
+mod tomorrow {
+    use actix::Message;
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Order {
+        customer: String,
+        lines: Vec<Line>,
+        state: State,
+        gift: Option<String>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Line {
+        article: u64,
+        count: u16,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum State {
+        Open,
+        Packed,
+        Sent { tracking: String },
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Price {
+        article: u32,
+        cents: u64,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Return {
+        order: u64,
+        why: Option<String>,
+    }
+}
+
+/// What is to be found: the boxes `orders` differ in three places.
+fn expected() -> BTreeMap<String, Verdict> {
+    let differences = [
+        "`Order.gift`: no such field in the first, a field of type Option<String> in the second",
+        "`Order.state::Packed`: no such variant in the first, a variant in the second",
+        "`Order.lines[].article`: u32 in the first, u64 in the second",
+    ];
+    let orders = Verdict::Differs(differences.map(str::to_owned).into());
+    let boxes = [("orders", orders), ("prices", Verdict::Same), ("returns", Verdict::OnlyInSecond)];
+    boxes.map(|(name, verdict)| (name.to_owned(), verdict)).into()
+}
+
+async fn demonstrate(node: &Node) -> Outcome<Finding> {
+    let (old, new) = (Node::start(), Node::start());
+    let _open = (
+        old.mailbox::<today::Order>().name("orders").open()?,
+        old.mailbox::<today::Price>().name("prices").open()?,
+        new.mailbox::<tomorrow::Order>().name("orders").open()?,
+        new.mailbox::<tomorrow::Price>().name("prices").open()?,
+        new.mailbox::<tomorrow::Return>().name("returns").open()?,
+    );
+    let (first, second) = (old.listen("127.0.0.1:0").await?, new.listen("127.0.0.1:0").await?);
+    let boxes = compare(&shapes_at(node, first.as_ref()).await?, &shapes_at(node, second.as_ref()).await?);
+    Ok(Finding { text: comparison((first.as_ref(), second.as_ref()), &boxes)?, is_good: boxes == expected() })
+}
