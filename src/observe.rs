@@ -74,12 +74,12 @@ drop_reasons! {
     OldestShed,
     /// **Box.** A newer message of the same key took its place. There is nothing to do; it does not occur yet.
     Replaced,
-    /// **Box.** Its messages are of another type than the one that was sent. Use the type that the box was opened or
-    /// published with, on both sides.
+    /// **Box.** The [shape](crate::Shape) of its messages, or of their results, is not that of the one that was sent:
+    /// the two sides run different builds, or the name is that of another box. `detail` says what differs, on both
+    /// sides. Give a box whose message has changed a new name, or upgrade the other side as well.
     TypeMismatch,
-    /// **Box.** The bytes are not a message of the box's type, need more than `decode_depth` or `decode_memory` allow,
-    /// or its `Deserialize` panicked. `detail` says which; have both sides use one definition of the type, or raise the
-    /// limit.
+    /// **Box.** The message needs more than `decode_depth` or `decode_memory` allow, or the `Deserialize` of the box's
+    /// type refused it or panicked. `detail` says which; raise the limit, or send what the type accepts.
     NotDecodable,
     /// **Box.** The time that a request was given was over before the request was taken. Give it more, or make the
     /// handler faster.
@@ -168,8 +168,9 @@ pub enum Event {
         count: u64,
         /// On which side of the connection.
         side: Side,
-        /// More about the last of them, for a person: what the encoder or the decoder says, or what an attempt to connect
-        /// has met.
+        /// More about the last of them, for a person: what the encoder or the decoder says, what an attempt to connect
+        /// has met, or where two types differ (``"`Ping.n`: u32 here, u64 there"``), which may be told in an event of its
+        /// own, a moment later.
         detail: Option<String>,
     },
 }

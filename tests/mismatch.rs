@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -17,7 +20,11 @@ use actix_hermod::RemoteMessage;
 use actix_hermod::Shape;
 use actix_hermod::ShapesError;
 use actix_hermod::Side;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
 
+use support::Number;
 use support::balanced;
 use support::deserted;
 use support::dropped;
@@ -119,6 +126,41 @@ fn a_message_of_another_shape_is_refused_and_both_sides_are_told_what_differs() 
         assert_eq!(next(&mut inbox).await, new::note(7));
         assert_eq!(client.stats().connections.len(), 1);
         balanced(&[&server, &client]).await;
+    });
+}
+
+#[test]
+fn what_is_refused_is_not_decoded() {
+    /// How often a [`Counted`] was read.
+    static READ: AtomicUsize = AtomicUsize::new(0);
+
+    /// Has another shape than a [`Number`], and the same bytes.
+    #[derive(Message, Serialize)]
+    #[rtype(result = "()")]
+    struct Counted(u64);
+
+    impl<'de> Deserialize<'de> for Counted {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Counted, D::Error> {
+            READ.fetch_add(1, Ordering::Relaxed);
+            u64::deserialize(deserializer).map(Counted)
+        }
+    }
+
+    System::new().block_on(async {
+        let (server, endpoint, mut inbox) = there::<Counted>("counted").await;
+        let client = Node::start();
+        let right: Address<Counted> = client.remote(&endpoint, "counted").unwrap();
+        right.do_send(Counted(1));
+        assert_eq!(next(&mut inbox).await.0, 1);
+        // Its shape was made, and one was read.
+        let read = READ.load(Ordering::Relaxed);
+        let wrong: Address<Number> = client.remote(&endpoint, "counted").unwrap();
+        (0..10).for_each(|n| wrong.do_send(Number(n)));
+        watched(|| dropped(&server, DropReason::TypeMismatch), |dropped| *dropped == 10).await;
+        assert_eq!(READ.load(Ordering::Relaxed), read);
+        right.do_send(Counted(2));
+        assert_eq!(next(&mut inbox).await.0, 2);
+        assert_eq!(READ.load(Ordering::Relaxed), read + 1);
     });
 }
 

@@ -13,7 +13,8 @@ pub enum AskError {
     NotDelivered {
         /// What stood in the way.
         reason: DropReason,
-        /// More about it, for a person: what the encoder or the decoder says, or what the attempt to connect has met.
+        /// More about it, for a person: what the encoder or the decoder says, what the attempt to connect has met, or
+        /// where two types differ (``"`Ping.n`: u32 here, u64 there"``).
         detail: Option<String>,
     },
     /// The request was given to the connection and no answer has come, nor will: it may have been handled.

@@ -38,9 +38,14 @@ use serde::de::DeserializeOwned;
 ///   that does not write what the type's `Deserialize` reads.
 ///
 /// The first is seen in every message. The others are looked for in the first message of a type, and with debug
-/// assertions in each: a field that is left out in some messages only may get through in a release build if it stood in
-/// the first, and arrives wrong. A message that is looked at is serialised twice, and its type is
-/// [traced](crate::Shape), once in a process. Results are looked at in the same way.
+/// assertions in each: what is wrong in some messages only, such as a field that is left out at times or a variant behind
+/// one that is skipped, may get through in a release build if the first message was right, and arrives wrong. A message
+/// that is looked at is serialised twice. Results are looked at in the same way.
+///
+/// # Types are compared
+/// The first message to a box takes along a fingerprint of the type's [shape](crate::Shape), for which its `Deserialize`
+/// is run a few times in each process, on made-up values. If the box takes another shape, the message is dropped undecoded,
+/// as [`DropReason::TypeMismatch`](crate::DropReason::TypeMismatch).
 pub trait RemoteMessage:
     Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static
 {

@@ -111,6 +111,16 @@ change! {
     ["`Ping::B.m`: no such field here, a field of type char there"],
     ["`Ping::B.m`: a field of type char here, no such field there"];
 
+    a_field_renamed_in_a_variant:
+    { enum Ping { A, B { n: u32 } } } => { enum Ping { A, B { m: u32 } } }
+    ["`Ping::B.n`: named `n` here, `m` there"],
+    ["`Ping::B.m`: named `m` here, `n` there"];
+
+    fields_reordered_in_a_variant:
+    { enum Ping { A, B { n: u32, m: u8 } } } => { enum Ping { A, B { m: u8, n: u32 } } }
+    ["`Ping::B`: fields in the order n, m here, m, n there"],
+    ["`Ping::B`: fields in the order m, n here, n, m there"];
+
     a_part_retyped_in_a_variant:
     { enum Ping { A(u8, u16) } } => { enum Ping { A(u8, i16) } }
     ["`Ping::A.1`: u16 here, i16 there"],
@@ -132,6 +142,24 @@ change! {
     ["`Ping.all[value][].n`: u8 here, u16 there"],
     ["`Ping.all[value][].n`: u16 here, u8 there"];
 
+    a_field_added_in_a_map_s_value:
+    { struct Ping { all: HashMap<String, A> } struct A { n: u8 } } =>
+    { struct Ping { all: HashMap<String, A> } struct A { n: u8, m: char } }
+    ["`Ping.all[value].m`: no such field here, a field of type char there"],
+    ["`Ping.all[value].m`: a field of type char here, no such field there"];
+
+    a_field_renamed_in_a_map_s_value:
+    { struct Ping { all: HashMap<String, A> } struct A { n: u8 } } =>
+    { struct Ping { all: HashMap<String, A> } struct A { m: u8 } }
+    ["`Ping.all[value].n`: named `n` here, `m` there"],
+    ["`Ping.all[value].m`: named `m` here, `n` there"];
+
+    fields_reordered_in_a_map_s_value:
+    { struct Ping { all: HashMap<String, A> } struct A { n: u8, m: char } } =>
+    { struct Ping { all: HashMap<String, A> } struct A { m: char, n: u8 } }
+    ["`Ping.all[value]`: fields in the order n, m here, m, n there"],
+    ["`Ping.all[value]`: fields in the order m, n here, n, m there"];
+
     a_map_s_key_retyped:
     { struct Ping { all: HashMap<String, u8> } } => { struct Ping { all: HashMap<u8, u8> } }
     ["`Ping.all[key]`: String here, u8 there"],
@@ -146,6 +174,18 @@ change! {
     { enum Ping { A, B } } => { enum Ping { A, X, B } }
     ["`Ping::X`: no such variant here, a variant there"],
     ["`Ping::X`: a variant here, no such variant there"];
+
+    a_variant_added_at_depth_four:
+    { struct Ping { a: A } struct A { b: B } struct B { c: Vec<C> } enum C { X } } =>
+    { struct Ping { a: A } struct A { b: B } struct B { c: Vec<C> } enum C { X, Y } }
+    ["`Ping.a.b.c[]::Y`: no such variant here, a variant there"],
+    ["`Ping.a.b.c[]::Y`: a variant here, no such variant there"];
+
+    variants_reordered_at_depth_four:
+    { struct Ping { a: A } struct A { b: B } struct B { c: Vec<C> } enum C { X, Y } } =>
+    { struct Ping { a: A } struct A { b: B } struct B { c: Vec<C> } enum C { Y, X } }
+    ["`Ping.a.b.c[]`: variants in the order X, Y here, Y, X there"],
+    ["`Ping.a.b.c[]`: variants in the order Y, X here, X, Y there"];
 
     a_variant_renamed:
     { enum Ping { A, B } } => { enum Ping { A, C } }

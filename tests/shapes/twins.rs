@@ -73,6 +73,27 @@ fn equal_types_in_two_crates_are_equal() {
 }
 
 #[test]
+fn a_type_of_the_library_and_its_copy_here_are_equal() {
+    #[derive(Deserialize)]
+    #[expect(dead_code)]
+    struct Difference {
+        path: String,
+        here: String,
+        there: String,
+    }
+    same::<actix_hermod::Difference, Difference>();
+
+    #[derive(Deserialize)]
+    #[expect(dead_code)]
+    struct ConnectionStats {
+        peer: Option<actix_hermod::NodeId>,
+        reconnects: u64,
+        outbox_bytes: u64,
+    }
+    same::<Vec<actix_hermod::ConnectionStats>, LinkedList<ConnectionStats>>();
+}
+
+#[test]
 fn one_type_used_twice_is_equal_to_two_equal_types() {
     same::<(shop::Small, shop::Small), (shop::Small, warehouse::Small)>();
     same::<(shop::Kind, shop::Order), (shop::Kind, warehouse::Order)>();
