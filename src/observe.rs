@@ -367,6 +367,11 @@ impl Observer {
         self.in_doubt.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// So many messages are no longer in doubt.
+    pub(crate) fn settled(&self, count: u64) {
+        self.in_doubt.fetch_sub(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn late_answer(&self) {
         self.late_answers.fetch_add(1, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use super::books::Books;
 use super::house::House;
 use super::link::Link;
 use super::links::Links;
@@ -30,6 +31,7 @@ use crate::handle::terms::Origin;
 use crate::handle::terms::Rejection;
 use crate::handle::terms::Source;
 use crate::ident::BoxId;
+use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
@@ -45,6 +47,7 @@ pub(super) struct Around {
     pub(super) home: Arc<dyn Household>,
     pub(super) registry: Arc<Registry>,
     pub(super) links: Arc<Links>,
+    books: Arc<Books>,
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
     pub(super) peer: NodeId,
@@ -326,7 +329,14 @@ impl Around {
     pub(super) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId) -> Around {
         let home = Arc::clone(house) as Arc<dyn Household>;
         let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
-        Around { home, registry, links, link, connection, peer, alike: RefCell::default() }
+        let books = Arc::clone(&house.books);
+        Around { home, registry, links, books, link, connection, peer, alike: RefCell::default() }
+    }
+
+    /// The peer tells how much it has read of connections that have ended, by its own names of them.
+    pub(super) fn settle(&self, told: &[(ConnectionId, u64)]) {
+        self.books.settle_all(self.home.observer(), self.peer, told);
+        self.link.settled(told);
     }
 
     /// Accounts for the drops that were gathered.

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 
+use super::books::Names;
 use super::house::House;
 use super::links::Claim;
 use super::transport::Stream;
@@ -17,6 +18,7 @@ use crate::ident::NodeId;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
+use crate::wire::control::MAX_TOLD;
 use crate::wire::control::Resume;
 use crate::wire::frame::Front;
 use crate::wire::frame::front;
@@ -34,6 +36,8 @@ const MAX_RESUME: usize = 1024;
 pub(crate) struct Greeted {
     pub(crate) stream: Stream,
     pub(crate) hello: Hello,
+    /// Both ends' names of the connection.
+    pub(crate) names: Names,
     /// What was read beyond the greeting.
     pub(crate) rest: BytesMut,
     /// Whether the peer has resumed; if not, its first frame will.
@@ -57,13 +61,21 @@ pub(crate) enum GreetError {
     Closing,
 }
 
-/// Greets as the side that has opened the connection.
-pub(crate) async fn dialler(house: &Arc<House>, mut stream: Stream) -> Result<Greeted, GreetError> {
+/// Greets as the side that has opened the connection. `unsettled` are connections of which the peer is to say how much
+/// it has read.
+pub(crate) async fn dialler(
+    house: &Arc<House>,
+    mut stream: Stream,
+    unsettled: Vec<Names>,
+) -> Result<Greeted, GreetError> {
     let mut buffer = BytesMut::new();
-    say_hello(house, &mut stream).await?;
+    let ours = say_hello(house, &mut stream).await?;
     let hello = read_hello(house, &mut stream, &mut buffer).await?;
-    resume(house, &mut stream, &hello).await?;
-    Ok(Greeted { stream, hello, rest: buffer, resumed: false })
+    let of_peer = unsettled.into_iter().filter(|names| names.peer == hello.node).map(|names| names.theirs);
+    let told = house.books.tell(hello.node, of_peer.take(MAX_TOLD));
+    resume(house, &mut stream, &hello, told).await?;
+    let names = Names { peer: hello.node, ours, theirs: hello.connection };
+    Ok(Greeted { stream, hello, names, rest: buffer, resumed: false })
 }
 
 /// Greets as the side that was called. Says who it is only to one who speaks the protocol, and shows its token only to
@@ -78,7 +90,11 @@ pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<G
         }
         other => other?,
     };
-    say_hello(house, &mut stream).await?;
+    // Whatever becomes of it, the peer may have taken the connection for up.
+    let mut doubt = Doubt { house, names: None };
+    let ours = say_hello(house, &mut stream).await?;
+    let names = Names { peer: hello.node, ours, theirs: hello.connection };
+    doubt.names = Some(names);
     let theirs = read_resume(&mut stream, &mut buffer).await?;
     if house.links.prove(hello.node, theirs.token) == Claim::Refused {
         let mut out = BytesMut::new();
@@ -87,16 +103,36 @@ pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<G
         stream.write.shutdown().await?;
         return Err(GreetError::Unproven(hello.node));
     }
-    resume(house, &mut stream, &hello).await?;
-    Ok(Greeted { stream, hello, rest: buffer, resumed: true })
+    house.links.supersede(hello.node, &theirs.told);
+    house.books.settle_all(&house.observer, hello.node, &theirs.told);
+    let told = house.books.tell(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
+    resume(house, &mut stream, &hello, told).await?;
+    doubt.names = None;
+    Ok(Greeted { stream, hello, names, rest: buffer, resumed: true })
 }
 
-async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<()> {
+/// A connection of which nothing was read. When this goes, it is entered in the books.
+struct Doubt<'a> {
+    house: &'a House,
+    names: Option<Names>,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(names) = self.names {
+            self.house.books.enter_unproven(names);
+        }
+    }
+}
+
+/// Says who this node is, and calls the connection by the name that this gives.
+async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<ConnectionId> {
+    let connection = ConnectionId::random();
     let mut hello = Hello {
         versions: (OLDEST_VERSION, VERSION),
         features: feature::KNOWN,
         node: house.id,
-        connection: ConnectionId::random(),
+        connection,
         max_frame: u32::try_from(house.limits.max_message).unwrap_or(u32::MAX),
         numbers: u32::try_from(house.limits.interned).unwrap_or(u32::MAX),
         endpoints: house.endpoints().iter().map(ToString::to_string).collect(),
@@ -108,13 +144,14 @@ async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<()> {
         out.clear();
         hello.put(&mut out);
     }
-    stream.write.write_all(&out).await
+    stream.write.write_all(&out).await?;
+    Ok(connection)
 }
 
-async fn resume(house: &House, stream: &mut Stream, hello: &Hello) -> io::Result<()> {
+async fn resume(house: &House, stream: &mut Stream, hello: &Hello, told: Vec<(ConnectionId, u64)>) -> io::Result<()> {
     let token = house.secret.token_for(hello.node);
     let mut out = BytesMut::new();
-    Resume { token, previous: ConnectionId::NONE, read: 0 }.put(&mut out);
+    Resume { token, told }.put(&mut out);
     stream.write.write_all(&out).await
 }
 

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::books::Books;
 use super::driver::IoHandle;
 use super::driver::Pump;
+use super::link::Ground;
 use super::link::Link;
 use super::links::Links;
 use crate::boxes::registry::Registry;
@@ -56,6 +58,7 @@ pub(crate) struct House {
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) links: Arc<Links>,
+    pub(crate) books: Arc<Books>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
@@ -85,6 +88,7 @@ impl House {
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             links: Arc::new(links),
+            books: Arc::default(),
             io,
             start_router,
             endpoints: Mutex::new(advertised),
@@ -104,6 +108,12 @@ impl House {
         }
     }
 
+    /// What a link needs of its node.
+    pub(crate) fn ground(self: &Arc<Self>) -> Ground {
+        let home = Arc::clone(self) as Arc<dyn Household>;
+        Ground { home, registry: Arc::clone(&self.registry), books: Arc::clone(&self.books) }
+    }
+
     /// The link to an endpoint.
     pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
         let weak = Arc::downgrade(self);
@@ -113,8 +123,7 @@ impl House {
                 house.io.perform(move || start_router(of, link));
             }
         });
-        let (home, registry) = (Arc::clone(self), Arc::clone(&self.registry));
-        self.links.to(endpoint, || Link::to(home, registry, endpoint.clone(), start))
+        self.links.to(endpoint, || Link::to(self.ground(), endpoint.clone(), start))
     }
 
     /// Looks after what has to be looked after from time to time, until the node stops.

@@ -71,7 +71,7 @@ impl Inbound {
 
     /// Lets the peer know, with whatever is written to it next, how many messages were read.
     pub(crate) fn book(&self) {
-        self.around.link.have_read(self.posts());
+        self.around.link.have_read(self.around.connection, self.posts());
         self.around.account_alike();
     }
 
@@ -124,6 +124,7 @@ impl Inbound {
                 match self.around.links.prove(self.around.peer, resume.token) {
                     Claim::Proven => {
                         self.resumed = true;
+                        self.around.settle(&resume.told);
                         Ok(Tiding::Proven)
                     }
                     Claim::Refused => Err(Violation::Unproven),

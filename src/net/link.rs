@@ -14,8 +14,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio_util::sync::CancellationToken;
 
 use super::accounts::Theirs;
+use super::books::Balance;
+use super::books::Books;
+use super::books::Names;
 use super::inquiries::end;
 use super::outbox::MAX_CONTROL;
 use super::outbox::Named;
@@ -40,6 +44,7 @@ use crate::handle::terms::Correlation;
 use crate::handle::terms::NotPosted;
 use crate::handle::terms::Origin;
 use crate::ident::BoxId;
+use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
@@ -49,6 +54,7 @@ use crate::observe::Letter;
 use crate::sync::Mutex;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
+use crate::wire::control::MAX_TOLD;
 use crate::wire::control::Ping;
 use crate::wire::control::Refuse;
 use crate::wire::control::Unanswered;
@@ -69,6 +75,13 @@ mod model;
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
+/// What a link needs of its node.
+pub(crate) struct Ground {
+    pub(crate) home: Arc<dyn Household>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) books: Arc<Books>,
+}
+
 /// Starts a router for a link that is used for the first time.
 pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
 
@@ -77,6 +90,7 @@ pub(crate) struct Link {
     me: Weak<Link>,
     home: Arc<dyn Household>,
     registry: Arc<Registry>,
+    books: Arc<Books>,
     endpoint: Option<Endpoint>,
     start: Option<Start>,
     /// Bytes that may wait.
@@ -86,30 +100,67 @@ pub(crate) struct Link {
     pub(super) state: Mutex<Outbox>,
     /// Drops at the other end, as far as it has told.
     pub(super) theirs: Mutex<Theirs>,
+    /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
+    /// [`MAX_TOLD`].
+    unsettled: Mutex<Vec<Names>>,
 }
 
 impl Link {
     /// A link to be dialled when it is first used.
-    pub(crate) fn to(home: Arc<dyn Household>, registry: Arc<Registry>, endpoint: Endpoint, start: Start) -> Arc<Link> {
-        Link::new(home, registry, Some(endpoint), Some(start), Phase::Idle)
+    pub(crate) fn to(ground: Ground, endpoint: Endpoint, start: Start) -> Arc<Link> {
+        Link::new(ground, Some(endpoint), Some(start), Phase::Idle)
     }
 
     /// A link over a connection that a peer has opened.
-    pub(crate) fn accepted(home: Arc<dyn Household>, registry: Arc<Registry>) -> Arc<Link> {
-        Link::new(home, registry, None, None, Phase::Dialling)
+    pub(crate) fn accepted(ground: Ground) -> Arc<Link> {
+        Link::new(ground, None, None, Phase::Dialling)
     }
 
-    fn new(
-        home: Arc<dyn Household>,
-        registry: Arc<Registry>,
-        endpoint: Option<Endpoint>,
-        start: Option<Start>,
-        phase: Phase,
-    ) -> Arc<Link> {
+    fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
+        let Ground { home, registry, books } = ground;
         let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
-        let theirs = Mutex::new(Theirs::default());
-        Arc::new_cyclic(|me| Link { me: Weak::clone(me), home, registry, endpoint, start, outbox, peer, state, theirs })
+        let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(Vec::new()));
+        Arc::new_cyclic(|me| Link {
+            me: Weak::clone(me),
+            home,
+            registry,
+            books,
+            endpoint,
+            start,
+            outbox,
+            peer,
+            state,
+            theirs,
+            unsettled,
+        })
+    }
+
+    /// Both ends' names of the connection that is up.
+    pub(crate) fn names(&self) -> Option<Names> {
+        self.state.lock().names
+    }
+
+    /// Connections of which the peer is to say how much it has read.
+    pub(crate) fn unsettled(&self) -> Vec<Names> {
+        self.unsettled.lock().clone()
+    }
+
+    /// The peer has said how much it has read of these, by its own names.
+    pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
+        self.unsettled.lock().retain(|names| !told.iter().any(|(theirs, _)| *theirs == names.theirs));
+    }
+
+    /// Cancelled when the peer has given the connection up for another.
+    pub(crate) fn superseded(&self) -> CancellationToken {
+        self.state.lock().superseded.clone()
+    }
+
+    /// The peer has given the connection up: nothing more is read from it.
+    pub(crate) fn supersede(&self) {
+        let superseded = self.superseded();
+        self.down(DropReason::Lost, "the peer has given the connection up", self.endpoint.is_none());
+        superseded.cancel();
     }
 
     /// The number of the connection, or of the one that is to be made.
@@ -138,7 +189,7 @@ impl Link {
     }
 
     /// The peer has greeted; what waits is written from now on. The number of the connection.
-    pub(crate) fn up(&self, hello: &Hello) -> u64 {
+    pub(crate) fn up(&self, hello: &Hello, names: Names) -> u64 {
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
             // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
@@ -154,6 +205,7 @@ impl Link {
         }
         state.times_up += 1;
         state.features = hello.features;
+        state.names = Some(names);
         state.trouble = Box::default();
         let connection = state.connection;
         let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
@@ -169,7 +221,7 @@ impl Link {
     /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
     /// says more to a person if it is not empty. `over` is for good.
     pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
-        let (mut old, waiting, in_doubt) = {
+        let (mut old, waiting, balance) = {
             let mut state = self.state.lock();
             if state.phase == Phase::Over {
                 return;
@@ -179,9 +231,12 @@ impl Link {
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let written = old.outgoing.posts() - old.waiting;
-            let (waiting, read) = (old.waiting, old.read.0);
-            (old, waiting, written.saturating_sub(read))
+            let (waiting, balance) = (old.waiting, Balance { written, known: old.read.0, read: old.read.1 });
+            (old, waiting, balance)
         };
+        if let Some(names) = old.names {
+            self.remember(names, balance);
+        }
         self.theirs.lock().close();
         self.registry.exports().release_all(old.connection);
         let written = old.outgoing.posts() - old.waiting;
@@ -189,8 +244,17 @@ impl Link {
         fail_all(old.pending.drain(), written, reason, detail);
         end(old.inquiries.take_all());
         old.asked.values().for_each(|asked| asked.cancel());
-        self.home.observer().in_doubt(in_doubt);
+        self.home.observer().in_doubt(balance.in_doubt());
         self.count_lost(reason, detail, waiting);
+    }
+
+    /// A connection has ended: the next one tells what became of what was written to it.
+    fn remember(&self, names: Names, balance: Balance) {
+        self.books.enter(names, balance);
+        let mut unsettled = self.unsettled.lock();
+        if self.endpoint.is_some() && unsettled.len() < MAX_TOLD {
+            unsettled.push(names);
+        }
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
@@ -237,9 +301,12 @@ impl Link {
         }
     }
 
-    /// Books how many messages of this connection were read here so far.
-    pub(crate) fn have_read(&self, posts: u64) {
-        self.state.lock().read.1 = posts;
+    /// Books how many messages of a connection were read here so far.
+    pub(crate) fn have_read(&self, connection: u64, posts: u64) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.read.1 = posts;
+        }
     }
 
     /// The peer says how many messages of this connection it has read. A count that shrinks, or is more than was

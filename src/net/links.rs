@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use crate::handle::route::Outbound;
+use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Token;
@@ -183,6 +184,20 @@ impl Links {
             tables.by_connection.remove(&link.connection());
             if live.is_empty() {
                 tables.live.remove(&node);
+            }
+        }
+    }
+
+    /// The peer has given up connections, of which it tells by its own names: they end here as well.
+    pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) {
+        let live: Vec<Arc<Link>> = {
+            let tables = self.tables.lock();
+            tables.live.get(&node).into_iter().flatten().cloned().collect()
+        };
+        for link in live {
+            let theirs = link.names().map(|names| names.theirs);
+            if given_up.iter().any(|(connection, _)| Some(*connection) == theirs) {
+                link.supersede();
             }
         }
     }

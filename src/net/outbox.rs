@@ -11,8 +11,10 @@ use std::task::Poll;
 use std::task::Waker;
 
 use bytes::BytesMut;
+use tokio_util::sync::CancellationToken;
 
 use super::accounts::Ours;
+use super::books::Names;
 use super::inquiries::Hear;
 use super::inquiries::Inquiries;
 use crate::handle::failure::AskError;
@@ -100,6 +102,10 @@ pub(super) struct Outbox {
     /// The shapes of what was sent to boxes of the peer, by their fingerprints.
     pub(super) sent: HashMap<Target, u64>,
     pub(super) inquiries: Inquiries,
+    /// Both ends' names of the connection, once they have greeted.
+    pub(super) names: Option<Names>,
+    /// Cancelled when the peer has given the connection up for another one.
+    pub(super) superseded: CancellationToken,
     /// Why there is no connection, for a person; empty if there is one, or none was tried.
     pub(super) trouble: Box<str>,
 }
@@ -146,6 +152,8 @@ impl Outbox {
             ours: Ours::default(),
             sent: HashMap::new(),
             inquiries: Inquiries::default(),
+            names: None,
+            superseded: CancellationToken::new(),
             trouble: Box::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The actor that owns a connection's life: dialling, greeting, heartbeats, and its end. Messages do not pass through
 //! it: its reader and writer are tasks of their own, beside it on the I/O thread.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -139,7 +140,7 @@ pub(crate) async fn accept(house: Arc<House>, listener: Listener) {
         match stream {
             Ok(stream) => match Occupied::new(&house) {
                 Some(occupied) => {
-                    let link = Link::accepted(Arc::clone(&house) as Arc<dyn Household>, Arc::clone(&house.registry));
+                    let link = Link::accepted(house.ground());
                     let accepted = (stream, house.links.unproven());
                     RemoteRouter::new(Arc::clone(&house), link, Some(accepted), occupied).start();
                 }
@@ -178,10 +179,10 @@ impl RemoteRouter {
     fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
-        let limit = house.limits.handshake_timeout;
+        let (limit, unsettled) = (house.limits.handshake_timeout, link.unsettled());
         let greet = async move {
             match (endpoint, accepted) {
-                (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?).await,
+                (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?, unsettled).await,
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
                     () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
@@ -208,18 +209,26 @@ impl RemoteRouter {
 
     fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let Greeted { stream, hello, rest, resumed } = greeted;
+        let Greeted { stream, hello, names, rest, resumed } = greeted;
         let peer = hello.node;
         if resumed && self.house.links.join(peer, link) == Claim::Refused {
             return self.failed(&GreetError::TooMany, ctx);
         }
-        let connection = link.up(&hello);
+        let connection = link.up(&hello, names);
+        let superseded = link.superseded();
         let inbound = Inbound::new(&self.house, Arc::clone(link), connection, peer, resumed);
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
         let proven = move || router.do_send(Proven);
         let reading = pipe::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven);
         let writing = pipe::write(stream.write, Arc::clone(link), connection);
+        let reading = async move {
+            tokio::select! {
+                biased;
+                () = superseded.cancelled() => Ended::Lost(io::ErrorKind::ConnectionReset.into()),
+                ended = reading => ended,
+            }
+        };
         let reader = Self::pipe(connection, reading, ctx);
         let writer = Self::pipe(connection, writing, ctx);
         let (announced, silent, written_to_end) = (false, Duration::ZERO, false);

@@ -6,10 +6,12 @@ use bytes::BytesMut;
 use super::codec::MAX_NUMBER;
 use super::codec::Reader;
 use super::codec::Violation;
+use super::codec::put_bytes;
 use super::codec::put_number;
 use super::codec::put_text;
 use super::frame::Extensions;
 use super::frame::LENGTH;
+use super::frame::extension;
 use super::frame::kind;
 use super::frame::put_frame;
 use crate::ident::BoxId;
@@ -20,33 +22,56 @@ use crate::observe::DropReason;
 /// The longest explanation in a goodbye or a refusal, in bytes.
 pub(crate) const MAX_DETAIL: usize = 256;
 
+/// Connections of which a resume tells at most.
+pub(crate) const MAX_TOLD: usize = 32;
+
 /// The first frame of each direction after the hello: what the writer knows of the reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Resume {
     /// Proves that the writer's node id is its own: the same for every connection between these two nodes.
     pub(crate) token: Token,
-    /// The writer's name of the connection that this one follows; [`ConnectionId::NONE`] if there was none.
-    pub(crate) previous: ConnectionId,
-    /// Messages that the writer read on the previous connection.
-    pub(crate) read: u64,
+    /// Connections between the two that have ended, by the writer's names, and how many messages the writer has read on
+    /// each; at most [`MAX_TOLD`].
+    pub(crate) told: Vec<(ConnectionId, u64)>,
 }
 
 impl Resume {
     pub(crate) fn put(&self, out: &mut BytesMut) {
+        let mut told = self.told.iter().take(MAX_TOLD);
         put_frame(out, kind::RESUME, |out| {
             out.put_slice(&self.token.0);
-            out.put_slice(&self.previous.0);
-            put_number(out, self.read);
+            put_told(out, told.next().unwrap_or(&(ConnectionId::NONE, 0)));
+            if told.len() > 0 {
+                let mut further = BytesMut::new();
+                told.for_each(|told| put_told(&mut further, told));
+                put_number(out, extension::FURTHER);
+                put_bytes(out, &further);
+            }
         });
     }
 
     pub(crate) fn read(payload: &[u8]) -> Result<Resume, Violation> {
         let mut reader = Reader::new(payload);
-        let resume =
-            Resume { token: Token(reader.array()?), previous: ConnectionId(reader.array()?), read: reader.number()? };
-        Extensions::all(reader.rest())?;
-        Ok(resume)
+        let token = Token(reader.array()?);
+        let mut told = vec![read_told(&mut reader)?];
+        told.retain(|(connection, _)| *connection != ConnectionId::NONE);
+        if let Some(further) = Extensions::all(reader.rest())?.find(extension::FURTHER) {
+            let mut further = Reader::new(further);
+            while !further.is_empty() && told.len() < MAX_TOLD {
+                told.push(read_told(&mut further)?);
+            }
+        }
+        Ok(Resume { token, told })
     }
+}
+
+fn put_told(out: &mut BytesMut, (connection, read): &(ConnectionId, u64)) {
+    out.put_slice(&connection.0);
+    put_number(out, *read);
+}
+
+fn read_told(reader: &mut Reader<'_>) -> Result<(ConnectionId, u64), Violation> {
+    Ok((ConnectionId(reader.array()?), reader.number()?))
 }
 
 /// Asks for a pong (or is one), and says how many messages its writer has read on this connection so far.

@@ -46,6 +46,8 @@ pub(crate) mod kind {
 pub(crate) mod extension {
     /// Milliseconds until an ask expires, as a number.
     pub(crate) const DEADLINE: u64 = 1;
+    /// Further connections that a resume tells of.
+    pub(crate) const FURTHER: u64 = 4;
 }
 
 /// Flags of posts, asks and answers.

@@ -152,11 +152,14 @@ fn hellos() -> Vec<(&'static str, Value)> {
 }
 
 fn resumes() -> Vec<(&'static str, Value)> {
-    let first = Resume { token: Token([0x33; 16]), previous: ConnectionId::NONE, read: 0 };
-    let later = Resume { previous: ConnectionId([0x44; 16]), read: 300, ..first.clone() };
+    let first = Resume { token: Token([0x33; 16]), told: Vec::new() };
+    let later = Resume { told: vec![(ConnectionId([0x44; 16]), 300)], ..first.clone() };
+    let told = [0x44, 0x45, 0x46].map(|byte| (ConnectionId([byte; 16]), u64::from(byte)));
+    let several = Resume { told: told.to_vec(), ..first.clone() };
     vec![
         ("resume: the first connection", Value::Resume(first)),
         ("resume: after another connection", Value::Resume(later)),
+        ("resume: after three connections", Value::Resume(several)),
     ]
 }
 

@@ -61,7 +61,7 @@
 //! | kind | name | payload |
 //! |---|---|---|
 //! | 0 | | never used |
-//! | 1 | resume | first frame of each direction: token `id`, previous connection `id` (zeros: none), messages read on it `number`, `extensions` |
+//! | 1 | resume | first frame of each direction: token `id`, an ended connection `id` (zeros: none), messages read on it `number`, `extensions` |
 //! | 2 | post | flags `u8`, [extension block], target handle, [handles], body to the end |
 //! | 3 | ask | flags `u8`, correlation `number`, [extension block], target handle, [handles], body to the end |
 //! | 4 | answer | flags `u8`, correlation `number`, [extension block], [handles], body to the end |
@@ -192,6 +192,13 @@
 //! 2, for the names of the writer's boxes in order, from behind the name `text`. The answer repeats the question; behind
 //! it stands the canonical encoding of the shape, or nothing if there is none, or as many names (`text`) as the writer
 //! cares to put into one frame.
+//!
+//! ## Resuming
+//! A connection that ends without a goodbye leaves both sides in doubt about what the other has read of it. The side that
+//! dials again names in its resume the connections that it is in doubt about, as it called them in its hellos, and says
+//! how many messages it has read of each; the first where the table above says, further ones (31 at most) in extension 4:
+//! `id` and `number` of each to the end. The other side ends those that it takes for alive, reads no more of them, and
+//! names in its own resume those that it knows, by its own names. What was written and not read is lost.
 //!
 //! # Who may claim a node id
 //! Ids travel inside addresses, so an id proves nothing. The token in the resume frame is a secret between two nodes:

@@ -179,11 +179,13 @@ fn any_hello() -> impl Strategy<Value = Hello> {
 }
 
 fn any_resume() -> impl Strategy<Value = Resume> {
-    (any::<[[u8; 16]; 2]>(), number()).prop_map(|([token, previous], read)| Resume {
-        token: Token(token),
-        previous: ConnectionId(previous),
-        read,
-    })
+    // All but zeros, which stand for none.
+    let told = (1..=u8::MAX, any::<[u8; 15]>(), number()).prop_map(|(first, rest, read)| {
+        let mut id = [first; 16];
+        id[1..].copy_from_slice(&rest);
+        (ConnectionId(id), read)
+    });
+    (any::<[u8; 16]>(), vec(told, 0..=MAX_TOLD)).prop_map(|(token, told)| Resume { token: Token(token), told })
 }
 
 fn any_release() -> impl Strategy<Value = Vec<(BoxId, u64)>> {

@@ -20,8 +20,8 @@ use crate::wire::frame::front;
 
 /// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
 fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {
-    let link = Link::accepted(Arc::clone(hut) as _, Arc::default());
-    let connection = link.up(&hello());
+    let link = Link::accepted(ground(hut));
+    let connection = link.up(&hello(), names());
     let pointer = pointer(hut, &link);
     (link, connection, pointer)
 }
@@ -30,6 +30,14 @@ fn pointer(hut: &Arc<Hut>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
     let route = Route::Away { by: Way::new(Arc::clone(link) as _), to: None };
     Arc::new(Pointer::new(Arc::clone(hut) as _, origin, "", route, None))
+}
+
+fn ground(hut: &Arc<Hut>) -> Ground {
+    Ground { home: Arc::clone(hut) as _, registry: Arc::default(), books: Arc::default() }
+}
+
+fn names() -> Names {
+    Names { peer: hello().node, ours: ConnectionId([4; 16]), theirs: hello().connection }
 }
 
 fn hello() -> Hello {
@@ -47,7 +55,7 @@ fn hello() -> Hello {
 /// A thread that sends one message; how many were taken.
 fn sender(link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
     let (link, to) = (Arc::clone(link), Arc::clone(to));
-    thread::spawn(move || u64::from(link.post(&to, b"body", &[]).is_ok()))
+    thread::spawn(move || u64::from(link.post(&to, Encoded { body: b"body", handles: &[], fingerprint: 0 }).is_ok()))
 }
 
 /// How often each kind of frame stands in a chunk.
@@ -130,10 +138,10 @@ fn a_ping_among_messages_wakes_the_writer_too() {
 fn what_is_taken_before_the_greeting_is_written_after_it() {
     explore(|| {
         let hut = Hut::new();
-        let link = Link::accepted(Arc::clone(&hut) as _, Arc::default());
+        let link = Link::accepted(ground(&hut));
         let to = pointer(&hut, &link);
         let sender = sender(&link, &to);
-        let connection = link.up(&hello());
+        let connection = link.up(&hello(), names());
         let chunk = written(&link, connection).expect("nobody has ended it");
         assert_eq!((count(&chunk, kind::POST), sender.join().unwrap()), (1, 1));
     });
@@ -175,7 +183,7 @@ fn a_link_is_dialled_once_by_whoever_sends_first() {
             })
         };
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
-        let link = Link::to(Arc::clone(&hut) as _, Arc::default(), endpoint, start);
+        let link = Link::to(ground(&hut), endpoint, start);
         let to = pointer(&hut, &link);
         let senders = [sender(&link, &to), sender(&link, &to)];
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);

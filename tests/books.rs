@@ -1,0 +1,225 @@
+//! Conservation: every message that was sent is delivered, dropped for one reason, waiting, or in doubt; and nothing is in
+//! doubt once the two nodes are connected again.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::Buffer;
+use actix_hermod::DropReason;
+use actix_hermod::Event;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::Stats;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use support::Number;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::watched;
+use support::within;
+
+/// A way between two nodes that can be cut at any byte.
+struct Wire {
+    endpoint: String,
+    /// How many more bytes are let through towards the server before all connections are reset.
+    fuse: Arc<Mutex<usize>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Wire {
+    async fn to(server: String) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = listener.local_addr().expect("an address").to_string();
+        let fuse = Arc::new(Mutex::new(usize::MAX));
+        let of = Arc::clone(&fuse);
+        let accepting = actix_rt::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect(&server).await else { continue };
+                actix_rt::spawn(carry(near, far, Arc::clone(&of)));
+            }
+        });
+        Wire { endpoint, fuse, accepting }
+    }
+
+    /// Cuts the connection after so many more bytes.
+    fn cut_after(&self, bytes: usize) {
+        *self.fuse.lock().expect("no test panics with it") = bytes;
+    }
+
+    fn is_cut(&self) -> bool {
+        *self.fuse.lock().expect("no test panics with it") == 0
+    }
+
+    fn mend(&self) {
+        self.cut_after(usize::MAX);
+    }
+}
+
+/// Carries bytes both ways, until one side ends or the fuse blows; then both are reset.
+async fn carry(near: TcpStream, far: TcpStream, fuse: Arc<Mutex<usize>>) {
+    for end in [&near, &far] {
+        // What is not read is thrown away, and the other end hears of it at once.
+        end.set_zero_linger().expect("a socket option");
+    }
+    let (mut near_in, mut near_out) = near.into_split();
+    let (mut far_in, mut far_out) = far.into_split();
+    let there = async {
+        let mut bytes = [0; 1024];
+        loop {
+            let count = near_in.read(&mut bytes).await.unwrap_or(0);
+            let allowed = {
+                let mut fuse = fuse.lock().expect("no test panics with it");
+                let allowed = count.min(*fuse);
+                if *fuse != usize::MAX {
+                    *fuse -= allowed;
+                }
+                allowed
+            };
+            if far_out.write_all(&bytes[..allowed]).await.is_err() || allowed < count || count == 0 {
+                return;
+            }
+        }
+    };
+    let back = async {
+        let mut bytes = [0; 1024];
+        loop {
+            let count = far_in.read(&mut bytes).await.unwrap_or(0);
+            if count == 0 || near_out.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+    }
+}
+
+/// Sent, and what became of it.
+fn books(nodes: [&Node; 2]) -> (u64, u64, u64) {
+    let stats: Vec<Stats> = nodes.iter().map(|node| node.stats()).collect();
+    let waiting = |stats: &Stats| stats.boxes.iter().map(|stats| stats.depth).sum::<u64>();
+    let sent = stats.iter().map(|stats| stats.sent).sum();
+    let ended = stats.iter().map(|stats| stats.delivered + stats.dropped_total() + waiting(stats)).sum();
+    (sent, ended, stats.iter().map(|stats| stats.in_doubt).sum())
+}
+
+/// Waits until the books of both are balanced, with nothing in doubt.
+async fn nothing_in_doubt(nodes: [&Node; 2]) {
+    watched(|| books(nodes), |(sent, ended, in_doubt)| sent == ended && *in_doubt == 0).await;
+}
+
+fn impatient() -> actix_hermod::NodeBuilder {
+    let pause = std::time::Duration::from_millis(5);
+    Node::builder().reconnect(pause..=pause)
+}
+
+async fn open(node: &Node, name: &str) -> Mailbox<Number> {
+    node.mailbox().name(name).buffer(Buffer::dropping(100_000)).open().expect("the name is free")
+}
+
+#[test]
+fn what_was_in_doubt_is_settled_when_the_two_are_connected_again() {
+    System::new().block_on(async {
+        let (server, at) = listening(impatient()).await;
+        let mut inbox = open(&server, "numbers").await;
+        let wire = Wire::to(at.to_string()).await;
+        let client = impatient().start();
+        let to: Address<Number> = client.remote(&wire.endpoint, "numbers").expect("an address");
+        to.do_send(Number(0));
+        next(&mut inbox).await;
+        // Some of these are written and read, some are written and never arrive, some are not even written.
+        wire.cut_after(5_000);
+        for n in 1..=2_000 {
+            to.do_send(Number(n));
+        }
+        settled(|| wire.is_cut()).await;
+        wire.mend();
+        settled(|| client.stats().connections.first().is_some_and(|connection| connection.reconnects > 0)).await;
+        nothing_in_doubt([&server, &client]).await;
+        assert!(support::dropped(&client, DropReason::Lost) > 0, "some were lost, and it is known");
+        to.do_send(Number(9_999));
+        let mut last = 0;
+        while last != 9_999 {
+            let Number(n) = next(&mut inbox).await;
+            assert!(n > last, "in order, and none twice");
+            last = n;
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_has_not_noticed_the_break_lets_the_old_connection_go() {
+    System::new().block_on(async {
+        let (server, at) = listening(impatient()).await;
+        let mut inbox = open(&server, "numbers").await;
+        let wire = Wire::to(at.to_string()).await;
+        let client = impatient().start();
+        let to: Address<Number> = client.remote(&wire.endpoint, "numbers").expect("an address");
+        let mut told = events(&client);
+        for round in 1..=5 {
+            to.do_send(Number(round));
+            next(&mut inbox).await;
+            wire.cut_after(0);
+            to.do_send(Number(100 + round));
+            told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+            wire.mend();
+            settled(|| client.stats().connections.first().is_some_and(|connection| connection.reconnects >= round))
+                .await;
+            nothing_in_doubt([&server, &client]).await;
+        }
+        watched(|| server.stats().connections.len(), |&live| live == 1).await;
+    });
+}
+
+/// Cuts at a different byte each time, in the middle of greetings too.
+#[test]
+fn the_books_balance_however_often_the_connection_is_cut() {
+    System::new().block_on(async {
+        let (server, at) = listening(impatient()).await;
+        let mut there = open(&server, "there").await;
+        let wire = Wire::to(at.to_string()).await;
+        let client = impatient().start();
+        let to: Address<Number> = client.remote(&wire.endpoint, "there").expect("an address");
+        // Less than a greeting takes, or more than some hundred messages.
+        let chance = || (Uuid::new_v4().as_u128() % 3_000) as usize;
+        let mut n = 0;
+        for _ in 0..60 {
+            wire.cut_after(chance());
+            let until_cut = async {
+                while !wire.is_cut() {
+                    n += 1;
+                    to.do_send(Number(n));
+                    tokio::task::yield_now().await;
+                    while there.try_recv().is_some() {}
+                }
+            };
+            within(until_cut).await;
+            wire.mend();
+        }
+        // Until a message passes, the last break is not mended.
+        settled(|| {
+            to.do_send(Number(u64::MAX));
+            std::iter::from_fn(|| there.try_recv()).any(|number| number == Number(u64::MAX))
+        })
+        .await;
+        nothing_in_doubt([&server, &client]).await;
+    });
+}
