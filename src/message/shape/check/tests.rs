@@ -412,7 +412,10 @@ fn variants_that_are_numbered_otherwise_are_named() {
         Hidden,
     }
     fits((GapAtTheEnd::First, GapAtTheEnd::Middle(1)));
+}
 
+#[test]
+fn variants_that_are_written_as_others_are_named() {
     #[derive(Serialize)]
     enum Written {
         B,
