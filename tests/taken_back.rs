@@ -36,7 +36,6 @@ use support::on_either_thread;
 use support::settled;
 use support::within;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 /// What a [`Busy`] actor is to do.
 #[derive(Message, Serialize, Deserialize)]
@@ -64,6 +63,9 @@ impl Drop for Alive {
         ALIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// How long a request that is to expire may wait.
+const LIFE: Duration = Duration::from_millis(20);
 
 /// The number at which the actor does nothing else, nor does its thread, until it is told to go on.
 const BLOCK: u64 = 0;
@@ -278,10 +280,10 @@ fn a_request_that_expires_in_a_mailbox_that_nobody_reads_is_counted_there() {
         let mut inbox = there.mailbox::<Number>().name("inbox").open().unwrap();
         let to = here.remote::<Number>(&endpoint, "inbox").unwrap();
         // One that is not polled while it waits, and so is not taken back when its time is over.
-        let asked = begun(to.ask(Number(1)).timeout(Duration::from_millis(20)));
-        let over = Instant::now() + Duration::from_millis(50);
+        let asked = begun(to.ask(Number(1)).timeout(LIFE));
         settled(|| inbox.len() == 1).await;
-        tokio::time::sleep_until(over).await;
+        // Its time began to run there when it was read, which it has been.
+        tokio::time::sleep(LIFE + Duration::from_millis(1)).await;
         to.do_send(Number(2));
         assert_eq!(next(&mut inbox).await, Number(2));
         assert_eq!((dropped(&there, DropReason::Expired), there.stats().dropped_total()), (1, 1));
@@ -303,10 +305,10 @@ fn a_request_that_expires_behind_a_slow_handler_is_never_handled() {
         let remote = here.remote::<Task>(&endpoint, "busy").unwrap();
         let first = actix::spawn(remote.ask(Task(BLOCK)));
         assert_eq!(worker.begins().await, BLOCK);
-        let second = begun(remote.ask(Task(1)).timeout(Duration::from_millis(20)));
-        let over = Instant::now() + Duration::from_millis(50);
+        let second = begun(remote.ask(Task(1)).timeout(LIFE));
         settled(|| in_the_box(&there) == (1, 2)).await;
-        tokio::time::sleep_until(over).await;
+        // Its time began to run there when it was read, which it has been.
+        tokio::time::sleep(LIFE + Duration::from_millis(1)).await;
         worker.goes_on();
         assert_eq!(within(first).await.unwrap(), Ok(BLOCK));
         settled(|| dropped(&there, DropReason::Expired) == 1).await;
