@@ -9,6 +9,9 @@ mod peer;
 #[path = "hostile/asking.rs"]
 mod asking;
 
+#[path = "hostile/shapes.rs"]
+mod shapes;
+
 use std::collections::HashSet;
 use std::collections::LinkedList;
 use std::collections::VecDeque;
@@ -724,6 +727,7 @@ impl<'de> Deserialize<'de> for Grenade {
 }
 
 /// Counts what a node tells.
+#[derive(Default)]
 struct Ear(Arc<AtomicU64>);
 
 impl Actor for Ear {

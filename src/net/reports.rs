@@ -31,9 +31,10 @@ impl Link {
         state.ours.is_told() || state.phase != Phase::Up
     }
 
-    /// The peer tells of drops; by how much the sum has grown.
+    /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
     pub(crate) fn told(&self, target: Target, reason: DropReason, count: u64) -> u64 {
-        self.theirs.lock().told(target, reason, count)
+        let sent = self.state.lock().outgoing.posts();
+        self.theirs.lock().told(target, reason, count.min(sent))
     }
 
     /// Has `hear` called with what the peer answers. Makes the connection if there is none.

@@ -22,9 +22,12 @@ pub(crate) mod kind {
     pub(crate) const REFUSE: u8 = 5;
     pub(crate) const CANCEL: u8 = 6;
     pub(crate) const RELEASE: u8 = 7;
+    pub(crate) const REPORT: u8 = 8;
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
+    pub(crate) const SHAPE_QUESTION: u8 = 14;
+    pub(crate) const SHAPE: u8 = 15;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
@@ -36,6 +39,7 @@ pub(crate) const HANDLES_FOLLOW: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
+    pub(crate) features: u64,
     pub(crate) node: [u8; 16],
     pub(crate) max_frame: u32,
     /// Bytes that are appended as extensions.
@@ -44,11 +48,11 @@ pub(crate) struct Hello {
 
 impl Hello {
     pub(crate) fn of(node: [u8; 16]) -> Hello {
-        Hello { versions: (1, 1), node, max_frame: 16 << 20, extensions: Vec::new() }
+        Hello { versions: (1, 1), features: 0, node, max_frame: 16 << 20, extensions: Vec::new() }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut rest = 0_u64.to_le_bytes().to_vec();
+        let mut rest = self.features.to_le_bytes().to_vec();
         rest.extend(self.node);
         rest.extend(fresh_id());
         rest.extend(self.max_frame.to_le_bytes());
