@@ -116,6 +116,66 @@ fn a_stranger_s_largest_shapes_are_dealt_with() {
     assert!(text.len() < 1000 && !text.contains('\x1b'), "{text}");
 }
 
+fn number(mut n: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
+fn name(text: &str) -> Vec<u8> {
+    [number(text.len()), text.as_bytes().to_vec()].concat()
+}
+
+/// Runs what must not take for ever.
+fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    result.recv_timeout(std::time::Duration::from_secs(20)).expect("it ends soon")
+}
+
+#[test]
+fn wide_parts_above_a_long_chain_are_told_apart_in_good_time() {
+    // Two equal tuples that refer to one end of a chain and then, as often as there is room, to the other: in each round
+    // in which one more link of the chain is told from the others, both have to be looked at.
+    const LINKS: usize = 16_000;
+    let links = (1..LINKS).flat_map(|next| [vec![32], number(next + 2 + 1)].concat());
+    let links: Vec<u8> = links.chain([6]).collect();
+    let wide = [vec![35], number(160_000 + LINKS)];
+    let wide = [wide.concat(), (0..160_000 + LINKS).flat_map(|at| number(3 + at % LINKS)).collect()].concat();
+    let root = [35, 2, 1, 2];
+    let bytes = [vec![1, 0], number(LINKS + 3), root.to_vec(), wide.clone(), wide, links].concat();
+    assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+    assert!(soon(move || decoded(&bytes)).is_err(), "both are one part");
+}
+
+/// A struct of so many parts, each of which is shown as two hundred long names.
+fn wordy(fields: usize) -> Shape {
+    let long = |n: usize| format!("{n:03}{}", "\u{10ffff}".repeat(117));
+    let field = |n: usize| [name(&format!("{n}")), number(1)].concat();
+    let fields = [number(fields), (0..fields).flat_map(field).collect()].concat();
+    let root = [vec![36], name("Sample"), vec![3], fields].concat();
+    let tuple = [vec![35], number(200), (2..202).flat_map(number).collect()].concat();
+    let structs = (0..200).flat_map(|n| [vec![36], name(&long(n)), vec![0]].concat());
+    let nodes = [root, tuple, structs.collect()].concat();
+    decoded(&[vec![1, 0], number(202), nodes].concat()).expect("a canonical encoding")
+}
+
+#[test]
+fn differences_from_a_stranger_s_wordiest_shape_are_told_briefly_and_soon() {
+    let (wordy, sample) = (wordy(100_000), Shape::of_value::<Sample>());
+    for (here, there) in [(&sample, &wordy), (&wordy, &sample)] {
+        let (here, there) = (here.clone(), there.clone());
+        let differences = soon(move || here.diff(&there));
+        assert_eq!(differences.len(), 32);
+        let longest = differences.iter().map(|difference| difference.to_string().len()).max();
+        assert!(longest < Some(5_000), "{longest:?}");
+    }
+}
+
 fn harmless(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(shape) = decoded(bytes) {
         prop_assert_eq!(encoded(&shape), bytes);

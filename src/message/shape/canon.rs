@@ -6,10 +6,10 @@
 //!
 //! The nodes are told apart as Hopcroft did for automata: they begin in classes by what they are themselves, and a class
 //! is split when its members lead to different classes. The largest part keeps its number, so that each node changes its
-//! class a logarithmic number of times: a stranger's graph of any form is dealt with in good time.
+//! class a logarithmic number of times; and only the references to nodes that did are looked at again, not all of those
+//! who have such a reference. So a stranger's graph of any form is dealt with in good time.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -29,8 +29,12 @@ pub(super) fn canonical(model: &Model) -> Model {
 struct Graph<'a> {
     nodes: &'a [Node],
     children: Vec<Vec<usize>>,
-    parents: Vec<Vec<usize>>,
+    /// Who refers to a node, and by which of their references.
+    parents: Vec<Vec<(usize, usize)>>,
 }
+
+/// Those of a node's references that lead to nodes that have changed their class, and to which one.
+type Changes = Vec<(usize, usize)>;
 
 impl Graph<'_> {
     fn new(model: &Model) -> Graph<'_> {
@@ -39,8 +43,8 @@ impl Graph<'_> {
         let mut parents = vec![Vec::new(); nodes.len()];
         for (at, node) in nodes.iter().enumerate() {
             node.each_child(|child| {
+                parents[child.0 as usize].push((at, children[at].len()));
                 children[at].push(child.0 as usize);
-                parents[child.0 as usize].push(at);
             });
         }
         Graph { nodes, children, parents }
@@ -51,14 +55,19 @@ impl Graph<'_> {
         let mut partition = Partition::new(self.nodes);
         let mut changed: Vec<usize> = (0..self.nodes.len()).collect();
         while !changed.is_empty() {
-            let suspects: BTreeSet<usize> = changed.iter().flat_map(|&node| &self.parents[node]).copied().collect();
-            let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-            for node in suspects {
-                by_class.entry(partition.class_of[node]).or_default().push(node);
+            let mut suspects: BTreeMap<usize, Changes> = BTreeMap::new();
+            for node in changed.drain(..) {
+                for &(parent, reference) in &self.parents[node] {
+                    suspects.entry(parent).or_default().push((reference, partition.class_of[node]));
+                }
             }
-            changed.clear();
+            let mut by_class: BTreeMap<usize, Vec<(usize, Changes)>> = BTreeMap::new();
+            for (node, mut changes) in suspects {
+                changes.sort_unstable();
+                by_class.entry(partition.class_of[node]).or_default().push((node, changes));
+            }
             for (class, suspects) in by_class {
-                partition.split(self, class, suspects, &mut changed);
+                partition.split(class, suspects, &mut changed);
             }
         }
         partition.class_of
@@ -111,13 +120,12 @@ impl Partition {
     }
 
     /// Splits a class. Only the suspects lead elsewhere than before, to a class that is new, so none of them leads where
-    /// the others of the class do.
-    fn split(&mut self, graph: &Graph<'_>, class: usize, suspects: Vec<usize>, changed: &mut Vec<usize>) {
-        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        for node in suspects {
+    /// the others of the class do; and two of them lead to the same classes if what has changed is the same.
+    fn split(&mut self, class: usize, suspects: Vec<(usize, Changes)>, changed: &mut Vec<usize>) {
+        let mut groups: BTreeMap<Changes, Vec<usize>> = BTreeMap::new();
+        for (node, changes) in suspects {
             self.take_out(class, node);
-            let leads_to = graph.children[node].iter().map(|&child| self.class_of[child]).collect();
-            groups.entry(leads_to).or_default().push(node);
+            groups.entry(changes).or_default().push(node);
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
         groups.sort_by_key(Vec::len);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
+use std::fmt::Write;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -30,8 +31,14 @@ const MAX_PAIRS: usize = 1 << 16;
 /// As many bytes as a path takes; what is deeper is told with an ellipsis.
 const MAX_PATH: usize = 1024;
 
+/// As many bytes as what stands on one side is told in.
+const MAX_TOLD: usize = 1024;
+
 /// As many names as are told where their order differs.
 const MAX_LISTED: usize = 12;
+
+/// Stands for what is not told.
+const MORE: &str = "…";
 
 /// One place where two shapes differ. Shown as a sentence: ``"`Ping.return_to.n`: u32 here, u64 there"``.
 #[non_exhaustive]
@@ -65,7 +72,7 @@ pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
         seen: HashSet::new(),
         waiting: VecDeque::new(),
     };
-    let name = search.here.of(here.root()).to_string();
+    let name = brief(search.here.of(here.root()));
     search.wait(name.clone(), here.root(), there.root());
     let result = format!("{name} -> result");
     match (here.result(), there.result()) {
@@ -77,7 +84,7 @@ pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
         }
     }
     while let Some((path, of_here, of_there)) = search.waiting.pop_front() {
-        if search.found.len() >= MAX_DIFFERENCES {
+        if search.is_full() {
             break;
         }
         search.compare(&path, here.node(of_here), there.node(of_there), (of_here, of_there));
@@ -98,11 +105,15 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn tell(&mut self, path: &str, here: impl Into<String>, there: impl Into<String>) {
-        if self.found.len() >= MAX_DIFFERENCES {
-            return;
+    fn tell(&mut self, path: &str, here: impl fmt::Display, there: impl fmt::Display) {
+        if !self.is_full() {
+            self.found.push(Difference { path: path.to_owned(), here: brief(here), there: brief(there) });
         }
-        self.found.push(Difference { path: path.to_owned(), here: here.into(), there: there.into() });
+    }
+
+    /// Whether there are as many differences as are told.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIFFERENCES
     }
 
     /// Compares a pair, now or after those that are nearer to the root. Of a pair that comes twice, only the first place
@@ -118,6 +129,7 @@ impl Search<'_> {
 
     fn compare(&mut self, path: &str, here: &Node, there: &Node, ids: (NodeId, NodeId)) {
         match (here, there) {
+            _ if self.is_full() => {}
             (Node::Option(here), Node::Option(there)) => self.wait(step(path, "?"), *here, *there),
             (Node::Seq(here), Node::Seq(there)) => self.wait(step(path, "[]"), *here, *there),
             (Node::Map { key: here, value }, Node::Map { key: there, value: value_there }) => {
@@ -134,7 +146,10 @@ impl Search<'_> {
                 self.variants(path, variants, variants_there);
             }
             _ if here == there => {}
-            _ => self.tell(path, self.here.of(ids.0).to_string(), self.there.of(ids.1).to_string()),
+            _ => {
+                let (here, there) = (brief(self.here.of(ids.0)), brief(self.there.of(ids.1)));
+                self.tell(path, here, there);
+            }
         }
     }
 
@@ -168,12 +183,12 @@ impl Search<'_> {
     fn fields(&mut self, path: &str, here: &[Field], there: &[Field]) {
         let (names_here, names_there) = (names_of(here, |field| &field.name), names_of(there, |field| &field.name));
         let aligned = Aligned::new(&names_here, &names_there);
-        for &at in &aligned.only_here {
-            let is = format!("a field of type {}", self.here.of(here[at].node));
+        for &at in aligned.only_here.iter().take(MAX_DIFFERENCES) {
+            let is = brief(format_args!("a field of type {}", self.here.of(here[at].node)));
             self.tell(&step(path, &format!(".{}", Name(names_here[at]))), is, "no such field");
         }
-        for &at in &aligned.only_there {
-            let is = format!("a field of type {}", self.there.of(there[at].node));
+        for &at in aligned.only_there.iter().take(MAX_DIFFERENCES) {
+            let is = brief(format_args!("a field of type {}", self.there.of(there[at].node)));
             self.tell(&step(path, &format!(".{}", Name(names_there[at]))), "no such field", is);
         }
         self.order(path, "fields", &aligned, &names_here, &names_there);
@@ -187,10 +202,10 @@ impl Search<'_> {
     fn variants(&mut self, path: &str, here: &[Variant], there: &[Variant]) {
         let (names_here, names_there) = (names_of(here, |variant| &variant.name), names_of(there, |v| &v.name));
         let aligned = Aligned::new(&names_here, &names_there);
-        for &at in &aligned.only_here {
+        for &at in aligned.only_here.iter().take(MAX_DIFFERENCES) {
             self.tell(&step(path, &format!("::{}", Name(names_here[at]))), "a variant", "no such variant");
         }
-        for &at in &aligned.only_there {
+        for &at in aligned.only_there.iter().take(MAX_DIFFERENCES) {
             self.tell(&step(path, &format!("::{}", Name(names_there[at]))), "no such variant", "a variant");
         }
         self.order(path, "variants", &aligned, &names_here, &names_there);
@@ -252,9 +267,9 @@ impl Aligned {
 fn form(names: &Names<'_>, content: &Content) -> String {
     match content {
         Content::Unit => "no content".to_owned(),
-        Content::Newtype(inner) => format!("({})", names.of(*inner)),
+        Content::Newtype(inner) => format!("({})", brief(names.of(*inner))),
         Content::Tuple(parts) => {
-            let shown: Vec<String> = parts.iter().take(MAX_LISTED).map(|part| names.of(*part).to_string()).collect();
+            let shown: Vec<String> = parts.iter().take(MAX_LISTED).map(|part| brief(names.of(*part))).collect();
             let more = if parts.len() > MAX_LISTED { ", …" } else { "" };
             format!("{} parts ({}{more})", parts.len(), shown.join(", "))
         }
@@ -269,9 +284,30 @@ fn list(names: &[&str]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
+/// A text that ends where it gets too long, whatever a stranger's names are.
+fn brief(what: impl fmt::Display) -> String {
+    let mut text = Brief(String::new());
+    if write!(text, "{what}").is_err() {
+        text.0.push_str(MORE);
+    }
+    text.0
+}
+
+/// A text of [`MAX_TOLD`] bytes at most.
+struct Brief(String);
+
+impl fmt::Write for Brief {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > MAX_TOLD {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
 /// One level further down.
 fn step(path: &str, step: &str) -> String {
-    const MORE: &str = "…";
     if path.ends_with(MORE) {
         return path.to_owned();
     }
