@@ -283,7 +283,8 @@ impl Node {
     ///
     /// # Errors
     /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::Unanswered`] if there is no connection, or if the node has not
-    /// answered within two seconds.
+    /// answered within two seconds; [`ShapesError::TooMany`] if it tells of more than 65,536 boxes, or of more than 16 MiB
+    /// of different shapes.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.

@@ -11,6 +11,8 @@ mod asking;
 
 #[path = "hostile/shapes.rs"]
 mod shapes;
+#[path = "hostile/telling.rs"]
+mod telling;
 
 use std::collections::HashSet;
 use std::collections::LinkedList;

@@ -84,19 +84,23 @@ pub(super) struct Theirs {
     now: Accounts,
     /// Those of the link's earlier connections.
     before: Accounts,
+    /// The sum of `now`.
+    believed: u64,
 }
 
 impl Theirs {
-    /// The peer tells a sum; by how much it has grown. One that shrinks is not believed.
-    pub(super) fn told(&mut self, target: Target, reason: DropReason, count: u64) -> u64 {
+    /// The peer tells a sum, of which by how much it has grown is given. One that shrinks is not believed, nor are more
+    /// drops than messages were `written`.
+    pub(super) fn told(&mut self, target: Target, reason: DropReason, count: u64, written: u64) -> u64 {
         let (account, counts) = self.now.of(target.clone());
         let Some(sum) = counts.get_mut(reason as usize) else { return 0 };
         if account != target {
             // More accounts than an honest peer keeps.
             return 0;
         }
-        let grown = count.saturating_sub(*sum);
-        *sum = (*sum).max(count);
+        let grown = count.saturating_sub(*sum).min(written.saturating_sub(self.believed));
+        *sum += grown;
+        self.believed += grown;
         grown
     }
 
@@ -104,6 +108,7 @@ impl Theirs {
     pub(super) fn close(&mut self) {
         let now = std::mem::take(&mut self.now);
         self.before.add(now);
+        self.believed = 0;
     }
 
     /// What is known of the messages for a box.

@@ -175,23 +175,22 @@ impl Contact {
         rejection: &Rejection,
         answer: &mut Option<AnswerTo>,
     ) {
-        self.dropped(around, local, rejection);
+        let detail = rejection.detail.as_deref();
+        self.dropped(around, local, rejection.reason, detail);
         if let Some(answer) = answer.take() {
-            let detail = rejection.detail.as_deref().unwrap_or_default();
-            answer.refuse(Unanswered::NotDelivered(rejection.reason), detail);
+            answer.refuse(Unanswered::NotDelivered(rejection.reason), detail.unwrap_or_default());
         }
     }
 
     /// The box takes messages of another shape. The sender finds the difference out for itself, and says it from its side.
     #[cold]
     fn refuse_shape(&self, around: &Around, local: &dyn LocalBox, takes: &Shape, answer: &mut Option<AnswerTo>) {
-        let rejection = Rejection::from(DropReason::TypeMismatch);
         if !self.asked.replace(true) {
             let what = (self.name(Some(local)).into(), local.type_name());
             explain_here(&around.link, &around.home, self.fingerprint, what, takes.clone(), &self.explained);
         }
-        let detail = self.explained.get().map(|words| String::from(&**words));
-        self.dropped(around, Some(local), &Rejection { detail, ..rejection });
+        let detail = self.explained.get().map(|words| &**words);
+        self.dropped(around, Some(local), DropReason::TypeMismatch, detail);
         if let Some(answer) = answer.take() {
             answer.refuse(Unanswered::NotDelivered(DropReason::TypeMismatch), "");
         }
@@ -226,13 +225,18 @@ impl Contact {
         };
     }
 
-    pub(super) fn dropped(&self, around: &Around, local: Option<&dyn LocalBox>, rejection: &Rejection) {
-        let reason = rejection.reason;
+    pub(super) fn dropped(
+        &self,
+        around: &Around,
+        local: Option<&dyn LocalBox>,
+        reason: DropReason,
+        detail: Option<&str>,
+    ) {
         if let Some(local) = local {
             local.count_drop(reason);
         }
         let name = self.name(local);
-        let (type_name, detail) = (local.map_or("", |local| local.type_name()), rejection.detail.as_deref());
+        let type_name = local.map_or("", |local| local.type_name());
         around.home.observer().dropped(Letter { name: &name, type_name, detail }, reason, 1);
         let mut alike = around.alike.borrow_mut();
         match &mut *alike {

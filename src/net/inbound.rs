@@ -165,7 +165,7 @@ impl Inbound {
             }
             None => {
                 around.link.refuse_at_once(which, DropReason::RequestsFull);
-                received.to.dropped(around, None, &DropReason::RequestsFull.into());
+                received.to.dropped(around, None, DropReason::RequestsFull, None);
             }
         }
         self.handles.clear();

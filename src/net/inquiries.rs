@@ -3,15 +3,44 @@
 //! Bounded by [`MAX_WAITING`]; a question that is not answered within two sweeps, or whose connection ends, is answered
 //! with nothing.
 
+use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crate::message::shape::Shape;
 use crate::wire::question::Question;
 
 /// Those who may wait for answers at a time, on one connection.
 const MAX_WAITING: usize = 1024;
 
 /// Hears the answer; `None` if there is none.
-pub(crate) type Hear = Box<dyn FnOnce(Option<&[u8]>) + Send>;
+pub(crate) type Hear = Box<dyn FnOnce(Option<&Told<'_>>) + Send>;
+
+/// An answer. It is looked into once, however many wait for it: a peer can have a thousand wait for one that takes long.
+pub(crate) struct Told<'a> {
+    bytes: &'a [u8],
+    shape: OnceCell<Option<Shape>>,
+    /// How it differs from shapes of this node, by their fingerprints.
+    differences: RefCell<HashMap<u64, Box<str>>>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Told<'a> {
+        Told { bytes, shape: OnceCell::new(), differences: RefCell::default() }
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The differences between a shape of this node and the one that is told, if one is, and it is another.
+    pub(super) fn differences(&self, here: &Shape) -> Option<Box<str>> {
+        let there = self.shape.get_or_init(|| Shape::decode(self.bytes)).as_ref()?;
+        let mut known = self.differences.borrow_mut();
+        let words = known.entry(here.fingerprint()).or_insert_with(|| here.differences(there).into());
+        (!words.is_empty()).then(|| words.clone())
+    }
+}
 
 /// The questions of one connection that are not answered yet.
 #[derive(Default)]

@@ -230,8 +230,8 @@ impl Link {
             let old = std::mem::replace(&mut *state, fresh);
             state.times_up = old.times_up;
             state.trouble = detail.into();
-            let written = old.outgoing.posts() - old.waiting;
-            let (waiting, balance) = (old.waiting, Balance { written, known: old.read.0, read: old.read.1 });
+            let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
+            let waiting = old.waiting;
             (old, waiting, balance)
         };
         if let Some(names) = old.names {
@@ -239,7 +239,7 @@ impl Link {
         }
         self.theirs.lock().close();
         self.registry.exports().release_all(old.connection);
-        let written = old.outgoing.posts() - old.waiting;
+        let written = old.written();
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
         end(old.inquiries.take_all());
@@ -313,7 +313,7 @@ impl Link {
     /// written, is not believed.
     pub(crate) fn peer_has_read(&self, posts: u64) {
         let mut state = self.state.lock();
-        let written = state.outgoing.posts() - state.waiting;
+        let written = state.written();
         state.read.0 = posts.clamp(state.read.0, written.max(state.read.0));
     }
 

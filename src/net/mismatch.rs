@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use super::inquiries::Told;
 use super::link::Link;
 use crate::handle::failure::AskError;
 use crate::handle::route::Household;
@@ -16,11 +17,6 @@ use crate::wire::report::Target;
 /// Words about a difference, once they are known.
 pub(super) type Words = Arc<OnceLock<Box<str>>>;
 
-/// The differences between a shape of this node and one that a peer has told.
-fn words(here: &Shape, told: Option<&[u8]>) -> Option<Box<str>> {
-    Some(here.differences(&Shape::decode(told?)?).into())
-}
-
 /// Asks the sender for the shape of what it sends to a box that takes messages of another, and explains the drops.
 pub(super) fn explain_here(
     link: &Arc<Link>,
@@ -31,9 +27,9 @@ pub(super) fn explain_here(
     explained: &Words,
 ) {
     let (home, explained) = (Arc::clone(home), Arc::clone(explained));
-    let hear = move |told: Option<&[u8]>| {
+    let hear = move |told: Option<&Told<'_>>| {
         // There is no box here that takes what was sent: the difference is told from the box's side.
-        if let Some(words) = words(&takes, told) {
+        if let Some(words) = told.and_then(|told| told.differences(&takes)) {
             home.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
             // It may have been explained twice.
             let _ = explained.set(words);
@@ -46,8 +42,8 @@ pub(super) fn explain_here(
 pub(super) fn explain_there(link: &Arc<Link>, home: &Arc<dyn Household>, target: Target, name: String) {
     let Some(sent) = link.sent_to(&target) else { return };
     let home = Arc::clone(home);
-    let hear = move |told: Option<&[u8]>| {
-        if let Some(words) = words(&sent, told) {
+    let hear = move |told: Option<&Told<'_>>| {
+        if let Some(words) = told.and_then(|told| told.differences(&sent)) {
             home.observer().explain(&name, "", DropReason::TypeMismatch, Side::Peer, &words);
         }
     };
@@ -61,8 +57,8 @@ pub(super) fn refused(link: &Arc<Link>, target: Option<Target>, waiting: Box<dyn
     let Some((sent, target)) = sent else {
         return waiting.failed(AskError::NotDelivered { reason, detail: None });
     };
-    let hear = move |told: Option<&[u8]>| {
-        let detail = words(&sent, told).map(String::from);
+    let hear = move |told: Option<&Told<'_>>| {
+        let detail = told.and_then(|told| told.differences(&sent)).map(String::from);
         waiting.failed(AskError::NotDelivered { reason, detail });
     };
     link.inquire(&Question::Box(target), Box::new(hear));

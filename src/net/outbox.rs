@@ -201,6 +201,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Messages that the writer has taken.
+    pub(super) fn written(&self) -> u64 {
+        self.outgoing.posts() - self.waiting
+    }
+
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
         if self.connection != connection {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::inquiries::Hear;
+use super::inquiries::Told;
 use super::inquiries::end;
 use super::link::Link;
 use super::outbox::MAX_CONTROL;
@@ -33,8 +34,8 @@ impl Link {
 
     /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
     pub(crate) fn told(&self, target: Target, reason: DropReason, count: u64) -> u64 {
-        let sent = self.state.lock().outgoing.posts();
-        self.theirs.lock().told(target, reason, count.min(sent))
+        let written = self.state.lock().written();
+        self.theirs.lock().told(target, reason, count, written)
     }
 
     /// Has `hear` called with what the peer answers. Makes the connection if there is none.
@@ -56,8 +57,17 @@ impl Link {
     pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
         let (question, answer) = Question::read_answered(payload)?;
         let waiting = self.state.lock().inquiries.take(&question);
-        waiting.into_iter().for_each(|hear| hear(Some(answer)));
+        let told = Told::new(answer);
+        waiting.into_iter().for_each(|hear| hear(Some(&told)));
         Ok(())
+    }
+
+    /// How many bytes an answer to the peer may have; `None` if it does not read those that it has, so that none is
+    /// looked for.
+    pub(crate) fn room_to_tell(&self) -> Option<usize> {
+        let state = self.state.lock();
+        let reads = state.phase == Phase::Up && state.control.len() < MAX_CONTROL;
+        reads.then(|| state.outgoing.max_frame().saturating_sub(Question::LONGEST))
     }
 
     /// Answers a question of the peer's, unless it does not read.

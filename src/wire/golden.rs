@@ -616,6 +616,6 @@ fn a_report_may_have_reasons_of_a_later_version() {
 fn names_are_told_up_to_a_length() {
     let mut out = BytesMut::new();
     put_names(&mut out, 40, ["one", "two", "a name that does not fit any more"]);
-    assert_eq!(read_names(&out), Ok(vec!["one", "two"]));
-    assert_eq!(read_names(&[9, 1]), Err(crate::wire::codec::Violation::Truncated));
+    assert_eq!(read_names(&out, 2), Ok(vec!["one", "two"]));
+    assert_eq!(read_names(&[9, 1], 2), Err(crate::wire::codec::Violation::Truncated));
 }

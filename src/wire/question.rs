@@ -25,6 +25,9 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// The longest, in bytes, with its kind.
+    pub(crate) const LONGEST: usize = 3 + MAX_NUMBER + MAX_NAME;
+
     fn put(&self, out: &mut BytesMut) {
         match self {
             Question::Fingerprint(fingerprint) => {
@@ -87,11 +90,14 @@ pub(crate) fn put_names<'a>(out: &mut BytesMut, limit: usize, names: impl IntoIt
     }
 }
 
-/// Reads what [`put_names`] wrote.
-pub(crate) fn read_names(answer: &[u8]) -> Result<Vec<&str>, Violation> {
+/// Reads what [`put_names`] wrote, of at most so many names.
+pub(crate) fn read_names(answer: &[u8], limit: usize) -> Result<Vec<&str>, Violation> {
     let mut reader = Reader::new(answer);
     let mut names = Vec::new();
     while !reader.is_empty() {
+        if names.len() == limit {
+            return Err(Violation::ListTooLong { len: limit as u64 + 1, limit });
+        }
         names.push(reader.text(MAX_NAME)?);
     }
     Ok(names)

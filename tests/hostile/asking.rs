@@ -316,14 +316,14 @@ async fn asked_number(peer: &mut Peer) -> u64 {
 }
 
 impl Ground {
-    fn dropped(&self, reason: DropReason) -> u64 {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.node.stats().dropped.get(&reason).copied().unwrap_or(0)
     }
 }
 
 impl Dialler<'_> {
     /// Greets the node at the endpoint where nobody means well.
-    async fn is_greeted(&mut self) -> Peer {
+    pub(super) async fn is_greeted(&mut self) -> Peer {
         let mut other = self.dials().await;
         other.send(&[Hello::of(fresh_id()).bytes(), resume(fresh_id())].concat()).await;
         other.hello().await.expect("a hello");

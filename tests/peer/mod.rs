@@ -39,6 +39,7 @@ pub(crate) const HANDLES_FOLLOW: u8 = 2;
 #[derive(Clone)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
+    /// Bits of what the peer may be sent.
     pub(crate) features: u64,
     pub(crate) node: [u8; 16],
     pub(crate) max_frame: u32,
@@ -128,6 +129,11 @@ pub(crate) fn your_box(name: &str) -> Vec<u8> {
     [vec![0], text(name)].concat()
 }
 
+/// The same for messages of a shape with that fingerprint.
+pub(crate) fn your_box_for(name: &str, fingerprint: u64) -> Vec<u8> {
+    [vec![0x10], text(name), fingerprint.to_le_bytes().to_vec()].concat()
+}
+
 /// Introduces a box of the peer itself, which counts its handles.
 pub(crate) fn my_counted_box(id: [u8; 16]) -> Vec<u8> {
     [vec![0x22], id.to_vec(), text("")].concat()
@@ -173,6 +179,17 @@ pub(crate) fn refuse(correlation: u64, reason: u8) -> Vec<u8> {
 
 pub(crate) fn cancel(correlation: u64) -> Vec<u8> {
     frame(kind::CANCEL, &number(correlation))
+}
+
+/// Tells of drops: boxes as they are called there, reasons and counts.
+pub(crate) fn report(drops: &[(Vec<u8>, u8, u64)]) -> Vec<u8> {
+    let entries = drops.iter().flat_map(|(of, reason, count)| [of.clone(), vec![*reason], number(*count)].concat());
+    frame(kind::REPORT, &number(0).into_iter().chain(entries).collect::<Vec<u8>>())
+}
+
+/// A box, in a report or a question.
+pub(crate) fn box_named(name: &str) -> Vec<u8> {
+    [vec![0], text(name)].concat()
 }
 
 // -------------------------------------------------------------------------------------------------- the connection

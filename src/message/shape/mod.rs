@@ -140,6 +140,9 @@ struct Inner {
     fingerprint: u64,
 }
 
+/// As many bytes as the line takes in which differences are told: it is kept for each box that a peer has introduced.
+const MAX_LINE: usize = 4096;
+
 /// Shapes that were traced: a type is looked at once.
 static KNOWN: LazyLock<RwLock<HashMap<(TypeId, What), Shape>>> = LazyLock::new(RwLock::default);
 
@@ -206,10 +209,18 @@ impl Shape {
         KNOWN.read().values().find(|shape| shape.fingerprint() == fingerprint).cloned()
     }
 
-    /// All differences in one line.
+    /// The differences in one line, as far as there is room; empty if there are none.
     pub(crate) fn differences(&self, there: &Shape) -> String {
-        let differences: Vec<String> = self.diff(there).iter().map(Difference::to_string).collect();
-        differences.join("; ")
+        let mut line = String::new();
+        for difference in self.diff(there).iter().map(Difference::to_string) {
+            if line.len() + difference.len() > MAX_LINE {
+                line.push('…');
+                break;
+            }
+            line.push_str(if line.is_empty() { "" } else { "; " });
+            line.push_str(&difference);
+        }
+        line
     }
 
     /// What it is made of.
