@@ -93,7 +93,8 @@ impl<T> Waiting<T> {
         if self.refuses(held) {
             return Pushed::Full(item);
         }
-        let oldest = self.items.pop_front();
+        // Of a sliding buffer the reader holds one only while it hands it over.
+        let oldest = if self.items.len() < self.capacity { None } else { self.items.pop_front() };
         self.items.push_back(item);
         oldest.map_or(Pushed::Stored, Pushed::Replaced)
     }
@@ -189,7 +190,10 @@ mod tests {
         let mut batch = VecDeque::new();
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1]);
-        assert_eq!(waiting.take_all(), [2]);
+        // The one that is being handed over has left its place to the next.
+        assert_eq!(waiting.push(3, 1), Pushed::Stored);
+        assert_eq!(waiting.push(4, 1), Pushed::Replaced(2));
+        assert_eq!(waiting.take_all(), [3, 4]);
         assert!(!waiting.take_batch(&mut VecDeque::new()));
     }
 
