@@ -4,6 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use actix::Actor;
+use actix::ActorContext;
+use actix::Context;
+use actix::Handler;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
@@ -143,5 +147,38 @@ fn drops_that_were_not_yet_told_are_told_with_the_goodbye() {
         watched(|| support::dropped(&server, DropReason::NewestShed), |&dropped| dropped == 4).await;
         within(server.shutdown()).await;
         told(&to, &[(DropReason::NewestShed, 4)]).await;
+    });
+}
+
+/// Begins one message, and stops.
+struct Mayfly;
+
+impl Actor for Mayfly {
+    type Context = Context<Self>;
+}
+
+impl Handler<Number> for Mayfly {
+    type Result = ();
+
+    fn handle(&mut self, _: Number, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+#[test]
+fn a_sender_is_told_what_a_published_actor_left_behind_when_it_stopped() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        server.publish::<Number>("mayfly", Mayfly.start()).unwrap();
+        let client = Node::start();
+        let to: Address<Number> = client.remote(&endpoint, "mayfly").unwrap();
+        send_all(&to, 10);
+        assert!(within(to.send(Number(10))).await.is_err());
+        let both = || (support::dropped(&server, DropReason::BoxClosed), to.lost().remote);
+        let agree = |(dropped, told): &(u64, BTreeMap<DropReason, u64>)| {
+            *dropped > 1 && told.get(&DropReason::BoxClosed) == Some(dropped)
+        };
+        watched(both, agree).await;
+        balanced(&[&server, &client]).await;
     });
 }

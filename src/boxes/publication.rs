@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::HashMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use crate::handle::reply::Parcel;
 use crate::handle::reply::Reply;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
+use crate::handle::terms::Source;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
@@ -76,6 +78,7 @@ fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
         actor,
         given: FuturesUnordered::new(),
         unsettled: 0,
+        senders: HashMap::new(),
         taken_back: BinaryHeap::new(),
         next: 0,
         reached: 0,
@@ -92,7 +95,22 @@ struct Settled {
     /// Which of all the messages that the actor was given it was; of a window, the last.
     number: u64,
     count: u64,
+    from: Senders,
     how: How,
+}
+
+/// How many messages came from where, if not from this node.
+type Senders = Vec<(Source, u64)>;
+
+fn senders(sources: impl Iterator<Item = Source>) -> Senders {
+    let mut senders = Senders::new();
+    for from in sources.filter(|from| *from != Source::HERE) {
+        match senders.last_mut() {
+            Some((last, count)) if *last == from => *count += 1,
+            _ => senders.push((from, 1)),
+        }
+    }
+    senders
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +129,8 @@ struct Feeder<M: RemoteMessage> {
     given: FuturesUnordered<Given>,
     /// Messages in them, and those taken back; no more than the box's capacity.
     unsettled: u64,
+    /// Where those came from that are neither settled nor taken back, if not from this node.
+    senders: HashMap<Source, u64>,
     /// Numbers of those taken back of which the actor may still have to pass over the place.
     taken_back: BinaryHeap<Reverse<u64>>,
     /// The number of the next message that the actor is given.
@@ -131,14 +151,15 @@ enum Fed {
 impl<M: RemoteMessage> Feeder<M> {
     /// Counts what the actor has begun or answered, and what was taken back.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(Settled { number, count, how })) = Pin::new(&mut self.given).poll_next(cx) {
+        while let Poll::Ready(Some(Settled { number, count, from, how })) = Pin::new(&mut self.given).poll_next(cx) {
+            self.forget(&from);
             if how == How::TakenBack && number >= self.reached {
                 self.taken_back.push(Reverse(number));
-                self.inbox.tell_drop(DropReason::Cancelled, count, Some("the actor had it, and may have begun it"));
+                self.lose(DropReason::Cancelled, "the actor had it, and may have begun it", count, from);
                 continue;
             }
             self.unsettled = self.unsettled.saturating_sub(count);
-            self.count(how != How::Unanswered, count);
+            self.count(how != How::Unanswered, count, from);
             if how != How::TakenBack {
                 self.reach(number);
             }
@@ -156,11 +177,29 @@ impl<M: RemoteMessage> Feeder<M> {
 
     /// An actor that has stopped cannot say which of the messages it was given it has begun: they count as lost with it.
     /// One that lives has begun them, if only to leave a request unanswered.
-    fn count(&self, begun: bool, count: u64) {
+    fn count(&self, begun: bool, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
         if begun || self.actor.connected() {
             self.inbox.home().observer().delivered(count);
         } else {
-            self.inbox.tell_drop(DropReason::BoxClosed, count, Some("the actor has stopped"));
+            self.lose(DropReason::BoxClosed, "the actor has stopped", count, from);
+        }
+    }
+
+    /// Counts messages that the actor was given as dropped, and tells those who sent them.
+    fn lose(&self, reason: DropReason, detail: &str, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
+        self.inbox.tell_drop(reason, count, Some(detail));
+        from.into_iter().for_each(|(from, count)| self.inbox.home().report(from, &*self.inbox, reason, count));
+    }
+
+    /// What came from there is settled, or taken back.
+    fn forget(&mut self, from: &Senders) {
+        for (from, settled) in from {
+            if let Some(count) = self.senders.get_mut(from) {
+                *count = count.saturating_sub(*settled);
+                if *count == 0 {
+                    self.senders.remove(from);
+                }
+            }
         }
     }
 
@@ -194,14 +233,24 @@ impl<M: RemoteMessage> Feeder<M> {
     fn give_batch(&mut self, probing: bool) {
         let mut batch = std::mem::take(&mut self.batch);
         self.unsettled += batch.len() as u64;
-        let plain = batch.iter().filter(|parcel| parcel.reply.is_none()).count() as u64;
+        for (from, count) in senders(batch.iter().map(|parcel| parcel.from)) {
+            *self.senders.entry(from).or_default() += count;
+        }
+        let plain = || batch.iter().filter(|parcel| parcel.reply.is_none());
+        let (count, mut from) = (plain().count() as u64, senders(plain().map(|parcel| parcel.from)));
         let last_plain = batch.iter().rposition(|parcel| parcel.reply.is_none());
         for (at, parcel) in batch.drain(..).enumerate() {
             let number = self.next;
             self.next += 1;
             match parcel.reply {
-                Some(reply) => self.given.push(ask(&self.actor, parcel.message, *reply, number, probing)),
-                None if Some(at) == last_plain => self.given.push(give(&self.actor, parcel.message, number, plain)),
+                Some(reply) => {
+                    let from = senders(std::iter::once(parcel.from));
+                    self.given.push(ask(&self.actor, parcel.message, *reply, (number, from), probing));
+                }
+                None if Some(at) == last_plain => {
+                    let from = std::mem::take(&mut from);
+                    self.given.push(give(&self.actor, parcel.message, (number, from), count));
+                }
                 None => self.actor.do_send(parcel.message),
             }
         }
@@ -216,17 +265,18 @@ impl<M: RemoteMessage> Feeder<M> {
         // Those taken back are counted already.
         let unsettled = std::mem::take(&mut self.unsettled).saturating_sub(self.taken_back.len() as u64);
         self.taken_back.clear();
-        self.count(false, unsettled);
+        let senders = std::mem::take(&mut self.senders);
+        self.count(false, unsettled, senders);
     }
 }
 
 /// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
 /// actix parks a sender whose queue is full, and a request that is parked never ends.
-fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, number: u64, count: u64) -> Given {
+fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, (number, from): (u64, Senders), count: u64) -> Given {
     let answer = actor.clone().send(message);
     Box::pin(async move {
         let how = if answer.await.is_ok() { How::Begun } else { How::Unanswered };
-        Settled { number, count, how }
+        Settled { number, count, from, how }
     })
 }
 
@@ -235,7 +285,7 @@ fn ask<M: RemoteMessage>(
     actor: &Recipient<M>,
     message: M,
     mut reply: Reply<M::Result>,
-    number: u64,
+    (number, from): (u64, Senders),
     kept: bool,
 ) -> Given {
     let answer = actor.clone().send(message);
@@ -254,7 +304,7 @@ fn ask<M: RemoteMessage>(
             Some(Err(_)) => How::Unanswered,
             None => How::TakenBack,
         };
-        Settled { number, count: 1, how }
+        Settled { number, count: 1, from, how }
     })
 }
 
