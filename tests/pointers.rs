@@ -602,3 +602,33 @@ async fn an_address_in_binary_exists_only_inside_a_message() {
     assert!(node.with(|| postcard::from_bytes::<Address<Number>>(&[0])).is_err());
     assert!(postcard::from_bytes::<Address<Text>>(&[]).is_err());
 }
+
+/// An address that its type writes as JSON, in a text.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InText(Address<Number>);
+
+impl Serialize for InText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for InText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<InText, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map(InText).map_err(serde::de::Error::custom)
+    }
+}
+
+#[actix::test]
+async fn an_address_in_a_text_of_a_message_is_one() {
+    let (server, endpoint) = listening(Node::builder()).await;
+    let mut inbox = server.mailbox::<InText>().name("texts").open().unwrap();
+    let (client, at) = listening(Node::builder()).await;
+    let mut numbers = client.mailbox::<Number>().name("numbers").open().unwrap();
+    let to: Address<InText> = client.remote(&endpoint, "texts").unwrap();
+    to.do_send(InText(client.remote(&at, "numbers").unwrap()));
+    next(&mut inbox).await.0.do_send(Number(7));
+    assert_eq!(next(&mut numbers).await, Number(7));
+}

@@ -162,8 +162,8 @@ pub(crate) fn read<M: DeserializeOwned>(
 ) -> Result<M, DecodeError> {
     let limits = home.limits().decode();
     if handles.is_empty() && !SCOPE.is_set() {
-        // An address in the body is refused with or without a scope, if there is no other around it.
-        return guard::decode(body, limits);
+        // An address in the body is refused with or without a scope, if there is no other around it; but not one in a text.
+        return HOME.set(home, || guard::decode(body, limits));
     }
     let scope = Scope::Reading(std::mem::take(handles));
     let message = HOME.set(home, || SCOPE.set(&scope, || guard::decode(body, limits)));
@@ -226,7 +226,7 @@ fn handle_at(position: u32) -> Option<Arc<Pointer>> {
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
-    in_scope(|_| Some(HOME.with(Arc::clone)))
+    HOME.is_set().then(|| HOME.with(Arc::clone))
 }
 
 struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
