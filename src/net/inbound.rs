@@ -142,6 +142,10 @@ impl Inbound {
     fn post(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
         let received = self.incoming.post(payload, acquaint)?;
+        if received.handles.is_empty() {
+            received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
+            return Ok(Tiding::Nothing);
+        }
         self.handles.extend(received.handles.iter().map(|contact| contact.pointer(&self.around)));
         received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
         // What the message did not keep is let go, and with it what the peer counts.

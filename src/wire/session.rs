@@ -294,7 +294,7 @@ pub(crate) struct Received<'s, 'b, T> {
 #[derive(Debug)]
 pub(crate) struct Incoming<T> {
     meanings: Meanings<T>,
-    /// The target of the last post, where it has no lasting number.
+    /// The target of the last post that had handles, or no lasting number for it.
     target: Option<T>,
     handles: Vec<T>,
     posts: u64,
@@ -361,16 +361,20 @@ impl<T: Clone> Incoming<T> {
         acquaint: &mut impl Acquaint<T>,
     ) -> Result<Received<'s, 'b, T>, Violation> {
         let extensions = read_extensions(flags, &mut reader)?;
-        self.handles.clear();
         let target = Handle::read(&mut reader)?;
-        let number = self.target(target, flags & flag::HANDLES != 0, acquaint)?;
+        // What most posts are: nothing has to be kept until the next.
+        if let (Handle::Use(number), 0) = (&target, flags & flag::HANDLES) {
+            let to = self.meanings.get(*number)?;
+            self.posts += 1;
+            return Ok(Received { to, handles: &[], extensions, body: reader.rest() });
+        }
+        self.handles.clear();
+        // Kept, because handles that follow may set its number anew.
+        self.target = Some(self.meaning(target, acquaint)?);
         if flags & flag::HANDLES != 0 {
             self.read_handles(&mut reader, acquaint)?;
         }
-        let to = match (number, &self.target) {
-            (None, Some(target)) => target,
-            (number, _) => self.meanings.get(number.unwrap_or(u64::MAX))?,
-        };
+        let Some(to) = &self.target else { return Err(Violation::Truncated) };
         self.posts += 1;
         Ok(Received { to, handles: &self.handles, extensions, body: reader.rest() })
     }
@@ -378,21 +382,6 @@ impl<T: Clone> Incoming<T> {
     /// Lets go of what the last post's handles meant: there may be very many.
     pub(crate) fn forget_handles(&mut self) {
         self.handles.clear();
-    }
-
-    /// The number of the target; `None` if it stands in `self.target`, which it must if handles follow that may set its
-    /// number anew.
-    fn target(
-        &mut self,
-        target: Handle<'_>,
-        handles_follow: bool,
-        acquaint: &mut impl Acquaint<T>,
-    ) -> Result<Option<u64>, Violation> {
-        match target {
-            Handle::Use(number) if !handles_follow => return Ok(Some(number)),
-            other => self.target = Some(self.meaning(other, acquaint)?),
-        }
-        Ok(None)
     }
 
     fn read_handles(&mut self, reader: &mut Reader<'_>, acquaint: &mut impl Acquaint<T>) -> Result<(), Violation> {
