@@ -15,6 +15,7 @@ use actix_hermod::Address;
 use actix_hermod::AskError;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
+use actix_hermod::IoThread;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
 use actix_hermod::SendError;
@@ -155,12 +156,39 @@ where
     });
 }
 
-// In release builds only the first message of a type is looked at, so the fit one would be the last to be.
 #[test]
 fn a_field_that_is_left_out_is_named() {
     let sparse = |note| Sparse { n: 1, note, last: 2 };
-    let fit = cfg!(debug_assertions).then(|| sparse(Some("note".to_owned())));
-    is_refused(sparse(None), "Sparse.note: Serialize leaves it out (skip_serializing_if", fit);
+    let words = "Sparse.note: Serialize leaves it out (skip_serializing_if";
+    is_refused(sparse(None), words, Some(sparse(Some("note".to_owned()))));
+}
+
+/// Looked at is the first message that fits, and in debug builds each: so the second of these is refused or arrives wrong.
+#[test]
+fn every_message_is_looked_at_in_a_debug_build_and_the_first_of_a_type_in_any() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Later(#[serde(serialize_with = "odd_ones_differ")] u8);
+
+    fn odd_ones_differ<S: Serializer>(n: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+        if n % 2 == 1 { serializer.serialize_u16(u16::from(*n)) } else { serializer.serialize_u8(*n) }
+    }
+
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Later>().name("box").open().unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Later>(&endpoint, "box").unwrap();
+        if thread == IoThread::Current {
+            // The first of its type in this process.
+            assert!(to.try_send(Later(1)).is_err());
+        }
+        to.do_send(Later(2));
+        assert_eq!(next(&mut inbox).await.0, 2);
+        for n in [3, 5] {
+            assert_eq!(to.try_send(Later(n)).is_err(), cfg!(debug_assertions), "{n}");
+        }
+    });
 }
 
 #[test]

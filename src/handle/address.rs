@@ -378,15 +378,15 @@ impl Pointer {
         Err(Unwritten { reason, detail })
     }
 
-    /// Whether the message is to be looked at before it leaves: a comparison, once enough of its type were.
+    /// How the message is looked at before it leaves: a comparison, once enough of its type were.
     #[inline]
-    fn look<M: RemoteMessage>(&self) -> Option<Look<M>> {
+    fn look<M: RemoteMessage>(&self) -> Look<M> {
         let key = fit::key::<M>();
         if self.settled().load(Ordering::Relaxed) == key {
-            return None;
+            return fit::glance();
         }
         let look = fit::look();
-        if look.is_none() {
+        if !look.anyway {
             self.settled().store(key, Ordering::Relaxed);
         }
         look

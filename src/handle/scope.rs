@@ -30,6 +30,7 @@ use crate::message::fit::Look;
 use crate::message::guard;
 use crate::message::guard::DecodeError;
 use crate::message::guard::EncodeError;
+use crate::message::guard::Encoded;
 use crate::message::shape::check::Unfit;
 use crate::message::shape::mark;
 
@@ -67,7 +68,7 @@ enum Scope {
 pub(crate) fn write<M: Serialize, R>(
     home: &Arc<dyn Household>,
     message: &M,
-    look: Option<Look<M>>,
+    look: Look<M>,
     send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
 ) -> Result<R, EncodeError> {
     let limit = home.limits().max_message;
@@ -76,9 +77,9 @@ pub(crate) fn write<M: Serialize, R>(
     let scope = Scope::Writing(RefCell::new(Vec::new()));
     let encode = || {
         let encoded = guard::encode(message, &mut body, limit);
-        match look {
-            None => encoded,
-            Some(look) => looked_at(encoded, || look(message)),
+        match encoded {
+            Ok(Encoded { skipped: false }) if !look.anyway => Ok(()),
+            _ => looked_at(encoded, || (look.at)(message)),
         }
     };
     let encoded = HOME.set(home, || SCOPE.set(&scope, encode));
@@ -100,7 +101,11 @@ pub(crate) fn write<M: Serialize, R>(
 /// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
 /// to the message. What looking finds says more than that it could not be encoded.
 #[cold]
-fn looked_at(encoded: Result<(), EncodeError>, look: impl FnOnce() -> Result<(), Unfit>) -> Result<(), EncodeError> {
+fn looked_at(
+    encoded: Result<Encoded, EncodeError>,
+    look: impl FnOnce() -> Result<(), Unfit>,
+) -> Result<(), EncodeError> {
+    let encoded = encoded.map(|_| ());
     if matches!(encoded, Err(EncodeError::TooLarge { .. } | EncodeError::Panicked(_))) {
         return encoded;
     }
@@ -283,7 +288,7 @@ mod tests {
         let [one, other] = pointers.each_ref().map(|pointer| Address::new(Arc::clone(pointer)));
         let pair = Pair(one, other);
         let look = fit::look();
-        assert!(look.is_some(), "nothing of this type was looked at before");
+        assert!(look.anyway, "nothing of this type was looked at before");
         let written = write(pointers[0].home(), &pair, look, |body, handles| {
             assert_eq!(body, [0, 1]);
             assert_eq!(handles.len(), 2);
@@ -293,9 +298,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_leaves_out_a_field_is_looked_at_also_when_its_type_was() {
+        #[derive(Serialize)]
+        enum Sparse {
+            Struct {
+                #[serde(skip_serializing_if = "Option::is_none")]
+                n: Option<u8>,
+            },
+        }
+
+        let home = Arc::clone(nowhere::pointer().home());
+        let write = |n| {
+            let refuse = |_: &Sparse| Err(Unfit { path: "Sparse".to_owned(), why: "looked at".to_owned() });
+            write(&home, &Sparse::Struct { n }, Look { at: refuse, anyway: false }, |body, _| body.to_vec())
+        };
+        assert_eq!(write(Some(7)), Ok(vec![0, 1, 7]));
+        assert_eq!(write(None), Err(EncodeError::Unfit("Sparse: looked at".to_owned())));
+    }
+
+    #[test]
     fn a_panic_while_it_is_looked_at_costs_nothing() {
         let home = Arc::clone(nowhere::pointer().home());
-        let written = write(&home, &7u64, Some(|_| panic!("looked too closely")), |body, _| body.to_vec());
+        let written =
+            write(&home, &7u64, Look { at: |_| panic!("looked too closely"), anyway: true }, |body, _| body.to_vec());
         assert_eq!(written, Ok(vec![7]));
         assert!(!SCOPE.is_set());
     }

@@ -1,9 +1,9 @@
 //! Which messages are [looked at](check) before they leave: the first of each type, and in debug builds every one.
 //!
-//! What is looked for is in the type, and mostly shows in the first message. It may show in some messages only: a field
-//! that is left out only when it is empty is found in debug builds, whose messages are all looked at. So are, in every
-//! build, those of a type that has a part which describes itself somewhere, since only the messages that contain one do
-//! not arrive.
+//! What is looked for is in the type, and mostly shows in the first message. In every build two more kinds are always
+//! looked at: messages of which a field was left out, which the encoder notices, and those of a type that has a part
+//! which describes itself somewhere, since only those that contain one do not arrive. What else differs from message to
+//! message, a variant behind one that is skipped or what a `Serialize` by hand does, is found in debug builds.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -25,8 +25,12 @@ use super::shape::check::describes_itself;
 use super::shape::mark::short_name;
 use super::shape::path::Start;
 
-/// A function that looks at a value before it leaves.
-pub(crate) type Look<T> = fn(&T) -> Result<(), Unfit>;
+/// How a value is looked at before it leaves.
+pub(crate) struct Look<T> {
+    pub(crate) at: fn(&T) -> Result<(), Unfit>,
+    /// Whether it is, if nothing seems to be wrong.
+    pub(crate) anyway: bool,
+}
 
 /// What of a message's type was looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,14 +49,20 @@ enum Again {
     Always,
 }
 
-/// How the messages of type `M` are to be looked at; `None` if there is nothing more to see.
-pub(crate) fn look<M: RemoteMessage>() -> Option<Look<M>> {
-    if is_settled::<M>(Part::Message) { None } else { Some(look_at_message::<M>) }
+/// How the messages of type `M` are looked at.
+pub(crate) fn look<M: RemoteMessage>() -> Look<M> {
+    Look { at: look_at_message::<M>, anyway: !is_settled::<M>(Part::Message) }
+}
+
+/// How they are if enough of them were.
+#[inline]
+pub(crate) fn glance<M: RemoteMessage>() -> Look<M> {
+    Look { at: look_at_message::<M>, anyway: false }
 }
 
 /// As [`look`], for what messages of type `M` are answered with.
-pub(crate) fn look_at_result_of<M: RemoteMessage>() -> Option<Look<M::Result>> {
-    if is_settled::<M>(Part::Result) { None } else { Some(look_at_result::<M>) }
+pub(crate) fn look_at_result_of<M: RemoteMessage>() -> Look<M::Result> {
+    Look { at: look_at_result::<M>, anyway: !is_settled::<M>(Part::Result) }
 }
 
 /// A number for the type of which only the first messages are looked at, so that one who sends many can remember that

@@ -37,10 +37,10 @@ use serde::de::DeserializeOwned;
 /// - fields that are left out (`skip_serializing_if`) or that are only written or only read, and any other `Serialize`
 ///   that does not write what the type's `Deserialize` reads.
 ///
-/// The first is seen in every message. The others are looked for in the first message of a type, and with debug
-/// assertions in each: what is wrong in some messages only, such as a field that is left out at times or a variant behind
-/// one that is skipped, may get through in a release build if the first message was right, and arrives wrong. A message
-/// that is looked at is serialised twice. Results are looked at in the same way.
+/// What describes itself and what `skip_serializing_if` leaves out is seen in every message. The others are looked for in
+/// the first message of a type, and with debug assertions in each: what is wrong in some messages only, such as a variant
+/// behind one that is skipped, may get through in a release build if the first message was right, and arrives wrong. A
+/// message that is looked at is serialised twice. Results are looked at in the same way.
 ///
 /// # Types are compared
 /// The first message to a box takes along a fingerprint of the type's [shape](crate::Shape), for which its `Deserialize`

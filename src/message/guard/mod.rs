@@ -128,20 +128,32 @@ pub(crate) enum EncodeError {
     Panicked(String),
 }
 
+/// What is known of a message that was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// A field was left out (`skip_serializing_if`): what comes after it stands in its place.
+    pub(crate) skipped: bool,
+}
+
 /// Appends the postcard encoding of `value` to `out`; on error `out` is as long as before. At most `limit` bytes are
 /// added, which is checked while writing, so that a message of endless size stops.
 #[inline]
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<Encoded, EncodeError> {
     let start = out.len();
     let encoding = || {
         let output = Bounded { end: start.saturating_add(limit), out: &mut *out, full: false };
-        let mut writer = Writer { postcard: postcard::Serializer { output } };
+        let mut writer = Writer { postcard: postcard::Serializer { output }, skipped: false };
         let encoded = value.serialize(&mut writer);
         // First, because the type may have put the error into words of its own, or even ignored it.
         if writer.postcard.output.full {
             return Err(EncodeError::TooLarge { limit });
         }
-        encoded.map_err(|fault| EncodeError::Refused(fault.to_string()))
+        encoded.map_err(|fault| EncodeError::Refused(fault.to_string()))?;
+        Ok(Encoded { skipped: writer.skipped })
     };
     let encoded = match catch_unwind(AssertUnwindSafe(encoding)) {
         Ok(encoded) => encoded,

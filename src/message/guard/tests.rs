@@ -315,9 +315,9 @@ fn a_message_over_the_limit_leaves_the_buffer_as_it_was() {
     assert_eq!(encode("abcd", &mut out, 4), Err(EncodeError::TooLarge { limit: 4 }));
     assert_eq!(encode(&[9_u8; 5], &mut out, 4), Err(EncodeError::TooLarge { limit: 4 }));
     assert_eq!(out, [1, 2, 3]);
-    assert_eq!(encode("abc", &mut out, 4), Ok(()));
+    assert_eq!(encode("abc", &mut out, 4), Ok(Encoded { skipped: false }));
     assert_eq!(out, [1, 2, 3, 3, b'a', b'b', b'c']);
-    assert_eq!(encode(&(), &mut out, 0), Ok(()));
+    assert_eq!(encode(&(), &mut out, 0), Ok(Encoded { skipped: false }));
 }
 
 #[test]

@@ -54,6 +54,8 @@ impl fmt::Write for Bounded<'_> {
 /// Postcard's serializer, with an error that keeps the type's words.
 pub(super) struct Writer<'a> {
     pub(super) postcard: postcard::Serializer<Bounded<'a>>,
+    /// A field was left out.
+    pub(super) skipped: bool,
 }
 
 /// What postcard writes by itself.
@@ -190,6 +192,11 @@ macro_rules! named_parts {
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), Fault> {
                 value.serialize(&mut **self)
+            }
+
+            fn skip_field(&mut self, _: &'static str) -> Result<(), Fault> {
+                self.skipped = true;
+                Ok(())
             }
 
             #[inline]
