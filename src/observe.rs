@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -254,23 +255,27 @@ pub struct Losses {
 /// Drops by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
-    counts: [AtomicU64; DropReason::ALL.len()],
+    /// Made at the first drop: every box and every address has these, and most never lose a message.
+    counts: OnceLock<Box<[AtomicU64; DropReason::ALL.len()]>>,
 }
 
 impl Drops {
     pub(crate) fn add(&self, reason: DropReason, count: u64) {
-        if let Some(counter) = self.counts.get(reason as usize) {
+        if let Some(counter) = self.counts.get_or_init(Box::default).get(reason as usize) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.counts().sum()
+    }
+
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.get().into_iter().flat_map(|counts| counts.iter()).map(|count| count.load(Ordering::Relaxed))
     }
 
     pub(crate) fn to_map(&self) -> BTreeMap<DropReason, u64> {
-        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
-        DropReason::ALL.iter().copied().zip(counts).filter(|&(_, count)| count > 0).collect()
+        DropReason::ALL.iter().copied().zip(self.counts()).filter(|&(_, count)| count > 0).collect()
     }
 }
 

@@ -129,16 +129,17 @@ fn noted() -> usize {
 
 /// Takes back what was noted after the first `count` handles.
 fn forget_after(count: usize) {
-    let forgotten = in_scope(|scope| match scope {
-        Scope::Writing(handles) => {
-            let mut handles = handles.borrow_mut();
-            let count = count.min(handles.len());
-            Some(handles.split_off(count))
-        }
-        Scope::Reading(_) | Scope::Text => None,
-    });
-    // Outside the borrow: a pointer that goes may run code of ours.
-    drop(forgotten);
+    let last = || {
+        in_scope(|scope| match scope {
+            Scope::Writing(handles) => {
+                let mut handles = handles.borrow_mut();
+                if handles.len() > count { handles.pop() } else { None }
+            }
+            Scope::Reading(_) | Scope::Text => None,
+        })
+    };
+    // Each goes outside the borrow: a pointer that goes may run code of ours.
+    while last().is_some() {}
 }
 
 /// Notes a handle of the message that is being written; its position.

@@ -1,0 +1,166 @@
+//! What a message, a box and a connection cost in memory, counted by an allocator that counts.
+//!
+//! It counts for each thread by itself, so each test has both nodes on its own thread: what the other tests and the
+//! harness do meanwhile is not seen. A few allocations more than none are allowed for, because buffers still grow now
+//! and then and heartbeats come when they are due; they are far from one for each message.
+
+mod support;
+
+use actix::Message;
+use actix::System;
+use actix::SystemRunner;
+use actix_hermod::Address;
+use actix_hermod::Buffer;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
+use allocation_counter::AllocationInfo;
+use allocation_counter::measure;
+use serde::Deserialize;
+use serde::Serialize;
+
+use support::Number;
+use support::listening;
+use support::next;
+
+/// Messages at a time. Their bytes are far below the outbox's bound.
+const MESSAGES: u64 = 10_000;
+
+/// What may be allocated in a run of so many messages without being due to any of them.
+const ODDMENTS: u64 = 100;
+
+/// Idle boxes, and idle connections, of which the mean is taken.
+const BOXES: i64 = 1_000;
+const CONNECTIONS: i64 = 100;
+
+/// 40 bytes in memory that own nothing on the heap.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Plain {
+    seq: u64,
+    body: [u8; 32],
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct WithAddress {
+    seq: u64,
+    return_to: Address<Number>,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct WithBytes {
+    #[serde(with = "serde_bytes")]
+    body: Vec<u8>,
+}
+
+/// Two nodes on this thread, the way from the one to a mailbox of the other, and that mailbox.
+struct Pair<M: RemoteMessage> {
+    system: SystemRunner,
+    client: Node,
+    to: Address<M>,
+    inbox: Mailbox<M>,
+}
+
+impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
+    fn new() -> Pair<M> {
+        let system = System::new();
+        let (client, to, inbox) = system.block_on(async {
+            let (server, endpoint) = listening(Node::builder()).await;
+            let buffer = Buffer::dropping(2 * MESSAGES as usize);
+            let inbox = server.mailbox().name("inbox").buffer(buffer).open().expect("the name is free");
+            let client = Node::start();
+            let to = client.remote(&endpoint, "inbox").expect("an address");
+            (client, to, inbox)
+        });
+        Pair { system, client, to, inbox }
+    }
+
+    /// What sending allocates, and what all that follows does until the last message is read: writing and reading, on
+    /// both sides of the connection, and the mailbox. The messages themselves are made before.
+    fn run(&mut self, make: impl Fn(u64) -> M) -> (AllocationInfo, AllocationInfo) {
+        let messages: Vec<M> = (0..MESSAGES).map(make).collect();
+        let Pair { system, to, inbox, .. } = self;
+        let sending = measure(|| messages.into_iter().for_each(|message| to.do_send(message)));
+        let receiving = measure(|| {
+            system.block_on(async {
+                for _ in 0..MESSAGES {
+                    drop(next(inbox).await);
+                }
+            });
+        });
+        (sending, receiving)
+    }
+
+    /// The same once everything has grown to its size.
+    fn steady(&mut self, make: impl Fn(u64) -> M) -> (AllocationInfo, AllocationInfo) {
+        for _ in 0..3 {
+            self.run(&make);
+        }
+        self.run(&make)
+    }
+}
+
+#[test]
+fn a_message_is_sent_and_received_without_an_allocation() {
+    let (sending, receiving) = Pair::new().steady(|seq| Plain { seq, body: [7; 32] });
+    assert!(sending.count_total <= ODDMENTS, "to send {MESSAGES} plain messages: {sending:?}");
+    assert!(receiving.count_total <= ODDMENTS, "to receive {MESSAGES} plain messages: {receiving:?}");
+}
+
+#[test]
+fn a_message_allocates_what_it_owns_and_no_more() {
+    let (sending, receiving) = Pair::new().steady(|_| WithBytes { body: vec![7; 40] });
+    assert!(sending.count_total <= ODDMENTS, "to send {MESSAGES} messages with bytes: {sending:?}");
+    assert!(receiving.count_total <= MESSAGES + ODDMENTS, "to receive {MESSAGES} messages with bytes: {receiving:?}");
+}
+
+#[test]
+fn a_message_with_an_address_is_sent_and_received_without_an_allocation() {
+    let mut pair = Pair::new();
+    let replies = pair.system.block_on(async { pair.client.mailbox::<Number>().open().expect("a mailbox") });
+    let return_to = replies.address();
+    let (sending, receiving) = pair.steady(|seq| WithAddress { seq, return_to: return_to.clone() });
+    assert!(sending.count_total <= ODDMENTS, "to send {MESSAGES} messages with an address: {sending:?}");
+    assert!(receiving.count_total <= ODDMENTS, "to receive {MESSAGES} messages with an address: {receiving:?}");
+}
+
+#[test]
+fn an_idle_named_box_takes_at_most_a_kibibyte() {
+    System::new().block_on(async {
+        let node = Node::start();
+        let open = |number| node.mailbox::<Plain>().name(format!("box-{number}")).open().expect("the name is free");
+        let first = open(0);
+        let mut boxes = Vec::with_capacity(BOXES as usize);
+        let taken = measure(|| boxes.extend((1..=BOXES).map(open)));
+        let each = taken.bytes_current / BOXES;
+        assert!(each <= 1024, "{each} bytes for each idle box: {taken:?}");
+        drop((first, boxes));
+    });
+}
+
+/// Both ends are here, so that it is twice 16 KiB.
+#[test]
+fn an_idle_connection_takes_at_most_sixteen_kibibytes_at_each_end() {
+    let system = System::new();
+    let (mut inbox, addresses) = system.block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let inbox = server.mailbox::<Number>().name("numbers").open().expect("the name is free");
+        let address = |_| Node::start().remote::<Number>(&endpoint, "numbers").expect("an address");
+        (inbox, (0..=CONNECTIONS).map(address).collect::<Vec<_>>())
+    });
+    let mut connect = |addresses: &[Address<Number>]| {
+        system.block_on(async {
+            for address in addresses {
+                address.do_send(Number(1));
+                next(&mut inbox).await;
+            }
+        });
+    };
+    let (first, rest) = addresses.split_at(1);
+    connect(first);
+    let taken = measure(|| connect(rest));
+    let each = taken.bytes_current / CONNECTIONS;
+    assert!(each <= 32 << 10, "{each} bytes for both ends of each idle connection: {taken:?}");
+}
