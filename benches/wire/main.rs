@@ -1,39 +1,67 @@
-//! Messages between two processes on loopback, measured against a baseline that does the same by hand.
+//! Messages between two processes on loopback, measured against baselines that do the same by hand.
 //!
 //! ```text
 //! cargo bench --bench wire                             # everything
-//! cargo bench --bench wire -- rtt                      # a workload: rtt, window, oneway
+//! cargo bench --bench wire -- rtt                      # a workload: see below
 //! cargo bench --bench wire -- oneway recipient         # and a handle: address, recipient
-//! cargo bench --bench wire -- --pairs 9 --scale 0.1    # more pairs (default 5), fewer messages
+//! cargo bench --bench wire -- --pairs 9 --scale 0.1    # more rounds (default 5), fewer messages
+//! cargo bench --bench wire -- --sweep                  # how the cost grows (default 3 rounds)
+//! cargo bench --bench wire -- --sweep bytes            # with one of: bytes, boxes, connections, addresses, windows
 //! cargo bench --bench wire -- --json                   # a line of JSON for each workload and handle
+//! cargo bench --bench wire -- --svg FILE               # a chart as well, of the workloads or of the sweep
 //! ```
 //!
-//! Each workload runs in pairs, ours and the baseline in turn, so that a ratio compares two runs of the same minute;
-//! each run has two fresh processes, which are this program with hidden arguments. No time is ever asserted: on a busy
-//! machine the figures wander, and the ratios less. A run in which no answer comes for ten seconds fails.
+//! | workload | what is measured |
+//! |---|---|
+//! | `rtt` | one ping-pong in flight: the median time of a round trip |
+//! | `window` | 64 ping-pongs in flight: round trips a second |
+//! | `oneway` | messages of 40 bytes, at most 8,192 unacknowledged, of which every 1,024th is: messages a second |
+//! | `bulk` | messages of 64 KiB, at most 64 unacknowledged, of which every 16th is: MB a second |
+//! | `boxes` | `oneway` over 10,000 boxes in turn, each with its own reader: messages a second |
+//! | `idle` | bytes of the server's memory for each of 10,000 idle boxes, and for each of 200 idle connections |
+//! | `fairness` | pings beside 1 GiB in messages of 1 MiB on the same connection: their p99 / that of pings alone |
 //!
-//! The files: `workload` says what is measured, `hermod` and `raw` do it, with the messages of `message`; `process`
-//! starts the two halves of a run; `compare` makes pairs and figures of runs.
+//! There are two baselines. `raw` handles each message in its read loop: it is the limit, and what `ratio` refers to.
+//! `task` has a task and a bounded channel for each box: it says what a mailbox costs.
 //!
-//! Without the `--bench` that cargo adds (as under `cargo test --all-targets`) it is only a smoke test: one small pair.
+//! Each round runs every contender once, so that a ratio compares two runs of the same minute; each run has two fresh
+//! processes, which are this program with hidden arguments. No time is ever asserted: on a busy machine the figures
+//! wander, and the ratios less. A run in which no answer comes for ten seconds fails.
+//!
+//! The files: `workload` says what is measured, and `sweep` what is varied; `hermod` and `raw` do it, the former with
+//! the messages of `message`; `process` starts the two halves of a run; `compare` makes rounds and figures of runs;
+//! `chart` draws them with `svg`; `machine` knows where it all runs.
+//!
+//! Without the `--bench` that cargo adds (as under `cargo test --all-targets`) it is only a smoke test: one small round.
 
+mod chart;
 mod compare;
 mod hermod;
+mod machine;
 mod message;
 mod process;
 mod raw;
+mod svg;
+mod sweep;
 mod workload;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use workload::{Contender, Workload};
+use compare::Outcome;
+use compare::Subject;
+use sweep::Axis;
+use workload::Contender;
+use workload::Workload;
 
 /// As in most programs: any error is good enough to be shown.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const USAGE: &str = "usage: cargo bench --bench wire -- [rtt|window|oneway]... [address|recipient]... \
-                     [--pairs N] [--scale X] [--json]";
+const USAGE: &str = "usage: cargo bench --bench wire -- [address|recipient]... [--pairs N] [--scale X] [--json] \
+                     [--svg FILE]\n    \
+                     [rtt|window|oneway|bulk|boxes|idle|fairness]... \
+                     | --sweep [bytes|boxes|connections|addresses|windows]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,7 +69,7 @@ fn main() -> ExitCode {
         return code;
     }
     match Options::parse(arguments) {
-        Ok(options) => compare::all(&options),
+        Ok(options) => run(&options),
         Err(why) => {
             eprintln!("{why}\n{USAGE}");
             ExitCode::from(2)
@@ -49,62 +77,99 @@ fn main() -> ExitCode {
     }
 }
 
-/// What to run, and how to print it.
+/// Runs what was asked for; fails if a run did.
+fn run(options: &Options) -> ExitCode {
+    if !options.json {
+        compare::print_heading(options);
+    }
+    let mut outcomes = Vec::new();
+    for subject in options.subjects() {
+        let outcome = compare::measure(options, subject);
+        outcome.print(options.json);
+        outcomes.push(outcome);
+    }
+    if let Some(file) = &options.svg
+        && let Err(why) = chart::draw(options, &outcomes, file)
+    {
+        eprintln!("{}: {why}", file.display());
+        return ExitCode::FAILURE;
+    }
+    if outcomes.iter().any(Outcome::has_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What to run, and how to show it.
 struct Options {
     workloads: Vec<Workload>,
+    /// What is varied, instead of workloads; empty for those.
+    axes: Vec<Axis>,
     handles: Vec<Contender>,
     pairs: usize,
     /// By how much the numbers of messages are multiplied.
     scale: f64,
     json: bool,
+    svg: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(arguments: Vec<String>) -> Result<Options> {
         let measuring = arguments.iter().any(|argument| argument == "--bench");
-        let (pairs, scale) = if measuring { (5, 1.0) } else { (1, 0.01) };
-        let mut options = Options { workloads: Vec::new(), handles: Vec::new(), pairs, scale, json: false };
+        let sweeps = arguments.iter().any(|argument| argument == "--sweep");
+        let (pairs, scale) = if measuring { (if sweeps { 3 } else { 5 }, 1.0) } else { (1, 0.01) };
+        let (workloads, axes, handles) = (Vec::new(), Vec::new(), Vec::new());
+        let mut options = Options { workloads, axes, handles, pairs, scale, json: false, svg: None };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--bench" => {}
+                "--bench" | "--sweep" => {}
                 "--json" => options.json = true,
+                "--svg" => options.svg = Some(value(&argument, arguments.next())?),
                 "--pairs" => options.pairs = value(&argument, arguments.next())?,
                 "--scale" => options.scale = value(&argument, arguments.next())?,
-                word => options.filter(word)?,
+                word => options.pick(word, sweeps)?,
             }
         }
         if options.pairs == 0 || !(options.scale.is_finite() && options.scale > 0.0) {
             return Err("--pairs and --scale must be above 0".into());
         }
-        options.fill();
+        options.fill(sweeps);
         Ok(options)
     }
 
-    /// A bare word picks a workload or a handle.
-    fn filter(&mut self, word: &str) -> Result<()> {
-        if let Ok(workload) = word.parse() {
-            self.workloads.push(workload);
-        } else if let Some(handle) = word.parse().ok().filter(|handle| Contender::OURS.contains(handle)) {
+    /// A bare word picks a handle, or what is measured with it.
+    fn pick(&mut self, word: &str, sweeps: bool) -> Result<()> {
+        if let Ok(handle) = word.parse() {
             self.handles.push(handle);
+        } else if sweeps {
+            self.axes.push(word.parse()?);
+        } else if word == "idle" {
+            self.workloads.extend([Workload::IdleBox, Workload::IdleConnection]);
         } else {
-            return Err(format!("'{word}' is neither a workload nor a handle").into());
+            self.workloads.push(word.parse()?);
         }
         Ok(())
     }
 
     /// Nothing picked is everything.
-    fn fill(&mut self) {
-        if self.workloads.is_empty() {
+    fn fill(&mut self, sweeps: bool) {
+        if sweeps && self.axes.is_empty() {
+            self.axes.extend(Axis::ALL);
+        }
+        if !sweeps && self.workloads.is_empty() {
             self.workloads.extend(Workload::ALL);
         }
         if self.handles.is_empty() {
             self.handles.extend(Contender::OURS);
         }
     }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let whole = |&workload: &Workload| Subject { workload, load: workload.load(self.scale), varied: None };
+        let varied = self.axes.iter().flat_map(|axis| axis.subjects(self.scale));
+        self.workloads.iter().map(whole).chain(varied).collect()
+    }
 }
 
 /// The value of an option that needs one.
 fn value<T: FromStr>(option: &str, text: Option<String>) -> Result<T> {
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{option} needs a number").into())
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{option} needs a value").into())
 }

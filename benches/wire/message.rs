@@ -1,8 +1,13 @@
 //! The messages, as a user of this crate would write them, and the two kinds of handle that they go through.
 
-use actix::{Message, Recipient};
-use actix_hermod::{Address, Mailbox, RemoteMessage};
-use serde::{Deserialize, Serialize};
+use actix::Message;
+use actix::Recipient;
+use actix_hermod::Address;
+use actix_hermod::Mailbox;
+use actix_hermod::RemoteMessage;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::Serialize;
 
 /// The answer to a ping.
 #[derive(Message, Serialize, Deserialize)]
@@ -18,6 +23,14 @@ pub(crate) struct Data {
     pub(crate) seq: u64,
     #[serde(with = "serde_bytes")]
     pub(crate) body: [u8; 32],
+}
+
+/// One of the messages of `bulk`. Bytes that are shared, since who sends much of them would not copy them.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+pub(crate) struct Blob {
+    pub(crate) seq: u64,
+    pub(crate) body: Bytes,
 }
 
 /// Tells the sender how far its messages have been read.
@@ -37,11 +50,18 @@ pub(crate) struct AddressPing {
     return_to: Address<Pong>,
 }
 
-/// Says where acknowledgements go, and how many messages there will be: the last is acknowledged whatever its number.
+/// A ping with many addresses, of which the first is answered.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+pub(crate) struct AddressCrowd {
+    seq: u64,
+    members: Vec<Address<Pong>>,
+}
+
+/// Says where acknowledgements go.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct AddressStart {
-    total: u64,
     return_to: Address<Ack>,
 }
 
@@ -55,8 +75,15 @@ pub(crate) struct RecipientPing {
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
+pub(crate) struct RecipientCrowd {
+    seq: u64,
+    #[serde(with = "actix_hermod::recipient")]
+    members: Vec<Recipient<Pong>>,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
 pub(crate) struct RecipientStart {
-    total: u64,
     #[serde(with = "actix_hermod::recipient")]
     return_to: Recipient<Ack>,
 }
@@ -65,6 +92,7 @@ pub(crate) struct RecipientStart {
 pub(crate) trait Handle: 'static {
     type To<M: RemoteMessage>: Clone;
     type Ping: RemoteMessage + Message<Result = ()>;
+    type Crowd: RemoteMessage + Message<Result = ()>;
     type Start: RemoteMessage + Message<Result = ()>;
 
     /// To a box of the other process.
@@ -75,8 +103,10 @@ pub(crate) trait Handle: 'static {
 
     fn ping(seq: u64, return_to: Self::To<Pong>) -> Self::Ping;
     fn answer(ping: Self::Ping);
-    fn start(total: u64, return_to: Self::To<Ack>) -> Self::Start;
-    fn started(start: Self::Start) -> (u64, Self::To<Ack>);
+    fn crowd(seq: u64, members: Vec<Self::To<Pong>>) -> Self::Crowd;
+    fn answer_crowd(crowd: Self::Crowd);
+    fn start(return_to: Self::To<Ack>) -> Self::Start;
+    fn started(start: Self::Start) -> Self::To<Ack>;
 }
 
 pub(crate) enum ByAddress {}
@@ -84,6 +114,7 @@ pub(crate) enum ByAddress {}
 impl Handle for ByAddress {
     type To<M: RemoteMessage> = Address<M>;
     type Ping = AddressPing;
+    type Crowd = AddressCrowd;
     type Start = AddressStart;
 
     fn to<M: RemoteMessage>(there: &Address<M>) -> Address<M> {
@@ -101,11 +132,19 @@ impl Handle for ByAddress {
     fn answer(ping: AddressPing) {
         ping.return_to.do_send(Pong { seq: ping.seq });
     }
-    fn start(total: u64, return_to: Address<Ack>) -> AddressStart {
-        AddressStart { total, return_to }
+    fn crowd(seq: u64, members: Vec<Address<Pong>>) -> AddressCrowd {
+        AddressCrowd { seq, members }
     }
-    fn started(start: AddressStart) -> (u64, Address<Ack>) {
-        (start.total, start.return_to)
+    fn answer_crowd(crowd: AddressCrowd) {
+        if let Some(first) = crowd.members.first() {
+            first.do_send(Pong { seq: crowd.seq });
+        }
+    }
+    fn start(return_to: Address<Ack>) -> AddressStart {
+        AddressStart { return_to }
+    }
+    fn started(start: AddressStart) -> Address<Ack> {
+        start.return_to
     }
 }
 
@@ -114,6 +153,7 @@ pub(crate) enum ByRecipient {}
 impl Handle for ByRecipient {
     type To<M: RemoteMessage> = Recipient<M>;
     type Ping = RecipientPing;
+    type Crowd = RecipientCrowd;
     type Start = RecipientStart;
 
     fn to<M: RemoteMessage>(there: &Address<M>) -> Recipient<M> {
@@ -131,10 +171,18 @@ impl Handle for ByRecipient {
     fn answer(ping: RecipientPing) {
         ping.return_to.do_send(Pong { seq: ping.seq });
     }
-    fn start(total: u64, return_to: Recipient<Ack>) -> RecipientStart {
-        RecipientStart { total, return_to }
+    fn crowd(seq: u64, members: Vec<Recipient<Pong>>) -> RecipientCrowd {
+        RecipientCrowd { seq, members }
     }
-    fn started(start: RecipientStart) -> (u64, Recipient<Ack>) {
-        (start.total, start.return_to)
+    fn answer_crowd(crowd: RecipientCrowd) {
+        if let Some(first) = crowd.members.first() {
+            first.do_send(Pong { seq: crowd.seq });
+        }
+    }
+    fn start(return_to: Recipient<Ack>) -> RecipientStart {
+        RecipientStart { return_to }
+    }
+    fn started(start: RecipientStart) -> Recipient<Ack> {
+        start.return_to
     }
 }

@@ -1,21 +1,38 @@
 //! A run's two processes: how they are started, what they tell each other, and that they end.
 //!
 //! Both are this program with hidden arguments. Each prints one line, the server `listening ENDPOINT`, the client
-//! `figure VALUE LOST`, or either of them `failed WHY`. The server ends with whoever holds its standard input; the
+//! `figure JSON`, or either of them `failed WHY`. The server ends with whoever holds its standard input; the
 //! client when it is done, or when no answer has come for a while. So nothing outlives a run, however it ends.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::fmt::Display;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::process::Child;
+use std::process::ChildStdout;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::Result;
-use crate::message::{ByAddress, ByRecipient};
-use crate::workload::{Contender, Figure, Workload};
-use crate::{hermod, raw};
+use crate::hermod;
+use crate::message::ByAddress;
+use crate::message::ByRecipient;
+use crate::raw;
+use crate::workload::Contender;
+use crate::workload::Figure;
+use crate::workload::Load;
+use crate::workload::Workload;
 
 const AS_SERVER: &str = "--as-server";
 const AS_CLIENT: &str = "--as-client";
@@ -23,11 +40,17 @@ const AS_CLIENT: &str = "--as-client";
 const PATIENCE: u64 = 10;
 
 /// One run: what, by whom, and how much of it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) workload: Workload,
     pub(crate) contender: Contender,
-    pub(crate) scale: f64,
+    pub(crate) load: Load,
+}
+
+/// The server, as its client knows it.
+pub(crate) struct There {
+    pub(crate) endpoint: String,
+    pub(crate) process: u32,
 }
 
 impl Run {
@@ -36,39 +59,37 @@ impl Run {
         let (server, output) = Half::start(AS_SERVER, self, &[])?;
         let line = first_line(output, Duration::from_secs(PATIENCE)).ok_or("the server does not start")?;
         let endpoint = line.strip_prefix("listening ").ok_or_else(|| format!("the server: {line}"))?;
-        let (client, output) = Half::start(AS_CLIENT, self, &[endpoint])?;
+        let (client, output) = Half::start(AS_CLIENT, self, &[endpoint, &server.0.id().to_string()])?;
         // The client ends by itself; its output then ends, too.
         let line = first_line(output, Duration::MAX).ok_or("the client ended without a figure")?;
         drop((client, server));
-        parse(&line)
+        match line.strip_prefix("figure ") {
+            Some(figure) => Ok(serde_json::from_str(figure)?),
+            None => Err(line.strip_prefix("failed ").unwrap_or(&line).into()),
+        }
+    }
+
+    /// Whether its messages have bodies of any size.
+    pub(crate) fn sends_blobs(self) -> bool {
+        matches!(self.workload, Workload::Bulk | Workload::Fairness)
     }
 
     fn serve(self) -> Result<()> {
         thread::spawn(end_with_stdin);
         match self.contender {
-            Contender::Address => hermod::serve::<ByAddress>(self.workload),
-            Contender::Recipient => hermod::serve::<ByRecipient>(self.workload),
-            Contender::Raw => raw::serve(),
+            Contender::Address => hermod::serve::<ByAddress>(self),
+            Contender::Recipient => hermod::serve::<ByRecipient>(self),
+            Contender::Raw | Contender::Task => raw::serve(self),
         }
     }
 
-    fn measure(self, at: &str) -> Result<Figure> {
-        let size = self.workload.size(self.scale);
-        let answers = Answers::watched(size.total());
+    fn measure(self, there: &There) -> Result<Figure> {
+        let answers = Answers::watched();
         match self.contender {
-            Contender::Address => hermod::measure::<ByAddress>(self.workload, size, at, &answers),
-            Contender::Recipient => hermod::measure::<ByRecipient>(self.workload, size, at, &answers),
-            Contender::Raw => raw::measure(self.workload, size, at, &answers),
+            Contender::Address => hermod::measure::<ByAddress>(self, there, &answers),
+            Contender::Recipient => hermod::measure::<ByRecipient>(self, there, &answers),
+            Contender::Raw | Contender::Task => raw::measure(self, there, &answers),
         }
-    }
-}
-
-/// `figure VALUE LOST` or `failed WHY`.
-fn parse(line: &str) -> Result<Figure> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words.as_slice() {
-        ["figure", value, lost] => Ok(Figure { value: value.parse()?, lost: lost.parse()? }),
-        _ => Err(line.strip_prefix("failed ").unwrap_or(line).into()),
     }
 }
 
@@ -80,7 +101,7 @@ struct Half(Child);
 impl Half {
     fn start(role: &str, run: Run, more: &[&str]) -> Result<(Half, ChildStdout)> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args([role, run.workload.name(), run.contender.name(), &run.scale.to_string()])
+            .args([role, &serde_json::to_string(&run)?])
             .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -115,24 +136,27 @@ fn first_line(output: ChildStdout, limit: Duration) -> Option<String> {
 
 /// Runs the half that hidden arguments ask for, if they do.
 pub(crate) fn hidden_half(arguments: &[String]) -> Option<ExitCode> {
-    let [role, workload, contender, scale, rest @ ..] = arguments else { return None };
-    let run = || -> Result<Run> {
-        Ok(Run { workload: workload.parse()?, contender: contender.parse()?, scale: scale.parse()? })
-    };
+    let [role, run, rest @ ..] = arguments else { return None };
+    let run = || -> Result<Run> { Ok(serde_json::from_str(run)?) };
     let outcome = match (role.as_str(), rest) {
         (AS_SERVER, []) => run().and_then(Run::serve),
-        (AS_CLIENT, [endpoint]) => run().and_then(|run| run.measure(endpoint)).map(|figure| {
-            println!("figure {} {}", figure.value, figure.lost);
+        (AS_CLIENT, [endpoint, process]) => run().and_then(|run| {
+            let there = There { endpoint: endpoint.clone(), process: process.parse()? };
+            println!("figure {}", serde_json::to_string(&run.measure(&there)?)?);
+            Ok(())
         }),
         _ => return None,
     };
     match outcome {
         Ok(()) => Some(ExitCode::SUCCESS),
-        Err(why) => {
-            println!("failed {why}");
-            Some(ExitCode::FAILURE)
-        }
+        Err(why) => fail(&why),
     }
+}
+
+/// Says why, and ends the process.
+pub(crate) fn fail(why: &impl Display) -> ! {
+    println!("failed {why}");
+    std::process::exit(1)
 }
 
 /// Tells the parent where this server listens.
@@ -149,24 +173,25 @@ fn end_with_stdin() {
 
 /// How many answers a client has got. A thread of its own watches the number, so that not even a client that hangs
 /// with its runtime goes unnoticed.
+#[derive(Clone)]
 pub(crate) struct Answers(Arc<AtomicU64>);
 
 impl Answers {
-    fn watched(expected: u64) -> Answers {
+    fn watched() -> Answers {
         let number = Arc::new(AtomicU64::new(0));
         let watched = number.clone();
-        thread::spawn(move || watch(&watched, expected));
+        thread::spawn(move || watch(&watched));
         Answers(number)
     }
 
-    /// So many by now.
-    pub(crate) fn reached(&self, number: u64) {
-        self.0.store(number, Ordering::Relaxed);
+    /// One more; only one thread counts.
+    pub(crate) fn came(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
 /// Ends the process when the number has stood still for too long.
-fn watch(number: &AtomicU64, expected: u64) {
+fn watch(number: &AtomicU64) {
     let (mut seen, mut silent) = (0, 0);
     while silent < PATIENCE {
         thread::sleep(Duration::from_secs(1));
@@ -174,6 +199,5 @@ fn watch(number: &AtomicU64, expected: u64) {
         silent = if now == seen { silent + 1 } else { 0 };
         seen = now;
     }
-    println!("failed no answer for {PATIENCE} s after {seen} of {expected}");
-    std::process::exit(1);
+    fail(&format!("no answer for {PATIENCE} s after {seen} of them"));
 }

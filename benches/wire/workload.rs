@@ -1,19 +1,15 @@
-//! What is measured: the workloads with their sizes, who contends, and the figure that a run brings back.
+//! What is measured: the workloads, how much each does, who contends, and the figure that a run brings back.
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::Result;
 
-/// Ping-pongs in flight in `window`.
-pub(crate) const WINDOW: u64 = 64;
-/// Messages that may be unacknowledged in `oneway`.
-pub(crate) const UNACKNOWLEDGED: u64 = 8_192;
-/// After how many messages the server acknowledges in `oneway`.
-pub(crate) const ACKNOWLEDGE_EVERY: u64 = 1_024;
-
-/// A kind of traffic. A new one needs its size and unit here, and a function on each side in `hermod` and in `raw`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A kind of traffic. A new one needs its load and unit here, and a function on each side in `hermod` and in `raw`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Workload {
     /// One ping-pong in flight: how long does it take?
     Rtt,
@@ -21,16 +17,40 @@ pub(crate) enum Workload {
     Window,
     /// Small messages one way, acknowledged now and then: how many a second?
     Oneway,
+    /// Large messages one way: how many bytes a second?
+    Bulk,
+    /// Small messages to many boxes in turn, each with a reader of its own: how many a second?
+    Boxes,
+    /// Named boxes to which nothing comes: how much memory of the server does each take?
+    IdleBox,
+    /// Connections over which nothing comes any more: how much memory of the server does each take?
+    IdleConnection,
+    /// Pings while bulk is sent over the same connection: by how much does the slowest hundredth become slower?
+    Fairness,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 3] = [Workload::Rtt, Workload::Window, Workload::Oneway];
+    pub(crate) const ALL: [Workload; 8] = [
+        Workload::Rtt,
+        Workload::Window,
+        Workload::Oneway,
+        Workload::Bulk,
+        Workload::Boxes,
+        Workload::IdleBox,
+        Workload::IdleConnection,
+        Workload::Fairness,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Workload::Rtt => "rtt",
             Workload::Window => "window",
             Workload::Oneway => "oneway",
+            Workload::Bulk => "bulk",
+            Workload::Boxes => "boxes",
+            Workload::IdleBox => "idle_box",
+            Workload::IdleConnection => "idle_connection",
+            Workload::Fairness => "fairness",
         }
     }
 
@@ -38,19 +58,63 @@ impl Workload {
         match self {
             Workload::Rtt => "us_p50",
             Workload::Window => "trips/s",
-            Workload::Oneway => "msg/s",
+            Workload::Oneway | Workload::Boxes => "msg/s",
+            Workload::Bulk => "MB/s",
+            Workload::IdleBox => "B/box",
+            Workload::IdleConnection => "B/connection",
+            Workload::Fairness => "p99/idle_p99",
         }
     }
 
-    /// How many messages, after how many that only warm up.
-    pub(crate) fn size(self, scale: f64) -> Size {
-        let (warm, timed) = match self {
-            Workload::Rtt => (2_000, 20_000),
-            Workload::Window => (20_000, 300_000),
-            Workload::Oneway => (0, 1_000_000),
+    /// For a chart.
+    pub(crate) fn says(self) -> &'static str {
+        match self {
+            Workload::Rtt => "median round trip",
+            Workload::Window => "round trips a second, 64 in flight",
+            Workload::Oneway => "40-byte messages a second",
+            Workload::Bulk => "64 KiB messages, MB a second",
+            Workload::Boxes => "messages a second to 10,000 boxes",
+            Workload::IdleBox => "memory of an idle box",
+            Workload::IdleConnection => "memory of an idle connection",
+            Workload::Fairness => "p99 of pings beside bulk / idle p99",
+        }
+    }
+
+    pub(crate) fn less_is_better(self) -> bool {
+        match self {
+            Workload::Rtt | Workload::IdleBox | Workload::IdleConnection | Workload::Fairness => true,
+            Workload::Window | Workload::Oneway | Workload::Bulk | Workload::Boxes => false,
+        }
+    }
+
+    /// How much a run does of it.
+    pub(crate) fn load(self, scale: f64) -> Load {
+        let one = Load { warm: 0, timed: 1, body: 32, boxes: 1, connections: 1, addresses: 1, window: 1, every: 1 };
+        let load = match self {
+            Workload::Rtt => Load { warm: 2_000, timed: 20_000, ..one },
+            Workload::Window => Load { warm: 20_000, timed: 300_000, window: 64, ..one },
+            Workload::Oneway => Load { timed: 1_000_000, window: 8_192, every: 1_024, ..one },
+            Workload::Bulk => Load { timed: 20_000, body: 64 << 10, window: 64, every: 16, ..one },
+            Workload::Boxes => Load { timed: 1_000_000, boxes: 10_000, window: 8_192, every: 1_024, ..one },
+            Workload::IdleBox => Load { boxes: 10_000, ..one },
+            Workload::IdleConnection => Load { connections: 200, ..one },
+            // Three of them fit into an outbox of the default size.
+            Workload::Fairness => Load { warm: 10_000, timed: 1_024, body: 1 << 20, window: 3, ..one },
         };
-        let scaled = |n: u64| (n as f64 * scale) as u64;
-        Size { warm: scaled(warm), timed: scaled(timed).max(1) }
+        load.scaled(scale)
+    }
+
+    /// 3.7 million a second is "3.70 M/s".
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Workload::Rtt => format!("{value:.1} µs"),
+            Workload::Window | Workload::Oneway | Workload::Boxes if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
+            Workload::Window | Workload::Oneway | Workload::Boxes => format!("{:.0} k/s", value / 1e3),
+            Workload::Bulk => format!("{value:.0} MB/s"),
+            Workload::IdleBox | Workload::IdleConnection if value >= 1024.0 => format!("{:.1} KiB", value / 1024.0),
+            Workload::IdleBox | Workload::IdleConnection => format!("{value:.0} B"),
+            Workload::Fairness => format!("{value:.1} ×"),
+        }
     }
 }
 
@@ -62,25 +126,67 @@ impl FromStr for Workload {
     }
 }
 
-/// How many messages a run sends.
-#[derive(Clone, Copy)]
-pub(crate) struct Size {
+/// How much a run does, and with what.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// Messages that only warm up: those before the ones that are `timed`.
     pub(crate) warm: u64,
     pub(crate) timed: u64,
+    /// Bytes of a message's body.
+    pub(crate) body: usize,
+    /// Boxes that messages go to in turn, for each connection.
+    pub(crate) boxes: u64,
+    pub(crate) connections: u64,
+    /// Addresses in a message.
+    pub(crate) addresses: u64,
+    /// Messages that may be without an answer.
+    pub(crate) window: u64,
+    /// After how many messages there is an acknowledgement.
+    pub(crate) every: u64,
 }
 
-impl Size {
+impl Load {
+    fn scaled(self, scale: f64) -> Load {
+        let scaled = |n: u64| if n > 1 { ((n as f64 * scale) as u64).max(16) } else { n };
+        Load {
+            warm: scaled(self.warm),
+            timed: scaled(self.timed),
+            boxes: scaled(self.boxes).min(self.boxes),
+            connections: scaled(self.connections).min(self.connections),
+            ..self
+        }
+    }
+
     pub(crate) fn total(self) -> u64 {
         self.warm + self.timed
     }
+
+    /// What is one connection's, of all of them.
+    pub(crate) fn share(self) -> Load {
+        let share = |n: u64| (n / self.connections).max(1);
+        Load { timed: share(self.timed), window: share(self.window), every: share(self.every), ..self }
+    }
+
+    /// Whether messages arrive in the order in which they were sent, so that a gap is a loss.
+    pub(crate) fn in_order(self) -> bool {
+        self.boxes == 1
+    }
+
+    /// Bytes that may be under way on a connection, and as much again for what is around them.
+    pub(crate) fn in_flight(self) -> usize {
+        2 * self.window as usize * (self.body + 64)
+    }
 }
 
-/// Who does the work: this crate through one of its handles, or the baseline.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Who does the work: this crate through one of its handles, or a baseline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Contender {
     Address,
     Recipient,
+    /// Messages are handled in the read loop: the limit.
     Raw,
+    /// A task and a bounded channel for each box: what a mailbox has to cost.
+    Task,
 }
 
 impl Contender {
@@ -91,6 +197,7 @@ impl Contender {
             Contender::Address => "address",
             Contender::Recipient => "recipient",
             Contender::Raw => "raw",
+            Contender::Task => "task",
         }
     }
 }
@@ -99,28 +206,50 @@ impl FromStr for Contender {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Contender, String> {
-        let all = [Contender::Address, Contender::Recipient, Contender::Raw];
-        all.into_iter().find(|contender| contender.name() == name).ok_or_else(|| format!("no contender '{name}'"))
+        Self::OURS.into_iter().find(|handle| handle.name() == name).ok_or_else(|| format!("no handle '{name}'"))
     }
 }
 
 /// What a run brings back, in the unit of its workload.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) value: f64,
     /// Messages that never arrived, or were never answered, although the run went on.
     pub(crate) lost: u64,
+    /// What a ratio is made of: the p99 of pings beside bulk and that of pings alone, in microseconds.
+    pub(crate) of: Option<(f64, f64)>,
 }
 
 impl Figure {
+    pub(crate) fn new(value: f64) -> Figure {
+        Figure { value, lost: 0, of: None }
+    }
+
     pub(crate) fn rate(messages: u64, took: Duration, lost: u64) -> Figure {
-        Figure { value: messages as f64 / took.as_secs_f64(), lost }
+        Figure { lost, ..Figure::new(messages as f64 / took.as_secs_f64()) }
     }
 
     /// The middle one of the times of all round trips but those that warm up.
     pub(crate) fn median_time(laps: &[Duration], warm: u64) -> Result<Figure> {
-        let mut timed: Vec<f64> = laps.iter().skip(usize::try_from(warm)?).map(|lap| lap.as_secs_f64() * 1e6).collect();
-        Ok(Figure { value: median(&mut timed).ok_or("no round trip was timed")?, lost: 0 })
+        let mut timed: Vec<f64> = laps.iter().skip(usize::try_from(warm)?).map(microseconds).collect();
+        Ok(Figure::new(median(&mut timed).ok_or("no round trip was timed")?))
     }
+
+    pub(crate) fn fairness(loaded: &[Duration], idle: &[Duration]) -> Result<Figure> {
+        let (loaded, idle) = (p99(loaded)?, p99(idle)?);
+        Ok(Figure { of: Some((loaded, idle)), ..Figure::new(loaded / idle) })
+    }
+}
+
+fn microseconds(lap: &Duration) -> f64 {
+    lap.as_secs_f64() * 1e6
+}
+
+/// The time that one round trip in a hundred takes longer than, in microseconds.
+fn p99(laps: &[Duration]) -> Result<f64> {
+    let mut times: Vec<f64> = laps.iter().map(microseconds).collect();
+    times.sort_by(f64::total_cmp);
+    Ok(*times.get(times.len() * 99 / 100).ok_or("no round trip was timed")?)
 }
 
 /// The middle value, or the mean of the two in the middle.

@@ -1,0 +1,63 @@
+//! The workloads through this crate: each as a user would write it, in an actix System of its own process.
+
+mod client;
+mod server;
+
+use actix::Message;
+use actix_hermod::Buffer;
+use actix_hermod::IoThread;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
+
+use crate::Result;
+use crate::message::Handle;
+use crate::process::Answers;
+use crate::process::Run;
+use crate::process::There;
+use crate::workload::Figure;
+use crate::workload::Load;
+
+/// Room for everything that a workload may have in flight: nothing is shed.
+const BUFFER: usize = 16_384;
+/// What a node has unless it is told otherwise.
+const OUTBOX: usize = 4 << 20;
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// Runs the server; it ends with its process.
+pub(crate) fn serve<H: Handle>(run: Run) -> Result<()> {
+    actix::System::new().block_on(server::serve::<H>(run))
+}
+
+/// Runs the client against a server.
+pub(crate) fn measure<H: Handle>(run: Run, there: &There, answers: &Answers) -> Result<Figure> {
+    actix::System::new().block_on(client::measure::<H>(run, there, answers))
+}
+
+/// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own. Its limits are the
+/// default ones, but for what a workload has in flight at once.
+fn start(load: Load) -> Node {
+    let own = std::env::var("HERMOD_IO").is_ok_and(|thread| thread == "own");
+    Node::builder()
+        .io_thread(if own { IoThread::Own } else { IoThread::Current })
+        .outbox(OUTBOX.max(load.in_flight()))
+        .max_message(MAX_MESSAGE.max(2 * load.body))
+        .start()
+}
+
+fn open<M>(node: &Node, name: &str) -> Result<Mailbox<M>>
+where
+    M: RemoteMessage + Message<Result = ()>,
+{
+    Ok(node.mailbox().name(name).buffer(Buffer::dropping(BUFFER)).open()?)
+}
+
+/// The box to which the client of a connection says where its acknowledgements go.
+fn start_box(connection: u64) -> String {
+    format!("start-{connection}")
+}
+
+/// One of the boxes that a connection's messages go to.
+fn sink_box(connection: u64, number: u64) -> String {
+    format!("sink-{connection}-{number}")
+}

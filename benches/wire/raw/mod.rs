@@ -1,0 +1,138 @@
+//! The baselines: what can be had by hand on the same runtime, with no promise.
+//!
+//! Both send the same frames, which are those of `link`. The first is meant to be the limit: it handles each message
+//! in its read loop, where it lies, in no mailbox. The second has a task and a bounded channel for each box, and a task
+//! that writes; it says what a mailbox costs whoever makes it.
+
+mod client;
+mod direct;
+mod link;
+mod tasks;
+
+use std::io;
+
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+
+use crate::Result;
+use crate::message::Ack;
+use crate::process;
+use crate::process::Answers;
+use crate::process::Run;
+use crate::process::There;
+use crate::workload::Contender;
+use crate::workload::Figure;
+use crate::workload::Load;
+use crate::workload::Workload;
+
+type BoxNumber = u32;
+
+const ECHO: BoxNumber = 1;
+const CROWD: BoxNumber = 2;
+const START: BoxNumber = 3;
+/// The client's boxes.
+const PONGS: BoxNumber = 4;
+const ACKS: BoxNumber = 5;
+/// The first of the boxes that a stream of messages goes to.
+const SINKS: BoxNumber = 6;
+
+#[derive(Serialize, Deserialize)]
+struct Ping {
+    seq: u64,
+    return_to: BoxNumber,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Crowd {
+    seq: u64,
+    members: Vec<BoxNumber>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Start {
+    return_to: BoxNumber,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Data {
+    seq: u64,
+    #[serde(with = "serde_bytes")]
+    body: [u8; 32],
+}
+
+/// Its body stays where it was read, and is not copied to be sent.
+#[derive(Serialize, Deserialize)]
+struct Blob<'a> {
+    seq: u64,
+    #[serde(with = "serde_bytes", borrow)]
+    body: &'a [u8],
+}
+
+/// Runs the server; it ends with its process.
+pub(crate) fn serve(run: Run) -> Result<()> {
+    let serve = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        process::announce(&listener.local_addr()?.to_string())?;
+        loop {
+            let (tcp, _) = listener.accept().await?;
+            match run.contender {
+                Contender::Task => drop(tokio::task::spawn_local(tasks::serve(tcp, run))),
+                _ => drop(tokio::spawn(direct::serve(tcp, run))),
+            }
+        }
+    };
+    on_its_runtime(run, serve)
+}
+
+/// Runs the client against a server.
+pub(crate) fn measure(run: Run, there: &There, answers: &Answers) -> Result<Figure> {
+    let measure = async {
+        match run.contender {
+            Contender::Task => client::measure(run, there, answers, tasks::Connection::new).await,
+            _ => client::measure(run, there, answers, link::Link::new).await,
+        }
+    };
+    on_its_runtime(run, measure)
+}
+
+/// On one thread. Only the second baseline pays for tasks that are tied to it, as actix does.
+fn on_its_runtime<T>(run: Run, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match run.contender {
+        Contender::Task => LocalSet::new().block_on(&runtime, work),
+        _ => runtime.block_on(work),
+    }
+}
+
+async fn connect(there: &There) -> io::Result<TcpStream> {
+    TcpStream::connect(&there.endpoint).await
+}
+
+/// How far a stream of messages has come.
+struct Progress {
+    load: Load,
+    count: u64,
+}
+
+impl Progress {
+    fn new(run: Run) -> Progress {
+        Progress { load: run.load.share(), count: 0 }
+    }
+
+    /// Counts a message; the acknowledgement, if one is due.
+    #[inline]
+    fn taken(&mut self, seq: u64) -> Option<Ack> {
+        self.count += 1;
+        let next = if self.load.in_order() { seq + 1 } else { self.count };
+        let due = self.count.is_multiple_of(self.load.every) || next == self.load.timed;
+        due.then_some(Ack { next, count: self.count })
+    }
+}
+
+/// How many boxes there are before the client asks for them.
+fn boxes_at_first(run: Run) -> u64 {
+    if run.workload == Workload::IdleBox { 0 } else { run.load.boxes }
+}
