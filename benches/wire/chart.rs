@@ -11,6 +11,7 @@ use crate::svg::Picture;
 use crate::sweep::Axis;
 use crate::workload::Contender;
 use crate::workload::Workload;
+use crate::workload::thousands;
 
 /// A chart has panels in two columns below a head.
 const PANEL: f64 = 470.0;
@@ -24,8 +25,8 @@ const BAR_LENGTH: f64 = 220.0;
 const BAR_PITCH: f64 = 22.0;
 
 /// A panel of curves: the room for their points.
-const PLOT: (f64, f64) = (400.0, 190.0);
-const PLOT_START: f64 = 58.0;
+const PLOT: (f64, f64) = (360.0, 190.0);
+const PLOT_START: f64 = 72.0;
 
 /// Draws whatever was measured.
 pub(crate) fn draw(options: &Options, outcomes: &[Outcome], file: &Path) -> Result<()> {
@@ -51,7 +52,10 @@ fn page(options: &Options, panels: usize, height: f64) -> Picture {
         picture.text("", (x + 18.0, 57.0), Anchor::Start, text);
         x += 42.0 + 6.4 * text.len() as f64;
     }
-    let foot = format!("{}. Medians of {} runs each, with their range.", today_and_here(), options.pairs);
+    let which = if options.axes.is_empty() { "Medians and ranges" } else { "Medians" };
+    let fewer =
+        if options.scale == 1.0 { String::new() } else { format!(", numbers of messages × {}", options.scale) };
+    let foot = format!("{}. {which} over {} rounds{fewer}.", today_and_here(), options.pairs);
     picture.text("soft", (MARGIN, bottom - 14.0), Anchor::Start, &foot);
     picture
 }
@@ -177,7 +181,7 @@ fn plot(picture: &mut Picture, (left, top): (f64, f64), axis: Axis, points: &[&O
 /// A power of ten as a rate.
 fn tick(workload: Workload, value: f64) -> String {
     match workload {
-        Workload::Bulk => format!("{value} MB/s"),
+        Workload::Bulk => format!("{} MB/s", thousands(value)),
         _ if value >= 1e6 => format!("{} M/s", value / 1e6),
         _ if value >= 1e3 => format!("{} k/s", value / 1e3),
         _ => format!("{value} /s"),
@@ -190,7 +194,6 @@ fn amount(axis: Axis, at: f64) -> String {
         Axis::Bytes if at >= 1024.0 * 1024.0 => format!("{} MiB", at / 1024.0 / 1024.0),
         Axis::Bytes if at >= 1024.0 => format!("{} KiB", at / 1024.0),
         Axis::Bytes => format!("{at} B"),
-        _ if at >= 10_000.0 => format!("{},000", at / 1000.0),
-        _ => at.to_string(),
+        _ => thousands(at),
     }
 }

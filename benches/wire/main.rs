@@ -18,11 +18,12 @@
 //! | `oneway` | messages of 40 bytes, at most 8,192 unacknowledged, of which every 1,024th is: messages a second |
 //! | `bulk` | messages of 64 KiB, at most 64 unacknowledged, of which every 16th is: MB a second |
 //! | `boxes` | `oneway` over 10,000 boxes in turn, each with its own reader: messages a second |
-//! | `idle` | bytes of the server's memory for each of 10,000 idle boxes, and for each of 200 idle connections |
+//! | `idle` | bytes of the server's memory for each of 10,000 idle boxes, readers included, and of 200 idle connections |
 //! | `fairness` | pings beside 1 GiB in messages of 1 MiB on the same connection: their p99 / that of pings alone |
 //!
 //! There are two baselines. `raw` handles each message in its read loop: it is the limit, and what `ratio` refers to.
-//! `task` has a task and a bounded channel for each box: it says what a mailbox costs.
+//! `task` has a task and a bounded channel for each box: it says what a mailbox costs. Memory is what the process has
+//! for itself in RAM (`RssAnon`), so it is known only where there is a `/proc`, and to a page or so.
 //!
 //! Each round runs every contender once, so that a ratio compares two runs of the same minute; each run has two fresh
 //! processes, which are this program with hidden arguments. No time is ever asserted: on a busy machine the figures

@@ -74,7 +74,7 @@ impl Workload {
             Workload::Oneway => "40-byte messages a second",
             Workload::Bulk => "64 KiB messages, MB a second",
             Workload::Boxes => "messages a second to 10,000 boxes",
-            Workload::IdleBox => "memory of an idle box",
+            Workload::IdleBox => "memory of an idle box and its reader",
             Workload::IdleConnection => "memory of an idle connection",
             Workload::Fairness => "p99 of pings beside bulk / idle p99",
         }
@@ -110,7 +110,7 @@ impl Workload {
             Workload::Rtt => format!("{value:.1} µs"),
             Workload::Window | Workload::Oneway | Workload::Boxes if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
             Workload::Window | Workload::Oneway | Workload::Boxes => format!("{:.0} k/s", value / 1e3),
-            Workload::Bulk => format!("{value:.0} MB/s"),
+            Workload::Bulk => format!("{} MB/s", thousands(value.round())),
             Workload::IdleBox | Workload::IdleConnection if value >= 1024.0 => format!("{:.1} KiB", value / 1024.0),
             Workload::IdleBox | Workload::IdleConnection => format!("{value:.0} B"),
             Workload::Fairness => format!("{value:.1} ×"),
@@ -250,6 +250,11 @@ fn p99(laps: &[Duration]) -> Result<f64> {
     let mut times: Vec<f64> = laps.iter().map(microseconds).collect();
     times.sort_by(f64::total_cmp);
     Ok(*times.get(times.len() * 99 / 100).ok_or("no round trip was timed")?)
+}
+
+/// 12345 is "12,345". What is below a million is all that is shown so.
+pub(crate) fn thousands(value: f64) -> String {
+    if value < 1e3 { value.to_string() } else { format!("{},{:03}", (value / 1e3).trunc(), value % 1e3) }
 }
 
 /// The middle value, or the mean of the two in the middle.
