@@ -15,5 +15,6 @@ pub(crate) mod mismatch;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
 pub(crate) mod reports;
+pub(crate) mod requests;
 pub(crate) mod router;
 pub(crate) mod transport;

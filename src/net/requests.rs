@@ -1,0 +1,119 @@
+//! A link's part in requests: those of this side that wait for an answer, and those of the peer's.
+
+use std::sync::Arc;
+use std::sync::Weak;
+
+use super::link::Link;
+use super::outbox::Outbox;
+use super::outbox::is_worth_a_sweep;
+use crate::handle::route::Outbound;
+use crate::handle::route::Pointer;
+use crate::handle::route::Waiting;
+use crate::handle::terms::Asked;
+use crate::handle::terms::Correlation;
+use crate::observe::DropReason;
+use crate::wire::codec::Violation;
+use crate::wire::control::Refuse;
+use crate::wire::control::Unanswered;
+
+impl Link {
+    /// Takes a request out of the table.
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn Waiting>, Weak<Pointer>)> {
+        let mut state = self.state.lock();
+        if state.connection != which.connection {
+            return None;
+        }
+        let pending = state.pending.remove(&which.number)?;
+        // Whoever answers has read the request, and what was written before it.
+        state.read.0 = state.read.0.max(pending.post);
+        Some((pending.waiting, pending.to))
+    }
+
+    /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
+    /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
+    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<Asked>>, Violation> {
+        let mut state = self.state.lock();
+        if state.connection != which.connection {
+            return Ok(None);
+        }
+        if state.asked.contains_key(&which.number) {
+            return Err(Violation::AskedAgain(which.number));
+        }
+        if state.asked.len() >= self.home.limits().pending_requests {
+            return Ok(None);
+        }
+        let asked = Arc::new(Asked::default());
+        state.asked.insert(which.number, Arc::clone(&asked));
+        Ok(Some(asked))
+    }
+
+    /// The peer wants no answer to a request any more.
+    pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
+        let mut state = self.state.lock();
+        if state.connection == which.connection
+            && let Some(asked) = state.asked.remove(&which.number)
+        {
+            // Under the lock, so that no answer to it is taken for one to the next request of that number.
+            asked.cancel();
+        }
+    }
+
+    /// Refuses a request that was not [noted](Link::asked).
+    pub(crate) fn refuse_at_once(&self, which: Correlation, reason: DropReason) {
+        let mut state = self.state.lock();
+        if state.connection == which.connection {
+            let why = Unanswered::NotDelivered(reason);
+            self.put_refuse(&mut state, Refuse { correlation: which.number, why, detail: "" });
+        }
+    }
+
+    /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
+    /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
+    pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
+        let room = self.outbox.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
+        if state.control.len() >= room {
+            state.overrun = true;
+            return;
+        }
+        // Words are for those who read.
+        let detail = if state.control.len() < room / 2 { refuse.detail } else { "" };
+        Refuse { detail, ..refuse }.put(&mut state.control);
+        state.wake();
+    }
+
+    /// Whether the peer asks, and does not read that it is refused.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.state.lock().overrun
+    }
+
+    /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.
+    pub(crate) fn sweep_pending(&self) {
+        let gone: Vec<Correlation> = {
+            let mut state = self.state.lock();
+            let gone = state.pending.iter().filter(|(_, pending)| pending.waiting.is_gone());
+            let gone: Vec<_> = gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect();
+            state.pending_swept = state.pending.len() - gone.len();
+            gone
+        };
+        gone.into_iter().for_each(|which| self.cancel(which));
+    }
+
+    /// Whether there is room for one more request. For want of it those are looked for that nobody waits for.
+    pub(super) fn may_ask(&self) -> bool {
+        let limit = self.home.limits().pending_requests;
+        let (pending, swept) = {
+            let state = self.state.lock();
+            (state.pending.len(), state.pending_swept)
+        };
+        if is_worth_a_sweep(pending, swept, limit) {
+            self.sweep_pending();
+            return self.state.lock().pending.len() < limit;
+        }
+        pending < limit
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn pending(&self) -> u64 {
+        self.state.lock().pending.len() as u64
+    }
+}
