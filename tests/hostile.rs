@@ -11,6 +11,7 @@ mod asking;
 
 #[path = "hostile/shapes.rs"]
 mod shapes;
+
 #[path = "hostile/telling.rs"]
 mod telling;
 
