@@ -8,6 +8,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod scope;
+pub(crate) mod sending;
 pub(crate) mod terms;
 mod uri;
 

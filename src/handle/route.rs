@@ -1,5 +1,8 @@
 //! What an address points to and how one gets there: [`Pointer`], and the seams to the boxes, the connections and the
 //! node, which live in rooms above this one.
+//!
+//! One file, and a long one: a pointer knows its node, whose seam speaks of pointers, as those of boxes and connections
+//! do. Apart they would import one another in a circle.
 
 use std::any::Any;
 use std::any::TypeId;
