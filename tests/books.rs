@@ -10,6 +10,7 @@ use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
+use actix_hermod::Endpoint;
 use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
@@ -32,6 +33,8 @@ use support::within;
 /// A way between two nodes that can be cut at any byte.
 struct Wire {
     endpoint: String,
+    /// Where it leads.
+    server: Arc<Mutex<String>>,
     /// How many more bytes are let through towards the server before all connections are reset.
     fuse: Arc<Mutex<usize>>,
     accepting: JoinHandle<()>,
@@ -47,15 +50,21 @@ impl Wire {
     async fn to(server: String) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
-        let fuse = Arc::new(Mutex::new(usize::MAX));
-        let of = Arc::clone(&fuse);
+        let (server, fuse) = (Arc::new(Mutex::new(server)), Arc::new(Mutex::new(usize::MAX)));
+        let (to, of) = (Arc::clone(&server), Arc::clone(&fuse));
         let accepting = actix_rt::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(&server).await else { continue };
+                let server = to.lock().expect("no test panics with it").clone();
+                let Ok(far) = TcpStream::connect(server).await else { continue };
                 actix_rt::spawn(carry(near, far, Arc::clone(&of)));
             }
         });
-        Wire { endpoint, fuse, accepting }
+        Wire { endpoint, server, fuse, accepting }
+    }
+
+    /// Leads to another server from the next connection on.
+    fn lead_to(&self, server: &Endpoint) {
+        *self.server.lock().expect("no test panics with it") = server.to_string();
     }
 
     /// Cuts the connection after so many more bytes.
@@ -131,18 +140,31 @@ fn impatient() -> actix_hermod::NodeBuilder {
     Node::builder().reconnect(pause..=pause)
 }
 
-async fn open(node: &Node, name: &str) -> Mailbox<Number> {
-    node.mailbox().name(name).buffer(Buffer::dropping(100_000)).open().expect("the name is free")
+/// A node that listens and has a mailbox.
+async fn station() -> (Node, Endpoint, Mailbox<Number>) {
+    let (node, at) = listening(impatient()).await;
+    let inbox = node.mailbox().name("numbers").buffer(Buffer::dropping(100_000)).open().expect("the name is free");
+    (node, at, inbox)
+}
+
+/// A station, a wire to it, and a node at the wire's other end with the address of the mailbox.
+async fn two() -> (Node, Mailbox<Number>, Wire, Node, Address<Number>) {
+    let (server, at, inbox) = station().await;
+    let wire = Wire::to(at.to_string()).await;
+    let client = impatient().start();
+    let to = client.remote(&wire.endpoint, "numbers").expect("an address");
+    (server, inbox, wire, client, to)
+}
+
+/// Waits until the connection was made anew so often.
+async fn reconnected(node: &Node, times: u64) {
+    settled(|| node.stats().connections.first().is_some_and(|connection| connection.reconnects >= times)).await;
 }
 
 #[test]
 fn what_was_in_doubt_is_settled_when_the_two_are_connected_again() {
     System::new().block_on(async {
-        let (server, at) = listening(impatient()).await;
-        let mut inbox = open(&server, "numbers").await;
-        let wire = Wire::to(at.to_string()).await;
-        let client = impatient().start();
-        let to: Address<Number> = client.remote(&wire.endpoint, "numbers").expect("an address");
+        let (server, mut inbox, wire, client, to) = two().await;
         to.do_send(Number(0));
         next(&mut inbox).await;
         // Some of these are written and read, some are written and never arrive, some are not even written.
@@ -152,7 +174,7 @@ fn what_was_in_doubt_is_settled_when_the_two_are_connected_again() {
         }
         settled(|| wire.is_cut()).await;
         wire.mend();
-        settled(|| client.stats().connections.first().is_some_and(|connection| connection.reconnects > 0)).await;
+        reconnected(&client, 1).await;
         nothing_in_doubt([&server, &client]).await;
         assert!(support::dropped(&client, DropReason::Lost) > 0, "some were lost, and it is known");
         to.do_send(Number(9_999));
@@ -168,11 +190,7 @@ fn what_was_in_doubt_is_settled_when_the_two_are_connected_again() {
 #[test]
 fn a_peer_that_has_not_noticed_the_break_lets_the_old_connection_go() {
     System::new().block_on(async {
-        let (server, at) = listening(impatient()).await;
-        let mut inbox = open(&server, "numbers").await;
-        let wire = Wire::to(at.to_string()).await;
-        let client = impatient().start();
-        let to: Address<Number> = client.remote(&wire.endpoint, "numbers").expect("an address");
+        let (server, mut inbox, wire, client, to) = two().await;
         let mut told = events(&client);
         for round in 1..=5 {
             to.do_send(Number(round));
@@ -181,8 +199,7 @@ fn a_peer_that_has_not_noticed_the_break_lets_the_old_connection_go() {
             to.do_send(Number(100 + round));
             told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
             wire.mend();
-            settled(|| client.stats().connections.first().is_some_and(|connection| connection.reconnects >= round))
-                .await;
+            reconnected(&client, round).await;
             nothing_in_doubt([&server, &client]).await;
         }
         watched(|| server.stats().connections.len(), |&live| live == 1).await;
@@ -193,11 +210,7 @@ fn a_peer_that_has_not_noticed_the_break_lets_the_old_connection_go() {
 #[test]
 fn the_books_balance_however_often_the_connection_is_cut() {
     System::new().block_on(async {
-        let (server, at) = listening(impatient()).await;
-        let mut there = open(&server, "there").await;
-        let wire = Wire::to(at.to_string()).await;
-        let client = impatient().start();
-        let to: Address<Number> = client.remote(&wire.endpoint, "there").expect("an address");
+        let (server, mut there, wire, client, to) = two().await;
         // Less than a greeting takes, or more than some hundred messages.
         let chance = || (Uuid::new_v4().as_u128() % 3_000) as usize;
         let mut n = 0;
@@ -221,5 +234,38 @@ fn the_books_balance_however_often_the_connection_is_cut() {
         })
         .await;
         nothing_in_doubt([&server, &client]).await;
+    });
+}
+
+/// What was in doubt with servers that are gone stays so, and does not stand in the way of what can be settled.
+#[test]
+fn a_server_that_was_replaced_often_settles_its_own() {
+    System::new().block_on(async {
+        let (first, mut inbox, wire, client, to) = two().await;
+        let mut told = events(&client);
+        let mut servers = vec![first];
+        for round in 1..=40 {
+            to.do_send(Number(round));
+            next(&mut inbox).await;
+            let (server, at, other) = station().await;
+            inbox = other;
+            servers.push(server);
+            wire.lead_to(&at);
+            wire.cut_after(0);
+            to.do_send(Number(100 + round));
+            told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+            wire.mend();
+            reconnected(&client, round).await;
+        }
+        let gone = client.stats().in_doubt;
+        assert!(gone >= 40, "each server that is gone has left something in doubt");
+        to.do_send(Number(200));
+        next(&mut inbox).await;
+        wire.cut_after(0);
+        to.do_send(Number(201));
+        told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+        assert!(client.stats().in_doubt > gone);
+        wire.mend();
+        watched(|| client.stats().in_doubt, |&in_doubt| in_doubt == gone).await;
     });
 }

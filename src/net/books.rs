@@ -126,7 +126,8 @@ impl Books {
         let mut ended = self.ended.lock();
         let Some((_, balance)) = ended.by_name.get_mut(&(peer, theirs)) else { return Settled::default() };
         let messages = balance.in_doubt();
-        let lost = balance.written - read.clamp(balance.known, balance.written.max(balance.known)).min(balance.written);
+        // What was known to be read is not in doubt, so no more is lost than was.
+        let lost = balance.written.saturating_sub(read).min(messages);
         // Settled once and for all.
         balance.known = balance.written;
         Settled { messages, lost }

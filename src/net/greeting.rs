@@ -1,5 +1,6 @@
 //! The first exchange on a connection, in each role: who is there, and do both speak this protocol.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ pub(crate) enum GreetError {
 pub(crate) async fn dialler(
     house: &Arc<House>,
     mut stream: Stream,
-    unsettled: Vec<Names>,
+    unsettled: VecDeque<Names>,
 ) -> Result<Greeted, GreetError> {
     let mut buffer = BytesMut::new();
     let ours = say_hello(house, &mut stream).await?;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -100,7 +101,7 @@ pub(crate) struct Link {
     pub(super) theirs: Mutex<Theirs>,
     /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
     /// [`MAX_TOLD`].
-    unsettled: Mutex<Vec<Names>>,
+    unsettled: Mutex<VecDeque<Names>>,
 }
 
 impl Link {
@@ -118,7 +119,7 @@ impl Link {
         let Ground { home, registry, books } = ground;
         let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
         let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
-        let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(Vec::new()));
+        let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
             home,
@@ -140,7 +141,7 @@ impl Link {
     }
 
     /// Connections of which the peer is to say how much it has read.
-    pub(crate) fn unsettled(&self) -> Vec<Names> {
+    pub(crate) fn unsettled(&self) -> VecDeque<Names> {
         self.unsettled.lock().clone()
     }
 
@@ -232,6 +233,8 @@ impl Link {
             let waiting = old.waiting;
             (old, waiting, balance)
         };
+        // In doubt before it can be settled, which another thread may do as soon as it is remembered.
+        self.home.observer().in_doubt(balance.in_doubt());
         if let Some(names) = old.names {
             self.remember(names, balance);
         }
@@ -242,17 +245,21 @@ impl Link {
         fail_all(old.pending.drain(), written, reason, detail);
         end(old.inquiries.take_all());
         old.asked.values().for_each(|asked| asked.cancel());
-        self.home.observer().in_doubt(balance.in_doubt());
         self.count_lost(reason, detail, waiting);
     }
 
     /// A connection has ended: the next one tells what became of what was written to it.
     fn remember(&self, names: Names, balance: Balance) {
         self.books.enter(names, balance);
-        let mut unsettled = self.unsettled.lock();
-        if self.endpoint.is_some() && unsettled.len() < MAX_TOLD {
-            unsettled.push(names);
+        if self.endpoint.is_none() {
+            return;
         }
+        let mut unsettled = self.unsettled.lock();
+        if unsettled.len() == MAX_TOLD {
+            // The oldest, which may have been to a node that is gone: nobody would ever settle it.
+            unsettled.pop_front();
+        }
+        unsettled.push_back(names);
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
@@ -461,10 +468,12 @@ impl Outbound for Link {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             let post =
                 Post { to: Some(Named { pointer: to, role: Role::Target { fingerprint } }), handles: named, body };
-            if !self.may_ask() {
-                return Err(NotPosted::Dropped(DropReason::RequestsFull));
-            }
-            self.append(|state, room| {
+            self.make_room_to_ask();
+            let limit = self.home.limits().pending_requests;
+            let asked = self.append(|state, room| {
+                if state.pending.len() >= limit {
+                    return Ok(None);
+                }
                 state.remember(to, fingerprint);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
@@ -474,8 +483,9 @@ impl Outbound for Link {
                     let (to, post) = (Arc::downgrade(to), state.outgoing.posts());
                     state.pending.insert(number, Pending { waiting, to, post });
                 }
-                Ok((Correlation { connection: state.connection, number }, hold(state.connection)))
-            })
+                Ok(Some((Correlation { connection: state.connection, number }, hold(state.connection))))
+            })?;
+            asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
         })
     }
 

@@ -98,18 +98,15 @@ impl Link {
         gone.into_iter().for_each(|which| self.cancel(which));
     }
 
-    /// Whether there is room for one more request. For want of it those are looked for that nobody waits for.
-    pub(super) fn may_ask(&self) -> bool {
-        let limit = self.home.limits().pending_requests;
-        let (pending, swept) = {
+    /// When there is little room for one more request, looks for those that nobody waits for.
+    pub(super) fn make_room_to_ask(&self) {
+        let worth_it = {
             let state = self.state.lock();
-            (state.pending.len(), state.pending_swept)
+            is_worth_a_sweep(state.pending.len(), state.pending_swept, self.home.limits().pending_requests)
         };
-        if is_worth_a_sweep(pending, swept, limit) {
+        if worth_it {
             self.sweep_pending();
-            return self.state.lock().pending.len() < limit;
         }
-        pending < limit
     }
 
     /// Requests without an answer.
