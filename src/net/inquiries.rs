@@ -51,7 +51,6 @@ pub(super) struct Inquiries {
 
 #[derive(Default)]
 struct Inquiry {
-    asked: bool,
     sweeps: u8,
     hear: Vec<Hear>,
 }
@@ -82,13 +81,9 @@ impl Inquiries {
         old.iter().flat_map(|question| self.take(question)).collect()
     }
 
-    /// The questions that were noted while there was nobody to ask.
-    pub(super) fn unasked(&mut self) -> impl Iterator<Item = &Question> {
-        let unasked = self.open.iter_mut().filter(|(_, inquiry)| !inquiry.asked);
-        unasked.map(|(question, inquiry)| {
-            inquiry.asked = true;
-            question
-        })
+    /// The questions that are open.
+    pub(super) fn questions(&self) -> impl Iterator<Item = &Question> {
+        self.open.keys()
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Hear> {

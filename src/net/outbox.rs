@@ -52,8 +52,8 @@ const MAX_REMEMBERED: usize = 65_536;
 /// Numbers connections in this process; 0 is nobody's.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 /// Where the link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Not used yet: the first message starts a dial.
     Idle,
@@ -253,7 +253,7 @@ impl Outbox {
             return self.inquiries.take_all();
         }
         let Outbox { inquiries, control, .. } = self;
-        inquiries.unasked().for_each(|question| question.ask(control));
+        inquiries.questions().for_each(|question| question.ask(control));
         Vec::new()
     }
 
