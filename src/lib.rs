@@ -49,6 +49,7 @@ pub use handle::request::Request;
 
 // What happened.
 pub use observe::BoxStats;
+pub use observe::CloseReason;
 pub use observe::ConnectionStats;
 pub use observe::DownReason;
 pub use observe::DropReason;

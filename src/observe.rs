@@ -136,6 +136,29 @@ impl fmt::Display for DownReason {
     }
 }
 
+/// Why [`Address::closed`](crate::Address::closed) has ended.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The box was closed, or there is none of that name or id.
+    BoxClosed,
+    /// The node of the box has said goodbye for good, another node answers in its place, or this node was shut down.
+    NodeGone,
+    /// The connection broke and could not be made again: nobody listens at the other end, or for `dead_after` it was not
+    /// reached. It may come back, and an address by name then leads there again.
+    ConnectionLost,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::BoxClosed => "the box is closed",
+            CloseReason::NodeGone => "the node of the box is gone",
+            CloseReason::ConnectionLost => "the connection to the node of the box is lost",
+        })
+    }
+}
+
 /// What [`Node::subscribe`](crate::Node::subscribe)d recipients are told.
 #[non_exhaustive]
 #[derive(Clone, Debug, Message)]

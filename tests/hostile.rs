@@ -15,6 +15,9 @@ mod shapes;
 #[path = "hostile/telling.rs"]
 mod telling;
 
+#[path = "hostile/watching.rs"]
+mod watching;
+
 use std::collections::HashSet;
 use std::collections::LinkedList;
 use std::collections::VecDeque;

@@ -58,6 +58,17 @@ impl<M> fmt::Debug for Buffer<M> {
     }
 }
 
+/// The level of a buffer that is so full, of 255: each is reported when it is first reached.
+pub(crate) fn level(fill: u8) -> u8 {
+    match fill {
+        ..128 => 0,
+        128..192 => 1,
+        192..240 => 2,
+        240..255 => 3,
+        255 => 4,
+    }
+}
+
 /// The messages of a buffer, as `T`s. Never more than its capacity, those that its reader holds included.
 pub(crate) struct Waiting<T> {
     items: VecDeque<T>,
@@ -131,6 +142,22 @@ impl<T> Waiting<T> {
         self.spare = VecDeque::new();
         if self.items.is_empty() {
             self.items = VecDeque::new();
+        }
+    }
+
+    /// The [level] that it is full to, while the reader holds so many.
+    #[inline]
+    pub(crate) fn level(&self, held: usize) -> u8 {
+        if 2 * (self.items.len() + held) < self.capacity { 0 } else { level(self.fill(held)) }
+    }
+
+    /// How full it is, from 0 to 255, while the reader holds so many.
+    pub(crate) fn fill(&self, held: usize) -> u8 {
+        let waiting = self.items.len() + held;
+        match waiting {
+            0 => 0,
+            _ if waiting >= self.capacity => u8::MAX,
+            _ => u8::try_from(waiting * 255 / self.capacity).unwrap_or(u8::MAX),
         }
     }
 

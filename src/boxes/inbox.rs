@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::buffer::Waiting;
+use super::buffer::level;
 use crate::handle::reply::Parcel;
 use crate::handle::reply::away;
 use crate::handle::route::AnswerTo;
@@ -68,10 +69,10 @@ pub(crate) struct Inbox<M: RemoteMessage> {
     alive: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// Below these it is a [level](super::buffer::level) of a box that takes messages.
 mod outlook {
-    pub(super) const WELCOME: u8 = 0;
-    pub(super) const FULL: u8 = 1;
-    pub(super) const CLOSED: u8 = 2;
+    pub(super) const FULL: u8 = 254;
+    pub(super) const CLOSED: u8 = 255;
 }
 
 /// Messages that a reader has taken out of the box at once.
@@ -101,7 +102,7 @@ impl<M: RemoteMessage> Inbox<M> {
             identity,
             home,
             queue: Mutex::new(Queue::new(buffer)),
-            outlook: AtomicU8::new(outlook::WELCOME),
+            outlook: AtomicU8::new(0),
             closed: CancellationToken::new(),
             held: AtomicUsize::new(0),
             drops: Drops::default(),
@@ -269,13 +270,13 @@ impl<M: RemoteMessage> Inbox<M> {
         queue.waiting.refuses(self.held()).then_some(DropReason::NewestShed)
     }
 
-    /// Remembers how the queue stands; called under its lock when it may have become full, or has closed.
+    /// Remembers how the queue stands; called under its lock when it may have become fuller, or has closed.
     #[inline]
     fn look_ahead(&self, queue: &Queue<M>) {
         let outlook = match () {
             () if !queue.open => outlook::CLOSED,
             () if queue.waiting.refuses(self.held()) => outlook::FULL,
-            () => outlook::WELCOME,
+            () => queue.waiting.level(self.held()),
         };
         self.outlook.store(outlook, Ordering::Relaxed);
     }
@@ -349,6 +350,19 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
 
     fn shape(&self) -> Option<Shape> {
         Some(Shape::of::<M>())
+    }
+
+    fn fill(&self) -> u8 {
+        self.queue.lock().waiting.fill(self.held())
+    }
+
+    #[inline]
+    fn level(&self) -> u8 {
+        match self.outlook.load(Ordering::Relaxed) {
+            outlook::FULL => level(u8::MAX),
+            outlook::CLOSED => 0,
+            level => level,
+        }
     }
 
     fn count_drop(&self, reason: DropReason) {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::any::TypeId;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -10,6 +11,7 @@ use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
+use super::buffer::level;
 use crate::handle::failure::AskError;
 use crate::handle::route::AnswerTo;
 use crate::handle::route::Encoded;
@@ -27,6 +29,9 @@ use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::wire::control::Unanswered;
 
+/// Messages passed on between two looks at how full the target is.
+const LOOK: u64 = 64;
+
 /// Passes on to `target` what is sent to it.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -34,12 +39,20 @@ pub(crate) struct Relay {
     target: Arc<Pointer>,
     closed: CancellationToken,
     passed: AtomicU64,
+    level: AtomicU8,
     drops: Drops,
 }
 
 impl Relay {
     pub(crate) fn new(id: BoxId, target: Arc<Pointer>) -> Relay {
-        Relay { id, target, closed: CancellationToken::new(), passed: AtomicU64::new(0), drops: Drops::default() }
+        Relay {
+            id,
+            target,
+            closed: CancellationToken::new(),
+            passed: AtomicU64::new(0),
+            level: AtomicU8::new(0),
+            drops: Drops::default(),
+        }
     }
 
     /// One pointer has one relay.
@@ -117,6 +130,18 @@ impl LocalBox for Relay {
     /// The box behind it looks.
     fn shape(&self) -> Option<Shape> {
         None
+    }
+
+    fn fill(&self) -> u8 {
+        (self.target.pressure() * f32::from(u8::MAX)) as u8
+    }
+
+    fn level(&self) -> u8 {
+        // To look at the target's costs more than at a box.
+        if self.passed.load(Ordering::Relaxed).is_multiple_of(LOOK) {
+            self.level.store(level(self.fill()), Ordering::Relaxed);
+        }
+        self.level.load(Ordering::Relaxed)
     }
 
     fn count_drop(&self, reason: DropReason) {

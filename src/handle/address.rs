@@ -1,6 +1,7 @@
 //! The pointer that users hold: [`Address`], and the future of a request through it.
 
 use std::fmt;
+use std::future::Future;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::marker::PhantomData;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::oneshot;
 
+use super::fate;
 use super::proxy;
 use super::reply::Parcel;
 use super::reply::Reply;
@@ -29,6 +31,7 @@ use super::scope;
 use super::uri;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
+use crate::observe::CloseReason;
 use crate::observe::DropReason;
 use crate::observe::Losses;
 
@@ -169,7 +172,7 @@ impl<M: RemoteMessage> Address<M> {
             return false;
         }
         match self.pointer.route() {
-            Route::Away { .. } => self.pointer.link().is_some_and(|link| link.is_up()),
+            Route::Away { .. } => !self.pointer.has_ended() && self.pointer.link().is_some_and(|link| link.is_up()),
             _ => self.pointer.local().is_some_and(|local| local.is_open()),
         }
     }
@@ -197,6 +200,54 @@ impl<M: RemoteMessage> Address<M> {
     /// A URI names an endpoint and a name; what is resolved from it is an address by name.
     pub fn uri(&self) -> Option<String> {
         uri::of(&self.pointer)
+    }
+
+    /// Ends when nothing reaches the box any more, and says why: it was closed, its node has ended, or the connection is
+    /// lost and could not be made again. If there is no such box now, it ends at once. It does not keep the box alive.
+    ///
+    /// A connection that breaks is made again, and the future goes on waiting: it ends as
+    /// [`ConnectionLost`](CloseReason::ConnectionLost) when nobody listens at the other end any more, or after
+    /// `dead_after` without a connection. An address by name may lead to a box again later: call it again for that one.
+    ///
+    /// Of more than 65,536 boxes on one connection, and of boxes at a node that does not know such questions, only the
+    /// end of the node or of the connection is noticed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future. It can be polled on any thread.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{CloseReason, Node};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # System::new().block_on(async {
+    /// let there = Node::start();
+    /// let endpoint = there.listen("127.0.0.1:0").await?;
+    /// let inbox = there.mailbox::<Ping>().name("pings").open()?;
+    ///
+    /// let here = Node::start();
+    /// let pings = here.remote::<Ping>(&endpoint, "pings")?;
+    /// let closed = pings.closed();
+    /// drop(inbox);
+    /// assert_eq!(closed.await, CloseReason::BoxClosed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub fn closed(&self) -> impl Future<Output = CloseReason> + Send + 'static + use<M> {
+        fate::closed(&self.pointer)
+    }
+
+    /// How full the box is, or the way there, whichever is fuller: from 0, empty, to 1, full. Also 1 if nothing can be
+    /// sent there now.
+    ///
+    /// The way is the connection's outbox here. Of a box at another node it is what that node has told last: soon after
+    /// the box has become more than half full, and a few times a second from then on. A sender that waits, or sends less,
+    /// while it is over a half loses little; one that does not look is told of its losses by [`lost`](Address::lost). A
+    /// published actor's box stands before its own mailbox, so it fills after the actor has as many messages as its box
+    /// holds.
+    pub fn pressure(&self) -> f32 {
+        self.pointer.pressure()
     }
 
     /// What is known to be lost of the messages sent through this address and its clones.

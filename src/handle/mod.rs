@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod failure;
+pub(crate) mod fate;
 mod nowhere;
 pub(crate) mod proxy;
 pub(crate) mod reply;

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::route::Household;
@@ -32,7 +33,7 @@ pub(super) fn pointer() -> Arc<Pointer> {
     static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(|| {
         let stopped = CancellationToken::new();
         stopped.cancel();
-        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped })
+        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
     });
     Arc::new(NOWHERE.clone().pointer())
 }
@@ -44,6 +45,8 @@ struct Nowhere {
     observer: Observer,
     /// Cancelled.
     stopped: CancellationToken,
+    /// Never any.
+    news: Notify,
 }
 
 impl Nowhere {
@@ -91,6 +94,14 @@ impl Household for Nowhere {
 
     fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
         None
+    }
+
+    fn is_gone(&self, _: NodeId) -> bool {
+        true
+    }
+
+    fn news(&self) -> &Notify {
+        &self.news
     }
 
     fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {

@@ -41,13 +41,17 @@ use actix::dev::channel::AddressReceiver;
 use actix::dev::channel::channel;
 use futures_core::Stream;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::fate;
 use super::reply::Parcel;
 use super::reply::Reply;
 use super::route::Pointer;
 use super::route::Route;
 use super::terms::ExportKey;
+use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
 
@@ -276,25 +280,59 @@ impl Future for Pump {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() { Poll::Ready(()) } else { Poll::Pending }
+        let ended = self.proxy.pointer.is_away_for_good() && self.proxy.pointer.poll_ended(cx).is_ready();
+        if ended || self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
         // Before the channel, whose address the next one may get.
-        PROXIES.lock().remove(&self.key);
+        let known = PROXIES.lock().remove(&self.key);
+        drop(known);
         let receiver = self.receiver.take();
         serving(&self.proxy.pointer, || drop(receiver));
     }
 }
 
 /// Which recipients of this process are proxies, and for what.
-static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Weak<Pointer>>>> = LazyLock::new(Mutex::default);
+static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Known>>> = LazyLock::new(Mutex::default);
+
+/// What is known of a proxy.
+#[derive(Debug)]
+struct Known {
+    pointer: Weak<Pointer>,
+    /// Whether it was there at the last sweep.
+    is_old: bool,
+    /// Ends the watch over its box with the proxy.
+    watch: Option<DropGuard>,
+}
 
 /// The pointer that a recipient stands for, if it is a proxy.
 pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
-    PROXIES.lock().get(key)?.upgrade()
+    PROXIES.lock().get(key)?.pointer.upgrade()
+}
+
+/// Has the boxes watched that lasting recipients of a node lead to, so that they are not connected any more once nothing
+/// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it.
+pub(crate) fn sweep(node: NodeId) {
+    let mut lasting = Vec::new();
+    for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none()) {
+        if !std::mem::replace(&mut known.is_old, true) {
+            continue;
+        }
+        let pointer = known.pointer.upgrade();
+        if let Some(pointer) = pointer.filter(|pointer| pointer.is_away_for_good() && pointer.home().id() == node) {
+            let unwanted = CancellationToken::new();
+            known.watch = Some(unwanted.clone().drop_guard());
+            lasting.push((pointer, unwanted));
+        }
+    }
+    lasting.into_iter().for_each(|(pointer, unwanted)| fate::end_when_gone(&pointer, unwanted));
 }
 
 /// What tells this recipient apart from others.
@@ -335,7 +373,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     let key = key_of(&recipient);
     *known = Some((key.0, Box::new(recipient.downgrade())));
     drop(known);
-    PROXIES.lock().insert(key, Arc::downgrade(pointer));
+    PROXIES.lock().insert(key, Known { pointer: Arc::downgrade(pointer), is_old: false, watch: None });
     let gone = match pointer.route() {
         Route::Here(local) => local.closed().clone(),
         _ => pointer.home().stopped().clone(),

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,10 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +46,7 @@ use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
 use crate::observe::BoxStats;
+use crate::observe::CloseReason;
 use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::observe::Letter;
@@ -71,6 +76,10 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     fn forget(&self, id: BoxId, name: &str);
     /// A live connection to that node, when the one that a pointer came by has ended.
     fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
+    /// Whether that node has said that it ends.
+    fn is_gone(&self, node: NodeId) -> bool;
+    /// Tells all who wait that a connection has come up, or that a node has said that it ends.
+    fn news(&self) -> &Notify;
     /// The box that has that name now.
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
     /// Messages from elsewhere for that box were dropped after it had taken them: who sent them is to be told.
@@ -100,6 +109,10 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     ) -> Result<(), Rejection>;
     /// The shape of the messages that it takes; `None` if it does not care.
     fn shape(&self) -> Option<Shape>;
+    /// How full it is, from 0 to 255.
+    fn fill(&self) -> u8;
+    /// How full it was when the last message was put into it, in a few steps that cost nothing to look at.
+    fn level(&self) -> u8;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
@@ -142,6 +155,11 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn peer(&self) -> Option<NodeId>;
     /// What the peer has told of messages for one of its boxes that it dropped.
     fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64>;
+    /// Has `told` told once the box is gone, or not reached any more; dropped if the way is over for good. `node` is whose
+    /// box it is, if that is known.
+    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>);
+    /// How full the way to that box and the box itself are, from 0 to 1.
+    fn pressure(&self, target: &Target) -> f32;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
@@ -298,12 +316,22 @@ pub(crate) enum Route {
 #[derive(Debug)]
 pub(crate) struct Way {
     first: Arc<dyn Outbound>,
+    /// The node that the pointer came from, for one that did not come by name.
+    node: Option<NodeId>,
     detour: Mutex<Option<Arc<dyn Outbound>>>,
 }
 
 impl Way {
-    pub(crate) fn new(first: Arc<dyn Outbound>) -> Way {
-        Way { first, detour: Mutex::new(None) }
+    pub(crate) fn new(first: Arc<dyn Outbound>, node: Option<NodeId>) -> Way {
+        Way { first, node, detour: Mutex::new(None) }
+    }
+
+    pub(crate) fn first(&self) -> &Arc<dyn Outbound> {
+        &self.first
+    }
+
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node
     }
 }
 
@@ -343,6 +371,10 @@ pub(crate) struct Pointer {
     stamp: OnceLock<Stamp>,
     introduced: AtomicU64,
     proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
+    /// Whether nothing can be reached by it any more, ever.
+    ended: AtomicBool,
+    /// Of its proxy, which ends then.
+    ending: AtomicWaker,
 }
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -373,6 +405,8 @@ impl Pointer {
             stamp: OnceLock::new(),
             introduced: AtomicU64::new(0),
             proxy: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            ending: AtomicWaker::new(),
         }
     }
 
@@ -476,6 +510,27 @@ impl Pointer {
         }
     }
 
+    /// Whether it leads to one box at another node, and to no other if that goes.
+    pub(crate) fn is_away_for_good(&self) -> bool {
+        matches!((&self.route, &self.origin), (Route::Away { .. }, Origin::Boxed { .. }))
+    }
+
+    /// Nothing can be reached by it any more.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.ending.wake();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ready once nothing can be reached by it any more. One at a time may wait for that.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ending.register(cx.waker());
+        if self.has_ended() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     pub(crate) fn route(&self) -> &Route {
         &self.route
     }
@@ -551,6 +606,17 @@ impl Pointer {
     pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
         self.lost.add(reason, 1);
         self.home.observer().dropped(Letter { name: &self.name, type_name, detail }, reason, 1);
+    }
+
+    /// How full the way to the box and the box itself are, from 0 to 1; 1 if nothing can be sent there now.
+    pub(crate) fn pressure(&self) -> f32 {
+        if let Some(local) = self.local() {
+            return f32::from(local.fill()) / f32::from(u8::MAX);
+        }
+        match (self.link(), self.target()) {
+            (Some(link), Some(target)) => link.pressure(&target),
+            _ => 1.0,
+        }
     }
 
     pub(crate) fn losses(&self) -> Losses {

@@ -79,6 +79,8 @@ pub(super) struct Contact {
     /// Where the box takes messages of another shape, and it is known by now.
     explained: Words,
     asked: Cell<bool>,
+    /// How full the box was when that was last looked at, as [`LocalBox::level`] says.
+    level: Cell<u8>,
     /// The box it is at this node, as of an epoch of the registry.
     target: RefCell<Found>,
     epoch: Cell<u64>,
@@ -126,6 +128,7 @@ impl Contact {
             fingerprint: introduction.fingerprint,
             explained: Words::default(),
             asked: Cell::new(false),
+            level: Cell::new(0),
             target: RefCell::new(Found::Nothing),
             epoch: Cell::new(u64::MAX),
             pointer: RefCell::new(Weak::new()),
@@ -160,12 +163,27 @@ impl Contact {
         };
         let rejection = match local {
             Some(local) => match local.accept_encoded(body, handles, answer, self.arrival(around)) {
-                Ok(()) => return,
+                Ok(()) if local.level() == self.level.get() => return,
+                Ok(()) => return self.fill(around, local.level(), &target),
                 Err(rejection) => rejection,
             },
             None => DropReason::NoSuchBox.into(),
         };
         self.refuse(around, local, &rejection, answer);
+    }
+
+    /// The box has another level of messages than it had.
+    #[cold]
+    fn fill(&self, around: &Around, level: u8, found: &Found) {
+        let before = self.level.replace(level);
+        let local = match found {
+            Found::Lasting(local) => Some(Arc::clone(local)),
+            Found::Counted(local) => local.upgrade(),
+            Found::Nothing | Found::Differing(..) => None,
+        };
+        if let Some(local) = local.filter(|_| level > before) {
+            around.links.pressed(&around.link, around.connection, self.target(), &local);
+        }
     }
 
     fn refuse(
@@ -410,7 +428,7 @@ impl Around {
             id: to,
             count: AtomicU64::new(0),
         });
-        let route = Route::Away { by: Way::new(link), to: Some(to) };
+        let route = Route::Away { by: Way::new(link, Some(self.peer)), to: Some(to) };
         Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, route, held))
     }
 }

@@ -62,6 +62,16 @@ pub(crate) enum GreetError {
     Closing,
 }
 
+impl GreetError {
+    /// Whether there is nobody at the other end who could be greeted.
+    pub(crate) fn nobody_listens(&self) -> bool {
+        matches!(self, GreetError::Io(error) if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+        ))
+    }
+}
+
 /// Greets as the side that has opened the connection. `unsettled` are connections of which the peer is to say how much
 /// it has read.
 pub(crate) async fn dialler(

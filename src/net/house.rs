@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -145,6 +146,7 @@ impl House {
                 _ = heartbeat.tick() => {
                     self.registry.sweep();
                     self.links.sweep();
+                    proxy::sweep(self.id);
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
@@ -236,7 +238,7 @@ impl Household for House {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
         let link: Arc<dyn Outbound> = self.link_to(endpoint);
-        let route = Route::Away { by: Way::new(link), to: None };
+        let route = Route::Away { by: Way::new(link, None), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 
@@ -251,6 +253,14 @@ impl Household for House {
 
     fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
         self.links.way_to(node).map(|link| link as Arc<dyn Outbound>)
+    }
+
+    fn is_gone(&self, node: NodeId) -> bool {
+        self.links.is_gone(node)
+    }
+
+    fn news(&self) -> &Notify {
+        self.links.news()
     }
 
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {

@@ -37,6 +37,8 @@ use crate::wire::question::Question;
 use crate::wire::report::Dropped;
 use crate::wire::report::read_report;
 use crate::wire::session::Incoming;
+use crate::wire::watch::Closed;
+use crate::wire::watch::Watch;
 
 /// What a frame means for the life of the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,6 +112,16 @@ impl Inbound {
                 self.book();
                 Ok(Tiding::Goodbye(goodbye.why, goodbye.detail.to_owned()))
             }
+            kind::WATCH => {
+                let Around { link, home, registry, connection, .. } = &self.around;
+                link.watched_by_peer(home, registry, *connection, Watch::read(raw.payload)?);
+                Ok(Tiding::Nothing)
+            }
+            kind::CLOSED => {
+                self.around.link.box_gone(&Closed::read(raw.payload)?);
+                Ok(Tiding::Nothing)
+            }
+            kind::PRESSURE => self.around.link.hear_pressure(raw.payload).map(|()| Tiding::Nothing),
             kind::RESUME => Err(Violation::OutOfTurn(raw.kind)),
             kind::FIRST_SKIPPED.. => Ok(Tiding::Nothing),
             _ => Err(Violation::UnknownKind(raw.kind)),

@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Theirs;
@@ -48,6 +49,7 @@ use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
+use crate::observe::CloseReason;
 use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
@@ -140,6 +142,11 @@ impl Link {
         self.state.lock().names
     }
 
+    /// The node at the other end, or that was there last.
+    pub(super) fn current_peer(&self) -> Option<NodeId> {
+        *self.peer.lock()
+    }
+
     /// Connections of which the peer is to say how much it has read.
     pub(crate) fn unsettled(&self) -> VecDeque<Names> {
         self.unsettled.lock().clone()
@@ -209,8 +216,10 @@ impl Link {
         let connection = state.connection;
         let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
         let unanswered = state.ask_what_is_open();
+        let strangers = state.watch_again(hello.node);
         state.wake();
         drop(state);
+        strangers.tell();
         end(unanswered);
         fail_all(pending, 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable);
@@ -226,7 +235,10 @@ impl Link {
                 return;
             }
             let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits().max_message);
-            let old = std::mem::replace(&mut *state, fresh);
+            let mut old = std::mem::replace(&mut *state, fresh);
+            if !over {
+                state.watches = old.watches.over_to_next();
+            }
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
@@ -546,7 +558,15 @@ impl Outbound for Link {
     }
 
     fn peer(&self) -> Option<NodeId> {
-        *self.peer.lock()
+        self.current_peer()
+    }
+
+    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+        self.add_waiter(target, node, told);
+    }
+
+    fn pressure(&self, target: &Target) -> f32 {
+        self.pressure_of(target)
     }
 
     fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Weak;
 
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
+use crate::handle::route::LocalBox;
 use crate::handle::route::Outbound;
 use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
@@ -26,6 +28,10 @@ const MAX_PARALLEL: usize = 8;
 /// may then be claimed anew.
 const MAX_TOKENS: usize = 65_536;
 
+/// Nodes that have said that they end which are remembered; who waits for a box of an earlier one is told when
+/// `dead_after` is over.
+const MAX_GONE: usize = 1024;
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Links {
@@ -33,6 +39,9 @@ pub(crate) struct Links {
     /// Links on which a report is due, each once or twice.
     due: Mutex<Vec<Weak<Link>>>,
     became_due: Notify,
+    /// Nodes that have said that they end, the latest; at most [`MAX_GONE`].
+    gone: Mutex<VecDeque<NodeId>>,
+    news: Notify,
     /// Connections at a time, and unproven ones among them.
     limits: (usize, usize),
 }
@@ -172,6 +181,7 @@ impl Links {
         }
         live.push(Arc::clone(link));
         tables.by_connection.insert(link.connection(), Arc::downgrade(link));
+        self.news.notify_waiters();
         Claim::Proven
     }
 
@@ -186,6 +196,29 @@ impl Links {
                 tables.live.remove(&node);
             }
         }
+    }
+
+    /// A node has said that it ends.
+    pub(crate) fn gone(&self, node: NodeId) {
+        {
+            let mut gone = self.gone.lock();
+            if gone.len() == MAX_GONE {
+                gone.pop_front();
+            }
+            gone.push_back(node);
+        }
+        self.all().iter().for_each(|link| link.node_gone(node));
+        self.news.notify_waiters();
+    }
+
+    /// Whether that node has said that it ends.
+    pub(crate) fn is_gone(&self, node: NodeId) -> bool {
+        self.gone.lock().contains(&node)
+    }
+
+    /// Tells all who wait that a connection has come up, or that a node has said that it ends.
+    pub(crate) fn news(&self) -> &Notify {
+        &self.news
     }
 
     /// The peer has given up connections, of which it tells by its own names: they end here as well.
@@ -215,6 +248,13 @@ impl Links {
     /// Accounts for messages of a connection that were dropped here, to be told soon.
     pub(crate) fn account(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
         if link.account(connection, target, reason, count) {
+            self.report_later(link);
+        }
+    }
+
+    /// A box of this side has filled up to another level by what came over a connection.
+    pub(crate) fn pressed(&self, link: &Arc<Link>, connection: u64, target: Target, local: &Arc<dyn LocalBox>) {
+        if link.pressed(connection, target, local) {
             self.report_later(link);
         }
     }

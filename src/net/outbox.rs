@@ -17,6 +17,8 @@ use super::accounts::Ours;
 use super::books::Names;
 use super::inquiries::Hear;
 use super::inquiries::Inquiries;
+use super::pressures::Pressures;
+use super::watches::Watches;
 use crate::handle::failure::AskError;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -102,6 +104,8 @@ pub(super) struct Outbox {
     /// The shapes of what was sent to boxes of the peer, by their fingerprints.
     pub(super) sent: HashMap<Target, u64>,
     pub(super) inquiries: Inquiries,
+    pub(super) watches: Watches,
+    pub(super) pressures: Pressures,
     /// Both ends' names of the connection, once they have greeted.
     pub(super) names: Option<Names>,
     /// Cancelled when the peer has given the connection up for another one.
@@ -152,6 +156,8 @@ impl Outbox {
             ours: Ours::default(),
             sent: HashMap::new(),
             inquiries: Inquiries::default(),
+            watches: Watches::default(),
+            pressures: Pressures::default(),
             names: None,
             superseded: CancellationToken::new(),
             trouble: Box::default(),
@@ -212,7 +218,7 @@ impl Outbox {
             return Poll::Ready(Next::Finish);
         }
         self.writing = 0;
-        let posts_wait = !self.posts.is_empty() || !self.releases.is_empty();
+        let posts_wait = !self.posts.is_empty() || !self.releases.is_empty() || self.watches.has_news();
         // In turns, so that a peer that pings without end does not keep messages and releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
         if !self.control.is_empty() && !posts_turn {
@@ -222,6 +228,7 @@ impl Outbox {
             std::mem::swap(chunk, &mut self.posts);
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
             put_releases(chunk, self.releases.drain(), self.outgoing.max_frame());
+            self.watches.put_news(chunk, self.outgoing.max_frame());
             self.waiting = 0;
             self.control_was_last = false;
         } else if let Some((why, detail)) = self.goodbye.take() {

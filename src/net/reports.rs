@@ -22,14 +22,15 @@ impl Link {
         wanted && state.connection == connection && state.ours.dropped(target, reason, count)
     }
 
-    /// Tells the peer what it was not told yet; whether all of it.
+    /// Tells the peer what it was not told yet; whether there is nothing more to look after.
     pub(super) fn report(&self) -> bool {
+        let is_at_ease = self.tell_pressure();
         let mut state = self.state.lock();
         if state.phase == Phase::Up {
             let room = MAX_CONTROL.saturating_sub(state.control.len());
             state.report(room);
         }
-        state.ours.is_told() || state.phase != Phase::Up
+        (is_at_ease && state.ours.is_told()) || state.phase != Phase::Up
     }
 
     /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.

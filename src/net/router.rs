@@ -117,6 +117,7 @@ pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
         None => {
             tracing::warn!(target: "actix_hermod", to = link.label(), error = %GreetError::TooMany, "not dialled");
             link.down(DropReason::NotConnected, &GreetError::TooMany.to_string(), false);
+            link.unreachable();
             // The next attempt is made when the address is used again, after the shortest pause.
             let pause = *house.limits.reconnect.start();
             actix_rt::spawn(async move {
@@ -204,7 +205,11 @@ impl RemoteRouter {
         let to = self.link.as_ref().map(|link| link.label());
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
+        let nobody_listens = error.nobody_listens();
         self.end(DropReason::NotConnected, &error.to_string(), ctx);
+        if nobody_listens && let Some(link) = self.waiting.upgrade() {
+            link.unreachable();
+        }
     }
 
     fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
@@ -291,6 +296,11 @@ impl RemoteRouter {
     /// The peer says goodbye: what waits for it is still written, and then this side says it too.
     fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
+        if why == Farewell::Shutdown
+            && let Some(live) = self.live.as_ref().filter(|live| live.announced)
+        {
+            self.house.links.gone(live.peer);
+        }
         let reason = match why {
             Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
             Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
@@ -309,9 +319,10 @@ impl RemoteRouter {
 
     /// Takes back requests that nobody waits for any more, and looks whether the peer reads what it is told.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = self.link.clone().or_else(|| self.waiting.upgrade()) else { return };
         link.sweep_pending();
         link.sweep_inquiries();
+        link.sweep_watches(self.house.limits.dead_after);
         let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
         if is_open && link.is_overrun() {
             self.violated(&Violation::RefusalsUnread, ctx);

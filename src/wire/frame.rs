@@ -38,6 +38,9 @@ pub(crate) mod kind {
     pub(crate) const GOODBYE: u8 = 11;
     pub(crate) const SHAPE_QUESTION: u8 = 14;
     pub(crate) const SHAPE: u8 = 15;
+    pub(crate) const WATCH: u8 = 16;
+    pub(crate) const CLOSED: u8 = 17;
+    pub(crate) const PRESSURE: u8 = 18;
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
 }

@@ -23,6 +23,7 @@ use super::session::Outgoing;
 use super::session::Post;
 use super::session::Received;
 use super::session::Referent;
+use super::watch::*;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
@@ -69,6 +70,9 @@ enum Value {
     Report(u64, Vec<(Target, DropReason, u64)>),
     Asks(Question),
     Tells(Question, &'static [u8]),
+    Watch(Watch),
+    Closed(Closed),
+    Pressure(Vec<(Target, u8)>),
 }
 
 struct Message {
@@ -124,7 +128,9 @@ fn echo() -> Named {
 fn values() -> Vec<(&'static str, Value)> {
     let posts = posts().into_iter().chain(forms()).chain(more_posts());
     let requests = asks().into_iter().chain(answers()).chain(refuses_and_cancels());
-    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(others()).chain(reports()).collect()
+    let told = others().into_iter().chain(reports());
+    let boxes = watches();
+    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(told).chain(boxes).collect()
 }
 
 fn hellos() -> Vec<(&'static str, Value)> {
@@ -321,6 +327,22 @@ fn reports() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn watches() -> Vec<(&'static str, Value)> {
+    let (name, id) = (Target::Name("echo".into()), Target::Id(BoxId([0x55; 16])));
+    let watch = |target: &Target, on| Value::Watch(Watch { target: target.clone(), on });
+    let closed = |target: &Target, why| Value::Closed(Closed { target: target.clone(), why });
+    vec![
+        ("watch: a box with a name", watch(&name, true)),
+        ("watch: no longer, a box by its id", watch(&id, false)),
+        ("closed: a box with a name", closed(&name, Gone::Closed)),
+        ("closed: the node of a box by its id", closed(&id, Gone::Node)),
+        ("closed: no connection", closed(&id, Gone::Connection)),
+        ("closed: a reason of a later version", closed(&id, Gone::Other(200))),
+        ("pressure: nothing", Value::Pressure(Vec::new())),
+        ("pressure: two boxes", Value::Pressure(vec![(name, 128), (id, 255)])),
+    ]
+}
+
 /// One direction of one connection. A meaning is the introduction, in full, as text.
 struct Direction {
     outgoing: Outgoing,
@@ -345,6 +367,9 @@ impl Direction {
             Value::Report(read, drops) => put_report(&mut out, *read, drops.iter().cloned()),
             Value::Asks(question) => question.ask(&mut out),
             Value::Tells(question, answer) => question.answer(&mut out, answer),
+            Value::Watch(watch) => watch.put(&mut out),
+            Value::Closed(closed) => closed.put(&mut out),
+            Value::Pressure(fills) => put_pressure(&mut out, fills.iter().cloned()),
         }
         out
     }
@@ -408,6 +433,16 @@ impl Direction {
             Value::Tells(question, answer) => {
                 let answered = Question::read_answered(payload(kind::SHAPE, bytes));
                 assert_eq!(answered, Ok((question.clone(), *answer)), "{name}");
+            }
+            Value::Watch(watch) => {
+                assert_eq!(Watch::read(payload(kind::WATCH, bytes)).as_ref(), Ok(watch), "{name}");
+            }
+            Value::Closed(closed) => {
+                assert_eq!(Closed::read(payload(kind::CLOSED, bytes)).as_ref(), Ok(closed), "{name}");
+            }
+            Value::Pressure(fills) => {
+                let read: Result<Vec<_>, _> = read_pressure(payload(kind::PRESSURE, bytes)).collect();
+                assert_eq!(read.as_ref(), Ok(fills), "{name}");
             }
         }
     }
@@ -516,7 +551,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 13, "{defined:?}");
+    assert_eq!(defined.len(), 16, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -542,7 +577,7 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         assert_eq!(name, of);
         // A body, and what is released, reported or told, goes to the end; those with a body have their extensions in a
         // block.
-        let to_the_end = matches!(value, Value::Release(_) | Value::Report(..) | Value::Tells(..));
+        let to_the_end = matches!(value, Value::Release(_) | Value::Report(..) | Value::Tells(..) | Value::Pressure(_));
         if to_the_end || matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_)) {
             continue;
         }

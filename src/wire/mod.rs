@@ -47,7 +47,7 @@
 //! | oldest version | `u16` | that the writer speaks |
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
-//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; others are ignored |
+//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; others are ignored |
 //! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
@@ -76,14 +76,14 @@
 //! | 13 | fragment | reserved: a piece of a larger frame |
 //! | 14 | shape? | question, `extensions` |
 //! | 15 | shape | the question, and its answer to the end |
-//! | 16 | watch | reserved: asks to be told when a box closes |
-//! | 17 | closed | reserved: a watched box has closed |
-//! | 18 | pressure | reserved: how full a box is |
+//! | 16 | watch | `u8`, box, `extensions` |
+//! | 17 | closed | box, why `u8`, `extensions` |
+//! | 18 | pressure | to the end: box, how full `u8` |
 //! | 19–127 | | an unknown one ends the connection |
 //! | 128–255 | | an unknown one is skipped |
 //!
-//! Reports and questions for shapes are sent only to a peer whose hello has their feature bit, and a reserved kind only
-//! to one whose hello has the bit that will define it.
+//! Reports, questions for shapes, watches and pressure are sent only to a peer whose hello has their feature bit, and a
+//! reserved kind only to one whose hello has the bit that will define it.
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
 //! ## Posts
@@ -200,6 +200,21 @@
 //! `id` and `number` of each to the end. The other side ends those that it takes for alive, reads no more of them, and
 //! names in its own resume those that it knows, by its own names. What was written and not read is lost.
 //!
+//! ## Watching
+//! A watch asks to be told once when a box (as in reports) of the reader is gone: 1. What is not there is gone at once. 0
+//! takes it back; any other byte ends the connection. Watching what is watched already changes nothing. A watch ends with
+//! its connection; who still wants to know watches anew on the next. A reader may leave a watch without an answer if the
+//! writer has very many.
+//!
+//! The answer says why: 0, the box has closed, or there is none; behind a pointer to a third node's box, which is told of
+//! the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Others are to come, and mean that
+//! the box is gone. It follows what was written before about that box.
+//!
+//! ## Pressure
+//! A node tells its peer how full a box (as in reports) is that the peer sends to, from 0, empty, to 255, full: soon
+//! after it has become more than half full, and from then on a few times a second when that has changed, until it is
+//! nearly empty. A box that was not told of is taken for empty, and so is each at the beginning of a connection.
+//!
 //! # Who may claim a node id
 //! Ids travel inside addresses, so an id proves nothing. The token in the resume frame is a secret between two nodes:
 //! the first that a node sees from a given id is remembered, and a later connection with that id and another token is
@@ -214,6 +229,7 @@ pub(crate) mod intern;
 pub(crate) mod question;
 pub(crate) mod report;
 pub(crate) mod session;
+pub(crate) mod watch;
 
 #[cfg(test)]
 mod golden;

@@ -21,8 +21,12 @@ pub(crate) mod feature {
     pub(crate) const REPORTS: u64 = 1;
     /// Questions for shapes, and their answers.
     pub(crate) const SHAPES: u64 = 2;
+    /// Watches, and what becomes of what is watched.
+    pub(crate) const WATCHES: u64 = 4;
+    /// How full boxes are.
+    pub(crate) const PRESSURE: u64 = 8;
     /// What this crate understands.
-    pub(crate) const KNOWN: u64 = REPORTS | SHAPES;
+    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE;
 }
 
 /// A box of one side, as both call it outside posts.

@@ -28,6 +28,9 @@ pub(crate) mod kind {
     pub(crate) const GOODBYE: u8 = 11;
     pub(crate) const SHAPE_QUESTION: u8 = 14;
     pub(crate) const SHAPE: u8 = 15;
+    pub(crate) const WATCH: u8 = 16;
+    pub(crate) const CLOSED: u8 = 17;
+    pub(crate) const PRESSURE: u8 = 18;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
@@ -241,13 +244,18 @@ impl Peer {
     /// A stranger for whom the system keeps hardly anything that it has not read, or that the node has not: however slow
     /// the machine, it waits only for what the node does at this moment.
     pub(crate) async fn narrow_stranger(endpoint: &str) -> Peer {
+        Peer::narrow_stranger_with(endpoint, 0).await
+    }
+
+    /// The same, with features.
+    pub(crate) async fn narrow_stranger_with(endpoint: &str, features: u64) -> Peer {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         socket.set_send_buffer_size(4096).expect("a small buffer");
         let endpoint = endpoint.parse().expect("an address and a port");
         let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
         let peer = Peer { stream: dialled.expect("the node listens"), read: Vec::new() };
-        peer.greet(&Hello::of(fresh_id()), fresh_id()).await
+        peer.greet(&Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
     }
 
     /// Writes, whatever the node may make of it; false if it has ended the connection.

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod process;
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

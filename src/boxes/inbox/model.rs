@@ -98,6 +98,14 @@ impl Household for Hut {
         None
     }
 
+    fn is_gone(&self, _: NodeId) -> bool {
+        false
+    }
+
+    fn news(&self) -> &tokio::sync::Notify {
+        unreachable!("nothing here is waited for elsewhere");
+    }
+
     fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
         None
     }

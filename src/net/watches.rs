@@ -1,0 +1,291 @@
+//! Who on this side waits for boxes of the peer to be gone, and which boxes of this side the peer waits for.
+//!
+//! Those who wait on this side stay over the link's connections: each new one is asked again. The peer's watches end
+//! with their connection.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::ident::NodeId;
+use crate::observe::CloseReason;
+use crate::wire::frame::LENGTH;
+use crate::wire::report::Target;
+use crate::wire::watch::Closed;
+use crate::wire::watch::LONGEST;
+use crate::wire::watch::Watch;
+
+/// Boxes that are watched over one connection, in each direction. Of further ones nothing is heard but that their
+/// connection ends.
+const MAX_WATCHED: usize = 65_536;
+
+/// Bytes of frames about watches that are written at a time.
+const CHUNK: usize = 64 << 10;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// Those on this side who wait, by the box.
+    waiting: HashMap<Target, Vec<Waiter>>,
+    /// What the peer is to be asked: whether a box is to be watched from now on. Only of boxes in `waiting`, or that were
+    /// asked for.
+    to_ask: HashMap<Target, bool>,
+    /// Boxes that the peer was asked to watch on this connection.
+    asked: usize,
+    /// Since when there is no connection.
+    lost: Option<Instant>,
+    /// Boxes of this side that the peer watches; what goes from here is watched no longer.
+    watched: HashMap<Target, DropGuard>,
+    /// Those of which it is to be told.
+    to_tell: VecDeque<Closed>,
+}
+
+/// One who waits for a box to be gone.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Whose box it is, once that is known.
+    pub(super) node: Option<NodeId>,
+    pub(super) told: oneshot::Sender<CloseReason>,
+}
+
+/// Those who are to be told something when no lock is held.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<(oneshot::Sender<CloseReason>, CloseReason)>);
+
+impl Told {
+    pub(super) fn one(told: oneshot::Sender<CloseReason>, why: CloseReason) -> Told {
+        Told(vec![(told, why)])
+    }
+
+    pub(super) fn tell(self) {
+        // Who waited may have gone.
+        self.0.into_iter().for_each(|(told, why)| drop(told.send(why)));
+    }
+}
+
+impl Watches {
+    /// The watches of the link's next connection, which has yet to be made.
+    pub(super) fn over_to_next(&mut self) -> Watches {
+        let waiting = std::mem::take(&mut self.waiting);
+        Watches { waiting, lost: self.lost.or_else(|| Some(Instant::now())), ..Watches::default() }
+    }
+
+    /// There is a connection to that node: what is waited for is asked for, unless it was another's.
+    pub(super) fn greeted(&mut self, peer: NodeId, understands: bool) -> Told {
+        self.lost = None;
+        let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
+        self.waiting.values_mut().flatten().for_each(|waiter| waiter.node = Some(peer));
+        if understands {
+            let boxes: Vec<Target> = self.waiting.keys().cloned().collect();
+            boxes.into_iter().for_each(|target| self.ask(target));
+        }
+        strangers
+    }
+
+    /// One more waits. Whether there is a connection, and its peer understands the question.
+    pub(super) fn wait(&mut self, target: &Target, waiter: Waiter, is_up: bool, understands: bool) {
+        if !is_up {
+            // An attempt that is not made yet is as if one had failed just now.
+            self.lost.get_or_insert_with(Instant::now);
+        }
+        let waiters = self.waiting.entry(target.clone()).or_default();
+        waiters.push(waiter);
+        if waiters.len() == 1 && understands {
+            self.ask(target.clone());
+        }
+    }
+
+    /// Whether there has been no connection for so long.
+    pub(super) fn is_lost_for(&self, limit: Duration) -> bool {
+        self.lost.is_some_and(|lost| lost.elapsed() >= limit)
+    }
+
+    /// The peer watches a box of this side, until what this gives is cancelled; nothing if it does already, or if it
+    /// watches too many.
+    pub(super) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {
+        if self.watched.len() >= MAX_WATCHED || self.watched.contains_key(target) {
+            return None;
+        }
+        let unwanted = CancellationToken::new();
+        self.watched.insert(target.clone(), unwanted.clone().drop_guard());
+        Some(unwanted)
+    }
+
+    /// The peer watches a box no longer. What this gives is to be dropped when no lock is held.
+    pub(super) fn peer_forgets(&mut self, target: &Target) -> Option<DropGuard> {
+        self.watched.remove(target)
+    }
+
+    /// The peer is to be told that a box is gone.
+    pub(super) fn tell(&mut self, closed: Closed) {
+        // A peer that watches what is not there, and reads nothing, is told so much and no more.
+        if self.to_tell.len() < MAX_WATCHED {
+            self.to_tell.push_back(closed);
+        }
+    }
+
+    fn ask(&mut self, target: Target) {
+        if self.asked < MAX_WATCHED {
+            self.asked += 1;
+            self.to_ask.insert(target, true);
+        }
+    }
+
+    /// Takes out those of whom `which` is true.
+    pub(super) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Told {
+        let mut told = Vec::new();
+        self.waiting.retain(|_, waiters| {
+            told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone())));
+            !waiters.is_empty()
+        });
+        Told(told)
+    }
+
+    /// Forgets those who have gone, and with the last the watch.
+    pub(super) fn forget_gone(&mut self) {
+        let Watches { waiting, to_ask, asked, .. } = self;
+        waiting.retain(|target, waiters| {
+            waiters.retain(|waiter| !waiter.told.is_closed());
+            if waiters.is_empty() {
+                to_ask.insert(target.clone(), false);
+                *asked = asked.saturating_sub(1);
+            }
+            !waiters.is_empty()
+        });
+    }
+
+    /// The peer says that a box is gone.
+    pub(super) fn gone(&mut self, target: &Target, why: CloseReason) -> Told {
+        let Some(waiters) = self.waiting.remove(target) else { return Told::default() };
+        self.asked = self.asked.saturating_sub(1);
+        self.to_ask.remove(target);
+        Told(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        !self.to_ask.is_empty() || !self.to_tell.is_empty()
+    }
+
+    /// Writes what there is to ask and to tell, up to some size, in frames of at most `longest` bytes.
+    pub(super) fn put_news(&mut self, out: &mut BytesMut, longest: usize) {
+        let most = CHUNK / LONGEST;
+        let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
+        for target in asked {
+            if let Some(on) = self.to_ask.remove(&target) {
+                put_if_readable(out, longest, |out| Watch { target, on }.put(out));
+            }
+        }
+        let told = self.to_tell.len().min(most);
+        self.to_tell.drain(..told).for_each(|closed| put_if_readable(out, longest, |out| closed.put(out)));
+    }
+}
+
+/// Takes a frame back that is longer than the peer reads.
+fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
+    let before = out.len();
+    put(out);
+    if out.len() - before > LENGTH + longest {
+        out.truncate(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::BoxId;
+    use crate::wire::frame::Front;
+    use crate::wire::frame::front;
+
+    const ONE: NodeId = NodeId([1; 16]);
+    const OTHER: NodeId = NodeId([2; 16]);
+
+    fn name(n: usize) -> Target {
+        Target::Name(format!("box {n}").into())
+    }
+
+    fn waiting(watches: &mut Watches, target: Target, node: Option<NodeId>) -> oneshot::Receiver<CloseReason> {
+        let (told, hear) = oneshot::channel();
+        watches.waiting.entry(target).or_default().push(Waiter { node, told });
+        hear
+    }
+
+    fn frames(watches: &mut Watches) -> Vec<Watch> {
+        let mut out = BytesMut::new();
+        watches.put_news(&mut out, 1024);
+        let (mut rest, mut read) = (&out[..], Vec::new());
+        while let Ok(Front::Frame(raw)) = front(rest, 1024) {
+            read.push(Watch::read(raw.payload).expect("it was just written"));
+            rest = &rest[raw.size..];
+        }
+        read
+    }
+
+    #[test]
+    fn another_node_in_the_place_of_one_that_was_waited_for_ends_the_waiting() {
+        let mut watches = Watches::default();
+        let mut by_name = waiting(&mut watches, name(1), None);
+        let mut of_one = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
+        watches.greeted(OTHER, true).tell();
+        assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone));
+        assert!(by_name.try_recv().is_err());
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true }]);
+        // From now on it is the other's.
+        let mut next = watches.over_to_next();
+        next.greeted(ONE, true).tell();
+        assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_watched_no_longer() {
+        let mut watches = Watches::default();
+        let first = waiting(&mut watches, name(1), None);
+        let second = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, true).tell();
+        assert_eq!(frames(&mut watches).len(), 1);
+        drop(first);
+        watches.forget_gone();
+        assert!(!watches.has_news());
+        drop(second);
+        watches.forget_gone();
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false }]);
+        assert_eq!((watches.asked, watches.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn no_more_boxes_are_watched_than_the_limit_says() {
+        let mut watches = Watches::default();
+        let _hears: Vec<_> = (0..MAX_WATCHED + 10).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        let mut asked = 0;
+        while watches.has_news() {
+            asked += frames(&mut watches).len();
+        }
+        assert_eq!(asked, MAX_WATCHED);
+    }
+
+    #[test]
+    fn what_a_peer_does_not_read_is_not_written() {
+        let mut watches = Watches::default();
+        let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
+        watches.greeted(ONE, true).tell();
+        let mut out = BytesMut::new();
+        watches.put_news(&mut out, 9);
+        assert_eq!(out.len(), 0);
+        assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_understand_it_is_not_asked() {
+        let mut watches = Watches::default();
+        let _hear = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, false).tell();
+        assert!(!watches.has_news());
+    }
+}

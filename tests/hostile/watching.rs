@@ -1,0 +1,148 @@
+//! Peers that watch without end, tell of what nobody has asked, or press with boxes that are not.
+
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+
+use super::Letter;
+use super::MARGIN;
+use super::alone;
+use super::on;
+use crate::peer::Hello;
+use crate::peer::Peer;
+use crate::peer::box_named;
+use crate::peer::frame;
+use crate::peer::fresh_id;
+use crate::peer::kind;
+
+/// Bits of a hello: what this peer wants to be sent.
+const WATCHES: u64 = 4;
+const PRESSURE: u64 = 8;
+
+fn watch(name: &str) -> Vec<u8> {
+    frame(kind::WATCH, &[vec![1], box_named(name)].concat())
+}
+
+fn watch_no_longer(name: &str) -> Vec<u8> {
+    frame(kind::WATCH, &[vec![0], box_named(name)].concat())
+}
+
+fn closed(name: &str) -> Vec<u8> {
+    [box_named(name), vec![0]].concat()
+}
+
+async fn stranger(endpoint: &str, features: u64) -> Peer {
+    Peer::greeted(endpoint, &Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
+}
+
+/// The next frame of that kind.
+async fn next_of(peer: &mut Peer, kind: u8) -> Vec<u8> {
+    loop {
+        let frame = peer.frame().await.expect("the connection goes on");
+        if frame.kind == kind {
+            return frame.payload;
+        }
+    }
+}
+
+#[test]
+fn a_watch_is_answered_once() {
+    on(Node::builder(), async |ground| {
+        let mut other = stranger(&ground.endpoint, WATCHES).await;
+        let (one, two): (Mailbox<Letter>, Mailbox<Letter>) = (ground.open("one"), ground.open("two"));
+        let many = [watch("one"), watch("one"), watch("two"), watch_no_longer("two"), watch("three")];
+        assert!(other.send(&many.concat()).await);
+        assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("three"), "there is none");
+        assert!(other.is_answered().await);
+        drop((two, one));
+        assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("one"));
+        assert!(other.send(&watch("four")).await);
+        assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("four"), "of the others nothing more is told");
+        // One that is there again is watched anew.
+        let one: Mailbox<Letter> = ground.open("one");
+        assert!(other.send(&watch("one")).await && other.is_answered().await);
+        drop(one);
+        assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("one"));
+    });
+}
+
+#[test]
+fn malformed_watches_end_the_connection() {
+    let on_what = |on: u8| frame(kind::WATCH, &[vec![on], box_named("letters")].concat());
+    let cut = frame(kind::WATCH, &[1, 0, 7, b'l']);
+    let unknown_form = frame(kind::WATCH, &[1, 9]);
+    let closed_without_why = frame(kind::CLOSED, &box_named("letters"));
+    let fill_is_missing = frame(kind::PRESSURE, &[[box_named("letters"), vec![1]].concat(), box_named("l")].concat());
+    for bytes in [on_what(2), cut, unknown_form, closed_without_why, fill_is_missing] {
+        on(Node::builder(), async |ground| {
+            let mut other = Peer::stranger(&ground.endpoint).await;
+            assert!(other.send(&bytes).await);
+            let last = other.frames_to_end().await.pop().expect("a goodbye");
+            assert_eq!((last.kind, last.payload[0]), (kind::GOODBYE, 2), "{last:?}");
+        });
+    }
+}
+
+#[test]
+fn what_was_not_asked_for_says_nothing() {
+    alone("watching::what_was_not_asked_for_says_nothing", || {
+        on(Node::builder(), async |ground| {
+            let mut other = Peer::stranger(&ground.endpoint).await;
+            let lies = |n: u64| {
+                let gone = frame(kind::CLOSED, &closed(&format!("{n}")));
+                let full = (0..100).flat_map(|at| [box_named(&format!("{n}-{at}")), vec![255]].concat());
+                [gone, frame(kind::PRESSURE, &full.collect::<Vec<u8>>())].concat()
+            };
+            ground.keeps_its_size(&mut other, MARGIN, 3_000, lies).await;
+        });
+    });
+}
+
+#[test]
+fn watches_without_end_leave_nothing_behind() {
+    alone("watching::watches_without_end_leave_nothing_behind", || {
+        on(Node::builder(), async |ground| {
+            let mut other = stranger(&ground.endpoint, WATCHES).await;
+            // Of a box that is there, and taken back; of boxes that are not there.
+            let many = |n: u64| [watch("letters"), watch_no_longer("letters"), watch(&format!("{n}"))].concat();
+            let batch = |n: u64| (1000 * n..1000 * (n + 1)).flat_map(many).collect::<Vec<u8>>();
+            ground.keeps_its_size(&mut other, MARGIN, 30, batch).await;
+        });
+    });
+}
+
+/// The answers wait for one who does not read them, and no more of them than the limit says.
+#[test]
+fn one_who_watches_and_reads_nothing_is_told_so_much_and_no_more() {
+    alone("watching::one_who_watches_and_reads_nothing_is_told_so_much_and_no_more", || {
+        on(Node::builder(), async |ground| {
+            let mut other = Peer::narrow_stranger_with(&ground.endpoint, WATCHES).await;
+            let before = super::memory("VmRSS:");
+            for n in 0..100 {
+                let many: Vec<u8> = (0..1000).flat_map(|at| watch(&format!("{n}-{at}-{}", "x".repeat(200)))).collect();
+                assert!(other.send(&many).await, "the node reads on");
+            }
+            ground.is_healthy().await;
+            let grown = super::memory("VmRSS:").saturating_sub(before);
+            assert!(grown < 64 << 20, "{grown} bytes are kept for one who reads nothing");
+        });
+    });
+}
+
+#[test]
+fn who_does_not_understand_it_is_told_nothing_of_pressure_and_who_does_is() {
+    on(Node::builder().mailbox_buffer(10), async |ground| {
+        let small: Mailbox<Letter> = ground.open("small");
+        let letters =
+            |name: &str| crate::peer::post(&crate::peer::inline(&crate::peer::your_box(name)), &[1]).repeat(9);
+        let mut old = stranger(&ground.endpoint, 0).await;
+        assert!(old.send(&letters("small")).await && old.send(&crate::peer::ping(7)).await);
+        // What comes before the pong came before the box was looked at again.
+        let first = old.frame().await.expect("a pong");
+        assert_eq!(first.kind, kind::PONG, "{first:?}");
+        let mut new = stranger(&ground.endpoint, PRESSURE).await;
+        assert!(new.send(&letters("small")).await);
+        assert_eq!(next_of(&mut new, kind::PRESSURE).await, [box_named("small"), vec![255]].concat());
+        drop(small);
+        assert_eq!(next_of(&mut new, kind::PRESSURE).await, [box_named("small"), vec![0]].concat());
+    });
+}
