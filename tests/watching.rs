@@ -392,7 +392,7 @@ fn a_recipient_is_not_connected_any_more_once_its_box_is_gone_for_good() {
         let client = impatient().start();
         let to: Address<Subscribe> = client.remote(&endpoint, "subscriptions").unwrap();
         let (anonymous, of_node) = (client.mailbox::<Number>().open().unwrap(), client.mailbox().open().unwrap());
-        let named: Recipient<Number> = server.remote(endpoint.to_string(), "not there").unwrap().recipient();
+        let named: Recipient<Number> = server.remote(&endpoint, "not there").unwrap().recipient();
         to.do_send(Subscribe(anonymous.recipient()));
         to.do_send(Subscribe(of_node.recipient()));
         let (Subscribe(one), Subscribe(other)) = (next(&mut inbox).await, next(&mut inbox).await);
