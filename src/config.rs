@@ -35,6 +35,9 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
     pub(crate) max_message: usize,
+    /// Bytes of a frame that is written in one piece: a third of a millisecond of a 1 Gbit/s link, which is what a small
+    /// message waits for a large one.
+    pub(crate) fragment: usize,
     /// Time for a connection to be opened and greeted: several round trips to the other side of the world.
     pub(crate) handshake_timeout: Duration,
     /// Bytes of a hello: eight endpoints at their longest would not fit, three do.
@@ -77,6 +80,7 @@ impl Default for Limits {
             mailbox_buffer: 1024,
             outbox: 4 << 20,
             max_message: 16 << 20,
+            fragment: 32 << 10,
             handshake_timeout: Duration::from_secs(5),
             handshake_bytes: 1024,
             heartbeat: Duration::from_secs(5),

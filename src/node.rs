@@ -362,11 +362,14 @@ macro_rules! limits {
 limits! {
     /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
     mailbox_buffer(messages: usize),
-    /// Bytes that wait for one connection; a message that does not fit is dropped. An empty outbox takes any one message.
-    /// 4 MiB.
+    /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
+    /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
     outbox(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
+    /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass. 32 KiB,
+    /// at least 256.
+    fragment(bytes: usize),
     /// Time for a connection to be made and greeted. 5 s.
     handshake_timeout(limit: Duration),
     /// Bytes of a peer's greeting. 1 KiB.

@@ -9,6 +9,9 @@ mod peer;
 #[path = "hostile/asking.rs"]
 mod asking;
 
+#[path = "hostile/pieces.rs"]
+mod pieces;
+
 #[path = "hostile/shapes.rs"]
 mod shapes;
 

@@ -510,6 +510,14 @@ impl Pointer {
         }
     }
 
+    /// The id by which it calls a box at another node; none if by its name, or if the box is here.
+    pub(crate) fn away_to(&self) -> Option<BoxId> {
+        match &self.route {
+            Route::Away { to, .. } => *to,
+            _ => None,
+        }
+    }
+
     /// Whether it leads to one box at another node, and to no other if that goes.
     pub(crate) fn is_away_for_good(&self) -> bool {
         matches!((&self.route, &self.origin), (Route::Away { .. }, Origin::Boxed { .. }))

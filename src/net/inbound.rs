@@ -30,6 +30,9 @@ use crate::wire::control::Resume;
 use crate::wire::control::Unanswered;
 use crate::wire::control::read_cancel;
 use crate::wire::control::read_release;
+use crate::wire::fragment::Assembly;
+use crate::wire::fragment::Fragment;
+use crate::wire::fragment::assembled;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::Raw;
 use crate::wire::frame::kind;
@@ -55,6 +58,8 @@ pub(crate) struct Inbound {
     incoming: Incoming<Rc<Contact>>,
     around: Around,
     handles: Vec<Arc<Pointer>>,
+    assembly: Assembly,
+    began: Instant,
     /// Whether the peer's first frame has been read.
     resumed: bool,
 }
@@ -63,7 +68,8 @@ impl Inbound {
     pub(crate) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId, resumed: bool) -> Inbound {
         let incoming = Incoming::new(house.limits.interned);
         let around = Around::new(house, link, connection, peer);
-        Inbound { incoming, around, handles: Vec::new(), resumed }
+        let assembly = Assembly::new(house.limits.max_message);
+        Inbound { incoming, around, handles: Vec::new(), assembly, began: Instant::now(), resumed }
     }
 
     /// Messages read so far.
@@ -72,9 +78,21 @@ impl Inbound {
     }
 
     /// Lets the peer know, with whatever is written to it next, how many messages were read.
-    pub(crate) fn book(&self) {
+    pub(crate) fn book(&mut self) {
         self.around.link.have_read(self.around.connection, self.posts());
         self.around.account_alike();
+        if !self.assembly.is_empty() {
+            self.drop_stopped();
+        }
+    }
+
+    /// Drops messages of which no piece has come for as long as a silent peer is given.
+    fn drop_stopped(&mut self) {
+        let limit = self.around.home.limits().dead_after;
+        let dropped = self.began.elapsed().checked_sub(limit).map_or(0, |then| self.assembly.drop_older_than(then));
+        if dropped > 0 {
+            tracing::warn!(target: "actix_hermod", peer = %self.around.peer, dropped, "messages stopped half way");
+        }
     }
 
     /// Does what a frame says.
@@ -83,9 +101,8 @@ impl Inbound {
             return self.first_frame(raw);
         }
         match raw.kind {
-            kind::POST => self.post(raw.payload),
-            kind::ASK => self.ask(raw.payload),
-            kind::ANSWER => self.answer(raw.payload),
+            kind::POST | kind::ASK | kind::ANSWER => self.message(raw),
+            kind::FRAGMENT => self.fragment(raw.payload),
             kind::REFUSE => self.refuse(raw.payload),
             kind::CANCEL => {
                 self.around.link.cancelled_by_peer(self.around.correlation(read_cancel(raw.payload)?));
@@ -126,6 +143,24 @@ impl Inbound {
             kind::FIRST_SKIPPED.. => Ok(Tiding::Nothing),
             _ => Err(Violation::UnknownKind(raw.kind)),
         }
+    }
+
+    #[inline]
+    fn message(&mut self, raw: Raw<'_>) -> Result<Tiding, Violation> {
+        match raw.kind {
+            kind::POST => self.post(raw.payload),
+            kind::ASK => self.ask(raw.payload),
+            _ => self.answer(raw.payload),
+        }
+    }
+
+    fn fragment(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let Some(whole) = self.assembly.add(Fragment::read(payload)?, self.began.elapsed())? else {
+            return Ok(Tiding::Nothing);
+        };
+        let tiding = self.message(assembled(&whole)?)?;
+        self.assembly.recycle(whole);
+        Ok(tiding)
     }
 
     /// The peer resumes, or says why it does not.

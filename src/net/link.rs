@@ -5,7 +5,6 @@
 //! is dropped and counted, never carried over to the next one.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +21,7 @@ use super::books::Balance;
 use super::books::Books;
 use super::books::Names;
 use super::inquiries::end;
+use super::outbox::Chunk;
 use super::outbox::MAX_CONTROL;
 use super::outbox::Named;
 use super::outbox::Next;
@@ -59,7 +58,6 @@ use crate::wire::control::MAX_TOLD;
 use crate::wire::control::Ping;
 use crate::wire::control::Refuse;
 use crate::wire::control::Unanswered;
-use crate::wire::control::put_cancel;
 use crate::wire::frame::kind;
 use crate::wire::handshake::Hello;
 use crate::wire::report::Target;
@@ -72,9 +70,6 @@ use crate::wire::session::Unwritten;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
-
-/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
-const MAX_RELEASES: usize = 65_536;
 
 /// What a link needs of its node.
 pub(crate) struct Ground {
@@ -94,8 +89,6 @@ pub(crate) struct Link {
     books: Arc<Books>,
     endpoint: Option<Endpoint>,
     start: Option<Start>,
-    /// Bytes that may wait.
-    pub(super) outbox: usize,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
     pub(super) state: Mutex<Outbox>,
@@ -119,8 +112,8 @@ impl Link {
 
     fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
         let Ground { home, registry, books } = ground;
-        let state = Mutex::new(Outbox::new(phase, home.limits().max_message));
-        let (outbox, peer) = (home.limits().outbox, Mutex::new(None));
+        let state = Mutex::new(Outbox::new(phase, home.limits()));
+        let peer = Mutex::new(None);
         let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
@@ -129,7 +122,6 @@ impl Link {
             books,
             endpoint,
             start,
-            outbox,
             peer,
             state,
             theirs,
@@ -205,6 +197,7 @@ impl Link {
         }
         let numbers = self.home.limits().interned.min(hello.numbers as usize);
         state.outgoing.peer_accepts(hello.max_frame as usize, numbers);
+        let (too_large, asked) = state.drop_unreadable();
         *self.peer.lock() = Some(hello.node);
         if state.phase == Phase::Dialling {
             state.phase = Phase::Up;
@@ -214,15 +207,17 @@ impl Link {
         state.names = Some(names);
         state.trouble = Box::default();
         let connection = state.connection;
-        let pending = if unreadable > 0 { std::mem::take(&mut state.pending) } else { HashMap::new() };
+        // Those in lanes go on.
+        let is_lost = |pending: &Pending| unreadable > 0 && pending.lane.is_none();
+        let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
         let unanswered = state.ask_what_is_open();
         let strangers = state.watch_again(hello.node);
         state.wake();
         drop(state);
         strangers.tell();
         end(unanswered);
-        fail_all(pending, 0, DropReason::TooLarge, None);
-        self.count_lost(DropReason::TooLarge, None, unreadable);
+        fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
+        self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
         connection
     }
 
@@ -234,7 +229,7 @@ impl Link {
             if state.phase == Phase::Over {
                 return;
             }
-            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits().max_message);
+            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits());
             let mut old = std::mem::replace(&mut *state, fresh);
             if !over {
                 state.watches = old.watches.over_to_next();
@@ -242,7 +237,7 @@ impl Link {
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
-            let waiting = old.waiting;
+            let waiting = old.unwritten();
             (old, waiting, balance)
         };
         // In doubt before it can be settled, which another thread may do as soon as it is remembered.
@@ -335,7 +330,7 @@ impl Link {
     }
 
     /// Takes what is to be written next into `chunk`, which is empty.
-    pub(crate) fn poll_next(&self, connection: u64, chunk: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
+    pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         self.state.lock().poll_next(connection, chunk, cx)
     }
 
@@ -344,7 +339,7 @@ impl Link {
         (!matches!(state.phase, Phase::Idle | Phase::Over)).then(|| ConnectionStats {
             peer: *self.peer.lock(),
             reconnects: state.times_up.saturating_sub(1),
-            outbox_bytes: (state.posts.len() + state.writing) as u64,
+            outbox_bytes: state.bytes() as u64,
         })
     }
 
@@ -367,14 +362,12 @@ impl Link {
         handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
     }
 
-    /// Has `write` append something under the lock, into so much room as there is. What may run code of others is left for
-    /// after the lock.
+    /// Has `write` append something under the lock. What may run code of others is left for after the lock.
     #[inline]
-    fn append<T>(&self, write: impl FnOnce(&mut Outbox, usize) -> Result<T, Unwritten>) -> Result<T, NotPosted> {
+    fn append<T>(&self, write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>) -> Result<T, NotPosted> {
         let mut state = self.state.lock();
         let starts = state.admit()?;
-        let room = self.room(&state);
-        let result = write(&mut state, room);
+        let result = write(&mut state);
         let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
         drop(state);
         if let Some(writer) = writer {
@@ -417,15 +410,6 @@ impl Link {
         Ok(written)
     }
 
-    /// Bytes that may be appended. What is empty takes any one message, or one larger than the outbox could never be sent.
-    #[inline]
-    fn room(&self, state: &Outbox) -> usize {
-        match state.posts.len() + state.writing {
-            0 => usize::MAX,
-            used => self.outbox.saturating_sub(used),
-        }
-    }
-
     /// Counts the handles of a message that has been appended.
     fn hold(&self, handles: &[Arc<Pointer>], relays: &[Option<Relayed>], connection: u64) -> Vec<Evicted> {
         let exports = self.registry.exports();
@@ -452,16 +436,16 @@ impl Outbound for Link {
         let target = Named { pointer: to, role: Role::Target { fingerprint } };
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
-            return self.append(|state, room| {
+            return self.append(|state| {
                 state.remember(to, fingerprint);
-                state.post(room, &Post { to: target, handles: NONE, body })
+                state.post(to, &Post { to: target, handles: NONE, body })
             });
         }
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            self.append(|state, room| {
+            self.append(|state| {
                 state.remember(to, fingerprint);
-                state.post(room, &Post { to: target, handles: named, body })?;
+                state.post(to, &Post { to: target, handles: named, body })?;
                 Ok(((), hold(state.connection)))
             })
         })
@@ -482,18 +466,19 @@ impl Outbound for Link {
                 Post { to: Some(Named { pointer: to, role: Role::Target { fingerprint } }), handles: named, body };
             self.make_room_to_ask();
             let limit = self.home.limits().pending_requests;
-            let asked = self.append(|state, room| {
+            let asked = self.append(|state| {
                 if state.pending.len() >= limit {
                     return Ok(None);
                 }
                 state.remember(to, fingerprint);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
-                state.correlated(room, what, &post)?;
+                let lane = state.correlated(Some(to), what, &post)?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
-                    let (to, post) = (Arc::downgrade(to), state.outgoing.posts());
-                    state.pending.insert(number, Pending { waiting, to, post });
+                    // One in a lane gets its place when it is written to its end.
+                    let post = if lane.is_none() { state.numbered() } else { u64::MAX };
+                    state.pending.insert(number, Pending { waiting, to: Arc::downgrade(to), post, lane });
                 }
                 Ok(Some((Correlation { connection: state.connection, number }, hold(state.connection))))
             })?;
@@ -510,10 +495,8 @@ impl Outbound for Link {
                 // Nobody wants it any more, and the number may be that of another request.
                 return Ok(((), Vec::new()));
             }
-            // Data must not shed answers: they have as much room again.
-            let room = (2 * self.outbox).saturating_sub(state.posts.len() + state.writing);
             let what = Correlated::Answer { correlation: to.number };
-            state.correlated(room, what, &post).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
+            state.correlated(None, what, &post).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
             state.asked.remove(&to.number);
             state.wake();
             Ok(((), hold(state.connection)))
@@ -534,9 +517,10 @@ impl Outbound for Link {
         let cancelled = {
             let mut state = self.state.lock();
             let pending = if state.connection == which.connection { state.pending.remove(&which.number) } else { None };
-            if pending.is_some() && matches!(state.phase, Phase::Dialling | Phase::Up) {
-                // Behind the request itself.
-                put_cancel(&mut state.posts, which.number);
+            if let Some(pending) = &pending
+                && matches!(state.phase, Phase::Dialling | Phase::Up)
+            {
+                state.cancel(which.number, pending.lane);
                 state.wake();
             }
             pending
@@ -576,12 +560,10 @@ impl Outbound for Link {
 
     fn release(&self, connection: u64, id: BoxId, count: u64) {
         let mut state = self.state.lock();
-        if state.connection != connection || (state.releases.len() >= MAX_RELEASES && !state.releases.contains_key(&id))
-        {
-            return;
+        if state.connection == connection {
+            state.release(id, count);
+            state.wake();
         }
-        *state.releases.entry(id).or_default() += count;
-        state.wake();
     }
 }
 

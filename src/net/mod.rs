@@ -9,6 +9,7 @@ pub(crate) mod greeting;
 pub(crate) mod house;
 pub(crate) mod inbound;
 pub(crate) mod inquiries;
+pub(crate) mod lanes;
 pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod mismatch;

@@ -10,6 +10,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
+use bytes::Bytes;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +18,13 @@ use super::accounts::Ours;
 use super::books::Names;
 use super::inquiries::Hear;
 use super::inquiries::Inquiries;
+use super::lanes::Cut;
+use super::lanes::Lane;
+use super::lanes::Lanes;
+use super::lanes::What;
 use super::pressures::Pressures;
 use super::watches::Watches;
+use crate::config::Limits;
 use crate::handle::failure::AskError;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -31,6 +37,7 @@ use crate::observe::DropReason;
 use crate::wire::codec::MAX_NUMBER;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
+use crate::wire::control::put_cancel;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
@@ -50,6 +57,12 @@ pub(super) const MAX_CONTROL: usize = 64 << 10;
 
 /// Boxes of which is remembered what was sent to them.
 const MAX_REMEMBERED: usize = 65_536;
+
+/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
+const MAX_RELEASES: usize = 65_536;
+
+/// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
+const MIN_FRAGMENT: usize = 256;
 
 /// Numbers connections in this process; 0 is nobody's.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -77,6 +90,12 @@ pub(super) struct Outbox {
     pub(super) posts: BytesMut,
     /// Messages in `posts`.
     pub(super) waiting: u64,
+    /// What is too large to be written at once, and what waits behind it.
+    pub(super) lanes: Lanes,
+    /// Bytes of a frame above which it is cut.
+    fragment: usize,
+    /// Bytes that may wait.
+    pub(super) capacity: usize,
     /// The longest frame written before the peer has greeted.
     pub(super) longest: usize,
     pub(super) control: BytesMut,
@@ -118,8 +137,24 @@ pub(super) struct Outbox {
 pub(super) struct Pending {
     pub(super) waiting: Box<dyn Waiting>,
     pub(super) to: Weak<Pointer>,
-    /// Which message of the connection it is.
+    /// Which message of the connection it is, or an earlier one: large ones may be written before it.
     pub(super) post: u64,
+    /// The lane in which it waits, until it is written to its end.
+    pub(super) lane: Option<Lane>,
+}
+
+/// What the writer has taken.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: BytesMut,
+    /// To be written behind them.
+    pub(crate) piece: Bytes,
+}
+
+impl Chunk {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.piece.len()
+    }
 }
 
 /// What the writer is to do next; it has the bytes already.
@@ -131,13 +166,16 @@ pub(crate) enum Next {
 }
 
 impl Outbox {
-    pub(super) fn new(phase: Phase, max_message: usize) -> Outbox {
+    pub(super) fn new(phase: Phase, limits: &Limits) -> Outbox {
         Outbox {
             phase,
             connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
-            outgoing: Outgoing::new(max_message),
+            outgoing: Outgoing::new(limits.max_message),
             posts: BytesMut::new(),
             waiting: 0,
+            lanes: Lanes::default(),
+            fragment: limits.fragment.max(MIN_FRAGMENT),
+            capacity: limits.outbox,
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
@@ -179,10 +217,14 @@ impl Outbox {
     #[inline]
     pub(super) fn post<R: Referent, H: Handles>(
         &mut self,
-        room: usize,
+        to: &Pointer,
         post: &Post<'_, R, H>,
     ) -> Result<(), Unwritten> {
+        if post.body.len() > self.fragment || self.lanes.holds(to) {
+            return self.post_in_lane(to, post);
+        }
         let before = self.posts.len();
+        let room = self.room(self.capacity);
         self.outgoing.post(&mut self.posts, room, post)?;
         self.waiting += 1;
         if self.phase == Phase::Dialling {
@@ -191,48 +233,104 @@ impl Outbox {
         Ok(())
     }
 
-    /// Numbers and appends a request or an answer, if it fits.
+    #[cold]
+    fn post_in_lane<R: Referent, H: Handles>(&mut self, to: &Pointer, post: &Post<'_, R, H>) -> Result<(), Unwritten> {
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
+        let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post)?;
+        self.lanes.put(Lane::of(to), frame, What::Post);
+        Ok(())
+    }
+
+    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one.
     pub(super) fn correlated<R: Referent, H: Handles>(
         &mut self,
-        room: usize,
+        to: Option<&Pointer>,
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<Option<Lane>, Unwritten> {
+        let capacity = match what {
+            Correlated::Ask { .. } => self.capacity,
+            // Data must not shed answers: they have as much room again.
+            Correlated::Answer { .. } => 2 * self.capacity,
+        };
+        if post.body.len() > self.fragment || to.is_some_and(|to| self.lanes.holds(to)) {
+            let frame = self.outgoing.in_full(self.lane_room(capacity), Some(what), post)?;
+            let lane = to.map_or_else(|| self.lanes.for_answer(), Lane::of);
+            let what = match what {
+                Correlated::Ask { correlation, .. } => What::Ask(correlation),
+                Correlated::Answer { .. } => What::Answer,
+            };
+            self.lanes.put(lane, frame, what);
+            return Ok(Some(lane));
+        }
         let before = self.posts.len();
+        let room = self.room(capacity);
         self.outgoing.correlated(&mut self.posts, room, what, post)?;
         self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
         if self.phase == Phase::Dialling {
             self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Messages of the connection so far, without those in lanes that are not written to their end.
+    pub(super) fn numbered(&self) -> u64 {
+        self.outgoing.posts() + self.lanes.written()
     }
 
     /// Messages that the writer has taken.
     pub(super) fn written(&self) -> u64 {
-        self.outgoing.posts() - self.waiting
+        self.numbered() - self.waiting
+    }
+
+    /// Messages that the writer has not taken, or not to their end.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.waiting + self.lanes.messages()
+    }
+
+    /// Bytes that may be appended to the posts, if an outbox holds so many. What waits in lanes leaves a quarter of it to
+    /// what is small. An empty one takes any one message, or some could never be sent.
+    #[inline]
+    fn room(&self, capacity: usize) -> usize {
+        match self.bytes() {
+            0 => usize::MAX,
+            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.lanes.bytes().min(large(capacity))),
+        }
+    }
+
+    /// Bytes that may be put into lanes. If they are empty, they take any one message.
+    fn lane_room(&self, capacity: usize) -> usize {
+        if self.lanes.is_empty() { usize::MAX } else { large(capacity).saturating_sub(self.lanes.bytes()) }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.posts.len() + self.lanes.bytes() + self.writing
     }
 
     /// Takes what is to be written next into `chunk`, which is empty.
-    pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
+    pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         if self.connection != connection {
             return Poll::Ready(Next::Finish);
         }
         self.writing = 0;
-        let posts_wait = !self.posts.is_empty() || !self.releases.is_empty() || self.watches.has_news();
+        let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.lanes.is_empty();
         // In turns, so that a peer that pings without end does not keep messages and releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
         if !self.control.is_empty() && !posts_turn {
-            std::mem::swap(chunk, &mut self.control);
+            std::mem::swap(&mut chunk.bytes, &mut self.control);
             self.control_was_last = true;
         } else if posts_wait {
-            std::mem::swap(chunk, &mut self.posts);
-            // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(chunk, self.releases.drain(), self.outgoing.max_frame());
-            self.watches.put_news(chunk, self.outgoing.max_frame());
+            std::mem::swap(&mut chunk.bytes, &mut self.posts);
             self.waiting = 0;
+            // Behind the messages: a box must not be let go before what was sent to it has arrived.
+            put_releases(&mut chunk.bytes, self.releases.drain(), self.outgoing.max_frame());
+            self.watches.put_news(&mut chunk.bytes, self.outgoing.max_frame());
+            // Behind what was sent before it, and what is sent after it is behind this piece.
+            self.take_piece(chunk);
             self.control_was_last = false;
         } else if let Some((why, detail)) = self.goodbye.take() {
-            Goodbye { why, read: self.read.1, detail: &detail }.put(chunk);
+            Goodbye { why, read: self.read.1, detail: &detail }.put(&mut chunk.bytes);
         } else if self.phase == Phase::Closing {
             return Poll::Ready(Next::Finish);
         } else {
@@ -241,6 +339,55 @@ impl Outbox {
         }
         self.writing = chunk.len();
         Poll::Ready(Next::Write)
+    }
+
+    fn has_followers(&self) -> bool {
+        !self.releases.is_empty() || self.watches.has_news()
+    }
+
+    /// Takes a piece of what is too large to be written at once.
+    fn take_piece(&mut self, chunk: &mut Chunk) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let is_known = self.features & feature::FRAGMENTS != 0;
+        let cut = Cut { piece: self.fragment, max_frame: self.outgoing.max_frame(), is_known };
+        let Some(piece) = self.lanes.next(&mut chunk.bytes, cut) else { return };
+        chunk.piece = piece.bytes;
+        let number = self.written();
+        if let Some(pending) = piece.asked.and_then(|asked| self.pending.get_mut(&asked)) {
+            pending.post = number;
+            pending.lane = None;
+        }
+    }
+
+    /// Drops what waits in lanes and is longer than the peer reads: how many messages, and which requests.
+    pub(super) fn drop_unreadable(&mut self) -> (u64, Vec<(u64, Pending)>) {
+        let (dropped, asked) = self.lanes.drop_longer_than(self.outgoing.max_frame());
+        (dropped, asked.into_iter().filter_map(|number| Some((number, self.pending.remove(&number)?))).collect())
+    }
+
+    /// Wants no answer to a request any more: says so behind the request itself.
+    pub(super) fn cancel(&mut self, number: u64, lane: Option<Lane>) {
+        match lane {
+            Some(lane) => {
+                let mut frame = BytesMut::new();
+                put_cancel(&mut frame, number);
+                self.lanes.put(lane, frame, What::Follower);
+            }
+            None => put_cancel(&mut self.posts, number),
+        }
+    }
+
+    /// Handles of the peer's box were let go: says so behind what was sent to it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) {
+        if self.lanes.holds_box(id) {
+            let mut frame = BytesMut::new();
+            put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
+            self.lanes.put(Lane::Box(id), frame, What::Follower);
+        } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
+            *self.releases.entry(id).or_default() += count;
+        }
     }
 
     /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
@@ -297,6 +444,11 @@ impl Outbox {
             Phase::Over => Err(NotPosted::Over),
         }
     }
+}
+
+/// What large messages may have of an outbox.
+fn large(capacity: usize) -> usize {
+    capacity - capacity / 4
 }
 
 /// Ends requests that will have no answer. Those of the first `written` messages may have been handled.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use bytes::Buf;
+use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use super::inbound::Inbound;
 use super::inbound::Tiding;
 use super::link::Link;
+use super::outbox::Chunk;
 use super::outbox::Next;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
@@ -141,14 +143,16 @@ impl<P: Fn()> Reader<P> {
 
 /// Writes what the link has, until it has said goodbye.
 pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<Link>, connection: u64) -> Ended {
-    let mut chunk = BytesMut::new();
+    let mut chunk = Chunk::default();
     loop {
-        if chunk.capacity() > KEPT {
-            chunk = BytesMut::new();
+        if chunk.bytes.capacity() > KEPT {
+            chunk.bytes = BytesMut::new();
         }
-        chunk.clear();
+        chunk.bytes.clear();
+        chunk.piece = Bytes::new();
         let result = match poll_fn(|cx| link.poll_next(connection, &mut chunk, cx)).await {
-            Next::Write => to.write_all(&chunk).await,
+            Next::Write if chunk.piece.is_empty() => to.write_all(&chunk.bytes).await,
+            Next::Write => to.write_all_buf(&mut Buf::chain(&chunk.bytes[..], &chunk.piece[..])).await,
             Next::Finish => match to.shutdown().await {
                 Ok(()) => return Ended::Written,
                 Err(error) => Err(error),

@@ -70,7 +70,7 @@ impl Link {
     /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
     /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
     pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
-        let room = self.outbox.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
+        let room = state.capacity.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
         if state.control.len() >= room {
             state.overrun = true;
             return;

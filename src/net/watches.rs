@@ -276,7 +276,7 @@ mod tests {
         let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
         watches.greeted(ONE, true).tell();
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 9);
+        watches.put_news(&mut out, 8);
         assert_eq!(out.len(), 0);
         assert!(!watches.has_news());
     }

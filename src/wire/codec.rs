@@ -40,6 +40,8 @@ pub(crate) enum Violation {
     NumberUnset(u64),
     #[error("a frame of kind {0} came at the wrong time")]
     OutOfTurn(u8),
+    #[error("a piece of frame {0} does not fit to what came before")]
+    FragmentAstray(u64),
     #[error("the peer goes on asking and reads no refusals")]
     RefusalsUnread,
     #[error("request number {0} is asked again before it is answered")]

@@ -36,6 +36,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
+    pub(crate) const FRAGMENT: u8 = 13;
     pub(crate) const SHAPE_QUESTION: u8 = 14;
     pub(crate) const SHAPE: u8 = 15;
     pub(crate) const WATCH: u8 = 16;

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use super::codec::Reader;
 use super::codec::put_number;
 use super::control::*;
+use super::fragment::*;
 use super::frame::*;
 use super::handshake::Greeting;
 use super::handshake::Hello;
@@ -73,6 +74,7 @@ enum Value {
     Watch(Watch),
     Closed(Closed),
     Pressure(Vec<(Target, u8)>),
+    Fragment(Fragment<'static>),
 }
 
 struct Message {
@@ -340,6 +342,8 @@ fn watches() -> Vec<(&'static str, Value)> {
         ("closed: a reason of a later version", closed(&id, Gone::Other(200))),
         ("pressure: nothing", Value::Pressure(Vec::new())),
         ("pressure: two boxes", Value::Pressure(vec![(name, 128), (id, 255)])),
+        ("fragment: the first piece", Value::Fragment(Fragment { stream: 0, rest: 300, piece: &[2, 0] })),
+        ("fragment: the last piece", Value::Fragment(Fragment { stream: 300, rest: 0, piece: b"end" })),
     ]
 }
 
@@ -370,6 +374,10 @@ impl Direction {
             Value::Watch(watch) => watch.put(&mut out),
             Value::Closed(closed) => closed.put(&mut out),
             Value::Pressure(fills) => put_pressure(&mut out, fills.iter().cloned()),
+            Value::Fragment(Fragment { stream, rest, piece }) => {
+                put_fragment_head(&mut out, *stream, *rest as usize, piece.len());
+                out.put_slice(piece);
+            }
         }
         out
     }
@@ -443,6 +451,9 @@ impl Direction {
             Value::Pressure(fills) => {
                 let read: Result<Vec<_>, _> = read_pressure(payload(kind::PRESSURE, bytes)).collect();
                 assert_eq!(read.as_ref(), Ok(fills), "{name}");
+            }
+            Value::Fragment(fragment) => {
+                assert_eq!(Fragment::read(payload(kind::FRAGMENT, bytes)), Ok(*fragment), "{name}");
             }
         }
     }
@@ -551,7 +562,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 16, "{defined:?}");
+    assert_eq!(defined.len(), 17, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -577,7 +588,10 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         assert_eq!(name, of);
         // A body, and what is released, reported or told, goes to the end; those with a body have their extensions in a
         // block.
-        let to_the_end = matches!(value, Value::Release(_) | Value::Report(..) | Value::Tells(..) | Value::Pressure(_));
+        let to_the_end = matches!(
+            value,
+            Value::Release(_) | Value::Report(..) | Value::Tells(..) | Value::Pressure(_) | Value::Fragment(_)
+        );
         if to_the_end || matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_)) {
             continue;
         }

@@ -47,7 +47,7 @@
 //! | oldest version | `u16` | that the writer speaks |
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
-//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; others are ignored |
+//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; others are ignored |
 //! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
@@ -73,7 +73,7 @@
 //! | 10 | pong | the ping's nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 11 | goodbye | why `u8`, messages read on this connection `number`, detail `text` ≤ 256 bytes, `extensions` |
 //! | 12 | relay | reserved |
-//! | 13 | fragment | reserved: a piece of a larger frame |
+//! | 13 | fragment | which frame `number`, how many bytes of it follow this piece `number`, the piece to the end |
 //! | 14 | shape? | question, `extensions` |
 //! | 15 | shape | the question, and its answer to the end |
 //! | 16 | watch | `u8`, box, `extensions` |
@@ -82,8 +82,8 @@
 //! | 19–127 | | an unknown one ends the connection |
 //! | 128–255 | | an unknown one is skipped |
 //!
-//! Reports, questions for shapes, watches and pressure are sent only to a peer whose hello has their feature bit, and a
-//! reserved kind only to one whose hello has the bit that will define it.
+//! Reports, questions for shapes, watches, pressure and fragments are sent only to a peer whose hello has their feature
+//! bit, and a reserved kind only to one whose hello has the bit that will define it.
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
 //! ## Posts
@@ -149,6 +149,17 @@
 //! | 33 | NoRoute | nothing leads to the box any more |
 //! | 34 | HopLimit | it was passed on too often |
 //! | 35 | Shutdown | the node was shut down |
+//!
+//! ## Fragments
+//! A post, an ask or an answer may be cut into pieces, between which other frames stand. The frames that are cut are
+//! counted up in each direction, from 0. The first piece begins with the frame's kind; each has a byte at least; how many
+//! bytes follow the first tells how long the frame is, and each further piece must agree. A piece of a frame that is
+//! whole, or whose number is not next, ends the connection, and so does a frame of another kind.
+//!
+//! At most 8 frames are under way in pieces at a time, and all of them together, without their length fields, are no longer
+//! than the longest frame that the reader reads. A frame counts where its last piece stands: for the books, and for the
+//! numbers that it sets. A writer that has other messages for the box of a frame that is under way lets them wait behind
+//! it. A reader may drop a frame of which no piece has come for long, and takes what comes of it later for a violation.
 //!
 //! ## Handles
 //! A handle is a tagged `number`, `n × 4 + tag`:
@@ -223,6 +234,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod fragment;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod intern;

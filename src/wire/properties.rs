@@ -803,6 +803,7 @@ mod each_violation {
             Violation::UnknownKind(_)
             | Violation::OutOfTurn(_)
             | Violation::AskedAgain(_)
+            | Violation::FragmentAstray(_)
             | Violation::RefusalsUnread
             | Violation::Unproven => CAUSED,
         }

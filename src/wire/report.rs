@@ -25,8 +25,10 @@ pub(crate) mod feature {
     pub(crate) const WATCHES: u64 = 4;
     /// How full boxes are.
     pub(crate) const PRESSURE: u64 = 8;
+    /// Frames in pieces.
+    pub(crate) const FRAGMENTS: u64 = 16;
     /// What this crate understands.
-    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE;
+    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE | FRAGMENTS;
 }
 
 /// A box of one side, as both call it outside posts.

@@ -164,22 +164,9 @@ impl Outgoing {
         {
             return self.post_plain(out, room, number, post.body);
         }
-        let (bound, count) = (size_bound(&Some(&post.to), &post.handles, post.body), handles.len());
-        if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
-            return Err(Unwritten::TooLarge);
-        }
-        if bound > room {
-            return Err(Unwritten::NoRoom);
-        }
-        put_frame(out, kind::POST, |out| {
-            out.put_u8(if count == 0 { 0 } else { flag::HANDLES });
-            self.name(&post.to, out);
-            if count > 0 {
-                put_number(out, count as u64);
-                handles.for_each(|handle| self.name(&handle, out));
-            }
-            out.put_slice(post.body);
-        });
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
+        self.fits(room, None, &post)?;
+        put_message(out, Some(&mut self.numbers), None, &post);
         self.posts += 1;
         Ok(())
     }
@@ -192,27 +179,37 @@ impl Outgoing {
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
     ) -> Result<(), Unwritten> {
-        let handles = post.handles.clone().into_iter();
-        let count = handles.len();
-        let bound = CORRELATED + size_bound(&post.to, &post.handles, post.body);
+        self.fits(room, Some(what), post)?;
+        put_message(out, Some(&mut self.numbers), Some(what), post);
+        self.posts += u64::from(what.kind() == kind::ASK);
+        Ok(())
+    }
+
+    /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never.
+    pub(crate) fn in_full<R: Referent, H: Handles>(
+        &self,
+        room: usize,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<BytesMut, Unwritten> {
+        let mut out = BytesMut::with_capacity(self.fits(room, what, post)?);
+        put_message(&mut out, None, what, post);
+        Ok(out)
+    }
+
+    /// Whether the peer reads it, and there is room for it; how many bytes it has at most.
+    fn fits<R: Referent, H: Handles>(
+        &self,
+        room: usize,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<usize, Unwritten> {
+        let count = post.handles.clone().into_iter().len();
+        let bound = what.map_or(0, |_| CORRELATED) + size_bound(&post.to, &post.handles, post.body);
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(Unwritten::TooLarge);
         }
-        if bound > room {
-            return Err(Unwritten::NoRoom);
-        }
-        put_frame(out, what.kind(), |out| {
-            out.put_u8(what.flags() | if count == 0 { 0 } else { flag::HANDLES });
-            what.put(out);
-            post.to.iter().for_each(|to| self.name(to, out));
-            if count > 0 {
-                put_number(out, count as u64);
-                handles.for_each(|handle| self.name(&handle, out));
-            }
-            out.put_slice(post.body);
-        });
-        self.posts += u64::from(what.kind() == kind::ASK);
-        Ok(())
+        if bound > room { Err(Unwritten::NoRoom) } else { Ok(bound) }
     }
 
     /// Appends what most posts are: a body for a target that has a number, without handles.
@@ -235,21 +232,43 @@ impl Outgoing {
         self.posts += 1;
         Ok(())
     }
+}
 
-    #[inline]
-    fn name(&mut self, referent: &impl Referent, out: &mut BytesMut) {
-        let hint = referent.hint();
-        match self.numbers.name(referent.key(), hint.load(Ordering::Relaxed)) {
-            Naming::Use(number) => {
-                hint.store(number, Ordering::Relaxed);
-                Handle::Use(u64::from(number)).put(out);
-            }
-            Naming::Set(number) => {
-                hint.store(number, Ordering::Relaxed);
-                Handle::Set(u64::from(number), referent.introduction()).put(out);
-            }
-            Naming::Inline => Handle::Inline(referent.introduction()).put(out),
+/// Appends a post (`what` is nothing), a request or an answer. Without `numbers`, everything in it is named in full.
+fn put_message<R: Referent, H: Handles>(
+    out: &mut BytesMut,
+    mut numbers: Option<&mut Numbers>,
+    what: Option<Correlated>,
+    post: &Post<'_, Option<R>, H>,
+) {
+    let handles = post.handles.clone().into_iter();
+    let count = handles.len();
+    put_frame(out, what.map_or(kind::POST, Correlated::kind), |out| {
+        out.put_u8(what.map_or(0, Correlated::flags) | if count == 0 { 0 } else { flag::HANDLES });
+        what.iter().for_each(|what| what.put(out));
+        post.to.iter().for_each(|to| name(to, numbers.as_deref_mut(), out));
+        if count > 0 {
+            put_number(out, count as u64);
+            handles.for_each(|handle| name(&handle, numbers.as_deref_mut(), out));
         }
+        out.put_slice(post.body);
+    });
+}
+
+#[inline]
+fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut BytesMut) {
+    let hint = referent.hint();
+    let naming = numbers.map(|numbers| numbers.name(referent.key(), hint.load(Ordering::Relaxed)));
+    match naming.unwrap_or(Naming::Inline) {
+        Naming::Use(number) => {
+            hint.store(number, Ordering::Relaxed);
+            Handle::Use(u64::from(number)).put(out);
+        }
+        Naming::Set(number) => {
+            hint.store(number, Ordering::Relaxed);
+            Handle::Set(u64::from(number), referent.introduction()).put(out);
+        }
+        Naming::Inline => Handle::Inline(referent.introduction()).put(out),
     }
 }
 

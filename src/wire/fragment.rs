@@ -1,0 +1,263 @@
+//! Large frames in pieces: other frames may stand between them, so that what is small does not wait for what is large.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::codec::MAX_NUMBER;
+use super::codec::Reader;
+use super::codec::Violation;
+use super::codec::put_number;
+use super::frame::LENGTH;
+use super::frame::Raw;
+use super::frame::kind;
+
+/// Frames that may be under way in pieces at a time, in one direction.
+pub(crate) const MAX_OPEN: usize = 8;
+
+/// Bytes of a fragment besides its piece, at most.
+pub(crate) const FRAGMENT_HEAD: usize = LENGTH + 1 + 2 * MAX_NUMBER;
+
+/// What a first piece reserves at most; more comes with what has come.
+const FIRST_ROOM: usize = 256 << 10;
+
+/// Room that is kept for the next frame.
+const KEPT: usize = 512 << 10;
+
+/// Appends what stands before a piece of so many bytes. `rest` bytes of its frame come behind it.
+pub(crate) fn put_fragment_head(out: &mut BytesMut, stream: u64, rest: usize, piece: usize) {
+    let mut numbers = [0; 2 * MAX_NUMBER];
+    let mut unused = &mut numbers[..];
+    put_number(&mut unused, stream);
+    put_number(&mut unused, rest as u64);
+    let taken = 2 * MAX_NUMBER - unused.len();
+    out.put_u32_le((1 + taken + piece) as u32);
+    out.put_u8(kind::FRAGMENT);
+    out.put_slice(numbers.get(..taken).unwrap_or_default());
+}
+
+/// A piece of a larger frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fragment<'a> {
+    /// Which frame it is of: they are counted up in each direction, from 0.
+    pub(crate) stream: u64,
+    /// Bytes of the frame behind this piece.
+    pub(crate) rest: u64,
+    pub(crate) piece: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Fragment<'a>, Violation> {
+        let mut reader = Reader::new(payload);
+        Ok(Fragment { stream: reader.number()?, rest: reader.number()?, piece: reader.rest() })
+    }
+}
+
+/// What is put together from pieces at the reading end. All frames under way together are at most as long as one may be.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    open: BTreeMap<u64, Open>,
+    /// The number of the next frame that is cut.
+    next: u64,
+    /// Bytes that the open frames will have.
+    announced: usize,
+    limit: usize,
+    spare: BytesMut,
+}
+
+#[derive(Debug)]
+struct Open {
+    bytes: BytesMut,
+    /// How many more bytes come.
+    rest: usize,
+    /// When the last piece came.
+    last: Duration,
+}
+
+impl Assembly {
+    pub(crate) fn new(limit: usize) -> Assembly {
+        Assembly { open: BTreeMap::new(), next: 0, announced: 0, limit, spare: BytesMut::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Adds a piece, which came at `now`; the frame, once it is whole: its kind and payload.
+    pub(crate) fn add(&mut self, fragment: Fragment<'_>, now: Duration) -> Result<Option<BytesMut>, Violation> {
+        let rest = usize::try_from(fragment.rest).map_err(|_| self.too_long(fragment.rest))?;
+        let open = match self.open.get_mut(&fragment.stream) {
+            Some(open) => {
+                if open.rest.checked_sub(fragment.piece.len()) != Some(rest) || fragment.piece.is_empty() {
+                    return Err(Violation::FragmentAstray(fragment.stream));
+                }
+                open
+            }
+            None => self.begin(fragment.stream, fragment.piece.len(), rest)?,
+        };
+        open.rest = rest;
+        open.last = now;
+        if open.bytes.capacity() - open.bytes.len() < fragment.piece.len() {
+            // Doubles, and never reserves more than was announced.
+            let more = (fragment.piece.len() + rest).min(open.bytes.len().max(FIRST_ROOM).max(fragment.piece.len()));
+            open.bytes.reserve(more);
+        }
+        open.bytes.put_slice(fragment.piece);
+        if rest > 0 {
+            return Ok(None);
+        }
+        let whole = self.open.remove(&fragment.stream).map(|open| open.bytes).unwrap_or_default();
+        self.announced = self.announced.saturating_sub(whole.len());
+        Ok(Some(whole))
+    }
+
+    fn begin(&mut self, stream: u64, piece: usize, rest: usize) -> Result<&mut Open, Violation> {
+        let len = piece.saturating_add(rest);
+        if stream != self.next || self.open.len() >= MAX_OPEN || piece == 0 {
+            return Err(Violation::FragmentAstray(stream));
+        }
+        if self.announced.saturating_add(len) > self.limit {
+            return Err(self.too_long(len as u64));
+        }
+        self.next += 1;
+        self.announced += len;
+        let bytes = std::mem::take(&mut self.spare);
+        Ok(self.open.entry(stream).or_insert(Open { bytes, rest: len, last: Duration::ZERO }))
+    }
+
+    fn too_long(&self, len: u64) -> Violation {
+        let len = usize::try_from(len).unwrap_or(usize::MAX).saturating_add(self.announced);
+        Violation::FrameTooLong { len, limit: self.limit }
+    }
+
+    /// Takes a frame back that has been dealt with, for its room.
+    pub(crate) fn recycle(&mut self, mut whole: BytesMut) {
+        whole.clear();
+        if whole.capacity() <= KEPT {
+            self.spare = whole;
+        }
+    }
+
+    /// Drops frames of which no piece has come since `then`; pieces of them that come later are astray. How many.
+    pub(crate) fn drop_older_than(&mut self, then: Duration) -> usize {
+        let before = self.open.len();
+        let Assembly { open, announced, .. } = self;
+        open.retain(|_, open| {
+            let is_kept = open.last >= then;
+            if !is_kept {
+                *announced = announced.saturating_sub(open.bytes.len() + open.rest);
+            }
+            is_kept
+        });
+        before - self.open.len()
+    }
+}
+
+/// A frame that was put together. Only messages are cut.
+pub(crate) fn assembled(whole: &[u8]) -> Result<Raw<'_>, Violation> {
+    let (&kind, payload) = whole.split_first().ok_or(Violation::EmptyFrame)?;
+    match kind {
+        kind::POST | kind::ASK | kind::ANSWER => Ok(Raw { kind, payload, size: LENGTH + whole.len() }),
+        _ => Err(Violation::OutOfTurn(kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn fragment(stream: u64, rest: u64, piece: &[u8]) -> Fragment<'_> {
+        Fragment { stream, rest, piece }
+    }
+
+    fn add(assembly: &mut Assembly, stream: u64, rest: u64, piece: &[u8]) -> Result<Option<Vec<u8>>, Violation> {
+        let whole = assembly.add(fragment(stream, rest, piece), Duration::ZERO)?;
+        Ok(whole.map(|whole| whole.to_vec()))
+    }
+
+    #[test]
+    fn frames_under_way_at_once_are_put_together_each_by_itself() {
+        let mut assembly = Assembly::new(LIMIT);
+        assert_eq!(add(&mut assembly, 0, 4, b"ab"), Ok(None));
+        assert_eq!(add(&mut assembly, 1, 1, b"A"), Ok(None));
+        assert_eq!(add(&mut assembly, 0, 1, b"cde"), Ok(None));
+        assert_eq!(add(&mut assembly, 1, 0, b"B"), Ok(Some(b"AB".to_vec())));
+        assert_eq!(add(&mut assembly, 0, 0, b"f"), Ok(Some(b"abcdef".to_vec())));
+        assert_eq!(add(&mut assembly, 2, 0, b"whole"), Ok(Some(b"whole".to_vec())));
+        assert!(assembly.is_empty() && assembly.announced == 0);
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_together_are_refused() {
+        let astray = |stream| Err(Violation::FragmentAstray(stream));
+        let mut assembly = Assembly::new(LIMIT);
+        assert_eq!(add(&mut assembly, 1, 4, b"ab"), astray(1), "the first is 0");
+        assert_eq!(add(&mut assembly, 0, 4, b""), astray(0));
+        assert_eq!(add(&mut assembly, 0, 4, b"ab"), Ok(None));
+        assert_eq!(add(&mut assembly, 0, 4, b"cd"), astray(0), "more comes than was announced");
+        assert_eq!(add(&mut assembly, 0, 4, b""), astray(0), "nothing comes");
+        assert_eq!(add(&mut assembly, 0, 0, b"abcdefg"), astray(0));
+        assert_eq!(add(&mut assembly, 0, 0, b"abcd"), Ok(Some(b"ababcd".to_vec())));
+        assert_eq!(add(&mut assembly, 0, 0, b"again"), astray(0), "it is whole already");
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_one_frame_may_have() {
+        let mut assembly = Assembly::new(100);
+        assert_eq!(add(&mut assembly, 0, 99, b"ab"), Err(Violation::FrameTooLong { len: 101, limit: 100 }));
+        assert_eq!(add(&mut assembly, 0, 48, b"ab"), Ok(None));
+        assert_eq!(add(&mut assembly, 1, 48, b"ab"), Ok(None));
+        assert_eq!(add(&mut assembly, 2, 0, b"a"), Err(Violation::FrameTooLong { len: 101, limit: 100 }));
+        assert_eq!(add(&mut assembly, 2, u64::MAX, b"a").map(|_| ()), Err(assembly.too_long(u64::MAX)));
+        let mut assembly = Assembly::new(LIMIT);
+        for stream in 0..MAX_OPEN as u64 {
+            assert_eq!(add(&mut assembly, stream, 1, b"a"), Ok(None));
+        }
+        assert_eq!(add(&mut assembly, MAX_OPEN as u64, 1, b"a"), Err(Violation::FragmentAstray(MAX_OPEN as u64)));
+    }
+
+    #[test]
+    fn what_is_announced_is_not_reserved() {
+        let mut assembly = Assembly::new(1 << 30);
+        assert_eq!(add(&mut assembly, 0, (1 << 30) - 1, b"a"), Ok(None));
+        assert!(assembly.open[&0].bytes.capacity() <= 2 * FIRST_ROOM);
+    }
+
+    #[test]
+    fn what_stops_coming_is_dropped_and_what_comes_of_it_later_is_refused() {
+        let mut assembly = Assembly::new(100);
+        let at = Duration::from_secs;
+        assert_eq!(assembly.add(fragment(0, 50, b"old"), at(1)), Ok(None));
+        assert_eq!(assembly.add(fragment(1, 10, b"new"), at(2)), Ok(None));
+        assert_eq!(assembly.drop_older_than(at(2)), 1);
+        assert_eq!(assembly.announced, 13);
+        assert_eq!(add(&mut assembly, 0, 0, &[0; 50]), Err(Violation::FragmentAstray(0)));
+        assert_eq!(add(&mut assembly, 1, 0, &[0; 10]).map(|whole| whole.is_some()), Ok(true));
+    }
+
+    #[test]
+    fn only_messages_are_cut() {
+        assert_eq!(assembled(&[kind::POST, 7]), Ok(Raw { kind: kind::POST, payload: &[7], size: LENGTH + 2 }));
+        for other in [kind::PING, kind::FRAGMENT, kind::RESUME, 200] {
+            assert_eq!(assembled(&[other, 7]), Err(Violation::OutOfTurn(other)));
+        }
+        assert_eq!(assembled(&[]), Err(Violation::EmptyFrame));
+    }
+
+    #[test]
+    fn a_head_and_its_piece_are_a_frame() {
+        for (stream, rest) in [(0, 0), (300, 1), (u64::MAX, usize::MAX)] {
+            let mut out = BytesMut::new();
+            put_fragment_head(&mut out, stream, rest, 3);
+            assert!(out.len() <= FRAGMENT_HEAD);
+            out.put_slice(b"abc");
+            let Ok(super::super::frame::Front::Frame(raw)) = super::super::frame::front(&out, 1024) else { panic!() };
+            assert_eq!((raw.kind, raw.size), (kind::FRAGMENT, out.len()));
+            assert_eq!(Fragment::read(raw.payload), Ok(fragment(stream, rest as u64, b"abc")));
+        }
+    }
+}
