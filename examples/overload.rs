@@ -1,0 +1,406 @@
+//! Shows what it is worth to look at `Address::pressure`: two senders have the same readings for boxes that cannot take
+//! them all, and one of the two looks.
+//!
+//! ```text
+//! cargo run --release --example overload                   # for 10 seconds
+//! cargo run --release --example overload -- --seconds 60
+//! ```
+//!
+//! A sensor makes more readings than the readers can take. One sender sends them all, so its box is always full: most of
+//! what it sends is dropped there, and what is read has waited for as long as a full box lasts. The other looks at the
+//! pressure before each reading, and skips it while the box is more than half full. So it sends no more than there is
+//! room for, and what it sends is the newest there is: its reader gets as many readings, but fresher ones, and hardly
+//! any is lost on the way.
+//!
+//! The example starts its second self, which has the boxes and reads them. While it runs, a chart shows how both senders
+//! fare; at the end, a balance sheet says what has become of every message. The exit status is 1 if it does not balance,
+//! or if the sender that looks has lost more than the one that does not.
+
+// They would else be looked for beside this file, where each file is an example.
+#[path = "overload/books.rs"]
+pub(crate) mod books;
+#[path = "overload/chart.rs"]
+pub(crate) mod chart;
+
+use std::cell::Cell;
+use std::error::Error;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::clock::Instant;
+use actix::clock::Interval;
+use actix::clock::interval;
+use actix::clock::interval_at;
+use actix::clock::sleep;
+use actix::prelude::*;
+use actix_hermod::Address;
+use actix_hermod::AddressError;
+use actix_hermod::Buffer;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::Stats;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::time::MissedTickBehavior;
+
+use books::Account;
+use books::Sheet;
+use books::by_reason;
+use chart::Gauge;
+use chart::Meter;
+use chart::Screen;
+use chart::grouped;
+
+const HELP: &str = "\
+Two senders have the same readings for boxes that cannot take them all; one of the two looks at the pressure.
+
+    overload [--seconds N]    for N seconds; 10, unless it is said
+    overload --help           says this
+";
+
+/// The argument with which the example starts itself as the readers.
+const READERS: &str = "--readers";
+
+/// The two senders, and their boxes, are called so and always named in this order.
+pub(crate) const NAMES: [&str; 2] = ["heeds", "ignores"];
+
+/// Readings that the sensor makes in a second.
+const MADE: u64 = 2_000;
+
+/// Readings that each reader takes in a second.
+const TAKEN: u64 = 500;
+
+/// Readings that each box has room for. Its reader has enough of them for a second; pressure is told every quarter of
+/// one, so half a box does not run empty before its sender hears that there is room again.
+const ROOM: usize = 500;
+
+/// The sensor makes readings, and the readers take them, in so many portions a second.
+const PORTIONS: u64 = 100;
+
+/// The sender that heeds pressure sends nothing while it is over this. Of a box that is less full nothing is told, and
+/// the other half is room for what is sent before the news arrives.
+const ENOUGH: f32 = 0.5;
+
+/// How often the chart is drawn. Pressure and losses are told as often.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+
+/// How long an answer of the readers is waited for, and how long the books may take to balance.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+// ---- The messages.
+
+/// What the sensor has measured. By its number it is known how old it is: how many were made since.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+pub(crate) struct Reading {
+    pub(crate) number: u64,
+    pub(crate) celsius: f32,
+}
+
+/// Asks the readers how far they are.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "Figures")]
+struct Question;
+
+/// How far the readers are, all at one moment.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    /// Readings taken from each box.
+    taken: [u64; 2],
+    /// The number of the one taken last.
+    last: [u64; 2],
+    /// The books of the node that has the boxes.
+    stats: Stats,
+}
+
+// ---- The command line.
+
+enum Task {
+    Send(Duration),
+    Read,
+    Help,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match task(&arguments) {
+        Ok(Task::Send(lasting)) => System::new().block_on(send(lasting)),
+        Ok(Task::Read) => System::new().block_on(read()),
+        Ok(Task::Help) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Err(error) => {
+            eprint!("overload: {error}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overload: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(arguments: &[String]) -> Result<Task, String> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => Ok(Task::Send(Duration::from_secs(10))),
+        ["--seconds", seconds] => match seconds.parse() {
+            Ok(seconds @ 1..=86_400) => Ok(Task::Send(Duration::from_secs(seconds))),
+            _ => Err(format!("'{seconds}' is not a number of seconds from 1 to 86400")),
+        },
+        ["--help" | "-h"] => Ok(Task::Help),
+        [READERS] => Ok(Task::Read),
+        _ => Err(format!("'{}' is not understood", arguments.join(" "))),
+    }
+}
+
+// ---- The senders.
+
+/// What the example is about is its `offer`.
+pub(crate) struct Sender {
+    to: Address<Reading>,
+    heeds: bool,
+    pub(crate) sent: Cell<u64>,
+    pub(crate) skipped: Cell<u64>,
+}
+
+impl Sender {
+    pub(crate) fn new(to: Address<Reading>, heeds: bool) -> Sender {
+        Sender { to, heeds, sent: Cell::new(0), skipped: Cell::new(0) }
+    }
+
+    /// Sends a reading, or skips it: once there is room again, a newer one is sent in its place.
+    pub(crate) fn offer(&self, reading: Reading) {
+        if self.heeds && self.to.pressure() > ENOUGH {
+            self.skipped.set(self.skipped.get() + 1);
+            return;
+        }
+        self.to.do_send(reading);
+        self.sent.set(self.sent.get() + 1);
+    }
+
+    /// What is known to be lost of what was sent.
+    pub(crate) fn lost(&self) -> u64 {
+        by_reason(&self.to.lost()).values().sum()
+    }
+}
+
+async fn send(lasting: Duration) -> Outcome<()> {
+    println!("A sensor makes {} readings a second, and two senders have them all.", grouped(MADE));
+    println!("Each sends to a box with room for {ROOM}, whose reader takes {TAKEN} a second.");
+    println!("One heeds the pressure, the other ignores it.\n");
+    // Kept until the end of this function: dropping it ends the readers.
+    let (_readers, endpoints) = Readers::start()?;
+    let desk = Desk::new(&endpoints)?;
+    // So that the connection is there when the clock starts.
+    desk.ask().await?;
+    let until = Instant::now() + lasting;
+    tokio::try_join!(desk.sense(until), desk.watch(lasting, until))?;
+    let sheet = desk.settle().await?;
+    println!("\n{sheet}");
+    desk.node.shutdown().await;
+    sheet.verdict()
+}
+
+/// The sensor with its two senders, and one who asks how the readers fare.
+struct Desk {
+    node: Node,
+    /// Readings made so far.
+    made: Cell<u64>,
+    senders: [Sender; 2],
+    figures: Address<Question>,
+    /// How many readings behind each reader was on average.
+    behind: Cell<[u64; 2]>,
+}
+
+impl Desk {
+    fn new([readings, figures]: &[String; 2]) -> Outcome<Desk> {
+        let node = Node::start();
+        let senders = [(NAMES[0], true), (NAMES[1], false)];
+        let [heeding, ignoring] =
+            senders.map(|(name, heeds)| Ok::<_, AddressError>(Sender::new(node.remote(readings, name)?, heeds)));
+        // Questions go from a node of their own, so that the books of the other are about readings only.
+        let figures = Node::start().remote(figures, "figures")?;
+        Ok(Desk { node, made: Cell::new(0), senders: [heeding?, ignoring?], figures, behind: Cell::default() })
+    }
+
+    async fn ask(&self) -> Outcome<Figures> {
+        let answer = self.figures.ask(Question).timeout(PATIENCE).await;
+        Ok(answer.map_err(|error| format!("the readers do not say how far they are: {error}"))?)
+    }
+
+    /// Makes readings, and offers each to both senders.
+    async fn sense(&self, until: Instant) -> Outcome<()> {
+        let mut portions = portions();
+        while Instant::now() < until {
+            portions.tick().await;
+            for _ in 0..MADE / PORTIONS {
+                let number = self.made.get() + 1;
+                self.made.set(number);
+                let celsius = 20.0 + (number as f32 / 1000.0).sin();
+                self.senders.iter().for_each(|sender| sender.offer(Reading { number, celsius }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows how it goes.
+    async fn watch(&self, lasting: Duration, until: Instant) -> Outcome<()> {
+        let began = until - lasting;
+        let mut screen = Screen::standard();
+        let mut meters = [Meter::start(began), Meter::start(began)];
+        let (mut looks, mut behind) = (0, [0; 2]);
+        let mut draws = interval_at(began + DRAW_EVERY, DRAW_EVERY);
+        draws.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while Instant::now() < until {
+            draws.tick().await;
+            let figures = self.ask().await?;
+            let gauges = [0, 1].map(|at: usize| self.gauge(at, &mut meters[at], &figures));
+            screen.show(began.elapsed(), lasting, &gauges)?;
+            looks += 1;
+            behind = [0, 1].map(|at: usize| behind[at] + gauges[at].behind);
+            self.behind.set(behind.map(|sum| sum / looks));
+        }
+        Ok(())
+    }
+
+    fn gauge(&self, at: usize, meter: &mut Meter, figures: &Figures) -> Gauge {
+        let sender = &self.senders[at];
+        let (sent_per_second, lost_per_second) = meter.rates(Instant::now(), sender.sent.get(), sender.lost());
+        let behind = self.made.get().saturating_sub(figures.last[at]);
+        Gauge { pressure: sender.to.pressure(), sent_per_second, lost_per_second, behind }
+    }
+
+    /// Waits until the books balance, as drops are told a moment later. If they do not, the last sheet shows why.
+    async fn settle(&self) -> Outcome<Sheet> {
+        let began = Instant::now();
+        loop {
+            let sheet = self.sheet(&self.ask().await?);
+            if sheet.balances() || began.elapsed() > PATIENCE {
+                return Ok(sheet);
+            }
+            sleep(DRAW_EVERY / 5).await;
+        }
+    }
+
+    fn sheet(&self, figures: &Figures) -> Sheet {
+        let account = |at: usize| Account {
+            sent: self.senders[at].sent.get(),
+            delivered: figures.taken[at],
+            waiting: figures.stats.boxes.iter().filter(|one| one.name == NAMES[at]).map(|one| one.depth).sum(),
+            dropped: by_reason(&self.senders[at].to.lost()),
+            in_doubt: 0,
+        };
+        let skipped = self.senders.each_ref().map(|sender| sender.skipped.get());
+        let nodes = Account::of(&self.node.stats()).with(&Account::of(&figures.stats));
+        Sheet { senders: [0, 1].map(account), nodes, skipped, behind: self.behind.get() }
+    }
+}
+
+/// Ticks for portions of work. What a stall prevented is not made up for: the pace stays the same.
+fn portions() -> Interval {
+    let mut portions = interval(Duration::from_secs(1) / PORTIONS as u32);
+    portions.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    portions
+}
+
+// ---- The readers.
+
+async fn read() -> Outcome<()> {
+    std::thread::spawn(|| {
+        // Ends with whoever holds its standard input.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let node = Node::start();
+    let readers = NAMES.map(|_| Rc::<Reader>::default());
+    for (name, reader) in NAMES.iter().zip(&readers) {
+        let inbox = node.mailbox::<Reading>().name(*name).buffer(Buffer::dropping(ROOM)).open()?;
+        actix::spawn(Rc::clone(reader).read(inbox));
+    }
+    let office = Node::start();
+    office.publish::<Question>("figures", Clerk { node: node.clone(), readers }.start())?;
+    println!("{} {}", node.listen("127.0.0.1:0").await?, office.listen("127.0.0.1:0").await?);
+    std::future::pending().await
+}
+
+/// What one reader has done.
+#[derive(Default)]
+struct Reader {
+    taken: Cell<u64>,
+    last: Cell<u64>,
+}
+
+impl Reader {
+    /// Takes so many readings a second and no more, as if each gave it much to do.
+    async fn read(self: Rc<Self>, mut inbox: Mailbox<Reading>) {
+        let mut portions = portions();
+        loop {
+            portions.tick().await;
+            for reading in (0..TAKEN / PORTIONS).map_while(|_| inbox.try_recv()) {
+                std::hint::black_box(reading.celsius);
+                self.taken.set(self.taken.get() + 1);
+                self.last.set(reading.number);
+            }
+        }
+    }
+}
+
+/// Answers questions, on the thread of the readers and of their node: nothing moves while it looks.
+struct Clerk {
+    node: Node,
+    readers: [Rc<Reader>; 2],
+}
+
+impl Actor for Clerk {
+    type Context = Context<Self>;
+}
+
+impl Handler<Question> for Clerk {
+    type Result = MessageResult<Question>;
+
+    fn handle(&mut self, _: Question, _: &mut Context<Self>) -> Self::Result {
+        let taken = self.readers.each_ref().map(|reader| reader.taken.get());
+        let last = self.readers.each_ref().map(|reader| reader.last.get());
+        MessageResult(Figures { taken, last, stats: self.node.stats() })
+    }
+}
+
+/// The second process; it ends when this is dropped.
+struct Readers(Child);
+
+impl Readers {
+    /// Starts it; it says where its two nodes listen.
+    fn start() -> Outcome<(Readers, [String; 2])> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.arg(READERS).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("the readers have no output")?;
+        let readers = Readers(child);
+        let mut endpoints = String::new();
+        BufReader::new(output).read_line(&mut endpoints)?;
+        let (readings, figures) = endpoints.trim().split_once(' ').ok_or("the readers ended before they listened")?;
+        Ok((readers, [readings.to_owned(), figures.to_owned()]))
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
