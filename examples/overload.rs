@@ -89,8 +89,8 @@ const PORTIONS: u64 = 100;
 /// the other half is room for what is sent before the news arrives.
 const ENOUGH: f32 = 0.5;
 
-/// How often the chart is drawn. Pressure and losses are told as often.
-const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// How often the chart is drawn. Pressure is told every 250 ms; in step with that, it would always be seen at its highest.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// How long an answer of the readers is waited for, and how long the books may take to balance.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -125,7 +125,8 @@ struct Figures {
 
 // ---- The command line.
 
-enum Task {
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Task {
     Send(Duration),
     Read,
     Help,
@@ -154,7 +155,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn task(arguments: &[String]) -> Result<Task, String> {
+pub(crate) fn task(arguments: &[String]) -> Result<Task, String> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [] => Ok(Task::Send(Duration::from_secs(10))),
@@ -293,7 +294,7 @@ impl Desk {
             if sheet.balances() || began.elapsed() > PATIENCE {
                 return Ok(sheet);
             }
-            sleep(DRAW_EVERY / 5).await;
+            sleep(DRAW_EVERY / 4).await;
         }
     }
 

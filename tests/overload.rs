@@ -15,12 +15,14 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use overload::Reading;
 use overload::Sender;
+use overload::Task;
 use overload::books::Account;
 use overload::books::Sheet;
 use overload::chart::Gauge;
 use overload::chart::Meter;
 use overload::chart::bar;
 use overload::chart::chart;
+use overload::task;
 
 fn open(node: &Node) -> Mailbox<Reading> {
     node.mailbox().buffer(Buffer::dropping(10)).open().expect("a mailbox")
@@ -136,4 +138,15 @@ fn rates_are_those_of_the_last_second() {
     assert_eq!(meter.rates(after(1000), 100, 10), (100, 10));
     assert_eq!(meter.rates(after(1500), 100, 10), (0, 0));
     assert_eq!(meter.rates(after(2000), 400, 10), (300, 0));
+}
+
+#[test]
+fn what_is_not_understood_is_not_run() {
+    let parsed = |line: &str| task(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(parsed(""), Ok(Task::Send(Duration::from_secs(10))));
+    assert_eq!(parsed("--seconds 3"), Ok(Task::Send(Duration::from_secs(3))));
+    assert_eq!(parsed("--help"), Ok(Task::Help));
+    for line in ["--seconds", "--seconds 0", "--seconds -1", "--seconds soon", "3", "--seconds 3 4", "--help me"] {
+        assert!(parsed(line).is_err(), "{line}");
+    }
 }
