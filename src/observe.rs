@@ -73,7 +73,8 @@ drop_reasons! {
     /// **Box.** Its sliding buffer was full, and let the oldest message go for a newer one. There is nothing to
     /// do if the newest are what is wanted; otherwise read faster, or open it with a larger buffer.
     OldestShed,
-    /// **Box.** A newer message of the same key took its place. There is nothing to do; it does not occur yet.
+    /// **Box.** A newer message of the same key took its place, in a box that keeps the newest of each
+    /// ([`Buffer::latest_by`](crate::Buffer::latest_by)). There is nothing to do.
     Replaced,
     /// **Box.** The [shape](crate::Shape) of its messages, or of their results, is not that of the one that was sent:
     /// the two sides run different builds, or the name is that of another box. `detail` says what differs, on both

@@ -2,7 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::marker::PhantomData;
+use std::hash::Hash;
+
+use super::latest::Key;
+use super::latest::KeyOf;
+use super::latest::Latest;
+use crate::observe::DropReason;
+
+/// Keys of which a [`Buffer::latest_by`] holds the newest message, unless it is told another number.
+const KEYS: usize = 1024;
 
 /// The buffer that a mailbox is opened with: how many messages it holds, and which one goes when there is one too many.
 ///
@@ -27,7 +35,7 @@ use std::marker::PhantomData;
 pub struct Buffer<M> {
     capacity: usize,
     overflow: Overflow,
-    message: PhantomData<fn(M)>,
+    key: Option<KeyOf<M>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +48,7 @@ impl<M> Buffer<M> {
     /// Holds `capacity` messages; when it is full, a new one is dropped
     /// ([`NewestShed`](crate::DropReason::NewestShed)). A capacity of 0 drops every message.
     pub fn dropping(capacity: usize) -> Self {
-        Buffer { capacity, overflow: Overflow::DropNewest, message: PhantomData }
+        Buffer { capacity, overflow: Overflow::DropNewest, key: None }
     }
 
     /// Holds `capacity` messages; when it is full, the oldest makes room for a new one
@@ -48,31 +56,92 @@ impl<M> Buffer<M> {
     /// in another process that floods it in one go, without letting other tasks run, has its last messages dropped there.
     /// A capacity of 0 drops every message.
     pub fn sliding(capacity: usize) -> Self {
-        Buffer { capacity, overflow: Overflow::DropOldest, message: PhantomData }
+        Buffer { capacity, overflow: Overflow::DropOldest, key: None }
+    }
+
+    /// Holds one message for each key, and the newest wins: for readings, states and positions, of which only the last
+    /// one matters.
+    ///
+    /// A message whose key is there already takes the other one out ([`Replaced`](crate::DropReason::Replaced)) and goes
+    /// to the back, so that what is read is read in the order in which it was sent. So a key that is renewed faster than
+    /// the box is read waits behind the others, and each of them has its turn. A message that is replaced while somebody
+    /// waits for it to be read ends as [`NotDelivered`](crate::AskError::NotDelivered).
+    ///
+    /// It holds at most 1,024 messages, or as many as [`capacity`](Buffer::capacity) says. A further key makes the oldest
+    /// message go ([`OldestShed`](crate::DropReason::OldestShed)), as in a [sliding](Buffer::sliding) buffer.
+    ///
+    /// `key` is called once for each message, on the thread that sends it or that reads it from a connection: it should
+    /// be short. Keys are told apart by what they hash: `Hash` has to take in all that `Eq` compares, as derived ones do.
+    /// A message of which the key cannot be found because `key` panics replaces none, and none replaces it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{Buffer, Node};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+    /// # #[rtype(result = "()")]
+    /// # struct Reading { sensor: String, value: u32 }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// # let reading = |sensor: &str, value| Reading { sensor: sensor.to_owned(), value };
+    /// let newest = Buffer::latest_by(|reading: &Reading| reading.sensor.clone());
+    /// let mut readings = node.mailbox().buffer(newest).open()?;
+    /// for (sensor, value) in [("door", 1), ("roof", 2), ("door", 3)] {
+    ///     readings.address().do_send(reading(sensor, value));
+    /// }
+    /// assert_eq!(readings.recv().await, Some(reading("roof", 2)));
+    /// assert_eq!(readings.recv().await, Some(reading("door", 3)));
+    /// assert_eq!(readings.dropped(), 1);
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn latest_by<K, F>(key: F) -> Self
+    where
+        K: Hash + Eq,
+        F: Fn(&M) -> K + Send + Sync + 'static,
+    {
+        Buffer { capacity: KEYS, overflow: Overflow::DropOldest, key: Some(KeyOf::new(key)) }
+    }
+
+    /// Sets how many messages it holds. A capacity of 0 drops every message.
+    #[must_use]
+    pub fn capacity(self, messages: usize) -> Self {
+        Buffer { capacity: messages, ..self }
+    }
+
+    /// Finds the keys of messages, where they have any.
+    pub(crate) fn key(&self) -> Option<&KeyOf<M>> {
+        self.key.as_ref()
     }
 }
 
 impl<M> fmt::Debug for Buffer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffer").field("capacity", &self.capacity).field("overflow", &self.overflow).finish()
+        f.debug_struct("Buffer")
+            .field("capacity", &self.capacity)
+            .field("overflow", &self.overflow)
+            .field("by_key", &self.key.is_some())
+            .finish()
     }
 }
 
 /// The messages of a buffer, as `T`s. Never more than its capacity, those that its reader holds included.
 pub(crate) struct Waiting<T> {
+    /// In the order in which they came; empty where there are keys.
     items: VecDeque<T>,
     /// A place for items that is not in use.
     spare: VecDeque<T>,
     capacity: usize,
     overflow: Overflow,
+    /// The items, where the newest of each key is kept.
+    latest: Option<Box<Latest<T>>>,
 }
 
 /// What became of an item.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Pushed<T> {
     Stored,
-    /// Stored, in the place of the oldest.
-    Replaced(T),
+    /// Stored, in the place of another one, which is dropped for that reason.
+    Displaced(T, DropReason),
     /// Not stored.
     Full(T),
 }
@@ -80,12 +149,16 @@ pub(crate) enum Pushed<T> {
 impl<T> Waiting<T> {
     pub(crate) fn new<M>(buffer: &Buffer<M>) -> Waiting<T> {
         let (items, spare) = (VecDeque::new(), VecDeque::new());
-        Waiting { items, spare, capacity: buffer.capacity, overflow: buffer.overflow }
+        let latest = buffer.key.is_some().then(Box::default);
+        Waiting { items, spare, capacity: buffer.capacity, overflow: buffer.overflow, latest }
     }
 
-    /// Stores an item, while the reader holds `held` of those before it.
+    /// Stores an item, while the reader holds `held` of those before it. Its key counts where the newest of each is kept.
     #[inline]
-    pub(crate) fn push(&mut self, item: T, held: usize) -> Pushed<T> {
+    pub(crate) fn push(&mut self, item: T, key: Option<Key>, held: usize) -> Pushed<T> {
+        if self.latest.is_some() {
+            return self.push_latest(item, key);
+        }
         if self.items.len() + held < self.capacity {
             self.items.push_back(item);
             return Pushed::Stored;
@@ -96,13 +169,24 @@ impl<T> Waiting<T> {
         // Of a sliding buffer the reader holds one only while it hands it over.
         let oldest = if self.items.len() < self.capacity { None } else { self.items.pop_front() };
         self.items.push_back(item);
-        oldest.map_or(Pushed::Stored, Pushed::Replaced)
+        oldest.map_or(Pushed::Stored, |oldest| Pushed::Displaced(oldest, DropReason::OldestShed))
+    }
+
+    fn push_latest(&mut self, item: T, key: Option<Key>) -> Pushed<T> {
+        let Some(latest) = self.latest.as_mut().filter(|_| self.capacity > 0) else { return Pushed::Full(item) };
+        // The reader holds one only while it hands it over.
+        let oldest = if latest.len() >= self.capacity && !latest.has(key) { latest.pop() } else { None };
+        match (latest.push(key, item), oldest) {
+            (Some(older), _) => Pushed::Displaced(older, DropReason::Replaced),
+            (None, Some(oldest)) => Pushed::Displaced(oldest, DropReason::OldestShed),
+            (None, None) => Pushed::Stored,
+        }
     }
 
     /// Whether the next item would not be stored.
     #[inline]
     pub(crate) fn refuses(&self, held: usize) -> bool {
-        self.items.len() + held >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
+        self.len() + held >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
     }
 
     /// Moves what waits into `batch`, which is empty: everything, or one item where the oldest has to stay at hand
@@ -116,7 +200,10 @@ impl<T> Waiting<T> {
                     std::mem::swap(&mut self.items, &mut self.spare);
                 }
             }
-            Overflow::DropOldest => batch.extend(self.items.pop_front()),
+            Overflow::DropOldest => batch.extend(match &mut self.latest {
+                Some(latest) => latest.pop(),
+                None => self.items.pop_front(),
+            }),
         }
         !batch.is_empty()
     }
@@ -132,14 +219,23 @@ impl<T> Waiting<T> {
         if self.items.is_empty() {
             self.items = VecDeque::new();
         }
+        if let Some(latest) = &mut self.latest {
+            latest.shrink();
+        }
     }
 
     pub(crate) fn take_all(&mut self) -> VecDeque<T> {
-        std::mem::take(&mut self.items)
+        match &mut self.latest {
+            Some(latest) => latest.take_all(),
+            None => std::mem::take(&mut self.items),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        match &self.latest {
+            Some(latest) => latest.len(),
+            None => self.items.len(),
+        }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -153,7 +249,7 @@ mod tests {
 
     fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Waiting<u32>, Vec<Pushed<u32>>) {
         let mut waiting = Waiting::new(buffer);
-        let pushed = items.map(|item| waiting.push(item, 0)).collect();
+        let pushed = items.map(|item| waiting.push(item, None, 0)).collect();
         (waiting, pushed)
     }
 
@@ -168,7 +264,15 @@ mod tests {
     #[test]
     fn a_sliding_buffer_keeps_the_last() {
         let (mut waiting, pushed) = filled(&Buffer::sliding(2), 1..5);
-        assert_eq!(pushed, [Pushed::Stored, Pushed::Stored, Pushed::Replaced(1), Pushed::Replaced(2)]);
+        assert_eq!(
+            pushed,
+            [
+                Pushed::Stored,
+                Pushed::Stored,
+                Pushed::Displaced(1, DropReason::OldestShed),
+                Pushed::Displaced(2, DropReason::OldestShed)
+            ]
+        );
         assert!(!waiting.refuses(0));
         assert_eq!(waiting.take_all(), [3, 4]);
     }
@@ -179,9 +283,9 @@ mod tests {
         let mut batch = VecDeque::new();
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1, 2]);
-        assert_eq!(waiting.push(3, 2), Pushed::Stored);
-        assert_eq!(waiting.push(4, 2), Pushed::Full(4));
-        assert_eq!(waiting.push(4, 1), Pushed::Stored);
+        assert_eq!(waiting.push(3, None, 2), Pushed::Stored);
+        assert_eq!(waiting.push(4, None, 2), Pushed::Full(4));
+        assert_eq!(waiting.push(4, None, 1), Pushed::Stored);
     }
 
     #[test]
@@ -191,18 +295,54 @@ mod tests {
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1]);
         // The one that is being handed over has left its place to the next.
-        assert_eq!(waiting.push(3, 1), Pushed::Stored);
-        assert_eq!(waiting.push(4, 1), Pushed::Replaced(2));
+        assert_eq!(waiting.push(3, None, 1), Pushed::Stored);
+        assert_eq!(waiting.push(4, None, 1), Pushed::Displaced(2, DropReason::OldestShed));
         assert_eq!(waiting.take_all(), [3, 4]);
         assert!(!waiting.take_batch(&mut VecDeque::new()));
     }
 
     #[test]
     fn a_buffer_without_room_keeps_nothing() {
-        for buffer in [Buffer::dropping(0), Buffer::sliding(0)] {
+        for buffer in [Buffer::dropping(0), Buffer::sliding(0), Buffer::latest_by(|()| 1).capacity(0)] {
             let (waiting, pushed) = filled(&buffer, 1..3);
             assert_eq!(pushed, [Pushed::Full(1), Pushed::Full(2)]);
+            assert!(waiting.refuses(0));
             assert_eq!(waiting.len(), 0);
         }
+    }
+    /// A buffer of numbers whose keys are their last digits.
+    fn by_last_digit() -> (Buffer<u32>, impl Fn(&mut Waiting<u32>, u32) -> Pushed<u32>) {
+        let buffer = Buffer::latest_by(|n: &u32| n % 10);
+        let key_of = buffer.key().unwrap().clone();
+        (buffer, move |waiting, n| waiting.push(n, key_of.find(&n), 0))
+    }
+
+    #[test]
+    fn a_buffer_by_key_keeps_the_newest_of_each_in_the_order_in_which_they_came() {
+        let (buffer, push) = by_last_digit();
+        let mut waiting = Waiting::new(&buffer);
+        assert_eq!([1, 2, 3].map(|n| push(&mut waiting, n)), [Pushed::Stored, Pushed::Stored, Pushed::Stored]);
+        assert_eq!(push(&mut waiting, 11), Pushed::Displaced(1, DropReason::Replaced));
+        assert_eq!(push(&mut waiting, 13), Pushed::Displaced(3, DropReason::Replaced));
+        assert_eq!((waiting.len(), waiting.capacity(), waiting.refuses(0)), (3, 1024, false));
+        let mut batch = VecDeque::new();
+        assert!(waiting.take_batch(&mut batch));
+        assert_eq!(batch, [2], "one at a time");
+        // What is being handed over is not replaced.
+        assert_eq!(push(&mut waiting, 12), Pushed::Stored);
+        assert_eq!(waiting.take_all(), [11, 13, 12]);
+        assert_eq!(push(&mut waiting, 21), Pushed::Stored);
+    }
+
+    #[test]
+    fn a_buffer_by_key_lets_the_oldest_go_for_a_key_too_many() {
+        let (buffer, push) = by_last_digit();
+        let mut waiting = Waiting::new(&buffer.capacity(2));
+        assert_eq!([1, 2].map(|n| push(&mut waiting, n)), [Pushed::Stored, Pushed::Stored]);
+        assert_eq!(push(&mut waiting, 11), Pushed::Displaced(1, DropReason::Replaced));
+        assert_eq!(push(&mut waiting, 3), Pushed::Displaced(2, DropReason::OldestShed));
+        assert_eq!(push(&mut waiting, 4), Pushed::Displaced(11, DropReason::OldestShed));
+        assert_eq!(waiting.push(5, None, 0), Pushed::Displaced(3, DropReason::OldestShed));
+        assert_eq!(waiting.take_all(), [4, 5]);
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::buffer::Waiting;
+use super::latest::KeyOf;
 use crate::handle::reply::Parcel;
 use crate::handle::reply::away;
 use crate::handle::route::AnswerTo;
@@ -57,6 +58,8 @@ pub(crate) struct Inbox<M: RemoteMessage> {
     identity: Identity,
     home: Arc<dyn Household>,
     queue: Mutex<Queue<M>>,
+    /// Finds the keys of messages, where the newest of each is kept.
+    key: Option<KeyOf<M>>,
     /// What `queue` would answer to one more message, for those who look before they decode.
     outlook: AtomicU8,
     closed: CancellationToken,
@@ -101,6 +104,7 @@ impl<M: RemoteMessage> Inbox<M> {
             identity,
             home,
             queue: Mutex::new(Queue::new(buffer)),
+            key: buffer.key().cloned(),
             outlook: AtomicU8::new(outlook::WELCOME),
             closed: CancellationToken::new(),
             held: AtomicUsize::new(0),
@@ -224,20 +228,22 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Puts a parcel into the buffer, or gives it back.
     fn put(&self, parcel: Parcel<M>) -> Result<(), (Parcel<M>, Refusal)> {
-        let (replaced, reader, start) = {
+        // The application's code: before the lock.
+        let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
+        let (displaced, reader, start) = {
             let mut queue = self.queue.lock();
             if !queue.open {
                 return Err((parcel, Refusal::Closed));
             }
-            let pushed = queue.waiting.push(parcel, self.held());
+            let pushed = queue.waiting.push(parcel, key, self.held());
             self.look_ahead(&queue);
-            let replaced = match pushed {
+            let displaced = match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
                 Pushed::Stored => None,
-                Pushed::Replaced(oldest) => Some(oldest),
+                Pushed::Displaced(older, reason) => Some((older, reason)),
             };
             queue.received += 1;
-            (replaced, queue.reader.take(), queue.start.take())
+            (displaced, queue.reader.take(), queue.start.take())
         };
         if let Some(reader) = reader {
             reader.wake();
@@ -245,8 +251,8 @@ impl<M: RemoteMessage> Inbox<M> {
         if let Some(start) = start {
             start();
         }
-        if let Some(oldest) = replaced {
-            self.drop_taken(oldest, DropReason::OldestShed);
+        if let Some((older, reason)) = displaced {
+            self.drop_taken(older, reason);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub(crate) mod buffer;
 pub(crate) mod exports;
 pub(crate) mod inbox;
+mod latest;
 pub(crate) mod mailbox;
 pub(crate) mod publication;
 pub mod recipient;

@@ -261,6 +261,24 @@ fn a_sliding_box_counts_each_message_that_made_room() {
 }
 
 #[test]
+fn a_box_by_key_counts_each_message_that_was_replaced() {
+    explore(|| {
+        let (hut, inbox) = open(&Buffer::latest_by(|_: &Number| ()));
+        let senders = [1, 2].map(|n| meanwhile(&inbox, move |inbox| put(inbox, n)));
+        let mut batch = Batch::new();
+        let mut taken = u64::from(take(&inbox, &mut batch).is_some());
+        for sender in senders {
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        }
+        assert!(inbox.len() <= 1, "one of a key");
+        taken += u64::from(inbox.take_now(&mut batch).is_some());
+        assert_eq!(taken + inbox.dropped(), 2);
+        assert_eq!(inbox.dropped(), hut.dropped());
+        assert_outlook(&inbox);
+    });
+}
+
+#[test]
 fn what_starts_with_the_first_message_starts_once_or_never() {
     explore(|| {
         let (_hut, inbox) = open(&Buffer::dropping(4));
