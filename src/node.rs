@@ -39,7 +39,7 @@ use crate::net::house::StopOnDrop;
 use crate::net::router;
 use crate::net::transport::Listener;
 use crate::observe::Event;
-use crate::observe::Stats;
+use crate::observe::stats::Stats;
 
 /// Why a node could not listen.
 #[non_exhaustive]

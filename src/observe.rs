@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 use crate::ident::NodeId;
 
+pub(crate) mod stats;
+
 /// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
 const MAX_UNTOLD: usize = 256;
 
@@ -53,7 +55,8 @@ drop_reasons! {
     /// again later.
     NotConnected,
     /// **Sender.** The connection broke before the message was written to it. It was not handled, and can be sent
-    /// again; what was written and may have been handled is not dropped, but in doubt ([`Stats::in_doubt`]).
+    /// again; what was written and may have been handled is not dropped, but in doubt
+    /// ([`Stats::in_doubt`](crate::Stats::in_doubt)).
     Lost,
     /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer. Send it in parts,
     /// or raise `max_message` on both sides.
@@ -177,82 +180,6 @@ pub enum Event {
     },
 }
 
-/// What a node has done so far, and how it stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stats {
-    /// The node.
-    pub node: NodeId,
-    /// Messages given to an address or recipient of this node, local or remote, and not handed back.
-    pub sent: u64,
-    /// Messages that a reader took from a mailbox of this node, or that an actor published here began to handle: counted
-    /// where the box is, as `sent` is where the sender is.
-    pub delivered: u64,
-    /// Drops that happened on this side. What peers report is in `reported`, and never here.
-    pub dropped: BTreeMap<DropReason, u64>,
-    /// Drops that peers have reported of messages sent from here, a few times a second.
-    pub reported: BTreeMap<DropReason, u64>,
-    /// Written to a connection that broke, and not known to be read or lost. Peers tell how much they have read with
-    /// each heartbeat, and with each answer to a request.
-    pub in_doubt: u64,
-    /// Requests of this node to others still without an answer.
-    pub pending_requests: u64,
-    /// Answers that came after their request was cancelled or timed out.
-    pub late_answers: u64,
-    /// The connections that are up, or being dialled.
-    pub connections: Vec<ConnectionStats>,
-    /// The boxes open now.
-    pub boxes: Vec<BoxStats>,
-}
-
-impl Stats {
-    /// The sum of `dropped`.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
-}
-
-/// How one connection stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ConnectionStats {
-    /// The node at the other end, once it has greeted.
-    pub peer: Option<NodeId>,
-    /// How often the connection was made anew.
-    pub reconnects: u64,
-    /// Bytes that wait to be written.
-    pub outbox_bytes: u64,
-}
-
-/// How one box stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BoxStats {
-    /// Its name.
-    pub name: String,
-    /// The Rust type of its messages.
-    pub type_name: String,
-    /// Messages waiting in it.
-    pub depth: u64,
-    /// Messages it holds at most.
-    pub capacity: u64,
-    /// Messages put into it so far.
-    pub received: u64,
-    /// Messages dropped at it so far.
-    pub dropped: BTreeMap<DropReason, u64>,
-}
-
-/// What is known to be lost of the messages sent through one address (and its clones).
-#[non_exhaustive]
-#[derive(Clone, Debug, Default)]
-pub struct Losses {
-    /// Dropped on this side.
-    pub local: BTreeMap<DropReason, u64>,
-    /// Dropped by the node that the box lives at, as far as it has told, which it does a few times a second. It tells of
-    /// the box and the connection: other addresses of the same box on this node have their part in it.
-    pub remote: BTreeMap<DropReason, u64>,
-}
-
 /// Drops by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
@@ -329,6 +256,9 @@ pub(crate) struct Observer {
     tallies: Arc<Mutex<Tallies>>,
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
+    connects: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
     dropped: Drops,
     reported: Drops,
     watched: AtomicBool,
@@ -380,6 +310,19 @@ impl Observer {
 
     pub(crate) fn late_answer(&self) {
         self.late_answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection has come up.
+    pub(crate) fn connected(&self) {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_sent(&self, count: u64) {
+        self.bytes_sent.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_received(&self, count: u64) {
+        self.bytes_received.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
@@ -455,22 +398,6 @@ impl Observer {
             let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
             let side = if there { Side::Peer } else { Side::Here };
             self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
-        }
-    }
-
-    /// The counts; what else there is to say the caller adds.
-    pub(crate) fn stats(&self, node: NodeId) -> Stats {
-        Stats {
-            node,
-            sent: self.sent.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed) + self.tallied(),
-            dropped: self.dropped.to_map(),
-            reported: self.reported.to_map(),
-            in_doubt: self.in_doubt.load(Ordering::Relaxed),
-            pending_requests: 0,
-            late_answers: self.late_answers.load(Ordering::Relaxed),
-            connections: Vec::new(),
-            boxes: Vec::new(),
         }
     }
 }

@@ -22,9 +22,9 @@ use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::message::shape::Shape;
-use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
+use crate::observe::stats::BoxStats;
 use crate::wire::control::Unanswered;
 
 /// Passes on to `target` what is sent to it.

@@ -39,7 +39,7 @@ use crate::ident::Secret;
 use crate::ident::check_name;
 use crate::observe::DropReason;
 use crate::observe::Observer;
-use crate::observe::Stats;
+use crate::observe::stats::Stats;
 use crate::wire::control::Farewell;
 use crate::wire::frame::MAX_ENDPOINTS;
 use crate::wire::report::Target;

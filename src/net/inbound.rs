@@ -101,7 +101,7 @@ impl Inbound {
                 Ok(Tiding::Nothing)
             }
             kind::PONG => {
-                self.around.link.peer_has_read(Ping::read(raw.payload)?.read);
+                self.around.link.ponged(&Ping::read(raw.payload)?);
                 Ok(Tiding::Nothing)
             }
             kind::GOODBYE => {

@@ -180,15 +180,19 @@ impl RemoteRouter {
         let Some(link) = &self.link else { return ctx.stop() };
         let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
         let (limit, unsettled) = (house.limits.handshake_timeout, link.unsettled());
+        let link = Arc::clone(link);
         let greet = async move {
             match (endpoint, accepted) {
-                (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?, unsettled).await,
+                (Some(endpoint), _) => {
+                    let stream = link.metered(transport::dial(&endpoint).await?);
+                    greeting::dialler(&house, stream, unsettled).await
+                }
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
                     () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
                     // Nobody would tell it goodbye: those that are told are up.
                     () = house.closing.cancelled() => Err(GreetError::Closing),
-                    greeted = greeting::listener(&house, stream) => greeted,
+                    greeted = greeting::listener(&house, link.metered(stream)) => greeted,
                 },
                 (None, None) => Err(GreetError::Late),
             }
@@ -244,6 +248,9 @@ impl RemoteRouter {
             written_to_end,
         });
         self.failures = 0;
+        // How far away the peer is is known early.
+        self.nonce += 1;
+        link.ping(self.nonce);
         if resumed {
             self.announce();
         }
