@@ -1,7 +1,7 @@
 //! What happened: every message sent, delivered or dropped is counted here and nowhere else, and drops are told.
 //!
-//! Counting is an atomic addition. Telling subscribers is coalesced: drops of one kind between two flushes are one
-//! [`Event::DeadLetter`] with a count.
+//! Counting is an atomic addition. Telling is coalesced: drops of one kind between two flushes are one
+//! [`Event::DeadLetter`] with a count, and those for one reason are one line in the log.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -263,6 +263,10 @@ pub(crate) struct Observer {
     reported: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
+    /// What of `dropped` and of `reported` was logged.
+    logged: Mutex<[BTreeMap<DropReason, u64>; 2]>,
+    /// Whether anything was dropped since the last flush.
+    stirred: AtomicBool,
     noted: Notify,
 }
 
@@ -335,6 +339,7 @@ impl Observer {
         if self.watched.load(Ordering::Relaxed) {
             self.note(letter, reason, count, false);
         }
+        self.stir();
     }
 
     /// A peer has dropped messages sent from here.
@@ -343,12 +348,14 @@ impl Observer {
         if self.watched.load(Ordering::Relaxed) {
             self.note(letter, reason, count, true);
         }
+        self.stir();
     }
 
     /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
     pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
         if self.watched.load(Ordering::Relaxed) {
             self.note(Letter { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
+            self.stir();
         }
     }
 
@@ -360,11 +367,17 @@ impl Observer {
         if letter.detail.is_some() {
             *detail = letter.detail.map(str::to_owned);
         }
-        drop(audience);
-        self.noted.notify_one();
     }
 
-    /// Ends when there are drops that subscribers have not been told of.
+    /// Something is to be told at the next flush. Writes even what is written already: so a flush either sees what came
+    /// before, or comes again.
+    fn stir(&self) {
+        if !self.stirred.swap(true, Ordering::AcqRel) {
+            self.noted.notify_one();
+        }
+    }
+
+    /// Ends when there are drops that were not told.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
@@ -388,8 +401,10 @@ impl Observer {
         }
     }
 
-    /// Tells subscribers of the drops since the last flush.
-    pub(crate) fn flush(&self) {
+    /// Tells the log and subscribers of the drops since the last flush.
+    pub(crate) fn flush(&self, node: NodeId) {
+        self.stirred.swap(false, Ordering::AcqRel);
+        self.log(node);
         if !self.watched.load(Ordering::Relaxed) {
             return;
         }
@@ -400,4 +415,32 @@ impl Observer {
             self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
         }
     }
+    /// Logs the drops since the last flush: one line for each reason, however many there were.
+    fn log(&self, node: NodeId) {
+        for (side, counts, logged) in [("here", &self.dropped, 0), ("peer", &self.reported, 1)] {
+            for (reason, count) in self.unlogged(counts, logged) {
+                if is_by_choice(reason) {
+                    tracing::debug!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                } else {
+                    tracing::warn!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                }
+            }
+        }
+    }
+
+    /// By how much these counts have grown since they were last logged.
+    fn unlogged(&self, counts: &Drops, which: usize) -> Vec<(DropReason, u64)> {
+        let mut logged = self.logged.lock();
+        let Some(logged) = logged.get_mut(which) else { return Vec::new() };
+        let counts = counts.to_map();
+        let before = std::mem::replace(logged, counts.clone());
+        let grown = counts.into_iter().map(|(reason, count)| (reason, count - before.get(&reason).unwrap_or(&0)));
+        grown.filter(|&(_, count)| count > 0).collect()
+    }
+}
+
+/// Whether it was somebody's wish that such messages are dropped: one who opened a box for the newest only, or who takes a
+/// request back.
+fn is_by_choice(reason: DropReason) -> bool {
+    matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
 }

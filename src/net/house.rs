@@ -148,7 +148,7 @@ impl House {
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
-                        self.observer.flush();
+                        self.observer.flush(self.id);
                         self.links.report();
                     }
                     None => tell_at = Some(Instant::now() + GATHER),

@@ -192,6 +192,7 @@ impl Inbound {
 
     fn refuse(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let Refuse { correlation, why, detail } = Refuse::read(payload)?;
+        tracing::trace!(target: "actix_hermod", ?why, detail, "the peer refuses a request");
         let link = &self.around.link;
         if let Some((waiting, to)) = link.take_pending(self.around.correlation(correlation)) {
             match why {
