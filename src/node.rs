@@ -433,7 +433,7 @@ impl NodeBuilder {
         let stop = || StopOnDrop(Arc::downgrade(&house));
         let keeping = Arc::clone(&house).keep(stop());
         let ending = Arc::clone(&house);
-        io.start(self.thread, keeping, move || ending.observer.flush(ending.id), stop());
+        io.start(self.thread, keeping, move || ending.close_books(), stop());
         Node { house }
     }
 }

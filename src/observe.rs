@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 use crate::ident::NodeId;
 
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 pub(crate) mod stats;
 
 /// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.

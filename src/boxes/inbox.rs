@@ -393,11 +393,13 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         None
     }
 
+    fn fill(&self) -> (u64, u64) {
+        let queue = self.queue.lock();
+        ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64)
+    }
+
     fn stats(&self) -> BoxStats {
-        let (depth, capacity, received) = {
-            let queue = self.queue.lock();
-            ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64, queue.received)
-        };
+        let ((depth, capacity), received) = (self.fill(), self.queue.lock().received);
         let name = match &*self.identity.name {
             "" => self.identity.id.to_string(),
             name => name.to_owned(),

@@ -137,12 +137,17 @@ impl LocalBox for Relay {
         Some(&self.target)
     }
 
+    fn fill(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     fn stats(&self) -> BoxStats {
+        let (depth, capacity) = self.fill();
         BoxStats {
             name: self.id.to_string(),
             type_name: self.type_name().to_owned(),
-            depth: 0,
-            capacity: 0,
+            depth,
+            capacity,
             received: self.passed.load(Ordering::Relaxed),
             dropped: self.drops.to_map(),
         }

@@ -110,6 +110,8 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn close(&self);
     /// For a relay: what it stands for.
     fn relays(&self) -> Option<&Arc<Pointer>>;
+    /// Messages that wait in it, and how many it holds.
+    fn fill(&self) -> (u64, u64);
     fn stats(&self) -> BoxStats;
 }
 
