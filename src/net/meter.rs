@@ -40,11 +40,10 @@ impl Meter {
     }
 
     /// The same stream, counted.
-    pub(crate) fn count(self: &Arc<Self>, stream: Stream) -> Stream {
-        let Stream { read, write } = stream;
-        let read = Box::new(Metered { direction: read, meter: Arc::clone(self) });
-        let write = Box::new(Metered { direction: write, meter: Arc::clone(self) });
-        Stream { read, write }
+    pub(crate) fn count(self: &Arc<Self>, mut stream: Stream) -> Stream {
+        stream.read = Box::new(Metered { direction: stream.read, meter: Arc::clone(self) });
+        stream.write = Box::new(Metered { direction: stream.write, meter: Arc::clone(self) });
+        stream
     }
 
     fn count_sent(&self, bytes: usize) {

@@ -413,6 +413,7 @@ impl RemoteRouter {
         let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
         link.down(reason, detail, over);
         drop(link);
+        self.span = Span::none();
         if over {
             return ctx.stop();
         }
