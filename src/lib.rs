@@ -48,15 +48,16 @@ pub use handle::request::Ask;
 pub use handle::request::Request;
 
 // What happened.
-pub use observe::BoxStats;
 pub use observe::CloseReason;
-pub use observe::ConnectionStats;
 pub use observe::DownReason;
 pub use observe::DropReason;
 pub use observe::Event;
-pub use observe::Losses;
 pub use observe::Side;
-pub use observe::Stats;
+pub use observe::stats::BoxStats;
+pub use observe::stats::ConnectionState;
+pub use observe::stats::ConnectionStats;
+pub use observe::stats::Losses;
+pub use observe::stats::Stats;
 
 // actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
 pub use actix::MailboxError;

@@ -39,7 +39,7 @@ use crate::net::house::StopOnDrop;
 use crate::net::router;
 use crate::net::transport::Listener;
 use crate::observe::Event;
-use crate::observe::Stats;
+use crate::observe::stats::Stats;
 
 /// Why a node could not listen.
 #[non_exhaustive]
@@ -130,6 +130,7 @@ impl Node {
                 match Listener::bind(&endpoint).await {
                     Ok((listener, endpoint)) => {
                         house.listens(&endpoint);
+                        tracing::info!(target: "actix_hermod", node = %house.id, %endpoint, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
                         router::accept(house, listener).await;
@@ -435,7 +436,7 @@ impl NodeBuilder {
         let stop = || StopOnDrop(Arc::downgrade(&house));
         let keeping = Arc::clone(&house).keep(stop());
         let ending = Arc::clone(&house);
-        io.start(self.thread, keeping, move || ending.observer.flush(), stop());
+        io.start(self.thread, keeping, move || ending.close_books(), stop());
         Node { house }
     }
 }

@@ -1,7 +1,7 @@
 //! What happened: every message sent, delivered or dropped is counted here and nowhere else, and drops are told.
 //!
-//! Counting is an atomic addition. Telling subscribers is coalesced: drops of one kind between two flushes are one
-//! [`Event::DeadLetter`] with a count.
+//! Counting is an atomic addition. Telling is coalesced: drops of one kind between two flushes are one
+//! [`Event::DeadLetter`] with a count, and those for one reason are one line in the log.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,6 +20,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::ident::NodeId;
+
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+pub(crate) mod stats;
 
 /// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
 const MAX_UNTOLD: usize = 256;
@@ -53,7 +57,8 @@ drop_reasons! {
     /// again later.
     NotConnected,
     /// **Sender.** The connection broke before the message was written to it. It was not handled, and can be sent
-    /// again; what was written and may have been handled is not dropped, but in doubt ([`Stats::in_doubt`]).
+    /// again; what was written and may have been handled is not dropped, but in doubt
+    /// ([`Stats::in_doubt`](crate::Stats::in_doubt)).
     Lost,
     /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer. Send it in parts,
     /// or raise `max_message` on both sides.
@@ -200,82 +205,6 @@ pub enum Event {
     },
 }
 
-/// What a node has done so far, and how it stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stats {
-    /// The node.
-    pub node: NodeId,
-    /// Messages given to an address or recipient of this node, local or remote, and not handed back.
-    pub sent: u64,
-    /// Messages that a reader took from a mailbox of this node, or that an actor published here began to handle: counted
-    /// where the box is, as `sent` is where the sender is.
-    pub delivered: u64,
-    /// Drops that happened on this side. What peers report is in `reported`, and never here.
-    pub dropped: BTreeMap<DropReason, u64>,
-    /// Drops that peers have reported of messages sent from here, a few times a second.
-    pub reported: BTreeMap<DropReason, u64>,
-    /// Written to a connection that broke, and not known to be read or lost. Peers tell how much they have read with
-    /// each heartbeat, and with each answer to a request.
-    pub in_doubt: u64,
-    /// Requests of this node to others still without an answer.
-    pub pending_requests: u64,
-    /// Answers that came after their request was cancelled or timed out.
-    pub late_answers: u64,
-    /// The connections that are up, or being dialled.
-    pub connections: Vec<ConnectionStats>,
-    /// The boxes open now.
-    pub boxes: Vec<BoxStats>,
-}
-
-impl Stats {
-    /// The sum of `dropped`.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
-}
-
-/// How one connection stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ConnectionStats {
-    /// The node at the other end, once it has greeted.
-    pub peer: Option<NodeId>,
-    /// How often the connection was made anew.
-    pub reconnects: u64,
-    /// Bytes that wait to be written.
-    pub outbox_bytes: u64,
-}
-
-/// How one box stands.
-#[non_exhaustive]
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BoxStats {
-    /// Its name.
-    pub name: String,
-    /// The Rust type of its messages.
-    pub type_name: String,
-    /// Messages waiting in it.
-    pub depth: u64,
-    /// Messages it holds at most.
-    pub capacity: u64,
-    /// Messages put into it so far.
-    pub received: u64,
-    /// Messages dropped at it so far.
-    pub dropped: BTreeMap<DropReason, u64>,
-}
-
-/// What is known to be lost of the messages sent through one address (and its clones).
-#[non_exhaustive]
-#[derive(Clone, Debug, Default)]
-pub struct Losses {
-    /// Dropped on this side.
-    pub local: BTreeMap<DropReason, u64>,
-    /// Dropped by the node that the box lives at, as far as it has told, which it does a few times a second. It tells of
-    /// the box and the connection: other addresses of the same box on this node have their part in it.
-    pub remote: BTreeMap<DropReason, u64>,
-}
-
 /// Drops by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
@@ -352,10 +281,17 @@ pub(crate) struct Observer {
     tallies: Arc<Mutex<Tallies>>,
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
+    connects: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
     dropped: Drops,
     reported: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
+    /// What of `dropped` and of `reported` was logged.
+    logged: Mutex<[BTreeMap<DropReason, u64>; 2]>,
+    /// Whether anything was dropped since the last flush.
+    stirred: AtomicBool,
     noted: Notify,
 }
 
@@ -405,6 +341,19 @@ impl Observer {
         self.late_answers.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection has come up.
+    pub(crate) fn connected(&self) {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_sent(&self, count: u64) {
+        self.bytes_sent.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_received(&self, count: u64) {
+        self.bytes_received.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
     pub(crate) fn dropped(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
         if count == 0 {
@@ -415,6 +364,7 @@ impl Observer {
         if self.watched.load(Ordering::Relaxed) {
             self.note(letter, reason, count, false);
         }
+        self.stir();
     }
 
     /// A peer has dropped messages sent from here.
@@ -423,12 +373,14 @@ impl Observer {
         if self.watched.load(Ordering::Relaxed) {
             self.note(letter, reason, count, true);
         }
+        self.stir();
     }
 
     /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
     pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
         if self.watched.load(Ordering::Relaxed) {
             self.note(Letter { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
+            self.stir();
         }
     }
 
@@ -440,11 +392,17 @@ impl Observer {
         if letter.detail.is_some() {
             *detail = letter.detail.map(str::to_owned);
         }
-        drop(audience);
-        self.noted.notify_one();
     }
 
-    /// Ends when there are drops that subscribers have not been told of.
+    /// Something is to be told at the next flush. Writes even what is written already: so a flush either sees what came
+    /// before, or comes again.
+    fn stir(&self) {
+        if !self.stirred.swap(true, Ordering::AcqRel) {
+            self.noted.notify_one();
+        }
+    }
+
+    /// Ends when there are drops that were not told.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
@@ -468,8 +426,10 @@ impl Observer {
         }
     }
 
-    /// Tells subscribers of the drops since the last flush.
-    pub(crate) fn flush(&self) {
+    /// Tells the log and subscribers of the drops since the last flush.
+    pub(crate) fn flush(&self, node: NodeId) {
+        self.stirred.swap(false, Ordering::AcqRel);
+        self.log(node);
         if !self.watched.load(Ordering::Relaxed) {
             return;
         }
@@ -480,20 +440,32 @@ impl Observer {
             self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
         }
     }
-
-    /// The counts; what else there is to say the caller adds.
-    pub(crate) fn stats(&self, node: NodeId) -> Stats {
-        Stats {
-            node,
-            sent: self.sent.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed) + self.tallied(),
-            dropped: self.dropped.to_map(),
-            reported: self.reported.to_map(),
-            in_doubt: self.in_doubt.load(Ordering::Relaxed),
-            pending_requests: 0,
-            late_answers: self.late_answers.load(Ordering::Relaxed),
-            connections: Vec::new(),
-            boxes: Vec::new(),
+    /// Logs the drops since the last flush: one line for each reason, however many there were.
+    fn log(&self, node: NodeId) {
+        for (side, counts, logged) in [("here", &self.dropped, 0), ("peer", &self.reported, 1)] {
+            for (reason, count) in self.unlogged(counts, logged) {
+                if is_by_choice(reason) {
+                    tracing::debug!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                } else {
+                    tracing::warn!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                }
+            }
         }
     }
+
+    /// By how much these counts have grown since they were last logged.
+    fn unlogged(&self, counts: &Drops, which: usize) -> Vec<(DropReason, u64)> {
+        let mut logged = self.logged.lock();
+        let Some(logged) = logged.get_mut(which) else { return Vec::new() };
+        let counts = counts.to_map();
+        let before = std::mem::replace(logged, counts.clone());
+        let grown = counts.into_iter().map(|(reason, count)| (reason, count - before.get(&reason).unwrap_or(&0)));
+        grown.filter(|&(_, count)| count > 0).collect()
+    }
+}
+
+/// Whether it was somebody's wish that such messages are dropped: one who opened a box for the newest only, or who takes a
+/// request back.
+fn is_by_choice(reason: DropReason) -> bool {
+    matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
 }

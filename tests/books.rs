@@ -100,9 +100,13 @@ fn a_peer_that_has_not_noticed_the_break_lets_the_old_connection_go() {
             wire.cut_after(0);
             to.do_send(Number(100 + round));
             told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+            let stats = client.stats();
+            assert!(stats.in_doubt > 0);
+            assert_eq!(stats.connections[0].in_doubt, stats.in_doubt, "it has left all of it");
             wire.mend();
             reconnected(&client, round).await;
             nothing_in_doubt([&server, &client]).await;
+            assert_eq!(client.stats().connections[0].in_doubt, 0);
         }
         watched(|| server.stats().connections.len(), |&live| live == 1).await;
     });

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -32,6 +33,8 @@ pub(crate) struct Exports {
     /// Counts boxes that have come; see [`Registry::epoch`](super::registry::Registry::epoch).
     arrivals: AtomicU64,
     limit: usize,
+    /// Whether it was said that one had to make room: once there are too many, each further message may have one go.
+    said: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -53,14 +56,20 @@ struct Export {
 }
 
 /// An export that had to make room.
-pub(crate) struct Evicted(Export);
+pub(crate) struct Evicted {
+    export: Export,
+    is_first: bool,
+}
 
 impl Evicted {
     pub(crate) fn close(self) {
-        if let Some(local) = self.0.pointer.local() {
+        let Some(local) = self.export.pointer.local() else { return };
+        if self.is_first {
             tracing::warn!(target: "actix_hermod", id = %local.id(), "over the limit of exports: the oldest is closed");
-            local.close();
+        } else {
+            tracing::trace!(target: "actix_hermod", id = %local.id(), "over the limit of exports: the oldest is closed");
         }
+        local.close();
     }
 }
 
@@ -101,7 +110,8 @@ impl Exports {
             return None;
         }
         let (_, oldest) = tables.by_age.pop_first()?;
-        tables.held.remove(&oldest).map(Evicted)
+        let export = tables.held.remove(&oldest)?;
+        Some(Evicted { export, is_first: !self.said.swap(true, Ordering::Relaxed) })
     }
 
     /// A holder returns handles: more than it was given count as all.

@@ -33,10 +33,10 @@ use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
-use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::observe::Letter;
+use crate::observe::stats::BoxStats;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
 use crate::sync::Mutex;
@@ -67,6 +67,8 @@ pub(crate) struct Inbox<M: RemoteMessage> {
     /// Messages that the reader has taken out of `queue` and not yet handed over: they wait as the others do. Only the
     /// reader changes it, so that a message that it hands over costs no lock.
     held: AtomicUsize,
+    /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
+    given: AtomicUsize,
     drops: Drops,
     /// Whether what the box stands for still lives.
     alive: Box<dyn Fn() -> bool + Send + Sync>,
@@ -109,6 +111,7 @@ impl<M: RemoteMessage> Inbox<M> {
             outlook: AtomicU8::new(0),
             closed: CancellationToken::new(),
             held: AtomicUsize::new(0),
+            given: AtomicUsize::new(0),
             drops: Drops::default(),
             alive: Box::new(alive),
         }
@@ -186,6 +189,11 @@ impl<M: RemoteMessage> Inbox<M> {
         let any = queue.waiting.take_batch(batch);
         self.held.store(batch.len(), Ordering::Relaxed);
         any
+    }
+
+    /// So many messages wait with the actor that the box is for.
+    pub(crate) fn wait_with_actor(&self, given: usize) {
+        self.given.store(given, Ordering::Relaxed);
     }
 
     fn held(&self) -> usize {
@@ -407,11 +415,14 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         None
     }
 
+    fn occupancy(&self) -> (u64, u64) {
+        let queue = self.queue.lock();
+        let depth = queue.waiting.len() + self.held() + self.given.load(Ordering::Relaxed);
+        (depth as u64, queue.waiting.capacity() as u64)
+    }
+
     fn stats(&self) -> BoxStats {
-        let (depth, capacity, received) = {
-            let queue = self.queue.lock();
-            ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64, queue.received)
-        };
+        let ((depth, capacity), received) = (self.occupancy(), self.queue.lock().received);
         let name = match &*self.identity.name {
             "" => self.identity.id.to_string(),
             name => name.to_owned(),

@@ -257,14 +257,21 @@ impl<M: RemoteMessage> Feeder<M> {
         self.batch = batch;
     }
 
+    /// Messages that the actor was given, and of which it is not known what has become of them. Those taken back are counted
+    /// already.
+    fn waiting_with_actor(&self) -> usize {
+        (self.unsettled as usize).saturating_sub(self.taken_back.len())
+    }
+
     /// Nothing of what waits will be handled.
     fn give_up(&mut self) {
         self.inbox.close();
         self.inbox.discard(&mut self.taken, DropReason::BoxClosed);
         self.given.clear();
-        // Those taken back are counted already.
-        let unsettled = std::mem::take(&mut self.unsettled).saturating_sub(self.taken_back.len() as u64);
+        let unsettled = self.waiting_with_actor() as u64;
+        self.unsettled = 0;
         self.taken_back.clear();
+        self.inbox.wait_with_actor(0);
         let senders = std::mem::take(&mut self.senders);
         self.count(false, unsettled, senders);
     }
@@ -319,7 +326,9 @@ impl<M: RemoteMessage> Future for Feeder<M> {
                 this.give_up();
                 return Poll::Ready(());
             }
-            match this.feed(cx) {
+            let fed = this.feed(cx);
+            this.inbox.wait_with_actor(this.waiting_with_actor());
+            match fed {
                 Fed::Some => {}
                 Fed::Closed if this.given.is_empty() => return Poll::Ready(()),
                 Fed::Closed | Fed::Nothing => return Poll::Pending,

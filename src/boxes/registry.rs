@@ -117,6 +117,8 @@ impl Registry {
         }
         open.by_id.insert(id, Entry { pointer: Arc::clone(pointer), published });
         self.epoch.fetch_add(1, Ordering::Release);
+        drop(open);
+        tracing::debug!(target: "actix_hermod", name = pointer.name(), type_name = local.type_name(), "box opened");
         Ok(())
     }
 
@@ -130,7 +132,9 @@ impl Registry {
             open.by_id.remove(&id)
         };
         self.epoch.fetch_add(1, Ordering::Release);
-        drop(removed);
+        if let Some(Entry { pointer, .. }) = removed {
+            tracing::debug!(target: "actix_hermod", name = pointer.name(), "box closed");
+        }
     }
 
     pub(crate) fn epoch(&self) -> u64 {

@@ -24,9 +24,9 @@ use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::message::shape::Shape;
-use crate::observe::BoxStats;
 use crate::observe::DropReason;
 use crate::observe::Drops;
+use crate::observe::stats::BoxStats;
 use crate::wire::control::Unanswered;
 
 /// Messages passed on between two looks at how full the target is.
@@ -162,12 +162,17 @@ impl LocalBox for Relay {
         Some(&self.target)
     }
 
+    fn occupancy(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     fn stats(&self) -> BoxStats {
+        let (depth, capacity) = self.occupancy();
         BoxStats {
             name: self.id.to_string(),
             type_name: self.type_name().to_owned(),
-            depth: 0,
-            capacity: 0,
+            depth,
+            capacity,
             received: self.passed.load(Ordering::Relaxed),
             dropped: self.drops.to_map(),
         }

@@ -33,7 +33,7 @@ use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::observe::CloseReason;
 use crate::observe::DropReason;
-use crate::observe::Losses;
+use crate::observe::stats::Losses;
 
 /// A pointer to a mailbox or to a published actor, in this process or in another.
 ///

@@ -154,7 +154,7 @@ impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
         match scope::read(&self.home, body, handles) {
             Ok(result) => self.reply.answer(result),
             Err(error) => {
-                tracing::debug!(target: "actix_hermod", %error, "an answer cannot be decoded");
+                tracing::trace!(target: "actix_hermod", %error, "an answer cannot be decoded");
                 self.reply.fail(AskError::OutcomeUnknown { reason: DropReason::NotDecodable });
             }
         }

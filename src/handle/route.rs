@@ -45,13 +45,13 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
-use crate::observe::BoxStats;
 use crate::observe::CloseReason;
 use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::observe::Letter;
-use crate::observe::Losses;
 use crate::observe::Observer;
+use crate::observe::stats::BoxStats;
+use crate::observe::stats::Losses;
 use crate::wire::control::Unanswered;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
@@ -123,6 +123,8 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn close(&self);
     /// For a relay: what it stands for.
     fn relays(&self) -> Option<&Arc<Pointer>>;
+    /// Messages that wait in it, and how many it holds.
+    fn occupancy(&self) -> (u64, u64);
     fn stats(&self) -> BoxStats;
 }
 

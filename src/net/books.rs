@@ -109,6 +109,13 @@ impl Books {
         }
     }
 
+    /// How many messages are in doubt of those connections.
+    pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = Names>) -> u64 {
+        let ended = self.ended.lock();
+        let balances = of.into_iter().filter_map(|names| ended.by_name.get(&(names.peer, names.theirs)));
+        balances.map(|(_, balance)| balance.in_doubt()).sum()
+    }
+
     /// What this side tells of those connections: its own names of them, and how much it has read.
     pub(crate) fn tell(
         &self,

@@ -1,6 +1,7 @@
 //! The node itself: what its boxes, handles and connections share.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -40,13 +41,17 @@ use crate::ident::Secret;
 use crate::ident::check_name;
 use crate::observe::DropReason;
 use crate::observe::Observer;
-use crate::observe::Stats;
+use crate::observe::stats::Stats;
 use crate::wire::control::Farewell;
 use crate::wire::frame::MAX_ENDPOINTS;
 use crate::wire::report::Target;
 
 /// How long drops are gathered before subscribers and peers are told.
 const GATHER: Duration = Duration::from_millis(250);
+
+/// How often counts are handed to an exporter: more often than one is asked for them.
+#[cfg(feature = "metrics")]
+const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Starts the router of a link, on the I/O thread.
 pub(crate) type StartRouter = fn(Arc<House>, Arc<Link>);
@@ -131,6 +136,7 @@ impl House {
     pub(crate) async fn keep(self: Arc<Self>, _stop: StopOnDrop) {
         let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
         let mut tell_at = None;
+        let mut publishing = pin!(self.publish_on());
         loop {
             let tell = async {
                 match tell_at {
@@ -150,13 +156,44 @@ impl House {
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
-                        self.observer.flush();
+                        self.observer.flush(self.id);
                         self.links.report();
                     }
                     None => tell_at = Some(Instant::now() + GATHER),
                 },
+                () = &mut publishing => {}
             }
         }
+    }
+
+    /// Hands the counts on from time to time, without end.
+    #[cfg(feature = "metrics")]
+    async fn publish_on(&self) {
+        let mut ticks = tokio::time::interval(PUBLISH);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.publish();
+        }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    async fn publish_on(&self) {
+        std::future::pending().await
+    }
+
+    /// Hands the counts on to whatever exporter there is.
+    #[cfg(feature = "metrics")]
+    fn publish(&self) {
+        let fills: Vec<_> = self.registry.all().iter().map(|local| local.occupancy()).collect();
+        crate::observe::metrics::publish(&self.stats_without_boxes(), &fills);
+    }
+
+    /// Tells what was not told yet, once nothing happens any more.
+    pub(crate) fn close_books(&self) {
+        self.observer.flush(self.id);
+        #[cfg(feature = "metrics")]
+        self.publish();
     }
 
     /// Ends every connection in good order, within the time the limits give, then stops.
@@ -190,10 +227,14 @@ impl House {
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        let boxes = self.registry.all().iter().map(|local| local.stats()).collect();
+        Stats { boxes, ..self.stats_without_boxes() }
+    }
+
+    fn stats_without_boxes(&self) -> Stats {
         let mut stats = self.observer.stats(self.id);
         stats.connections = self.links.all().iter().filter_map(|link| link.stats()).collect();
         stats.pending_requests = self.links.all().iter().map(|link| link.pending()).sum();
-        stats.boxes = self.registry.all().iter().map(|local| local.stats()).collect();
         stats
     }
 }

@@ -120,7 +120,7 @@ impl Inbound {
                 Ok(Tiding::Nothing)
             }
             kind::PONG => {
-                self.around.link.peer_has_read(Ping::read(raw.payload)?.read);
+                self.around.link.ponged(&Ping::read(raw.payload)?);
                 Ok(Tiding::Nothing)
             }
             kind::GOODBYE => {
@@ -239,6 +239,7 @@ impl Inbound {
 
     fn refuse(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let Refuse { correlation, why, detail } = Refuse::read(payload)?;
+        tracing::trace!(target: "actix_hermod", ?why, detail, "the peer refuses a request");
         let link = &self.around.link;
         if let Some((waiting, to)) = link.take_pending(self.around.correlation(correlation)) {
             match why {

@@ -21,6 +21,7 @@ use super::books::Balance;
 use super::books::Books;
 use super::books::Names;
 use super::inquiries::end;
+use super::meter::Meter;
 use super::outbox::Chunk;
 use super::outbox::MAX_CONTROL;
 use super::outbox::Named;
@@ -30,6 +31,7 @@ use super::outbox::Pending;
 use super::outbox::Phase;
 use super::outbox::Role;
 use super::outbox::fail_all;
+use super::transport::Stream;
 use crate::boxes::exports::Evicted;
 use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
@@ -49,7 +51,6 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
 use crate::observe::CloseReason;
-use crate::observe::ConnectionStats;
 use crate::observe::DropReason;
 use crate::observe::Letter;
 use crate::sync::Mutex;
@@ -86,7 +87,7 @@ pub(crate) struct Link {
     me: Weak<Link>,
     pub(super) home: Arc<dyn Household>,
     registry: Arc<Registry>,
-    books: Arc<Books>,
+    pub(super) books: Arc<Books>,
     endpoint: Option<Endpoint>,
     start: Option<Start>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
@@ -97,6 +98,7 @@ pub(crate) struct Link {
     /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
     /// [`MAX_TOLD`].
     unsettled: Mutex<VecDeque<Names>>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Link {
@@ -115,6 +117,7 @@ impl Link {
         let state = Mutex::new(Outbox::new(phase, home.limits()));
         let peer = Mutex::new(None);
         let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
+        let meter = Meter::new(Arc::clone(&home));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
             home,
@@ -126,6 +129,7 @@ impl Link {
             state,
             theirs,
             unsettled,
+            meter,
         })
     }
 
@@ -159,6 +163,11 @@ impl Link {
         let superseded = self.superseded();
         self.down(DropReason::Lost, "the peer has given the connection up", self.endpoint.is_none());
         superseded.cancel();
+    }
+
+    /// The same stream, whose bytes count as the link's.
+    pub(crate) fn metered(&self, stream: Stream) -> Stream {
+        self.meter.count(stream)
     }
 
     /// The number of the connection, or of the one that is to be made.
@@ -218,6 +227,7 @@ impl Link {
         end(unanswered);
         fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
+        self.home.observer().connected();
         connection
     }
 
@@ -237,6 +247,7 @@ impl Link {
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
+            state.past = (old.past.0 + balance.written, old.past.1 + balance.read);
             let waiting = old.unwritten();
             (old, waiting, balance)
         };
@@ -297,10 +308,6 @@ impl Link {
         }
     }
 
-    pub(crate) fn ping(&self, nonce: u64) {
-        self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING));
-    }
-
     pub(crate) fn pong(&self, nonce: u64) {
         self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PONG));
     }
@@ -332,15 +339,6 @@ impl Link {
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         self.state.lock().poll_next(connection, chunk, cx)
-    }
-
-    pub(crate) fn stats(&self) -> Option<ConnectionStats> {
-        let state = self.state.lock();
-        (!matches!(state.phase, Phase::Idle | Phase::Over)).then(|| ConnectionStats {
-            peer: *self.peer.lock(),
-            reconnects: state.times_up.saturating_sub(1),
-            outbox_bytes: state.bytes() as u64,
-        })
     }
 
     /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.

@@ -22,6 +22,7 @@ use super::lanes::Cut;
 use super::lanes::Lane;
 use super::lanes::Lanes;
 use super::lanes::What;
+use super::pings::Pings;
 use super::pressures::Pressures;
 use super::watches::Watches;
 use crate::config::Limits;
@@ -115,7 +116,10 @@ pub(super) struct Outbox {
     pub(super) overrun: bool,
     /// Messages the peer says it has read, and messages read from it.
     pub(super) read: (u64, u64),
+    /// Messages written to connections of the link that have ended, and messages read from them.
+    pub(super) past: (u64, u64),
     pub(super) times_up: u64,
+    pub(super) pings: Pings,
     /// What the peer may be sent beyond the rest of version 1.
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
@@ -189,7 +193,9 @@ impl Outbox {
             next_request: 1,
             overrun: false,
             read: (0, 0),
+            past: (0, 0),
             times_up: 0,
+            pings: Pings::default(),
             features: 0,
             ours: Ours::default(),
             sent: HashMap::new(),

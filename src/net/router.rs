@@ -19,6 +19,9 @@ use actix::WrapFuture;
 use actix_rt::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument;
+use tracing::Span;
+use tracing::field;
 use uuid::Uuid;
 
 use super::greeting;
@@ -60,6 +63,8 @@ pub(crate) struct RemoteRouter {
     /// Attempts that failed since the last connection.
     failures: u32,
     nonce: u64,
+    /// Of the connection, or of the attempt at one: what its tasks and this actor say is said in it.
+    span: Span,
     /// The last heartbeat.
     beat: Instant,
 }
@@ -172,6 +177,7 @@ impl RemoteRouter {
             live: None,
             failures: 0,
             nonce: 0,
+            span: Span::none(),
             beat: Instant::now(),
         }
     }
@@ -181,24 +187,38 @@ impl RemoteRouter {
         let Some(link) = &self.link else { return ctx.stop() };
         let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
         let (limit, unsettled) = (house.limits.handshake_timeout, link.unsettled());
+        let link = Arc::clone(link);
+        self.span = span(&house, &link);
         let greet = async move {
             match (endpoint, accepted) {
-                (Some(endpoint), _) => greeting::dialler(&house, transport::dial(&endpoint).await?, unsettled).await,
+                (Some(endpoint), _) => {
+                    tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
+                    let stream = link.metered(transport::dial(&endpoint).await?);
+                    greeting::dialler(&house, stream, unsettled).await
+                }
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
                     () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
                     // Nobody would tell it goodbye: those that are told are up.
                     () = house.closing.cancelled() => Err(GreetError::Closing),
-                    greeted = greeting::listener(&house, stream) => greeted,
+                    greeted = greeting::listener(&house, link.metered(stream)) => greeted,
                 },
                 (None, None) => Err(GreetError::Late),
             }
         };
         let greet = async move { tokio::time::timeout(limit, greet).await.unwrap_or(Err(GreetError::Late)) };
-        ctx.spawn(greet.into_actor(self).map(|greeted, router, ctx| match greeted {
-            Ok(greeted) => router.up(greeted, ctx),
-            Err(error) => router.failed(&error, ctx),
+        ctx.spawn(greet.instrument(self.span.clone()).into_actor(self).map(|greeted, router, ctx| {
+            router.in_span(|router| match greeted {
+                Ok(greeted) => router.up(greeted, ctx),
+                Err(error) => router.failed(&error, ctx),
+            });
         }));
+    }
+
+    /// Does something as a part of the connection's span.
+    fn in_span(&mut self, act: impl FnOnce(&mut RemoteRouter)) {
+        let span = self.span.clone();
+        span.in_scope(|| act(self));
     }
 
     fn failed(&mut self, error: &GreetError, ctx: &mut Context<Self>) {
@@ -219,6 +239,7 @@ impl RemoteRouter {
         if resumed && self.house.links.join(peer, link) == Claim::Refused {
             return self.failed(&GreetError::TooMany, ctx);
         }
+        self.span.record("peer", field::display(peer));
         let connection = link.up(&hello, names);
         let superseded = link.superseded();
         let inbound = Inbound::new(&self.house, Arc::clone(link), connection, peer, resumed);
@@ -234,8 +255,8 @@ impl RemoteRouter {
                 ended = reading => ended,
             }
         };
-        let reader = Self::pipe(connection, reading, ctx);
-        let writer = Self::pipe(connection, writing, ctx);
+        let reader = Self::pipe(connection, reading.instrument(self.span.clone()), ctx);
+        let writer = Self::pipe(connection, writing.instrument(self.span.clone()), ctx);
         let (announced, silent, written_to_end) = (false, Duration::ZERO, false);
         self.live = Some(Live {
             connection,
@@ -249,8 +270,20 @@ impl RemoteRouter {
             written_to_end,
         });
         self.failures = 0;
+        // How far away the peer is is known early.
+        self.nonce += 1;
+        link.ping(self.nonce);
         if resumed {
             self.announce();
+        }
+    }
+
+    /// The peer of a connection that was dialled from here is who it says.
+    fn proven(&mut self, ctx: &mut Context<Self>) {
+        let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
+        match self.house.links.join(live.peer, link) {
+            Claim::Proven => self.announce(),
+            Claim::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
         }
     }
 
@@ -266,6 +299,26 @@ impl RemoteRouter {
     fn pipe(connection: u64, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
         let router = ctx.address();
         actix_rt::spawn(async move { router.do_send(PipeEnded { connection, how: direction.await }) })
+    }
+
+    /// The reader or the writer has ended.
+    fn ended(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
+        match ended.how {
+            Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
+            Ended::Written => {
+                live.written_to_end = true;
+                if let Some(reason) = live.read_to_end.take() {
+                    self.down(reason, ctx);
+                }
+            }
+            Ended::Lost(error) => {
+                tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "the connection broke");
+                let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
+                self.down(why, ctx);
+            }
+            Ended::Violation(violation) => self.violated(&violation, ctx),
+        }
     }
 
     fn heartbeat(&mut self, ctx: &mut Context<Self>) {
@@ -341,7 +394,7 @@ impl RemoteRouter {
         let (limit, connection) = (self.house.limits.shutdown_timeout, live.connection);
         ctx.run_later(limit, move |router, ctx| {
             if router.live.as_ref().is_some_and(|live| live.connection == connection) {
-                router.down(reason, ctx);
+                router.in_span(|router| router.down(reason, ctx));
             }
         });
     }
@@ -371,6 +424,7 @@ impl RemoteRouter {
         let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
         link.down(reason, detail, over);
         drop(link);
+        self.span = Span::none();
         if over {
             return ctx.stop();
         }
@@ -406,11 +460,11 @@ impl Actor for RemoteRouter {
         let stopped = self.house.stopped().clone();
         let stop = async move { stopped.cancelled().await };
         ctx.spawn(stop.into_actor(self).map(|(), router, ctx| {
-            router.down(DownReason::Goodbye, ctx);
+            router.in_span(|router| router.down(DownReason::Goodbye, ctx));
             ctx.stop();
         }));
-        ctx.run_interval(self.every(), Self::heartbeat);
-        ctx.run_interval(SWEEP, Self::sweep);
+        ctx.run_interval(self.every(), |router, ctx| router.in_span(|router| router.heartbeat(ctx)));
+        ctx.run_interval(SWEEP, |router, ctx| router.in_span(|router| router.sweep(ctx)));
         self.connect(ctx);
     }
 }
@@ -419,11 +473,7 @@ impl Handler<Proven> for RemoteRouter {
     type Result = ();
 
     fn handle(&mut self, _: Proven, ctx: &mut Context<Self>) {
-        let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
-        match self.house.links.join(live.peer, link) {
-            Claim::Proven => self.announce(),
-            Claim::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
-        }
+        self.in_span(|router| router.proven(ctx));
     }
 }
 
@@ -431,23 +481,14 @@ impl Handler<PipeEnded> for RemoteRouter {
     type Result = ();
 
     fn handle(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
-        let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
-        match ended.how {
-            Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
-            Ended::Written => {
-                live.written_to_end = true;
-                if let Some(reason) = live.read_to_end.take() {
-                    self.down(reason, ctx);
-                }
-            }
-            Ended::Lost(error) => {
-                tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "the connection broke");
-                let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
-                self.down(why, ctx);
-            }
-            Ended::Violation(violation) => self.violated(&violation, ctx),
-        }
+        self.in_span(|router| router.ended(ended, ctx));
     }
+}
+
+/// Stands around all that is said of one connection, or of an attempt at one.
+fn span(house: &House, link: &Link) -> Span {
+    let endpoint = link.endpoint().map(field::display);
+    tracing::info_span!(target: "actix_hermod", "connection", node = %house.id, endpoint, peer = field::Empty)
 }
 
 /// How a peer is told what it did wrong.

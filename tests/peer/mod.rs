@@ -209,18 +209,20 @@ pub(crate) struct Frame {
 pub(crate) struct Peer {
     stream: TcpStream,
     read: Vec<u8>,
+    /// The number of the ping that the node asks as soon as the connection is up, where that was awaited.
+    pub(crate) first_ping: Option<u64>,
 }
 
 impl Peer {
     pub(crate) async fn dial(endpoint: &str) -> Peer {
         let dialled = timeout(PATIENCE, TcpStream::connect(endpoint)).await.expect("the node accepts in time");
-        Peer { stream: dialled.expect("the node listens"), read: Vec::new() }
+        Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None }
     }
 
     /// Waits until a node dials.
     pub(crate) async fn accept(listener: &TcpListener) -> Peer {
         let accepted = timeout(PATIENCE, listener.accept()).await.expect("the node dials in time");
-        Peer { stream: accepted.expect("a connection").0, read: Vec::new() }
+        Peer { stream: accepted.expect("a connection").0, read: Vec::new(), first_ping: None }
     }
 
     /// Dials and is greeted as a node of that id with that token; the node must accept both.
@@ -234,6 +236,11 @@ impl Peer {
         peer.hello().await.expect("the node answers a hello");
         let first = peer.frame().await.expect("the node resumes");
         assert_eq!(first.kind, kind::RESUME, "the node's first frame: {first:?}");
+        // There is none where the node has refused the connection after all.
+        if let Some(second) = peer.frame().await {
+            assert_eq!(second.kind, kind::PING, "the node's second frame: {second:?}");
+            peer.first_ping = second.payload.first_chunk().copied().map(u64::from_le_bytes);
+        }
         peer
     }
 
@@ -255,7 +262,7 @@ impl Peer {
         socket.set_send_buffer_size(4096).expect("a small buffer");
         let endpoint = endpoint.parse().expect("an address and a port");
         let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
-        let peer = Peer { stream: dialled.expect("the node listens"), read: Vec::new() };
+        let peer = Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None };
         peer.greet(&Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
     }
 
