@@ -127,6 +127,22 @@ impl Process {
         self.child.wait().expect("it is gone");
     }
 
+    /// Stops it where it stands, as a debugger does (SIGSTOP): its connections stay, and it reads and writes nothing.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    /// By the shell, which has the command built in: a system call of our own would need unsafe code.
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
+        assert!(sent.expect("a shell").success(), "process {} does not take {name}", self.id());
+    }
+
     /// Waits until it ends by itself.
     pub(crate) async fn exits(&mut self) -> ExitStatus {
         let exited = async {
