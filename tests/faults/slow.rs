@@ -117,6 +117,9 @@ fn a_link_that_stalls_is_given_up_by_both_and_heals_when_it_passes_again() {
             settled(|| two.proxy.accepted() >= before + 2).await;
             two.proxy.mend();
             arrives(&to, &mut inbox, 10 + n).await;
+            // What was not told of as up is not told of as down.
+            peer_up(&mut two.client_ears).await;
+            peer_up(&mut two.server_ears).await;
         }
         two.end().await;
     });
