@@ -4,9 +4,9 @@
 //! It runs on the test's own thread, beside the nodes there, so that whatever holds up one holds up all of them.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
-use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -32,11 +32,27 @@ pub(crate) struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// Ends all connections of before.
+/// What is done to all connections of before, and not to those that come.
 #[derive(Default)]
 struct Scissors {
     cuts: Cell<u64>,
     cut: Notify,
+    /// Of connections that were accepted until then, nothing passes.
+    frozen: Cell<u64>,
+    thawed: Notify,
+}
+
+impl Scissors {
+    /// Waits until the connection of that number may pass bytes.
+    async fn thawed(&self, number: u64) {
+        loop {
+            let thawed = self.thawed.notified();
+            if self.frozen.get() < number {
+                return;
+            }
+            thawed.await;
+        }
+    }
 }
 
 impl Drop for Proxy {
@@ -63,13 +79,13 @@ impl Proxy {
                     continue;
                 }
                 let (there, back, scissors) = rules.clone();
-                let before = scissors.cuts.get();
+                let (before, number) = (scissors.cuts.get(), count.get());
                 let Ok(far) = TcpStream::connect(&node).await else { continue };
                 actix::spawn(async move {
                     if scissors.cuts.get() == before {
                         tokio::select! {
                             () = scissors.cut.notified() => {}
-                            () = carry(near, far, &there, &back) => {}
+                            () = carry(near, far, [&there, &back], (&scissors, number)) => {}
                         }
                     }
                 });
@@ -94,6 +110,17 @@ impl Proxy {
     pub(crate) fn stall(&self) {
         self.there.stall();
         self.back.stall();
+    }
+
+    /// Of the connections that there are nothing passes any more, and nobody is told; those that come are well.
+    pub(crate) fn freeze(&self) {
+        self.scissors.frozen.set(self.accepted.get());
+    }
+
+    /// What they have been given passes after all.
+    pub(crate) fn thaw(&self) {
+        self.scissors.frozen.set(0);
+        self.scissors.thawed.notify_waiters();
     }
 
     /// Everything passes.
@@ -153,7 +180,7 @@ impl Direction {
     }
 
     /// Passes bytes until one of the two ends is gone.
-    async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, (ice, number): (&Scissors, u64)) {
         let mut bytes = vec![0; PIECE];
         loop {
             let changed = self.changed.notified();
@@ -162,11 +189,16 @@ impl Direction {
                 changed.await;
                 continue;
             }
-            let read = tokio::select! {
+            let ready = tokio::select! {
                 biased;
                 // What is allowed now may be less.
                 () = changed => continue,
-                read = from.read(&mut bytes[..most]) => read.unwrap_or(0),
+                ready = from.readable() => ready,
+            };
+            ice.thawed(number).await;
+            let read = match ready.and_then(|()| from.try_read(&mut bytes[..most])) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                read => read.unwrap_or(0),
             };
             if self.allowed.get() != usize::MAX {
                 self.allowed.set(self.allowed.get().saturating_sub(read));
@@ -180,7 +212,7 @@ impl Direction {
 }
 
 /// Carries bytes both ways until one direction ends; then both ends are reset.
-async fn carry(near: TcpStream, far: TcpStream, there: &Direction, back: &Direction) {
+async fn carry(near: TcpStream, far: TcpStream, [there, back]: [&Direction; 2], ice: (&Scissors, u64)) {
     for end in [&near, &far] {
         // What is not read is thrown away, and the other end hears of it at once.
         end.set_zero_linger().expect("a socket option");
@@ -188,7 +220,7 @@ async fn carry(near: TcpStream, far: TcpStream, there: &Direction, back: &Direct
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     tokio::select! {
-        () = there.pass(near_in, far_out) => {}
-        () = back.pass(far_in, near_out) => {}
+        () = there.pass(near_in, far_out, ice) => {}
+        () = back.pass(far_in, near_out, ice) => {}
     }
 }
