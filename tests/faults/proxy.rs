@@ -180,7 +180,7 @@ impl Direction {
     }
 
     /// Passes bytes until one of the two ends is gone.
-    async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, (ice, number): (&Scissors, u64)) {
+    async fn pass(&self, from: OwnedReadHalf, mut to: OwnedWriteHalf, (ice, number): (&Scissors, u64)) {
         let mut bytes = vec![0; PIECE];
         loop {
             let changed = self.changed.notified();
