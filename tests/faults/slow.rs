@@ -105,7 +105,7 @@ async fn beat(direction: &Direction) {
 #[test]
 fn a_link_that_stalls_is_given_up_by_both_and_heals_when_it_passes_again() {
     System::new().block_on(async {
-        let mut two = Two::new(wary).await;
+        let mut two = Two::new(|| wary().handshake_timeout(Duration::from_secs(1))).await;
         let (mut inbox, to) = two.numbers().await;
         for n in 1..=2 {
             two.proxy.stall();
