@@ -243,7 +243,12 @@ fn a_greeting_that_comes_to_its_end_after_the_next_connection_leaves_nothing_in_
             inbox.try_recv().is_some()
         })
         .await;
+        assert_eq!(proxy.carried(), 2);
         proxy.thaw();
+        settled(|| proxy.carried() == 1).await;
+        // What has passed by now is read before this.
+        to.do_send(Number(11));
+        settled(|| inbox.try_recv() == Some(Number(11))).await;
         nothing_in_doubt(&[&server, &client]).await;
         assert_eq!(dropped(&client, DropReason::Lost), 10, "what came by the first connection was not read");
         within(client.shutdown()).await;

@@ -26,6 +26,8 @@ pub(crate) struct Proxy {
     /// From the node behind it to those who have dialled.
     pub(crate) back: Rc<Direction>,
     accepted: Rc<Cell<u64>>,
+    /// Held by each connection that it carries.
+    carried: Rc<()>,
     /// Whether connections are hung up on at once.
     closed: Rc<Cell<bool>>,
     scissors: Rc<Scissors>,
@@ -69,9 +71,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
         let (there, back, scissors) = (Direction::free(), Direction::free(), Rc::new(Scissors::default()));
-        let (accepted, closed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        let (accepted, closed, carried) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)), Rc::new(()));
         let rules = (Rc::clone(&there), Rc::clone(&back), Rc::clone(&scissors));
-        let (count, is_closed) = (Rc::clone(&accepted), Rc::clone(&closed));
+        let (count, is_closed, one_more) = (Rc::clone(&accepted), Rc::clone(&closed), Rc::downgrade(&carried));
         let accepting = actix::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 count.set(count.get() + 1);
@@ -81,7 +83,9 @@ impl Proxy {
                 let (there, back, scissors) = rules.clone();
                 let (before, number) = (scissors.cuts.get(), count.get());
                 let Ok(far) = TcpStream::connect(&node).await else { continue };
+                let carried = one_more.upgrade();
                 actix::spawn(async move {
+                    let _carried = carried;
                     if scissors.cuts.get() == before {
                         tokio::select! {
                             () = scissors.cut.notified() => {}
@@ -91,7 +95,7 @@ impl Proxy {
                 });
             }
         });
-        Proxy { endpoint, there, back, accepted, closed, scissors, accepting }
+        Proxy { endpoint, there, back, accepted, carried, closed, scissors, accepting }
     }
 
     /// Breaks all connections; the next pass again.
@@ -133,6 +137,11 @@ impl Proxy {
     /// Connections that were made to it, those that it hung up on included.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.get()
+    }
+
+    /// Connections that it carries now.
+    pub(crate) fn carried(&self) -> usize {
+        Rc::strong_count(&self.carried) - 1
     }
 }
 
