@@ -4,7 +4,7 @@
 //! It runs on the test's own thread, beside the nodes there, so that whatever holds up one holds up all of them.
 
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io;
 use std::rc::Rc;
 
 use tokio::io::AsyncWriteExt;
@@ -188,8 +188,13 @@ impl Direction {
         self.passed.get()
     }
 
-    /// Passes bytes until one of the two ends is gone.
-    async fn pass(&self, from: OwnedReadHalf, mut to: OwnedWriteHalf, (ice, number): (&Scissors, u64)) {
+    /// Passes bytes until no more come, which the other end is told then; an error if one of the two is gone.
+    async fn pass(
+        &self,
+        from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        (ice, number): (&Scissors, u64),
+    ) -> io::Result<()> {
         let mut bytes = vec![0; PIECE];
         loop {
             let changed = self.changed.notified();
@@ -198,29 +203,28 @@ impl Direction {
                 changed.await;
                 continue;
             }
-            let ready = tokio::select! {
+            tokio::select! {
                 biased;
                 // What is allowed now may be less.
                 () = changed => continue,
-                ready = from.readable() => ready,
-            };
+                ready = from.readable() => ready?,
+            }
             ice.thawed(number).await;
-            let read = match ready.and_then(|()| from.try_read(&mut bytes[..most])) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                read => read.unwrap_or(0),
+            let read = match from.try_read(&mut bytes[..most]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                read => read?,
             };
             if self.allowed.get() != usize::MAX {
                 self.allowed.set(self.allowed.get().saturating_sub(read));
             }
-            if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
-                return;
-            }
+            to.write_all(&bytes[..read]).await?;
             self.passed.set(self.passed.get() + read);
         }
     }
 }
 
-/// Carries bytes both ways until one direction ends; then both ends are reset.
+/// Carries bytes both ways until both directions have ended, or one has broken; then both ends are reset.
 async fn carry(near: TcpStream, far: TcpStream, [there, back]: [&Direction; 2], ice: (&Scissors, u64)) {
     for end in [&near, &far] {
         // What is not read is thrown away, and the other end hears of it at once.
@@ -228,8 +232,6 @@ async fn carry(near: TcpStream, far: TcpStream, [there, back]: [&Direction; 2], 
         end.set_nodelay(true).expect("a socket option");
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    tokio::select! {
-        () = there.pass(near_in, far_out, ice) => {}
-        () = back.pass(far_in, near_out, ice) => {}
-    }
+    // What has broken is reset by being dropped.
+    let _ = tokio::try_join!(there.pass(near_in, far_out, ice), back.pass(far_in, near_out, ice));
 }
