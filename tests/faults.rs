@@ -67,10 +67,9 @@ struct Told {
     taken: u64,
 }
 
-/// A node that tries again soon after a connection is lost, and does not wait long for a greeting.
+/// A node that tries again soon after a connection is lost.
 fn eager() -> NodeBuilder {
-    let pauses = Duration::from_millis(5)..=Duration::from_millis(50);
-    Node::builder().reconnect(pauses).handshake_timeout(Duration::from_secs(1))
+    Node::builder().reconnect(Duration::from_millis(5)..=Duration::from_millis(50))
 }
 
 /// The same, and it takes a silent peer for dead within half a second or so. A busy machine may make it wrong: no test is

@@ -219,11 +219,12 @@ impl House {
         self.closing.cancel();
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
-        self.stopped.cancel();
         // One whose router has not started, or will not run again, holds messages that nobody else counts.
         for link in self.links.all() {
             link.down(DropReason::Shutdown, "", true);
         }
+        // Last: who waits for it, on whichever thread, finds the books closed.
+        self.stopped.cancel();
     }
 
     pub(crate) fn stats(&self) -> Stats {

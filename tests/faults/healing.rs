@@ -14,7 +14,9 @@ use super::nothing_in_doubt;
 use super::peer_down;
 use super::peer_up;
 use super::proxy::Proxy;
+use super::wary;
 use crate::peer::Hello;
+use crate::peer::PATIENCE;
 use crate::peer::Peer;
 use crate::peer::fresh_id;
 use crate::peer::kind;
@@ -213,5 +215,43 @@ fn a_liar_that_the_server_has_dialled_gets_nothing_either() {
         server.reaches(&mut client, 2).await;
         within(client.node.shutdown()).await;
         within(server.node.shutdown()).await;
+    });
+}
+
+/// The listener has read the client's hello when the link stalls, and nothing after it; what the client then writes
+/// comes through when another connection has long taken its place.
+#[test]
+fn a_greeting_that_comes_to_its_end_after_the_next_connection_leaves_nothing_in_doubt() {
+    System::new().block_on(async {
+        let (server, at) = listening(eager().handshake_timeout(PATIENCE)).await;
+        let mut inbox: Mailbox<Number> = server.mailbox().name("numbers").open().expect("the name is free");
+        let proxy = Proxy::to(at.as_ref()).await;
+        let client = wary().start();
+        let to = client.remote::<Number>(&proxy.endpoint, "numbers").expect("an address");
+        proxy.there.stall();
+        (0..10).for_each(|n| to.do_send(Number(n)));
+        settled(|| {
+            proxy.there.allow(1);
+            proxy.back.passed() > 0
+        })
+        .await;
+        proxy.freeze();
+        proxy.there.open();
+        settled(|| client.stats().in_doubt == 10).await;
+        settled(|| {
+            to.do_send(Number(10));
+            inbox.try_recv().is_some()
+        })
+        .await;
+        assert_eq!(proxy.carried(), 2);
+        proxy.thaw();
+        settled(|| proxy.carried() == 1).await;
+        // What has passed by now is read before this.
+        to.do_send(Number(11));
+        settled(|| inbox.try_recv() == Some(Number(11))).await;
+        nothing_in_doubt(&[&server, &client]).await;
+        assert_eq!(dropped(&client, DropReason::Lost), 10, "what came by the first connection was not read");
+        within(client.shutdown()).await;
+        within(server.shutdown()).await;
     });
 }

@@ -4,9 +4,9 @@
 //! It runs on the test's own thread, beside the nodes there, so that whatever holds up one holds up all of them.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
-use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -26,17 +26,35 @@ pub(crate) struct Proxy {
     /// From the node behind it to those who have dialled.
     pub(crate) back: Rc<Direction>,
     accepted: Rc<Cell<u64>>,
+    /// Held by each connection that it carries.
+    carried: Rc<()>,
     /// Whether connections are hung up on at once.
     closed: Rc<Cell<bool>>,
     scissors: Rc<Scissors>,
     accepting: JoinHandle<()>,
 }
 
-/// Ends all connections of before.
+/// What is done to all connections of before, and not to those that come.
 #[derive(Default)]
 struct Scissors {
     cuts: Cell<u64>,
     cut: Notify,
+    /// Of connections that were accepted until then, nothing passes.
+    frozen: Cell<u64>,
+    thawed: Notify,
+}
+
+impl Scissors {
+    /// Waits until the connection of that number may pass bytes.
+    async fn thawed(&self, number: u64) {
+        loop {
+            let thawed = self.thawed.notified();
+            if self.frozen.get() < number {
+                return;
+            }
+            thawed.await;
+        }
+    }
 }
 
 impl Drop for Proxy {
@@ -53,9 +71,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
         let (there, back, scissors) = (Direction::free(), Direction::free(), Rc::new(Scissors::default()));
-        let (accepted, closed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        let (accepted, closed, carried) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)), Rc::new(()));
         let rules = (Rc::clone(&there), Rc::clone(&back), Rc::clone(&scissors));
-        let (count, is_closed) = (Rc::clone(&accepted), Rc::clone(&closed));
+        let (count, is_closed, one_more) = (Rc::clone(&accepted), Rc::clone(&closed), Rc::downgrade(&carried));
         let accepting = actix::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 count.set(count.get() + 1);
@@ -63,19 +81,21 @@ impl Proxy {
                     continue;
                 }
                 let (there, back, scissors) = rules.clone();
-                let before = scissors.cuts.get();
+                let (before, number) = (scissors.cuts.get(), count.get());
                 let Ok(far) = TcpStream::connect(&node).await else { continue };
+                let carried = one_more.upgrade();
                 actix::spawn(async move {
+                    let _carried = carried;
                     if scissors.cuts.get() == before {
                         tokio::select! {
                             () = scissors.cut.notified() => {}
-                            () = carry(near, far, &there, &back) => {}
+                            () = carry(near, far, [&there, &back], (&scissors, number)) => {}
                         }
                     }
                 });
             }
         });
-        Proxy { endpoint, there, back, accepted, closed, scissors, accepting }
+        Proxy { endpoint, there, back, accepted, carried, closed, scissors, accepting }
     }
 
     /// Breaks all connections; the next pass again.
@@ -96,6 +116,17 @@ impl Proxy {
         self.back.stall();
     }
 
+    /// Of the connections that there are nothing passes any more, and nobody is told; those that come are well.
+    pub(crate) fn freeze(&self) {
+        self.scissors.frozen.set(self.accepted.get());
+    }
+
+    /// What they have been given passes after all.
+    pub(crate) fn thaw(&self) {
+        self.scissors.frozen.set(0);
+        self.scissors.thawed.notify_waiters();
+    }
+
     /// Everything passes.
     pub(crate) fn mend(&self) {
         self.closed.set(false);
@@ -106,6 +137,11 @@ impl Proxy {
     /// Connections that were made to it, those that it hung up on included.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.get()
+    }
+
+    /// Connections that it carries now.
+    pub(crate) fn carried(&self) -> usize {
+        Rc::strong_count(&self.carried) - 1
     }
 }
 
@@ -152,8 +188,13 @@ impl Direction {
         self.passed.get()
     }
 
-    /// Passes bytes until one of the two ends is gone.
-    async fn pass(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    /// Passes bytes until no more come, which the other end is told then; an error if one of the two is gone.
+    async fn pass(
+        &self,
+        from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        (ice, number): (&Scissors, u64),
+    ) -> io::Result<()> {
         let mut bytes = vec![0; PIECE];
         loop {
             let changed = self.changed.notified();
@@ -162,33 +203,35 @@ impl Direction {
                 changed.await;
                 continue;
             }
-            let read = tokio::select! {
+            tokio::select! {
                 biased;
                 // What is allowed now may be less.
                 () = changed => continue,
-                read = from.read(&mut bytes[..most]) => read.unwrap_or(0),
+                ready = from.readable() => ready?,
+            }
+            ice.thawed(number).await;
+            let read = match from.try_read(&mut bytes[..most]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                read => read?,
             };
             if self.allowed.get() != usize::MAX {
                 self.allowed.set(self.allowed.get().saturating_sub(read));
             }
-            if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
-                return;
-            }
+            to.write_all(&bytes[..read]).await?;
             self.passed.set(self.passed.get() + read);
         }
     }
 }
 
-/// Carries bytes both ways until one direction ends; then both ends are reset.
-async fn carry(near: TcpStream, far: TcpStream, there: &Direction, back: &Direction) {
+/// Carries bytes both ways until both directions have ended, or one has broken; then both ends are reset.
+async fn carry(near: TcpStream, far: TcpStream, [there, back]: [&Direction; 2], ice: (&Scissors, u64)) {
     for end in [&near, &far] {
         // What is not read is thrown away, and the other end hears of it at once.
         end.set_zero_linger().expect("a socket option");
         end.set_nodelay(true).expect("a socket option");
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    tokio::select! {
-        () = there.pass(near_in, far_out) => {}
-        () = back.pass(far_in, near_out) => {}
-    }
+    // What has broken is reset by being dropped.
+    let _ = tokio::try_join!(there.pass(near_in, far_out, ice), back.pass(far_in, near_out, ice));
 }

@@ -1,7 +1,6 @@
 //! A server that is killed and started anew, again and again, while a client sends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix::System;
 use actix_hermod::Address;
@@ -118,7 +117,7 @@ fn the_pauses_between_attempts_grow_no_longer_than_the_longest() {
         let (server, at) = listening(eager()).await;
         let mut inbox: Mailbox<Number> = server.mailbox().name("numbers").open().expect("the name is free");
         let proxy = Proxy::to(at.as_ref()).await;
-        let client = Node::builder().reconnect(Duration::from_millis(5)..=Duration::from_millis(50)).start();
+        let client = eager().start();
         let to = client.remote::<Number>(&proxy.endpoint, "numbers").expect("an address");
         proxy.close();
         to.do_send(Number(1));

@@ -105,7 +105,7 @@ async fn beat(direction: &Direction) {
 #[test]
 fn a_link_that_stalls_is_given_up_by_both_and_heals_when_it_passes_again() {
     System::new().block_on(async {
-        let mut two = Two::new(wary).await;
+        let mut two = Two::new(|| wary().handshake_timeout(Duration::from_secs(1))).await;
         let (mut inbox, to) = two.numbers().await;
         for n in 1..=2 {
             two.proxy.stall();
@@ -117,6 +117,9 @@ fn a_link_that_stalls_is_given_up_by_both_and_heals_when_it_passes_again() {
             settled(|| two.proxy.accepted() >= before + 2).await;
             two.proxy.mend();
             arrives(&to, &mut inbox, 10 + n).await;
+            // What was not told of as up is not told of as down.
+            peer_up(&mut two.client_ears).await;
+            peer_up(&mut two.server_ears).await;
         }
         two.end().await;
     });
