@@ -12,7 +12,6 @@ use tokio::io::AsyncWriteExt;
 use super::books::Names;
 use super::house::House;
 use super::links::Claim;
-use super::links::Unproven;
 use super::transport::Stream;
 use crate::handle::route::Household;
 use crate::ident::ConnectionId;
@@ -61,8 +60,6 @@ pub(crate) enum GreetError {
     TooMany,
     #[error("the node is shutting down")]
     Closing,
-    #[error("the peer has given the connection up")]
-    GivenUp,
 }
 
 impl GreetError {
@@ -94,11 +91,7 @@ pub(crate) async fn dialler(
 
 /// Greets as the side that was called. Says who it is only to one who speaks the protocol, and shows its token only to
 /// one who has shown the right one.
-pub(crate) async fn listener(
-    house: &Arc<House>,
-    mut stream: Stream,
-    unproven: &Unproven,
-) -> Result<Greeted, GreetError> {
+pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<Greeted, GreetError> {
     let mut buffer = BytesMut::new();
     let hello = match read_hello(house, &mut stream, &mut buffer).await {
         // So that a peer of another version, too, can say what is wrong.
@@ -113,7 +106,6 @@ pub(crate) async fn listener(
     let ours = say_hello(house, &mut stream).await?;
     let names = Names { peer: hello.node, ours, theirs: hello.connection };
     doubt.names = Some(names);
-    unproven.has_greeted(names);
     let theirs = read_resume(&mut stream, &mut buffer).await?;
     if house.links.prove(hello.node, theirs.token) == Claim::Refused {
         let mut out = BytesMut::new();
@@ -122,9 +114,7 @@ pub(crate) async fn listener(
         stream.write.shutdown().await?;
         return Err(GreetError::Unproven(hello.node));
     }
-    for names in house.links.supersede(hello.node, &theirs.told) {
-        house.books.enter_unproven(names);
-    }
+    house.links.supersede(hello.node, &theirs.told);
     house.books.settle_all(&house.observer, hello.node, &theirs.told);
     let told = house.books.tell(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
     resume(house, &mut stream, &hello, told).await?;

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::books::Names;
 use super::link::Link;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Outbound;
@@ -56,7 +55,7 @@ struct Tables {
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
     tokens: HashMap<NodeId, Token>,
-    unproven: BTreeMap<u64, Guest>,
+    unproven: BTreeMap<u64, CancellationToken>,
     next_unproven: u64,
     /// Connections open or being made.
     open: usize,
@@ -76,33 +75,12 @@ impl Drop for Place {
     }
 }
 
-/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled, or `given_up`,
-/// by its peer.
+/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled.
 #[derive(Debug)]
 pub(crate) struct Unproven {
     links: Weak<Links>,
     number: u64,
     pub(crate) expelled: CancellationToken,
-    pub(crate) given_up: CancellationToken,
-}
-
-/// What is known of one.
-#[derive(Debug)]
-struct Guest {
-    expelled: CancellationToken,
-    given_up: CancellationToken,
-    /// Once it has said hello.
-    names: Option<Names>,
-}
-
-impl Unproven {
-    /// The peer has said who it is, and may take the connection for up.
-    pub(crate) fn has_greeted(&self, names: Names) {
-        let Some(links) = self.links.upgrade() else { return };
-        if let Some(guest) = links.tables.lock().unproven.get_mut(&self.number) {
-            guest.names = Some(names);
-        }
-    }
 }
 
 impl Drop for Unproven {
@@ -159,20 +137,19 @@ impl Links {
 
     /// Notes a connection that somebody has opened. The oldest that has not shown who it is goes, if it is one too many.
     pub(crate) fn unproven(self: &Arc<Self>) -> Unproven {
-        let (expelled, given_up) = (CancellationToken::new(), CancellationToken::new());
-        let guest = Guest { expelled: expelled.clone(), given_up: given_up.clone(), names: None };
+        let expelled = CancellationToken::new();
         let (number, oldest) = {
             let mut tables = self.tables.lock();
             tables.next_unproven += 1;
             let number = tables.next_unproven;
-            tables.unproven.insert(number, guest);
+            tables.unproven.insert(number, expelled.clone());
             let oldest = if tables.unproven.len() > self.limits.1 { tables.unproven.pop_first() } else { None };
             (number, oldest)
         };
         if let Some((_, oldest)) = oldest {
-            oldest.expelled.cancel();
+            oldest.cancel();
         }
-        Unproven { links: Arc::downgrade(self), number, expelled, given_up }
+        Unproven { links: Arc::downgrade(self), number, expelled }
     }
 
     /// A peer shows the token for its id: right if it is the first from that id, or the same.
@@ -244,26 +221,18 @@ impl Links {
         &self.news
     }
 
-    /// The peer has given up connections, of which it tells by its own names: they end here as well. Those among them that
-    /// had not come to the end of their greeting, of which nothing was read and nothing will be.
-    pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) -> Vec<Names> {
-        let is_given_up = |theirs: ConnectionId| given_up.iter().any(|(connection, _)| *connection == theirs);
-        let (live, greeting): (Vec<Arc<Link>>, Vec<Names>) = {
+    /// The peer has given up connections, of which it tells by its own names: they end here as well.
+    pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) {
+        let live: Vec<Arc<Link>> = {
             let tables = self.tables.lock();
-            let guests = tables.unproven.values().filter_map(|guest| Some((guest, guest.names?)));
-            let greeting = guests.filter(|(_, names)| names.peer == node && is_given_up(names.theirs));
-            let greeting = greeting.map(|(guest, names)| {
-                guest.given_up.cancel();
-                names
-            });
-            (tables.live.get(&node).into_iter().flatten().cloned().collect(), greeting.collect())
+            tables.live.get(&node).into_iter().flatten().cloned().collect()
         };
         for link in live {
-            if link.names().is_some_and(|names| is_given_up(names.theirs)) {
+            let theirs = link.names().map(|names| names.theirs);
+            if given_up.iter().any(|(connection, _)| Some(*connection) == theirs) {
                 link.supersede();
             }
         }
-        greeting
     }
 
     /// A live connection to that node.

@@ -199,10 +199,9 @@ impl RemoteRouter {
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
                     () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
-                    () = unproven.given_up.cancelled() => Err(GreetError::GivenUp),
                     // Nobody would tell it goodbye: those that are told are up.
                     () = house.closing.cancelled() => Err(GreetError::Closing),
-                    greeted = greeting::listener(&house, link.metered(stream), &unproven) => greeted,
+                    greeted = greeting::listener(&house, link.metered(stream)) => greeted,
                 },
                 (None, None) => Err(GreetError::Late),
             }
