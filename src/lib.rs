@@ -15,6 +15,7 @@ mod node;
 mod observe;
 mod sync;
 mod wire;
+mod world;
 
 // A node: how it is started, and why it could not do what it was asked to.
 pub use config::IoThread;
@@ -56,6 +57,10 @@ pub use observe::Event;
 pub use observe::Losses;
 pub use observe::Side;
 pub use observe::Stats;
+
+// Simulations.
+#[cfg(feature = "turmoil")]
+pub use world::seed_simulation;
 
 // actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
 pub use actix::MailboxError;
