@@ -1,5 +1,6 @@
 //! What waits for one connection, under the link's lock: messages, control frames, requests without an answer.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -79,7 +80,7 @@ pub(super) struct Outbox {
     pub(super) longest: usize,
     pub(super) control: BytesMut,
     control_was_last: bool,
-    pub(super) releases: HashMap<BoxId, u64>,
+    pub(super) releases: BTreeMap<BoxId, u64>,
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
@@ -137,7 +138,7 @@ impl Outbox {
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
-            releases: HashMap::new(),
+            releases: BTreeMap::new(),
             goodbye: None,
             writing: 0,
             writer: None,
@@ -221,7 +222,7 @@ impl Outbox {
         } else if posts_wait {
             std::mem::swap(chunk, &mut self.posts);
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(chunk, self.releases.drain(), self.outgoing.max_frame());
+            put_releases(chunk, std::mem::take(&mut self.releases), self.outgoing.max_frame());
             self.waiting = 0;
             self.control_was_last = false;
         } else if let Some((why, detail)) = self.goodbye.take() {
@@ -292,13 +293,16 @@ impl Outbox {
     }
 }
 
-/// Ends requests that will have no answer. Those of the first `written` messages may have been handled.
+/// Ends requests that will have no answer, in the order in which they were made. Those of the first `written` messages may
+/// have been handled.
 pub(super) fn fail_all(
     pending: impl IntoIterator<Item = (u64, Pending)>,
     written: u64,
     reason: DropReason,
     detail: Option<&str>,
 ) {
+    let mut pending: Vec<_> = pending.into_iter().collect();
+    pending.sort_unstable_by_key(|(number, _)| *number);
     for (_, Pending { waiting, post, .. }) in pending {
         waiting.failed(match post {
             post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
