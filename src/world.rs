@@ -101,13 +101,4 @@ mod tests {
             assert!((0.0..=1.0).contains(&random_fraction()));
         }
     }
-
-    #[test]
-    #[cfg(feature = "turmoil")]
-    fn a_seed_is_for_simulations_only() {
-        seed_simulation(1);
-        let first = random_id();
-        seed_simulation(1);
-        assert_ne!(random_id(), first);
-    }
 }
