@@ -8,11 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_hermod::Buffer;
+use actix_hermod::IoThread;
+use actix_hermod::NodeBuilder;
+use actix_hermod::Stats;
 
 use crate::ledger::Received;
 use crate::seeds::Dice;
 use crate::seeds::for_each_seed;
-use crate::station::Handles;
+use crate::station::Asking;
+use crate::station::Brought;
 use crate::station::Home;
 use crate::station::LANES;
 use crate::station::Way;
@@ -31,13 +35,11 @@ fn the_books_balance_whatever_happens() {
 }
 
 /// What was received in the run of a seed, and how the nodes stood at its end.
-pub(crate) fn run(seed: u64) -> (Vec<Received>, String) {
+pub(crate) fn run(seed: u64) -> (Vec<Received>, Vec<Stats>) {
     let mut dice = Dice::new(seed);
     let hosts = 2 + dice.below(3);
     let latency = *pick(&mut dice, &[1, 10, 60]);
-    let (outbox, pending) = (*pick(&mut dice, &[400, 4_000, 4 << 20]), *pick(&mut dice, &[2, 65_536]));
-    let builder = move || nervous().outbox(outbox).pending_requests(pending);
-    let mut town = Town::new(seed, hosts, Duration::from_millis(latency), builder);
+    let mut town = Town::new(seed, hosts, Duration::from_millis(latency), move |life| limits(seed, life));
     let mut gone = (0, 0);
     for _ in 0..=dice.below(2) {
         let is_deadly = dice.one_in(3);
@@ -56,7 +58,21 @@ pub(crate) fn run(seed: u64) -> (Vec<Received>, String) {
         }
         town.quiet(gone);
     }
-    (town.ledger().received(), format!("{:#?}", town.all_stats()))
+    (town.ledger().received(), town.all_stats())
+}
+
+/// No two nodes have the same limits, and some of them are tight.
+fn limits(seed: u64, life: usize) -> NodeBuilder {
+    let mut dice = Dice::new(seed ^ (life as u64 + 1) << 32);
+    let dice = &mut dice;
+    nervous(life)
+        .io_thread(*pick(dice, &[IoThread::Current, IoThread::Own]))
+        .dead_after(Duration::from_millis(*pick(dice, &[200, 300, 700])))
+        .outbox(*pick(dice, &[400, 4_000, 4 << 20]))
+        .max_message(*pick(dice, &[2_000, 16 << 20]))
+        .pending_requests(*pick(dice, &[2, 65_536]))
+        .interned(*pick(dice, &[1, 3, 4096]))
+        .exports(*pick(dice, &[2, 65_536]))
 }
 
 fn pick<'a, T>(dice: &mut Dice, of: &'a [T]) -> &'a T {
@@ -89,41 +105,44 @@ fn something_happens(town: &mut Town, dice: &mut Dice, is_deadly: bool) {
 /// Messages are sent, alone or in numbers.
 fn somebody_acts(town: &mut Town, dice: &mut Dice, one: usize, other: usize) {
     let (lane, polite, brings) = (dice.below(LANES), dice.one_in(2), dice.below(6));
+    let ballast = *pick(dice, &[0, 0, 0, 0, 0, 300, 3_000, 30_000]);
     match dice.below(10) {
         0..5 => {
             let times = if dice.one_in(10) { 40 } else { 1 };
             town.at(one, move |home| {
                 for _ in 0..times {
-                    home.others[other].lanes[lane].send(&home.ledger, polite, brought(home, brings));
+                    home.others[other].lanes[lane].send(&home.ledger, polite, brought(home, brings, ballast));
                 }
             });
         }
         5..7 => town.at(one, move |home| {
             let found = home.found.borrow();
             if let Some(lane) = found.get(lane) {
-                lane.send(&home.ledger, polite, brought(home, brings));
+                lane.send(&home.ledger, polite, brought(home, brings, ballast));
             }
         }),
         _ => {
-            let (delay, limit) = (*pick(dice, &[0, 0, 5, 50, 2_000]), *pick(dice, &[0, 0, 10, 100]));
-            let patience = *pick(dice, &[0, 20, 3_000, 3_000]);
-            town.at(one, move |home| _ = home.ask(other, delay, limit, patience));
+            let ways =
+                [Asking::Ask, Asking::Ask, Asking::Within(10), Asking::Within(100), Asking::Send, Asking::Recipient];
+            let (by, delay) = (*pick(dice, &ways), *pick(dice, &[0, 0, 5, 50, 400]));
+            let patience = *pick(dice, &[0, 20, 600, 600]);
+            town.at(one, move |home| _ = home.ask(other, by, delay, patience));
         }
     }
 }
 
 /// A message brings handles along now and then: to what lives here, or to what was found in another message.
-fn brought(home: &Home, which: usize) -> Handles {
+fn brought(home: &Home, which: usize, ballast: usize) -> Brought {
     let found = || match home.found.borrow().back().map(|lane| &lane.way) {
         Some(Way::Address(address)) => Some(address.clone()),
         _ => None,
     };
-    match which {
-        0 => (Some(home.own.clone()), None),
-        1 => (None, Some(home.actor.clone())),
-        2 => (found(), None),
-        _ => (None, None),
-    }
+    let address = match which {
+        0 => Some(home.own.clone()),
+        2 => found(),
+        _ => None,
+    };
+    Brought { address, recipient: (which == 1).then(|| home.actor.clone()), ballast }
 }
 
 /// Boxes are opened and closed.

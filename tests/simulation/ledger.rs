@@ -68,9 +68,9 @@ impl Ledger {
     }
 
     /// A request is made; it ends when this is dropped.
-    pub(crate) fn ask(self: &Rc<Self>, id: u64) -> Asking {
+    pub(crate) fn ask(self: &Rc<Self>, id: u64) -> Asked {
         self.asked.set(self.asked.get() + 1);
-        Asking { ledger: Rc::clone(self), id }
+        Asked { ledger: Rc::clone(self), id }
     }
 
     /// Whether a message has come or, if it is a request, was answered.
@@ -94,13 +94,13 @@ impl Ledger {
     }
 }
 
-/// A request that somebody waits for.
-pub(crate) struct Asking {
+/// A request that was made, for as long as somebody waits for it.
+pub(crate) struct Asked {
     ledger: Rc<Ledger>,
     id: u64,
 }
 
-impl Asking {
+impl Asked {
     pub(crate) fn answered(&self, answer: u64) {
         if answer != self.id {
             self.ledger.wrong(format!("the question {} has the answer to {answer}", self.id));
@@ -109,7 +109,7 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for Asked {
     fn drop(&mut self) {
         self.ledger.ended.set(self.ledger.ended.get() + 1);
     }

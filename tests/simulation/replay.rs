@@ -1,7 +1,9 @@
 //! The same seed gives the same run, to the last message and the last count; and only in simulations.
 
+use actix::System;
 use actix_hermod::Node;
 use actix_hermod::seed_simulation;
+use tokio::net::TcpStream;
 
 use crate::conservation;
 use crate::seeds::for_each_seed;
@@ -19,7 +21,7 @@ fn a_seed_is_replayed() {
             assert_eq!(one, other, "message {at}");
         }
         assert_eq!(first.len(), second.len());
-        assert_eq!(stats, same_stats);
+        assert_eq!(format!("{stats:#?}"), format!("{same_stats:#?}"));
     });
 }
 
@@ -31,4 +33,14 @@ fn a_seed_is_not_for_nodes_outside_of_simulations() {
         Node::start().id()
     };
     assert_ne!(id(), id());
+}
+
+#[test]
+fn nodes_outside_of_simulations_use_the_system_s_network() {
+    System::new().block_on(async {
+        let there = Node::start();
+        let endpoint = there.listen("127.0.0.1:0").await.expect("a free port");
+        let socket = TcpStream::connect(endpoint.as_ref()).await;
+        assert!(socket.is_ok(), "{socket:?}");
+    });
 }

@@ -2,13 +2,17 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
+use actix_hermod::ListenError;
 
 use crate::seeds::for_each_seed;
+use crate::station::Asking;
+use crate::station::Brought;
 use crate::station::Home;
 use crate::station::LANES;
 use crate::station::Lane;
@@ -51,7 +55,7 @@ fn chat(town: &mut Town, steps: usize) {
 }
 
 fn send(home: &Home, lane: &Lane) -> u64 {
-    lane.send(&home.ledger, false, (None, None))
+    lane.send(&home.ledger, false, Brought::default())
 }
 
 #[test]
@@ -130,7 +134,11 @@ fn what_a_link_lets_go_too_late_does_no_harm() {
 fn no_request_hangs_when_its_answer_cannot_come() {
     for_each_seed("no_request_hangs", SEEDS, |seed| {
         let mut town = two(seed);
-        let ask = |town: &Town| town.at(0, |home| _ = home.ask(1, 20, 0, u64::from(u32::MAX)));
+        let ask = |town: &Town| {
+            for by in [Asking::Ask, Asking::Within(u64::from(u32::MAX)), Asking::Send, Asking::Recipient] {
+                town.at(0, move |home| _ = home.ask(1, by, 20, u64::from(u32::MAX)));
+            }
+        };
         ask(&town);
         town.run_for(SHORT);
         assert_eq!(town.ledger().open(), 0, "it is answered");
@@ -285,5 +293,29 @@ fn connections_that_cross_do_not_evict_each_other() {
             assert_eq!(stats.connections.len(), 2 * usize::from(PORTS), "{stats:#?}");
             assert!(stats.connections.iter().all(|connection| connection.reconnects == 0), "{stats:#?}");
         }
+    });
+}
+
+#[test]
+fn a_simulation_has_no_unix_sockets() {
+    for_each_seed("a_simulation_has_no_unix_sockets", 1, |seed| {
+        let mut town = two(seed);
+        let refused = Rc::new(Cell::new(false));
+        let told = Rc::clone(&refused);
+        town.at(0, move |home| {
+            let node = home.node.clone();
+            tokio::task::spawn_local(async move {
+                let listening = node.listen("unix:hermod.sock").await;
+                told.set(matches!(listening, Err(ListenError::Io(error)) if error.kind() == ErrorKind::Unsupported));
+            });
+        });
+        town.until("it is refused", |_| refused.get());
+        let before = town.dropped(0, DropReason::NotConnected);
+        town.at(0, |home| {
+            let to = home.node.remote::<Note>("unix:hermod.sock", "box").expect("an endpoint and a name");
+            send(home, &Lane::new(&home.ledger, Way::Address(to)));
+        });
+        town.until("nothing is sent", |town| town.dropped(0, DropReason::NotConnected) > before);
+        town.quiet((0, 0));
     });
 }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::rc::Weak;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
+use actix_hermod::OpenError;
+use futures_util::FutureExt;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -46,6 +49,8 @@ pub(crate) struct Note {
     pub(crate) address: Option<Address<Note>>,
     #[serde(with = "actix_hermod::recipient")]
     pub(crate) recipient: Option<Recipient<Note>>,
+    /// As long as one likes. Not bytes: debug builds look at each element of a list.
+    pub(crate) body: String,
 }
 
 /// A message that wants an answer, which takes its time.
@@ -87,26 +92,28 @@ impl Station {
 pub(crate) struct Map {
     pub(crate) ledger: Rc<Ledger>,
     pub(crate) stations: RefCell<Vec<Rc<Station>>>,
-    pub(crate) builder: Box<dyn Fn() -> NodeBuilder>,
+    /// Makes the builder of each life's node.
+    builder: Box<dyn Fn(usize) -> NodeBuilder>,
     lives: Cell<usize>,
 }
 
 impl Map {
-    pub(crate) fn new(builder: impl Fn() -> NodeBuilder + 'static) -> Map {
+    pub(crate) fn new(builder: impl Fn(usize) -> NodeBuilder + 'static) -> Map {
         Map { ledger: Rc::default(), stations: RefCell::default(), builder: Box::new(builder), lives: Cell::new(0) }
     }
 }
 
 /// Lives on a host until it is crashed, or the simulation ends.
 pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedReceiver<Job>) -> turmoil::Result {
-    let node = (map.builder)().start();
+    let life = map.lives.replace(map.lives.get() + 1);
+    let node = (map.builder)(life).start();
     let station = Rc::clone(&map.stations.borrow()[me]);
     station.lives.borrow_mut().push(node.clone());
     station.is_shut.set(false);
     station.up.set(0);
     node.subscribe(Ear { own: node.id(), station: Rc::clone(&station) }.start());
     node.listen(format!("0.0.0.0:{PORT}")).await?;
-    let home = Home::new(&map, node)?;
+    let home = Home::new(&map, node, life)?;
     while let Some(job) = jobs.recv().await {
         job(&home);
     }
@@ -114,7 +121,13 @@ pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedRecei
 }
 
 /// What a note brings along.
-pub(crate) type Handles = (Option<Address<Note>>, Option<Recipient<Note>>);
+#[derive(Default)]
+pub(crate) struct Brought {
+    pub(crate) address: Option<Address<Note>>,
+    pub(crate) recipient: Option<Recipient<Note>>,
+    /// Bytes that nobody looks at.
+    pub(crate) ballast: usize,
+}
 
 /// A handle, and how many messages were sent by it.
 pub(crate) struct Lane {
@@ -140,10 +153,10 @@ impl Lane {
     }
 
     /// Sends a note, by `try_send` if that is wanted; its id.
-    pub(crate) fn send(&self, ledger: &Ledger, polite: bool, brings: Handles) -> u64 {
+    pub(crate) fn send(&self, ledger: &Ledger, polite: bool, brings: Brought) -> u64 {
         let stamp = self.stamp(ledger);
-        let (address, recipient) = brings;
-        let note = Note { stamp, address, recipient };
+        let Brought { address, recipient, ballast } = brings;
+        let note = Note { stamp, address, recipient, body: "7".repeat(ballast) };
         match &self.way {
             Way::Address(to) if polite => drop(to.try_send(note)),
             Way::Address(to) => to.do_send(note),
@@ -158,8 +171,12 @@ impl Lane {
 pub(crate) struct Other {
     /// To the mailbox and to the actor, as addresses and as recipients.
     pub(crate) lanes: [Lane; LANES],
-    pub(crate) asks: Address<Question>,
-    lane: u64,
+    asks: Address<Question>,
+    /// The same as a recipient.
+    sends: Recipient<Question>,
+    asks_lane: u64,
+    sends_lane: u64,
+    recipient_lane: u64,
     asked: Cell<u64>,
 }
 
@@ -179,8 +196,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    fn new(map: &Map, node: Node) -> Result<Rc<Home>, actix_hermod::OpenError> {
-        let life = map.lives.replace(map.lives.get() + 1);
+    fn new(map: &Map, node: Node, life: usize) -> Result<Rc<Home>, OpenError> {
         let ledger = Rc::clone(&map.ledger);
         let own: Mailbox<Note> = node.mailbox().buffer(Buffer::dropping(8)).open()?;
         let others = map.stations.borrow().iter().map(|station| other(&node, &ledger, &station.name)).collect();
@@ -248,7 +264,7 @@ impl Home {
         let ways = [note.address.map(Way::Address), note.recipient.map(Way::Recipient)];
         for way in ways.into_iter().flatten() {
             let lane = Lane::new(&self.ledger, way);
-            lane.send(&self.ledger, false, (None, None));
+            lane.send(&self.ledger, false, Brought::default());
             let mut found = self.found.borrow_mut();
             found.push_back(lane);
             if found.len() > FOUND {
@@ -257,22 +273,47 @@ impl Home {
         }
     }
 
-    /// Asks the clerk of a host, with a limit of so many milliseconds if it is not 0, and lets go of the request after
-    /// `patience` milliseconds. The id of the question.
-    pub(crate) fn ask(&self, whom: usize, delay: u64, limit: u64, patience: u64) -> u64 {
+    /// Asks the clerk of a host in one of three ways, and lets go of the request after `patience` milliseconds. The id of
+    /// the question.
+    pub(crate) fn ask(&self, whom: usize, by: Asking, delay: u64, patience: u64) -> u64 {
         let other = &self.others[whom];
-        other.asked.set(other.asked.get() + 1);
         let id = self.ledger.number();
-        let question = Question { stamp: Stamp { id, lane: other.lane, seq: other.asked.get() }, delay };
-        let (asking, request) = (self.ledger.ask(id), other.asks.ask(question));
-        let request = if limit > 0 { request.timeout(Duration::from_millis(limit)) } else { request };
+        let asked = self.ledger.ask(id);
+        other.asked.set(other.asked.get() + 1);
+        // They may overtake each other: what is asked leaves when it is first polled, what is sent at once.
+        let lane = match by {
+            Asking::Ask | Asking::Within(_) => other.asks_lane,
+            Asking::Send => other.sends_lane,
+            Asking::Recipient => other.recipient_lane,
+        };
+        let question = Question { stamp: Stamp { id, lane, seq: other.asked.get() }, delay };
+        let answer: Pin<Box<dyn Future<Output = Option<u64>>>> = match by {
+            Asking::Ask => Box::pin(other.asks.ask(question).map(Result::ok)),
+            Asking::Within(limit) => {
+                Box::pin(other.asks.ask(question).timeout(Duration::from_millis(limit)).map(Result::ok))
+            }
+            Asking::Send => Box::pin(other.asks.send(question).map(Result::ok)),
+            Asking::Recipient => Box::pin(other.sends.send(question).map(Result::ok)),
+        };
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_millis(patience), request).await {
-                asking.answered(answer);
+            if let Ok(Some(answer)) = tokio::time::timeout(Duration::from_millis(patience), answer).await {
+                asked.answered(answer);
             }
         });
         id
     }
+}
+
+/// How somebody is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Asking {
+    Ask,
+    /// With a limit in milliseconds.
+    Within(u64),
+    /// As in actix.
+    Send,
+    /// Likewise, through a recipient.
+    Recipient,
 }
 
 fn other(node: &Node, ledger: &Ledger, name: &str) -> Other {
@@ -287,7 +328,9 @@ fn other(node: &Node, ledger: &Ledger, name: &str) -> Other {
     ];
     let lanes = ways.map(|way| Lane::new(ledger, way));
     let asks = node.remote::<Question>(&at, "clerk").expect("an endpoint and a name");
-    Other { lanes, asks, lane: ledger.number(), asked: Cell::new(0) }
+    let sends = asks.recipient();
+    let [asks_lane, sends_lane, recipient_lane] = [(); 3].map(|()| ledger.number());
+    Other { lanes, asks, sends, asks_lane, sends_lane, recipient_lane, asked: Cell::new(0) }
 }
 
 /// Hears which connections are up.

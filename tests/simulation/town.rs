@@ -15,6 +15,8 @@ use turmoil::Sim;
 
 use crate::ledger::Ledger;
 use crate::station;
+use crate::station::Asking;
+use crate::station::Brought;
 use crate::station::Home;
 use crate::station::LANES;
 use crate::station::Map;
@@ -48,7 +50,7 @@ pub(crate) struct Town {
 }
 
 /// The limits of nodes that notice trouble soon.
-pub(crate) fn nervous() -> NodeBuilder {
+pub(crate) fn nervous(_life: usize) -> NodeBuilder {
     let millis = Duration::from_millis;
     Node::builder()
         .heartbeat(millis(100))
@@ -78,7 +80,12 @@ impl Books {
 
 impl Town {
     /// So many hosts, called `a`, `b` and so on, with latencies up to `latency`.
-    pub(crate) fn new(seed: u64, hosts: usize, latency: Duration, builder: impl Fn() -> NodeBuilder + 'static) -> Town {
+    pub(crate) fn new(
+        seed: u64,
+        hosts: usize,
+        latency: Duration,
+        builder: impl Fn(usize) -> NodeBuilder + 'static,
+    ) -> Town {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .epoch(UNIX_EPOCH)
@@ -284,8 +291,8 @@ impl Town {
                     let (told, from, to, by) = (told.clone(), goal.from, goal.to, goal.by);
                     town.at(from, move |home| {
                         let id = match by {
-                            LANES => home.ask(to, 0, 0, 2_000),
-                            by => home.others[to].lanes[by].send(&home.ledger, false, (None, None)),
+                            LANES => home.ask(to, Asking::Ask, 0, 2_000),
+                            by => home.others[to].lanes[by].send(&home.ledger, false, Brought::default()),
                         };
                         told.send((number, id)).expect("the test listens");
                     });
