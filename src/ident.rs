@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::world;
+
 /// The longest name of a mailbox, in bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 255;
 
@@ -24,7 +26,7 @@ pub struct NodeId(pub(crate) [u8; 16]);
 
 impl NodeId {
     pub(crate) fn random() -> NodeId {
-        NodeId(*Uuid::new_v4().as_bytes())
+        NodeId(world::random_id())
     }
 }
 
@@ -40,7 +42,7 @@ pub(crate) struct BoxId(pub(crate) [u8; 16]);
 
 impl BoxId {
     pub(crate) fn random() -> BoxId {
-        BoxId(*Uuid::new_v4().as_bytes())
+        BoxId(world::random_id())
     }
 
     /// The id that an anonymous box's name spells, if `name` is one.
@@ -68,7 +70,7 @@ impl ConnectionId {
     pub(crate) const NONE: ConnectionId = ConnectionId([0; 16]);
 
     pub(crate) fn random() -> ConnectionId {
-        ConnectionId(*Uuid::new_v4().as_bytes())
+        ConnectionId(world::random_id())
     }
 }
 
@@ -88,7 +90,7 @@ pub(crate) struct Secret(Uuid);
 
 impl Secret {
     pub(crate) fn random() -> Secret {
-        Secret(Uuid::new_v4())
+        Secret(Uuid::from_bytes(world::random_id()))
     }
 
     /// The token for one peer: SHA-1 of the secret and the peer's id (a version 5 UUID, RFC 9562 section 5.5), so that

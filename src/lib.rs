@@ -15,6 +15,7 @@ mod node;
 mod observe;
 mod sync;
 mod wire;
+mod world;
 
 // A node: how it is started, and why it could not do what it was asked to.
 pub use config::IoThread;
@@ -58,6 +59,10 @@ pub use observe::stats::ConnectionState;
 pub use observe::stats::ConnectionStats;
 pub use observe::stats::Losses;
 pub use observe::stats::Stats;
+
+// Simulations.
+#[cfg(feature = "turmoil")]
+pub use world::seed_simulation;
 
 // actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
 pub use actix::MailboxError;

@@ -298,7 +298,7 @@ pub(crate) struct Observer {
 #[derive(Debug, Default)]
 struct Audience {
     subscribers: Vec<Recipient<Event>>,
-    untold: HashMap<Kind, (u64, Option<String>)>,
+    untold: BTreeMap<Kind, (u64, Option<String>)>,
 }
 
 /// Drops that are told together.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The rooms from the top down, each with what it is there for. A file may import from its own room and from those
 /// behind it in this list.
-const ROOMS: [(&str, &str); 11] = [
+const ROOMS: [(&str, &str); 12] = [
     ("lib", "the front door: it shows what the others have, and nobody goes through it from inside"),
     ("node", "the household: puts the rooms together, so it stands above all of them"),
     ("net", "connections: bring messages to boxes and handles, which must work without any"),
@@ -23,7 +23,8 @@ const ROOMS: [(&str, &str); 11] = [
     ("message", "what is sent: serde and a bounded decoder, which nothing of this crate helps with"),
     ("wire", "the protocol, pure: bytes and ids"),
     ("observe", "the books: they name the node they are about"),
-    ("ident", "words: ids and endpoints, which mean something without any of the others"),
+    ("ident", "words: ids and endpoints, which mean something without any of the others but chance"),
+    ("world", "chance, and whether the world is a simulated one: nothing of this crate"),
     ("sync", "a lock and an atomic of others, or loom's in their place: nothing of this crate"),
 ];
 
@@ -37,7 +38,7 @@ struct Ban {
     rule: &'static str,
 }
 
-const BANS: [Ban; 4] = [
+const BANS: [Ban; 6] = [
     Ban {
         within: "wire/",
         except: &[],
@@ -81,17 +82,30 @@ const BANS: [Ban; 4] = [
     },
     Ban {
         within: "",
-        except: &["net/transport.rs"],
+        except: &["net/transport.rs", "net/transport/simulated.rs"],
         words: &["TcpStream", "TcpListener", "TcpSocket", "UnixStream", "UnixListener", "UnixSocket", "socket2"],
-        rule: "only transport opens sockets, so that another kind of stream changes one file",
+        rule: "only transport opens sockets, so that another kind of stream changes one place",
     },
     Ban {
         within: "",
         // The decoder keeps an error's words there, because serde gives it no other place; a proxy, whose channel is
-        // being dropped by actix, because an envelope left in it does not know whose it is.
-        except: &["handle/scope.rs", "message/guard/fault.rs", "handle/proxy.rs"],
+        // being dropped by actix, because an envelope left in it does not know whose it is. A simulation is one of its
+        // thread.
+        except: &["handle/scope.rs", "message/guard/fault.rs", "handle/proxy.rs", "world.rs"],
         words: &["thread_local"],
         rule: "only scope touches a thread-local: what is true of a thread and not of a call is easily forgotten",
+    },
+    Ban {
+        within: "",
+        except: &[],
+        words: &["std::time::Instant", "SystemTime", "UNIX_EPOCH"],
+        rule: "there is one clock, tokio's, which tests pause and simulations turn",
+    },
+    Ban {
+        within: "",
+        except: &["world.rs"],
+        words: &["new_v4", "now_v7", "getrandom", "rand", "RandomState"],
+        rule: "only world draws by chance, so that a simulation can be repeated",
     },
 ];
 
@@ -115,6 +129,11 @@ fn each_room_keeps_to_its_own() {
 #[test]
 fn the_protocol_never_indexes() {
     report(&indexing(&house()));
+}
+
+#[test]
+fn nothing_is_selected_by_chance() {
+    report(&unbiased(&house()));
 }
 
 #[test]
@@ -146,6 +165,10 @@ fn each_check_finds_what_it_is_there_for() {
         ),
         Source::new("handle/route.rs", "// thread_local\nthread_local! {}\nuse crate::{node, net};\n"),
         Source::new("attic.rs", "use crate::ident::NodeId;\n"),
+        Source::new(
+            "boxes/inbox.rs",
+            "use std::time::Instant;\nUuid::new_v4();\nselect! {\n}\nselect! {\n    biased;\n}\n",
+        ),
     ];
     let found = |complaints: Vec<String>| complaints.iter().map(|text| first_two(text)).collect::<Vec<_>>();
     let upward = ["ident.rs:2", "observe.rs:1", "handle/route.rs:3", "handle/route.rs:3", "attic.rs:1"];
@@ -156,9 +179,19 @@ fn each_check_finds_what_it_is_there_for() {
     assert!(["net/mod.rs:3", "net/link.rs:1", "net/pipe.rs:2"].iter().all(|at| circle.contains(at)), "{circle}");
     assert_eq!(
         found(banned_words(&house)),
-        ["net/pipe.rs:1", "wire/codec.rs:4", "wire/codec.rs:1", "handle/route.rs:2"].map(str::to_owned)
+        [
+            "net/pipe.rs:1",
+            "wire/codec.rs:4",
+            "wire/codec.rs:1",
+            "wire/codec.rs:4",
+            "handle/route.rs:2",
+            "boxes/inbox.rs:1",
+            "boxes/inbox.rs:2",
+        ]
+        .map(str::to_owned)
     );
     assert_eq!(found(indexing(&house)), ["wire/codec.rs:1"]);
+    assert_eq!(found(unbiased(&house)), ["boxes/inbox.rs:3"]);
 }
 
 /// `src/a.rs:1: why` without what is around the place.
@@ -241,6 +274,20 @@ fn way(graph: &BTreeMap<&str, Vec<(String, usize)>>, from: &str, to: &str) -> Op
         ways = further;
     }
     None
+}
+
+/// tokio's `select!` looks at its branches in an order that it draws by chance, unless it is told not to.
+fn unbiased(house: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in house {
+        let next = source.lines().skip(1).map(|(_, text)| text).chain([""]);
+        for ((line, text), next) in source.lines().zip(next) {
+            if stands_in("select!", text) && next.trim() != "biased;" {
+                complaints.push(format!("src/{}:{line}: select! draws by chance unless it is biased", source.file));
+            }
+        }
+    }
+    complaints
 }
 
 fn banned_words(house: &[Source]) -> Vec<String> {

@@ -39,7 +39,7 @@ pub(crate) struct Exports {
 
 #[derive(Debug, Default)]
 struct Tables {
-    held: HashMap<BoxId, Export>,
+    held: BTreeMap<BoxId, Export>,
     by_age: BTreeMap<u64, BoxId>,
     /// The boxes that stand for recipients, held or about to be.
     known: HashMap<ExportKey, Weak<Pointer>>,

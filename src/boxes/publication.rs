@@ -9,8 +9,8 @@
 //! over cannot be seen, and what lies in the queue takes memory.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
-use std::collections::HashMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -78,7 +78,7 @@ fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
         actor,
         given: FuturesUnordered::new(),
         unsettled: 0,
-        senders: HashMap::new(),
+        senders: BTreeMap::new(),
         taken_back: BinaryHeap::new(),
         next: 0,
         reached: 0,
@@ -130,7 +130,7 @@ struct Feeder<M: RemoteMessage> {
     /// Messages in them, and those taken back; no more than the box's capacity.
     unsettled: u64,
     /// Where those came from that are neither settled nor taken back, if not from this node.
-    senders: HashMap<Source, u64>,
+    senders: BTreeMap<Source, u64>,
     /// Numbers of those taken back of which the actor may still have to pass over the place.
     taken_back: BinaryHeap<Reverse<u64>>,
     /// The number of the next message that the actor is given.

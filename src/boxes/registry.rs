@@ -4,7 +4,6 @@
 //! [`Exports`] is found by its id only.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,7 +63,7 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Open {
-    by_id: HashMap<BoxId, Entry>,
+    by_id: BTreeMap<BoxId, Entry>,
     /// In order, to be listed a part at a time.
     by_name: BTreeMap<Box<str>, BoxId>,
 }

@@ -17,7 +17,7 @@ use crate::observe::DropReason;
 pub(crate) type ExportKey = (TypeId, usize);
 
 /// Where a message came from, for those who have to say there that it was dropped later.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct Source(u64);
 
 impl Source {

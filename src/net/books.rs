@@ -16,7 +16,7 @@ use crate::observe::Observer;
 /// stays so.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// As above, of those whose other end has not shown who it is: nothing was read from them.
+/// As above, of those whose other end has not shown who it is: nothing is read from them.
 const MAX_UNPROVEN: usize = 1024;
 
 /// Both ends' names of a connection.
@@ -62,9 +62,17 @@ pub(crate) struct Books {
 #[derive(Debug, Default)]
 struct Ended {
     /// By the peer and its name of the connection.
-    by_name: HashMap<(NodeId, ConnectionId), (Names, Balance)>,
+    by_name: HashMap<(NodeId, ConnectionId), Entry>,
     by_age: VecDeque<(NodeId, ConnectionId)>,
     unproven_by_age: VecDeque<(NodeId, ConnectionId)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    names: Names,
+    balance: Balance,
+    /// Whether the peer was told how much was read, so that nothing may be read from it any more.
+    told: bool,
 }
 
 impl Ended {
@@ -79,7 +87,7 @@ impl Ended {
         if self.by_name.contains_key(&key) {
             return;
         }
-        self.by_name.insert(key, (names, balance));
+        self.by_name.insert(key, Entry { names, balance, told: false });
         let ages = by_age(self);
         ages.push_back(key);
         let oldest = if ages.len() > limit { ages.pop_front() } else { None };
@@ -93,10 +101,23 @@ impl Books {
         self.ended.lock().enter(names, balance, MAX_REMEMBERED, |ended| &mut ended.by_age);
     }
 
-    /// A connection has ended before its other end had shown who it is.
+    /// The other end of a connection has not shown who it is, and may take it for up. It is as good as ended until it has:
+    /// a peer may give it up, and ask on another one what became of it, before it ends here.
     pub(crate) fn enter_unproven(&self, names: Names) {
         let nothing = Balance { written: 0, known: 0, read: 0 };
         self.ended.lock().enter(names, nothing, MAX_UNPROVEN, |ended| &mut ended.unproven_by_age);
+    }
+
+    /// The other end of such a connection has shown who it is. Whether it may be read from: not if the peer was told
+    /// meanwhile that nothing was.
+    pub(crate) fn prove(&self, names: Names) -> bool {
+        let (mut ended, key) = (self.ended.lock(), (names.peer, names.theirs));
+        if ended.by_name.get(&key).is_some_and(|entry| entry.told) {
+            return false;
+        }
+        ended.unproven_by_age.retain(|other| *other != key);
+        ended.by_name.remove(&key);
+        true
     }
 
     /// The peer tells how much it has read of connections, by its own names of them.
@@ -113,7 +134,7 @@ impl Books {
     pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = Names>) -> u64 {
         let ended = self.ended.lock();
         let balances = of.into_iter().filter_map(|names| ended.by_name.get(&(names.peer, names.theirs)));
-        balances.map(|(_, balance)| balance.in_doubt()).sum()
+        balances.map(|entry| entry.balance.in_doubt()).sum()
     }
 
     /// What this side tells of those connections: its own names of them, and how much it has read.
@@ -122,16 +143,20 @@ impl Books {
         peer: NodeId,
         theirs: impl IntoIterator<Item = ConnectionId>,
     ) -> Vec<(ConnectionId, u64)> {
-        let ended = self.ended.lock();
-        let told = theirs.into_iter().filter_map(|theirs| ended.by_name.get(&(peer, theirs)));
-        told.map(|(names, balance)| (names.ours, balance.read)).collect()
+        let mut ended = self.ended.lock();
+        let told = theirs.into_iter().filter_map(|theirs| {
+            let entry = ended.by_name.get_mut(&(peer, theirs))?;
+            entry.told = true;
+            Some((entry.names.ours, entry.balance.read))
+        });
+        told.collect()
     }
 
     /// The peer tells how much it has read of a connection, by its own name of it. A count that was known to be larger,
     /// or that is more than was written, is not believed.
     fn settle(&self, peer: NodeId, theirs: ConnectionId, read: u64) -> Settled {
         let mut ended = self.ended.lock();
-        let Some((_, balance)) = ended.by_name.get_mut(&(peer, theirs)) else { return Settled::default() };
+        let Some(Entry { balance, .. }) = ended.by_name.get_mut(&(peer, theirs)) else { return Settled::default() };
         let messages = balance.in_doubt();
         // What was known to be read is not in doubt, so no more is lost than was.
         let lost = balance.written.saturating_sub(read).min(messages);
@@ -179,6 +204,30 @@ mod tests {
         let books = books(10, 4);
         assert_eq!(books.tell(PEER, [NAMES.theirs, NAMES.ours]), [(NAMES.ours, 7)]);
         assert_eq!(books.tell(NodeId([9; 16]), [NAMES.theirs]), []);
+    }
+
+    #[test]
+    fn what_the_peer_was_told_stays_true() {
+        let books = Books::default();
+        books.enter_unproven(NAMES);
+        assert!(books.prove(NAMES));
+        assert_eq!(books.tell(PEER, [NAMES.theirs]), [], "it is up, and may be read from");
+        books.enter_unproven(NAMES);
+        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)]);
+        assert!(!books.prove(NAMES), "the peer knows that nothing was read");
+        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)], "it may not have heard it");
+    }
+
+    #[test]
+    fn a_connection_that_was_proven_is_remembered_like_others() {
+        let books = Books::default();
+        books.enter_unproven(NAMES);
+        assert!(books.prove(NAMES));
+        books.enter(NAMES, Balance { written: 10, known: 4, read: 7 });
+        for n in 0..MAX_UNPROVEN as u64 {
+            books.enter_unproven(Names { theirs: ConnectionId((u128::from(n) + 1000).to_le_bytes()), ..NAMES });
+        }
+        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 7)]);
     }
 
     #[test]

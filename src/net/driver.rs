@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::config::IoThread;
+use crate::world;
 
 /// A pump: see [`Household::run`](crate::handle::route::Household::run).
 pub(crate) type Pump = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -59,7 +60,8 @@ impl Io {
     /// Runs until `housekeeping` ends, which is dropped when the thread ends before. `last` is done when the pumps have
     /// ended after it.
     ///
-    /// On the current thread if that is what is wanted and it has a runtime, otherwise on a new one. `tie` is
+    /// On the current thread if that is what is wanted and it has a runtime, otherwise on a new one; in a simulation, which
+    /// has one thread, always on that. `tie` is
     /// dropped when the current thread's runtime ends; if it has none, when the new thread does.
     pub(crate) fn start<T: Send + 'static>(
         self,
@@ -70,7 +72,7 @@ impl Io {
     ) {
         let current = runtime::Handle::try_current().ok();
         let is_local = current.as_ref().is_some_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread);
-        if thread == IoThread::Current && is_local {
+        if (thread == IoThread::Current || world::is_simulated()) && is_local {
             actix_rt::spawn(async move {
                 let _tie = tie;
                 self.drive(housekeeping).await;
@@ -108,6 +110,7 @@ impl Io {
             }
         };
         tokio::select! {
+            biased;
             () = housekeeping => {}
             () = chores => {}
         }

@@ -60,6 +60,8 @@ pub(crate) enum GreetError {
     TooMany,
     #[error("the node is shutting down")]
     Closing,
+    #[error("the peer has given the connection up for another")]
+    GivenUp,
 }
 
 impl GreetError {
@@ -80,7 +82,8 @@ pub(crate) async fn dialler(
     unsettled: VecDeque<Names>,
 ) -> Result<Greeted, GreetError> {
     let mut buffer = BytesMut::new();
-    let ours = say_hello(house, &mut stream).await?;
+    let ours = ConnectionId::random();
+    say_hello(house, &mut stream, ours).await?;
     let hello = read_hello(house, &mut stream, &mut buffer).await?;
     let of_peer = unsettled.into_iter().filter(|names| names.peer == hello.node).map(|names| names.theirs);
     let told = house.books.tell(hello.node, of_peer.take(MAX_TOLD));
@@ -96,16 +99,15 @@ pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<G
     let hello = match read_hello(house, &mut stream, &mut buffer).await {
         // So that a peer of another version, too, can say what is wrong.
         Err(GreetError::Violation(violation @ Violation::Version { .. })) => {
-            say_hello(house, &mut stream).await?;
+            say_hello(house, &mut stream, ConnectionId::random()).await?;
             return Err(violation.into());
         }
         other => other?,
     };
-    // Whatever becomes of it, the peer may have taken the connection for up.
-    let mut doubt = Doubt { house, names: None };
-    let ours = say_hello(house, &mut stream).await?;
-    let names = Names { peer: hello.node, ours, theirs: hello.connection };
-    doubt.names = Some(names);
+    let names = Names { peer: hello.node, ours: ConnectionId::random(), theirs: hello.connection };
+    // Whatever becomes of it, the peer may take the connection for up from now on.
+    house.books.enter_unproven(names);
+    say_hello(house, &mut stream, names.ours).await?;
     let theirs = read_resume(&mut stream, &mut buffer).await?;
     if house.links.prove(hello.node, theirs.token) == Claim::Refused {
         let mut out = BytesMut::new();
@@ -118,27 +120,14 @@ pub(crate) async fn listener(house: &Arc<House>, mut stream: Stream) -> Result<G
     house.books.settle_all(&house.observer, hello.node, &theirs.told);
     let told = house.books.tell(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
     resume(house, &mut stream, &hello, told).await?;
-    doubt.names = None;
+    if !house.books.prove(names) {
+        return Err(GreetError::GivenUp);
+    }
     Ok(Greeted { stream, hello, names, rest: buffer, resumed: true })
 }
 
-/// A connection of which nothing was read. When this goes, it is entered in the books.
-struct Doubt<'a> {
-    house: &'a House,
-    names: Option<Names>,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if let Some(names) = self.names {
-            self.house.books.enter_unproven(names);
-        }
-    }
-}
-
-/// Says who this node is, and calls the connection by the name that this gives.
-async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<ConnectionId> {
-    let connection = ConnectionId::random();
+/// Says who this node is, and what it calls the connection.
+async fn say_hello(house: &House, stream: &mut Stream, connection: ConnectionId) -> io::Result<()> {
     let mut hello = Hello {
         versions: (OLDEST_VERSION, VERSION),
         features: feature::KNOWN,
@@ -155,8 +144,7 @@ async fn say_hello(house: &House, stream: &mut Stream) -> io::Result<ConnectionI
         out.clear();
         hello.put(&mut out);
     }
-    stream.write.write_all(&out).await?;
-    Ok(connection)
+    stream.write.write_all(&out).await
 }
 
 async fn resume(house: &House, stream: &mut Stream, hello: &Hello, told: Vec<(ConnectionId, u64)>) -> io::Result<()> {

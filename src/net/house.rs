@@ -142,12 +142,14 @@ impl House {
                 match tell_at {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => tokio::select! {
+                        biased;
                         () = self.observer.noted() => {}
                         () = self.links.reports_due() => {}
                     },
                 }
             };
             tokio::select! {
+                biased;
                 () = self.stopped.cancelled() => return,
                 _ = heartbeat.tick() => {
                     self.registry.sweep();

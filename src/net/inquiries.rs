@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use crate::message::shape::Shape;
@@ -45,7 +46,7 @@ impl<'a> Told<'a> {
 /// The questions of one connection that are not answered yet.
 #[derive(Default)]
 pub(super) struct Inquiries {
-    open: HashMap<Question, Inquiry>,
+    open: BTreeMap<Question, Inquiry>,
     waiting: usize,
 }
 
@@ -88,7 +89,7 @@ impl Inquiries {
 
     pub(super) fn take_all(&mut self) -> Vec<Hear> {
         self.waiting = 0;
-        self.open.drain().flat_map(|(_, inquiry)| inquiry.hear).collect()
+        std::mem::take(&mut self.open).into_values().flat_map(|inquiry| inquiry.hear).collect()
     }
 }
 

@@ -262,7 +262,9 @@ impl Link {
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
         end(old.inquiries.take_all());
-        old.asked.values().for_each(|asked| asked.cancel());
+        let mut asked: Vec<_> = old.asked.drain().collect();
+        asked.sort_unstable_by_key(|(number, _)| *number);
+        asked.iter().for_each(|(_, asked)| asked.cancel());
         self.count_lost(reason, detail, waiting);
     }
 

@@ -279,14 +279,17 @@ impl Links {
         }
     }
 
-    /// Every link that is up, being dialled, or pausing.
+    /// Every link that is up, being dialled, or pausing, in the order of their connections.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
         let live = tables.live.values().flatten().cloned();
         let links = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
         // A peer may have named very many endpoints.
         let links: HashMap<*const Link, Arc<Link>> = links.map(|link| (Arc::as_ptr(&link), link)).collect();
-        links.into_values().collect()
+        drop(tables);
+        let mut links: Vec<Arc<Link>> = links.into_values().collect();
+        links.sort_by_cached_key(|link| link.connection());
+        links
     }
 }
 

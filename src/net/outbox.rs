@@ -1,5 +1,6 @@
 //! What waits for one connection, under the link's lock: messages, control frames, requests without an answer.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -101,7 +102,7 @@ pub(super) struct Outbox {
     pub(super) longest: usize,
     pub(super) control: BytesMut,
     control_was_last: bool,
-    pub(super) releases: HashMap<BoxId, u64>,
+    pub(super) releases: BTreeMap<BoxId, u64>,
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
@@ -183,7 +184,7 @@ impl Outbox {
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
-            releases: HashMap::new(),
+            releases: BTreeMap::new(),
             goodbye: None,
             writing: 0,
             writer: None,
@@ -330,7 +331,7 @@ impl Outbox {
             std::mem::swap(&mut chunk.bytes, &mut self.posts);
             self.waiting = 0;
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(&mut chunk.bytes, self.releases.drain(), self.outgoing.max_frame());
+            put_releases(&mut chunk.bytes, std::mem::take(&mut self.releases), self.outgoing.max_frame());
             self.watches.put_news(&mut chunk.bytes, self.outgoing.max_frame());
             // Behind what was sent before it, and what is sent after it is behind this piece.
             self.take_piece(chunk);
@@ -457,13 +458,16 @@ fn large(capacity: usize) -> usize {
     capacity - capacity / 4
 }
 
-/// Ends requests that will have no answer. Those of the first `written` messages may have been handled.
+/// Ends requests that will have no answer, in the order in which they were made. Those of the first `written` messages may
+/// have been handled.
 pub(super) fn fail_all(
     pending: impl IntoIterator<Item = (u64, Pending)>,
     written: u64,
     reason: DropReason,
     detail: Option<&str>,
 ) {
+    let mut pending: Vec<_> = pending.into_iter().collect();
+    pending.sort_unstable_by_key(|(number, _)| *number);
     for (_, Pending { waiting, post, .. }) in pending {
         waiting.failed(match post {
             post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },

@@ -1,6 +1,7 @@
 //! How full boxes are, as both ends of a connection know it: those of this side that the peer presses, and those of the
 //! peer that this side presses.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -21,7 +22,7 @@ pub(super) const NEARLY_EMPTY: u8 = 32;
 #[derive(Debug, Default)]
 pub(super) struct Pressures {
     /// Boxes of this side that the peer presses.
-    pressed: HashMap<Target, Pressed>,
+    pressed: BTreeMap<Target, Pressed>,
     /// Those of the peer that this side presses.
     heard: HashMap<Target, u8>,
 }

@@ -91,7 +91,9 @@ impl Link {
         let gone: Vec<Correlation> = {
             let mut state = self.state.lock();
             let gone = state.pending.iter().filter(|(_, pending)| pending.waiting.is_gone());
-            let gone: Vec<_> = gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect();
+            let mut gone: Vec<_> =
+                gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect();
+            gone.sort_unstable_by_key(|which| which.number);
             state.pending_swept = state.pending.len() - gone.len();
             gone
         };

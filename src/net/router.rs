@@ -22,7 +22,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 use tracing::Span;
 use tracing::field;
-use uuid::Uuid;
 
 use super::greeting;
 use super::greeting::GreetError;
@@ -45,6 +44,7 @@ use crate::observe::DropReason;
 use crate::observe::Event;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
+use crate::world;
 
 /// How often requests are looked for that nobody waits for any more, and peers that read no refusals.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -140,6 +140,7 @@ pub(crate) async fn accept(house: Arc<House>, listener: Listener) {
     let listener = listener;
     loop {
         let stream = tokio::select! {
+            biased;
             () = house.closing.cancelled() => return,
             stream = listener.accept() => stream,
         };
@@ -448,8 +449,7 @@ impl RemoteRouter {
     fn pause(&self) -> Duration {
         let (first, longest) = (*self.house.limits.reconnect.start(), *self.house.limits.reconnect.end());
         let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
-        let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-        doubled.min(longest).mul_f64(1.0 - chance / 2.0)
+        doubled.min(longest).mul_f64(1.0 - world::random_fraction() / 2.0)
     }
 }
 

@@ -1,4 +1,7 @@
-//! Streams: the only place that opens sockets.
+//! Streams: the only place that opens sockets, of the system or of a simulation.
+
+#[cfg(feature = "turmoil")]
+mod simulated;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +28,8 @@ use tokio::net::UnixStream;
 
 use crate::ident::Endpoint;
 use crate::ident::Place;
+#[cfg(feature = "turmoil")]
+use crate::world;
 
 /// Connections that the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -48,12 +53,22 @@ impl Stream {
         let (read, write) = stream.into_split();
         Stream { read: Box::new(read), write: Box::new(write) }
     }
+
+    #[cfg(feature = "turmoil")]
+    fn simulated(stream: simulated::TcpStream) -> Stream {
+        let (read, write) = stream.into_split();
+        Stream { read: Box::new(read), write: Box::new(write) }
+    }
 }
 
 /// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.
 pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
     match endpoint.place() {
+        #[cfg(feature = "turmoil")]
+        Place::Tcp { host, port } if world::is_simulated() => Ok(Stream::simulated(simulated::dial(host, port).await?)),
         Place::Tcp { host, port } => Stream::tcp(refuse_itself(TcpStream::connect((host, port)).await?)?),
+        #[cfg(feature = "turmoil")]
+        Place::Unix { .. } if world::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
         #[cfg(unix)]
         Place::Unix { path } => Ok(Stream::unix(UnixStream::connect(path).await?)),
         #[cfg(not(unix))]
@@ -81,6 +96,8 @@ pub(crate) enum Listener {
         _file: SocketFile,
         listener: UnixListener,
     },
+    #[cfg(feature = "turmoil")]
+    Simulated(simulated::TcpListener),
 }
 
 #[cfg(unix)]
@@ -99,6 +116,11 @@ impl Listener {
     /// Listens, with SO_REUSEADDR on TCP, so that a restarted server gets its port back at once.
     pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Endpoint)> {
         match endpoint.place() {
+            #[cfg(feature = "turmoil")]
+            Place::Tcp { host, port } if world::is_simulated() => {
+                let (listener, port) = simulated::bind(host, port).await?;
+                Ok((Listener::Simulated(listener), with_port(endpoint, port)))
+            }
             Place::Tcp { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
                 for address in tokio::net::lookup_host((host, port)).await? {
@@ -112,6 +134,8 @@ impl Listener {
                 }
                 Err(last)
             }
+            #[cfg(feature = "turmoil")]
+            Place::Unix { .. } if world::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
             Place::Unix { path } => {
                 remove_stale(Path::new(path)).await;
@@ -128,6 +152,8 @@ impl Listener {
             Listener::Tcp(listener) => Stream::tcp(listener.accept().await?.0),
             #[cfg(unix)]
             Listener::Unix { listener, .. } => Ok(Stream::unix(listener.accept().await?.0)),
+            #[cfg(feature = "turmoil")]
+            Listener::Simulated(listener) => Ok(Stream::simulated(listener.accept().await?.0)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Those who wait on this side stay over the link's connections: each new one is asked again. The peer's watches end
 //! with their connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -32,16 +32,16 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     /// Those on this side who wait, by the box.
-    waiting: HashMap<Target, Vec<Waiter>>,
+    waiting: BTreeMap<Target, Vec<Waiter>>,
     /// What the peer is to be asked: whether a box is to be watched from now on. Only of boxes in `waiting`, or that were
     /// asked for.
-    to_ask: HashMap<Target, bool>,
+    to_ask: BTreeMap<Target, bool>,
     /// Boxes that the peer was asked to watch on this connection.
     asked: usize,
     /// Since when there is no connection.
     lost: Option<Instant>,
     /// Boxes of this side that the peer watches; what goes from here is watched no longer.
-    watched: HashMap<Target, DropGuard>,
+    watched: BTreeMap<Target, DropGuard>,
     /// Those of which it is to be told.
     to_tell: VecDeque<Closed>,
 }

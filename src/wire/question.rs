@@ -14,7 +14,7 @@ use super::report::Target;
 use crate::ident::MAX_NAME;
 
 /// What a node wants to know about shapes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Question {
     /// The shape that has this fingerprint.
     Fingerprint(u64),

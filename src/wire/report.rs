@@ -32,7 +32,7 @@ pub(crate) mod feature {
 }
 
 /// A box of one side, as both call it outside posts.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Target {
     Name(Box<str>),
     Id(BoxId),

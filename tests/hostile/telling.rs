@@ -31,6 +31,7 @@ use crate::peer::kind;
 use crate::peer::number;
 use crate::peer::post;
 use crate::peer::report;
+use crate::peer::resume;
 use crate::peer::text;
 use crate::peer::your_box_for;
 
@@ -38,6 +39,37 @@ use crate::peer::your_box_for;
 const SHAPES: u64 = 2;
 
 const NEWEST_SHED: u8 = 24;
+
+// ------------------------------------------------------------------------------------------- connections given up
+
+/// A resume that gives up the connection that has begun with that hello.
+fn resume_giving_up(token: [u8; 16], hello: &[u8]) -> Vec<u8> {
+    frame(kind::RESUME, &[&token[..], &hello[40..56], &number(0)].concat())
+}
+
+/// One who has read the node's hello takes the connection for up, and may be in doubt about what it has written to it.
+#[test]
+fn what_became_of_a_connection_is_told_although_it_still_greets() {
+    on(Node::builder(), async |ground| {
+        let (hello, token) = (Hello::of(fresh_id()), fresh_id());
+        let first_hello = hello.bytes();
+        let mut first = Peer::dial(&ground.endpoint).await;
+        assert!(first.send(&first_hello).await);
+        first.hello().await.expect("a hello");
+        let mut second = Peer::dial(&ground.endpoint).await;
+        assert!(second.send(&[hello.bytes(), resume_giving_up(token, &first_hello)].concat()).await);
+        second.hello().await.expect("a hello");
+        let told = second.frame().await.expect("a resume");
+        assert_eq!(told.kind, kind::RESUME);
+        assert_ne!(told.payload[16..32], [0; 16], "it knows the connection that was given up");
+        assert_eq!(told.payload[32..], number(0), "of which it has read nothing");
+        // And never will.
+        first.send(&[resume(token), ground.letter(1)].concat()).await;
+        first.frames_to_end().await;
+        assert!(second.send(&ground.letter(2)).await && second.is_answered().await);
+        assert_eq!(ground.letters(), [2]);
+    });
+}
 
 // ---------------------------------------------------------------------------------------------------------- reports
 

@@ -1,0 +1,16 @@
+//! Whole nodes with real actors and mailboxes on simulated hosts: network and time are turmoil's, chance comes from a
+//! seed, and a run that fails can be run again.
+//!
+//! - [`conservation`]: random traffic under random trouble; afterwards the books of all nodes balance exactly.
+//! - [`scenarios`]: one kind of trouble each, from beginning to end.
+//! - [`replay`]: the same seed gives the same run.
+//!
+//! `HERMOD_SEEDS=5000` runs that many seeds instead of the usual few hundred, `HERMOD_SEED=42` only that one.
+
+mod conservation;
+mod ledger;
+mod replay;
+mod scenarios;
+mod seeds;
+mod station;
+mod town;
