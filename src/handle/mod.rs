@@ -2,6 +2,8 @@
 
 pub(crate) mod address;
 pub(crate) mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod nowhere;
 pub(crate) mod proxy;
 pub(crate) mod reply;

@@ -34,7 +34,7 @@ pub(crate) fn resolve(home: &Arc<dyn Household>, text: &str) -> Result<Arc<Point
     Arc::clone(home).place(&endpoint, &name)
 }
 
-fn write(endpoint: &Endpoint, name: &str) -> String {
+pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {
     let mut uri = String::new();
     match endpoint.place() {
         Place::Tcp { .. } => uri.extend([TCP, endpoint.as_ref(), "/"]),
@@ -48,7 +48,7 @@ fn write(endpoint: &Endpoint, name: &str) -> String {
     uri
 }
 
-fn read(text: &str) -> Option<(Endpoint, String)> {
+pub(super) fn read(text: &str) -> Option<(Endpoint, String)> {
     let (is_tcp, rest) = match text.strip_prefix(TCP) {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix(UNIX)?),

@@ -215,6 +215,8 @@ pub(crate) mod question;
 pub(crate) mod report;
 pub(crate) mod session;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
