@@ -2,6 +2,8 @@
 //!
 //! A new kind of frame gets a line in [`KINDS`], and with it all that is checked here of every kind.
 
+use std::sync::LazyLock;
+
 use bytes::BufMut;
 use bytes::BytesMut;
 
@@ -91,16 +93,20 @@ pub(crate) fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) ->
 
 /// A reader to whom the numbers that are always allowed all mean something.
 pub(crate) fn acquainted() -> Incoming<String> {
-    let mut incoming = Incoming::new(MIN_NUMBERS);
-    for number in 0..MIN_NUMBERS as u64 {
-        let told = Told::your_name(&format!("box-{number}"));
-        let payload = written(|out| {
-            out.put_u8(0);
-            Handle::Set(number, told.introduction()).put(out);
-        });
-        incoming.post(&payload, &mut meaning).expect("the number is allowed");
-    }
-    incoming
+    // Made once: a fuzzer asks for thousands in a second.
+    static ACQUAINTED: LazyLock<Incoming<String>> = LazyLock::new(|| {
+        let mut incoming = Incoming::new(MIN_NUMBERS);
+        for number in 0..MIN_NUMBERS as u64 {
+            let told = Told::your_name(&format!("box-{number}"));
+            let payload = written(|out| {
+                out.put_u8(0);
+                Handle::Set(number, told.introduction()).put(out);
+            });
+            incoming.post(&payload, &mut meaning).expect("the number is allowed");
+        }
+        incoming
+    });
+    ACQUAINTED.clone()
 }
 
 /// With its token, which does not show itself.

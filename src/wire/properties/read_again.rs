@@ -64,6 +64,15 @@ proptest! {
     }
 
     #[test]
+    fn resumes_that_also_name_no_connection(mut resume in any_resume(), at in any::<prop::sample::Index>()) {
+        resume.told.truncate(MAX_TOLD - 1);
+        let mut with_none = resume.clone();
+        with_none.told.insert(at.index(resume.told.len() + 1), (ConnectionId::NONE, 7));
+        let bytes = written(|out| with_none.put(out));
+        prop_assert_eq!(Resume::read(&bytes[LENGTH + 1..]), Ok(resume));
+    }
+
+    #[test]
     fn releases(released in any_release()) {
         let bytes = written(|out| put_release(out, released.iter().copied()));
         prop_assert_eq!(read_release(&bytes[LENGTH + 1..]).collect::<Result<Vec<_>, _>>(), Ok(released));
