@@ -55,7 +55,10 @@ pub(super) fn read(text: &str) -> Option<(Endpoint, String)> {
     };
     let (place, name) = rest.split_once('/')?;
     let endpoint = if is_tcp { place.to_owned() } else { format!("unix:{}", unescape(place)?) };
-    Some((endpoint.parse().ok()?, unescape(name)?))
+    let endpoint: Endpoint = endpoint.parse().ok()?;
+    // As an endpoint `unix:80` is a socket's path, so no URI leads to a host of that name.
+    let is_what_it_says = is_tcp == matches!(endpoint.place(), Place::Tcp { .. });
+    if is_what_it_says { Some((endpoint, unescape(name)?)) } else { None }
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -126,6 +129,7 @@ mod tests {
             "hermod://h:1/a/b",
             "hermod://h:1/a?b",
             "hermod+unix:///x",
+            "hermod://unix:80/x",
         ] {
             assert!(read(text).is_none(), "{text}");
         }
