@@ -43,6 +43,12 @@ impl Plain {
         Plain { map: HashMap::new(), limit: numbers.max(MIN_NUMBERS) }
     }
 
+    /// How many numbers mean something; never more than were announced.
+    pub(crate) fn known(&self) -> usize {
+        assert!(self.map.len() <= self.limit);
+        self.map.len()
+    }
+
     pub(crate) fn look_up(&mut self, handle: &Handle<'_>) -> Result<String, Violation> {
         match handle {
             Handle::Use(number) => self.map.get(number).cloned().ok_or(Violation::NumberUnset(*number)),

@@ -14,11 +14,11 @@ use super::super::frame::front;
 use super::super::frame::kind;
 use super::super::handshake::Greeting;
 use super::super::handshake::Hello;
-use super::super::intern::MIN_NUMBERS;
 use super::super::session::Incoming;
 use super::kinds::acquainted;
 use super::kinds::said;
 use super::plain::Plain;
+use super::plain::Understood;
 use super::plain::understood;
 use crate::choices::Choices;
 
@@ -115,8 +115,7 @@ fn understands(stream: &[u8], announced: Announced) {
         let Ok(Greeting::Hello(_, size)) = Hello::front(stream, HELLO) else { return };
         rest = &stream[size..];
     }
-    let (mut incoming, mut plain) = (Incoming::new(announced.numbers), Plain::new(announced.numbers));
-    let mut keeper = Keeper::new(announced.numbers);
+    let (mut incoming, mut keeper) = (Incoming::new(announced.numbers), Keeper::new(announced.numbers));
     let mut messages = 0;
     while let Ok(Front::Frame(raw)) = front(rest, announced.max_frame) {
         rest = &rest[raw.size..];
@@ -124,8 +123,7 @@ fn understands(stream: &[u8], announced: Announced) {
             continue;
         }
         let read = understood(raw.kind, raw.payload, &mut incoming);
-        assert_eq!(read, plain.read(raw.kind, raw.payload));
-        keeper.take(raw);
+        assert_eq!(read, keeper.take(raw));
         if read.is_err() {
             return;
         }
@@ -139,16 +137,19 @@ fn understands(stream: &[u8], announced: Announced) {
 pub(crate) struct Keeper {
     incoming: Incoming<Rc<()>>,
     kept: Rc<()>,
-    /// What numbers mean, and the target of the last message.
-    most: usize,
+    plain: Plain,
 }
 
 impl Keeper {
     pub(crate) fn new(numbers: usize) -> Keeper {
-        Keeper { incoming: Incoming::new(numbers), kept: Rc::new(()), most: numbers.max(MIN_NUMBERS) + 1 }
+        Keeper { incoming: Incoming::new(numbers), kept: Rc::new(()), plain: Plain::new(numbers) }
     }
 
-    pub(crate) fn take(&mut self, raw: Raw<'_>) {
+    /// Reads a message, and says what a plain reader makes of it.
+    pub(crate) fn take<'b>(&mut self, raw: Raw<'b>) -> Result<Understood<'b>, Violation> {
+        let understood = self.plain.read(raw.kind, raw.payload);
+        // What numbers mean, and the target.
+        let most = self.plain.known() + 1;
         let mut met = 0;
         let mut acquaint = |_: &Introduction<'_>| {
             met += 1;
@@ -165,9 +166,10 @@ impl Keeper {
         // A tag, a form and at least the length of a name.
         assert!(met <= raw.payload.len() / 3, "{met} introductions in {} bytes", raw.payload.len());
         let kept = Rc::strong_count(&self.kept) - 1;
-        assert!(kept <= self.most + raw.payload.len(), "{kept} are kept");
+        assert!(kept <= most + raw.payload.len(), "{kept} are kept");
         self.incoming.forget_handles();
         let kept = Rc::strong_count(&self.kept) - 1;
-        assert!(kept <= self.most, "{kept} are kept between messages, of {} at most", self.most);
+        assert!(kept <= most, "{kept} are kept between messages, of {most} at most");
+        understood
     }
 }

@@ -54,7 +54,7 @@ proptest! {
         let mut keeper = Keeper::new(MIN_NUMBERS);
         for (kind, flags, bytes) in frames {
             let payload = [&[flags], bytes.as_slice()].concat();
-            keeper.take(Raw { kind, payload: &payload, size: LENGTH + 1 + payload.len() });
+            let _ = keeper.take(Raw { kind, payload: &payload, size: LENGTH + 1 + payload.len() });
         }
     }
 
