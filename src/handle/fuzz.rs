@@ -103,6 +103,26 @@ impl Letter {
     }
 }
 
+/// What stands in a body for a letter, for whoever has no handles.
+#[derive(Deserialize)]
+struct Positions {
+    to: Vec<Position>,
+    /// Only its length matters.
+    #[serde(rename = "text")]
+    _text: String,
+    inside: Option<Box<Positions>>,
+}
+
+#[derive(Deserialize)]
+struct Position(u32);
+
+impl Positions {
+    fn all(&self) -> Vec<usize> {
+        let inner = self.inside.iter().flat_map(|inside| inside.all());
+        self.to.iter().map(|Position(at)| *at as usize).chain(inner).collect()
+    }
+}
+
 fn letter(body: &[u8], count: usize, meter: Meter) {
     let home = Arc::clone(nowhere::pointer().home());
     let beside: Vec<Arc<Pointer>> = (0..count).map(|_| nowhere::pointer()).collect();
@@ -113,9 +133,13 @@ fn letter(body: &[u8], count: usize, meter: Meter) {
     // The scope has ended, however it did.
     let outside = guard::encode(&Inside(nowhere::pointer()), &mut Vec::new(), usize::MAX);
     assert!(outside.is_err(), "an address is written outside of a message");
-    let Some(Ok(letter)) = read else { return };
-    let named = letter.named();
-    assert!(named.iter().all(|pointer| beside.iter().any(|handle| Arc::as_ptr(handle) == *pointer)));
+    // Those at the positions that the body has, and no letter if one of them is not there.
+    let positions = guard::decode::<Positions>(body, home.limits().decode()).map(|positions| positions.all());
+    let at = |at: &usize| beside.get(*at).map(Arc::as_ptr);
+    let expected: Option<Vec<_>> = positions.ok().and_then(|positions| positions.iter().map(at).collect());
+    let letter = read.expect("it was read").ok();
+    assert_eq!(letter.as_ref().map(Letter::named), expected);
+    let (Some(letter), Some(named)) = (letter, expected) else { return };
     let look = Look { at: |_: &Letter| Ok(()), anyway: false };
     let written = scope::write(&home, &letter, look, |body, handles| (body.to_vec(), handles.to_vec()));
     let (again, mut handles) = written.expect("what was read can be written");

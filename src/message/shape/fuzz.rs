@@ -60,6 +60,7 @@ fn read(encoded: &[u8], meter: Meter) -> Option<Shape> {
     assert!(held <= AT_LEAST + PER_BYTE * encoded.len() as u64, "{held} bytes for {}", encoded.len());
     let shape = shape?;
     assert_eq!(shape.encoded(), encoded);
+    assert_eq!(encode(shape.model()), encoded);
     assert_eq!(canonical(shape.model()), *shape.model());
     Some(shape)
 }
