@@ -6,7 +6,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod boxes;
+#[cfg(any(test, fuzzing))]
+mod choices;
 mod config;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod ident;
 mod message;

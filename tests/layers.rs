@@ -1,7 +1,7 @@
 //! The order of the house, kept: who may import whom, and what a room must never touch. Read from the sources.
 //!
-//! The sources are read as text, comments and literals blanked and inline `#[cfg(test)]` items left out; each complaint
-//! names the file, the line and the rule. The last test shows each check a house that breaks it.
+//! The sources are read as text, comments and literals blanked and inline `#[cfg(test)]` items left out, as are those for
+//! tests and fuzzers; each complaint names the file, the line and the rule. The last test shows each check a house that breaks it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,8 +10,9 @@ use std::path::Path;
 
 /// The rooms from the top down, each with what it is there for. A file may import from its own room and from those
 /// behind it in this list.
-const ROOMS: [(&str, &str); 12] = [
+const ROOMS: [(&str, &str); 14] = [
     ("lib", "the front door: it shows what the others have, and nobody goes through it from inside"),
+    ("fuzzing", "what fuzzers run, which is about all of the others; none of them needs it"),
     ("node", "the household: puts the rooms together, so it stands above all of them"),
     ("net", "connections: bring messages to boxes and handles, which must work without any"),
     ("boxes", "what lives here: boxes are reached through handles, and handles know them by a trait only"),
@@ -26,6 +27,7 @@ const ROOMS: [(&str, &str); 12] = [
     ("ident", "words: ids and endpoints, which mean something without any of the others but chance"),
     ("world", "chance, and whether the world is a simulated one: nothing of this crate"),
     ("sync", "a lock and an atomic of others, or loom's in their place: nothing of this crate"),
+    ("choices", "what fuzzers and tests in any room decide by: nothing of this crate"),
 ];
 
 /// What must not stand in a place.
@@ -156,8 +158,14 @@ fn each_check_finds_what_it_is_there_for() {
         Source::new("net/mod.rs", "mod link;\nmod pipe;\npub(crate) use link::Link;\n"),
         Source::new("net/link.rs", "use super::pipe::Pipe;\nuse crate::ident::NodeId;\n"),
         Source::new("net/pipe.rs", "use tokio::net::TcpStream;\nuse crate::net::Link;\n"),
-        Source::new("wire/mod.rs", "#[cfg(test)]\nmod golden;\n"),
+        Source::new(
+            "wire/mod.rs",
+            "#[cfg(test)]\nmod golden;\n#[cfg(any(test, fuzzing))]\npub(crate) mod fuzz;\n#[cfg(unix)]\nmod unix;\n",
+        ),
         Source::new("wire/golden.rs", "fn f(b: &[u8]) -> u8 { b[0] }\n"),
+        Source::new("wire/fuzz/mod.rs", "mod ends;\n"),
+        Source::new("wire/fuzz/ends.rs", "use crate::node::Node;\nfn f(b: &[u8]) -> u8 { b[0] }\n"),
+        Source::new("wire/unix.rs", "fn f(b: &[u8]) -> u8 { b[1] }\n"),
         Source::new(
             "wire/codec.rs",
             "fn f<'a>(b: &'a [u8]) -> u8 { b[0] + b.last().unwrap() }\n\
@@ -171,7 +179,8 @@ fn each_check_finds_what_it_is_there_for() {
         ),
     ];
     let found = |complaints: Vec<String>| complaints.iter().map(|text| first_two(text)).collect::<Vec<_>>();
-    let upward = ["ident.rs:2", "observe.rs:1", "handle/route.rs:3", "handle/route.rs:3", "attic.rs:1"];
+    let upward =
+        ["ident.rs:2", "observe.rs:1", "wire/fuzz/ends.rs:1", "handle/route.rs:3", "handle/route.rs:3", "attic.rs:1"];
     assert_eq!(found(upward_imports(&house)), upward);
     let circles = circles(&house);
     assert_eq!(circles.len(), 1, "{circles:#?}");
@@ -190,7 +199,7 @@ fn each_check_finds_what_it_is_there_for() {
         ]
         .map(str::to_owned)
     );
-    assert_eq!(found(indexing(&house)), ["wire/codec.rs:1"]);
+    assert_eq!(found(indexing(&house)), ["wire/unix.rs:1", "wire/codec.rs:1"]);
     assert_eq!(found(unbiased(&house)), ["boxes/inbox.rs:3"]);
 }
 
@@ -328,9 +337,12 @@ fn indexing(house: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// Files that are modules for tests only.
+/// Files that are modules for tests only, or parts of one.
 fn test_files(house: &[Source]) -> BTreeSet<String> {
-    house.iter().flat_map(|source| source.test_modules.iter().map(|name| source.child(name))).collect()
+    let of = |source: &Source| source.test_modules.iter().map(|name| with(&source.module, name)).collect::<Vec<_>>();
+    let modules: Vec<Vec<String>> = house.iter().flat_map(of).collect();
+    let tests = house.iter().filter(|source| modules.iter().any(|module| source.module.starts_with(module)));
+    tests.map(|source| source.file.clone()).collect()
 }
 
 // ---------------------------------------------------------------------------------------------------- the imports
@@ -464,11 +476,6 @@ impl Source {
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.code.lines())
     }
-
-    /// The file of a module that this one declares.
-    fn child(&self, name: &str) -> String {
-        format!("{}.rs", with(&self.module, name).join("/"))
-    }
 }
 
 fn house() -> Vec<Source> {
@@ -554,15 +561,16 @@ fn quoted(text: &str, quote: char) -> Option<usize> {
     end.map(|(at, _)| at + 1)
 }
 
-/// Blanks each item under `#[cfg(test)]`, and names those that are modules in files of their own.
+/// Blanks each item that is for tests, or for tests and fuzzers, and names those that are modules in files of their own.
 fn without_tests(code: &str) -> (String, Vec<String>) {
-    const MARK: &str = "#[cfg(test)]";
+    const MARKS: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
+    let first = |code: &str| MARKS.iter().filter_map(|mark| Some((code.find(mark)?, mark.len()))).min();
     let (mut out, mut modules, mut rest) = (String::new(), Vec::new(), code);
-    while let Some(at) = rest.find(MARK) {
+    while let Some((at, mark)) = first(rest) {
         out.push_str(&rest[..at]);
         let item = &rest[at..];
         let end = item_end(item);
-        let words: Vec<&str> = words(&item[MARK.len()..end]).collect();
+        let words: Vec<&str> = words(&item[mark..end]).collect();
         if item[..end].ends_with(';')
             && let Some(name) = words.iter().position(|word| *word == "mod").and_then(|at| words.get(at + 1))
         {

@@ -3,6 +3,8 @@
 pub(crate) mod address;
 pub(crate) mod failure;
 pub(crate) mod fate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod nowhere;
 pub(crate) mod proxy;
 pub(crate) mod reply;

@@ -34,7 +34,7 @@ pub(crate) fn resolve(home: &Arc<dyn Household>, text: &str) -> Result<Arc<Point
     Arc::clone(home).place(&endpoint, &name)
 }
 
-fn write(endpoint: &Endpoint, name: &str) -> String {
+pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {
     let mut uri = String::new();
     match endpoint.place() {
         Place::Tcp { .. } => uri.extend([TCP, endpoint.as_ref(), "/"]),
@@ -48,14 +48,17 @@ fn write(endpoint: &Endpoint, name: &str) -> String {
     uri
 }
 
-fn read(text: &str) -> Option<(Endpoint, String)> {
+pub(super) fn read(text: &str) -> Option<(Endpoint, String)> {
     let (is_tcp, rest) = match text.strip_prefix(TCP) {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix(UNIX)?),
     };
     let (place, name) = rest.split_once('/')?;
     let endpoint = if is_tcp { place.to_owned() } else { format!("unix:{}", unescape(place)?) };
-    Some((endpoint.parse().ok()?, unescape(name)?))
+    let endpoint: Endpoint = endpoint.parse().ok()?;
+    // As an endpoint `unix:80` is a socket's path, so no URI leads to a host of that name.
+    let is_what_it_says = is_tcp == matches!(endpoint.place(), Place::Tcp { .. });
+    if is_what_it_says { Some((endpoint, unescape(name)?)) } else { None }
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -126,6 +129,7 @@ mod tests {
             "hermod://h:1/a/b",
             "hermod://h:1/a?b",
             "hermod+unix:///x",
+            "hermod://unix:80/x",
         ] {
             assert!(read(text).is_none(), "{text}");
         }

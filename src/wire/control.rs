@@ -54,11 +54,13 @@ impl Resume {
         let mut reader = Reader::new(payload);
         let token = Token(reader.array()?);
         let mut told = vec![read_told(&mut reader)?];
-        told.retain(|(connection, _)| *connection != ConnectionId::NONE);
+        // Wherever it stands: it names no connection that could be settled.
+        let is_one = |(connection, _): &(ConnectionId, u64)| *connection != ConnectionId::NONE;
+        told.retain(is_one);
         if let Some(further) = Extensions::all(reader.rest())?.find(extension::FURTHER) {
             let mut further = Reader::new(further);
             while !further.is_empty() && told.len() < MAX_TOLD {
-                told.push(read_told(&mut further)?);
+                told.extend(Some(read_told(&mut further)?).filter(is_one));
             }
         }
         Ok(Resume { token, told })

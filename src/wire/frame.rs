@@ -332,7 +332,7 @@ impl<'a> Extensions<'a> {
 }
 
 /// Extensions as a frame carries them, for tests of readers that skip them.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn put_extensions(out: &mut impl BufMut, pairs: &[(u64, &[u8])]) {
     let mut block = BytesMut::new();
     for (id, bytes) in pairs {

@@ -138,6 +138,7 @@ impl Knocks {
 
 /// The receiving end's table: what each number stands for.
 #[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(Clone))]
 pub(crate) struct Meanings<T> {
     slots: Vec<Option<T>>,
     limit: usize,

@@ -208,7 +208,7 @@
 //! A connection that ends without a goodbye leaves both sides in doubt about what the other has read of it. The side that
 //! dials again names in its resume the connections that it is in doubt about, as it called them in its hellos, and says
 //! how many messages it has read of each; the first where the table above says, further ones (31 at most) in extension 4:
-//! `id` and `number` of each to the end. The other side ends those that it takes for alive, reads no more of them, and
+//! `id` and `number` of each to the end; an id of zeros is skipped there as well. The other side ends those that it takes for alive, reads no more of them, and
 //! names in its own resume those that it knows, by its own names. What was written and not read is lost.
 //!
 //! ## Watching
@@ -243,6 +243,8 @@ pub(crate) mod report;
 pub(crate) mod session;
 pub(crate) mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -311,6 +311,7 @@ pub(crate) struct Received<'s, 'b, T> {
 
 /// The reading end.
 #[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(Clone))]
 pub(crate) struct Incoming<T> {
     meanings: Meanings<T>,
     /// The target of the last post that had handles, or no lasting number for it.

@@ -22,6 +22,8 @@
 //! - Strings and byte strings are not charged: postcard takes them out of the body, so the body's length bounds them.
 
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod reading;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,13 @@ use serde::ser;
 use serde::ser::SerializeSeq;
 
 use super::fault::MAX_WORDS;
+use super::fuzz::Blob;
+use super::fuzz::Chain;
+use super::fuzz::Moderate;
+use super::fuzz::Nest;
+use super::fuzz::Tree;
+use super::fuzz::Wide;
+use super::fuzz::agrees_with_postcard;
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -25,21 +32,6 @@ const MIB: usize = 1 << 20;
 /// Miri takes some hundred times longer, so what it would count for minutes is smaller by this.
 const SCALE: usize = if cfg!(miri) { 256 } else { 1 };
 const MANY: usize = MIB / SCALE;
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Nest(Option<Box<Nest>>);
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Tree {
-    Leaf,
-    Wrap(Box<Tree>),
-    Fork(Box<Tree>, Box<Tree>),
-    Named { below: Box<Tree> },
-    Many(Vec<Tree>),
-}
-
-/// Over 8 KiB, out of 32 bytes of zero.
-type Wide = [Option<[u64; 32]>; 32];
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     decode(body, DecodeLimits::default())
@@ -119,12 +111,6 @@ fn what_is_behind_a_box_is_charged() {
 
 #[test]
 fn a_type_that_boxes_itself_is_charged_for_each_box() {
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    #[allow(clippy::large_enum_variant, reason = "that is the point")]
-    enum Chain {
-        Next(Box<Chain>),
-        End(Wide),
-    }
     let chain = |links| [vec![0; links], vec![1], vec![0; 32]].concat();
     let links = size_of::<Chain>();
     assert!(within::<Chain>(&chain(0), 2 * links).is_ok());
@@ -390,18 +376,6 @@ fn every_kind_of_value_makes_the_round_trip() {
     round_trip(HashMap::from([(1_u8, vec!["one".to_string()]), (2, vec![])]));
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Moderate {
-    id: u128,
-    name: String,
-    tags: Vec<Option<i16>>,
-    table: BTreeMap<u8, (f64, char)>,
-    blob: serde_bytes::ByteBuf,
-    tree: Tree,
-    flag: Result<bool, ()>,
-    hash: [u8; 4],
-}
-
 prop_compose! {
     fn moderate()(
         id in any::<u128>(),
@@ -413,7 +387,7 @@ prop_compose! {
         flag in any::<Result<bool, ()>>(),
         hash in any::<[u8; 4]>(),
     ) -> Moderate {
-        Moderate { id, name, tags, table, blob: blob.into(), tree, flag, hash }
+        Moderate { id, name, tags, table, blob: Blob(blob), tree, flag, hash }
     }
 }
 
@@ -433,18 +407,9 @@ fn tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// The guard reads what postcard reads, and refuses what postcard refuses.
-fn agrees_with_postcard(body: &[u8]) -> Result<(), TestCaseError> {
-    // As bytes, since a NaN is not equal to itself.
-    let plain = postcard::take_from_bytes::<Moderate>(body).map(|(value, rest)| (written(&value), rest.len()));
-    match (read::<Moderate>(body), plain) {
-        (Ok(value), Ok((plain, 0))) => prop_assert_eq!(written(&value), plain),
-        (Err(DecodeError::Remainder { bytes }), Ok((_, rest))) => prop_assert_eq!(bytes, rest),
-        (Err(DecodeError::Malformed(_) | DecodeError::TooMuchMemory { .. }), Err(_)) => {}
-        (Err(DecodeError::TooDeep { .. }), _) => {}
-        (guarded, plain) => prop_assert!(false, "{guarded:?}, but postcard {plain:?}"),
-    }
-    Ok(())
+fn unmeasured(run: &mut dyn FnMut()) -> u64 {
+    run();
+    0
 }
 
 proptest! {
@@ -457,7 +422,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_read_as_postcard_reads_them(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        agrees_with_postcard(&body)?;
+        agrees_with_postcard(&body, DecodeLimits::default(), unmeasured);
     }
 
     #[test]
@@ -467,6 +432,6 @@ proptest! {
         let mut body = written(&value);
         let at = at.index(body.len());
         if cut { body.truncate(at) } else { body[at] = byte }
-        agrees_with_postcard(&body)?;
+        agrees_with_postcard(&body, DecodeLimits::default(), unmeasured);
     }
 }

@@ -23,16 +23,16 @@ use super::show::Name;
 use super::show::Names;
 
 /// As many differences as are told.
-const MAX_DIFFERENCES: usize = 32;
+pub(super) const MAX_DIFFERENCES: usize = 32;
 
 /// As many pairs of parts as are compared: more than the parts of any type that people write.
 const MAX_PAIRS: usize = 1 << 16;
 
 /// As many bytes as a path takes; what is deeper is told with an ellipsis.
-const MAX_PATH: usize = 1024;
+pub(super) const MAX_PATH: usize = 1024;
 
 /// As many bytes as what stands on one side is told in.
-const MAX_TOLD: usize = 1024;
+pub(super) const MAX_TOLD: usize = 1024;
 
 /// As many names as are told where their order differs.
 const MAX_LISTED: usize = 12;

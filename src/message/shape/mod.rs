@@ -9,6 +9,8 @@ mod canon;
 pub(crate) mod check;
 mod diff;
 mod encoding;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(feature = "json")]
 pub(crate) mod json;
 pub(crate) mod mark;

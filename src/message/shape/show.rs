@@ -24,7 +24,7 @@ const MAX_NESTED: usize = 24;
 const MAX_NAME: usize = 120;
 
 /// As many bytes as a shape is shown in at most.
-const MAX_PAGE: usize = 4 << 20;
+pub(super) const MAX_PAGE: usize = 4 << 20;
 
 /// The names by which the types of one shape are called.
 pub(super) struct Names<'a> {

@@ -129,10 +129,12 @@ impl<'m, 'b> Reader<'m, 'b> {
 
     fn variant(&mut self, variants: &[Variant], at: Trail<'_>) -> Result<Value, JsonError> {
         let variant = self.chosen(variants, &at)?;
-        let name = variant.name.to_string();
         if variant.content == Content::Unit {
-            return Ok(Value::String(name));
+            // The name may be a stranger's, and longer than all of the body.
+            self.pay(variant.name.len(), &at)?;
+            return Ok(Value::String(variant.name.to_string()));
         }
+        let name = variant.name.to_string();
         let mut entries = Map::new();
         self.pay_entry(&name, &entries, &at)?;
         let json = self.content(&variant.content, at.into_variant(&variant.name))?;

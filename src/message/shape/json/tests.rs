@@ -116,6 +116,16 @@ fn objects_with_nothing_to_read_are_paid_for() {
 }
 
 #[test]
+fn the_names_of_variants_are_paid_for() {
+    let name = "n".repeat(1 << 20);
+    let all = [variant(&name, Content::Unit), variant("short", Content::Unit)];
+    let shape = model([Node::Seq(NodeId(1)), Node::Enum { name: "E".into(), variants: all.into() }]);
+    let body = |number: u8| [&[100][..], &[number; 100]].concat();
+    assert!(matches!(from_bytes(&shape, &body(0)), Err(JsonError::TooLarge { .. })));
+    assert_eq!(from_bytes(&shape, &body(1)), Ok(vec!["short"; 100].into()));
+}
+
+#[test]
 fn shapes_without_an_end_are_too_deep() {
     let endless = [
         structure("Self", Content::Newtype(ITSELF)),

@@ -1,0 +1,122 @@
+//! What fuzzers run: a function for each target of `fuzz/`, which takes any bytes and panics if they do harm. The bodies
+//! stand beside what they are about.
+//!
+//! Nothing here is part of the crate's API; it is there with `--cfg fuzzing` only. `cargo test` runs each target too,
+//! over its corpus in `tests/corpus`, over damaged pieces of that, and over random bytes.
+
+use crate::handle;
+use crate::message;
+use crate::wire;
+
+/// What runs a function and says how many bytes it held at once, at most.
+pub type Meter = fn(&mut dyn FnMut()) -> u64;
+
+/// One hello or frame: what is read can be written, and says the same again.
+pub fn frames(bytes: &[u8], meter: Meter) {
+    wire::fuzz::frames::run(bytes, meter);
+}
+
+/// The reading end of a connection, given a stream in pieces.
+pub fn stream(bytes: &[u8], _: Meter) {
+    wire::fuzz::stream::run(bytes);
+}
+
+/// Two ends of a connection, driven by what the bytes decide.
+pub fn ends(bytes: &[u8], _: Meter) {
+    wire::fuzz::ends::run(bytes);
+}
+
+/// The guarding decoder, over types that ask for more than they are worth.
+pub fn bodies(bytes: &[u8], meter: Meter) {
+    message::guard::fuzz::run(bytes, meter);
+}
+
+/// Shapes that a stranger sends, what differs between two of them, and bodies as JSON by them.
+pub fn shapes(bytes: &[u8], meter: Meter) {
+    message::shape::fuzz::run(bytes, meter);
+}
+
+/// Endpoints and URIs, and addresses inside of messages.
+pub fn addresses(bytes: &[u8], meter: Meter) {
+    handle::fuzz::run(bytes, meter);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::LazyLock;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use proptest::test_runner::Config;
+
+    fn config() -> Config {
+        Config { failure_persistence: None, ..Config::default() }
+    }
+
+    fn meter(run: &mut dyn FnMut()) -> u64 {
+        allocation_counter::measure(run).bytes_max
+    }
+
+    /// What is kept of what fuzzers have found, in the order of its names.
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
+        let files = fs::read_dir(folder).expect("each target has a corpus");
+        let mut files: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
+        files.sort();
+        files.iter().map(|file| fs::read(file).expect("it can be read")).collect()
+    }
+
+    macro_rules! targets {
+        ($($target:ident: $longest:expr,)*) => { $(
+            mod $target {
+                use super::*;
+
+                static CORPUS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| corpus(stringify!($target)));
+
+                #[test]
+                fn its_corpus_does_no_harm() {
+                    assert!(CORPUS.len() > 5, "a corpus of {} files", CORPUS.len());
+                    CORPUS.iter().for_each(|bytes| super::super::$target(bytes, meter));
+                }
+
+                proptest! {
+                    #![proptest_config(config())]
+
+                    #[test]
+                    fn random_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..$longest)) {
+                        super::super::$target(&bytes, meter);
+                    }
+
+                    #[test]
+                    fn a_damaged_corpus_does_no_harm(
+                        which in any::<Index>(),
+                        changes in vec((any::<Index>(), any::<u8>()), 1..4),
+                        cut in prop::option::of(any::<Index>()),
+                    ) {
+                        let mut bytes = which.get(&CORPUS).clone();
+                        prop_assume!(!bytes.is_empty());
+                        for (at, byte) in changes {
+                            let at = at.index(bytes.len());
+                            bytes[at] = byte;
+                        }
+                        bytes.truncate(cut.map_or(usize::MAX, |cut| cut.index(bytes.len())));
+                        super::super::$target(&bytes, meter);
+                    }
+                }
+            }
+        )* };
+    }
+
+    // Each with the most bytes of it that are made up.
+    targets! {
+        frames: 300,
+        stream: 2_000,
+        ends: 8_000,
+        bodies: 300,
+        shapes: 600,
+        addresses: 200,
+    }
+}

@@ -1,0 +1,149 @@
+//! Fuzzed: addresses, as text and inside of messages. A text is an endpoint, or a URI, or neither; what it is read as is
+//! written so that it is read as the same. An address in a message is one of the handles that came beside it, or the
+//! message is refused.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+
+use super::nowhere;
+use super::route::Pointer;
+use super::scope;
+use super::uri;
+use crate::choices::Choices;
+use crate::choices::Meter;
+use crate::ident::Endpoint;
+use crate::ident::MAX_ENDPOINT;
+use crate::ident::Place;
+use crate::message::fit::Look;
+use crate::message::guard;
+
+/// As many handles as come beside a message.
+const HANDLES: usize = 8;
+
+/// A pointer of eight bytes takes one of the body, and a vector that grows is there twice.
+const PER_BYTE: u64 = 64;
+
+/// And this much whatever its length: as many pointers as a vector reserves on a hint.
+const AT_LEAST: u64 = 64 << 10;
+
+/// The first byte says whether the rest is a text or a message.
+pub(crate) fn run(bytes: &[u8], meter: Meter) {
+    let mut choices = Choices::new(bytes);
+    if choices.below(2) == 0 {
+        let text = String::from_utf8_lossy(choices.rest());
+        endpoint(&text);
+        locator(&text);
+        return;
+    }
+    let count = choices.below(HANDLES);
+    letter(choices.rest(), count, meter);
+}
+
+fn endpoint(text: &str) {
+    let Ok(endpoint) = text.parse::<Endpoint>() else { return };
+    assert!(text.len() <= MAX_ENDPOINT);
+    assert_eq!(endpoint.to_string(), text);
+    match endpoint.place() {
+        Place::Tcp { host, port } => {
+            assert!(!host.is_empty() && !host.contains(char::is_whitespace));
+            assert_eq!(endpoint.port(), Some(port));
+        }
+        Place::Unix { path } => {
+            assert_eq!(format!("unix:{path}"), text);
+            assert_eq!(endpoint.port(), None);
+        }
+    }
+    // Whatever the name is, the two of them have a URI.
+    for name in ["box", "", "a/b?c#d%20ü\0", text] {
+        let uri = uri::write(&endpoint, name);
+        assert_eq!(uri::read(&uri), Some((endpoint.clone(), name.to_owned())), "{uri}");
+    }
+}
+
+fn locator(text: &str) {
+    let Some((endpoint, name)) = uri::read(text) else { return };
+    let written = uri::write(&endpoint, &name);
+    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
+    assert_eq!(scheme(&written), scheme(text), "{text} became {written}");
+    assert_eq!(uri::read(&written), Some((endpoint, name)));
+}
+
+/// An address as a message has it, which tells pointers apart that are equal.
+#[derive(Debug)]
+struct Inside(Arc<Pointer>);
+
+impl Serialize for Inside {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        scope::serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Inside {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Inside, D::Error> {
+        scope::deserialize::<(), D>(deserializer).map(Inside)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Letter {
+    to: Vec<Inside>,
+    text: String,
+    inside: Option<Box<Letter>>,
+}
+
+impl Letter {
+    /// What it names, in order.
+    fn named(&self) -> Vec<*const Pointer> {
+        let inner = self.inside.iter().flat_map(|inside| inside.named());
+        self.to.iter().map(|Inside(pointer)| Arc::as_ptr(pointer)).chain(inner).collect()
+    }
+}
+
+/// What stands in a body for a letter, for whoever has no handles.
+#[derive(Deserialize)]
+struct Positions {
+    to: Vec<Position>,
+    /// Only its length matters.
+    #[serde(rename = "text")]
+    _text: String,
+    inside: Option<Box<Positions>>,
+}
+
+#[derive(Deserialize)]
+struct Position(u32);
+
+impl Positions {
+    fn all(&self) -> Vec<usize> {
+        let inner = self.inside.iter().flat_map(|inside| inside.all());
+        self.to.iter().map(|Position(at)| *at as usize).chain(inner).collect()
+    }
+}
+
+fn letter(body: &[u8], count: usize, meter: Meter) {
+    let home = Arc::clone(nowhere::pointer().home());
+    let beside: Vec<Arc<Pointer>> = (0..count).map(|_| nowhere::pointer()).collect();
+    let (mut handles, mut read) = (beside.clone(), None);
+    let held = meter(&mut || read = Some(scope::read::<Letter>(&home, body, &mut handles)));
+    assert!(held <= AT_LEAST + PER_BYTE * body.len() as u64, "{held} bytes for {}", body.len());
+    assert!(handles.is_empty(), "handles are left for the next message");
+    // The scope has ended, however it did.
+    let outside = guard::encode(&Inside(nowhere::pointer()), &mut Vec::new(), usize::MAX);
+    assert!(outside.is_err(), "an address is written outside of a message");
+    // Those at the positions that the body has, and no letter if one of them is not there.
+    let positions = guard::decode::<Positions>(body, home.limits().decode()).map(|positions| positions.all());
+    let at = |at: &usize| beside.get(*at).map(Arc::as_ptr);
+    let expected: Option<Vec<_>> = positions.ok().and_then(|positions| positions.iter().map(at).collect());
+    let letter = read.expect("it was read").ok();
+    assert_eq!(letter.as_ref().map(Letter::named), expected);
+    let (Some(letter), Some(named)) = (letter, expected) else { return };
+    let look = Look { at: |_: &Letter| Ok(()), anyway: false };
+    let written = scope::write(&home, &letter, look, |body, handles| (body.to_vec(), handles.to_vec()));
+    let (again, mut handles) = written.expect("what was read can be written");
+    assert!(handles.iter().map(Arc::as_ptr).eq(named.iter().copied()), "in another order");
+    let read = scope::read::<Letter>(&home, &again, &mut handles).expect("what was written can be read");
+    assert_eq!((read.named(), read.text), (named, letter.text));
+}

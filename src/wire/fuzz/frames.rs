@@ -1,0 +1,103 @@
+//! Fuzzed: one hello, or one frame. What is read can be written again, and then says the same; what is announced is not
+//! believed.
+
+use bytes::BytesMut;
+
+use super::super::codec::put_number;
+use super::super::frame::Front;
+use super::super::frame::LENGTH;
+use super::super::frame::front;
+use super::super::handshake::Greeting;
+use super::super::handshake::Hello;
+use super::super::handshake::PREFIX;
+use super::super::question::put_names;
+use super::super::question::read_names;
+use super::kinds::KINDS;
+use super::kinds::Kind;
+use super::kinds::acquainted;
+use super::values::written;
+use crate::choices::Meter;
+
+/// As many bytes as a frame may take in memory for each of its own, as text and in parts: a handle of one byte becomes
+/// some hundred, and vectors grow by doubling.
+const PER_BYTE: u64 = 4_096;
+
+/// And this much whatever its length. Room for the most handles that one may announce is over this.
+const AT_LEAST: u64 = 64 << 10;
+
+/// Reads the bytes as a hello and as a frame.
+pub(crate) fn run(bytes: &[u8], meter: Meter) {
+    envelope(bytes);
+    hello(bytes);
+    let Some((&kind, payload)) = bytes.get(LENGTH..).and_then(<[u8]>::split_first) else { return };
+    // Whatever its length field says: whoever changes a byte of a frame need not change that as well.
+    if let Some(known) = KINDS.iter().find(|known| known.number == kind) {
+        frame(known, payload, meter);
+    }
+    names(payload);
+}
+
+/// The front of a buffer, for every limit near its length.
+fn envelope(bytes: &[u8]) {
+    let len = bytes.len();
+    for limit in [0, len.saturating_sub(LENGTH + 1), len.saturating_sub(LENGTH), len, usize::MAX] {
+        match front(bytes, limit) {
+            Ok(Front::Frame(raw)) => {
+                assert_eq!(raw.size, raw.payload.len() + 1 + LENGTH);
+                assert!(raw.size <= len && raw.size - LENGTH <= limit);
+            }
+            Ok(Front::Wants(more)) => assert!(more > 0 && len + more <= limit.max(1).saturating_add(LENGTH)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn hello(bytes: &[u8]) {
+    let limit = bytes.len().max(PREFIX);
+    let (hello, size) = match Hello::front(bytes, limit) {
+        Ok(Greeting::Hello(hello, size)) => (hello, size),
+        Ok(Greeting::Wants(more)) => return assert!(more > 0 && bytes.len() + more <= limit),
+        Err(_) => return,
+    };
+    assert!(size <= bytes.len());
+    assert!(Hello::front(bytes, size - 1).is_err(), "a hello over the limit");
+    for cut in [0, PREFIX / 2, PREFIX, (PREFIX + size) / 2, size - 1] {
+        let wants = Hello::front(&bytes[..cut], limit);
+        assert!(matches!(wants, Ok(Greeting::Wants(more)) if more > 0 && cut + more <= size), "{wants:?} at {cut}");
+    }
+    let again = written(|out| hello.put(out));
+    // Without the extensions that it may have had.
+    assert!(again.len() <= size || again.len() <= bytes.len());
+    assert_eq!(Hello::front(&again, again.len()), Ok(Greeting::Hello(hello, again.len())));
+}
+
+/// What a frame says, it says again.
+fn frame(kind: &Kind, payload: &[u8], meter: Meter) {
+    let (mut said, mut reader) = (None, acquainted());
+    let held = meter(&mut || said = Some((kind.read)(payload, &mut reader)));
+    let most = AT_LEAST + PER_BYTE * payload.len() as u64;
+    assert!(held <= most, "{held} bytes for {} of kind {}", payload.len(), kind.number);
+    let Some(Ok(said)) = said else { return };
+    let Ok(Front::Frame(again)) = front(&said.again, usize::MAX) else { panic!("what was written is no frame") };
+    assert_eq!((again.kind, again.size), (kind.number, said.again.len()));
+    let repeated = (kind.read)(again.payload, &mut acquainted());
+    assert_eq!(repeated.as_ref(), Ok(&said), "kind {}", kind.number);
+}
+
+/// The names that an answer may have.
+fn names(answer: &[u8]) {
+    let Ok(names) = read_names(answer, usize::MAX) else { return };
+    assert!(names.len() <= answer.len());
+    let mut again = BytesMut::new();
+    put_names(&mut again, usize::MAX, names.iter().copied());
+    assert_eq!(read_names(&again, names.len()).as_ref(), Ok(&names));
+    if let Some(fewer) = names.len().checked_sub(1) {
+        assert!(read_names(&again, fewer).is_err(), "more names than asked for");
+    }
+    // As many as there is room for, and those in order.
+    let mut part = BytesMut::new();
+    put_names(&mut part, answer.len() / 2, names.iter().copied());
+    assert!(part.len() <= answer.len() / 2 && again.starts_with(&part));
+    put_number(&mut again, 0);
+    assert!(read_names(&again, usize::MAX).is_ok_and(|more| more.len() == names.len() + 1));
+}

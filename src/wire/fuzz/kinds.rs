@@ -1,0 +1,168 @@
+//! Every kind of frame, a line each: how it is read, and how what was read is written again.
+//!
+//! A new kind of frame gets a line in [`KINDS`], and with it all that is checked here of every kind.
+
+use std::sync::LazyLock;
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::super::codec::Violation;
+use super::super::control::Goodbye;
+use super::super::control::Ping;
+use super::super::control::Refuse;
+use super::super::control::Resume;
+use super::super::control::put_cancel;
+use super::super::control::put_release;
+use super::super::control::read_cancel;
+use super::super::control::read_release;
+use super::super::fragment::Fragment;
+use super::super::fragment::put_fragment_head;
+use super::super::frame::Handle;
+use super::super::frame::kind;
+use super::super::frame::put_frame;
+use super::super::intern::MIN_NUMBERS;
+use super::super::question::Question;
+use super::super::report::Target;
+use super::super::report::put_report;
+use super::super::report::read_report;
+use super::super::session::Incoming;
+use super::super::watch::Closed;
+use super::super::watch::Watch;
+use super::super::watch::put_pressure;
+use super::super::watch::read_pressure;
+use super::plain::Understood;
+use super::plain::meaning;
+use super::plain::understood;
+use super::values::AnyPost;
+use super::values::Told;
+use super::values::written;
+use crate::ident::Token;
+use crate::observe::DropReason;
+
+/// A kind of frame.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) number: u8,
+    /// Reads a payload; the numbers in it mean what they do to that reader.
+    pub(crate) read: fn(&[u8], &mut Incoming<String>) -> Result<Said, Violation>,
+}
+
+/// What a frame says.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Said {
+    /// All of it, as text.
+    pub(crate) text: String,
+    /// The frame that says the same.
+    pub(crate) again: BytesMut,
+}
+
+/// A kind without a body: what reads it, and what writes it to the second from the first.
+macro_rules! plain {
+    ($number:expr, $read:expr, |$it:ident, $out:ident| $put:expr) => {
+        Kind {
+            number: $number,
+            read: |payload, _| {
+                let $it = $read(payload)?;
+                let mut again = BytesMut::new();
+                let $out = &mut again;
+                $put;
+                Ok(Said { text: format!("{:?}", $it), again })
+            },
+        }
+    };
+}
+
+pub(crate) const KINDS: [Kind; 17] = [
+    plain!(kind::RESUME, resume, |it, out| it.0.put(out)),
+    Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
+    Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
+    Kind { number: kind::ANSWER, read: |payload, incoming| with_body(kind::ANSWER, payload, incoming) },
+    plain!(kind::REFUSE, Refuse::read, |it, out| it.put(out)),
+    plain!(kind::CANCEL, read_cancel, |it, out| put_cancel(out, it)),
+    plain!(kind::RELEASE, all(read_release), |it, out| put_release(out, it.iter().copied())),
+    plain!(kind::REPORT, report, |it, out| put_report(out, it.0, it.1.iter().cloned())),
+    plain!(kind::PING, Ping::read, |it, out| it.put(out, kind::PING)),
+    plain!(kind::PONG, Ping::read, |it, out| it.put(out, kind::PONG)),
+    plain!(kind::GOODBYE, Goodbye::read, |it, out| it.put(out)),
+    plain!(kind::SHAPE_QUESTION, Question::read_asked, |it, out| it.ask(out)),
+    plain!(kind::SHAPE, Question::read_answered, |it, out| it.0.answer(out, it.1)),
+    plain!(kind::WATCH, Watch::read, |it, out| it.put(out)),
+    plain!(kind::CLOSED, Closed::read, |it, out| it.put(out)),
+    plain!(kind::PRESSURE, all(read_pressure), |it, out| put_pressure(out, it.iter().cloned())),
+    plain!(kind::FRAGMENT, Fragment::read, |it, out| put_fragment(out, it)),
+];
+
+fn put_fragment(out: &mut BytesMut, Fragment { stream, rest, piece }: Fragment<'_>) {
+    put_fragment_head(out, stream, rest as usize, piece.len());
+    out.put_slice(piece);
+}
+
+/// What a frame says, as text, by its kind; those with a body as `incoming` understands them.
+pub(crate) fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<String, Violation> {
+    match KINDS.iter().find(|known| known.number == kind) {
+        Some(known) => (known.read)(payload, incoming).map(|said| said.text),
+        None => Err(Violation::UnknownKind(kind)),
+    }
+}
+
+/// A reader to whom the numbers that are always allowed all mean something.
+pub(crate) fn acquainted() -> Incoming<String> {
+    // Made once: a fuzzer asks for thousands in a second.
+    static ACQUAINTED: LazyLock<Incoming<String>> = LazyLock::new(|| {
+        let mut incoming = Incoming::new(MIN_NUMBERS);
+        for number in 0..MIN_NUMBERS as u64 {
+            let told = Told::your_name(&format!("box-{number}"));
+            let payload = written(|out| {
+                out.put_u8(0);
+                Handle::Set(number, told.introduction()).put(out);
+            });
+            incoming.post(&payload, &mut meaning).expect("the number is allowed");
+        }
+        incoming
+    });
+    ACQUAINTED.clone()
+}
+
+/// With its token, which does not show itself.
+fn resume(payload: &[u8]) -> Result<(Resume, [u8; 16]), Violation> {
+    let resume = Resume::read(payload)?;
+    let Token(token) = resume.token;
+    Ok((resume, token))
+}
+
+/// All entries of a frame that is read one at a time.
+fn all<'b, E, I: Iterator<Item = Result<E, Violation>>>(
+    read: impl Fn(&'b [u8]) -> I,
+) -> impl Fn(&'b [u8]) -> Result<Vec<E>, Violation> {
+    move |payload| read(payload).collect()
+}
+
+/// Reasons of a later version have no name here, so they are left out.
+type Report = (u64, Vec<(Target, DropReason, u64)>);
+
+fn report(payload: &[u8]) -> Result<Report, Violation> {
+    let (read, entries) = read_report(payload)?;
+    let mut known = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        known.extend(entry.reason.map(|reason| (entry.target, reason, entry.count)));
+    }
+    Ok((read, known))
+}
+
+/// A post, an ask or an answer.
+fn with_body(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<Said, Violation> {
+    let Understood { correlation, named, extensions, deadline, body } = understood(kind, payload, incoming)?;
+    let (number, post) = AnyPost::read(kind, payload).expect("what is understood can be taken apart");
+    assert_eq!((number, post.body.as_slice()), (correlation, body));
+    if kind != kind::ANSWER {
+        let mut pairs = post.extensions.iter().flatten();
+        assert!(pairs.all(|(id, _)| extensions.find(*id) == post.extension(*id)));
+    }
+    // What is said of each handle, and what it means: a number says nothing by itself.
+    let text = format!("{correlation} {named:?} {deadline:?} {post:?}");
+    let mut again = BytesMut::new();
+    put_frame(&mut again, kind, |out| out.put_slice(&post.written_as(kind, correlation)));
+    Ok(Said { text, again })
+}

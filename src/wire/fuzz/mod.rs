@@ -1,0 +1,12 @@
+//! What must hold for any bytes, as functions that take them: fuzzers run these, `cargo test` runs them over what fuzzers
+//! have found and over random bytes, and the properties beside them use their parts.
+//!
+//! Compiled for tests and for fuzzers only, so these may panic where the protocol may not: that is how they fail.
+
+pub(crate) mod ends;
+pub(crate) mod frames;
+pub(crate) mod kinds;
+pub(crate) mod meant;
+pub(crate) mod plain;
+pub(crate) mod stream;
+pub(crate) mod values;

@@ -1,0 +1,162 @@
+//! What must hold for every value, every sequence of bytes and every order of events: that what was written is read
+//! again, that no bytes do harm, and that between two ends no message ever reaches a box that it was not sent to.
+
+mod harmless;
+mod read_again;
+mod threads;
+mod two_ends;
+mod violations;
+
+use bytes::BufMut;
+use bytes::BytesMut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::codec::*;
+use super::control::*;
+use super::frame::*;
+use super::fuzz::kinds::*;
+use super::fuzz::plain::*;
+use super::fuzz::values::*;
+use super::handshake::*;
+use super::intern::MIN_NUMBERS;
+use super::question::*;
+use super::report::*;
+use super::session::*;
+use crate::ident::*;
+use crate::observe::DropReason;
+
+/// What a failure found is printed in full, so nothing is kept beside the sources. `PROPTEST_CASES` asks for more.
+fn config() -> Config {
+    Config { failure_persistence: None, ..Config::default() }
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let endpoints = vec(text(MAX_ENDPOINT), 0..=MAX_ENDPOINTS);
+    let fingerprint = prop_oneof![Just(0), any::<u64>()];
+    let ids = (any::<[u8; 16]>(), any::<[[u8; 16]; 2]>());
+    (0..6_u8, ids, text(MAX_NAME), endpoints, any::<bool>(), fingerprint).prop_map(
+        |(form, (id, others), name, endpoints, counted, fingerprint)| Told {
+            form,
+            id,
+            others,
+            name,
+            endpoints,
+            counted,
+            fingerprint,
+        },
+    )
+}
+
+/// Texts of at most that many bytes, mostly short ones, and the longest.
+fn text(limit: usize) -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => vec(any::<char>(), 0..12).prop_map(String::from_iter),
+        1 => vec(any::<char>(), limit..=limit).prop_map(move |chars| {
+            let mut text = String::from_iter(chars);
+            while text.len() > limit {
+                text.pop();
+            }
+            text
+        }),
+        1 => Just("x".repeat(limit)),
+    ]
+}
+
+/// Numbers of every length alike.
+fn number() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..64_u32).prop_map(|(number, shift)| number >> shift)
+}
+
+fn held(numbers: impl Strategy<Value = u64>) -> impl Strategy<Value = Held> {
+    (0..3_u8, numbers, told())
+}
+
+fn any_post(numbers: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value = AnyPost> {
+    let extensions = prop::option::of(vec((number(), vec(any::<u8>(), 0..9)), 0..4));
+    let handles = prop::option::of(vec(held(numbers.clone()), 0..5));
+    (extensions, held(numbers), handles, vec(any::<u8>(), 0..40)).prop_map(|(extensions, to, handles, body)| AnyPost {
+        extensions,
+        to,
+        handles,
+        body,
+    })
+}
+
+fn any_hello() -> impl Strategy<Value = Hello> {
+    let ids = any::<[[u8; 16]; 2]>();
+    let numbers = (any::<u64>(), any::<u32>(), any::<u32>());
+    (1..9_u16, ids, numbers, vec(text(MAX_ENDPOINT), 0..=MAX_ENDPOINTS)).prop_map(
+        |(newest, [node, connection], (features, max_frame, numbers), endpoints)| Hello {
+            versions: (1, newest),
+            features,
+            node: NodeId(node),
+            connection: ConnectionId(connection),
+            max_frame,
+            numbers,
+            endpoints,
+        },
+    )
+}
+
+fn any_resume() -> impl Strategy<Value = Resume> {
+    // All but zeros, which stand for none.
+    let told = (1..=u8::MAX, any::<[u8; 15]>(), number()).prop_map(|(first, rest, read)| {
+        let mut id = [first; 16];
+        id[1..].copy_from_slice(&rest);
+        (ConnectionId(id), read)
+    });
+    (any::<[u8; 16]>(), vec(told, 0..=MAX_TOLD)).prop_map(|(token, told)| Resume { token: Token(token), told })
+}
+
+fn any_release() -> impl Strategy<Value = Vec<(BoxId, u64)>> {
+    vec((any::<[u8; 16]>().prop_map(BoxId), number()), 0..6)
+}
+
+/// Every reason for a refuse, those of later versions included.
+fn any_unanswered() -> impl Strategy<Value = Unanswered> {
+    prop_oneof![
+        Just(Unanswered::Abandoned),
+        Just(Unanswered::NotEncodable),
+        prop::sample::select(DropReason::ALL).prop_map(Unanswered::NotDelivered),
+        prop_oneof![2..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
+    ]
+}
+
+fn any_kind_with_a_body() -> impl Strategy<Value = u8> {
+    prop::sample::select(&[kind::POST, kind::ASK, kind::ANSWER][..])
+}
+
+/// Whole frames of every kind.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let ping = (any::<u64>(), number()).prop_map(|(nonce, read)| Ping { nonce, read });
+    let goodbye = (any::<u8>(), number(), text(MAX_DETAIL));
+    let refuse = (number(), any_unanswered(), text(MAX_DETAIL));
+    prop_oneof![
+        1 => any_resume().prop_map(|resume| written(|out| resume.put(out))),
+        3 => (any_kind_with_a_body(), number(), any_post(0..MIN_NUMBERS as u64)).prop_map(
+            |(kind, correlation, post)| {
+                written(|out| put_frame(out, kind, |out| out.put_slice(&post.written_as(kind, correlation))))
+            }
+        ),
+        1 => refuse.prop_map(|(correlation, why, detail)| {
+            written(|out| Refuse { correlation, why, detail: &detail }.put(out))
+        }),
+        1 => number().prop_map(|correlation| written(|out| put_cancel(out, correlation))),
+        1 => any_release().prop_map(|released| written(|out| put_release(out, released))),
+        1 => (ping, any::<bool>())
+            .prop_map(|(ping, pong)| written(|out| ping.put(out, if pong { kind::PONG } else { kind::PING }))),
+        1 => goodbye.prop_map(|(why, read, detail)| {
+            written(|out| Goodbye { why: Farewell::Other(why), read, detail: &detail }.put(out))
+        }),
+    ]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        text(MAX_NAME).prop_map(|name| Target::Name(name.into())),
+        any::<[u8; 16]>().prop_map(|id| Target::Id(BoxId(id))),
+        Just(Target::Others),
+    ]
+}
