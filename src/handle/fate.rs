@@ -76,6 +76,7 @@ impl Lookout {
                 CloseReason::BoxClosed
             }
             Lookout::Behind(closed, behind) => tokio::select! {
+                biased;
                 () = closed.cancelled() => CloseReason::BoxClosed,
                 why = Box::pin(behind.gone()) => why,
             },
@@ -126,6 +127,7 @@ impl Away {
                 return Ok(link);
             }
             tokio::select! {
+                biased;
                 () = news => {}
                 () = &mut limit => return Err(CloseReason::ConnectionLost),
             }
@@ -162,6 +164,7 @@ pub(crate) fn closed(pointer: &Pointer) -> impl Future<Output = CloseReason> + S
         let why = match here {
             Some(closed) => {
                 tokio::select! {
+                    biased;
                     () = closed.cancelled() => {}
                     () = stopped.cancelled() => {}
                 }
@@ -179,6 +182,7 @@ pub(crate) fn end_when_gone(pointer: &Arc<Pointer>, unwanted: CancellationToken)
     let (lookout, weak) = (Lookout::at(pointer), Arc::downgrade(pointer));
     pointer.home().run(Box::pin(async move {
         tokio::select! {
+            biased;
             () = unwanted.cancelled() => {}
             () = lookout.gone_for_good() => {
                 if let Some(pointer) = weak.upgrade() {

@@ -130,6 +130,7 @@ impl Link {
         let (lookout, link) = (Lookout::of(&*local), Arc::downgrade(self));
         home.run(Box::pin(async move {
             let why = tokio::select! {
+                biased;
                 () = unwanted.cancelled() => return,
                 why = lookout.gone() => why,
             };
