@@ -119,7 +119,9 @@ async fn dialled(builder: NodeBuilder, hello: &Hello) -> (Node, String, Peer) {
     assert!(other.send(&[hello.bytes(), peer::resume(fresh_id())].concat()).await);
     other.hello().await.expect("a hello");
     assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
-    assert_eq!(other.frame().await.expect("a frame").kind, kind::POST);
+    // A ping goes before or behind it.
+    let kinds = [other.frame().await, other.frame().await].map(|frame| frame.expect("a frame").kind);
+    assert!(kinds.contains(&kind::PING) && kinds.contains(&kind::POST), "{kinds:?}");
     (node, at, other)
 }
 
@@ -220,7 +222,7 @@ fn what_a_peer_does_not_read_is_too_large_and_the_rest_is_not() {
         let mut pieces = 0;
         while pieces < 50_000 {
             let frame = other.frame().await.expect("a piece");
-            assert_eq!(frame.kind, kind::FRAGMENT);
+            assert!(matches!(frame.kind, kind::FRAGMENT | kind::PING), "{}", frame.kind);
             pieces += frame.payload.len();
         }
         assert_eq!(node.stats().in_doubt + node.stats().dropped_total(), 2);

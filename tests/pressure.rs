@@ -153,8 +153,9 @@ fn what_waits_for_the_connection_is_pressure() {
         assert_eq!(to.pressure(), 0.0);
         to.do_send(Text("x".repeat(1 << 19)));
         let pressure = to.pressure();
-        assert!((0.5..0.6).contains(&pressure), "{pressure}");
-        (0..20).for_each(|_| to.do_send(Text("x".repeat(1 << 16))));
+        // Of three quarters, which is what large messages may have.
+        assert!((0.66..0.7).contains(&pressure), "{pressure}");
+        (0..40).for_each(|_| to.do_send(Text("x".repeat(1 << 14))));
         let pressure = to.pressure();
         assert!((0.9..=1.0).contains(&pressure), "{pressure}");
     });

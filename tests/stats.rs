@@ -11,6 +11,7 @@ use actix::Actor;
 use actix::Context;
 use actix::Handler;
 use actix::Message;
+use actix::ResponseFuture;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::ConnectionState;
@@ -33,8 +34,10 @@ use support::Pong;
 use support::listening;
 use support::next;
 use support::on_either_thread;
+use support::settled;
 use support::watched;
 use support::within;
+use tokio::sync::oneshot;
 
 /// Longer than any test lasts.
 const LONG: Duration = Duration::from_secs(3600);
@@ -308,5 +311,45 @@ fn stats_pass_through_json_unchanged() {
             assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&stats).unwrap());
             assert!(text.contains(r#""state":"Up""#), "{text}");
         }
+    });
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Question(u64);
+
+/// Answers when it is told to.
+struct Hesitant(Option<oneshot::Receiver<u64>>);
+
+impl Actor for Hesitant {
+    type Context = Context<Self>;
+}
+
+impl Handler<Question> for Hesitant {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, _: Question, _: &mut Context<Self>) -> Self::Result {
+        let answer = self.0.take().expect("it is asked once");
+        Box::pin(async move { answer.await.expect("it is told") })
+    }
+}
+
+/// It neither waits in its box any more nor is it delivered, and the books balance all the same.
+#[test]
+fn a_request_that_is_being_handled_is_with_its_actor() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let (told, answer) = oneshot::channel();
+        server.publish::<Question>("hesitant", Hesitant(Some(answer)).start()).unwrap();
+        let client = Node::start();
+        let asked = client.remote::<Question>(&endpoint, "hesitant").unwrap().send(Question(1));
+        let of_box = || server.stats().boxes.first().map(|of| (of.depth, of.with_actor));
+        settled(|| of_box() == Some((0, 1))).await;
+        support::balanced(&[&server, &client]).await;
+        told.send(42).expect("the actor waits");
+        assert_eq!(within(asked).await, Ok(42));
+        settled(|| of_box() == Some((0, 0))).await;
+        support::balanced(&[&server, &client]).await;
+        assert_eq!(server.stats().delivered, 1);
     });
 }

@@ -417,8 +417,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
 
     fn occupancy(&self) -> (u64, u64) {
         let queue = self.queue.lock();
-        let depth = queue.waiting.len() + self.held() + self.given.load(Ordering::Relaxed);
-        (depth as u64, queue.waiting.capacity() as u64)
+        ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64)
     }
 
     fn stats(&self) -> BoxStats {
@@ -433,6 +432,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
             depth,
             capacity,
             received,
+            with_actor: self.given.load(Ordering::Relaxed) as u64,
             dropped: self.drops.to_map(),
         }
     }

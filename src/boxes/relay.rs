@@ -174,6 +174,7 @@ impl LocalBox for Relay {
             depth,
             capacity,
             received: self.passed.load(Ordering::Relaxed),
+            with_actor: 0,
             dropped: self.drops.to_map(),
         }
     }

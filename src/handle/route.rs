@@ -130,8 +130,9 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
 
 /// A way to another node: one connection, or the place where one is made when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
-    /// Puts a message into the outbox, which never waits.
-    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>) -> Result<(), NotPosted>;
+    /// Puts a message into the outbox, which never waits. One that is `patient` has the connection made if there is none, and
+    /// waits in the outbox meanwhile.
+    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted>;
     /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
     fn ask(
         &self,
@@ -139,6 +140,7 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         message: Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
+        patient: bool,
     ) -> Result<Correlation, NotPosted>;
     /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it. Nothing is put there if
     /// the request was taken back: its number may be that of another by now.
@@ -149,6 +151,8 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn cancel(&self, which: Correlation);
     /// Whether messages given now would be written at once or after a dial under way.
     fn is_up(&self) -> bool;
+    /// Whether there is a connection.
+    fn is_linked(&self) -> bool;
     /// Whether it has ended for good.
     fn is_over(&self) -> bool;
     /// Why there is no connection, if that is known; for a person.
@@ -321,15 +325,29 @@ pub(crate) struct Way {
     /// The node that the pointer came from, for one that did not come by name.
     node: Option<NodeId>,
     detour: Mutex<Option<Arc<dyn Outbound>>>,
+    /// Whether there is one, for those who look at every message.
+    has_detour: AtomicBool,
 }
 
 impl Way {
     pub(crate) fn new(first: Arc<dyn Outbound>, node: Option<NodeId>) -> Way {
-        Way { first, node, detour: Mutex::new(None) }
+        Way { first, node, detour: Mutex::new(None), has_detour: AtomicBool::new(false) }
     }
 
     pub(crate) fn first(&self) -> &Arc<dyn Outbound> {
         &self.first
+    }
+
+    /// The connection that serves in its place.
+    #[inline]
+    fn detour(&self) -> Option<Arc<dyn Outbound>> {
+        if self.has_detour.load(Ordering::Relaxed) { self.detour.lock().clone() } else { None }
+    }
+
+    fn set_detour(&self, to: Option<Arc<dyn Outbound>>) {
+        let mut detour = self.detour.lock();
+        self.has_detour.store(to.is_some(), Ordering::Relaxed);
+        *detour = to;
     }
 
     pub(crate) fn node(&self) -> Option<NodeId> {
@@ -552,32 +570,72 @@ impl Pointer {
     /// The connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { by, .. } = &self.route else { return None };
-        if by.first.is_over() { self.detour(by) } else { Some(Arc::clone(&by.first)) }
+        if let Some(link) = by.detour().filter(|link| link.is_linked()) {
+            return Some(link);
+        }
+        let other = if by.first.is_linked() { None } else { self.other_way(by) };
+        Some(other.unwrap_or_else(|| Arc::clone(&by.first)))
     }
 
-    /// A live connection to the node at the end of the way that has ended.
-    fn detour(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
-        let mut detour = by.detour.lock();
-        if detour.as_ref().is_none_or(|link| link.is_over()) {
-            *detour = self.home.way_to(by.first.peer()?);
+    /// A live connection, besides the one that the pointer leads by, to the node that it came from. By name one is led to
+    /// whoever listens there, and by no other way.
+    fn other_way(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
+        self.home.way_to(by.node?).filter(|link| link.is_linked())
+    }
+
+    /// Sends by the connection that the pointer leads by or, while there is none, by another one to the same node; that one
+    /// is kept to while it lives, so that what is sent stays in order. Where there is no other, the message waits for the
+    /// connection as if it had been sent by name.
+    #[inline]
+    fn send_by<T>(
+        &self,
+        by: &Way,
+        mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+    ) -> Result<T, DropReason> {
+        let sent = match by.detour() {
+            None => send(&by.first, by.node.is_none()),
+            Some(link) => send(&link, false).or_else(|not_posted| match not_posted {
+                NotPosted::Over | NotPosted::NotUp => {
+                    by.set_detour(None);
+                    send(&by.first, by.node.is_none())
+                }
+                dropped => Err(dropped),
+            }),
+        };
+        sent.or_else(|not_posted| self.send_by_another(by, not_posted, send))
+    }
+
+    #[cold]
+    fn send_by_another<T>(
+        &self,
+        by: &Way,
+        not_posted: NotPosted,
+        mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+    ) -> Result<T, DropReason> {
+        if let NotPosted::Dropped(reason) = not_posted {
+            return Err(reason);
         }
-        detour.clone()
+        let sent = match self.other_way(by) {
+            Some(link) => {
+                let sent = send(&link, false);
+                if sent.is_ok() {
+                    by.set_detour(Some(link));
+                }
+                sent
+            }
+            None => send(&by.first, true),
+        };
+        sent.map_err(|not_posted| match not_posted {
+            NotPosted::Over | NotPosted::NotUp => DropReason::NotConnected,
+            NotPosted::Dropped(reason) => reason,
+        })
     }
 
     /// Puts an encoded message into the outbox of the connection that the pointer leads by.
+    #[inline]
     pub(crate) fn post(self: &Arc<Self>, message: Encoded<'_>) -> Result<(), DropReason> {
         let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
-        let posted = match by.first.post(self, message) {
-            Err(NotPosted::Over) => match self.detour(by) {
-                Some(link) => link.post(self, message),
-                None => Err(NotPosted::Over),
-            },
-            posted => posted,
-        };
-        posted.map_err(|not_posted| match not_posted {
-            NotPosted::Over => DropReason::NotConnected,
-            NotPosted::Dropped(reason) => reason,
-        })
+        self.send_by(by, |link, patient| link.post(self, message, patient))
     }
 
     /// More about why nothing can be sent by it now, if that is known.
@@ -604,12 +662,11 @@ impl Pointer {
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<(Arc<dyn Outbound>, Correlation), DropReason> {
-        let link = self.link().ok_or(DropReason::NotConnected)?;
-        match link.ask(self, message, time_left, waiting) {
-            Ok(correlation) => Ok((link, correlation)),
-            Err(NotPosted::Over) => Err(DropReason::NotConnected),
-            Err(NotPosted::Dropped(reason)) => Err(reason),
-        }
+        let Route::Away { by, .. } = &self.route else { return Err(DropReason::NotConnected) };
+        self.send_by(by, |link, patient| {
+            let correlation = link.ask(self, message, time_left, waiting, patient)?;
+            Ok((Arc::clone(link), correlation))
+        })
     }
 
     /// Counts messages of type `type_name` sent through this pointer and dropped on this side.

@@ -87,6 +87,8 @@ pub(crate) enum Origin {
 pub(crate) enum NotPosted {
     /// The link has ended for good; another may lead to the same node.
     Over,
+    /// There is no connection now, and it was not to be waited for.
+    NotUp,
     Dropped(DropReason),
 }
 

@@ -11,6 +11,7 @@ use crate::ident::NodeId;
 use crate::observe::DropReason;
 use crate::observe::Letter;
 use crate::observe::Observer;
+use crate::wire::control::MAX_TOLD;
 
 /// Connections that are remembered after their end; of older ones the peer can be told no more, and what was in doubt
 /// stays so.
@@ -65,6 +66,8 @@ struct Ended {
     by_name: HashMap<(NodeId, ConnectionId), Entry>,
     by_age: VecDeque<(NodeId, ConnectionId)>,
     unproven_by_age: VecDeque<(NodeId, ConnectionId)>,
+    /// Connections of which the peer has not said how much it has read: the last [`MAX_TOLD`] of each peer.
+    untold: HashMap<NodeId, VecDeque<ConnectionId>>,
 }
 
 #[derive(Debug)]
@@ -91,14 +94,38 @@ impl Ended {
         let ages = by_age(self);
         ages.push_back(key);
         let oldest = if ages.len() > limit { ages.pop_front() } else { None };
-        oldest.map(|oldest| self.by_name.remove(&oldest));
+        if let Some((peer, theirs)) = oldest {
+            self.by_name.remove(&(peer, theirs));
+            self.is_told(peer, theirs);
+        }
+    }
+
+    /// The peer is to say how much it has read of a connection.
+    fn is_to_be_told(&mut self, peer: NodeId, theirs: ConnectionId) {
+        let untold = self.untold.entry(peer).or_default();
+        if untold.len() == MAX_TOLD {
+            untold.pop_front();
+        }
+        untold.push_back(theirs);
+    }
+
+    /// The peer need not be asked about a connection any more.
+    fn is_told(&mut self, peer: NodeId, theirs: ConnectionId) {
+        if let Some(untold) = self.untold.get_mut(&peer) {
+            untold.retain(|other| *other != theirs);
+            if untold.is_empty() {
+                self.untold.remove(&peer);
+            }
+        }
     }
 }
 
 impl Books {
     /// A connection has ended.
     pub(crate) fn enter(&self, names: Names, balance: Balance) {
-        self.ended.lock().enter(names, balance, MAX_REMEMBERED, |ended| &mut ended.by_age);
+        let mut ended = self.ended.lock();
+        ended.enter(names, balance, MAX_REMEMBERED, |ended| &mut ended.by_age);
+        ended.is_to_be_told(names.peer, names.theirs);
     }
 
     /// The other end of a connection has not shown who it is, and may take it for up. It is as good as ended until it has:
@@ -118,6 +145,12 @@ impl Books {
         ended.unproven_by_age.retain(|other| *other != key);
         ended.by_name.remove(&key);
         true
+    }
+
+    /// Connections of which the peer is to say how much it has read, by its own names of them: whichever link they were of,
+    /// and whoever has dialled them.
+    pub(crate) fn untold(&self, peer: NodeId) -> Vec<ConnectionId> {
+        self.ended.lock().untold.get(&peer).into_iter().flatten().copied().collect()
     }
 
     /// The peer tells how much it has read of connections, by its own names of them.
@@ -156,6 +189,7 @@ impl Books {
     /// or that is more than was written, is not believed.
     fn settle(&self, peer: NodeId, theirs: ConnectionId, read: u64) -> Settled {
         let mut ended = self.ended.lock();
+        ended.is_told(peer, theirs);
         let Some(Entry { balance, .. }) = ended.by_name.get_mut(&(peer, theirs)) else { return Settled::default() };
         let messages = balance.in_doubt();
         // What was known to be read is not in doubt, so no more is lost than was.
@@ -228,6 +262,20 @@ mod tests {
             books.enter_unproven(Names { theirs: ConnectionId((u128::from(n) + 1000).to_le_bytes()), ..NAMES });
         }
         assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 7)]);
+    }
+
+    #[test]
+    fn a_peer_is_asked_about_each_connection_until_it_has_told() {
+        let books = books(10, 4);
+        assert_eq!(books.untold(PEER), [NAMES.theirs]);
+        assert_eq!(books.untold(NodeId([9; 16])), []);
+        books.settle(PEER, NAMES.theirs, 4);
+        assert_eq!(books.untold(PEER), []);
+        let name = |n: usize| ConnectionId((n as u128 + 1000).to_le_bytes());
+        for n in 0..=MAX_TOLD {
+            books.enter(Names { theirs: name(n), ..NAMES }, Balance { written: 0, known: 0, read: 0 });
+        }
+        assert_eq!(books.untold(PEER), (1..=MAX_TOLD).map(name).collect::<Vec<_>>(), "the oldest goes");
     }
 
     #[test]

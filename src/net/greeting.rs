@@ -1,6 +1,5 @@
 //! The first exchange on a connection, in each role: who is there, and do both speak this protocol.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -19,7 +18,6 @@ use crate::ident::NodeId;
 use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
-use crate::wire::control::MAX_TOLD;
 use crate::wire::control::Resume;
 use crate::wire::frame::Front;
 use crate::wire::frame::front;
@@ -74,19 +72,13 @@ impl GreetError {
     }
 }
 
-/// Greets as the side that has opened the connection. `unsettled` are connections of which the peer is to say how much
-/// it has read.
-pub(crate) async fn dialler(
-    house: &Arc<House>,
-    mut stream: Stream,
-    unsettled: VecDeque<Names>,
-) -> Result<Greeted, GreetError> {
+/// Greets as the side that has opened the connection, and asks how much the peer has read of earlier ones.
+pub(crate) async fn dialler(house: &Arc<House>, mut stream: Stream) -> Result<Greeted, GreetError> {
     let mut buffer = BytesMut::new();
     let ours = ConnectionId::random();
     say_hello(house, &mut stream, ours).await?;
     let hello = read_hello(house, &mut stream, &mut buffer).await?;
-    let of_peer = unsettled.into_iter().filter(|names| names.peer == hello.node).map(|names| names.theirs);
-    let told = house.books.tell(hello.node, of_peer.take(MAX_TOLD));
+    let told = house.books.tell(hello.node, house.books.untold(hello.node));
     resume(house, &mut stream, &hello, told).await?;
     let names = Names { peer: hello.node, ours, theirs: hello.connection };
     Ok(Greeted { stream, hello, names, rest: buffer, resumed: false })

@@ -364,9 +364,13 @@ impl Link {
 
     /// Has `write` append something under the lock. What may run code of others is left for after the lock.
     #[inline]
-    fn append<T>(&self, write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>) -> Result<T, NotPosted> {
+    fn append<T>(
+        &self,
+        patient: bool,
+        write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
+    ) -> Result<T, NotPosted> {
         let mut state = self.state.lock();
-        let starts = state.admit()?;
+        let starts = state.admit(patient)?;
         let result = write(&mut state);
         let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
         drop(state);
@@ -431,19 +435,19 @@ struct Relayed {
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>) -> Result<(), NotPosted> {
+    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
         let Encoded { body, handles, fingerprint } = message;
         let target = Named { pointer: to, role: Role::Target { fingerprint } };
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
-            return self.append(|state| {
+            return self.append(patient, |state| {
                 state.remember(to, fingerprint);
                 state.post(to, &Post { to: target, handles: NONE, body })
             });
         }
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            self.append(|state| {
+            self.append(patient, |state| {
                 state.remember(to, fingerprint);
                 state.post(to, &Post { to: target, handles: named, body })?;
                 Ok(((), hold(state.connection)))
@@ -457,6 +461,7 @@ impl Outbound for Link {
         message: Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
+        patient: bool,
     ) -> Result<Correlation, NotPosted> {
         let Encoded { body, handles, fingerprint } = message;
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
@@ -466,7 +471,7 @@ impl Outbound for Link {
                 Post { to: Some(Named { pointer: to, role: Role::Target { fingerprint } }), handles: named, body };
             self.make_room_to_ask();
             let limit = self.home.limits().pending_requests;
-            let asked = self.append(|state| {
+            let asked = self.append(patient, |state| {
                 if state.pending.len() >= limit {
                     return Ok(None);
                 }
@@ -530,6 +535,10 @@ impl Outbound for Link {
 
     fn is_up(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Dialling | Phase::Up)
+    }
+
+    fn is_linked(&self) -> bool {
+        self.state.lock().phase == Phase::Up
     }
 
     fn is_over(&self) -> bool {

@@ -310,6 +310,13 @@ impl Outbox {
         if self.lanes.is_empty() { usize::MAX } else { large(capacity).saturating_sub(self.lanes.bytes()) }
     }
 
+    /// How full it is, from 0: more than 1 if it has taken one message that is larger than itself. It is as full as what
+    /// waits in lanes fills what large messages may have of it, if that is more.
+    pub(super) fn fill(&self) -> f32 {
+        let part = |bytes: usize, of: usize| bytes as f32 / of.max(1) as f32;
+        part(self.bytes(), self.capacity).max(part(self.lanes.bytes(), large(self.capacity)))
+    }
+
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.posts.len() + self.lanes.bytes() + self.writing
@@ -439,8 +446,10 @@ impl Outbox {
     }
 
     /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
-    pub(super) fn admit(&mut self) -> Result<bool, NotPosted> {
+    /// If there is none, one who is not `patient` is told so.
+    pub(super) fn admit(&mut self, patient: bool) -> Result<bool, NotPosted> {
         match self.phase {
+            Phase::Idle | Phase::Dialling | Phase::Pausing if !patient => Err(NotPosted::NotUp),
             Phase::Idle => {
                 self.phase = Phase::Dialling;
                 Ok(true)

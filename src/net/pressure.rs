@@ -87,7 +87,7 @@ impl Link {
         if matches!(state.phase, Phase::Pausing | Phase::Closing | Phase::Over) {
             return 1.0;
         }
-        let way = state.bytes() as f32 / state.capacity.max(1) as f32;
+        let way = state.fill();
         let there = f32::from(state.pressures.heard(target)) / f32::from(u8::MAX);
         way.min(1.0).max(there)
     }

@@ -42,7 +42,7 @@ impl Link {
     /// Has `hear` called with what the peer answers. Makes the connection if there is none.
     pub(crate) fn inquire(self: &Arc<Self>, question: &Question, hear: Hear) {
         let mut state = self.state.lock();
-        let admitted = state.admit();
+        let admitted = state.admit(true);
         let refused = match admitted {
             Ok(_) => state.inquire(question, hear).err(),
             Err(_) => Some(hear),

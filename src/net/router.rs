@@ -187,7 +187,7 @@ impl RemoteRouter {
     fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
-        let (limit, unsettled) = (house.limits.handshake_timeout, link.unsettled());
+        let limit = house.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&house, &link);
         let greet = async move {
@@ -195,7 +195,7 @@ impl RemoteRouter {
                 (Some(endpoint), _) => {
                     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
                     let stream = link.metered(transport::dial(&endpoint).await?);
-                    greeting::dialler(&house, stream, unsettled).await
+                    greeting::dialler(&house, stream).await
                 }
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;

@@ -55,7 +55,7 @@ impl Link {
             drop(state);
             return Told::one(told, CloseReason::NodeGone).tell();
         }
-        let starts = matches!(state.admit(), Ok(true));
+        let starts = matches!(state.admit(true), Ok(true));
         let understands = state.phase == Phase::Up && state.features & feature::WATCHES != 0;
         state.watching(|watches| watches.wait(target, Waiter { node, told }, is_up, understands));
         drop(state);

@@ -114,13 +114,16 @@ pub struct BoxStats {
     pub name: String,
     /// The Rust type of its messages.
     pub type_name: String,
-    /// Messages waiting in it now. Of a published actor's box also those that the actor was given and that are not yet
-    /// `delivered`: a request is once it is answered, because actix does not show earlier that it was begun.
+    /// Messages waiting in it now.
     pub depth: u64,
     /// Messages it holds at most.
     pub capacity: u64,
     /// Messages put into it so far.
     pub received: u64,
+    /// Of a published actor's box: messages that the actor was given and that are not yet `delivered`. They wait in the
+    /// actor's own queue, or are being handled: a request is delivered once it is answered, because actix does not show
+    /// earlier that it was begun.
+    pub with_actor: u64,
     /// Messages dropped at it so far.
     pub dropped: BTreeMap<DropReason, u64>,
 }

@@ -85,12 +85,16 @@ fn a_type_of_the_library_and_its_copy_here_are_equal() {
 
     #[derive(Deserialize)]
     #[expect(dead_code)]
-    struct ConnectionStats {
-        peer: Option<actix_hermod::NodeId>,
-        reconnects: u64,
-        outbox_bytes: u64,
+    struct BoxStats {
+        name: String,
+        type_name: String,
+        depth: u64,
+        capacity: u64,
+        received: u64,
+        with_actor: u64,
+        dropped: BTreeMap<actix_hermod::DropReason, u64>,
     }
-    same::<Vec<actix_hermod::ConnectionStats>, LinkedList<ConnectionStats>>();
+    same::<Vec<actix_hermod::BoxStats>, LinkedList<BoxStats>>();
 }
 
 #[test]

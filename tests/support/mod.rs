@@ -167,7 +167,7 @@ pub(crate) fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
     let books = || nodes.iter().map(|node| node.stats()).collect::<Vec<_>>();
     let watched = watched(books, |books| {
         let sent: u64 = books.iter().map(|stats| stats.sent).sum();
-        let waiting = |stats: &Stats| stats.boxes.iter().map(|stats| stats.depth).sum::<u64>();
+        let waiting = |stats: &Stats| stats.boxes.iter().map(|stats| stats.depth + stats.with_actor).sum::<u64>();
         let ended = |stats: &Stats| stats.delivered + stats.dropped_total() + stats.in_doubt + waiting(stats);
         sent == books.iter().map(ended).sum::<u64>()
     });
