@@ -7,6 +7,7 @@ pub(crate) mod ends;
 pub(crate) mod frames;
 pub(crate) mod kinds;
 pub(crate) mod meant;
+pub(crate) mod pieces;
 pub(crate) mod plain;
 pub(crate) mod stream;
 pub(crate) mod values;

@@ -17,6 +17,7 @@ use super::super::handshake::Hello;
 use super::super::session::Incoming;
 use super::kinds::acquainted;
 use super::kinds::said;
+use super::pieces;
 use super::plain::Plain;
 use super::plain::Understood;
 use super::plain::understood;
@@ -48,6 +49,7 @@ pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(heard(stream, &pieces, announced), whole);
     assert_eq!(heard(stream, &[1], announced), whole);
     understands(stream, announced);
+    pieces::run(stream, announced.max_frame);
 }
 
 /// What the stream says, delivered in pieces of those sizes, over and over, up to the violation that ends it.
