@@ -316,6 +316,12 @@ impl Outbox {
         self.posts.len() + self.lanes.bytes() + self.writing
     }
 
+    /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
+    pub(super) fn fill(&self) -> f32 {
+        let (whole, lanes) = (self.bytes() as f32, self.lanes.bytes() as f32);
+        (whole / self.capacity.max(1) as f32).max(lanes / large(self.capacity).max(1) as f32)
+    }
+
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         if self.connection != connection {
