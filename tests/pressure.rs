@@ -105,6 +105,57 @@ fn a_sliding_buffer_is_full_too() {
 }
 
 #[test]
+fn a_box_that_others_have_filled_presses_who_is_turned_away() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let inbox = open(&server, "inbox", 10);
+        send(&inbox.address(), 10);
+        let to: Address<Number> = Node::start().remote(&endpoint, "inbox").unwrap();
+        send(&to, 1);
+        pressed(&to, 1.0).await;
+    });
+}
+
+#[test]
+fn a_box_that_was_empty_and_that_others_have_filled_again_presses_as_before() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut inbox = open(&server, "inbox", 100);
+        let to: Address<Number> = Node::start().remote(&endpoint, "inbox").unwrap();
+        send(&to, 80);
+        pressed(&to, 0.8).await;
+        while inbox.try_recv().is_some() {}
+        pressed(&to, 0.0).await;
+        send(&inbox.address(), 79);
+        send(&to, 1);
+        pressed(&to, 0.8).await;
+    });
+}
+
+#[test]
+fn a_box_in_the_place_of_another_has_a_pressure_of_its_own() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let first = open(&server, "inbox", 100);
+        let to: Address<Number> = Node::start().remote(&endpoint, "inbox").unwrap();
+        send(&to, 80);
+        pressed(&to, 0.8).await;
+        drop(first);
+        let second = open(&server, "inbox", 100);
+        send(&second.address(), 99);
+        send(&to, 1);
+        pressed(&to, 1.0).await;
+        // Not only for a moment, until the first is found to be gone.
+        let others = open(&server, "others", 100);
+        let to_others: Address<Number> = Node::start().remote(&endpoint, "others").unwrap();
+        send(&to_others, 80);
+        pressed(&to_others, 0.8).await;
+        assert_eq!(to.pressure(), 1.0);
+        drop((second, others));
+    });
+}
+
+#[test]
 fn each_box_has_a_pressure_of_its_own() {
     System::new().block_on(async {
         let (server, endpoint) = listening(Node::builder()).await;
@@ -153,7 +204,7 @@ fn what_waits_for_the_connection_is_pressure() {
         assert_eq!(to.pressure(), 0.0);
         to.do_send(Text("x".repeat(1 << 19)));
         let pressure = to.pressure();
-        // Of three quarters, which is what large messages may have.
+        // Of what is large there may be three quarters of that.
         assert!((0.66..0.7).contains(&pressure), "{pressure}");
         (0..40).for_each(|_| to.do_send(Text("x".repeat(1 << 14))));
         let pressure = to.pressure();

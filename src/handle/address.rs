@@ -241,11 +241,11 @@ impl<M: RemoteMessage> Address<M> {
     /// How full the box is, or the way there, whichever is fuller: from 0, empty, to 1, full. Also 1 if nothing can be
     /// sent there now.
     ///
-    /// The way is the connection's outbox here. Of a box at another node it is what that node has told last: soon after
-    /// the box has become more than half full, and a few times a second from then on. A sender that waits, or sends less,
-    /// while it is over a half loses little; one that does not look is told of its losses by [`lost`](Address::lost). A
-    /// published actor's box stands before its own mailbox, so it fills after the actor has as many messages as its box
-    /// holds.
+    /// The way is the connection's outbox here, of which large messages may have three quarters. Of a box at another node
+    /// it is what that node has told last: soon after the box has become more than half full, and a few times a second
+    /// from then on. A sender that waits, or sends less, while it is over a half loses little; one that does not look is
+    /// told of its losses by [`lost`](Address::lost). A published actor's box stands before its own mailbox, so it fills
+    /// after the actor has as many messages as its box holds.
     pub fn pressure(&self) -> f32 {
         self.pointer.pressure()
     }

@@ -51,6 +51,8 @@ pub(super) struct Around {
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
     pub(super) peer: NodeId,
+    /// How often the peer was told that a box it presses is empty.
+    relieved: Arc<AtomicU64>,
     /// Drops in a row that are alike, to be accounted for together.
     alike: RefCell<Option<Alike>>,
 }
@@ -81,6 +83,8 @@ pub(super) struct Contact {
     asked: Cell<bool>,
     /// How full the box was when that was last looked at, as [`LocalBox::level`] says.
     level: Cell<u8>,
+    /// What [`Around::relieved`] was then: the peer may take the box for empty since, although others have filled it.
+    relieved: Cell<u64>,
     /// The box it is at this node, as of an epoch of the registry.
     target: RefCell<Found>,
     epoch: Cell<u64>,
@@ -129,6 +133,7 @@ impl Contact {
             explained: Words::default(),
             asked: Cell::new(false),
             level: Cell::new(0),
+            relieved: Cell::new(0),
             target: RefCell::new(Found::Nothing),
             epoch: Cell::new(u64::MAX),
             pointer: RefCell::new(Weak::new()),
@@ -162,20 +167,34 @@ impl Contact {
             },
         };
         let rejection = match local {
-            Some(local) => match local.accept_encoded(body, handles, answer, self.arrival(around)) {
-                Ok(()) if local.level() == self.level.get() => return,
-                Ok(()) => return self.fill(around, local.level(), &target),
-                Err(rejection) => rejection,
-            },
+            Some(local) => {
+                let taken = local.accept_encoded(body, handles, answer, self.arrival(around));
+                // Also of one that has no room: others may have filled it.
+                if !self.knows(around, local.level()) {
+                    self.fill(around, local.level(), &target);
+                }
+                match taken {
+                    Ok(()) => return,
+                    Err(rejection) => rejection,
+                }
+            }
             None => DropReason::NoSuchBox.into(),
         };
         self.refuse(around, local, &rejection, answer);
     }
 
-    /// The box has another level of messages than it had.
+    /// Whether the box has the level that it had, and the peer was told of it since.
+    #[inline]
+    fn knows(&self, around: &Around, level: u8) -> bool {
+        level == self.level.get() && (level == 0 || around.relieved.load(Ordering::Relaxed) == self.relieved.get())
+    }
+
+    /// The box has another level of messages than it had, or the peer may not know it any more.
     #[cold]
     fn fill(&self, around: &Around, level: u8, found: &Found) {
+        let relieved = around.relieved.load(Ordering::Relaxed);
         let before = self.level.replace(level);
+        let before = if self.relieved.replace(relieved) == relieved { before } else { 0 };
         let local = match found {
             Found::Lasting(local) => Some(Arc::clone(local)),
             Found::Counted(local) => local.upgrade(),
@@ -225,6 +244,8 @@ impl Contact {
     fn look_up(&self, around: &Around) {
         // Read before the look-up: what changes during it is looked up again.
         self.epoch.set(around.registry.epoch());
+        // It may be another box of that name.
+        self.level.set(0);
         let pointer = match &self.who {
             Who::OurName(name) => around.registry.named(name),
             Who::OurBox(id) => around.registry.find(*id),
@@ -351,8 +372,8 @@ impl Around {
     pub(super) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId) -> Around {
         let home = Arc::clone(house) as Arc<dyn Household>;
         let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
-        let books = Arc::clone(&house.books);
-        Around { home, registry, links, books, link, connection, peer, alike: RefCell::default() }
+        let (books, relieved) = (Arc::clone(&house.books), link.relieved());
+        Around { home, registry, links, books, link, connection, peer, relieved, alike: RefCell::default() }
     }
 
     /// The peer tells how much it has read of connections that have ended, by its own names of them.

@@ -60,6 +60,9 @@ pub(crate) struct Inbound {
     handles: Vec<Arc<Pointer>>,
     assembly: Assembly,
     began: Instant,
+    /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
+    stirred: bool,
+    stirred_at: Duration,
     /// Whether the peer's first frame has been read.
     resumed: bool,
 }
@@ -69,7 +72,8 @@ impl Inbound {
         let incoming = Incoming::new(house.limits.interned);
         let around = Around::new(house, link, connection, peer);
         let assembly = Assembly::new(house.limits.max_message);
-        Inbound { incoming, around, handles: Vec::new(), assembly, began: Instant::now(), resumed }
+        let (began, stirred, stirred_at) = (Instant::now(), false, Duration::ZERO);
+        Inbound { incoming, around, handles: Vec::new(), assembly, began, stirred, stirred_at, resumed }
     }
 
     /// Messages read so far.
@@ -81,15 +85,21 @@ impl Inbound {
     pub(crate) fn book(&mut self) {
         self.around.link.have_read(self.around.connection, self.posts());
         self.around.account_alike();
-        if !self.assembly.is_empty() {
-            self.drop_stopped();
-        }
     }
 
-    /// Drops messages of which no piece has come for as long as a silent peer is given.
+    /// Drops messages of which no piece has come for as long as a silent peer is given, if nothing else has come either:
+    /// on a slow connection with much to carry, very much may stand between two pieces. Looked at with pings and pongs,
+    /// which stand behind what was written before them.
     fn drop_stopped(&mut self) {
-        let limit = self.around.home.limits().dead_after;
-        let dropped = self.began.elapsed().checked_sub(limit).map_or(0, |then| self.assembly.drop_older_than(then));
+        let now = self.began.elapsed();
+        if std::mem::replace(&mut self.stirred, false) {
+            self.stirred_at = now;
+        }
+        if self.assembly.is_empty() {
+            return;
+        }
+        let Some(then) = now.checked_sub(self.around.home.limits().dead_after) else { return };
+        let dropped = if self.stirred_at <= then { self.assembly.drop_older_than(then) } else { 0 };
         if dropped > 0 {
             tracing::warn!(target: "actix_hermod", peer = %self.around.peer, dropped, "messages stopped half way");
         }
@@ -116,11 +126,13 @@ impl Inbound {
                 let ping = Ping::read(raw.payload)?;
                 self.around.link.peer_has_read(ping.read);
                 self.book();
+                self.drop_stopped();
                 self.around.link.pong(ping.nonce);
                 Ok(Tiding::Nothing)
             }
             kind::PONG => {
                 self.around.link.ponged(&Ping::read(raw.payload)?);
+                self.drop_stopped();
                 Ok(Tiding::Nothing)
             }
             kind::GOODBYE => {
@@ -147,6 +159,7 @@ impl Inbound {
 
     #[inline]
     fn message(&mut self, raw: Raw<'_>) -> Result<Tiding, Violation> {
+        self.stirred = true;
         match raw.kind {
             kind::POST => self.post(raw.payload),
             kind::ASK => self.ask(raw.payload),
@@ -155,6 +168,7 @@ impl Inbound {
     }
 
     fn fragment(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        self.stirred = true;
         let Some(whole) = self.assembly.add(Fragment::read(payload)?, self.began.elapsed())? else {
             return Ok(Tiding::Nothing);
         };

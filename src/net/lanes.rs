@@ -51,6 +51,17 @@ pub(super) struct Lanes {
     written: u64,
     next_stream: u64,
     next_answer: u64,
+    /// The boxes of the peer that frames here name beside their targets.
+    named: HashMap<BoxId, Mentions>,
+}
+
+/// A box that is named in frames which wait.
+#[derive(Debug, Default)]
+struct Mentions {
+    times: usize,
+    /// Handles of it that were let go since: that is said when no frame that names it waits any more, or it would be gone
+    /// when the frame is read.
+    released: u64,
 }
 
 /// A frame, with its length field.
@@ -58,6 +69,8 @@ pub(super) struct Lanes {
 struct Item {
     frame: Bytes,
     what: What,
+    /// The boxes of the peer that it names beside its target.
+    names: Vec<BoxId>,
     /// Its number, and how much of it was written, once a piece was.
     begun: Option<(u64, usize)>,
 }
@@ -108,6 +121,8 @@ pub(super) struct Piece {
     pub(super) bytes: Bytes,
     /// A request that is written to its end with it.
     pub(super) asked: Option<u64>,
+    /// Handles of which it can be said now that they were let go.
+    pub(super) released: Vec<(BoxId, u64)>,
 }
 
 impl Lanes {
@@ -146,14 +161,36 @@ impl Lanes {
     }
 
     /// Puts a frame behind what waits in its lane.
-    pub(super) fn put(&mut self, lane: Lane, frame: BytesMut, what: What) {
+    pub(super) fn put(&mut self, lane: Lane, frame: BytesMut, what: What, names: Vec<BoxId>) {
         self.bytes += frame.len();
         self.messages += u64::from(what.is_message());
+        names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
         let items = self.waiting.entry(lane).or_default();
-        items.push_back(Item { frame: frame.freeze(), what, begun: None });
+        items.push_back(Item { frame: frame.freeze(), what, names, begun: None });
         if items.len() == 1 {
             self.closed.push_back(lane);
         }
+    }
+
+    /// Handles of the peer's box were let go: whether that is to wait because a frame here names it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) -> bool {
+        let mentions = self.named.get_mut(&id);
+        mentions.map(|mentions| mentions.released += count).is_some()
+    }
+
+    /// A frame that names these waits no more. What can be said now of handles that were let go.
+    fn forget_names(&mut self, names: &[BoxId]) -> Vec<(BoxId, u64)> {
+        let mut released = Vec::new();
+        for id in names {
+            let Some(mentions) = self.named.get_mut(id) else { continue };
+            mentions.times -= 1;
+            if mentions.times == 0 {
+                let count = mentions.released;
+                self.named.remove(id);
+                released.extend((count > 0).then_some((*id, count)));
+            }
+        }
+        released
     }
 
     /// The next piece, or a whole frame: its head goes into `chunk`, and what this gives behind that.
@@ -178,10 +215,9 @@ impl Lanes {
         self.bytes = self.bytes.saturating_sub(bytes.len());
         if !is_whole {
             self.open.push_back(lane);
-            return Some(Piece { bytes, asked: None });
+            return Some(Piece { bytes, asked: None, released: Vec::new() });
         }
-        let what = item.what;
-        items.pop_front();
+        let Item { what, names, .. } = items.pop_front()?;
         // The length field of what was cut was never written.
         self.bytes = self.bytes.saturating_sub(if cut.is_cut(len) { LENGTH } else { 0 });
         self.under_way = self.under_way.saturating_sub(len);
@@ -193,7 +229,7 @@ impl Lanes {
         self.messages = self.messages.saturating_sub(u64::from(what.is_message()));
         self.written += u64::from(what.is_message());
         let asked = if let What::Ask(number) = what { Some(number) } else { None };
-        Some(Piece { bytes, asked })
+        Some(Piece { bytes, asked, released: self.forget_names(&names) })
     }
 
     /// Begins with further items, while the peer has room for them.
@@ -212,7 +248,8 @@ impl Lanes {
         }
     }
 
-    /// Drops frames that are longer than the peer reads: how many messages, and which requests. Nothing is under way yet.
+    /// Drops frames that are longer than the peer reads: how many messages, and which requests. Nothing is under way yet,
+    /// and no box of the peer can have been named before it has greeted.
     pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
         let (mut dropped, mut asked) = (0, Vec::new());
         let Lanes { waiting, bytes, messages, .. } = self;
@@ -276,17 +313,17 @@ mod tests {
                 whole.push(out[LENGTH..].to_vec());
             }
         }
-        assert_eq!((lanes.bytes, lanes.messages, lanes.under_way), (0, 0, 0));
+        assert_eq!((lanes.bytes, lanes.messages, lanes.under_way, lanes.named.len()), (0, 0, 0, 0));
         (frames, whole)
     }
 
     #[test]
     fn what_is_for_other_boxes_goes_between_the_pieces_and_what_is_for_the_same_behind_them() {
         let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Post);
-        lanes.put(lane(1), post(2, 10), What::Post);
-        lanes.put(lane(3), post(3, 150), What::Post);
-        lanes.put(lane(4), post(4, 10), What::Post);
+        lanes.put(lane(1), post(1, 250), What::Post, Vec::new());
+        lanes.put(lane(1), post(2, 10), What::Post, Vec::new());
+        lanes.put(lane(3), post(3, 150), What::Post, Vec::new());
+        lanes.put(lane(4), post(4, 10), What::Post, Vec::new());
         let (frames, whole) = written(&mut lanes, CUT);
         let pieces = [(1, true), (3, true), (4, false), (1, true), (3, true), (1, true), (2, false)];
         assert_eq!(frames, pieces);
@@ -297,8 +334,8 @@ mod tests {
     #[test]
     fn a_peer_that_knows_no_pieces_gets_whole_frames() {
         let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Ask(7));
-        lanes.put(lane(2), post(2, 250), What::Answer);
+        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
+        lanes.put(lane(2), post(2, 250), What::Answer, Vec::new());
         let mut out = BytesMut::new();
         let cut = Cut { is_known: false, ..CUT };
         assert_eq!(lanes.next(&mut out, cut).map(|piece| (piece.bytes.len(), piece.asked)), Some((255, Some(7))));
@@ -309,11 +346,11 @@ mod tests {
     #[test]
     fn no_more_is_under_way_than_the_peer_has_room_for() {
         let mut lanes = Lanes::default();
-        (0..20).for_each(|n| lanes.put(lane(n), post(n, 900), What::Post));
+        (0..20).for_each(|n| lanes.put(lane(n), post(n, 900), What::Post, Vec::new()));
         let (_, whole) = written(&mut lanes, CUT);
         assert_eq!(whole.len(), 20);
         let mut lanes = Lanes::default();
-        (0..20).for_each(|n| lanes.put(lane(n), post(n, 150), What::Post));
+        (0..20).for_each(|n| lanes.put(lane(n), post(n, 150), What::Post, Vec::new()));
         let (frames, whole) = written(&mut lanes, CUT);
         assert_eq!(whole.len(), 20);
         let first: Vec<u8> = frames[..MAX_OPEN].iter().map(|(n, _)| *n).collect();
@@ -324,9 +361,9 @@ mod tests {
     #[test]
     fn what_the_peer_does_not_read_is_dropped_and_the_rest_is_not() {
         let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Ask(7));
-        lanes.put(lane(1), post(2, 10), What::Follower);
-        lanes.put(lane(3), post(3, 250), What::Post);
+        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
+        lanes.put(lane(1), post(2, 10), What::Follower, Vec::new());
+        lanes.put(lane(3), post(3, 250), What::Post, Vec::new());
         assert_eq!(lanes.drop_longer_than(200), (2, vec![7]));
         assert_eq!(written(&mut lanes, CUT).0, [(2, false)]);
     }
@@ -335,10 +372,25 @@ mod tests {
     fn pieces_are_frames_that_the_peer_reads() {
         let mut lanes = Lanes::default();
         let cut = Cut { piece: 1_000_000, max_frame: 300, is_known: true };
-        lanes.put(lane(1), post(1, 290), What::Post);
+        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
         assert_eq!(written(&mut lanes, cut).0, [(1, false)]);
         let cut = Cut { piece: 280, ..cut };
-        lanes.put(lane(1), post(1, 290), What::Post);
+        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
         assert_eq!(written(&mut lanes, cut).0.len(), 2);
+    }
+
+    #[test]
+    fn what_is_let_go_is_said_when_no_frame_that_names_it_waits_any_more() {
+        let (mut lanes, named, other) = (Lanes::default(), BoxId([7; 16]), BoxId([8; 16]));
+        lanes.put(lane(1), post(1, 150), What::Post, vec![named, named]);
+        lanes.put(lane(2), post(2, 250), What::Answer, vec![named]);
+        assert!(!lanes.release(other, 1) && lanes.release(named, 1) && lanes.release(named, 2));
+        let mut released = Vec::new();
+        while let Some(piece) = lanes.next(&mut BytesMut::new(), CUT) {
+            assert!(released.is_empty(), "it was said before the last piece");
+            released = piece.released;
+        }
+        assert_eq!(released, [(named, 3)]);
+        assert!(!lanes.release(named, 1));
     }
 }

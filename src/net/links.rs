@@ -235,9 +235,9 @@ impl Links {
         }
     }
 
-    /// A live connection to that node.
+    /// A live connection to that node. One that was given up is still among the live ones for a moment.
     pub(crate) fn way_to(&self, node: NodeId) -> Option<Arc<Link>> {
-        self.tables.lock().live.get(&node)?.first().cloned()
+        self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
     }
 
     /// A live connection by its number.

@@ -41,6 +41,7 @@ use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
 use crate::wire::control::put_cancel;
 use crate::wire::control::put_releases;
+use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
 use crate::wire::question::Question;
@@ -244,7 +245,7 @@ impl Outbox {
     fn post_in_lane<R: Referent, H: Handles>(&mut self, to: &Pointer, post: &Post<'_, R, H>) -> Result<(), Unwritten> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
         let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post)?;
-        self.lanes.put(Lane::of(to), frame, What::Post);
+        self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
         Ok(())
     }
 
@@ -267,7 +268,7 @@ impl Outbox {
                 Correlated::Ask { correlation, .. } => What::Ask(correlation),
                 Correlated::Answer { .. } => What::Answer,
             };
-            self.lanes.put(lane, frame, what);
+            self.lanes.put(lane, frame, what, named_of_peer(&post.handles));
             return Ok(Some(lane));
         }
         let before = self.posts.len();
@@ -310,16 +311,15 @@ impl Outbox {
         if self.lanes.is_empty() { usize::MAX } else { large(capacity).saturating_sub(self.lanes.bytes()) }
     }
 
-    /// How full it is, from 0: more than 1 if it has taken one message that is larger than itself. It is as full as what
-    /// waits in lanes fills what large messages may have of it, if that is more.
-    pub(super) fn fill(&self) -> f32 {
-        let part = |bytes: usize, of: usize| bytes as f32 / of.max(1) as f32;
-        part(self.bytes(), self.capacity).max(part(self.lanes.bytes(), large(self.capacity)))
-    }
-
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.posts.len() + self.lanes.bytes() + self.writing
+    }
+
+    /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
+    pub(super) fn fill(&self) -> f32 {
+        let (whole, lanes) = (self.bytes() as f32, self.lanes.bytes() as f32);
+        (whole / self.capacity.max(1) as f32).max(lanes / large(self.capacity).max(1) as f32)
     }
 
     /// Takes what is to be written next into `chunk`, which is empty.
@@ -373,6 +373,7 @@ impl Outbox {
             pending.post = number;
             pending.lane = None;
         }
+        piece.released.into_iter().for_each(|(id, count)| self.release(id, count));
     }
 
     /// Drops what waits in lanes and is longer than the peer reads: how many messages, and which requests.
@@ -387,18 +388,21 @@ impl Outbox {
             Some(lane) => {
                 let mut frame = BytesMut::new();
                 put_cancel(&mut frame, number);
-                self.lanes.put(lane, frame, What::Follower);
+                self.lanes.put(lane, frame, What::Follower, Vec::new());
             }
             None => put_cancel(&mut self.posts, number),
         }
     }
 
-    /// Handles of the peer's box were let go: says so behind what was sent to it.
+    /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
     pub(super) fn release(&mut self, id: BoxId, count: u64) {
+        if self.lanes.release(id, count) {
+            return;
+        }
         if self.lanes.holds_box(id) {
             let mut frame = BytesMut::new();
             put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
-            self.lanes.put(Lane::Box(id), frame, What::Follower);
+            self.lanes.put(Lane::Box(id), frame, What::Follower, Vec::new());
         } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
             *self.releases.entry(id).or_default() += count;
         }
@@ -460,6 +464,16 @@ impl Outbox {
             Phase::Over => Err(NotPosted::Over),
         }
     }
+}
+
+/// The boxes of the peer that are among the handles of a message.
+fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
+    let handles = handles.clone().into_iter();
+    let of_peer = |handle: H::Item| match handle.introduction().identity {
+        Identity::YourBox(id) => Some(id),
+        _ => None,
+    };
+    handles.filter_map(of_peer).collect()
 }
 
 /// What large messages may have of an outbox.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
 
 use super::link::Link;
 use super::outbox::MAX_CONTROL;
@@ -42,6 +43,11 @@ impl Outbox {
 }
 
 impl Link {
+    /// How often the peer was told that a box is empty, for the connection that is up.
+    pub(super) fn relieved(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state.lock().pressures.relieved)
+    }
+
     /// A box of this side has filled up to another level by what came over a connection. Whether it is to be looked at
     /// from now on.
     pub(crate) fn pressed(&self, connection: u64, target: Target, local: &Arc<dyn LocalBox>) -> bool {

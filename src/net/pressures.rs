@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::handle::route::LocalBox;
 use crate::wire::report::Target;
@@ -23,6 +25,8 @@ pub(super) const NEARLY_EMPTY: u8 = 32;
 pub(super) struct Pressures {
     /// Boxes of this side that the peer presses.
     pressed: BTreeMap<Target, Pressed>,
+    /// How often one of them was forgotten because it is empty: what was told of it holds no more.
+    pub(super) relieved: Arc<AtomicU64>,
     /// Those of the peer that this side presses.
     heard: HashMap<Target, u8>,
 }
@@ -41,7 +45,10 @@ impl Pressures {
         if self.pressed.len() >= MAX_PRESSED && !self.pressed.contains_key(target) {
             return None;
         }
-        self.pressed.entry(target.clone()).or_insert_with(|| Pressed { local: Arc::downgrade(local), told: 0 });
+        let pressed =
+            self.pressed.entry(target.clone()).or_insert_with(|| Pressed { local: Arc::downgrade(local), told: 0 });
+        // One that was of that name may have closed.
+        pressed.local = Arc::downgrade(local);
         Some(is_first)
     }
 
@@ -77,6 +84,7 @@ impl Pressures {
             }
             if *fill == 0 {
                 self.pressed.remove(target);
+                self.relieved.fetch_add(1, Ordering::Relaxed);
             }
         }
         news

@@ -24,8 +24,11 @@ impl Link {
             return None;
         }
         let pending = state.pending.remove(&which.number)?;
-        // Whoever answers has read the request, and what was written before it.
-        state.read.0 = state.read.0.max(pending.post);
+        // Whoever answers has read the request, and what was written before it; one that was not written was not read.
+        let written = state.written();
+        if pending.post <= written {
+            state.read.0 = state.read.0.max(pending.post);
+        }
         Some((pending.waiting, pending.to))
     }
 

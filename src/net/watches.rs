@@ -4,6 +4,7 @@
 //! with their connection.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -33,11 +34,12 @@ const CHUNK: usize = 64 << 10;
 pub(super) struct Watches {
     /// Those on this side who wait, by the box.
     waiting: BTreeMap<Target, Vec<Waiter>>,
-    /// What the peer is to be asked: whether a box is to be watched from now on. Only of boxes in `waiting`, or that were
-    /// asked for.
+    /// Boxes that the peer watches for this side on this connection, or is to be asked to; at most [`MAX_WATCHED`]. All of
+    /// them are in `waiting`.
+    asked: BTreeSet<Target>,
+    /// What the peer is to be told: whether a box is to be watched from now on. A box that is not to be watched any more
+    /// was asked for on this connection, so there are at most twice [`MAX_WATCHED`] of them.
     to_ask: BTreeMap<Target, bool>,
-    /// Boxes that the peer was asked to watch on this connection.
-    asked: usize,
     /// Since when there is no connection.
     lost: Option<Instant>,
     /// Boxes of this side that the peer watches; what goes from here is watched no longer.
@@ -132,9 +134,9 @@ impl Watches {
     }
 
     fn ask(&mut self, target: Target) {
-        if self.asked < MAX_WATCHED {
-            self.asked += 1;
-            self.to_ask.insert(target, true);
+        if self.asked.len() < MAX_WATCHED && self.to_ask.len() < MAX_WATCHED {
+            self.to_ask.insert(target.clone(), true);
+            self.asked.insert(target);
         }
     }
 
@@ -153,9 +155,9 @@ impl Watches {
         let Watches { waiting, to_ask, asked, .. } = self;
         waiting.retain(|target, waiters| {
             waiters.retain(|waiter| !waiter.told.is_closed());
-            if waiters.is_empty() {
+            // A peer that was not asked is told nothing: it may not know what that means.
+            if waiters.is_empty() && asked.remove(target) {
                 to_ask.insert(target.clone(), false);
-                *asked = asked.saturating_sub(1);
             }
             !waiters.is_empty()
         });
@@ -164,7 +166,7 @@ impl Watches {
     /// The peer says that a box is gone.
     pub(super) fn gone(&mut self, target: &Target, why: CloseReason) -> Told {
         let Some(waiters) = self.waiting.remove(target) else { return Told::default() };
-        self.asked = self.asked.saturating_sub(1);
+        self.asked.remove(target);
         self.to_ask.remove(target);
         Told(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
     }
@@ -255,7 +257,7 @@ mod tests {
         drop(second);
         watches.forget_gone();
         assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false }]);
-        assert_eq!((watches.asked, watches.waiting.len()), (0, 0));
+        assert_eq!((watches.asked.len(), watches.waiting.len()), (0, 0));
     }
 
     #[test]
@@ -287,5 +289,56 @@ mod tests {
         let _hear = waiting(&mut watches, name(1), None);
         watches.greeted(ONE, false).tell();
         assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn a_peer_that_was_not_asked_is_not_told_that_nobody_waits() {
+        let mut watches = Watches::default();
+        let hear = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, false).tell();
+        drop(hear);
+        watches.forget_gone();
+        assert!(!watches.has_news(), "it would take that for a violation");
+        // Nor does anything pile up where there is no connection.
+        let mut watches = watches.over_to_next();
+        for n in 0..100 {
+            drop(waiting(&mut watches, name(n), None));
+            watches.forget_gone();
+        }
+        watches.greeted(ONE, true).tell();
+        assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn boxes_over_the_limit_that_were_not_asked_for_make_no_room_when_they_go() {
+        let mut watches = Watches::default();
+        let hears: Vec<_> = (0..MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        let wait = |watches: &mut Watches, n| {
+            let (told, hear) = oneshot::channel();
+            watches.wait(&name(n), Waiter { node: None, told }, true, true);
+            hear
+        };
+        drop(wait(&mut watches, MAX_WATCHED));
+        watches.forget_gone();
+        let _over = wait(&mut watches, MAX_WATCHED + 1);
+        assert_eq!(watches.asked.len(), MAX_WATCHED);
+        assert!(!watches.asked.contains(&name(MAX_WATCHED + 1)));
+        drop(hears);
+    }
+
+    /// A peer that does not read makes nothing pile up.
+    #[test]
+    fn watches_that_come_and_go_are_kept_within_a_bound() {
+        let mut watches = Watches::default();
+        watches.greeted(ONE, true).tell();
+        for round in 0..4 {
+            for n in 0..MAX_WATCHED {
+                let (told, _) = oneshot::channel();
+                watches.wait(&name(round * MAX_WATCHED + n), Waiter { node: None, told }, true, true);
+            }
+            watches.forget_gone();
+        }
+        assert!(watches.to_ask.len() <= 2 * MAX_WATCHED && watches.asked.len() <= MAX_WATCHED);
     }
 }

@@ -159,7 +159,8 @@
 //! At most 8 frames are under way in pieces at a time, and all of them together, without their length fields, are no longer
 //! than the longest frame that the reader reads. A frame counts where its last piece stands: for the books, and for the
 //! numbers that it sets. A writer that has other messages for the box of a frame that is under way lets them wait behind
-//! it. A reader may drop a frame of which no piece has come for long, and takes what comes of it later for a violation.
+//! it. A reader may drop a frame of which no piece has come for long, if no other message and no piece of one has come
+//! either, and takes what comes of it later for a violation.
 //!
 //! ## Handles
 //! A handle is a tagged `number`, `n × 4 + tag`:

@@ -43,7 +43,7 @@ const NEWEST_SHED: u8 = 24;
 // ------------------------------------------------------------------------------------------- connections given up
 
 /// A resume that gives up the connection that has begun with that hello.
-fn resume_giving_up(token: [u8; 16], hello: &[u8]) -> Vec<u8> {
+pub(super) fn resume_giving_up(token: [u8; 16], hello: &[u8]) -> Vec<u8> {
     frame(kind::RESUME, &[&token[..], &hello[40..56], &number(0)].concat())
 }
 

@@ -1,18 +1,29 @@
 //! Peers that watch without end, tell of what nobody has asked, or press with boxes that are not.
 
+use actix_hermod::Address;
+use actix_hermod::CloseReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use serde::Deserialize;
+use serde::Serialize;
 
 use super::Letter;
 use super::MARGIN;
 use super::alone;
+use super::in_time;
 use super::on;
+use super::telling::resume_giving_up;
 use crate::peer::Hello;
 use crate::peer::Peer;
 use crate::peer::box_named;
 use crate::peer::frame;
 use crate::peer::fresh_id;
+use crate::peer::inline;
 use crate::peer::kind;
+use crate::peer::my_counted_box;
+use crate::peer::post_with;
+use crate::peer::resume;
+use crate::peer::your_box;
 
 /// Bits of a hello: what this peer wants to be sent.
 const WATCHES: u64 = 4;
@@ -63,6 +74,39 @@ fn a_watch_is_answered_once() {
         drop(one);
         assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("one"));
     });
+}
+
+/// A message that brings an address.
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Introduced(Address<Letter>);
+
+/// The peer has lost a connection of which the node has not noticed that, and gives it up with the next one.
+#[test]
+fn who_waits_goes_on_waiting_when_the_peer_gives_the_connection_up_for_another() {
+    on(Node::builder(), async |ground| {
+        let mut introductions: Mailbox<Introduced> = ground.open("introductions");
+        let (hello, token) = (Hello { features: WATCHES, ..Hello::of(fresh_id()) }, fresh_id());
+        let first_hello = hello.bytes();
+        let mut first = Peer::dial(&ground.endpoint).await;
+        let introduction = post_with(&inline(&your_box("introductions")), &[inline(&my_counted_box([7; 16]))], &[0]);
+        assert!(first.send(&[first_hello.clone(), resume(token), introduction].concat()).await);
+        first.hello().await.expect("a hello");
+        let Introduced(there) = in_time(introductions.recv(), "it comes").await.expect("a message");
+        let closed = there.closed();
+        assert_eq!(next_of(&mut first, kind::WATCH).await, watched_by_id([7; 16]));
+        let mut second = Peer::dial(&ground.endpoint).await;
+        assert!(second.send(&[hello.bytes(), resume_giving_up(token, &first_hello)].concat()).await);
+        second.hello().await.expect("a hello");
+        assert_eq!(next_of(&mut second, kind::WATCH).await, watched_by_id([7; 16]));
+        let gone = frame(kind::CLOSED, &[vec![1], vec![7; 16], vec![0]].concat());
+        assert!(second.send(&gone).await);
+        assert_eq!(in_time(closed, "it is told").await, CloseReason::BoxClosed);
+    });
+}
+
+fn watched_by_id(id: [u8; 16]) -> Vec<u8> {
+    [vec![1, 1], id.to_vec()].concat()
 }
 
 #[test]
