@@ -407,3 +407,58 @@ fn a_recipient_is_not_connected_any_more_once_its_box_is_gone_for_good() {
         settled(|| !named.connected()).await;
     });
 }
+
+/// Asks for the address of a box.
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "Address<Number>")]
+struct Where;
+
+struct Guide(Address<Number>);
+
+impl actix::Actor for Guide {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Where> for Guide {
+    type Result = actix::MessageResult<Where>;
+
+    fn handle(&mut self, _: Where, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.0.clone())
+    }
+}
+
+/// The client may dial as long as it likes: the node that it had the address from is not coming back.
+#[test]
+fn that_a_node_said_goodbye_is_remembered_where_it_is_dialled() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(patient()).await;
+        let inbox = open(&server, "inbox");
+        server.publish::<Where>("guide", actix::Actor::start(Guide(inbox.address()))).unwrap();
+        let client = patient().start();
+        let to = within(client.remote::<Where>(&endpoint, "guide").unwrap().send(Where)).await.unwrap();
+        // Not yet one that lasts, and so not watched when the node says goodbye.
+        let recipient = to.recipient();
+        let mut told = events(&client);
+        within(server.shutdown()).await;
+        told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+        assert_eq!(within(to.closed()).await, CloseReason::NodeGone);
+        settled(|| !recipient.connected()).await;
+    });
+}
+
+#[test]
+fn who_waits_where_there_may_be_no_more_connections_is_told_so() {
+    System::new().block_on(async {
+        let (_first, at_first) = listening(Node::builder()).await;
+        let (second, at_second) = listening(Node::builder()).await;
+        let mut inbox = open(&second, "inbox");
+        let client = patient().max_connections(1).start();
+        let to: Address<Number> = client.remote(&at_second, "inbox").unwrap();
+        comes_through(&to, &mut inbox).await;
+        let other: Address<Number> = client.remote(&at_first, "inbox").unwrap();
+        // Also in the pause that follows the first attempt.
+        for _ in 0..20 {
+            assert_eq!(within(other.closed()).await, CloseReason::ConnectionLost);
+        }
+    });
+}

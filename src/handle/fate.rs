@@ -87,7 +87,11 @@ impl Lookout {
     /// As `gone`, of one that cannot be reached ever again: a connection may come back.
     async fn gone_for_good(self) {
         match self {
-            Lookout::Away(away) => while away.gone().await == CloseReason::ConnectionLost {},
+            Lookout::Away(away) => {
+                while away.gone().await == CloseReason::ConnectionLost {
+                    away.rest().await;
+                }
+            }
             near => {
                 near.gone().await;
             }
@@ -101,6 +105,10 @@ impl Away {
         loop {
             let (told, hear) = oneshot::channel();
             link.watch(&self.target, self.node, told);
+            // Looked at behind that, so that nothing is missed.
+            if self.node.is_some_and(|node| self.home.is_gone(node)) {
+                return CloseReason::NodeGone;
+            }
             if let Ok(why) = hear.await {
                 return why;
             }
@@ -109,6 +117,16 @@ impl Away {
                 Ok(link) => link,
                 Err(why) => return why,
             };
+        }
+    }
+
+    /// Until there is news, or as long as a silent peer is given: very many may ask again, and a peer that says at once
+    /// that it does not reach the box is not asked without end.
+    async fn rest(&self) {
+        tokio::select! {
+            biased;
+            () = self.home.news().notified() => {}
+            () = tokio::time::sleep(self.home.limits().dead_after) => {}
         }
     }
 

@@ -128,6 +128,8 @@ pub(crate) fn start(house: Arc<House>, link: Arc<Link>) {
             actix_rt::spawn(async move {
                 tokio::time::sleep(pause).await;
                 link.rest();
+                // There is no router that would look after those who began to wait in the pause.
+                link.unreachable();
             });
         }
     }
