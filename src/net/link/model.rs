@@ -28,7 +28,7 @@ fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {
 
 fn pointer(hut: &Arc<Hut>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
-    let route = Route::Away { by: Way::new(Arc::clone(link) as _), to: None };
+    let route = Route::Away { by: Way::new(Arc::clone(link) as _, None), to: None };
     Arc::new(Pointer::new(Arc::clone(hut) as _, origin, "", route, None))
 }
 
@@ -54,8 +54,12 @@ fn hello() -> Hello {
 
 /// A thread that sends one message; how many were taken.
 fn sender(link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
+    sender_of(b"body", link, to)
+}
+
+fn sender_of(body: &'static [u8], link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
     let (link, to) = (Arc::clone(link), Arc::clone(to));
-    thread::spawn(move || u64::from(link.post(&to, Encoded { body: b"body", handles: &[], fingerprint: 0 }).is_ok()))
+    thread::spawn(move || u64::from(link.post(&to, Encoded { body, handles: &[], fingerprint: 0 }, true).is_ok()))
 }
 
 /// How often each kind of frame stands in a chunk.
@@ -70,10 +74,10 @@ fn count(chunk: &[u8], of_kind: u8) -> u64 {
 }
 
 /// The next chunk as a writer waits for it. If nobody wakes it, loom says that this hangs.
-fn written(link: &Link, connection: u64) -> Option<BytesMut> {
-    let mut chunk = BytesMut::new();
+fn written(link: &Link, connection: u64) -> Option<Vec<u8>> {
+    let mut chunk = Chunk::default();
     match block_on(poll_fn(|cx| link.poll_next(connection, &mut chunk, cx))) {
-        Next::Write => Some(chunk),
+        Next::Write => Some([&chunk.bytes[..], &chunk.piece[..]].concat()),
         Next::Finish => None,
     }
 }
@@ -147,6 +151,24 @@ fn what_is_taken_before_the_greeting_is_written_after_it() {
     });
 }
 
+/// The peer knows no pieces, so what is large is written whole: it waits in a lane all the same.
+#[test]
+fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
+    static LARGE: [u8; 40 << 10] = [0; 40 << 10];
+    explore(|| {
+        let hut = Hut::new();
+        let (link, connection, to) = greeted(&hut);
+        let large = sender_of(&LARGE, &link, &to);
+        let small = sender(&link, &to);
+        let mut posts = 0;
+        while posts < 2 {
+            posts += count(&written(&link, connection).expect("nobody has ended it"), kind::POST);
+        }
+        assert_eq!((large.join().unwrap(), small.join().unwrap()), (1, 1));
+        assert_eq!(link.stats().map(|stats| stats.messages_sent), Some(2));
+    });
+}
+
 #[test]
 fn what_a_connection_that_ends_has_not_written_is_counted() {
     explore(|| {
@@ -157,10 +179,10 @@ fn what_a_connection_that_ends_has_not_written_is_counted() {
             let link = Arc::clone(&link);
             // One look, as the writer is ended by whoever ends the connection.
             thread::spawn(move || {
-                let mut chunk = BytesMut::new();
+                let mut chunk = Chunk::default();
                 let mut cx = Context::from_waker(std::task::Waker::noop());
                 match link.poll_next(connection, &mut chunk, &mut cx) {
-                    Poll::Ready(Next::Write) => count(&chunk, kind::POST),
+                    Poll::Ready(Next::Write) => count(&chunk.bytes, kind::POST),
                     Poll::Ready(Next::Finish) | Poll::Pending => 0,
                 }
             })
