@@ -48,7 +48,8 @@ pub(crate) struct Limits {
     pub(crate) dead_after: Duration,
     /// The pause before a broken connection is dialled again, from the first to the longest.
     pub(crate) reconnect: RangeInclusive<Duration>,
-    /// Connections at a time, both directions together: as many files as most systems let a process open.
+    /// Connections at a time, both directions together: as many files as most systems let a process open. One that has not
+    /// greeted makes room for one more.
     pub(crate) max_connections: usize,
     /// Connections that have not yet shown who they are; the oldest goes when one more comes.
     pub(crate) max_unproven: usize,

@@ -382,7 +382,8 @@ limits! {
     /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
     /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
     reconnect(from_to: RangeInclusive<Duration>),
-    /// Connections at a time, dialled and accepted together. 1,024.
+    /// Connections at a time, dialled and accepted together. Where all places are taken, the oldest of those that have not
+    /// greeted makes room for one more. 1,024.
     max_connections(connections: usize),
     /// Connections that have not shown yet who they are; the oldest is closed when one more comes. 128.
     max_unproven(connections: usize),

@@ -2,12 +2,24 @@
 //!
 //! A real node listens (or dials), and a [`Peer`] attacks it with bytes. After each attack the ground is inspected: a
 //! healthy client's connection from before it still carries a ping, a new client gets through, nothing has panicked,
-//! and the log says what happened.
+//! and the log says what happened; of a peer that was known, subscribers are told as well.
+//!
+//! `hostile/LIMITS.md` has a row for each limit and each attack with the test that shows that it holds. Who adds a limit
+//! adds a row: the tests look for it.
 
 mod peer;
 
 #[path = "hostile/asking.rs"]
 mod asking;
+
+#[path = "hostile/counts.rs"]
+mod counts;
+
+#[path = "hostile/crowds.rs"]
+mod crowds;
+
+#[path = "hostile/limits.rs"]
+mod limits;
 
 #[path = "hostile/pieces.rs"]
 mod pieces;
@@ -18,14 +30,19 @@ mod shapes;
 #[path = "hostile/telling.rs"]
 mod telling;
 
+#[path = "hostile/unread.rs"]
+mod unread;
+
 #[path = "hostile/watching.rs"]
 mod watching;
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::collections::LinkedList;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -40,11 +57,13 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use actix::Actor;
+use actix::AsyncContext;
 use actix::Context;
 use actix::Handler;
 use actix::Message;
 use actix::System;
 use actix_hermod::Address;
+use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
 use actix_hermod::Mailbox;
@@ -52,6 +71,7 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
 use actix_hermod::RemoteMessage;
+use actix_hermod::Side;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -384,6 +404,7 @@ fn numbers_can_be_reset_without_end() {
             let long = "x".repeat(200);
             let resets = |n: u64| post(&set_number(n % 4096, &your_box(&format!("{n}{long}"))), &[]);
             ground.keeps_its_size(&mut stranger, MARGIN, 500_000, resets).await;
+            ground.hearer.hears_of_drops(DropReason::NoSuchBox, 500_000).await;
             assert!(stranger.send(&post(&set_number(7, &your_box("letters")), &number(7))).await);
             assert!(stranger.is_answered().await);
             assert_eq!(ground.letters(), [7]);
@@ -404,6 +425,7 @@ fn a_million_posts_to_boxes_that_do_not_exist_leave_nothing_behind() {
             assert!(stranger.is_answered().await);
             let dropped = ground.node.stats().dropped;
             assert_eq!(dropped.get(&DropReason::NoSuchBox), Some(&1_000_000), "{dropped:?}");
+            ground.hearer.hears_of_drops(DropReason::NoSuchBox, 1_000_000).await;
             let told = told.load(Ordering::Relaxed);
             assert!(told < 500_000, "a flood of drops was told as {told} events");
         });
@@ -756,9 +778,69 @@ impl Handler<Event> for Ear {
     }
 }
 
+/// What a subscriber of a node has heard.
+#[derive(Default)]
+struct Told {
+    ends: Vec<(NodeId, DownReason)>,
+    drops: BTreeMap<DropReason, u64>,
+}
+
+/// Keeps why connections have ended, and sums of drops: however many there are, it does not grow with the drops.
+#[derive(Clone, Default)]
+struct Hearer(Arc<Mutex<Told>>);
+
+impl Actor for Hearer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Nothing that it is told is dropped because it is slow.
+        ctx.set_mailbox_capacity(0);
+        // Lives although nobody but the node holds it.
+        ctx.run_interval(PATIENCE, |_, _| {});
+    }
+}
+
+impl Handler<Event> for Hearer {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Context<Self>) {
+        let mut told = lock(&self.0);
+        match event {
+            Event::PeerDown { peer, why } => told.ends.push((peer, why)),
+            Event::DeadLetter { reason, count, side: Side::Here, .. } => {
+                *told.drops.entry(reason).or_default() += count;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Hearer {
+    /// Listens to a node from now on.
+    fn of(node: &Node) -> Hearer {
+        let hearer = Hearer::default();
+        node.subscribe(hearer.clone().start().recipient());
+        hearer
+    }
+
+    /// Waits until it was told that a connection has ended, to whom and why.
+    async fn hears_an_end(&self, is_it: impl Fn(NodeId, &DownReason) -> bool) {
+        let is_told = || lock(&self.0).ends.iter().any(|(peer, why)| is_it(*peer, why));
+        until(is_told, || format!("no such end: {:?}", lock(&self.0).ends)).await;
+    }
+
+    /// Waits until it was told of so many drops for that reason, at least.
+    async fn hears_of_drops(&self, reason: DropReason, count: u64) {
+        let is_told = || lock(&self.0).drops.get(&reason).is_some_and(|told| *told >= count);
+        until(is_told, || format!("not {count} for {reason:?}: {:?}", lock(&self.0).drops)).await;
+    }
+}
+
 /// A node that listens, and a healthy client of it.
 struct Ground {
     node: Node,
+    /// Hears what the node tells.
+    hearer: Hearer,
     endpoint: String,
     /// The box "letters" of the node, for the attackers to write to.
     inbox: Mailbox<Letter>,
@@ -804,7 +886,8 @@ impl Ground {
         });
         let client = Node::start();
         let healthy = client.remote(&endpoint, "probe").expect("an address");
-        let ground = Ground { node, endpoint, inbox, client, healthy, log };
+        let hearer = Hearer::of(&node);
+        let ground = Ground { node, hearer, endpoint, inbox, client, healthy, log };
         ground.is_healthy().await;
         ground
     }
@@ -837,7 +920,7 @@ impl Ground {
         std::iter::from_fn(|| self.inbox.try_recv()).map(|letter| letter.0).collect()
     }
 
-    /// The bytes end the connection of a peer that was greeted, and the log says who did what.
+    /// The bytes end the connection of a peer that was greeted; subscribers and the log are told who did what.
     async fn is_violated_by(&self, bytes: &[u8], words: &str) {
         let hello = Hello::of(fresh_id());
         let mut violator = Peer::greeted(&self.endpoint, &hello, fresh_id()).await;
@@ -845,6 +928,10 @@ impl Ground {
         violator.end().await;
         let id = uuid::Uuid::from_bytes(hello.node).to_string();
         self.log_says(&["WARN", "the peer broke the protocol", &id, words]).await;
+        let is_it = |peer: NodeId, why: &DownReason| {
+            raw_id(peer) == hello.node && matches!(why, DownReason::Misbehaved(how) if how.contains(words))
+        };
+        self.hearer.hears_an_end(is_it).await;
     }
 
     /// Whether the connection of a peer that was greeted goes on after the bytes.
@@ -989,11 +1076,25 @@ fn memory(figure: &str) -> u64 {
 
 /// Runs a test in a process of its own, whose memory nobody else uses.
 fn alone(name: &str, test: impl FnOnce()) {
+    run_alone(name, |program| Command::new(program), test);
+}
+
+/// The same, and the process may open as many files as the system lets it.
+fn alone_with_files(name: &str, test: impl FnOnce()) {
+    let raise = |program: &Path| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$0" "$@""#]).arg(program);
+        shell
+    };
+    run_alone(name, raise, test);
+}
+
+fn run_alone(name: &str, start: impl FnOnce(&Path) -> Command, test: impl FnOnce()) {
     const MARK: &str = "HERMOD_ALONE";
     if std::env::var_os(MARK).is_some() {
         return test();
     }
-    let child = Command::new(std::env::current_exe().expect("this program"))
+    let child = start(&std::env::current_exe().expect("this program"))
         .args(["--exact", name, "--nocapture"])
         .env(MARK, name)
         .stdout(Stdio::null())

@@ -120,3 +120,31 @@ impl Theirs {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(n: usize) -> Target {
+        Target::Name(n.to_string().into())
+    }
+
+    #[test]
+    fn boxes_without_end_have_one_account_in_common() {
+        let mut ours = Ours::default();
+        let first = (0..2 * MAX_ACCOUNTS).filter(|n| ours.dropped(target(*n), DropReason::NoSuchBox, 1)).count();
+        assert_eq!(first, 1);
+        assert_eq!(ours.accounts.0.len(), MAX_ACCOUNTS + 1);
+        assert_eq!((ours.untold.len(), ours.marked.len()), (MAX_ACCOUNTS + 1, MAX_ACCOUNTS + 1));
+        let told: u64 = std::iter::from_fn(|| ours.next()).map(|(_, _, count)| count).sum();
+        assert_eq!(told, 2 * MAX_ACCOUNTS as u64, "each is told, if not of which box it was");
+    }
+
+    #[test]
+    fn a_peer_that_tells_of_boxes_without_end_is_believed_of_so_many() {
+        let mut theirs = Theirs::default();
+        let told = |n| theirs.told(target(n), DropReason::NoSuchBox, 1, u64::MAX);
+        assert_eq!((0..2 * MAX_ACCOUNTS).map(told).sum::<u64>(), MAX_ACCOUNTS as u64);
+        assert!(theirs.now.0.len() <= MAX_ACCOUNTS + 1);
+    }
+}

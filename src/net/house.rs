@@ -87,7 +87,7 @@ impl House {
         let (id, secret) = (NodeId::random(), Secret::random());
         let links = Links::new(limits.max_connections, limits.max_unproven);
         // The first to claim an id is believed: ours is ours.
-        links.prove(id, secret.token_for(id));
+        links.claim(id, secret.token_for(id));
         Arc::new(House {
             id,
             secret,
@@ -326,5 +326,25 @@ impl Household for House {
 impl fmt::Debug for House {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("House").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver;
+    use super::super::outbox::MAX_REMEMBERED;
+    use super::*;
+
+    #[test]
+    fn of_boxes_without_end_so_many_are_remembered() {
+        let (io, _not_started) = driver::io();
+        let house = House::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
+        let link = house.link_to(&endpoint);
+        for n in 0..=MAX_REMEMBERED {
+            let to = Arc::clone(&house).place(&endpoint, &n.to_string()).expect("a name");
+            link.state.lock().remember(&to, 7);
+        }
+        assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
     }
 }

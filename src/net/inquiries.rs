@@ -97,3 +97,22 @@ impl Inquiries {
 pub(super) fn end(waiting: Vec<Hear>) {
     waiting.into_iter().for_each(|hear| hear(None));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_wait_than_the_limit_says() {
+        let mut inquiries = Inquiries::default();
+        let hear = || Box::new(|_: Option<&Told<'_>>| {}) as Hear;
+        let question = |n: usize| Question::Fingerprint(n as u64);
+        // Few questions or many: it is those who wait that are counted.
+        (0..MAX_WAITING).for_each(|n| assert_eq!(inquiries.note(&question(n % 7), hear()).ok(), Some(n < 7)));
+        assert!(inquiries.note(&question(0), hear()).is_err());
+        assert!(inquiries.note(&question(8), hear()).is_err());
+        let room = inquiries.take(&question(0)).len();
+        (0..room).for_each(|n| assert_eq!(inquiries.note(&question(8), hear()).ok(), Some(n == 0)));
+        assert!(inquiries.note(&question(8), hear()).is_err());
+    }
+}

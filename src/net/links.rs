@@ -55,7 +55,12 @@ struct Tables {
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
     tokens: HashMap<NodeId, Token>,
+    /// Whose token is never forgotten: this node's.
+    ourselves: Option<NodeId>,
+    /// Connections that somebody has opened and that have not greeted, and those that this node is making: by the order in
+    /// which they began.
     unproven: BTreeMap<u64, CancellationToken>,
+    attempts: BTreeMap<u64, CancellationToken>,
     next_unproven: u64,
     /// Connections open or being made.
     open: usize,
@@ -86,7 +91,9 @@ pub(crate) struct Unproven {
 impl Drop for Unproven {
     fn drop(&mut self) {
         if let Some(links) = self.links.upgrade() {
-            links.tables.lock().unproven.remove(&self.number);
+            let mut tables = links.tables.lock();
+            tables.unproven.remove(&self.number);
+            tables.attempts.remove(&self.number);
         }
     }
 }
@@ -125,13 +132,20 @@ impl Links {
         self.tables.lock().forget_unheld();
     }
 
-    /// Takes a place for one more connection, if there is one.
+    /// Takes a place for one more connection, if there is one. Where all are taken, the oldest makes room of those that
+    /// have not greeted: a peer can open as many as it likes, or have this node dial whoever never answers. Until it is
+    /// gone, which is a moment, there is one too many.
     pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
-        let mut tables = self.tables.lock();
-        if tables.open >= self.limits.0 {
-            return None;
+        let oldest = {
+            let mut tables = self.tables.lock();
+            let is_full = tables.open >= self.limits.0;
+            let oldest = if is_full { Some(tables.pop_ungreeted()?) } else { None };
+            tables.open += 1;
+            oldest
+        };
+        if let Some(oldest) = oldest {
+            oldest.cancel();
         }
-        tables.open += 1;
         Some(Place { links: Arc::downgrade(self) })
     }
 
@@ -140,8 +154,7 @@ impl Links {
         let expelled = CancellationToken::new();
         let (number, oldest) = {
             let mut tables = self.tables.lock();
-            tables.next_unproven += 1;
-            let number = tables.next_unproven;
+            let number = tables.next_unproven();
             tables.unproven.insert(number, expelled.clone());
             let oldest = if tables.unproven.len() > self.limits.1 { tables.unproven.pop_first() } else { None };
             (number, oldest)
@@ -150,6 +163,22 @@ impl Links {
             oldest.cancel();
         }
         Unproven { links: Arc::downgrade(self), number, expelled }
+    }
+
+    /// Notes a connection that this node is making.
+    pub(crate) fn attempt(self: &Arc<Self>) -> Unproven {
+        let expelled = CancellationToken::new();
+        let mut tables = self.tables.lock();
+        let number = tables.next_unproven();
+        tables.attempts.insert(number, expelled.clone());
+        Unproven { links: Arc::downgrade(self), number, expelled }
+    }
+
+    /// The id of this node is nobody else's, however many come.
+    pub(crate) fn claim(&self, ourselves: NodeId, token: Token) {
+        let mut tables = self.tables.lock();
+        tables.ourselves = Some(ourselves);
+        tables.tokens.insert(ourselves, token);
     }
 
     /// A peer shows the token for its id: right if it is the first from that id, or the same.
@@ -161,7 +190,9 @@ impl Links {
             Some(_) => Claim::Refused,
             None => {
                 if tables.tokens.len() >= MAX_TOKENS {
-                    let unused = tables.tokens.keys().find(|node| !tables.live.contains_key(node)).copied();
+                    let is_unused =
+                        |node: &&NodeId| !tables.live.contains_key(node) && tables.ourselves != Some(**node);
+                    let unused = tables.tokens.keys().find(is_unused).copied();
                     unused.map(|node| tables.tokens.remove(&node));
                 }
                 tables.tokens.insert(node, token);
@@ -294,8 +325,75 @@ impl Links {
 }
 
 impl Tables {
+    fn next_unproven(&mut self) -> u64 {
+        self.next_unproven += 1;
+        self.next_unproven
+    }
+
+    /// The oldest of those that have not greeted, whoever makes them; it is one no longer.
+    fn pop_ungreeted(&mut self) -> Option<CancellationToken> {
+        let first = |of: &BTreeMap<u64, CancellationToken>| of.keys().next().copied().unwrap_or(u64::MAX);
+        let is_theirs = first(&self.unproven) < first(&self.attempts);
+        let oldest = if is_theirs { self.unproven.pop_first() } else { self.attempts.pop_first() };
+        oldest.map(|(_, expelled)| expelled)
+    }
+
     fn forget_unheld(&mut self) {
         self.dialled.retain(|_, link| link.strong_count() > 0);
         self.dialled_held = self.dialled.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: usize) -> NodeId {
+        NodeId((n as u128).to_le_bytes())
+    }
+
+    #[test]
+    fn of_nodes_without_end_so_many_tokens_are_remembered() {
+        let links = Links::new(10, 10);
+        let token = |n: u8| Token([n; 16]);
+        (0..=MAX_TOKENS).for_each(|n| assert_eq!(links.prove(node(n), token(1)), Claim::Proven));
+        assert_eq!(links.tables.lock().tokens.len(), MAX_TOKENS);
+        assert_eq!(links.prove(node(MAX_TOKENS), token(2)), Claim::Refused, "the latest is remembered");
+    }
+
+    #[test]
+    fn the_token_of_this_node_is_not_forgotten() {
+        let links = Links::new(10, 10);
+        let token = |n: u8| Token([n; 16]);
+        links.claim(node(0), token(1));
+        (1..MAX_TOKENS).for_each(|n| assert_eq!(links.prove(node(n), token(2)), Claim::Proven));
+        // There is a connection to each of the others but one.
+        links.tables.lock().live.extend((2..MAX_TOKENS).map(|n| (node(n), Vec::new())));
+        assert_eq!(links.prove(node(MAX_TOKENS), token(2)), Claim::Proven);
+        assert_eq!(links.prove(node(0), token(3)), Claim::Refused, "an impostor");
+        assert!(!links.tables.lock().tokens.contains_key(&node(1)));
+    }
+
+    #[test]
+    fn of_nodes_that_have_ended_the_latest_are_remembered() {
+        let links = Links::new(10, 10);
+        (0..=MAX_GONE).for_each(|n| links.gone(node(n)));
+        assert_eq!(links.gone.lock().len(), MAX_GONE);
+        assert_eq!([0, 1, MAX_GONE].map(|n| links.is_gone(node(n))), [false, true, true]);
+    }
+
+    #[test]
+    fn the_oldest_that_has_not_greeted_makes_room_whoever_makes_it() {
+        let links = Arc::new(Links::new(3, 10));
+        let _places: Vec<Place> = (0..3).filter_map(|_| links.place()).collect();
+        let began = [links.attempt(), links.unproven(), links.attempt()];
+        let gone = || began.iter().map(|one| one.expelled.is_cancelled()).collect::<Vec<_>>();
+        for expected in [[true, false, false], [true, true, false], [true, true, true]] {
+            assert!(links.place().is_some());
+            // Its own place is given back at once here; that of the one that is gone is not.
+            links.tables.lock().open = 3;
+            assert_eq!(gone(), expected);
+        }
+        assert!(links.place().is_none(), "all have greeted");
     }
 }

@@ -59,7 +59,7 @@ use crate::wire::session::Unwritten;
 pub(super) const MAX_CONTROL: usize = 64 << 10;
 
 /// Boxes of which is remembered what was sent to them.
-const MAX_REMEMBERED: usize = 65_536;
+pub(super) const MAX_REMEMBERED: usize = 65_536;
 
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;

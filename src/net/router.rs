@@ -192,12 +192,20 @@ impl RemoteRouter {
         let limit = house.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&house, &link);
+        let attempt = link.endpoint().map(|_| house.links.attempt());
         let greet = async move {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => {
                     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
-                    let stream = link.metered(transport::dial(&endpoint).await?);
-                    greeting::dialler(&house, stream).await
+                    let dial = async {
+                        let stream = link.metered(transport::dial(&endpoint).await?);
+                        greeting::dialler(&house, stream).await
+                    };
+                    tokio::select! {
+                        biased;
+                        () = expelled(attempt.as_ref()) => Err(GreetError::TooMany),
+                        greeted = dial => greeted,
+                    }
                 }
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
@@ -484,6 +492,14 @@ impl Handler<PipeEnded> for RemoteRouter {
 
     fn handle(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
         self.in_span(|router| router.ended(ended, ctx));
+    }
+}
+
+/// Ends when an attempt has to make room.
+async fn expelled(attempt: Option<&Unproven>) {
+    match attempt {
+        Some(attempt) => attempt.expelled.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,18 +1,11 @@
 //! Peers that ask, answer, refuse and take back as no node would.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use actix::Actor;
-use actix::AsyncContext;
-use actix::Context;
-use actix::Handler;
 use actix_hermod::AskError;
 use actix_hermod::DownReason;
 use actix_hermod::DropReason;
-use actix_hermod::Event;
 use actix_hermod::Node;
 use futures_util::FutureExt;
 
@@ -23,7 +16,6 @@ use super::MARGIN;
 use super::WIDE_MARGIN;
 use super::alone;
 use super::dialling;
-use super::lock;
 use super::on;
 use super::until;
 use crate::peer::Frame;
@@ -153,7 +145,6 @@ fn one_who_asks_on_and_reads_no_refusals_is_cut_off() {
         // It reads nothing, so a goodbye is not waited for.
         let builder = Node::builder().outbox(256 << 10).shutdown_timeout(Duration::from_millis(100));
         on(builder, async |ground| {
-            let ends = Ends::of(&ground.node);
             let mut asker = Peer::narrow_stranger(&ground.endpoint).await;
             assert!(asker.send(&ask(0, &set_number(0, &your_box("nobody")), &[])).await);
             let batch = |from: u64| (from..from + 1_000).flat_map(|n| ask(n, &use_number(0), &[])).collect::<Vec<u8>>();
@@ -162,7 +153,8 @@ fn one_who_asks_on_and_reads_no_refusals_is_cut_off() {
                 asked += 1_000;
                 assert!(asked < 5_000_000, "it is not cut off");
             }
-            ends.say("reads no refusals").await;
+            let is_it = |_, why: &DownReason| matches!(why, DownReason::Misbehaved(how) if how.contains("no refusals"));
+            ground.hearer.hears_an_end(is_it).await;
             ground.log_says(&["WARN", "the peer broke the protocol", "reads no refusals"]).await;
         });
     });
@@ -330,44 +322,5 @@ impl Dialler<'_> {
         assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
         assert!(other.is_answered().await);
         other
-    }
-}
-
-/// Why connections of a node have ended.
-struct Ends(Arc<Mutex<Vec<DownReason>>>);
-
-impl Ends {
-    fn of(node: &Node) -> Ends {
-        let ends = Arc::new(Mutex::new(Vec::new()));
-        node.subscribe(Listener(Arc::clone(&ends)).start().recipient());
-        Ends(ends)
-    }
-
-    /// Waits until a peer has ended by misbehaving in those words.
-    async fn say(&self, words: &str) {
-        let is_it = |why: &DownReason| matches!(why, DownReason::Misbehaved(how) if how.contains(words));
-        until(|| lock(&self.0).iter().any(is_it), || format!("nobody {words:?}: {:?}", lock(&self.0))).await;
-    }
-}
-
-struct Listener(Arc<Mutex<Vec<DownReason>>>);
-
-impl Actor for Listener {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(4096);
-        // Lives although nobody but the node holds it.
-        ctx.run_interval(Duration::from_secs(1), |_, _| {});
-    }
-}
-
-impl Handler<Event> for Listener {
-    type Result = ();
-
-    fn handle(&mut self, event: Event, _: &mut Context<Self>) {
-        if let Event::PeerDown { why, .. } = event {
-            lock(&self.0).push(why);
-        }
     }
 }

@@ -217,6 +217,25 @@ fn what_is_told_of_shapes_fits_the_frames_that_the_peer_reads() {
     });
 }
 
+#[test]
+fn no_more_names_are_told_at_a_time_than_a_frame_is_to_have() {
+    /// So many names, or so many bytes of them.
+    const NAMES: usize = 512;
+    const BYTES: usize = 16 << 10;
+    on(Node::builder(), async |ground| {
+        let names = |letter: char, count: u32, width: usize| -> Vec<Mailbox<Letter>> {
+            (0..count).map(|n| ground.open(&format!("{letter}{n:0width$}"))).collect()
+        };
+        let _boxes = [names('a', 600, 5), names('b', 300, 120)];
+        let hello = Hello { features: SHAPES, ..Hello::of(fresh_id()) };
+        let mut curious = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let short = is_told(&mut curious, &[vec![2], text("")].concat(), u32::MAX).await;
+        assert_eq!(texts(&short).len(), NAMES);
+        let long = is_told(&mut curious, &[vec![2], text("b")].concat(), u32::MAX).await;
+        assert!((BYTES / 2..=BYTES).contains(&long.len()), "{} bytes of names", long.len());
+    });
+}
+
 /// What the node answers, in frames of so many bytes.
 async fn is_told(peer: &mut Peer, question: &[u8], most: u32) -> Vec<u8> {
     assert!(peer.send(&frame(kind::SHAPE_QUESTION, question)).await);
