@@ -202,10 +202,13 @@ impl Links {
     pub(crate) fn gone(&self, node: NodeId) {
         {
             let mut gone = self.gone.lock();
-            if gone.len() == MAX_GONE {
-                gone.pop_front();
+            // One that says it on each of its connections takes one place.
+            if !gone.contains(&node) {
+                if gone.len() == MAX_GONE {
+                    gone.pop_front();
+                }
+                gone.push_back(node);
             }
-            gone.push_back(node);
         }
         self.all().iter().for_each(|link| link.node_gone(node));
         self.news.notify_waiters();
@@ -297,5 +300,22 @@ impl Tables {
     fn forget_unheld(&mut self) {
         self.dialled.retain(|_, link| link.strong_count() > 0);
         self.dialled_held = self.dialled.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
+        let node = |n: usize| NodeId((n as u128).to_le_bytes());
+        let links = Links::default();
+        links.gone(node(0));
+        (0..2 * MAX_GONE).for_each(|_| links.gone(node(1)));
+        assert!(links.is_gone(node(0)), "one that says it again takes no more places");
+        (1..=MAX_GONE).for_each(|n| links.gone(node(n)));
+        assert!(!links.is_gone(node(0)) && links.is_gone(node(MAX_GONE)));
+        assert_eq!(links.gone.lock().len(), MAX_GONE);
     }
 }

@@ -341,4 +341,14 @@ mod tests {
         }
         assert!(watches.to_ask.len() <= 2 * MAX_WATCHED && watches.asked.len() <= MAX_WATCHED);
     }
+
+    #[test]
+    fn a_peer_watches_so_many_boxes_and_is_told_of_so_many() {
+        let mut watches = Watches::default();
+        let watched = (0..=MAX_WATCHED).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        assert_eq!(watched, MAX_WATCHED);
+        assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
+        (0..=MAX_WATCHED).for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::watch::Gone::Closed }));
+        assert_eq!(watches.to_tell.len(), MAX_WATCHED);
+    }
 }
