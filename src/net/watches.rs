@@ -97,9 +97,9 @@ impl Watches {
             // An attempt that is not made yet is as if one had failed just now.
             self.lost.get_or_insert_with(Instant::now);
         }
-        let waiters = self.waiting.entry(target.clone()).or_default();
-        waiters.push(waiter);
-        if waiters.len() == 1 && understands {
+        self.waiting.entry(target.clone()).or_default().push(waiter);
+        // One that was over the limit when the first came may be within it by now.
+        if understands && !self.asked.contains(target) {
             self.ask(target.clone());
         }
     }
@@ -324,7 +324,16 @@ mod tests {
         let _over = wait(&mut watches, MAX_WATCHED + 1);
         assert_eq!(watches.asked.len(), MAX_WATCHED);
         assert!(!watches.asked.contains(&name(MAX_WATCHED + 1)));
+        while watches.has_news() {
+            frames(&mut watches);
+        }
         drop(hears);
+        watches.forget_gone();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        let _one_more = wait(&mut watches, MAX_WATCHED + 1);
+        assert_eq!(frames(&mut watches), [Watch { target: name(MAX_WATCHED + 1), on: true }], "there is room by now");
     }
 
     /// A peer that does not read makes nothing pile up.
