@@ -280,12 +280,11 @@ impl Future for Pump {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let ended = self.proxy.pointer.is_away_for_good() && self.proxy.pointer.poll_ended(cx).is_ready();
-        if ended || self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        if self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() {
+            return Poll::Ready(());
         }
+        // Last: one that ends here must not take the place of the next, which may wait for that already.
+        if self.proxy.pointer.is_away_for_good() { self.proxy.pointer.poll_ended(cx) } else { Poll::Pending }
     }
 }
 

@@ -233,10 +233,13 @@ impl Links {
     pub(crate) fn gone(&self, node: NodeId) {
         {
             let mut gone = self.gone.lock();
-            if gone.len() == MAX_GONE {
-                gone.pop_front();
+            // One that says it on each of its connections takes one place.
+            if !gone.contains(&node) {
+                if gone.len() == MAX_GONE {
+                    gone.pop_front();
+                }
+                gone.push_back(node);
             }
-            gone.push_back(node);
         }
         self.all().iter().for_each(|link| link.node_gone(node));
         self.news.notify_waiters();
@@ -375,14 +378,6 @@ mod tests {
     }
 
     #[test]
-    fn of_nodes_that_have_ended_the_latest_are_remembered() {
-        let links = Links::new(10, 10);
-        (0..=MAX_GONE).for_each(|n| links.gone(node(n)));
-        assert_eq!(links.gone.lock().len(), MAX_GONE);
-        assert_eq!([0, 1, MAX_GONE].map(|n| links.is_gone(node(n))), [false, true, true]);
-    }
-
-    #[test]
     fn the_oldest_that_has_not_greeted_makes_room_whoever_makes_it() {
         let links = Arc::new(Links::new(3, 10));
         let _places: Vec<Place> = (0..3).filter_map(|_| links.place()).collect();
@@ -395,5 +390,16 @@ mod tests {
             assert_eq!(gone(), expected);
         }
         assert!(links.place().is_none(), "all have greeted");
+    }
+
+    #[test]
+    fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
+        let links = Links::default();
+        links.gone(node(0));
+        (0..2 * MAX_GONE).for_each(|_| links.gone(node(1)));
+        assert!(links.is_gone(node(0)), "one that says it again takes no more places");
+        (1..=MAX_GONE).for_each(|n| links.gone(node(n)));
+        assert!(!links.is_gone(node(0)) && links.is_gone(node(MAX_GONE)));
+        assert_eq!(links.gone.lock().len(), MAX_GONE);
     }
 }

@@ -64,6 +64,9 @@ pub(super) const MAX_REMEMBERED: usize = 65_536;
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
+/// Bytes that are rather copied than written by themselves.
+const SMALL_PIECE: usize = 4 << 10;
+
 /// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
 const MIN_FRAGMENT: usize = 256;
 
@@ -359,21 +362,28 @@ impl Outbox {
         !self.releases.is_empty() || self.watches.has_news()
     }
 
-    /// Takes a piece of what is too large to be written at once.
+    /// Takes a piece of what is too large to be written at once, with what is small and comes before it in turn.
     fn take_piece(&mut self, chunk: &mut Chunk) {
         if self.lanes.is_empty() {
             return;
         }
         let is_known = self.features & feature::FRAGMENTS != 0;
         let cut = Cut { piece: self.fragment, max_frame: self.outgoing.max_frame(), is_known };
-        let Some(piece) = self.lanes.next(&mut chunk.bytes, cut) else { return };
-        chunk.piece = piece.bytes;
-        let number = self.written();
-        if let Some(pending) = piece.asked.and_then(|asked| self.pending.get_mut(&asked)) {
-            pending.post = number;
-            pending.lane = None;
+        let most = chunk.bytes.len() + self.fragment;
+        while let Some(piece) = self.lanes.next(&mut chunk.bytes, cut) {
+            let number = self.written();
+            if let Some(pending) = piece.asked.and_then(|asked| self.pending.get_mut(&asked)) {
+                pending.post = number;
+                pending.lane = None;
+            }
+            piece.released.into_iter().for_each(|(id, count)| self.release(id, count));
+            if piece.bytes.len() > SMALL_PIECE || chunk.bytes.len() >= most {
+                chunk.piece = piece.bytes;
+                return;
+            }
+            // One at a time they would cost a write each.
+            chunk.bytes.extend_from_slice(&piece.bytes);
         }
-        piece.released.into_iter().for_each(|(id, count)| self.release(id, count));
     }
 
     /// Drops what waits in lanes and is longer than the peer reads: how many messages, and which requests.
@@ -587,5 +597,36 @@ mod tests {
         let (looks, refused) = fill(2 * LIMIT, |request| request % 4 == 0);
         assert_eq!(refused, 0);
         assert!(looks <= 10 * LIMIT, "{looks} looks");
+    }
+
+    #[test]
+    fn so_many_boxes_wait_to_be_released() {
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let id = |n: usize| BoxId((n as u128).to_le_bytes());
+        (0..=MAX_RELEASES).for_each(|n| outbox.release(id(n), 1));
+        assert_eq!(outbox.releases.len(), MAX_RELEASES);
+        outbox.release(id(0), 2);
+        assert_eq!(outbox.releases[&id(0)], 3);
+    }
+
+    /// Also behind something large, what is small is written in a few writes.
+    #[test]
+    fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
+        const LANES: u128 = 10_000;
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        outbox.features = feature::FRAGMENTS;
+        for n in 0..100 * LANES {
+            let lane = Lane::Box(BoxId((n % LANES).to_le_bytes()));
+            outbox.lanes.put(lane, BytesMut::from(&[0; 16][..]), What::Post, Vec::new());
+        }
+        let (mut chunk, mut steps) = (Chunk::default(), 0);
+        let connection = outbox.connection;
+        while outbox.poll_next(connection, &mut chunk, &mut Context::from_waker(Waker::noop())).is_ready() {
+            steps += 1;
+            chunk = Chunk::default();
+        }
+        let left = (outbox.unwritten(), outbox.lanes.bytes());
+        assert_eq!((outbox.written(), left), (100 * LANES as u64, (0, 0)));
+        assert!(steps < 1000, "{steps} writes");
     }
 }

@@ -97,9 +97,9 @@ impl Watches {
             // An attempt that is not made yet is as if one had failed just now.
             self.lost.get_or_insert_with(Instant::now);
         }
-        let waiters = self.waiting.entry(target.clone()).or_default();
-        waiters.push(waiter);
-        if waiters.len() == 1 && understands {
+        self.waiting.entry(target.clone()).or_default().push(waiter);
+        // One that was over the limit when the first came may be within it by now.
+        if understands && !self.asked.contains(target) {
             self.ask(target.clone());
         }
     }
@@ -324,7 +324,16 @@ mod tests {
         let _over = wait(&mut watches, MAX_WATCHED + 1);
         assert_eq!(watches.asked.len(), MAX_WATCHED);
         assert!(!watches.asked.contains(&name(MAX_WATCHED + 1)));
+        while watches.has_news() {
+            frames(&mut watches);
+        }
         drop(hears);
+        watches.forget_gone();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        let _one_more = wait(&mut watches, MAX_WATCHED + 1);
+        assert_eq!(frames(&mut watches), [Watch { target: name(MAX_WATCHED + 1), on: true }], "there is room by now");
     }
 
     /// A peer that does not read makes nothing pile up.
@@ -340,5 +349,15 @@ mod tests {
             watches.forget_gone();
         }
         assert!(watches.to_ask.len() <= 2 * MAX_WATCHED && watches.asked.len() <= MAX_WATCHED);
+    }
+
+    #[test]
+    fn a_peer_watches_so_many_boxes_and_is_told_of_so_many() {
+        let mut watches = Watches::default();
+        let watched = (0..=MAX_WATCHED).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        assert_eq!(watched, MAX_WATCHED);
+        assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
+        (0..=MAX_WATCHED).for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::watch::Gone::Closed }));
+        assert_eq!(watches.to_tell.len(), MAX_WATCHED);
     }
 }

@@ -77,6 +77,10 @@ impl Link {
 
     /// A node has said that it ends.
     pub(crate) fn node_gone(&self, node: NodeId) {
+        // A stranger that comes and says so again and again has nobody else's waiters looked through.
+        if self.current_peer() != Some(node) {
+            return;
+        }
         let told = self.state.lock().watches.end(CloseReason::NodeGone, |waiter| waiter.node == Some(node));
         told.tell();
     }
