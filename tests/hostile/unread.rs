@@ -109,7 +109,7 @@ fn answers_pongs_reports_and_releases_are_not_shed_by_data() {
 
         // Only now the peer reads.
         let said = [kind::ANSWER, kind::REFUSE, kind::PONG, kind::REPORT, kind::RELEASE, kind::CLOSED, kind::SHAPE];
-        let heard = hears(&mut peer, &said).await;
+        let heard = in_time(hears(&mut peer, &said), "all of it is said").await;
         let has = |kind: u8, bytes: &[u8]| {
             let said =
                 |frame: &&Frame| frame.kind == kind && frame.payload.windows(bytes.len()).any(|part| part == bytes);
@@ -143,7 +143,7 @@ fn a_goodbye_and_what_is_before_it_is_not_shed_by_data() {
         });
         let is_over = || matches!(to.try_send(Load(Vec::new())), Err(SendError::Closed(_)));
         until(is_over, || "it takes messages although it shuts down".to_owned()).await;
-        let heard = hears(&mut peer, &[kind::PONG, kind::REPORT, kind::GOODBYE]).await;
+        let heard = in_time(hears(&mut peer, &[kind::PONG, kind::REPORT, kind::GOODBYE]), "a goodbye").await;
         let last = heard.last().expect("there are some");
         assert_eq!((last.kind, last.payload[0]), (kind::GOODBYE, 0), "nothing stands behind it");
         assert!(peer.frame().await.is_none());

@@ -295,17 +295,22 @@ impl Peer {
 
     /// Every frame up to the end of the connection, which has to come.
     pub(crate) async fn frames_to_end(&mut self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        while let Some(frame) = self.frame().await {
-            frames.push(frame);
-        }
-        frames
+        let all = async {
+            let mut frames = Vec::new();
+            while let Some(frame) = self.frame().await {
+                frames.push(frame);
+            }
+            frames
+        };
+        // As a whole: one that goes on has heartbeats.
+        timeout(PATIENCE, all).await.expect("the node ends the connection")
     }
 
     /// Waits for the end of the connection, without a look at what comes before.
     pub(crate) async fn end(&mut self) {
         let mut rest = [0; 4096];
-        while self.fill(&mut rest).await > 0 {}
+        let all = async { while self.fill(&mut rest).await > 0 {} };
+        timeout(PATIENCE, all).await.expect("the node ends the connection");
     }
 
     /// Asks for a sign of life: true once the node has answered, so that all that was sent before is dealt with.
