@@ -67,6 +67,9 @@ const MAX_RELEASES: usize = 65_536;
 /// Bytes that are rather copied than written by themselves.
 const SMALL_PIECE: usize = 4 << 10;
 
+/// Bytes that are kept of a message in a lane besides its own.
+const ITEM: usize = 192;
+
 /// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
 const MIN_FRAGMENT: usize = 256;
 
@@ -311,7 +314,12 @@ impl Outbox {
 
     /// Bytes that may be put into lanes. If they are empty, they take any one message.
     fn lane_room(&self, capacity: usize) -> usize {
-        if self.lanes.is_empty() { usize::MAX } else { large(capacity).saturating_sub(self.lanes.bytes()) }
+        if self.lanes.is_empty() {
+            return usize::MAX;
+        }
+        // A small message there takes more than its bytes.
+        let kept = self.lanes.bytes() + ITEM * self.lanes.messages() as usize;
+        large(capacity).saturating_sub(kept)
     }
 
     /// Bytes that wait.
