@@ -35,8 +35,8 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
     pub(crate) max_message: usize,
-    /// Bytes of a frame that is written in one piece: a third of a millisecond of a 1 Gbit/s link, which is what a small
-    /// message waits for a large one.
+    /// Bytes of a frame that is written in one piece; two are written at a time. That is half a millisecond of a 1 Gbit/s
+    /// link, which is what a small message waits for a large one.
     pub(crate) fragment: usize,
     /// Time for a connection to be opened and greeted: several round trips to the other side of the world.
     pub(crate) handshake_timeout: Duration,

@@ -109,9 +109,11 @@ impl Cut {
         self.is_known && len > self.piece
     }
 
-    /// Bytes of a piece of what is cut.
-    fn piece(self) -> usize {
-        self.piece.min(self.max_frame.saturating_sub(FRAGMENT_HEAD)).max(1)
+    /// Bytes of the next piece of what is cut, of which so many are left. A little more is not worth a piece of its own.
+    fn piece_of(self, left: usize) -> usize {
+        let longest = self.max_frame.saturating_sub(FRAGMENT_HEAD).max(1);
+        let most = (self.piece + self.piece / 8).min(longest);
+        if left <= most { left } else { self.piece.min(longest) }
     }
 }
 
@@ -205,7 +207,7 @@ impl Lanes {
                 self.next_stream += 1;
                 (self.next_stream - 1, 0)
             });
-            let end = len.min(at + cut.piece());
+            let end = at + cut.piece_of(len - at);
             put_fragment_head(chunk, stream, len - end, end - at);
             item.begun = Some((stream, end));
             (item.frame.slice(LENGTH + at..LENGTH + end), end == len)

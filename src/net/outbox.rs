@@ -64,9 +64,6 @@ pub(super) const MAX_REMEMBERED: usize = 65_536;
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
-/// Bytes that are rather copied than written by themselves.
-const SMALL_PIECE: usize = 4 << 10;
-
 /// Bytes that are kept of a message in a lane besides its own.
 const ITEM: usize = 192;
 
@@ -377,7 +374,8 @@ impl Outbox {
         }
         let is_known = self.features & feature::FRAGMENTS != 0;
         let cut = Cut { piece: self.fragment, max_frame: self.outgoing.max_frame(), is_known };
-        let most = chunk.bytes.len() + self.fragment;
+        // Two pieces at a time: the first is copied, which costs less than a write of its own.
+        let most = chunk.bytes.len() + self.fragment + self.fragment / 4;
         while let Some(piece) = self.lanes.next(&mut chunk.bytes, cut) {
             let number = self.written();
             if let Some(pending) = piece.asked.and_then(|asked| self.pending.get_mut(&asked)) {
@@ -385,11 +383,10 @@ impl Outbox {
                 pending.lane = None;
             }
             piece.released.into_iter().for_each(|(id, count)| self.release(id, count));
-            if piece.bytes.len() > SMALL_PIECE || chunk.bytes.len() >= most {
+            if chunk.bytes.len() + piece.bytes.len() > most || self.lanes.is_empty() {
                 chunk.piece = piece.bytes;
                 return;
             }
-            // One at a time they would cost a write each.
             chunk.bytes.extend_from_slice(&piece.bytes);
         }
     }
