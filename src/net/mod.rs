@@ -14,6 +14,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod meter;
 mod mismatch;
+pub(crate) mod named;
 pub(crate) mod outbox;
 mod pings;
 pub(crate) mod pipe;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -17,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::Ours;
 use super::books::Names;
-use super::inquiries::Hear;
 use super::inquiries::Inquiries;
 use super::lanes::Cut;
 use super::lanes::Lane;
@@ -33,21 +31,15 @@ use crate::handle::route::Waiting;
 use crate::handle::terms::Asked;
 use crate::handle::terms::NotPosted;
 use crate::ident::BoxId;
-use crate::ident::MAX_NAME;
-use crate::ident::NodeId;
 use crate::observe::DropReason;
-use crate::wire::codec::MAX_NUMBER;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
 use crate::wire::control::put_cancel;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Identity;
-use crate::wire::frame::Introduction;
 use crate::wire::frame::LENGTH;
-use crate::wire::question::Question;
 use crate::wire::report::Target;
 use crate::wire::report::feature;
-use crate::wire::report::put_report;
 use crate::wire::session::Correlated;
 use crate::wire::session::Handles;
 use crate::wire::session::Outgoing;
@@ -423,40 +415,6 @@ impl Outbox {
         }
     }
 
-    /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
-    pub(super) fn report(&mut self, room: usize) {
-        const LONGEST: usize = 16 + MAX_NAME + MAX_NUMBER;
-        let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
-        let Outbox { control, ours, read, .. } = self;
-        if most > 0 && !ours.is_told() {
-            put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
-            self.wake();
-        }
-    }
-
-    /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
-    pub(super) fn ask_what_is_open(&mut self) -> Vec<Hear> {
-        if self.features & feature::SHAPES == 0 {
-            return self.inquiries.take_all();
-        }
-        let Outbox { inquiries, control, .. } = self;
-        inquiries.questions().for_each(|question| question.ask(control));
-        Vec::new()
-    }
-
-    /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
-    pub(super) fn inquire(&mut self, question: &Question, hear: Hear) -> Result<(), Hear> {
-        let is_up = self.phase == Phase::Up;
-        if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
-            return Err(hear);
-        }
-        if self.inquiries.note(question, hear)? && is_up {
-            question.ask(&mut self.control);
-            self.wake();
-        }
-        Ok(())
-    }
-
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
     pub(super) fn wake(&mut self) {
         if let Some(writer) = self.writer.take() {
@@ -514,95 +472,9 @@ pub(super) fn fail_all(
     }
 }
 
-/// Whether to look among so many pending requests for those that nobody waits for, if that left `swept` the last time:
-/// once they are half of what may be, and then when a quarter has come to those that were left. So a look at each costs
-/// no more than a few looks for each that came.
-pub(super) fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
-    pending >= limit / 2 && pending > swept + swept / 4
-}
-
-/// A pointer as it stands in a message on this connection.
-#[derive(Clone)]
-pub(super) struct Named<'a> {
-    pub(super) pointer: &'a Pointer,
-    pub(super) role: Role,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Role {
-    /// Of messages with the fingerprint of a shape.
-    Target {
-        fingerprint: u64,
-    },
-    Handle {
-        peer: Option<NodeId>,
-        via: Option<BoxId>,
-    },
-}
-
-impl Referent for Named<'_> {
-    fn key(&self) -> u64 {
-        match self.role {
-            Role::Target { fingerprint } => self.pointer.key_of_target(fingerprint).0,
-            Role::Handle { .. } => self.pointer.key_of_handle().0,
-        }
-    }
-
-    fn hint(&self) -> &AtomicU32 {
-        match self.role {
-            Role::Target { fingerprint } => self.pointer.key_of_target(fingerprint).1,
-            Role::Handle { .. } => self.pointer.key_of_handle().1,
-        }
-    }
-
-    fn introduction(&self) -> Introduction<'_> {
-        match self.role {
-            Role::Target { fingerprint } => self.pointer.introduce_target(fingerprint),
-            Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMIT: usize = 65_536;
-
-    /// Fills the table with requests of which `live` says whether they stay; how many were looked at, and refused.
-    fn fill(requests: usize, live: impl Fn(usize) -> bool) -> (usize, usize) {
-        let (mut pending, mut waited_for, mut swept, mut looks, mut refused) = (0, 0, 0, 0, 0);
-        for request in 0..requests {
-            if is_worth_a_sweep(pending, swept, LIMIT) {
-                looks += pending;
-                (pending, swept) = (waited_for, waited_for);
-            }
-            if pending == LIMIT {
-                refused += 1;
-                continue;
-            }
-            pending += 1;
-            waited_for += usize::from(live(request));
-        }
-        (looks, refused)
-    }
-
-    #[test]
-    fn requests_that_are_waited_for_are_not_looked_at_for_each_that_comes() {
-        let (looks, refused) = fill(10 * LIMIT, |_| true);
-        assert_eq!(refused, 9 * LIMIT);
-        assert!(looks <= 5 * LIMIT, "{looks} looks");
-    }
-
-    #[test]
-    fn requests_that_nobody_waits_for_take_no_room() {
-        let (looks, refused) = fill(10 * LIMIT, |_| false);
-        assert_eq!(refused, 0);
-        assert!(looks <= 10 * LIMIT, "{looks} looks");
-        let (looks, refused) = fill(2 * LIMIT, |request| request % 4 == 0);
-        assert_eq!(refused, 0);
-        assert!(looks <= 10 * LIMIT, "{looks} looks");
-    }
 
     #[test]
     fn so_many_boxes_wait_to_be_released() {

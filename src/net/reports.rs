@@ -7,12 +7,52 @@ use super::inquiries::Told;
 use super::inquiries::end;
 use super::link::Link;
 use super::outbox::MAX_CONTROL;
+use super::outbox::Outbox;
 use super::outbox::Phase;
+use crate::ident::MAX_NAME;
 use crate::observe::DropReason;
+use crate::wire::codec::MAX_NUMBER;
 use crate::wire::codec::Violation;
 use crate::wire::question::Question;
 use crate::wire::report::Target;
 use crate::wire::report::feature;
+use crate::wire::report::put_report;
+
+impl Outbox {
+    /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
+    pub(super) fn report(&mut self, room: usize) {
+        const LONGEST: usize = 16 + MAX_NAME + MAX_NUMBER;
+        let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
+        let Outbox { control, ours, read, .. } = self;
+        if most > 0 && !ours.is_told() {
+            put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
+            self.wake();
+        }
+    }
+
+    /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
+    pub(super) fn ask_what_is_open(&mut self) -> Vec<Hear> {
+        if self.features & feature::SHAPES == 0 {
+            return self.inquiries.take_all();
+        }
+        let Outbox { inquiries, control, .. } = self;
+        inquiries.questions().for_each(|question| question.ask(control));
+        Vec::new()
+    }
+
+    /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
+    pub(super) fn inquire(&mut self, question: &Question, hear: Hear) -> Result<(), Hear> {
+        let is_up = self.phase == Phase::Up;
+        if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
+            return Err(hear);
+        }
+        if self.inquiries.note(question, hear)? && is_up {
+            question.ask(&mut self.control);
+            self.wake();
+        }
+        Ok(())
+    }
+}
 
 impl Link {
     /// Accounts for messages of a connection that were dropped here; whether a report is due that was not before.

@@ -5,7 +5,6 @@ use std::sync::Weak;
 
 use super::link::Link;
 use super::outbox::Outbox;
-use super::outbox::is_worth_a_sweep;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -117,5 +116,54 @@ impl Link {
     /// Requests without an answer.
     pub(crate) fn pending(&self) -> u64 {
         self.state.lock().pending.len() as u64
+    }
+}
+
+/// Whether to look among so many pending requests for those that nobody waits for, if that left `swept` the last time:
+/// once they are half of what may be, and then when a quarter has come to those that were left. So a look at each costs
+/// no more than a few looks for each that came.
+fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
+    pending >= limit / 2 && pending > swept + swept / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 65_536;
+
+    /// Fills the table with requests of which `live` says whether they stay; how many were looked at, and refused.
+    fn fill(requests: usize, live: impl Fn(usize) -> bool) -> (usize, usize) {
+        let (mut pending, mut waited_for, mut swept, mut looks, mut refused) = (0, 0, 0, 0, 0);
+        for request in 0..requests {
+            if is_worth_a_sweep(pending, swept, LIMIT) {
+                looks += pending;
+                (pending, swept) = (waited_for, waited_for);
+            }
+            if pending == LIMIT {
+                refused += 1;
+                continue;
+            }
+            pending += 1;
+            waited_for += usize::from(live(request));
+        }
+        (looks, refused)
+    }
+
+    #[test]
+    fn requests_that_are_waited_for_are_not_looked_at_for_each_that_comes() {
+        let (looks, refused) = fill(10 * LIMIT, |_| true);
+        assert_eq!(refused, 9 * LIMIT);
+        assert!(looks <= 5 * LIMIT, "{looks} looks");
+    }
+
+    #[test]
+    fn requests_that_nobody_waits_for_take_no_room() {
+        let (looks, refused) = fill(10 * LIMIT, |_| false);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
+        let (looks, refused) = fill(2 * LIMIT, |request| request % 4 == 0);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
     }
 }
