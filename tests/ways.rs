@@ -9,6 +9,7 @@ use actix::Actor;
 use actix::Context;
 use actix::Handler;
 use actix::MailboxError;
+use actix::Recipient;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use support::Elsewhere;
 use support::Number;
 use support::balanced;
+use support::catcher;
 use support::deserted;
 use support::dropped;
 use support::events;
@@ -44,6 +46,10 @@ struct Carry(Address<Number>);
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct CarryDouble(Address<Double>);
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct CarryActor(#[serde(with = "actix_hermod::recipient")] Recipient<Number>);
 
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -293,6 +299,41 @@ fn when_the_one_in_the_middle_goes_a_connection_that_came_since_serves() {
         assert!(to.connected());
         drop(inbox);
         assert_eq!(within(to.closed()).await, CloseReason::BoxClosed);
+    });
+}
+
+#[test]
+fn an_actor_that_is_reached_directly_lives_while_it_is_held_also_when_the_one_in_the_middle_goes() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let (actor, mut caught) = catcher();
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        to.do_send(Number(1));
+        assert_eq!(caught.next().await, 1);
+        ground.middle.shutdown().await;
+        settled(|| owner.stats().connections.len() == 1).await;
+        to.do_send(Number(2));
+        assert_eq!(caught.next().await, 2);
+        assert!(caught.lives() && to.connected());
+        drop(to);
+        caught.gone().await;
+    });
+}
+
+/// It lives for those who hold it, however they came by it.
+#[test]
+fn an_actor_that_was_reached_directly_goes_with_its_last_holder() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let (actor, mut caught) = catcher();
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        to.do_send(Number(1));
+        assert_eq!(caught.next().await, 1);
+        assert!(caught.lives());
+        drop(to);
+        caught.gone().await;
     });
 }
 
