@@ -45,7 +45,8 @@ fn says(printed: &str, who: &str, wanted: &[&str]) {
 fn the_story_comes_true() {
     let (printed, error, status) = run("");
     assert_eq!(status.code(), Some(0), "{printed}\n{error}");
-    says(&printed, "directory", &["listening at 127.0.0.1:", "ada has left a pointer", "bob has left a pointer"]);
+    let (come, gone) = ("ada has left a pointer", "ada is gone: ConnectionLost; connected: false");
+    says(&printed, "directory", &["listening at 127.0.0.1:", come, "bob has left a pointer", gone]);
     says(&printed, "ada", &["it listens nowhere"]);
     says(&printed, "bob", &["it listens nowhere"]);
     says(&printed, "stage", &["ada is killed"]);

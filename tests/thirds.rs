@@ -113,7 +113,7 @@ impl Owner {
             if let Some(at) = self.heard.iter().position(|line| line.starts_with(word)) {
                 return self.heard.swap_remove(at)[word.len()..].trim_start().to_owned();
             }
-            let line = self.process.says("").await;
+            let line = self.process.line(word).await;
             self.heard.push(line);
         }
     }

@@ -47,7 +47,7 @@ impl Handler<Register> for Directory {
             // Another of the same name may have come since.
             if directory.workers.get(&name) == Some(&worker) {
                 directory.workers.remove(&name);
-                say(NAME, &format!("{name} is gone ({why:?})"));
+                say(NAME, &format!("{name} is gone: {why:?}; connected: {}", worker.connected()));
             }
         }));
     }

@@ -39,7 +39,8 @@ pub(crate) fn play(again: &[&str]) -> Outcome<()> {
     let unwanted = stage.hears("client", "kill -9 ")?;
     let unwanted = stage.name_of(unwanted.parse()?)?;
     stage.kill(&unwanted)?;
-    stage.ends("client")
+    stage.ends("client")?;
+    stage.hears("directory", &format!("{unwanted} is gone")).map(drop)
 }
 
 /// What a process says; nothing more, once it says no more.
@@ -54,13 +55,15 @@ pub(crate) struct Stage<'a> {
     processes: Vec<(String, Child)>,
     tell: mpsc::Sender<Line>,
     lines: mpsc::Receiver<Line>,
+    /// All that was shown. A story is short.
+    said: Vec<Line>,
 }
 
 impl<'a> Stage<'a> {
     /// The directory, those workers, and where the directory listens.
     pub(crate) fn with_workers(again: &'a [&'a str], workers: &[&str]) -> Outcome<(Stage<'a>, String)> {
         let (tell, lines) = mpsc::channel();
-        let mut stage = Stage { again, processes: Vec::new(), tell, lines };
+        let mut stage = Stage { again, processes: Vec::new(), tell, lines, said: Vec::new() };
         stage.enter("directory", "directory 127.0.0.1:0")?;
         let at = stage.hears("directory", "listening at ")?;
         for name in workers {
@@ -82,34 +85,42 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Shows what is said, until that process says that; what follows it.
-    pub(crate) fn hears(&self, who: &str, wanted: &str) -> Outcome<String> {
+    /// Shows what is said until that process has said that, be it before; what follows it.
+    pub(crate) fn hears(&mut self, who: &str, wanted: &str) -> Outcome<String> {
         loop {
-            let what = self.line(who)?.ok_or_else(|| format!("the {who} ends, and has not said '{wanted}'"))?;
-            if let Some((_, rest)) = what.split_once(wanted) {
-                return Ok(rest.to_owned());
+            let mut said = self.said.iter().filter(|line| line.who == who);
+            let rest = said.find_map(|line| Some(line.what.as_ref()?.split_once(wanted)?.1.to_owned()));
+            match rest {
+                Some(rest) => return Ok(rest),
+                None if self.has_ended(who) => {
+                    return Err(format!("the {who} ends, and has not said '{wanted}'").into());
+                }
+                None => self.listen(who)?,
             }
         }
     }
 
-    /// Shows what is said, until that process ends, as it should.
-    pub(crate) fn ends(mut self, who: &str) -> Outcome<()> {
-        while self.line(who)?.is_some() {}
+    /// Shows what is said until that process ends, as it should.
+    pub(crate) fn ends(&mut self, who: &str) -> Outcome<()> {
+        while !self.has_ended(who) {
+            self.listen(who)?;
+        }
         let status = self.process(who)?.wait()?;
         if status.success() { Ok(()) } else { Err(format!("the {who} is not content: {status}").into()) }
     }
 
-    /// Shows what is said, up to the next line of that process; none if it has ended.
-    fn line(&self, who: &str) -> Outcome<Option<String>> {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).map_err(|_| format!("the {who} says nothing"))?;
-            if let Some(what) = &line.what {
-                show(&line.who, what);
-            }
-            if line.who == who {
-                return Ok(line.what);
-            }
+    /// Shows the next line of any of them; that process is waited for.
+    fn listen(&mut self, who: &str) -> Outcome<()> {
+        let line = self.lines.recv_timeout(PATIENCE).map_err(|_| format!("the {who} says nothing"))?;
+        if let Some(what) = &line.what {
+            show(&line.who, what);
         }
+        self.said.push(line);
+        Ok(())
+    }
+
+    fn has_ended(&self, who: &str) -> bool {
+        self.said.iter().any(|line| line.who == who && line.what.is_none())
     }
 
     /// What that process is called.
