@@ -188,6 +188,10 @@
 //! | 4 | the box of that name at whatever node listens there | endpoint `text`, name `text` |
 //! | 5 | the same, and that node is the reader | endpoint `text`, name `text` |
 //!
+//! Endpoints of a third node are what the writer was told of it, and may be wrong or mean something else to the reader. A
+//! reader that dials one takes it for that node only if it greets as such; those that every host uses for itself (loopback,
+//! a Unix socket) mean something only if the writer is on the reader's host.
+//!
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
 //!
 //! ## Reports
