@@ -195,6 +195,7 @@ impl Waiting for Relaying {
             AskError::NotDelivered { reason, detail } => {
                 self.0.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
             }
+            AskError::OutcomeUnknown { .. } => self.0.refuse(Unanswered::LostOnTheWay, ""),
             AskError::AnswerNotEncodable { why } => self.0.refuse(Unanswered::NotEncodable, &why),
             _ => drop(self.0),
         }
