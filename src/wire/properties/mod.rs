@@ -74,7 +74,7 @@ fn held(numbers: impl Strategy<Value = u64>) -> impl Strategy<Value = Held> {
 }
 
 fn any_post(numbers: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value = AnyPost> {
-    let extensions = prop::option::of(vec((number(), vec(any::<u8>(), 0..9)), 0..4));
+    let extensions = prop::option::of(vec((prop_oneof![number(), 1..4_u64], vec(any::<u8>(), 0..9)), 0..4));
     let handles = prop::option::of(vec(held(numbers.clone()), 0..5));
     (extensions, held(numbers), handles, vec(any::<u8>(), 0..40)).prop_map(|(extensions, to, handles, body)| AnyPost {
         extensions,
