@@ -7,6 +7,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix::Actor;
 use actix::Context;
@@ -288,6 +289,24 @@ fn what_can_never_be_passed_on_again_is_told_as_that() {
         row.held[1].do_send(Measure::of(1));
         settled(|| row.nodes[0].stats().dropped == [(DropReason::NoRoute, 3)].into()).await;
         settled(|| row.nodes[1].stats().reported == [(DropReason::NoRoute, 3)].into()).await;
+    });
+}
+
+/// Who holds a recipient of a box waits for its end, and needs not be told again.
+#[test]
+fn what_is_for_a_box_that_is_known_to_be_gone_is_not_passed_on() {
+    on_either_thread(|thread| async move {
+        let owner = Node::builder().io_thread(thread).start();
+        let inbox: Mailbox<Number> = owner.mailbox().open().unwrap();
+        // With a heartbeat or two the recipient begins to wait.
+        let builder = || Node::builder().io_thread(thread).heartbeat(Duration::from_millis(50));
+        let row = row(&owner, inbox.address(), alike(2, builder)).await;
+        let recipient = row.held[0].recipient();
+        drop(inbox);
+        settled(|| !recipient.connected()).await;
+        assert_eq!(within(row.held[1].ask(Number(1))).await, Err(not_delivered(DropReason::NoRoute)));
+        assert_eq!(row.nodes[0].stats().dropped, [(DropReason::NoRoute, 1)].into());
+        assert_eq!(owner.stats().dropped_total(), 0);
     });
 }
 
