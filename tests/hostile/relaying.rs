@@ -62,6 +62,9 @@ fn a_box_is_not_reached_by_an_id_that_somebody_else_has_introduced() {
         let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
         let id = fresh_id();
         let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
+        // There is a relay to it, for somebody who calls that by another id.
+        let mut guest = Other::of(ground).await;
+        guest.is_told(&mut meets, &known).await;
 
         let to = inline(&your_box_by_id(id));
         assert!(other.peer.send(&[post(&to, &number(1)), ask(7, &to, &number(2))].concat()).await);
