@@ -378,6 +378,11 @@ struct Direction {
     incoming: Incoming<String>,
 }
 
+fn check_counts(name: &str, payload: &[u8], counts: &Vec<(BoxId, u64)>) {
+    let read: Result<Vec<_>, _> = read_counts(payload).collect();
+    assert_eq!(read.as_ref(), Ok(counts), "{name}");
+}
+
 impl Direction {
     fn encode(&mut self, value: &Value) -> BytesMut {
         let mut out = BytesMut::new();
@@ -452,14 +457,8 @@ impl Direction {
             Value::Cancel(correlation) => {
                 assert_eq!(read_cancel(payload(kind::CANCEL, bytes)), Ok(*correlation), "{name}");
             }
-            Value::Release(released) => {
-                let read: Result<Vec<_>, _> = read_counts(payload(kind::RELEASE, bytes)).collect();
-                assert_eq!(read.as_ref(), Ok(released), "{name}");
-            }
-            Value::Hold(held) => {
-                let read: Result<Vec<_>, _> = read_counts(payload(kind::HOLD, bytes)).collect();
-                assert_eq!(read.as_ref(), Ok(held), "{name}");
-            }
+            Value::Release(counts) => check_counts(name, payload(kind::RELEASE, bytes), counts),
+            Value::Hold(counts) => check_counts(name, payload(kind::HOLD, bytes), counts),
             Value::Ping(ping) => assert_eq!(Ping::read(payload(kind::PING, bytes)), Ok(*ping), "{name}"),
             Value::Pong(pong) => assert_eq!(Ping::read(payload(kind::PONG, bytes)), Ok(*pong), "{name}"),
             Value::Goodbye(goodbye) => {
