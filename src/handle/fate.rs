@@ -16,6 +16,7 @@ use super::route::Outbound;
 use super::route::Pointer;
 use super::route::Route;
 use super::terms::Origin;
+use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::observe::CloseReason;
 use crate::wire::report::Target;
@@ -34,10 +35,19 @@ pub(crate) enum Lookout {
 /// At another node.
 pub(crate) struct Away {
     home: Arc<dyn Household>,
-    first: Arc<dyn Outbound>,
-    target: Target,
+    /// By the connection that the pointer came by.
+    first: (Arc<dyn Outbound>, There),
+    /// At its own node, of a box that another node has introduced.
+    own: Option<There>,
+    hints: Arc<[Endpoint]>,
+}
+
+/// A box, as it is called at a node.
+#[derive(Clone)]
+struct There {
     /// The node that the pointer was made for; a name leads to whoever is there.
     node: Option<NodeId>,
+    target: Target,
 }
 
 impl Lookout {
@@ -46,16 +56,14 @@ impl Lookout {
         let Route::Away { by, .. } = pointer.route() else {
             return pointer.local().map_or(Lookout::Nowhere, |local| Lookout::of(&*local));
         };
-        let node = match pointer.origin() {
-            Origin::Boxed { .. } => by.node(),
-            Origin::Named { .. } => None,
-        };
-        match pointer.target() {
-            Some(target) => {
-                Lookout::Away(Away { home: Arc::clone(pointer.home()), first: Arc::clone(by.first()), target, node })
+        let own = match pointer.origin() {
+            Origin::Boxed { node, .. } if by.is_relayed() => {
+                Some(There { node: Some(*node), target: pointer.target(true) })
             }
-            None => Lookout::Nowhere,
-        }
+            _ => None,
+        };
+        let first = (Arc::clone(by.first()), There { node: by.node(), target: pointer.target(false) });
+        Lookout::Away(Away { home: Arc::clone(pointer.home()), first, own, hints: Arc::clone(by.hints()) })
     }
 
     /// At a box of this node.
@@ -101,23 +109,52 @@ impl Lookout {
 
 impl Away {
     async fn gone(&self) -> CloseReason {
-        let mut link = Arc::clone(&self.first);
+        let own = self.own.as_ref().and_then(|own| self.live(own));
+        let (mut link, mut there) = own.unwrap_or_else(|| self.first.clone());
         loop {
             let (told, hear) = oneshot::channel();
-            link.watch(&self.target, self.node, told);
+            link.watch(&there.target, there.node, told);
             // Looked at behind that, so that nothing is missed.
-            if self.node.is_some_and(|node| self.home.is_gone(node)) {
+            if self.is_gone() {
                 return CloseReason::NodeGone;
             }
-            if let Ok(why) = hear.await {
-                return why;
-            }
-            // The link is over.
-            link = match self.another_way().await {
-                Ok(link) => link,
+            let next = match hear.await {
+                Ok(CloseReason::BoxClosed) => return CloseReason::BoxClosed,
+                // By the way that the pointer came it is not reached any more.
+                Ok(why) => match &self.own {
+                    Some(own) if self.is_elsewhere(&why, &there) => self.another_way(&[own], why).await,
+                    _ => return why,
+                },
+                // The connection has ended for good.
+                Err(_) => {
+                    let ways: Vec<&There> = self.own.iter().chain([&self.first.1]).collect();
+                    self.another_way(&ways, CloseReason::ConnectionLost).await
+                }
+            };
+            (link, there) = match next {
+                Ok(next) => next,
                 Err(why) => return why,
             };
         }
+    }
+
+    /// The box's node has said that it ends.
+    fn is_gone(&self) -> bool {
+        let own = self.own.as_ref().unwrap_or(&self.first.1);
+        own.node.is_some_and(|node| self.home.is_gone(node))
+    }
+
+    /// Whether a box that was waited for at the node that has introduced it may still be reached at its own, although it is
+    /// not by way of that one.
+    fn is_elsewhere(&self, why: &CloseReason, there: &There) -> bool {
+        let is_own = self.own.as_ref().is_some_and(|own| own.node == there.node);
+        let introducer_is_gone = there.node.is_some_and(|node| self.home.is_gone(node));
+        !is_own && (*why == CloseReason::ConnectionLost || introducer_is_gone)
+    }
+
+    fn live(&self, there: &There) -> Option<(Arc<dyn Outbound>, There)> {
+        let link = self.home.way_to(there.node?).filter(|link| !link.is_over())?;
+        Some((link, there.clone()))
     }
 
     /// Until there is news, or as long as a silent peer is given: very many may ask again, and a peer that says at once
@@ -130,24 +167,32 @@ impl Away {
         }
     }
 
-    async fn another_way(&self) -> Result<Arc<dyn Outbound>, CloseReason> {
-        let Some(node) = self.first.peer() else { return Err(CloseReason::ConnectionLost) };
+    /// A connection to one of the nodes `ways`, if it comes within the time that a silent peer is given; else `why` it is
+    /// not reached.
+    async fn another_way(&self, ways: &[&There], why: CloseReason) -> Result<(Arc<dyn Outbound>, There), CloseReason> {
+        let own = self.own.as_ref().unwrap_or(&self.first.1);
+        // Held, so that the connection is made. One that this node had dialled is made again anyway.
+        let search = own.node.and_then(|node| Arc::clone(&self.home).look_for(node, &self.hints));
+        let can_come = search.is_some() || ways.len() > 1 || self.own.is_none();
         let limit = tokio::time::sleep(self.home.limits().dead_after);
         tokio::pin!(limit);
         loop {
             let mut news = std::pin::pin!(self.home.news().notified());
             // From here on nothing is missed.
             news.as_mut().enable();
-            if self.home.is_gone(node) {
+            if self.is_gone() {
                 return Err(CloseReason::NodeGone);
             }
-            if let Some(link) = self.home.way_to(node).filter(|link| !link.is_over()) {
-                return Ok(link);
+            if let Some(live) = ways.iter().find_map(|there| self.live(there)) {
+                return Ok(live);
+            }
+            if !can_come {
+                return Err(why);
             }
             tokio::select! {
                 biased;
                 () = news => {}
-                () = &mut limit => return Err(CloseReason::ConnectionLost),
+                () = &mut limit => return Err(why),
             }
         }
     }

@@ -96,6 +96,10 @@ impl Household for Nowhere {
         None
     }
 
+    fn look_for(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+        None
+    }
+
     fn is_gone(&self, _: NodeId) -> bool {
         true
     }

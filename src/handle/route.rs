@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -76,6 +77,9 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     fn forget(&self, id: BoxId, name: &str);
     /// A live connection to that node, when the one that a pointer came by has ended.
     fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
+    /// A way to that node by a connection that is made now to where it is said to listen; what is sent by it waits until it
+    /// is known whether that node is there. `None` if that was tried lately, or cannot be.
+    fn look_for(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
     /// Whether that node has said that it ends.
     fn is_gone(&self, node: NodeId) -> bool;
     /// Tells all who wait that a connection has come up, or that a node has said that it ends.
@@ -318,40 +322,78 @@ pub(crate) enum Route {
     Nowhere,
 }
 
-/// The connection that a pointer leads by, and the one that serves in its place once that has ended.
+/// The connection that a pointer came by, and the one that serves in its place: a shorter one to a third node's box, or
+/// another once the first has ended.
 #[derive(Debug)]
 pub(crate) struct Way {
     first: Arc<dyn Outbound>,
     /// The node that the pointer came from, for one that did not come by name.
     node: Option<NodeId>,
+    /// Whether that node passes messages on, to a third one.
+    is_relayed: bool,
+    /// Where the box's node is said to listen.
+    hints: Arc<[Endpoint]>,
     detour: Mutex<Option<Arc<dyn Outbound>>>,
-    /// Whether there is one, for those who look at every message.
-    has_detour: AtomicBool,
+    /// Whether there is one, for those who look at every message: one of [`turn`].
+    turn: AtomicU8,
+}
+
+mod turn {
+    pub(super) const STRAIGHT: u8 = 0;
+    pub(super) const DETOUR: u8 = 1;
+    /// It is chosen when the pointer is first sent by.
+    pub(super) const OPEN: u8 = 2;
 }
 
 impl Way {
-    pub(crate) fn new(first: Arc<dyn Outbound>, node: Option<NodeId>) -> Way {
-        Way { first, node, detour: Mutex::new(None), has_detour: AtomicBool::new(false) }
+    /// Of a pointer by name.
+    pub(crate) fn by_name(first: Arc<dyn Outbound>) -> Way {
+        Way {
+            first,
+            node: None,
+            is_relayed: false,
+            hints: Arc::default(),
+            detour: Mutex::new(None),
+            turn: AtomicU8::new(turn::STRAIGHT),
+        }
+    }
+
+    /// Of a pointer to a box of the node `to`, that came from the node `from`.
+    pub(crate) fn between(first: Arc<dyn Outbound>, from: NodeId, to: NodeId, hints: Arc<[Endpoint]>) -> Way {
+        let is_relayed = from != to;
+        let turn = AtomicU8::new(if is_relayed { turn::OPEN } else { turn::STRAIGHT });
+        Way { node: Some(from), is_relayed, hints, turn, ..Way::by_name(first) }
     }
 
     pub(crate) fn first(&self) -> &Arc<dyn Outbound> {
         &self.first
     }
 
-    /// The connection that serves in its place.
-    #[inline]
-    fn detour(&self) -> Option<Arc<dyn Outbound>> {
-        if self.has_detour.load(Ordering::Relaxed) { self.detour.lock().clone() } else { None }
+    pub(crate) fn hints(&self) -> &Arc<[Endpoint]> {
+        &self.hints
     }
 
     fn set_detour(&self, to: Option<Arc<dyn Outbound>>) {
         let mut detour = self.detour.lock();
-        self.has_detour.store(to.is_some(), Ordering::Relaxed);
+        self.turn.store(if to.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
         *detour = to;
+    }
+
+    /// Puts one connection in the place of another, if that still serves.
+    fn replace_detour(&self, old: *const (), new: Option<&Arc<dyn Outbound>>) {
+        let mut detour = self.detour.lock();
+        if detour.as_ref().is_some_and(|detour| Arc::as_ptr(detour).cast::<()>() == old) {
+            self.turn.store(if new.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
+            *detour = new.cloned();
+        }
     }
 
     pub(crate) fn node(&self) -> Option<NodeId> {
         self.node
+    }
+
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.is_relayed
     }
 }
 
@@ -474,12 +516,27 @@ impl Pointer {
             && self.introduced.swap(connection, Ordering::Relaxed) != connection
     }
 
-    /// How both ends of the connection by which it leads call the box.
-    pub(crate) fn target(&self) -> Option<Target> {
-        match self.introduce_target(0).identity {
-            Identity::YourBox(id) => Some(Target::Id(id)),
-            Identity::YourName(name) => Some(Target::Name(name.into())),
-            _ => None,
+    /// How both ends of a connection by which it leads call the box.
+    pub(crate) fn target_by(&self, link: &dyn Outbound) -> Target {
+        self.target(self.is_direct_by(link))
+    }
+
+    /// The same; `direct` is as [`is_direct_by`](Pointer::is_direct_by) says.
+    pub(crate) fn target(&self, direct: bool) -> Target {
+        match (self.box_id(direct), &self.origin) {
+            (Some(id), _) => Target::Id(id),
+            (None, Origin::Boxed { id, .. }) => Target::Id(*id),
+            (None, Origin::Named { name, .. }) => Target::Name(name.clone()),
+        }
+    }
+
+    /// Whether that connection leads to the very node of a box that another node has introduced, and would pass messages
+    /// on to.
+    #[inline]
+    pub(crate) fn is_direct_by(&self, link: &dyn Outbound) -> bool {
+        match (&self.route, &self.origin) {
+            (Route::Away { by, .. }, Origin::Boxed { node, .. }) => by.is_relayed && link.peer() == Some(*node),
+            _ => false,
         }
     }
 
@@ -531,9 +588,10 @@ impl Pointer {
     }
 
     /// The id by which it calls a box at another node; none if by its name, or if the box is here.
-    pub(crate) fn away_to(&self) -> Option<BoxId> {
-        match &self.route {
-            Route::Away { to, .. } => *to,
+    pub(crate) fn box_id(&self, direct: bool) -> Option<BoxId> {
+        match (&self.route, &self.origin) {
+            (Route::Away { .. }, Origin::Boxed { id, .. }) if direct => Some(*id),
+            (Route::Away { to, .. }, _) => *to,
             _ => None,
         }
     }
@@ -570,20 +628,66 @@ impl Pointer {
     /// The connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { by, .. } = &self.route else { return None };
-        if let Some(link) = by.detour().filter(|link| link.is_linked()) {
+        if let Some(link) = by.detour.lock().clone().filter(|link| link.is_linked()) {
             return Some(link);
         }
         let other = if by.first.is_linked() { None } else { self.other_way(by) };
         Some(other.unwrap_or_else(|| Arc::clone(&by.first)))
     }
 
-    /// A live connection, besides the one that the pointer leads by, to the node that it came from. By name one is led to
-    /// whoever listens there, and by no other way.
+    /// A live connection, besides the one that the pointer leads by, to the node that it came from, or to the box's own. By
+    /// name one is led to whoever listens there, and by no other way.
     fn other_way(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
-        self.home.way_to(by.node?).filter(|link| link.is_linked())
+        let live = |node| self.home.way_to(node).filter(|link| link.is_linked());
+        live(by.node?).or_else(|| self.own_node().filter(|_| by.is_relayed).and_then(live))
     }
 
-    /// Sends by the connection that the pointer leads by or, while there is none, by another one to the same node; that one
+    /// The box's node, unless the pointer leads to whatever has its name.
+    fn own_node(&self) -> Option<NodeId> {
+        match &self.origin {
+            Origin::Boxed { node, .. } => Some(*node),
+            Origin::Named { .. } => None,
+        }
+    }
+
+    /// A way to where the box's node is said to listen.
+    fn look_for(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
+        Arc::clone(&self.home).look_for(self.own_node()?, &by.hints)
+    }
+
+    /// The connection that serves in place of the one that the pointer came by.
+    #[inline]
+    fn detour(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
+        match by.turn.load(Ordering::Relaxed) {
+            turn::STRAIGHT => None,
+            turn::DETOUR => by.detour.lock().clone(),
+            _ => self.choose(by),
+        }
+    }
+
+    /// Chooses the shortest way to a third node's box, which is kept to while it lives: an open connection to its node, or
+    /// one that is made to where it listens. The last is the one that the pointer came by.
+    #[cold]
+    fn choose(&self, by: &Way) -> Option<Arc<dyn Outbound>> {
+        let open = self.home.way_to(self.own_node()?).filter(|link| link.is_linked());
+        let shortest = open.or_else(|| self.look_for(by));
+        let mut detour = by.detour.lock();
+        // Another thread may have chosen by now.
+        if by.turn.load(Ordering::Relaxed) == turn::OPEN {
+            by.turn.store(if shortest.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
+            *detour = shortest;
+        }
+        detour.clone()
+    }
+
+    /// A search for a shorter way is over, and `found` what it found, if anything.
+    pub(crate) fn settle_way(&self, search: *const (), found: Option<&Arc<dyn Outbound>>) {
+        if let Route::Away { by, .. } = &self.route {
+            by.replace_detour(search, found);
+        }
+    }
+
+    /// Sends by the connection that the pointer leads by or, while there is none, by another one that leads there; that one
     /// is kept to while it lives, so that what is sent stays in order. Where there is no other, the message waits for the
     /// connection as if it had been sent by name.
     #[inline]
@@ -592,11 +696,11 @@ impl Pointer {
         by: &Way,
         mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
     ) -> Result<T, DropReason> {
-        let sent = match by.detour() {
+        let sent = match self.detour(by) {
             None => send(&by.first, by.node.is_none()),
             Some(link) => send(&link, false).or_else(|not_posted| match not_posted {
                 NotPosted::Over | NotPosted::NotUp => {
-                    by.set_detour(None);
+                    by.replace_detour(Arc::as_ptr(&link).cast(), None);
                     send(&by.first, by.node.is_none())
                 }
                 dropped => Err(dropped),
@@ -615,7 +719,10 @@ impl Pointer {
         if let NotPosted::Dropped(reason) = not_posted {
             return Err(reason);
         }
-        let sent = match self.other_way(by) {
+        // A connection that this node has dialled is made again by itself.
+        let may_look = by.is_relayed || not_posted == NotPosted::Over;
+        let other = self.other_way(by).or_else(|| if may_look { self.look_for(by) } else { None });
+        let sent = match other {
             Some(link) => {
                 let sent = send(&link, false);
                 if sent.is_ok() {
@@ -636,6 +743,26 @@ impl Pointer {
     pub(crate) fn post(self: &Arc<Self>, message: Encoded<'_>) -> Result<(), DropReason> {
         let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
         self.send_by(by, |link, patient| link.post(self, message, patient))
+    }
+
+    /// Has `send` send by the way that the pointer came by, whatever is sent by a shorter one.
+    pub(crate) fn send_the_long_way<T>(
+        &self,
+        mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+    ) -> Result<T, DropReason> {
+        let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
+        let mut sent = send(&by.first, false);
+        if let (Err(NotPosted::Over | NotPosted::NotUp), Some(other)) = (&sent, self.other_way(by)) {
+            sent = send(&other, false);
+        }
+        let sent = sent.or_else(|not_posted| match not_posted {
+            NotPosted::Dropped(reason) => Err(NotPosted::Dropped(reason)),
+            NotPosted::Over | NotPosted::NotUp => send(&by.first, true),
+        });
+        sent.map_err(|not_posted| match not_posted {
+            NotPosted::Over | NotPosted::NotUp => DropReason::NotConnected,
+            NotPosted::Dropped(reason) => reason,
+        })
     }
 
     /// More about why nothing can be sent by it now, if that is known.
@@ -680,10 +807,7 @@ impl Pointer {
         if let Some(local) = self.local() {
             return f32::from(local.fill()) / f32::from(u8::MAX);
         }
-        match (self.link(), self.target()) {
-            (Some(link), Some(target)) => link.pressure(&target),
-            _ => 1.0,
-        }
+        self.link().map_or(1.0, |link| link.pressure(&self.target_by(&*link)))
     }
 
     pub(crate) fn losses(&self) -> Losses {
@@ -693,21 +817,21 @@ impl Pointer {
     /// What the other node has told, by the connection that the pointer leads by and the one in its place.
     fn lost_there(&self) -> BTreeMap<DropReason, u64> {
         let Route::Away { by, .. } = &self.route else { return BTreeMap::new() };
-        let Some(target) = self.target() else { return BTreeMap::new() };
-        let mut lost = by.first.losses(&target);
+        let mut lost = by.first.losses(&self.target_by(&*by.first));
         let detour = by.detour.lock().clone();
-        for (reason, count) in detour.iter().flat_map(|link| link.losses(&target)) {
+        for (reason, count) in detour.iter().flat_map(|link| link.losses(&self.target_by(&**link))) {
             *lost.entry(reason).or_default() += count;
         }
         lost
     }
 
-    /// Its name as a message's target on the connection that it leads by.
-    pub(crate) fn introduce_target(&self, fingerprint: u64) -> Introduction<'_> {
-        let identity = match (&self.route, &self.origin) {
-            (Route::Away { to: Some(to), .. }, _) => Identity::YourBox(*to),
-            (_, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
-            (_, Origin::Named { name, .. }) => Identity::YourName(name),
+    /// Its name as a message's target on a connection that it leads by; `direct` is as
+    /// [`is_direct_by`](Pointer::is_direct_by) says.
+    pub(crate) fn introduce_target(&self, fingerprint: u64, direct: bool) -> Introduction<'_> {
+        let identity = match (self.box_id(direct), &self.origin) {
+            (Some(id), _) => Identity::YourBox(id),
+            (None, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
+            (None, Origin::Named { name, .. }) => Identity::YourName(name),
         };
         Introduction { identity, counted: false, fingerprint }
     }
@@ -729,10 +853,19 @@ impl Pointer {
             Origin::Boxed { node, id } => {
                 counted = true;
                 let via = via.unwrap_or(*id);
-                Identity::Third { node: *node, id: *id, via, name: self.travelling_name(), endpoints: Vec::new() }
+                let endpoints = self.hints().iter().map(AsRef::as_ref).collect();
+                Identity::Third { node: *node, id: *id, via, name: self.travelling_name(), endpoints }
             }
         };
         Introduction { identity, counted, fingerprint: 0 }
+    }
+
+    /// Where the node of a box elsewhere is said to listen.
+    pub(crate) fn hints(&self) -> &[Endpoint] {
+        match &self.route {
+            Route::Away { by, .. } => &by.hints,
+            _ => &[],
+        }
     }
 
     /// The name, unless the id says it as well.

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use super::books::Books;
+use super::hints;
 use super::house::House;
 use super::link::Link;
 use super::links::Links;
@@ -51,6 +52,8 @@ pub(super) struct Around {
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
     pub(super) peer: NodeId,
+    /// Whether the peer is on this host.
+    pub(super) near: bool,
     /// How often the peer was told that a box it presses is empty.
     relieved: Arc<AtomicU64>,
     /// Drops in a row that are alike, to be accounted for together.
@@ -107,19 +110,21 @@ enum Who {
     OurName(Box<str>),
     OurBox(BoxId),
     Peers { id: BoxId, name: Box<str> },
-    Third { node: NodeId, id: BoxId, via: BoxId, name: Box<str> },
+    Third { node: NodeId, id: BoxId, via: BoxId, name: Box<str>, hints: Arc<[Endpoint]> },
     Place { endpoint: Box<str>, name: Box<str> },
     OurPlace { endpoint: Box<str>, name: Box<str> },
 }
 
 impl Contact {
-    pub(super) fn new(introduction: &Introduction<'_>) -> Contact {
+    /// As a peer introduces it, which is `near`, on this host, or not.
+    pub(super) fn new(introduction: &Introduction<'_>, near: bool) -> Contact {
         let who = match &introduction.identity {
             Identity::YourName(name) => Who::OurName((*name).into()),
             Identity::YourBox(id) => Who::OurBox(*id),
             Identity::MyBox { id, name } => Who::Peers { id: *id, name: (*name).into() },
-            Identity::Third { node, id, via, name, .. } => {
-                Who::Third { node: *node, id: *id, via: *via, name: (*name).into() }
+            Identity::Third { node, id, via, name, endpoints } => {
+                let hints = hints::believed(endpoints.iter().copied(), near);
+                Who::Third { node: *node, id: *id, via: *via, name: (*name).into(), hints }
             }
             Identity::Place { endpoint, name } => Who::Place { endpoint: (*endpoint).into(), name: (*name).into() },
             Identity::YourPlace { endpoint, name } => {
@@ -349,10 +354,11 @@ impl Contact {
             Who::Third { node, id, .. } if *node == ours => around.our_box(*id),
             Who::Peers { id, name } => {
                 let origin = Origin::Boxed { node: around.peer, id: *id };
-                around.away(origin, name, *id, self.counted)
+                around.away(origin, name, *id, around.link.hints(), self.counted)
             }
-            Who::Third { node, id, via, name } => {
-                around.away(Origin::Boxed { node: *node, id: *id }, name, *via, self.counted)
+            Who::Third { node, id, via, name, hints } => {
+                let origin = Origin::Boxed { node: *node, id: *id };
+                around.away(origin, name, *via, Arc::clone(hints), self.counted)
             }
             Who::Place { endpoint, name } => match endpoint.parse() {
                 // Written before the greeting, when the peer could not know yet that it leads here.
@@ -369,11 +375,11 @@ impl Contact {
 }
 
 impl Around {
-    pub(super) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId) -> Around {
+    pub(super) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, (peer, near): (NodeId, bool)) -> Around {
         let home = Arc::clone(house) as Arc<dyn Household>;
         let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
         let (books, relieved) = (Arc::clone(&house.books), link.relieved());
-        Around { home, registry, links, books, link, connection, peer, relieved, alike: RefCell::default() }
+        Around { home, registry, links, books, link, connection, peer, near, relieved, alike: RefCell::default() }
     }
 
     /// The peer tells how much it has read of connections that have ended, by its own names of them.
@@ -441,7 +447,7 @@ impl Around {
     }
 
     /// A pointer that leads by this connection to the peer's box `to`.
-    fn away(&self, origin: Origin, name: &str, to: BoxId, counted: bool) -> Arc<Pointer> {
+    fn away(&self, origin: Origin, name: &str, to: BoxId, hints: Arc<[Endpoint]>, counted: bool) -> Arc<Pointer> {
         let link: Arc<dyn Outbound> = Arc::clone(&self.link) as _;
         let held = counted.then(|| Held {
             link: Arc::downgrade(&link),
@@ -449,7 +455,11 @@ impl Around {
             id: to,
             count: AtomicU64::new(0),
         });
-        let route = Route::Away { by: Way::new(link, Some(self.peer)), to: Some(to) };
+        let node = match &origin {
+            Origin::Boxed { node, .. } => *node,
+            Origin::Named { .. } => self.peer,
+        };
+        let route = Route::Away { by: Way::between(link, self.peer, node, hints), to: Some(to) };
         Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, route, held))
     }
 }

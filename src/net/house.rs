@@ -21,6 +21,8 @@ use super::driver::Pump;
 use super::link::Ground;
 use super::link::Link;
 use super::links::Links;
+use super::scout;
+use super::scout::Scouts;
 use crate::boxes::registry::Registry;
 use crate::config::Limits;
 use crate::handle::proxy;
@@ -65,6 +67,7 @@ pub(crate) struct House {
     pub(crate) registry: Arc<Registry>,
     pub(crate) links: Arc<Links>,
     pub(crate) books: Arc<Books>,
+    scouts: Arc<Scouts>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
@@ -95,6 +98,7 @@ impl House {
             registry: Arc::new(Registry::new(limits.exports)),
             links: Arc::new(links),
             books: Arc::default(),
+            scouts: Arc::default(),
             io,
             start_router,
             endpoints: Mutex::new(advertised),
@@ -282,7 +286,7 @@ impl Household for House {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
         let link: Arc<dyn Outbound> = self.link_to(endpoint);
-        let route = Route::Away { by: Way::new(link, None), to: None };
+        let route = Route::Away { by: Way::by_name(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 
@@ -297,6 +301,16 @@ impl Household for House {
 
     fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
         self.links.way_to(node).map(|link| link as Arc<dyn Outbound>)
+    }
+
+    fn look_for(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+        if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
+            return None;
+        }
+        self.scouts.search(node, self.limits.outbox, |scout| {
+            let links = hints.iter().map(|hint| self.link_to(hint)).collect();
+            self.run(Box::pin(scout::search(Arc::clone(&self.scouts), node, links, self.limits.clone(), scout)));
+        })
     }
 
     fn is_gone(&self, node: NodeId) -> bool {
@@ -332,6 +346,7 @@ impl fmt::Debug for House {
 #[cfg(test)]
 mod tests {
     use super::super::driver;
+    use super::super::named::Heading;
     use super::super::outbox::MAX_REMEMBERED;
     use super::*;
 
@@ -343,7 +358,7 @@ mod tests {
         let link = house.link_to(&endpoint);
         for n in 0..=MAX_REMEMBERED {
             let to = Arc::clone(&house).place(&endpoint, &n.to_string()).expect("a name");
-            link.state.lock().remember(&to, 7);
+            link.state.lock().remember(Heading { pointer: &to, direct: false }, 7);
         }
         assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
     }

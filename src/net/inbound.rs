@@ -68,7 +68,14 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, peer: NodeId, resumed: bool) -> Inbound {
+    /// `peer` is the node at the other end, and whether it is on this host.
+    pub(crate) fn new(
+        house: &Arc<House>,
+        link: Arc<Link>,
+        connection: u64,
+        peer: (NodeId, bool),
+        resumed: bool,
+    ) -> Inbound {
         let incoming = Incoming::new(house.limits.interned);
         let around = Around::new(house, link, connection, peer);
         let assembly = Assembly::new(house.limits.max_message);
@@ -201,7 +208,8 @@ impl Inbound {
 
     #[inline]
     fn post(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let near = self.around.near;
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
         let received = self.incoming.post(payload, acquaint)?;
         if received.handles.is_empty() {
             received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
@@ -216,7 +224,8 @@ impl Inbound {
     }
 
     fn ask(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let near = self.around.near;
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
         let (number, received) = self.incoming.ask(payload, acquaint)?;
         let around = &self.around;
         let which = around.correlation(number);
@@ -239,7 +248,8 @@ impl Inbound {
     }
 
     fn answer(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction));
+        let near = self.around.near;
+        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
         let (number, handles, body) = self.incoming.answer(payload, acquaint)?;
         self.handles.extend(handles.iter().map(|contact| contact.pointer(&self.around)));
         match self.around.link.take_pending(self.around.correlation(number)) {
@@ -258,7 +268,7 @@ impl Inbound {
         if let Some((waiting, to)) = link.take_pending(self.around.correlation(correlation)) {
             match why {
                 Unanswered::NotDelivered(DropReason::TypeMismatch) if detail.is_empty() => {
-                    mismatch::refused(link, to.upgrade().and_then(|to| to.target()), waiting);
+                    mismatch::refused(link, to.upgrade().map(|to| to.target_by(&**link)), waiting);
                 }
                 _ => waiting.failed(AskError::refused(why, detail)),
             }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use crate::handle::route::Pointer;
+use super::named::Heading;
 use crate::ident::BoxId;
 use crate::wire::fragment::FRAGMENT_HEAD;
 use crate::wire::fragment::MAX_OPEN;
@@ -29,8 +29,8 @@ pub(super) enum Lane {
 
 impl Lane {
     /// Of what goes by a pointer.
-    pub(super) fn of(to: &Pointer) -> Lane {
-        to.away_to().map_or(Lane::Name(to.key()), Lane::Box)
+    pub(super) fn of(to: Heading<'_>) -> Lane {
+        to.pointer.box_id(to.direct).map_or(Lane::Name(to.pointer.key()), Lane::Box)
     }
 }
 
@@ -135,7 +135,7 @@ impl Lanes {
 
     /// Whether what goes by a pointer has to wait in a lane, because something does.
     #[inline]
-    pub(super) fn holds(&self, to: &Pointer) -> bool {
+    pub(super) fn holds(&self, to: Heading<'_>) -> bool {
         !self.is_empty() && self.waiting.contains_key(&Lane::of(to))
     }
 

@@ -22,6 +22,7 @@ use super::books::Books;
 use super::books::Names;
 use super::inquiries::end;
 use super::meter::Meter;
+use super::named::Heading;
 use super::named::Named;
 use super::named::Role;
 use super::outbox::Chunk;
@@ -92,6 +93,8 @@ pub(crate) struct Link {
     start: Option<Start>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
+    /// Where the peer is said to listen.
+    hints: Mutex<Arc<[Endpoint]>>,
     pub(super) state: Mutex<Outbox>,
     /// Drops at the other end, as far as it has told.
     pub(super) theirs: Mutex<Theirs>,
@@ -115,7 +118,7 @@ impl Link {
     fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
         let Ground { home, registry, books } = ground;
         let state = Mutex::new(Outbox::new(phase, home.limits()));
-        let peer = Mutex::new(None);
+        let (peer, hints) = (Mutex::new(None), Mutex::default());
         let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
         let meter = Meter::new(Arc::clone(&home));
         Arc::new_cyclic(|me| Link {
@@ -126,6 +129,7 @@ impl Link {
             endpoint,
             start,
             peer,
+            hints,
             state,
             theirs,
             unsettled,
@@ -141,6 +145,11 @@ impl Link {
     /// The node at the other end, or that was there last.
     pub(super) fn current_peer(&self) -> Option<NodeId> {
         *self.peer.lock()
+    }
+
+    /// Where the peer is said to listen.
+    pub(super) fn hints(&self) -> Arc<[Endpoint]> {
+        Arc::clone(&self.hints.lock())
     }
 
     /// Connections of which the peer is to say how much it has read.
@@ -196,7 +205,8 @@ impl Link {
     }
 
     /// The peer has greeted; what waits is written from now on. The number of the connection.
-    pub(crate) fn up(&self, hello: &Hello, names: Names) -> u64 {
+    pub(crate) fn up(&self, hello: &Hello, names: Names, hints: Arc<[Endpoint]>) -> u64 {
+        *self.hints.lock() = hints;
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
             // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
@@ -437,19 +447,20 @@ struct Relayed {
 impl Outbound for Link {
     fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
         let Encoded { body, handles, fingerprint } = message;
-        let target = Named { pointer: to, role: Role::Target { fingerprint } };
+        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
+        let target = heading.named(fingerprint);
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
             return self.append(patient, |state| {
-                state.remember(to, fingerprint);
-                state.post(to, &Post { to: target, handles: NONE, body })
+                state.remember(heading, fingerprint);
+                state.post(heading, &Post { to: target, handles: NONE, body })
             });
         }
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             self.append(patient, |state| {
-                state.remember(to, fingerprint);
-                state.post(to, &Post { to: target, handles: named, body })?;
+                state.remember(heading, fingerprint);
+                state.post(heading, &Post { to: target, handles: named, body })?;
                 Ok(((), hold(state.connection)))
             })
         })
@@ -464,21 +475,21 @@ impl Outbound for Link {
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
         let Encoded { body, handles, fingerprint } = message;
+        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post =
-                Post { to: Some(Named { pointer: to, role: Role::Target { fingerprint } }), handles: named, body };
+            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body };
             self.make_room_to_ask();
             let limit = self.home.limits().pending_requests;
             let asked = self.append(patient, |state| {
                 if state.pending.len() >= limit {
                     return Ok(None);
                 }
-                state.remember(to, fingerprint);
+                state.remember(heading, fingerprint);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
-                let lane = state.correlated(Some(to), what, &post)?;
+                let lane = state.correlated(Some(heading), what, &post)?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
                     // One in a lane gets its place when it is written to its end.

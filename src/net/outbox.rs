@@ -21,6 +21,7 @@ use super::lanes::Cut;
 use super::lanes::Lane;
 use super::lanes::Lanes;
 use super::lanes::What;
+use super::named::Heading;
 use super::pings::Pings;
 use super::pressures::Pressures;
 use super::watches::Watches;
@@ -64,6 +65,11 @@ const MIN_FRAGMENT: usize = 256;
 
 /// Numbers connections in this process; 0 is nobody's.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other connection of this process has.
+pub(super) fn next_connection() -> u64 {
+    NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Where the link stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +176,7 @@ impl Outbox {
     pub(super) fn new(phase: Phase, limits: &Limits) -> Outbox {
         Outbox {
             phase,
-            connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+            connection: next_connection(),
             outgoing: Outgoing::new(limits.max_message),
             posts: BytesMut::new(),
             waiting: 0,
@@ -207,12 +213,9 @@ impl Outbox {
 
     /// Remembers of what shape the messages for a box are, so that it can be said where the box's differs.
     #[inline]
-    pub(super) fn remember(&mut self, to: &Pointer, fingerprint: u64) {
-        if to.is_new_to(self.connection)
-            && self.sent.len() < MAX_REMEMBERED
-            && let Some(target) = to.target()
-        {
-            self.sent.insert(target, fingerprint);
+    pub(super) fn remember(&mut self, to: Heading<'_>, fingerprint: u64) {
+        if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
+            self.sent.insert(to.pointer.target(to.direct), fingerprint);
         }
     }
 
@@ -220,7 +223,7 @@ impl Outbox {
     #[inline]
     pub(super) fn post<R: Referent, H: Handles>(
         &mut self,
-        to: &Pointer,
+        to: Heading<'_>,
         post: &Post<'_, R, H>,
     ) -> Result<(), Unwritten> {
         if post.body.len() > self.fragment || self.lanes.holds(to) {
@@ -237,7 +240,11 @@ impl Outbox {
     }
 
     #[cold]
-    fn post_in_lane<R: Referent, H: Handles>(&mut self, to: &Pointer, post: &Post<'_, R, H>) -> Result<(), Unwritten> {
+    fn post_in_lane<R: Referent, H: Handles>(
+        &mut self,
+        to: Heading<'_>,
+        post: &Post<'_, R, H>,
+    ) -> Result<(), Unwritten> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
         let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post)?;
         self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
@@ -247,7 +254,7 @@ impl Outbox {
     /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one.
     pub(super) fn correlated<R: Referent, H: Handles>(
         &mut self,
-        to: Option<&Pointer>,
+        to: Option<Heading<'_>>,
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
     ) -> Result<Option<Lane>, Unwritten> {

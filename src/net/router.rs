@@ -26,6 +26,7 @@ use tracing::field;
 use super::greeting;
 use super::greeting::GreetError;
 use super::greeting::Greeted;
+use super::hints;
 use super::house::House;
 use super::inbound::Inbound;
 use super::link::Link;
@@ -251,9 +252,10 @@ impl RemoteRouter {
             return self.failed(&GreetError::TooMany, ctx);
         }
         self.span.record("peer", field::display(peer));
-        let connection = link.up(&hello, names);
+        let hints = hints::believed(hello.endpoints.iter().map(String::as_str), stream.near);
+        let connection = link.up(&hello, names, hints);
         let superseded = link.superseded();
-        let inbound = Inbound::new(&self.house, Arc::clone(link), connection, peer, resumed);
+        let inbound = Inbound::new(&self.house, Arc::clone(link), connection, (peer, stream.near), resumed);
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
         let proven = move || router.do_send(Proven);

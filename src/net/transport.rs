@@ -38,27 +38,37 @@ const BACKLOG: i32 = 1024;
 pub(crate) struct Stream {
     pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether the other end is on this host.
+    pub(crate) near: bool,
 }
 
 impl Stream {
     fn tcp(stream: TcpStream) -> io::Result<Stream> {
         // Messages are written in batches already; what is written is to leave.
         stream.set_nodelay(true)?;
+        let near = is_near(stream.peer_addr()?, stream.local_addr()?);
         let (read, write) = stream.into_split();
-        Ok(Stream { read: Box::new(read), write: Box::new(write) })
+        Ok(Stream { read: Box::new(read), write: Box::new(write), near })
     }
 
     #[cfg(unix)]
     fn unix(stream: UnixStream) -> Stream {
         let (read, write) = stream.into_split();
-        Stream { read: Box::new(read), write: Box::new(write) }
+        Stream { read: Box::new(read), write: Box::new(write), near: true }
     }
 
     #[cfg(feature = "turmoil")]
     fn simulated(stream: simulated::TcpStream) -> Stream {
+        let near = stream.peer_addr().and_then(|peer| Ok(is_near(peer, stream.local_addr()?))).unwrap_or(false);
         let (read, write) = stream.into_split();
-        Stream { read: Box::new(read), write: Box::new(write) }
+        Stream { read: Box::new(read), write: Box::new(write), near }
     }
+}
+
+/// Whether a connection from one address to the other stays on this host.
+fn is_near(peer: SocketAddr, local: SocketAddr) -> bool {
+    let [peer, local] = [peer, local].map(|address| address.ip().to_canonical());
+    peer.is_loopback() || peer == local
 }
 
 /// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.

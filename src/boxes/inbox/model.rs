@@ -98,6 +98,10 @@ impl Household for Hut {
         None
     }
 
+    fn look_for(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+        None
+    }
+
     fn is_gone(&self, _: NodeId) -> bool {
         false
     }

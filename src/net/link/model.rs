@@ -21,14 +21,14 @@ use crate::wire::frame::front;
 /// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
 fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {
     let link = Link::accepted(ground(hut));
-    let connection = link.up(&hello(), names());
+    let connection = link.up(&hello(), names(), Arc::default());
     let pointer = pointer(hut, &link);
     (link, connection, pointer)
 }
 
 fn pointer(hut: &Arc<Hut>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
-    let route = Route::Away { by: Way::new(Arc::clone(link) as _, None), to: None };
+    let route = Route::Away { by: Way::by_name(Arc::clone(link) as _), to: None };
     Arc::new(Pointer::new(Arc::clone(hut) as _, origin, "", route, None))
 }
 

@@ -1,0 +1,418 @@
+//! Looks whether a node is where it is said to listen, before its boxes are reached the long way, through the node that
+//! introduced them.
+//!
+//! What is sent meanwhile waits here, in order, and then goes whichever way it is: nothing is lost because a hint was
+//! wrong. What waits is bounded like an outbox; how long, by `handshake_timeout`; and what ends it otherwise is the end of
+//! the node. A node that was looked for in vain is not looked for again before the longest pause between two dials is over.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::link::Link;
+use super::outbox;
+use crate::config::Limits;
+use crate::handle::failure::AskError;
+use crate::handle::route::Encoded;
+use crate::handle::route::Outbound;
+use crate::handle::route::Pointer;
+use crate::handle::route::Waiting;
+use crate::handle::terms::Asked;
+use crate::handle::terms::Correlation;
+use crate::handle::terms::NotPosted;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::observe::CloseReason;
+use crate::observe::DropReason;
+use crate::wire::control::Unanswered;
+use crate::wire::question::Question;
+use crate::wire::report::Target;
+
+/// Nodes that are looked for at a time; boxes of further ones are reached the long way.
+const MAX_SEARCHES: usize = 64;
+
+/// Nodes that were looked for in vain which are remembered; while there are so many, no others are looked for.
+const MAX_MISSED: usize = 1024;
+
+/// The searches of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Scouts {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    under_way: HashMap<NodeId, Arc<Scout>>,
+    /// Nodes that were looked for in vain, and when they may be looked for again.
+    missed: HashMap<NodeId, Instant>,
+}
+
+impl Scouts {
+    /// The search for a node, begun with `begin` if there is none; `None` if there is to be none.
+    pub(super) fn search(
+        &self,
+        node: NodeId,
+        limit: usize,
+        begin: impl FnOnce(Arc<Scout>),
+    ) -> Option<Arc<dyn Outbound>> {
+        let scout = {
+            let mut tables = self.tables.lock();
+            if let Some(scout) = tables.under_way.get(&node) {
+                return Some(Arc::clone(scout) as _);
+            }
+            let now = Instant::now();
+            if tables.missed.get(&node).is_some_and(|until| now < *until) {
+                return None;
+            }
+            if tables.missed.len() >= MAX_MISSED {
+                tables.missed.retain(|_, until| now < *until);
+            }
+            if tables.under_way.len() >= MAX_SEARCHES || tables.missed.len() >= MAX_MISSED {
+                return None;
+            }
+            let scout = Arc::new(Scout::new(limit));
+            tables.under_way.insert(node, Arc::clone(&scout));
+            scout
+        };
+        begin(Arc::clone(&scout));
+        Some(scout)
+    }
+
+    fn ended(&self, node: NodeId, again: Option<Instant>) {
+        let mut tables = self.tables.lock();
+        tables.under_way.remove(&node);
+        match again {
+            Some(again) => drop(tables.missed.insert(node, again)),
+            None => drop(tables.missed.remove(&node)),
+        }
+    }
+}
+
+/// One search: see the [module](self).
+pub(crate) struct Scout {
+    limit: usize,
+    /// Instead of a connection's, in the numbers of requests that wait.
+    number: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Once it is known: the connection that was found, or that there is none.
+    found: Option<Option<Arc<dyn Outbound>>>,
+    waiting: VecDeque<Parcel>,
+    bytes: usize,
+    requests: u64,
+    /// The requests that have waited, as they are known to the connection by which they went, for who takes them back.
+    gone_on: HashMap<u64, (Arc<dyn Outbound>, Correlation)>,
+}
+
+/// Why a message does not wait.
+enum NoWait {
+    Found(Arc<dyn Outbound>),
+    InVain,
+    Full,
+}
+
+/// A message that waits.
+struct Parcel {
+    to: Arc<Pointer>,
+    body: Vec<u8>,
+    handles: Vec<Arc<Pointer>>,
+    fingerprint: u64,
+    /// Of a request.
+    request: Option<Request>,
+}
+
+struct Request {
+    number: u64,
+    deadline: Option<Instant>,
+    waiting: Option<Box<dyn Waiting>>,
+}
+
+impl Parcel {
+    fn new(to: &Arc<Pointer>, message: Encoded<'_>, request: Option<Request>) -> Parcel {
+        let Encoded { body, handles, fingerprint } = message;
+        Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, request }
+    }
+
+    fn is_request(&self, number: u64) -> bool {
+        self.request.as_ref().is_some_and(|request| request.number == number)
+    }
+
+    fn drop_for(mut self, reason: DropReason) {
+        self.to.count_drop("", reason, None);
+        if let Some(waiting) = self.request.as_mut().and_then(|request| request.waiting.take()) {
+            waiting.failed(AskError::NotDelivered { reason, detail: None });
+        }
+    }
+}
+
+impl Scout {
+    fn new(limit: usize) -> Scout {
+        Scout { limit, number: outbox::next_connection(), state: Mutex::default() }
+    }
+
+    /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
+    fn or_wait<T>(&self, message: Encoded<'_>, wait: impl FnOnce(&mut State) -> (Parcel, T)) -> Result<T, NoWait> {
+        let mut state = self.state.lock();
+        if let Some(found) = &state.found {
+            return Err(found.clone().map_or(NoWait::InVain, NoWait::Found));
+        }
+        let size = size_of::<Parcel>() + message.body.len() + size_of_val(message.handles);
+        // One takes any one message, as an outbox does.
+        if state.bytes > 0 && state.bytes + size > self.limit {
+            return Err(NoWait::Full);
+        }
+        let (parcel, value) = wait(&mut state);
+        state.bytes += size;
+        state.waiting.push_back(parcel);
+        Ok(value)
+    }
+
+    fn link(&self) -> Option<Arc<dyn Outbound>> {
+        self.state.lock().found.clone().flatten()
+    }
+
+    /// Everything that waits goes by the connection that was found or, if there is none, the way that its pointer came by;
+    /// and then whatever else is sent.
+    async fn settle(&self, found: Option<Arc<dyn Outbound>>) {
+        let mut settled: Vec<Arc<Pointer>> = Vec::new();
+        loop {
+            let batch = {
+                let mut state = self.state.lock();
+                if state.waiting.is_empty() {
+                    state.found = Some(found.clone());
+                    break;
+                }
+                state.bytes = 0;
+                std::mem::take(&mut state.waiting)
+            };
+            for parcel in batch {
+                let to = Arc::clone(&parcel.to);
+                self.pass_on(parcel, found.as_ref());
+                if settled.last().is_none_or(|last| !Arc::ptr_eq(last, &to)) {
+                    settled.push(to);
+                }
+            }
+            // Others may send as fast as this passes on.
+            tokio::task::yield_now().await;
+        }
+        for to in settled {
+            to.settle_way((&raw const *self).cast(), found.as_ref());
+        }
+    }
+
+    fn pass_on(&self, mut parcel: Parcel, found: Option<&Arc<dyn Outbound>>) {
+        let message = Encoded { body: &parcel.body, handles: &parcel.handles, fingerprint: parcel.fingerprint };
+        let to = &parcel.to;
+        let passed = match &mut parcel.request {
+            None => send(to, found, |link, patient| link.post(to, message, patient)),
+            Some(Request { waiting, .. }) if waiting.as_ref().is_none_or(|waiting| waiting.is_gone()) => {
+                Err(DropReason::Cancelled)
+            }
+            Some(Request { number, deadline, waiting }) => {
+                let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let asked = send(to, found, |link, patient| {
+                    let correlation = link.ask(to, message, time_left, waiting, patient)?;
+                    Ok((Arc::clone(link), correlation))
+                });
+                asked.map(|gone| drop(self.state.lock().gone_on.insert(*number, gone)))
+            }
+        };
+        if let Err(reason) = passed {
+            parcel.drop_for(reason);
+        }
+    }
+
+    fn give_up(&self, reason: DropReason) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.found.get_or_insert(None);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(|parcel| parcel.drop_for(reason));
+    }
+}
+
+/// By the connection that was found, and else the long way.
+fn send<T>(
+    to: &Arc<Pointer>,
+    found: Option<&Arc<dyn Outbound>>,
+    mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+) -> Result<T, DropReason> {
+    match found.map(|link| send(link, false)) {
+        Some(Ok(sent)) => Ok(sent),
+        Some(Err(NotPosted::Dropped(reason))) => Err(reason),
+        None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => to.send_the_long_way(send),
+    }
+}
+
+/// A search that is under way.
+struct Search {
+    scouts: Arc<Scouts>,
+    node: NodeId,
+    scout: Arc<Scout>,
+    /// When the node may be looked for again, if it was not found.
+    again: Option<Instant>,
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        // Nothing waits any more unless the search is cut off.
+        self.scout.give_up(DropReason::Shutdown);
+        self.scouts.ended(self.node, self.again);
+    }
+}
+
+/// Looks for a node by the `links` to where it is said to listen, until it is found or `handshake_timeout` is over.
+pub(super) async fn search(
+    scouts: Arc<Scouts>,
+    node: NodeId,
+    links: Vec<Arc<Link>>,
+    limits: Limits,
+    scout: Arc<Scout>,
+) {
+    let mut search = Search { scouts, node, scout, again: None };
+    let found = tokio::time::timeout(limits.handshake_timeout, find(node, links)).await.ok().flatten();
+    tracing::debug!(target: "actix_hermod", peer = %node, found = found.is_some(), "looked for a shorter way");
+    if found.is_none() {
+        search.again = Some(Instant::now() + *limits.reconnect.end());
+    }
+    search.scout.settle(found.map(|link| link as Arc<dyn Outbound>)).await;
+}
+
+async fn find(node: NodeId, links: Vec<Arc<Link>>) -> Option<Arc<Link>> {
+    let mut dials: FuturesUnordered<_> = links.into_iter().map(greeted).collect();
+    while let Some(link) = dials.next().await {
+        if link.is_linked() && link.peer() == Some(node) {
+            return Some(link);
+        }
+    }
+    None
+}
+
+/// Waits until whoever is there has greeted and answered, or nobody is.
+async fn greeted(link: Arc<Link>) -> Arc<Link> {
+    let (told, answered) = oneshot::channel();
+    // There is no such shape; whoever was looked for answers that, and only if both have shown who they are.
+    link.inquire(&Question::Fingerprint(0), Box::new(move |_| told.send(()).unwrap_or_default()));
+    // Dropped is as good as answered.
+    answered.await.unwrap_or_default();
+    link
+}
+
+impl Outbound for Scout {
+    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
+        self.or_wait(message, |_| (Parcel::new(to, message, None), ())).or_else(|no_wait| match no_wait {
+            NoWait::Found(link) => link.post(to, message, patient),
+            NoWait::InVain => Err(NotPosted::NotUp),
+            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        })
+    }
+
+    fn ask(
+        &self,
+        to: &Arc<Pointer>,
+        message: Encoded<'_>,
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+        patient: bool,
+    ) -> Result<Correlation, NotPosted> {
+        let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
+        let waits = self.or_wait(message, |state| {
+            state.requests += 1;
+            let number = state.requests;
+            let request = Request { number, deadline, waiting: waiting.take() };
+            (Parcel::new(to, message, Some(request)), Correlation { connection: self.number, number })
+        });
+        waits.or_else(|no_wait| match no_wait {
+            NoWait::Found(link) => link.ask(to, message, time_left, waiting, patient),
+            NoWait::InVain => Err(NotPosted::NotUp),
+            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        })
+    }
+
+    /// Requests come by connections.
+    fn answer(&self, _: Correlation, _: &Asked, _: &[u8], _: &[Arc<Pointer>]) -> bool {
+        true
+    }
+
+    fn refuse(&self, _: Correlation, _: &Asked, _: Unanswered, _: &str) {}
+
+    fn cancel(&self, which: Correlation) {
+        let (gone_on, taken_back) = {
+            let mut state = self.state.lock();
+            if which.connection != self.number {
+                (state.found.clone().flatten().map(|link| (link, which)), None)
+            } else {
+                let waits = state.waiting.iter_mut().find(|parcel| parcel.is_request(which.number));
+                let taken_back = waits.and_then(|parcel| parcel.request.as_mut()?.waiting.take());
+                (state.gone_on.remove(&which.number), taken_back)
+            }
+        };
+        drop(taken_back);
+        if let Some((link, correlation)) = gone_on {
+            link.cancel(correlation);
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        match &self.state.lock().found {
+            None => true,
+            Some(found) => found.as_ref().is_some_and(|link| link.is_up()),
+        }
+    }
+
+    fn is_linked(&self) -> bool {
+        self.link().is_some_and(|link| link.is_linked())
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state.lock().found, Some(None))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.link()?.trouble()
+    }
+
+    fn peer(&self) -> Option<NodeId> {
+        self.link()?.peer()
+    }
+
+    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
+        self.link().map(|link| link.losses(target)).unwrap_or_default()
+    }
+
+    /// Boxes are watched by connections.
+    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+        if let Some(link) = self.link() {
+            link.watch(target, node, told);
+        }
+    }
+
+    fn pressure(&self, target: &Target) -> f32 {
+        self.link().map_or(1.0, |link| link.pressure(target))
+    }
+
+    fn release(&self, connection: u64, id: BoxId, count: u64) {
+        if let Some(link) = self.link() {
+            link.release(connection, id, count);
+        }
+    }
+}
+
+impl fmt::Debug for Scout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scout").field("waiting", &self.state.lock().waiting.len()).finish_non_exhaustive()
+    }
+}
