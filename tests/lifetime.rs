@@ -148,6 +148,25 @@ fn a_chain_of_relays_to_a_mailbox_is_let_go_and_the_mailbox_stays() {
     });
 }
 
+/// Whoever passes it on has kept it meanwhile, and has told the reader a number for it.
+#[test]
+fn a_pointer_passed_on_again_after_it_was_let_go_leads_to_the_same_box() {
+    on_either_thread(|thread| async move {
+        let mut chain = Chain::of(thread).await;
+        let mut numbers = chain.a.mailbox::<Number>().open().unwrap();
+        chain.a_to_b.do_send(Carry::to_mailbox(numbers.address()));
+        let kept = next(&mut chain.b_in).await.address.unwrap();
+        for n in 0..10 {
+            chain.b_to_c.do_send(Carry::to_mailbox(kept.clone()));
+            let held = next(&mut chain.c_in).await;
+            held.send(n);
+            assert_eq!(next(&mut numbers).await, Number(n));
+            drop(held);
+            settled(|| relays(&chain.b) == 0).await;
+        }
+    });
+}
+
 /// A way for a pointer's last holder to be lost.
 #[derive(Clone, Copy, PartialEq)]
 enum Loss {
