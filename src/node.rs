@@ -414,7 +414,8 @@ impl NodeBuilder {
     }
 
     /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
-    /// it listens at all addresses of its host. A text that is no endpoint is ignored.
+    /// it listens at all addresses of its host. Peers tell it to those that they pass its addresses on to, who dial it
+    /// there; that it is this node is believed only once it has greeted. A text that is no endpoint is ignored.
     pub fn advertise(mut self, endpoint: &str) -> Self {
         match endpoint.parse() {
             Ok(endpoint) => self.advertised.push(endpoint),

@@ -114,6 +114,16 @@ impl Exports {
         Some(Evicted { export, is_first: !self.said.swap(true, Ordering::Relaxed) })
     }
 
+    /// A holder has handles of a box that were given to another. What is not held by anybody is not there any more.
+    pub(crate) fn hold_also(&self, id: BoxId, holder: Holder, count: u64) {
+        if let Some(export) = self.tables.lock().held.get_mut(&id)
+            && count > 0
+        {
+            let held = export.holders.entry(holder).or_default();
+            *held = held.saturating_add(count);
+        }
+    }
+
     /// A holder returns handles: more than it was given count as all.
     pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) {
         let released = {

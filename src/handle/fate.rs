@@ -171,9 +171,7 @@ impl Away {
     /// not reached.
     async fn another_way(&self, ways: &[&There], why: CloseReason) -> Result<(Arc<dyn Outbound>, There), CloseReason> {
         let own = self.own.as_ref().unwrap_or(&self.first.1);
-        // Held, so that the connection is made. One that this node had dialled is made again anyway.
-        let search = own.node.and_then(|node| Arc::clone(&self.home).look_for(node, &self.hints));
-        let can_come = search.is_some() || ways.len() > 1 || self.own.is_none();
+        let can_come = !self.hints.is_empty() || ways.len() > 1 || self.own.is_none();
         let limit = tokio::time::sleep(self.home.limits().dead_after);
         tokio::pin!(limit);
         loop {
@@ -189,10 +187,14 @@ impl Away {
             if !can_come {
                 return Err(why);
             }
+            // Held, so that what is found is kept until it is seen. A connection that this node had dialled is made again
+            // anyway.
+            let _search = own.node.and_then(|node| Arc::clone(&self.home).look_for(node, &self.hints));
             tokio::select! {
                 biased;
                 () = news => {}
                 () = &mut limit => return Err(why),
+                () = tokio::time::sleep(*self.home.limits().reconnect.end()) => {}
             }
         }
     }

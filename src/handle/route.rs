@@ -333,6 +333,8 @@ pub(crate) struct Way {
     is_relayed: bool,
     /// Where the box's node is said to listen.
     hints: Arc<[Endpoint]>,
+    /// The handle of the box that its own node counts for this one, beside what the node counts that has introduced it.
+    claim: Mutex<Option<Held>>,
     detour: Mutex<Option<Arc<dyn Outbound>>>,
     /// Whether there is one, for those who look at every message: one of [`turn`].
     turn: AtomicU8,
@@ -353,6 +355,7 @@ impl Way {
             node: None,
             is_relayed: false,
             hints: Arc::default(),
+            claim: Mutex::new(None),
             detour: Mutex::new(None),
             turn: AtomicU8::new(turn::STRAIGHT),
         }
@@ -397,7 +400,7 @@ impl Way {
     }
 }
 
-/// A count of handles that a peer keeps for us, given back when the pointer goes.
+/// A count of handles that a peer keeps for us, given back when this goes.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) link: Weak<dyn Outbound>,
@@ -406,6 +409,17 @@ pub(crate) struct Held {
     pub(crate) id: BoxId,
     pub(crate) count: AtomicU64,
 }
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.upgrade() {
+            link.release(self.connection, self.id, *self.count.get_mut());
+        }
+    }
+}
+
+/// The connection's peer counts a handle for the pointer already.
+pub(crate) struct AlreadyClaimed;
 
 /// The type that first went by a pointer, and its shape.
 #[derive(Debug)]
@@ -585,6 +599,19 @@ impl Pointer {
             Route::HereNamed => self.home.box_named(&self.name),
             Route::Away { .. } | Route::Nowhere => None,
         }
+    }
+
+    /// Claims a handle from the box's own node, by a connection that leads there: that node is to be told if `Ok`, with what
+    /// was claimed before, which is to be dropped without a lock.
+    pub(crate) fn claim(&self, link: &Weak<dyn Outbound>, connection: u64) -> Result<Option<Held>, AlreadyClaimed> {
+        let (Route::Away { by, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
+            return Err(AlreadyClaimed);
+        };
+        let mut claim = by.claim.lock();
+        if claim.as_ref().is_some_and(|claim| claim.connection == connection) {
+            return Err(AlreadyClaimed);
+        }
+        Ok(claim.replace(Held { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) }))
     }
 
     /// The id by which it calls a box at another node; none if by its name, or if the box is here.
@@ -875,17 +902,13 @@ impl Pointer {
 }
 
 impl Drop for Pointer {
-    /// Nobody holds the address any more: what a peer counts for us is given back, and a box that lives only for its
-    /// holders takes no more messages. Those that wait in it are still handled.
+    /// Nobody holds the address any more: a box that lives only for its holders takes no more messages. Those that wait in
+    /// it are still handled. What peers count for us is given back as the rest of the pointer goes.
     fn drop(&mut self) {
         if let Route::Here(local) = &self.route
             && local.counted()
         {
             local.close();
-        }
-        let Some(held) = &mut self.held else { return };
-        if let Some(link) = held.link.upgrade() {
-            link.release(held.connection, held.id, *held.count.get_mut());
         }
     }
 }

@@ -210,6 +210,8 @@ impl House {
         let (started, all_started) = oneshot::channel();
         self.io.perform(move || started.send(()).unwrap_or(()));
         let _ = all_started.await;
+        // Nobody passes on what waits if the node's thread has ended.
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.scouts.hurry()).await;
         self.closing.cancel();
         for link in self.links.all() {
             link.close(Farewell::Shutdown, "");

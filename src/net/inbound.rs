@@ -29,7 +29,7 @@ use crate::wire::control::Refuse;
 use crate::wire::control::Resume;
 use crate::wire::control::Unanswered;
 use crate::wire::control::read_cancel;
-use crate::wire::control::read_release;
+use crate::wire::control::read_counts;
 use crate::wire::fragment::Assembly;
 use crate::wire::fragment::Fragment;
 use crate::wire::fragment::assembled;
@@ -126,6 +126,7 @@ impl Inbound {
                 Ok(Tiding::Nothing)
             }
             kind::RELEASE => self.release(raw.payload),
+            kind::HOLD => self.hold(raw.payload),
             kind::REPORT => self.report(raw.payload),
             kind::SHAPE_QUESTION => self.shape_question(raw.payload),
             kind::SHAPE => self.around.link.answered(raw.payload).map(|()| Tiding::Nothing),
@@ -295,9 +296,18 @@ impl Inbound {
     }
 
     fn release(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
-        for entry in read_release(payload) {
+        for entry in read_counts(payload) {
             let (id, count) = entry?;
             self.around.registry.exports().release(id, self.around.connection, count);
+        }
+        Ok(Tiding::Nothing)
+    }
+
+    /// The peer has handles that came to it by another node.
+    fn hold(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        for entry in read_counts(payload) {
+            let (id, count) = entry?;
+            self.around.registry.exports().hold_also(id, self.around.connection, count);
         }
         Ok(Tiding::Nothing)
     }

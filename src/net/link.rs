@@ -38,6 +38,7 @@ use crate::boxes::exports::Evicted;
 use crate::boxes::registry::Registry;
 use crate::boxes::relay::Relay;
 use crate::handle::route::Encoded;
+use crate::handle::route::Held;
 use crate::handle::route::Household;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
@@ -396,6 +397,12 @@ impl Link {
         })
     }
 
+    /// Claims a handle of a box that another node has introduced from its own, which this connection leads to.
+    #[cold]
+    fn claim(&self, state: &mut Outbox, to: &Pointer) -> Option<Held> {
+        state.claim(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
+    }
+
     /// Has the connection made.
     #[cold]
     pub(super) fn begin(&self) {
@@ -447,19 +454,25 @@ impl Outbound for Link {
         let target = heading.named(fingerprint);
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
-            return self.append(patient, |state| {
+            let before = self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: NONE, body })
-            });
+                state.post(heading, &Post { to: target, handles: NONE, body })?;
+                Ok(if heading.direct { self.claim(state, to) } else { None })
+            })?;
+            drop(before);
+            return Ok(());
         }
-        self.with_named(handles, |role, hold| {
+        let before = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             self.append(patient, |state| {
                 state.remember(heading, fingerprint);
                 state.post(heading, &Post { to: target, handles: named, body })?;
-                Ok(((), hold(state.connection)))
+                let before = if heading.direct { self.claim(state, to) } else { None };
+                Ok((before, hold(state.connection)))
             })
-        })
+        })?;
+        drop(before);
+        Ok(())
     }
 
     fn ask(
@@ -473,7 +486,7 @@ impl Outbound for Link {
         let Encoded { body, handles, fingerprint } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-        self.with_named(handles, |role, hold| {
+        let asked = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             let post = Post { to: Some(heading.named(fingerprint)), handles: named, body };
             self.make_room_to_ask();
@@ -492,10 +505,14 @@ impl Outbound for Link {
                     let post = if lane.is_none() { state.numbered() } else { u64::MAX };
                     state.pending.insert(number, Pending { waiting, to: Arc::downgrade(to), post, lane });
                 }
-                Ok(Some((Correlation { connection: state.connection, number }, hold(state.connection))))
+                let before = if heading.direct { self.claim(state, to) } else { None };
+                let which = Correlation { connection: state.connection, number };
+                Ok(Some(((which, before), hold(state.connection))))
             })?;
             asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
-        })
+        });
+        // What was claimed before goes without a lock.
+        asked.map(|(which, _)| which)
     }
 
     fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool {

@@ -27,6 +27,8 @@ use super::pressures::Pressures;
 use super::watches::Watches;
 use crate::config::Limits;
 use crate::handle::failure::AskError;
+use crate::handle::route::Held;
+use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Asked;
@@ -36,6 +38,7 @@ use crate::observe::DropReason;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
 use crate::wire::control::put_cancel;
+use crate::wire::control::put_hold;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Identity;
 use crate::wire::frame::LENGTH;
@@ -420,6 +423,21 @@ impl Outbox {
         } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
             *self.releases.entry(id).or_default() += count;
         }
+    }
+
+    /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
+    /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
+    /// a lock.
+    #[cold]
+    pub(super) fn claim(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Held> {
+        if self.features & feature::HOLDS == 0 {
+            return None;
+        }
+        let before = to.claim(link, self.connection).ok()?;
+        if let Some(id) = to.box_id(true) {
+            put_hold(&mut self.posts, [(id, 1)]);
+        }
+        before
     }
 
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.

@@ -15,8 +15,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::outbox;
@@ -47,6 +49,9 @@ const MAX_MISSED: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Scouts {
     tables: Mutex<Tables>,
+    /// Cancelled when no connection is waited for any more.
+    hurry: CancellationToken,
+    has_ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +81,8 @@ impl Scouts {
             if tables.missed.len() >= MAX_MISSED {
                 tables.missed.retain(|_, until| now < *until);
             }
-            if tables.under_way.len() >= MAX_SEARCHES || tables.missed.len() >= MAX_MISSED {
+            if self.hurry.is_cancelled() || tables.under_way.len() >= MAX_SEARCHES || tables.missed.len() >= MAX_MISSED
+            {
                 return None;
             }
             let scout = Arc::new(Scout::new(limit));
@@ -89,10 +95,27 @@ impl Scouts {
 
     fn ended(&self, node: NodeId, again: Option<Instant>) {
         let mut tables = self.tables.lock();
-        tables.under_way.remove(&node);
+        let ended = tables.under_way.remove(&node);
         match again {
-            Some(again) => drop(tables.missed.insert(node, again)),
-            None => drop(tables.missed.remove(&node)),
+            Some(again) => tables.missed.insert(node, again),
+            None => tables.missed.remove(&node),
+        };
+        drop(tables);
+        drop(ended);
+        self.has_ended.notify_waiters();
+    }
+
+    /// Ends all searches, and waits until what waited for them has gone the long way.
+    pub(super) async fn hurry(&self) {
+        self.hurry.cancel();
+        loop {
+            let mut ended = std::pin::pin!(self.has_ended.notified());
+            // From here on nothing is missed.
+            ended.as_mut().enable();
+            if self.tables.lock().under_way.is_empty() {
+                return;
+            }
+            ended.await;
         }
     }
 }
@@ -143,10 +166,6 @@ impl Parcel {
     fn new(to: &Arc<Pointer>, message: Encoded<'_>, request: Option<Request>) -> Parcel {
         let Encoded { body, handles, fingerprint } = message;
         Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, request }
-    }
-
-    fn is_request(&self, number: u64) -> bool {
-        self.request.as_ref().is_some_and(|request| request.number == number)
     }
 
     fn drop_for(mut self, reason: DropReason) {
@@ -283,7 +302,13 @@ pub(super) async fn search(
     scout: Arc<Scout>,
 ) {
     let mut search = Search { scouts, node, scout, again: None };
-    let found = tokio::time::timeout(limits.handshake_timeout, find(node, links)).await.ok().flatten();
+    let hurry = search.scouts.hurry.clone();
+    let found = tokio::select! {
+        biased;
+        found = find(node, links) => found,
+        () = hurry.cancelled() => None,
+        () = tokio::time::sleep(limits.handshake_timeout) => None,
+    };
     tracing::debug!(target: "actix_hermod", peer = %node, found = found.is_some(), "looked for a shorter way");
     if found.is_none() {
         search.again = Some(Instant::now() + *limits.reconnect.end());
@@ -350,17 +375,12 @@ impl Outbound for Scout {
     fn refuse(&self, _: Correlation, _: &Asked, _: Unanswered, _: &str) {}
 
     fn cancel(&self, which: Correlation) {
-        let (gone_on, taken_back) = {
-            let mut state = self.state.lock();
-            if which.connection != self.number {
-                (state.found.clone().flatten().map(|link| (link, which)), None)
-            } else {
-                let waits = state.waiting.iter_mut().find(|parcel| parcel.is_request(which.number));
-                let taken_back = waits.and_then(|parcel| parcel.request.as_mut()?.waiting.take());
-                (state.gone_on.remove(&which.number), taken_back)
-            }
+        // One that waits does not go on, as nobody waits for its answer.
+        let gone_on = if which.connection == self.number {
+            self.state.lock().gone_on.remove(&which.number)
+        } else {
+            self.link().map(|link| (link, which))
         };
-        drop(taken_back);
         if let Some((link, correlation)) = gone_on {
             link.cancel(correlation);
         }
@@ -414,5 +434,46 @@ impl Outbound for Scout {
 impl fmt::Debug for Scout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scout").field("waiting", &self.state.lock().waiting.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: usize) -> NodeId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        NodeId(id)
+    }
+
+    fn begins(scouts: &Scouts, n: usize) -> bool {
+        let mut has_begun = false;
+        scouts.search(node(n), 1, |_| has_begun = true);
+        has_begun
+    }
+
+    #[test]
+    fn no_more_nodes_are_looked_for_at_a_time_than_the_limit_says() {
+        let scouts = Scouts::default();
+        assert!((0..MAX_SEARCHES).all(|n| begins(&scouts, n)));
+        assert!(!begins(&scouts, MAX_SEARCHES));
+        assert!(scouts.search(node(0), 1, |_| panic!("it is looked for already")).is_some());
+        scouts.ended(node(0), None);
+        assert!(begins(&scouts, MAX_SEARCHES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_nodes_that_were_not_found_are_remembered_until_they_may_be_looked_for_again() {
+        let scouts = Scouts::default();
+        let pause = Duration::from_secs(10);
+        for n in 0..MAX_MISSED {
+            assert!(begins(&scouts, n));
+            scouts.ended(node(n), Some(Instant::now() + pause));
+        }
+        assert!(!begins(&scouts, 0), "it was not found a moment ago");
+        assert!(!begins(&scouts, MAX_MISSED), "there are too many");
+        tokio::time::advance(pause).await;
+        assert!(begins(&scouts, MAX_MISSED) && begins(&scouts, 0));
     }
 }

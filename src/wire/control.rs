@@ -265,12 +265,19 @@ pub(crate) fn read_cancel(payload: &[u8]) -> Result<u64, Violation> {
 
 /// Handles given back: so many of each box.
 pub(crate) fn put_release(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>) {
-    put_frame(out, kind::RELEASE, |out| {
-        for (id, count) in released {
-            out.put_slice(&id.0);
-            put_number(out, count);
-        }
-    });
+    put_frame(out, kind::RELEASE, |out| put_counts(out, released));
+}
+
+/// Handles held that came by another node: so many of each box.
+pub(crate) fn put_hold(out: &mut BytesMut, held: impl IntoIterator<Item = (BoxId, u64)>) {
+    put_frame(out, kind::HOLD, |out| put_counts(out, held));
+}
+
+fn put_counts(out: &mut BytesMut, counts: impl IntoIterator<Item = (BoxId, u64)>) {
+    for (id, count) in counts {
+        out.put_slice(&id.0);
+        put_number(out, count);
+    }
 }
 
 /// Handles given back, in as many frames as it takes for none to be longer than `longest` bytes.
@@ -283,8 +290,8 @@ pub(crate) fn put_releases(out: &mut BytesMut, released: impl IntoIterator<Item 
     }
 }
 
-/// Reads what [`put_release`] wrote, one entry at a time.
-pub(crate) fn read_release(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
+/// Reads what [`put_release`] or [`put_hold`] wrote, one entry at a time.
+pub(crate) fn read_counts(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
     let mut reader = Reader::new(payload);
     std::iter::from_fn(move || {
         if reader.is_empty() {

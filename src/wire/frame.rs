@@ -42,6 +42,7 @@ pub(crate) mod kind {
     pub(crate) const WATCH: u8 = 16;
     pub(crate) const CLOSED: u8 = 17;
     pub(crate) const PRESSURE: u8 = 18;
+    pub(crate) const HOLD: u8 = 19;
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
 }

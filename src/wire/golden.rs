@@ -65,6 +65,7 @@ enum Value {
     Refuse(Refuse<'static>),
     Cancel(u64),
     Release(Vec<(BoxId, u64)>),
+    Hold(Vec<(BoxId, u64)>),
     Ping(Ping),
     Pong(Ping),
     Goodbye(Goodbye<'static>),
@@ -344,6 +345,8 @@ fn watches() -> Vec<(&'static str, Value)> {
         ("pressure: two boxes", Value::Pressure(vec![(name, 128), (id, 255)])),
         ("fragment: the first piece", Value::Fragment(Fragment { stream: 0, rest: 300, piece: &[2, 0] })),
         ("fragment: the last piece", Value::Fragment(Fragment { stream: 300, rest: 0, piece: b"end" })),
+        ("hold: nothing", Value::Hold(vec![])),
+        ("hold: two boxes", Value::Hold(vec![(BoxId([0x55; 16]), 1), (BoxId([0x77; 16]), 300)])),
     ]
 }
 
@@ -365,6 +368,7 @@ impl Direction {
             Value::Refuse(refuse) => refuse.put(&mut out),
             Value::Cancel(correlation) => put_cancel(&mut out, *correlation),
             Value::Release(released) => put_release(&mut out, released.iter().copied()),
+            Value::Hold(held) => put_hold(&mut out, held.iter().copied()),
             Value::Ping(ping) => ping.put(&mut out, kind::PING),
             Value::Pong(pong) => pong.put(&mut out, kind::PONG),
             Value::Goodbye(goodbye) => goodbye.put(&mut out),
@@ -425,8 +429,12 @@ impl Direction {
                 assert_eq!(read_cancel(payload(kind::CANCEL, bytes)), Ok(*correlation), "{name}");
             }
             Value::Release(released) => {
-                let read: Result<Vec<_>, _> = read_release(payload(kind::RELEASE, bytes)).collect();
+                let read: Result<Vec<_>, _> = read_counts(payload(kind::RELEASE, bytes)).collect();
                 assert_eq!(read.as_ref(), Ok(released), "{name}");
+            }
+            Value::Hold(held) => {
+                let read: Result<Vec<_>, _> = read_counts(payload(kind::HOLD, bytes)).collect();
+                assert_eq!(read.as_ref(), Ok(held), "{name}");
             }
             Value::Ping(ping) => assert_eq!(Ping::read(payload(kind::PING, bytes)), Ok(*ping), "{name}"),
             Value::Pong(pong) => assert_eq!(Ping::read(payload(kind::PONG, bytes)), Ok(*pong), "{name}"),
@@ -562,7 +570,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 17, "{defined:?}");
+    assert_eq!(defined.len(), 18, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -590,7 +598,12 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         // block.
         let to_the_end = matches!(
             value,
-            Value::Release(_) | Value::Report(..) | Value::Tells(..) | Value::Pressure(_) | Value::Fragment(_)
+            Value::Release(_)
+                | Value::Hold(_)
+                | Value::Report(..)
+                | Value::Tells(..)
+                | Value::Pressure(_)
+                | Value::Fragment(_)
         );
         if to_the_end || matches!(value, Value::Post(_) | Value::Ask(_) | Value::Answer(_)) {
             continue;

@@ -47,7 +47,7 @@
 //! | oldest version | `u16` | that the writer speaks |
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
-//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; others are ignored |
+//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; 32, holds; others are ignored |
 //! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
@@ -79,10 +79,11 @@
 //! | 16 | watch | `u8`, box, `extensions` |
 //! | 17 | closed | box, why `u8`, `extensions` |
 //! | 18 | pressure | to the end: box, how full `u8` |
-//! | 19–127 | | an unknown one ends the connection |
+//! | 19 | hold | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
+//! | 20–127 | | an unknown one ends the connection |
 //! | 128–255 | | an unknown one is skipped |
 //!
-//! Reports, questions for shapes, watches, pressure and fragments are sent only to a peer whose hello has their feature
+//! Reports, questions for shapes, watches, pressure, fragments and holds are sent only to a peer whose hello has their feature
 //! bit, and a reserved kind only to one whose hello has the bit that will define it.
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
@@ -91,7 +92,9 @@
 //! handles); any other bit ends the connection. Extension 1 is the deadline of an ask; 2, trace, and 3, hops, are
 //! reserved.
 //! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent
-//! through a handle arrives before the box behind it is let go.
+//! through a handle arrives before the box behind it is let go. A hold says that the writer has handles of the reader's
+//! boxes that came to it by other nodes, and will release so many of each beside those that the reader has written to it:
+//! such a box is not let go when the node that has introduced it is gone. One that is not there any more is skipped.
 //!
 //! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
 //! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
@@ -187,6 +190,10 @@
 //! | 3 | a third node's box, reached through the writer's box *via* | node `id`, box `id`, via `id`, name `text`, endpoints (as in the hello) |
 //! | 4 | the box of that name at whatever node listens there | endpoint `text`, name `text` |
 //! | 5 | the same, and that node is the reader | endpoint `text`, name `text` |
+//!
+//! Endpoints of a third node are what the writer was told of it, and may be wrong or mean something else to the reader. A
+//! reader that dials one takes it for that node only if it greets as such; those that every host uses for itself (loopback,
+//! a Unix socket) mean something only if the writer is on the reader's host.
 //!
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
 //!

@@ -27,8 +27,10 @@ pub(crate) mod feature {
     pub(crate) const PRESSURE: u64 = 8;
     /// Frames in pieces.
     pub(crate) const FRAGMENTS: u64 = 16;
+    /// Handles held that came by another node.
+    pub(crate) const HOLDS: u64 = 32;
     /// What this crate understands.
-    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE | FRAGMENTS;
+    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE | FRAGMENTS | HOLDS;
 }
 
 /// A box of one side, as both call it outside posts.

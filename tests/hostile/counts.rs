@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::Ground;
 use super::Letter;
 use super::dialling;
 use super::in_time;
@@ -26,6 +27,7 @@ use crate::peer::box_named;
 use crate::peer::frame;
 use crate::peer::fresh_id;
 use crate::peer::goodbye;
+use crate::peer::hold;
 use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::my_counted_box;
@@ -140,38 +142,69 @@ impl actix::Handler<Letter> for Clerk {
     }
 }
 
+/// Two peers are given the same actor, once each: what they have, the actor's id, and what it hears.
+async fn given(ground: &Ground) -> (Vec<Peer>, [u8; 16], mpsc::UnboundedReceiver<u32>) {
+    let mut applications: Mailbox<Application> = ground.open("applications");
+    let (written, letters) = mpsc::unbounded_channel();
+    let clerk = actix::Actor::start(Clerk(written)).recipient();
+    let mut peers = Vec::new();
+    for id in [[3; 16], [4; 16]] {
+        let mut peer = Peer::stranger(&ground.endpoint).await;
+        let way_back = inline(&my_counted_box(id));
+        assert!(peer.send(&post_with(&inline(&your_box("applications")), &[way_back], &[0])).await);
+        let application = in_time(applications.recv(), "an application").await.expect("it is open");
+        application.to.do_send(Job { report_to: clerk.clone() });
+        let job = peer.frame().await.expect("a job");
+        assert_eq!(job.kind, kind::POST);
+        peers.push(peer);
+    }
+    drop(applications);
+    let boxes = ground.node.stats().boxes;
+    let actor = boxes.iter().filter_map(|stats| stats.name.parse::<uuid::Uuid>().ok()).next();
+    (peers, *actor.expect("the actor has no other name").as_bytes(), letters)
+}
+
+fn to_actor(actor: [u8; 16], n: u32) -> Vec<u8> {
+    post(&inline(&[&[1][..], &actor].concat()), &number(n.into()))
+}
+
 #[test]
 fn what_others_hold_cannot_be_released() {
     on(Node::builder(), async |ground| {
-        let mut applications: Mailbox<Application> = ground.open("applications");
-        let (written, mut letters) = mpsc::unbounded_channel();
-        let clerk = actix::Actor::start(Clerk(written)).recipient();
-        // Two peers are given the same actor, once each.
-        let mut peers = Vec::new();
-        for id in [[3; 16], [4; 16]] {
-            let mut peer = Peer::stranger(&ground.endpoint).await;
-            let way_back = inline(&my_counted_box(id));
-            assert!(peer.send(&post_with(&inline(&your_box("applications")), &[way_back], &[0])).await);
-            let application = in_time(applications.recv(), "an application").await.expect("it is open");
-            application.to.do_send(Job { report_to: clerk.clone() });
-            let job = peer.frame().await.expect("a job");
-            assert_eq!(job.kind, kind::POST);
-            peers.push(peer);
-        }
-        drop(clerk);
-        let boxes = ground.node.stats().boxes;
-        let actor = boxes.iter().filter_map(|stats| stats.name.parse::<uuid::Uuid>().ok()).next();
-        let actor = *actor.expect("the actor has no other name").as_bytes();
+        let (mut peers, actor, mut letters) = given(ground).await;
         let [thief, holder] = &mut peers[..] else { panic!("there are two") };
         let theft = [release(actor, 1), release(actor, 7), release(actor, u64::MAX), release(actor, 1)].concat();
         assert!(thief.send(&theft).await && thief.is_answered().await);
-        let to_actor = |n: u32| post(&inline(&[&[1][..], &actor].concat()), &number(n.into()));
-        assert!(holder.send(&to_actor(1)).await);
+        assert!(holder.send(&to_actor(actor, 1)).await);
         assert_eq!(in_time(letters.recv(), "the actor lives").await, Some(1));
         // With its own holder it goes.
         assert!(holder.send(&release(actor, 1)).await);
         assert_eq!(in_time(letters.recv(), "the actor stops").await, None);
-        assert!(holder.send(&to_actor(2)).await && holder.is_answered().await);
+        assert!(holder.send(&to_actor(actor, 2)).await && holder.is_answered().await);
+        ground.hearer.hears_of_drops(DropReason::NoSuchBox, 1).await;
+    });
+}
+
+#[test]
+fn who_holds_what_others_were_given_holds_it_while_the_connection_lasts() {
+    on(Node::builder(), async |ground| {
+        let (mut peers, actor, mut letters) = given(ground).await;
+        let mut third = Peer::stranger(&ground.endpoint).await;
+        let invented: Vec<u8> = (0..10_000).flat_map(|n| hold(fresh_id(), n)).collect();
+        assert!(third.send(&invented).await && third.is_answered().await);
+        assert!(third.send(&[hold(actor, 0), hold(actor, u64::MAX), hold(actor, u64::MAX)].concat()).await);
+        assert!(third.is_answered().await);
+        for holder in &mut peers {
+            assert!(holder.send(&release(actor, 1)).await && holder.is_answered().await);
+        }
+        assert!(third.send(&[to_actor(actor, 1), release(actor, u64::MAX - 1), to_actor(actor, 2)].concat()).await);
+        assert_eq!(in_time(letters.recv(), "the actor lives").await, Some(1));
+        assert_eq!(in_time(letters.recv(), "the actor lives").await, Some(2));
+        drop(third);
+        assert_eq!(in_time(letters.recv(), "the actor stops").await, None);
+        // What is gone is not held.
+        let mut late = Peer::stranger(&ground.endpoint).await;
+        assert!(late.send(&[hold(actor, 1), to_actor(actor, 3)].concat()).await && late.is_answered().await);
         ground.hearer.hears_of_drops(DropReason::NoSuchBox, 1).await;
     });
 }

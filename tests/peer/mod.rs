@@ -32,6 +32,7 @@ pub(crate) mod kind {
     pub(crate) const WATCH: u8 = 16;
     pub(crate) const CLOSED: u8 = 17;
     pub(crate) const PRESSURE: u8 = 18;
+    pub(crate) const HOLD: u8 = 19;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
@@ -111,6 +112,10 @@ pub(crate) fn goodbye(why: u8) -> Vec<u8> {
 
 pub(crate) fn release(id: [u8; 16], count: u64) -> Vec<u8> {
     frame(kind::RELEASE, &[id.to_vec(), number(count)].concat())
+}
+
+pub(crate) fn hold(id: [u8; 16], count: u64) -> Vec<u8> {
+    frame(kind::HOLD, &[id.to_vec(), number(count)].concat())
 }
 
 /// A handle by a number that was set before.

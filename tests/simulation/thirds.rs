@@ -300,9 +300,9 @@ fn a_host_that_listens_is_reached_although_its_introducer_goes() {
                 row.chat(10);
             }
             // Nobody but these two is there any more.
-            row.reaches(row.last(), &LASTING);
+            row.reaches(row.last(), &ALL);
             row.town.run_for(Duration::from_secs(2));
-            row.reaches(row.last(), &LASTING);
+            row.reaches(row.last(), &ALL);
             row.no_request_is_open();
             assert!(fates.borrow().is_empty(), "{fates:?}, although it is there: {how:?}");
             row.heal();
@@ -354,7 +354,7 @@ fn a_holder_that_is_cut_off_from_its_introducer() {
             introducers.clone().for_each(|other| row.town.partition(other, last));
             row.chat(20);
             if door == Door::Told {
-                row.reaches(last, &LASTING);
+                row.reaches(last, &ALL);
                 row.no_request_is_open();
                 assert!(fates.borrow().is_empty(), "{fates:?}");
             } else {

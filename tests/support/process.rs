@@ -104,7 +104,8 @@ impl Process {
         while self.line(word).await != word {}
     }
 
-    async fn line(&mut self, word: &str) -> String {
+    /// Waits for the next line of the child, whatever it is; `word` is what it is hoped to be.
+    pub(crate) async fn line(&mut self, word: &str) -> String {
         let line = timeout(LIMIT, self.lines.recv()).await.ok().flatten();
         line.unwrap_or_else(|| panic!("the child does not say {word}"))
     }

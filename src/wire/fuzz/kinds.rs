@@ -13,9 +13,10 @@ use super::super::control::Ping;
 use super::super::control::Refuse;
 use super::super::control::Resume;
 use super::super::control::put_cancel;
+use super::super::control::put_hold;
 use super::super::control::put_release;
 use super::super::control::read_cancel;
-use super::super::control::read_release;
+use super::super::control::read_counts;
 use super::super::fragment::Fragment;
 use super::super::fragment::put_fragment_head;
 use super::super::frame::Handle;
@@ -73,14 +74,14 @@ macro_rules! plain {
     };
 }
 
-pub(crate) const KINDS: [Kind; 17] = [
+pub(crate) const KINDS: [Kind; 18] = [
     plain!(kind::RESUME, resume, |it, out| it.0.put(out)),
     Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
     Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
     Kind { number: kind::ANSWER, read: |payload, incoming| with_body(kind::ANSWER, payload, incoming) },
     plain!(kind::REFUSE, Refuse::read, |it, out| it.put(out)),
     plain!(kind::CANCEL, read_cancel, |it, out| put_cancel(out, it)),
-    plain!(kind::RELEASE, all(read_release), |it, out| put_release(out, it.iter().copied())),
+    plain!(kind::RELEASE, all(read_counts), |it, out| put_release(out, it.iter().copied())),
     plain!(kind::REPORT, report, |it, out| put_report(out, it.0, it.1.iter().cloned())),
     plain!(kind::PING, Ping::read, |it, out| it.put(out, kind::PING)),
     plain!(kind::PONG, Ping::read, |it, out| it.put(out, kind::PONG)),
@@ -90,6 +91,7 @@ pub(crate) const KINDS: [Kind; 17] = [
     plain!(kind::WATCH, Watch::read, |it, out| it.put(out)),
     plain!(kind::CLOSED, Closed::read, |it, out| it.put(out)),
     plain!(kind::PRESSURE, all(read_pressure), |it, out| put_pressure(out, it.iter().cloned())),
+    plain!(kind::HOLD, all(read_counts), |it, out| put_hold(out, it.iter().copied())),
     plain!(kind::FRAGMENT, Fragment::read, |it, out| put_fragment(out, it)),
 ];
 

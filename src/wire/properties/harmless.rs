@@ -32,7 +32,7 @@ proptest! {
         }
         // It ends at the first error.
         let most = bytes.len() / 17 + 1;
-        prop_assert!(read_release(&bytes).take(most + 1).count() <= most);
+        prop_assert!(read_counts(&bytes).take(most + 1).count() <= most);
         // Each entry of a report takes three bytes at least.
         if let Ok((_, drops)) = read_report(&bytes) {
             prop_assert!(drops.take(bytes.len() / 3 + 2).count() <= bytes.len() / 3 + 1);
@@ -94,8 +94,8 @@ proptest! {
                 }
             }
             kind::RELEASE => {
-                let whole: Vec<_> = read_release(payload).collect();
-                let mut part: Vec<_> = read_release(cut).take(whole.len() + 1).collect();
+                let whole: Vec<_> = read_counts(payload).collect();
+                let mut part: Vec<_> = read_counts(cut).take(whole.len() + 1).collect();
                 if part.pop_if(|entry| *entry == Err(Violation::Truncated)).is_none() {
                     prop_assert!(part.len() < whole.len());
                 }

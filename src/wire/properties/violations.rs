@@ -90,7 +90,7 @@ fn numbers_and_texts() -> Vec<Case> {
         (Violation::Truncated, Ping::read(&[&[0; 9][..], &[1, 1]].concat()).unwrap_err()),
         (Violation::Truncated, goodbye(&[0, 1, 1])),
         (Violation::Truncated, goodbye(&[2, b'x'])),
-        (Violation::Truncated, read_release(&[0; 16]).next().unwrap().unwrap_err()),
+        (Violation::Truncated, read_counts(&[0; 16]).next().unwrap().unwrap_err()),
         (Violation::NumberTooLong, number(&[2])),
         (Violation::NumberTooLong, number(&[0x81, 0])),
         (Violation::NumberTooLong, number(&[0xff, 0xff])),

@@ -1,0 +1,406 @@
+//! The way to a box that another node has introduced: an open connection to the box's own node, else one that is made to
+//! where that listens, else the node that has introduced it; and the next of them when one breaks.
+
+mod support;
+
+use std::time::Duration;
+
+use actix::Actor;
+use actix::Context;
+use actix::Handler;
+use actix::MailboxError;
+use actix::Recipient;
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::Buffer;
+use actix_hermod::CloseReason;
+use actix_hermod::DropReason;
+use actix_hermod::Endpoint;
+use actix_hermod::Event;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::NodeBuilder;
+use actix_hermod::RemoteMessage;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use support::Elsewhere;
+use support::Number;
+use support::balanced;
+use support::catcher;
+use support::deserted;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::wire::Wire;
+use support::within;
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Carry(Address<Number>);
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct CarryDouble(Address<Double>);
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct CarryActor(#[serde(with = "actix_hermod::recipient")] Recipient<Number>);
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Double(u64);
+
+/// An ordinary actor, which tells what it was asked.
+struct Doubler(mpsc::UnboundedSender<u64>);
+
+impl Actor for Doubler {
+    type Context = Context<Self>;
+}
+
+impl Handler<Double> for Doubler {
+    type Result = u64;
+
+    fn handle(&mut self, Double(n): Double, _: &mut Context<Self>) -> u64 {
+        // The test may be over.
+        let _ = self.0.send(n);
+        2 * n
+    }
+}
+
+/// So long nobody is looked for again who was not found.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A node in the middle, and a third one. Neither knows of the other's peers.
+struct Ground {
+    middle: Node,
+    middle_at: Endpoint,
+    third: Node,
+    third_at: Endpoint,
+}
+
+impl Ground {
+    async fn new() -> Ground {
+        Ground::with(Node::builder()).await
+    }
+
+    async fn with(third: NodeBuilder) -> Ground {
+        let (middle, middle_at) = listening(Node::builder()).await;
+        let (third, third_at) = listening(third).await;
+        Ground { middle, middle_at, third, third_at }
+    }
+
+    /// Has the owner send something to the middle, and that send it to the third node.
+    async fn pass<M: RemoteMessage<Result = ()>>(&self, owner: &Node, message: M) -> M {
+        let mut at_middle = self.middle.mailbox().name("carry").open().unwrap();
+        let mut at_third = self.third.mailbox().name("carry").open().unwrap();
+        owner.remote::<M>(&self.middle_at, "carry").unwrap().do_send(message);
+        self.middle.remote::<M>(&self.third_at, "carry").unwrap().do_send(next(&mut at_middle).await);
+        next(&mut at_third).await
+    }
+
+    /// Messages that the middle has passed on.
+    fn passed_on(&self) -> u64 {
+        let boxes = self.middle.stats().boxes;
+        boxes.iter().filter(|of| of.type_name == "a relay").map(|of| of.received).sum()
+    }
+
+    /// Whether the third node has a connection to that one.
+    fn knows(&self, node: &Node) -> bool {
+        let connections = self.third.stats().connections;
+        connections.iter().any(|connection| connection.peer == Some(node.id()))
+    }
+}
+
+async fn comes_through(to: &Address<Number>, inbox: &mut Mailbox<Number>, numbers: std::ops::Range<u64>) {
+    for n in numbers.clone() {
+        to.do_send(Number(n));
+    }
+    for n in numbers {
+        assert_eq!(next(inbox).await, Number(n));
+    }
+}
+
+#[test]
+fn a_node_that_listens_is_reached_by_a_connection_of_its_own() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let mut inbox = owner.mailbox().open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        assert!(!ground.knows(&owner), "nobody has sent anything there");
+        comes_through(&to, &mut inbox, 0..100).await;
+        assert_eq!(ground.passed_on(), 0);
+        assert!(ground.knows(&owner));
+        to.recipient().do_send(Number(100));
+        assert_eq!(next(&mut inbox).await, Number(100));
+        assert_eq!(ground.passed_on(), 0);
+        assert_eq!(to.lost().remote.len() + to.lost().local.len(), 0);
+        balanced(&[&ground.middle, &ground.third, &owner]).await;
+    });
+}
+
+#[test]
+fn requests_go_the_same_way_in_order_and_can_be_taken_back() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let (heard, mut hear) = mpsc::unbounded_channel();
+        let doubles: Address<Double> = owner.export(Doubler(heard).start()).unwrap();
+        let CarryDouble(to) = ground.pass(&owner, CarryDouble(doubles)).await;
+        let mut asked: Vec<_> = (0..20).map(|n| to.send(Double(n))).collect();
+        // Taken back while it waits for the connection.
+        drop(to.send(Double(99)));
+        asked.push(to.send(Double(20)));
+        for (n, asked) in asked.into_iter().enumerate() {
+            assert_eq!(within(asked).await.unwrap(), 2 * n as u64);
+        }
+        for n in 0..21 {
+            assert_eq!(within(hear.recv()).await, Some(n));
+        }
+        assert_eq!((ground.passed_on(), hear.try_recv().ok()), (0, None));
+        assert_eq!(dropped(&ground.third, DropReason::Cancelled), 1);
+        balanced(&[&ground.middle, &ground.third, &owner]).await;
+    });
+}
+
+/// With one connection there already nothing is dialled.
+#[test]
+fn an_open_connection_to_a_node_that_does_not_listen_is_the_shortest_way() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let owner = Node::start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let mut met: Mailbox<Number> = ground.third.mailbox().name("met").open().unwrap();
+        owner.remote(&ground.third_at, "met").unwrap().do_send(Number(0));
+        next(&mut met).await;
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        comes_through(&to, &mut inbox, 0..10).await;
+        assert_eq!(ground.passed_on(), 0);
+        let mut closed = Box::pin(to.closed());
+        tokio::select! {
+            biased;
+            why = &mut closed => panic!("closed already: {why:?}"),
+            () = comes_through(&to, &mut inbox, 10..20) => {}
+        }
+        drop(inbox);
+        assert_eq!(within(closed).await, CloseReason::BoxClosed);
+    });
+}
+
+/// What was sent while it was looked for goes by the one in the middle, whole and in order; and so do requests.
+#[test]
+fn a_node_that_is_not_where_it_is_said_to_be_is_reached_through_the_one_in_the_middle() {
+    System::new().block_on(async {
+        let (_other, other_at) = listening(Node::builder()).await;
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent_at = silent.local_addr().unwrap().to_string();
+        let nobody_at = deserted().await;
+        for hint in [other_at.as_ref(), nobody_at.as_ref(), &silent_at] {
+            let patience = Duration::from_millis(300);
+            let ground = Ground::with(Node::builder().handshake_timeout(patience)).await;
+            let owner = Node::builder().advertise(hint).start();
+            let mut inbox = owner.mailbox().open().unwrap();
+            let (heard, mut hear) = mpsc::unbounded_channel();
+            let doubles: Address<Double> = owner.export(Doubler(heard).start()).unwrap();
+            let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+            let CarryDouble(double) = ground.pass(&owner, CarryDouble(doubles)).await;
+            let asked: Vec<_> = (0..20).map(|n| double.send(Double(n))).collect();
+            comes_through(&to, &mut inbox, 0..100).await;
+            comes_through(&to, &mut inbox, 100..200).await;
+            for (n, asked) in asked.into_iter().enumerate() {
+                assert_eq!(within(asked).await.unwrap(), 2 * n as u64, "{hint}");
+                assert_eq!(hear.try_recv(), Ok(n as u64));
+            }
+            assert_eq!(ground.passed_on(), 220, "{hint}");
+            assert_eq!(ground.third.stats().dropped_total(), 0);
+            balanced(&[&ground.middle, &ground.third, &owner]).await;
+        }
+    });
+}
+
+/// What waits is bounded as what waits for a connection is, and the rest is counted.
+#[test]
+fn what_waits_for_a_way_is_bounded_and_goes_on_in_order() {
+    System::new().block_on(async {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let patience = Duration::from_millis(200);
+        let ground = Ground::with(Node::builder().handshake_timeout(patience).outbox(64 << 10)).await;
+        let owner = Node::builder().advertise(&silent.local_addr().unwrap().to_string()).start();
+        let buffer = Buffer::dropping(10_000);
+        let mut inbox: Mailbox<Number> = owner.mailbox().buffer(buffer).open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        (0..10_000).for_each(|n| to.do_send(Number(n)));
+        let shed = dropped(&ground.third, DropReason::OutboxFull);
+        assert!(shed > 9_000, "{shed} were dropped");
+        for n in 0..10_000 - shed {
+            assert_eq!(next(&mut inbox).await, Number(n));
+        }
+        assert_eq!(to.lost().local, [(DropReason::OutboxFull, shed)].into());
+        balanced(&[&ground.middle, &ground.third, &owner]).await;
+    });
+}
+
+/// The one in the middle goes; what it had passed on goes on by another way.
+#[test]
+fn when_the_one_in_the_middle_goes_the_box_is_reached_where_its_node_listens() {
+    System::new().block_on(async {
+        let ground = Ground::with(Node::builder().reconnect(MOMENT..=MOMENT)).await;
+        let wire = Wire::to(deserted().await.to_string()).await;
+        let owner = Node::builder().advertise(wire.endpoint.as_ref()).start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        let mut closed = Box::pin(to.closed());
+        tokio::select! {
+            biased;
+            why = &mut closed => panic!("closed already: {why:?}"),
+            // Nobody is there yet.
+            () = comes_through(&to, &mut inbox, 0..10) => {}
+        }
+        assert_eq!(ground.passed_on(), 10);
+        let listens = owner.listen("127.0.0.1:0").await.unwrap();
+        wire.lead_to(&listens);
+        ground.middle.shutdown().await;
+        // The one that went by it is told; another search begins once that one is seen to be gone.
+        settled(|| {
+            to.do_send(Number(10));
+            inbox.try_recv().is_some()
+        })
+        .await;
+        assert!(ground.knows(&owner));
+        settled(|| inbox.is_empty() || inbox.try_recv().is_none()).await;
+        assert!(to.connected());
+        drop(inbox);
+        assert_eq!(within(closed).await, CloseReason::BoxClosed);
+    });
+}
+
+/// A live pointer is not moved, but when its way breaks the next is tried.
+#[test]
+fn when_the_one_in_the_middle_goes_a_connection_that_came_since_serves() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let owner = Node::start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        comes_through(&to, &mut inbox, 0..10).await;
+        let mut met: Mailbox<Number> = ground.third.mailbox().name("met").open().unwrap();
+        owner.remote(&ground.third_at, "met").unwrap().do_send(Number(0));
+        next(&mut met).await;
+        comes_through(&to, &mut inbox, 10..20).await;
+        assert_eq!(ground.passed_on(), 20);
+        ground.middle.shutdown().await;
+        settled(|| !ground.knows(&ground.middle)).await;
+        comes_through(&to, &mut inbox, 20..30).await;
+        assert!(to.connected());
+        drop(inbox);
+        assert_eq!(within(to.closed()).await, CloseReason::BoxClosed);
+    });
+}
+
+#[test]
+fn an_actor_that_is_reached_directly_lives_while_it_is_held_also_when_the_one_in_the_middle_goes() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let (actor, mut caught) = catcher();
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        to.do_send(Number(1));
+        assert_eq!(caught.next().await, 1);
+        ground.middle.shutdown().await;
+        settled(|| owner.stats().connections.len() == 1).await;
+        to.do_send(Number(2));
+        assert_eq!(caught.next().await, 2);
+        assert!(caught.lives() && to.connected());
+        drop(to);
+        caught.gone().await;
+    });
+}
+
+/// It lives for those who hold it, however they came by it.
+#[test]
+fn an_actor_that_was_reached_directly_goes_with_its_last_holder() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        let (actor, mut caught) = catcher();
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        to.do_send(Number(1));
+        assert_eq!(caught.next().await, 1);
+        assert!(caught.lives());
+        drop(to);
+        caught.gone().await;
+    });
+}
+
+#[test]
+fn when_its_own_connection_breaks_the_box_is_reached_through_the_one_in_the_middle() {
+    System::new().block_on(async {
+        let pause = Duration::from_secs(3600);
+        let ground = Ground::with(Node::builder().reconnect(pause..=pause)).await;
+        let wire = Wire::to(deserted().await.to_string()).await;
+        let owner = Node::builder().advertise(wire.endpoint.as_ref()).start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        // Only now, so that only the wire was told of.
+        wire.lead_to(&owner.listen("127.0.0.1:0").await.unwrap());
+        let mut told = events(&ground.third);
+        comes_through(&to, &mut inbox, 0..10).await;
+        assert_eq!(ground.passed_on(), 0);
+        wire.cut_after(0);
+        to.do_send(Number(10));
+        told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
+        comes_through(&to, &mut inbox, 11..100).await;
+        assert_eq!(ground.passed_on(), 89);
+        assert!(to.connected());
+    });
+}
+
+/// A node whose box a third one looks for, which it will not find: it is said to be where somebody is silent.
+async fn looked_for(ground: &Ground) -> (Node, TcpListener, Address<Double>, mpsc::UnboundedReceiver<u64>) {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let owner = Node::builder().advertise(&silent.local_addr().unwrap().to_string()).start();
+    let (heard, hear) = mpsc::unbounded_channel();
+    let doubles: Address<Double> = owner.export(Doubler(heard).start()).unwrap();
+    let CarryDouble(to) = ground.pass(&owner, CarryDouble(doubles)).await;
+    (owner, silent, to, hear)
+}
+
+#[test]
+fn what_waits_for_a_way_goes_through_the_middle_when_its_node_shuts_down() {
+    System::new().block_on(async {
+        // What is dialled is waited for.
+        let ground = Ground::with(Node::builder().shutdown_timeout(Duration::from_millis(300))).await;
+        let (_owner, _silent, to, mut hear) = looked_for(&ground).await;
+        to.do_send(Double(1));
+        let asked = to.send(Double(2));
+        assert_eq!(ground.passed_on(), 0);
+        within(ground.third.shutdown()).await;
+        // Perhaps it was handled: nobody waits for the answer.
+        assert_eq!(within(asked).await, Err(MailboxError::Closed));
+        assert_eq!((within(hear.recv()).await, within(hear.recv()).await), (Some(1), Some(2)));
+        assert_eq!(ground.third.stats().dropped_total(), 0);
+    });
+}
+
+#[test]
+fn what_waits_for_a_way_is_counted_when_its_node_ends() {
+    System::new().block_on(async {
+        let elsewhere = Elsewhere::start();
+        let (middle, middle_at) = listening(Node::builder()).await;
+        let (third, third_at) = elsewhere.run(|| listening(Node::builder())).await;
+        let ground = Ground { middle, middle_at, third, third_at };
+        let (_owner, _silent, to, mut hear) = looked_for(&ground).await;
+        to.do_send(Double(1));
+        let asked = to.send(Double(2));
+        settled(|| ground.third.stats().sent == 2).await;
+        elsewhere.end();
+        assert_eq!(within(asked).await, Err(MailboxError::Closed));
+        assert_eq!(dropped(&ground.third, DropReason::Shutdown), 2);
+        assert!(hear.try_recv().is_err());
+    });
+}
