@@ -35,10 +35,10 @@ use crate::town::nervous;
 const LATENCY: Duration = Duration::from_millis(10);
 
 /// Seeds of each scenario, unless the environment asks for others.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 6;
 
 /// Seeds of random trouble.
-const MANY: u64 = 60;
+const MANY: u64 = 40;
 
 /// Handles of the first host that go from host to host.
 #[derive(Message, Serialize, Deserialize, Clone)]
