@@ -65,6 +65,9 @@ pub(crate) struct Limits {
     pub(crate) decode_depth: usize,
     /// Bytes that decoding one message may reserve.
     pub(crate) decode_memory: usize,
+    /// Relays that pass a message on before one refuses it: introductions go from hand to hand a few times where people
+    /// wire systems up, and what goes further goes in a circle that somebody has built on purpose. 0 passes nothing on.
+    pub(crate) relay_hops: u8,
     /// Time for `shutdown` to write what waits.
     pub(crate) shutdown_timeout: Duration,
 }
@@ -95,6 +98,7 @@ impl Default for Limits {
             proxy_queue: 65_536,
             decode_depth: 128,
             decode_memory: 64 << 20,
+            relay_hops: 4,
             shutdown_timeout: Duration::from_secs(5),
         }
     }

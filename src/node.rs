@@ -402,6 +402,12 @@ limits! {
     decode_depth(levels: usize),
     /// Bytes that decoding one message may reserve. 64 MiB.
     decode_memory(bytes: usize),
+    /// Relays that a message may have passed, this node's included, when the node passes it on to a third node's box. An
+    /// address that is sent on to a node which cannot reach its box leads through the node that sent it, a *relay*, and one
+    /// that is sent on again through two. A message that has passed as many already is dropped
+    /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest one goes in a circle, and one that a peer sends round has an
+    /// end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). 4.
+    relay_hops(hops: u8),
     /// Time for [`Node::shutdown`] to write what waits. 5 s.
     shutdown_timeout(limit: Duration),
 }

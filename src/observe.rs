@@ -34,7 +34,9 @@ macro_rules! drop_reasons {
         ///
         /// Each says on which side it is counted, what the cause is, and what can be done. The *sender* is the node
         /// whose address or recipient was used (for what it passes on to a third node, one that stands between), and
-        /// the *box* means the node where the box is. For a message that stays at home they are one.
+        /// the *box* means the node where the box is. For a message that stays at home they are one. A *relay* is a node
+        /// that passes messages on to a third node's box, because its peer got the address from it: it counts what it drops
+        /// and tells the peer, as the node of a box does.
         #[non_exhaustive]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
         pub enum DropReason { $($(#[$doc])* $name),* }
@@ -97,12 +99,14 @@ drop_reasons! {
     /// **Sender**, if more of its requests wait for answers on a connection than `pending_requests`; **box**, if it has
     /// as many of the sender's. Ask less at a time, or raise `pending_requests` on both sides.
     RequestsFull,
-    /// **Box.** A policy of its node forbids it. Have it permitted. It does not occur yet.
+    /// **Relay.** The policy of the node forbids it: it passes nothing on, as `relay_hops` is 0 there. Raise that, or get
+    /// the address from a node that reaches the box.
     Refused,
-    /// **Sender.** Nothing leads to the box any more, nor will. Get a fresh address. It does not occur yet.
+    /// **Relay.** Nothing leads to the box any more, nor will: its node, or the next on the way there, has said that it
+    /// ends, or the box itself is known to be gone. Get a fresh address.
     NoRoute,
-    /// **Sender.** The message would have been passed on from node to node too often. Send to the box more directly. It
-    /// does not occur yet.
+    /// **Relay.** The message was passed on by as many nodes already as `relay_hops` allows there. Have the address sent by
+    /// fewer hands, or raise `relay_hops` at the relays.
     HopLimit,
     /// **Either.** The node was shut down, or its System ended. There is nothing to do, or shut it down later.
     Shutdown,

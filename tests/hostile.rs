@@ -24,6 +24,9 @@ mod limits;
 #[path = "hostile/pieces.rs"]
 mod pieces;
 
+#[path = "hostile/relaying.rs"]
+mod relaying;
+
 #[path = "hostile/shapes.rs"]
 mod shapes;
 

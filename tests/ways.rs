@@ -10,8 +10,10 @@ use actix::Context;
 use actix::Handler;
 use actix::MailboxError;
 use actix::Recipient;
+use actix::ResponseFuture;
 use actix::System;
 use actix_hermod::Address;
+use actix_hermod::AskError;
 use actix_hermod::Buffer;
 use actix_hermod::CloseReason;
 use actix_hermod::DropReason;
@@ -74,6 +76,21 @@ impl Handler<Double> for Doubler {
 
 /// So long nobody is looked for again who was not found.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// Has an answer never come.
+struct Silent;
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<Double> for Silent {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, _: Double, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
 
 /// A node in the middle, and a third one. Neither knows of the other's peers.
 struct Ground {
@@ -402,5 +419,43 @@ fn what_waits_for_a_way_is_counted_when_its_node_ends() {
         assert_eq!(within(asked).await, Err(MailboxError::Closed));
         assert_eq!(dropped(&ground.third, DropReason::Shutdown), 2);
         assert!(hear.try_recv().is_err());
+    });
+}
+
+#[test]
+fn one_who_asks_is_told_that_the_outcome_is_unknown_when_a_connection_further_on_breaks() {
+    System::new().block_on(async {
+        let mut ground = Ground::new().await;
+        let wire = Wire::to(ground.middle_at.to_string()).await;
+        ground.middle_at = wire.endpoint.parse().unwrap();
+        let owner = Node::start();
+        let CarryDouble(to) = ground.pass(&owner, CarryDouble(owner.export(Silent.start()).unwrap())).await;
+        let asked = actix_rt::spawn(to.ask(Double(1)).into_future());
+        settled(|| owner.stats().boxes.iter().any(|of| of.with_actor == 1)).await;
+        wire.cut_after(0);
+        // Whatever comes next goes by the wire.
+        owner.remote::<Number>(&wire.endpoint, "nobody").unwrap().do_send(Number(0));
+        let reason = DropReason::Lost;
+        assert_eq!(within(asked).await.unwrap(), Err(AskError::OutcomeUnknown { reason }));
+    });
+}
+
+#[test]
+fn an_address_of_a_third_nodes_box_is_text_if_that_listens_and_ends_with_its_box() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, owner_at) = listening(Node::builder()).await;
+        let mut inbox = owner.mailbox().name("in box").open().unwrap();
+        let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
+        assert_eq!(to.uri().unwrap(), format!("hermod://{owner_at}/in%20box"));
+        comes_through(&ground.third.resolve(&to.uri().unwrap()).unwrap(), &mut inbox, 0..2).await;
+        let quiet = Node::start();
+        let hidden: Mailbox<Number> = quiet.mailbox().open().unwrap();
+        let Carry(other) = ground.pass(&quiet, Carry(hidden.address())).await;
+        assert_eq!(other.uri(), None);
+        assert!(other.connected());
+        drop(hidden);
+        assert_eq!(within(other.closed()).await, CloseReason::BoxClosed);
+        assert!(!other.connected());
     });
 }

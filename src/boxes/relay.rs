@@ -1,4 +1,8 @@
 //! A box that stands for a box of a third node: what comes in goes on, as it is.
+//!
+//! Relays form no circle: what one leads to was reached before it was made, and never changes, and a handle to a relay
+//! that comes home is one to its target. A peer may still send round what it is sent; each message carries how many relays
+//! have passed it on, and one that has passed too many is refused.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -17,12 +21,14 @@ use crate::handle::route::AnswerTo;
 use crate::handle::route::Encoded;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
+use crate::handle::route::Route;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Arrival;
 use crate::handle::terms::ExportKey;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
+use crate::ident::NodeId;
 use crate::message::shape::Shape;
 use crate::observe::DropReason;
 use crate::observe::Drops;
@@ -37,6 +43,8 @@ const LOOK: u64 = 64;
 pub(crate) struct Relay {
     id: BoxId,
     target: Arc<Pointer>,
+    /// How many relays may pass a message on, this one included.
+    allowed: u8,
     closed: CancellationToken,
     passed: AtomicU64,
     level: AtomicU8,
@@ -44,10 +52,11 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn new(id: BoxId, target: Arc<Pointer>) -> Relay {
+    pub(crate) fn new(id: BoxId, target: Arc<Pointer>, allowed: u8) -> Relay {
         Relay {
             id,
             target,
+            allowed,
             closed: CancellationToken::new(),
             passed: AtomicU64::new(0),
             level: AtomicU8::new(0),
@@ -62,6 +71,26 @@ impl Relay {
 }
 
 impl Relay {
+    /// Whether one more may pass on what so many relays have passed on already.
+    fn admit(&self, hops: u8) -> Result<(), DropReason> {
+        match self.allowed {
+            0 => Err(DropReason::Refused),
+            allowed if hops >= allowed => Err(DropReason::HopLimit),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing will ever lead to the target again: there is no connection, and the node of the box has said that it
+    /// ends, or the next on the way there has and nobody knows where the other listens.
+    fn is_cut_off(&self) -> bool {
+        let target = &self.target;
+        let Route::Away { by, .. } = target.route() else { return true };
+        let says_so = |node: Option<NodeId>| node.is_some_and(|node| target.home().is_gone(node));
+        let is_gone = || says_so(target.node_id()) || (by.hints().is_empty() && says_so(by.node()));
+        let is_linked = || target.link().is_some_and(|link| link.is_linked());
+        target.has_ended() || (!by.first().is_linked() && is_gone() && !is_linked())
+    }
+
     /// Passes on a message that came from a connection, as it is.
     fn pass_on(
         &self,
@@ -70,11 +99,17 @@ impl Relay {
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
     ) -> Result<(), Rejection> {
+        self.admit(arrival.hops)?;
+        let arrival = Arrival { hops: arrival.hops.saturating_add(1), ..arrival };
         if let Some(local) = self.target.local() {
             return local.accept_encoded(body, handles, answer, arrival);
         }
+        if self.is_cut_off() {
+            return Err(DropReason::NoRoute.into());
+        }
         self.target.passes_on(arrival.fingerprint);
-        let message = Encoded { body, handles, fingerprint: arrival.fingerprint };
+        let Arrival { fingerprint, hops, .. } = arrival;
+        let message = Encoded { body, handles, fingerprint, hops };
         let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
@@ -195,6 +230,7 @@ impl Waiting for Relaying {
             AskError::NotDelivered { reason, detail } => {
                 self.0.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
             }
+            AskError::OutcomeUnknown { .. } => self.0.refuse(Unanswered::LostOnTheWay, ""),
             AskError::AnswerNotEncodable { why } => self.0.refuse(Unanswered::NotEncodable, &why),
             _ => drop(self.0),
         }

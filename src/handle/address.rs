@@ -165,8 +165,10 @@ impl<M: RemoteMessage> Address<M> {
         proxy::recipient(&self.pointer)
     }
 
-    /// Whether a message sent now has somewhere to go: the box is open or, for another process, the connection is up or
-    /// being made.
+    /// Whether a message sent now has somewhere to go: the box is open or, for another process, the connection by which it
+    /// would leave is up or being made. Of a box behind a third node, that connection is the one to that node; whether the
+    /// box is still there is told by [`closed`](Address::closed), and once it has said that the box or its node is gone, an
+    /// address of that box is not connected any more.
     pub fn connected(&self) -> bool {
         if self.pointer.home().is_stopped() {
             return false;

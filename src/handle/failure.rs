@@ -50,6 +50,7 @@ impl AskError {
             Unanswered::NotDelivered(reason) => {
                 AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
             }
+            Unanswered::LostOnTheWay => AskError::OutcomeUnknown { reason: DropReason::Lost },
             Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
         }
     }

@@ -202,19 +202,25 @@ impl Away {
 
 /// Ends when the box is gone that a pointer leads to: see [`Address::closed`](crate::Address::closed). The waiting is
 /// done on the node's I/O thread, so that the future may be polled anywhere.
-pub(crate) fn closed(pointer: &Pointer) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
+pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
     let stopped = pointer.home().stopped().clone();
     let (mut told, hear) = oneshot::channel();
     let lookout = Lookout::at(pointer);
     let here = match lookout {
         Lookout::Here(closed) => Some(closed),
         Lookout::Away(_) | Lookout::Behind(..) => {
+            let weak = Arc::downgrade(pointer);
             pointer.home().run(Box::pin(async move {
                 let why = tokio::select! {
                     biased;
                     () = told.closed() => return,
                     why = lookout.gone() => why,
                 };
+                if why != CloseReason::ConnectionLost
+                    && let Some(pointer) = weak.upgrade().filter(|pointer| pointer.is_away_for_good())
+                {
+                    pointer.end();
+                }
                 // Who waited may have gone at this moment.
                 let _ = told.send(why);
             }));

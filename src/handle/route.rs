@@ -181,6 +181,8 @@ pub(crate) struct Encoded<'a> {
     pub(crate) handles: &'a [Arc<Pointer>],
     /// That of the shape of its type; 0 if it is not known.
     pub(crate) fingerprint: u64,
+    /// How many relays have passed it on.
+    pub(crate) hops: u8,
 }
 
 /// One who waits for an answer from a connection.

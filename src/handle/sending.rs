@@ -79,7 +79,7 @@ impl Pointer {
             return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
         }
         let fingerprint = self.fingerprint::<M>();
-        self.encode(message, |body, handles| self.post(Encoded { body, handles, fingerprint }))
+        self.encode(message, |body, handles| self.post(Encoded { body, handles, fingerprint, hops: 0 }))
     }
 
     /// Sends: the message is counted as sent, and as dropped if it is.
@@ -148,7 +148,7 @@ impl Pointer {
         });
         let mut words = None;
         let shape = Shape::of::<M>();
-        let arrival = Arrival { from: Source::HERE, fingerprint: shape.fingerprint() };
+        let arrival = Arrival { from: Source::HERE, fingerprint: shape.fingerprint(), hops: 0 };
         let given = match local.shape().filter(|takes| *takes != shape) {
             Some(takes) => {
                 let detail = Some(shape.differences(&takes));
@@ -209,7 +209,7 @@ impl Pointer {
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
         let fingerprint = self.fingerprint::<M>();
         let asked = self.encode(&message, |body, handles| {
-            self.ask_encoded(Encoded { body, handles, fingerprint }, time_left, &mut waiting)
+            self.ask_encoded(Encoded { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
         });
         match asked {
             Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),

@@ -42,6 +42,8 @@ pub(crate) struct Arrival {
     pub(crate) from: Source,
     /// That of its shape; 0 if that was not told.
     pub(crate) fingerprint: u64,
+    /// How many relays have passed it on.
+    pub(crate) hops: u8,
 }
 
 /// Why a box did not take a parcel.

@@ -24,7 +24,7 @@ pub(crate) fn of(pointer: &Pointer) -> Option<String> {
         Origin::Boxed { node, .. } if *node == pointer.home().id() => {
             pointer.home().endpoints().first().map(|endpoint| write(endpoint, pointer.name()))
         }
-        Origin::Boxed { .. } => None,
+        Origin::Boxed { .. } => pointer.hints().first().map(|endpoint| write(endpoint, pointer.name())),
     }
 }
 

@@ -145,7 +145,7 @@ impl Contact {
         }
     }
 
-    /// Gives a message to the box, or counts why not.
+    /// Gives a message, which so many relays have passed on, to the box, or counts why not.
     #[inline]
     pub(super) fn deliver(
         &self,
@@ -153,6 +153,7 @@ impl Contact {
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
+        hops: u8,
     ) {
         if self.epoch.get() != around.registry.epoch() {
             self.look_up(around);
@@ -173,7 +174,7 @@ impl Contact {
         };
         let rejection = match local {
             Some(local) => {
-                let taken = local.accept_encoded(body, handles, answer, self.arrival(around));
+                let taken = local.accept_encoded(body, handles, answer, self.arrival(around, hops));
                 // Also of one that has no room: others may have filled it.
                 if !self.knows(around, local.level()) {
                     self.fill(around, local.level(), &target);
@@ -239,9 +240,9 @@ impl Contact {
     }
 
     #[inline]
-    fn arrival(&self, around: &Around) -> Arrival {
+    fn arrival(&self, around: &Around, hops: u8) -> Arrival {
         let from = Source::connection(around.connection, matches!(self.who, Who::OurBox(_)));
-        Arrival { from, fingerprint: self.fingerprint }
+        Arrival { from, fingerprint: self.fingerprint, hops }
     }
 
     /// Finds the box of this node, if it is one and open.
@@ -351,6 +352,8 @@ impl Contact {
             Who::OurName(name) => around.registry.named(name).unwrap_or_else(|| around.nobody()),
             Who::OurBox(id) => around.our_box(*id),
             Who::Peers { id, .. } if around.peer == ours => around.our_box(*id),
+            // A node that has dialled itself has no need to pass on what it sends to itself.
+            Who::Third { via, .. } if around.peer == ours => around.our_box(*via),
             Who::Third { node, id, .. } if *node == ours => around.our_box(*id),
             Who::Peers { id, name } => {
                 let origin = Origin::Boxed { node: around.peer, id: *id };

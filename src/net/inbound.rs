@@ -212,12 +212,13 @@ impl Inbound {
         let near = self.around.near;
         let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
         let received = self.incoming.post(payload, acquaint)?;
+        let hops = received.hops()?;
         if received.handles.is_empty() {
-            received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
+            received.to.deliver(&self.around, received.body, &mut self.handles, &mut None, hops);
             return Ok(Tiding::Nothing);
         }
         self.handles.extend(received.handles.iter().map(|contact| contact.pointer(&self.around)));
-        received.to.deliver(&self.around, received.body, &mut self.handles, &mut None);
+        received.to.deliver(&self.around, received.body, &mut self.handles, &mut None, hops);
         // What the message did not keep is let go, and with it what the peer counts.
         self.handles.clear();
         self.incoming.forget_handles();
@@ -230,13 +231,14 @@ impl Inbound {
         let (number, received) = self.incoming.ask(payload, acquaint)?;
         let around = &self.around;
         let which = around.correlation(number);
+        let hops = received.hops()?;
         let deadline = received.deadline()?.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
         self.handles.extend(received.handles.iter().map(|contact| contact.pointer(around)));
         match around.link.asked(which)? {
             Some(asked) => {
                 let (home, link) = (Arc::clone(&around.home), Arc::clone(&around.link) as Arc<dyn Outbound>);
                 let mut answer = Some(AnswerTo::new(home, link, which, asked, deadline));
-                received.to.deliver(around, received.body, &mut self.handles, &mut answer);
+                received.to.deliver(around, received.body, &mut self.handles, &mut answer, hops);
             }
             None => {
                 around.link.refuse_at_once(which, DropReason::RequestsFull);

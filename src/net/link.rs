@@ -364,9 +364,10 @@ impl Link {
         if !handles.iter().any(third) {
             return Vec::new();
         }
+        let allowed = self.home.limits().relay_hops;
         let relay = |pointer: &Arc<Pointer>| {
-            let relay =
-                Arc::clone(&self.home).export(Relay::key(pointer), &|id| Arc::new(Relay::new(id, Arc::clone(pointer))));
+            let make = |id| Arc::new(Relay::new(id, Arc::clone(pointer), allowed)) as Arc<dyn LocalBox>;
+            let relay = Arc::clone(&self.home).export(Relay::key(pointer), &make);
             let local = relay.local()?;
             Some(Relayed { relay, local })
         };
@@ -449,14 +450,14 @@ impl Link {
 
 impl Outbound for Link {
     fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
-        let Encoded { body, handles, fingerprint } = message;
+        let Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let target = heading.named(fingerprint);
         if handles.is_empty() {
             const NONE: [Named<'_>; 0] = [];
             let before = self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: NONE, body })?;
+                state.post(heading, &Post { to: target, handles: NONE, body, hops })?;
                 Ok(if heading.direct { self.claim(state, to) } else { None })
             })?;
             drop(before);
@@ -466,7 +467,7 @@ impl Outbound for Link {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: named, body })?;
+                state.post(heading, &Post { to: target, handles: named, body, hops })?;
                 let before = if heading.direct { self.claim(state, to) } else { None };
                 Ok((before, hold(state.connection)))
             })
@@ -483,12 +484,12 @@ impl Outbound for Link {
         waiting: &mut Option<Box<dyn Waiting>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
-        let Encoded { body, handles, fingerprint } = message;
+        let Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let asked = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body };
+            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body, hops };
             self.make_room_to_ask();
             let limit = self.home.limits().pending_requests;
             let asked = self.append(patient, |state| {
@@ -518,7 +519,7 @@ impl Outbound for Link {
     fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
         let answered = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: None::<Named<'_>>, handles: named, body };
+            let post = Post { to: None::<Named<'_>>, handles: named, body, hops: 0 };
             let mut state = self.state.lock();
             if state.connection != to.connection || asked.is_cancelled() {
                 // Nobody wants it any more, and the number may be that of another request.

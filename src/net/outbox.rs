@@ -248,7 +248,7 @@ impl Outbox {
         to: Heading<'_>,
         post: &Post<'_, R, H>,
     ) -> Result<(), Unwritten> {
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post)?;
         self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
         Ok(())

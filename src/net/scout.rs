@@ -152,6 +152,7 @@ struct Parcel {
     body: Vec<u8>,
     handles: Vec<Arc<Pointer>>,
     fingerprint: u64,
+    hops: u8,
     /// Of a request.
     request: Option<Request>,
 }
@@ -164,8 +165,8 @@ struct Request {
 
 impl Parcel {
     fn new(to: &Arc<Pointer>, message: Encoded<'_>, request: Option<Request>) -> Parcel {
-        let Encoded { body, handles, fingerprint } = message;
-        Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, request }
+        let Encoded { body, handles, fingerprint, hops } = message;
+        Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, hops, request }
     }
 
     fn drop_for(mut self, reason: DropReason) {
@@ -232,7 +233,12 @@ impl Scout {
     }
 
     fn pass_on(&self, mut parcel: Parcel, found: Option<&Arc<dyn Outbound>>) {
-        let message = Encoded { body: &parcel.body, handles: &parcel.handles, fingerprint: parcel.fingerprint };
+        let message = Encoded {
+            body: &parcel.body,
+            handles: &parcel.handles,
+            fingerprint: parcel.fingerprint,
+            hops: parcel.hops,
+        };
         let to = &parcel.to;
         let passed = match &mut parcel.request {
             None => send(to, found, |link, patient| link.post(to, message, patient)),

@@ -189,6 +189,8 @@ pub(crate) enum Unanswered {
     Abandoned,
     /// It was handled, and the result could not be encoded.
     NotEncodable,
+    /// It was passed on, and the connection by which it went has ended: it may have been handled.
+    LostOnTheWay,
     /// It was not, and will not be, handled.
     NotDelivered(DropReason),
     /// A reason of a later version: it may have been handled.
@@ -213,6 +215,7 @@ impl Unanswered {
         match self {
             Unanswered::Abandoned => 0,
             Unanswered::NotEncodable => 1,
+            Unanswered::LostOnTheWay => 3,
             Unanswered::NotDelivered(reason) => code_of(reason),
             Unanswered::Other(code) => code,
         }
@@ -222,6 +225,7 @@ impl Unanswered {
         match code {
             0 => Unanswered::Abandoned,
             1 => Unanswered::NotEncodable,
+            3 => Unanswered::LostOnTheWay,
             _ => reason_of(code).map_or(Unanswered::Other(code), Unanswered::NotDelivered),
         }
     }

@@ -51,6 +51,8 @@ pub(crate) mod kind {
 pub(crate) mod extension {
     /// Milliseconds until an ask expires, as a number.
     pub(crate) const DEADLINE: u64 = 1;
+    /// How many relays have passed a post or an ask on, as a number.
+    pub(crate) const HOPS: u64 = 3;
     /// Further connections that a resume tells of.
     pub(crate) const FURTHER: u64 = 4;
 }
@@ -317,6 +319,10 @@ impl<'a> Extensions<'a> {
             reader.bytes()?;
         }
         Ok(Extensions { bytes })
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// The first extension of that id.

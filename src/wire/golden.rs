@@ -83,6 +83,14 @@ struct Message {
     to: Named,
     handles: Vec<Named>,
     body: &'static [u8],
+    /// Written by this crate if the message has no extensions of its own, else one of them.
+    hops: u8,
+}
+
+impl Message {
+    fn written_hops(&self) -> u8 {
+        if self.extensions.is_empty() { self.hops } else { 0 }
+    }
 }
 
 struct Asked {
@@ -173,7 +181,7 @@ fn resumes() -> Vec<(&'static str, Value)> {
 }
 
 fn posts() -> Vec<(&'static str, Value)> {
-    let plain = |body| Value::Post(Message { extensions: &[], to: echo(), handles: Vec::new(), body });
+    let plain = |body| Value::Post(Message { extensions: &[], to: echo(), handles: Vec::new(), body, hops: 0 });
     vec![
         ("post: inline target", plain(b"hi")),
         ("post: set target", plain(b"hi")),
@@ -207,7 +215,7 @@ fn forms() -> Vec<(&'static str, Value)> {
         full.introduction.counted = true;
         full.introduction.fingerprint = FINGERPRINT;
         let handles = vec![named(key, identity), full];
-        Value::Post(Message { extensions: &[], to: echo(), handles, body: &[0, 1] })
+        Value::Post(Message { extensions: &[], to: echo(), handles, body: &[0, 1], hops: 0 })
     };
     (2..).step_by(2).zip(forms).map(|(key, (name, identity))| (name, post(key, identity))).collect()
 }
@@ -217,12 +225,19 @@ fn more_posts() -> Vec<(&'static str, Value)> {
     counted.introduction.counted = true;
     let mut shaped = named(15, Identity::YourBox(BoxId([0x55; 16])));
     shaped.introduction.fingerprint = FINGERPRINT;
-    let post = |extensions, handles, body| Value::Post(Message { extensions, to: echo(), handles, body });
+    let post = |extensions, handles, body| Value::Post(Message { extensions, to: echo(), handles, body, hops: 0 });
+    let passed = |extensions, handles, body, hops| Value::Post(Message { extensions, to: echo(), handles, body, hops });
     vec![
         ("post: nameless, counted alone, fingerprint alone", post(&[], vec![counted, shaped], &[0xff])),
         ("post: one handle three times", post(&[], vec![known(), known(), known()], &[0, 1, 2])),
         ("post: extension block", post(EXTENSIONS, vec![], b"hi")),
         ("post: extension block and handles", post(EXTENSIONS, vec![known()], &[0])),
+        ("post: passed on by a relay", passed(&[], vec![], b"hi", 1)),
+        ("post: passed on by 255 relays, and handles", passed(&[], vec![known()], &[0], 255)),
+        (
+            "post: passed on by more, behind another extension",
+            passed(&[(2, b"abc"), (extension::HOPS, &[0xac, 2])], vec![], b"hi", 255),
+        ),
     ]
 }
 
@@ -238,11 +253,15 @@ fn asked_with() -> Named {
 
 fn asks() -> Vec<(&'static str, Value)> {
     let with = |correlation, deadline, extensions, handles, body| {
-        let message = Message { extensions, to: named(17, Identity::YourName("adder")), handles, body };
+        let message = Message { extensions, to: named(17, Identity::YourName("adder")), handles, body, hops: 0 };
         Value::Ask(Asked { correlation, deadline, message })
     };
     let plain = |correlation| with(correlation, None, &[], vec![], b"hi");
-    let to_echo = Message { extensions: &[], to: echo(), handles: vec![], body: b"" };
+    let to_echo = Message { extensions: &[], to: echo(), handles: vec![], body: b"", hops: 0 };
+    let passed = |correlation, deadline| {
+        let message = Message { extensions: &[], to: echo(), handles: vec![], body: b"hi", hops: 2 };
+        Value::Ask(Asked { correlation, deadline, message })
+    };
     vec![
         ("ask: inline target", plain(0)),
         ("ask: set target", plain(1)),
@@ -259,6 +278,8 @@ fn asks() -> Vec<(&'static str, Value)> {
             "ask: deadline behind another extension",
             with(6, Some(300), &[(2, b"abc"), (extension::DEADLINE, &[0xac, 2])], vec![], b"hi"),
         ),
+        ("ask: passed on by two relays", passed(7, None)),
+        ("ask: deadline, and passed on by two relays", passed(8, Some(300))),
     ]
 }
 
@@ -287,6 +308,7 @@ fn refuses_and_cancels() -> Vec<(&'static str, Value)> {
         ("refuse: not delivered, the last reason", dropped(3, DropReason::Shutdown, "")),
         ("refuse: a reason between those of this version", refuse(4, Unanswered::Other(2), "")),
         ("refuse: a drop of a later version", refuse(5, Unanswered::Other(200), "später")),
+        ("refuse: lost on the way", refuse(6, Unanswered::LostOnTheWay, "")),
         ("cancel: the first ask", Value::Cancel(0)),
         ("cancel: the last ask", Value::Cancel(u64::MAX)),
     ]
@@ -388,7 +410,8 @@ impl Direction {
 
     fn encode_post(&mut self, message: &Message, out: &mut BytesMut) {
         let mut plain = BytesMut::new();
-        let post = Post { to: &message.to, handles: &message.handles, body: message.body };
+        let post =
+            Post { to: &message.to, handles: &message.handles, body: message.body, hops: message.written_hops() };
         self.outgoing.post(&mut plain, usize::MAX, &post).unwrap();
         put_extended(out, &plain, 1, message.extensions);
     }
@@ -398,7 +421,8 @@ impl Direction {
         let deadline = if message.extensions.is_empty() { *deadline } else { None };
         let mut plain = BytesMut::new();
         let what = Correlated::Ask { correlation: *correlation, deadline };
-        let post = Post { to: Some(&message.to), handles: &message.handles, body: message.body };
+        let hops = message.written_hops();
+        let post = Post { to: Some(&message.to), handles: &message.handles, body: message.body, hops };
         self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
         put_extended(out, &plain, 1 + length_of(*correlation), message.extensions);
     }
@@ -406,7 +430,7 @@ impl Direction {
     fn encode_answer(&mut self, answered: &Answered, out: &mut BytesMut) {
         let mut plain = BytesMut::new();
         let what = Correlated::Answer { correlation: answered.correlation };
-        let post = Post { to: None::<&Named>, handles: &answered.handles, body: answered.body };
+        let post = Post { to: None::<&Named>, handles: &answered.handles, body: answered.body, hops: 0 };
         self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
         put_extended(out, &plain, 1 + length_of(answered.correlation), answered.extensions);
     }
@@ -490,6 +514,7 @@ fn check_received(name: &str, received: &Received<'_, '_, String>, message: &Mes
     assert_eq!(*received.to, text(&message.to.introduction), "{name}");
     assert_eq!(received.handles, texts(&message.handles), "{name}");
     assert_eq!(received.body, message.body, "{name}");
+    assert_eq!(received.hops(), Ok(message.hops), "{name}");
     for &(id, bytes) in EXTENSIONS {
         let expected = message.extensions.iter().any(|&(present, _)| present == id).then_some(bytes);
         assert_eq!(received.extensions.find(id), expected, "{name}");
@@ -514,7 +539,7 @@ fn texts(handles: &[Named]) -> Vec<String> {
 }
 
 /// The frame with an extension block behind the first `before` bytes of its payload: nothing writes extensions other
-/// than deadlines yet, so they are put into what was written without.
+/// than deadlines and numbers of relays yet, so they are put into what was written without.
 fn put_extended(out: &mut BytesMut, plain: &[u8], before: usize, extensions: &[(u64, &[u8])]) {
     if extensions.is_empty() {
         return out.put_slice(plain);
@@ -661,7 +686,7 @@ fn every_drop_reason_has_the_number_that_the_specification_gives_it() {
 
 #[test]
 fn reasons_that_the_specification_does_not_name_are_those_of_a_later_version() {
-    for number in (2..16).chain(36..=u8::MAX) {
+    for number in [2].into_iter().chain(4..16).chain(36..=u8::MAX) {
         let refuse = Refuse { correlation: 0, why: Unanswered::Other(number), detail: "" };
         assert_eq!(Refuse::read(&[0, number, 0]), Ok(refuse));
     }

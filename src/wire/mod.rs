@@ -89,8 +89,8 @@
 //!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
-//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask; 2, trace, and 3, hops, are
-//! reserved.
+//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 how many relays a post or an
+//! ask has passed; 2, trace, is reserved. An extension that stands in a block twice is what it is first.
 //! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent
 //! through a handle arrives before the box behind it is let go. A hold says that the writer has handles of the reader's
 //! boxes that came to it by other nodes, and will release so many of each beside those that the reader has written to it:
@@ -99,6 +99,16 @@
 //! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
 //! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
 //! body does not decode, or for which there is no room is dropped; only a malformed frame ends the connection.
+//!
+//! ## Relays
+//! A node that introduces a third node's box does so with a box of its own, *via*, that passes on what is sent to it, as
+//! it is: a relay. It leads where the box was reached when it was introduced, and never anywhere else; so it leads to what
+//! was there before it, and relays form no circle.
+//!
+//! Extension 3 of a post or an ask, a `number`, says how many relays have passed it on already; without it, none has, and
+//! more than 255 count as 255. A relay writes one more than it has read. It drops a message that has passed as many
+//! relays as its node allows, its own not included (drop 34), and every message if its node allows none (drop 32).
+//! Answers do not have it: they go back the way that the ask has come.
 //!
 //! ## Requests
 //! An ask is a post that wants an answer, and an answer is a post without a target: flags, extension block, handles and
@@ -125,6 +135,7 @@
 //! |---|---|---|
 //! | 0 | Abandoned | it may have been: the actor stopped, or left it unanswered |
 //! | 1 | NotEncodable | yes, and its result could not be encoded |
+//! | 3 | LostOnTheWay | it may have been: it was passed on, and the connection by which it went has ended |
 //! | 16–35 | | no: the message was dropped, for the reason of that number in the next table |
 //! | others | | unknown: it may have been |
 //!

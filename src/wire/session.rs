@@ -44,6 +44,8 @@ pub(crate) struct Post<'a, R, H> {
     pub(crate) to: R,
     pub(crate) handles: H,
     pub(crate) body: &'a [u8],
+    /// How many relays have passed it on; of an answer, 0.
+    pub(crate) hops: u8,
 }
 
 /// The handles of a message, which are looked at twice: once for their size and once to be written.
@@ -86,31 +88,43 @@ impl Correlated {
         }
     }
 
-    fn put(self, out: &mut BytesMut) {
+    fn correlation(self) -> u64 {
         let (Correlated::Ask { correlation, .. } | Correlated::Answer { correlation }) = self;
-        put_number(out, correlation);
-        if let Correlated::Ask { deadline: Some(deadline), .. } = self {
-            let mut value = [0; MAX_NUMBER];
-            let mut unused = &mut value[..];
-            put_number(&mut unused, deadline);
-            let taken = MAX_NUMBER - unused.len();
-            // The id and the length before the value take a byte each.
-            put_number(out, 2 + taken as u64);
-            put_number(out, extension::DEADLINE);
-            put_bytes(out, value.get(..taken).unwrap_or_default());
-        }
+        correlation
     }
 
-    fn flags(self) -> u8 {
-        match self {
-            Correlated::Ask { deadline: Some(_), .. } => flag::EXTENSIONS,
-            _ => 0,
-        }
+    fn deadline(self) -> Option<u64> {
+        if let Correlated::Ask { deadline, .. } = self { deadline } else { None }
     }
 }
 
 /// Bytes that a [`Correlated`] takes at most.
 const CORRELATED: usize = 4 * MAX_NUMBER;
+
+/// Bytes that the number of relays takes at most, in an extension block of its own or in that of a deadline.
+const HOPS: usize = 5;
+
+/// Appends the extension block of a message that has one.
+fn put_block(out: &mut BytesMut, deadline: Option<u64>, hops: u8) {
+    let hops = (hops > 0).then_some(u64::from(hops));
+    let values = [(extension::DEADLINE, deadline), (extension::HOPS, hops)];
+    let values = values.into_iter().filter_map(|(id, value)| Some((id, packed(value?))));
+    // The id and the length before each value take a byte each.
+    put_number(out, values.clone().map(|(_, (_, len))| 2 + len as u64).sum());
+    for (id, (bytes, len)) in values {
+        put_number(out, id);
+        put_bytes(out, bytes.get(..len).unwrap_or_default());
+    }
+}
+
+/// A number as it is written: in the first bytes of so many.
+fn packed(value: u64) -> ([u8; MAX_NUMBER], usize) {
+    let mut bytes = [0; MAX_NUMBER];
+    let mut unused = &mut bytes[..];
+    put_number(&mut unused, value);
+    let len = MAX_NUMBER - unused.len();
+    (bytes, len)
+}
 
 /// Why a post was not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,11 +174,12 @@ impl Outgoing {
     ) -> Result<(), Unwritten> {
         let handles = post.handles.clone().into_iter();
         if handles.len() == 0
+            && post.hops == 0
             && let Some(number) = self.numbers.number(post.to.key(), post.to.hint().load(Ordering::Relaxed))
         {
             return self.post_plain(out, room, number, post.body);
         }
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body };
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         self.fits(room, None, &post)?;
         put_message(out, Some(&mut self.numbers), None, &post);
         self.posts += 1;
@@ -205,7 +220,8 @@ impl Outgoing {
         post: &Post<'_, Option<R>, H>,
     ) -> Result<usize, Unwritten> {
         let count = post.handles.clone().into_iter().len();
-        let bound = what.map_or(0, |_| CORRELATED) + size_bound(&post.to, &post.handles, post.body);
+        let extra = what.map_or(0, |_| CORRELATED) + if post.hops > 0 { HOPS } else { 0 };
+        let bound = extra + size_bound(&post.to, &post.handles, post.body);
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(Unwritten::TooLarge);
         }
@@ -243,9 +259,15 @@ fn put_message<R: Referent, H: Handles>(
 ) {
     let handles = post.handles.clone().into_iter();
     let count = handles.len();
+    let deadline = what.and_then(Correlated::deadline);
+    let is_extended = deadline.is_some() || post.hops > 0;
     put_frame(out, what.map_or(kind::POST, Correlated::kind), |out| {
-        out.put_u8(what.map_or(0, Correlated::flags) | if count == 0 { 0 } else { flag::HANDLES });
-        what.iter().for_each(|what| what.put(out));
+        let extended = if is_extended { flag::EXTENSIONS } else { 0 };
+        out.put_u8(extended | if count == 0 { 0 } else { flag::HANDLES });
+        what.iter().for_each(|what| put_number(out, what.correlation()));
+        if is_extended {
+            put_block(out, deadline, post.hops);
+        }
         post.to.iter().for_each(|to| name(to, numbers.as_deref_mut(), out));
         if count > 0 {
             put_number(out, count as u64);
@@ -297,6 +319,18 @@ impl<T> Received<'_, '_, T> {
     /// Milliseconds until the request expires.
     pub(crate) fn deadline(&self) -> Result<Option<u64>, Violation> {
         self.extensions.find(extension::DEADLINE).map(|value| Reader::new(value).number()).transpose()
+    }
+
+    /// How many relays have passed it on, as far as it was told; more than 255 are as good as 255.
+    #[inline]
+    pub(crate) fn hops(&self) -> Result<u8, Violation> {
+        if self.extensions.is_empty() { Ok(0) } else { self.told_hops() }
+    }
+
+    #[cold]
+    fn told_hops(&self) -> Result<u8, Violation> {
+        let told = self.extensions.find(extension::HOPS).map(|value| Reader::new(value).number()).transpose()?;
+        Ok(told.map_or(0, |hops| u8::try_from(hops).unwrap_or(u8::MAX)))
     }
 }
 

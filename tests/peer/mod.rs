@@ -143,6 +143,16 @@ pub(crate) fn your_box_for(name: &str, fingerprint: u64) -> Vec<u8> {
     [vec![0x10], text(name), fingerprint.to_le_bytes().to_vec()].concat()
 }
 
+/// Introduces the reader's box of an id.
+pub(crate) fn your_box_by_id(id: [u8; 16]) -> Vec<u8> {
+    [vec![1], id.to_vec()].concat()
+}
+
+/// Introduces a box of a third node, which is reached through the peer's own box *via*.
+pub(crate) fn third_box(node: [u8; 16], id: [u8; 16], via: [u8; 16]) -> Vec<u8> {
+    [&[3][..], &node, &id, &via, &text(""), &number(0)].concat()
+}
+
 /// Introduces a box of the peer itself, which counts its handles.
 pub(crate) fn my_counted_box(id: [u8; 16]) -> Vec<u8> {
     [vec![0x22], id.to_vec(), text("")].concat()
@@ -168,9 +178,25 @@ pub(crate) fn ask(correlation: u64, target: &[u8], body: &[u8]) -> Vec<u8> {
 
 /// An ask with these bytes as its deadline.
 pub(crate) fn ask_within(correlation: u64, deadline: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
-    let extension = [number(1), number(deadline.len() as u64), deadline.to_vec()].concat();
-    let block = [number(extension.len() as u64), extension].concat();
+    let block = block_of(1, deadline);
     frame(kind::ASK, &[&[EXTENSIONS_FOLLOW], &number(correlation)[..], &block, target, body].concat())
+}
+
+/// A post with these bytes as the number of relays that have passed it on.
+pub(crate) fn post_passed(hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+    frame(kind::POST, &[&[EXTENSIONS_FOLLOW], &block_of(3, hops)[..], target, body].concat())
+}
+
+/// The same of an ask.
+pub(crate) fn ask_passed(correlation: u64, hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+    let block = block_of(3, hops);
+    frame(kind::ASK, &[&[EXTENSIONS_FOLLOW], &number(correlation)[..], &block, target, body].concat())
+}
+
+/// An extension block with one extension in it.
+fn block_of(id: u64, value: &[u8]) -> Vec<u8> {
+    let extension = [number(id), number(value.len() as u64), value.to_vec()].concat();
+    [number(extension.len() as u64), extension].concat()
 }
 
 pub(crate) fn answer(correlation: u64, body: &[u8]) -> Vec<u8> {

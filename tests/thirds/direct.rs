@@ -80,7 +80,8 @@ fn an_actor_lives_on_for_its_holder_when_the_introducer_is_killed() {
         let gift = handed(&node, &at).await;
         // So that there is a connection to the owner.
         assert_eq!(within(gift.work.ask(Work(2))).await, Ok(2));
-        gift.notes.do_send(Note(1));
+        // Its owner knows who holds it once it was sent to directly.
+        assert_eq!(within(gift.notes.send(Note(1))).await, Ok(()));
         introducer.kill();
         owner.says("goes on").await;
         (0..10).for_each(|n| gift.notes.do_send(Note(n)));

@@ -164,7 +164,7 @@ impl<'p> Link<'p> {
         while let Front::Frame(raw) = front(&self.come, self.terms.max_frame).expect("what is written can be read") {
             let expected = self.sent.pop_front().expect("nothing more was sent");
             let came = Came::read(&mut self.incoming, raw);
-            assert_eq!(came.what, expected.what);
+            assert_eq!((came.what, came.hops), (expected.what, expected.hops()));
             if let Some(Correlated::Ask { correlation, .. }) = came.what {
                 self.unanswered.push(correlation);
             }

@@ -155,7 +155,7 @@ fn report(payload: &[u8]) -> Result<Report, Violation> {
 
 /// A post, an ask or an answer.
 fn with_body(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<Said, Violation> {
-    let Understood { correlation, named, extensions, deadline, body } = understood(kind, payload, incoming)?;
+    let Understood { correlation, named, extensions, deadline, hops, body } = understood(kind, payload, incoming)?;
     let (number, post) = AnyPost::read(kind, payload).expect("what is understood can be taken apart");
     assert_eq!((number, post.body.as_slice()), (correlation, body));
     if kind != kind::ANSWER {
@@ -163,7 +163,7 @@ fn with_body(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Resul
         assert!(pairs.all(|(id, _)| extensions.find(*id) == post.extension(*id)));
     }
     // What is said of each handle, and what it means: a number says nothing by itself.
-    let text = format!("{correlation} {named:?} {deadline:?} {post:?}");
+    let text = format!("{correlation} {named:?} {deadline:?} {hops:?} {post:?}");
     let mut again = BytesMut::new();
     put_frame(&mut again, kind, |out| out.put_slice(&post.written_as(kind, correlation)));
     Ok(Said { text, again })

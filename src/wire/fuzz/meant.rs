@@ -106,11 +106,21 @@ impl Meant {
         let handles = self.handles.iter().map(|&place| &pool[place as usize]);
         let (to, body) = (&pool[self.to as usize], &*self.body());
         match self.what {
-            None => outgoing.post(out, room, &Post { to, handles, body }),
+            None => outgoing.post(out, room, &Post { to, handles, body, hops: self.hops() }),
             Some(what) => {
                 let to = matches!(what, Correlated::Ask { .. }).then_some(to);
-                outgoing.correlated(out, room, what, &Post { to, handles, body })
+                outgoing.correlated(out, room, what, &Post { to, handles, body, hops: self.hops() })
             }
+        }
+    }
+
+    /// How many relays it has passed: many none, some more than one byte of a number says.
+    pub(crate) fn hops(&self) -> u8 {
+        match self.serial % 8 {
+            _ if !self.counts() => 0,
+            few @ 1..4 => few as u8,
+            7 => u8::MAX,
+            _ => 0,
         }
     }
 
@@ -127,13 +137,14 @@ pub(crate) struct Came<'s, 'b> {
     pub(crate) to: Option<u32>,
     pub(crate) handles: &'s [u32],
     pub(crate) body: &'b [u8],
+    pub(crate) hops: u8,
 }
 
 impl<'s, 'b> Came<'s, 'b> {
     pub(crate) fn read(incoming: &'s mut Incoming<u32>, raw: Raw<'b>) -> Came<'s, 'b> {
         if raw.kind == kind::ANSWER {
             let (correlation, handles, body) = incoming.answer(raw.payload, &mut place).expect("it was written here");
-            return Came { what: Some(Correlated::Answer { correlation }), to: None, handles, body };
+            return Came { what: Some(Correlated::Answer { correlation }), to: None, handles, body, hops: 0 };
         }
         let (what, received) = if raw.kind == kind::ASK {
             let (correlation, received) = incoming.ask(raw.payload, &mut place).expect("it was written here");
@@ -145,6 +156,7 @@ impl<'s, 'b> Came<'s, 'b> {
             assert_eq!(raw.kind, kind::POST);
             (None, incoming.post(raw.payload, &mut place).expect("it was written here"))
         };
-        Came { what, to: Some(*received.to), handles: received.handles, body: received.body }
+        let hops = received.hops().expect("it was written here");
+        Came { what, to: Some(*received.to), handles: received.handles, body: received.body, hops }
     }
 }

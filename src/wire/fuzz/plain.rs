@@ -28,6 +28,7 @@ pub(crate) struct Understood<'b> {
     /// Those of an answer mean nothing so far.
     pub(crate) extensions: Extensions<'b>,
     pub(crate) deadline: Result<Option<u64>, Violation>,
+    pub(crate) hops: Result<u8, Violation>,
     pub(crate) body: &'b [u8],
 }
 
@@ -77,6 +78,10 @@ impl Plain {
         };
         let extensions = if kind == kind::ANSWER { Extensions::default() } else { extensions };
         let deadline = extensions.find(extension::DEADLINE).map(|value| Reader::new(value).number()).transpose();
+        let hops = match extensions.find(extension::HOPS) {
+            Some(value) => Reader::new(value).number().map(|hops| hops.min(255) as u8),
+            None => Ok(0),
+        };
         let mut named = Vec::new();
         if kind != kind::ANSWER {
             named.push(self.look_up(&Handle::read(&mut reader)?)?);
@@ -85,7 +90,7 @@ impl Plain {
         for _ in 0..handles {
             named.push(self.look_up(&Handle::read(&mut reader)?)?);
         }
-        Ok(Understood { correlation, named, extensions, deadline, body: reader.rest() })
+        Ok(Understood { correlation, named, extensions, deadline, hops, body: reader.rest() })
     }
 }
 
@@ -99,7 +104,7 @@ pub(crate) fn understood<'b>(
         kind::ANSWER => {
             let (correlation, handles, body) = incoming.answer(payload, &mut meaning)?;
             let (named, extensions) = (handles.to_vec(), Extensions::default());
-            return Ok(Understood { correlation, named, extensions, deadline: Ok(None), body });
+            return Ok(Understood { correlation, named, extensions, deadline: Ok(None), hops: Ok(0), body });
         }
         kind::ASK => incoming.ask(payload, &mut meaning)?,
         _ => (0, incoming.post(payload, &mut meaning)?),
@@ -109,6 +114,7 @@ pub(crate) fn understood<'b>(
         named: [std::slice::from_ref(received.to), received.handles].concat(),
         extensions: received.extensions,
         deadline: received.deadline(),
+        hops: received.hops(),
         body: received.body,
     })
 }

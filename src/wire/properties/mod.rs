@@ -74,7 +74,7 @@ fn held(numbers: impl Strategy<Value = u64>) -> impl Strategy<Value = Held> {
 }
 
 fn any_post(numbers: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value = AnyPost> {
-    let extensions = prop::option::of(vec((number(), vec(any::<u8>(), 0..9)), 0..4));
+    let extensions = prop::option::of(vec((prop_oneof![number(), 1..4_u64], vec(any::<u8>(), 0..9)), 0..4));
     let handles = prop::option::of(vec(held(numbers.clone()), 0..5));
     (extensions, held(numbers), handles, vec(any::<u8>(), 0..40)).prop_map(|(extensions, to, handles, body)| AnyPost {
         extensions,
@@ -119,8 +119,9 @@ fn any_unanswered() -> impl Strategy<Value = Unanswered> {
     prop_oneof![
         Just(Unanswered::Abandoned),
         Just(Unanswered::NotEncodable),
+        Just(Unanswered::LostOnTheWay),
         prop::sample::select(DropReason::ALL).prop_map(Unanswered::NotDelivered),
-        prop_oneof![2..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
+        prop_oneof![Just(2_u8), 4..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
     ]
 }
 

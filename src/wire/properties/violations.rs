@@ -160,6 +160,15 @@ fn requests() -> Vec<Case> {
         });
         Incoming::new(0).ask(&payload, &mut meaning).unwrap().1.deadline().unwrap_err()
     };
+    // The same of a post, with these as the number of its relays.
+    let hops = |value: &[u8]| {
+        let payload = written(|out| {
+            out.put_u8(flag::EXTENSIONS);
+            put_extensions(out, &[(extension::HOPS, value)]);
+            out.put_slice(&[2, 0, 0]);
+        });
+        Incoming::new(0).post(&payload, &mut meaning).unwrap().hops().unwrap_err()
+    };
     let long = [&[7, 0][..], &written(|out| put_bytes(out, &[b'x'; MAX_DETAIL + 1]))].concat();
     vec![
         (Violation::Truncated, ask(&[0])),
@@ -171,6 +180,9 @@ fn requests() -> Vec<Case> {
         (Violation::Truncated, deadline(&[])),
         (Violation::Truncated, deadline(&[0x80])),
         (Violation::NumberTooLong, deadline(&[0xff; 10])),
+        (Violation::Truncated, hops(&[])),
+        (Violation::Truncated, hops(&[0x80])),
+        (Violation::NumberTooLong, hops(&[0xff; 10])),
         (Violation::Truncated, answer(&[])),
         (Violation::Truncated, answer(&[0])),
         (Violation::Truncated, answer(&[flag::HANDLES, 7])),
