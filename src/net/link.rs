@@ -40,6 +40,7 @@ use crate::boxes::relay::Relay;
 use crate::handle::route::Encoded;
 use crate::handle::route::Held;
 use crate::handle::route::Household;
+use crate::handle::route::LocalBox;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
