@@ -113,10 +113,10 @@ impl Ground {
 
     /// Has the owner send something to the middle, and that send it to the third node.
     async fn pass<M: RemoteMessage<Result = ()>>(&self, owner: &Node, message: M) -> M {
-        let mut at_middle = self.middle.mailbox().name("carry").open().unwrap();
-        let mut at_third = self.third.mailbox().name("carry").open().unwrap();
-        owner.remote::<M>(&self.middle_at, "carry").unwrap().do_send(message);
-        self.middle.remote::<M>(&self.third_at, "carry").unwrap().do_send(next(&mut at_middle).await);
+        let mut at_middle = self.middle.mailbox().name("carry").open().expect("a free name");
+        let mut at_third = self.third.mailbox().name("carry").open().expect("a free name");
+        owner.remote::<M>(&self.middle_at, "carry").expect("an address").do_send(message);
+        self.middle.remote::<M>(&self.third_at, "carry").expect("an address").do_send(next(&mut at_middle).await);
         next(&mut at_third).await
     }
 
@@ -379,10 +379,10 @@ fn when_its_own_connection_breaks_the_box_is_reached_through_the_one_in_the_midd
 
 /// A node whose box a third one looks for, which it will not find: it is said to be where somebody is silent.
 async fn looked_for(ground: &Ground) -> (Node, TcpListener, Address<Double>, mpsc::UnboundedReceiver<u64>) {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let owner = Node::builder().advertise(&silent.local_addr().unwrap().to_string()).start();
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let owner = Node::builder().advertise(&silent.local_addr().expect("a bound socket").to_string()).start();
     let (heard, hear) = mpsc::unbounded_channel();
-    let doubles: Address<Double> = owner.export(Doubler(heard).start()).unwrap();
+    let doubles: Address<Double> = owner.export(Doubler(heard).start()).expect("a box");
     let CarryDouble(to) = ground.pass(&owner, CarryDouble(doubles)).await;
     (owner, silent, to, hear)
 }
