@@ -448,7 +448,7 @@ fn an_address_of_a_third_nodes_box_is_text_if_that_listens_and_ends_with_its_box
         let mut inbox = owner.mailbox().name("in box").open().unwrap();
         let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
         assert_eq!(to.uri().unwrap(), format!("hermod://{owner_at}/in%20box"));
-        comes_through(&ground.third.resolve(&to.uri().unwrap()).unwrap(), &mut inbox, 0..2).await;
+        comes_through(&ground.third.resolve(to.uri().unwrap()).unwrap(), &mut inbox, 0..2).await;
         let quiet = Node::start();
         let hidden: Mailbox<Number> = quiet.mailbox().open().unwrap();
         let Carry(other) = ground.pass(&quiet, Carry(hidden.address())).await;
