@@ -140,16 +140,19 @@ impl Away {
 
     /// The box's node has said that it ends.
     fn is_gone(&self) -> bool {
-        let own = self.own.as_ref().unwrap_or(&self.first.1);
-        own.node.is_some_and(|node| self.home.is_gone(node))
+        self.has_said_its_end(self.own.as_ref().unwrap_or(&self.first.1))
+    }
+
+    /// That node is not waited for, whichever way it was heard of.
+    fn has_said_its_end(&self, there: &There) -> bool {
+        there.node.is_some_and(|node| self.home.is_gone(node))
     }
 
     /// Whether a box that was waited for at the node that has introduced it may still be reached at its own, although it is
     /// not by way of that one.
     fn is_elsewhere(&self, why: &CloseReason, there: &There) -> bool {
         let is_own = self.own.as_ref().is_some_and(|own| own.node == there.node);
-        let introducer_is_gone = there.node.is_some_and(|node| self.home.is_gone(node));
-        !is_own && (*why == CloseReason::ConnectionLost || introducer_is_gone)
+        !is_own && (*why == CloseReason::ConnectionLost || self.has_said_its_end(there))
     }
 
     fn live(&self, there: &There) -> Option<(Arc<dyn Outbound>, There)> {
@@ -171,7 +174,6 @@ impl Away {
     /// not reached.
     async fn another_way(&self, ways: &[&There], why: CloseReason) -> Result<(Arc<dyn Outbound>, There), CloseReason> {
         let own = self.own.as_ref().unwrap_or(&self.first.1);
-        let can_come = !self.hints.is_empty() || ways.len() > 1 || self.own.is_none();
         let limit = tokio::time::sleep(self.home.limits().dead_after);
         tokio::pin!(limit);
         loop {
@@ -184,8 +186,11 @@ impl Away {
             if let Some(live) = ways.iter().find_map(|there| self.live(there)) {
                 return Ok(live);
             }
-            if !can_come {
-                return Err(why);
+            // An introducer that has said so, perhaps only now, does not come back.
+            let introducer = ways.iter().find(|there| there.node != own.node);
+            let is_over = introducer.is_some_and(|there| self.has_said_its_end(there));
+            if self.own.is_some() && self.hints.is_empty() && (introducer.is_none() || is_over) {
+                return Err(if is_over { CloseReason::NodeGone } else { why });
             }
             // Held, so that what is found is kept until it is seen. A connection that this node had dialled is made again
             // anyway.

@@ -321,11 +321,10 @@ pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
 pub(crate) fn sweep(node: NodeId) {
     let mut lasting = Vec::new();
     for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none()) {
-        if !std::mem::replace(&mut known.is_old, true) {
-            continue;
-        }
-        let pointer = known.pointer.upgrade();
-        if let Some(pointer) = pointer.filter(|pointer| pointer.is_away_for_good() && pointer.home().id() == node) {
+        // That of another node of the process is old when that one says so.
+        let is_ours = |pointer: &Arc<Pointer>| pointer.is_away_for_good() && pointer.home().id() == node;
+        let Some(pointer) = known.pointer.upgrade().filter(is_ours) else { continue };
+        if std::mem::replace(&mut known.is_old, true) {
             let unwanted = CancellationToken::new();
             known.watch = Some(unwanted.clone().drop_guard());
             lasting.push((pointer, unwanted));

@@ -24,6 +24,7 @@ use super::inquiries::end;
 use super::meter::Meter;
 use super::named::Heading;
 use super::named::Named;
+use super::named::Relayed;
 use super::named::Role;
 use super::outbox::Chunk;
 use super::outbox::MAX_CONTROL;
@@ -422,11 +423,13 @@ impl Link {
     fn with_named<T>(
         &self,
         handles: &[Arc<Pointer>],
-        write: impl FnOnce(&dyn Fn(usize) -> Role, &dyn Fn(u64) -> Vec<Evicted>) -> Result<(T, Vec<Evicted>), NotPosted>,
+        write: impl for<'a> FnOnce(
+            &dyn Fn(usize) -> Role<'a>,
+            &dyn Fn(u64) -> Vec<Evicted>,
+        ) -> Result<(T, Vec<Evicted>), NotPosted>,
     ) -> Result<T, NotPosted> {
         let (peer, relays) = (self.peer(), self.relays(handles));
-        let via = |at: usize| relays.get(at).and_then(Option::as_ref).map(|relayed| relayed.local.id());
-        let role = |at: usize| Role::Handle { peer, via: via(at) };
+        let role = |at: usize| Role::Handle { peer, via: relays.get(at).and_then(Option::as_ref) };
         let (written, evicted) = write(&role, &|connection| self.hold(handles, &relays, connection))?;
         evicted.into_iter().for_each(Evicted::close);
         Ok(written)
@@ -444,12 +447,6 @@ impl Link {
         });
         held.collect()
     }
-}
-
-/// A relay, and the box that it is.
-struct Relayed {
-    relay: Arc<Pointer>,
-    local: Arc<dyn LocalBox>,
 }
 
 impl Outbound for Link {

@@ -3,6 +3,7 @@
 //!
 //! - [`conservation`]: random traffic under random trouble; afterwards the books of all nodes balance exactly.
 //! - [`scenarios`]: one kind of trouble each, from beginning to end.
+//! - [`thirds`]: pointers that lead through other hosts, which go or are cut off.
 //! - [`replay`]: the same seed gives the same run.
 //!
 //! `HERMOD_SEEDS=5000` runs that many seeds instead of the usual few hundred, `HERMOD_SEED=42` only that one.
@@ -13,4 +14,5 @@ mod replay;
 mod scenarios;
 mod seeds;
 mod station;
+mod thirds;
 mod town;

@@ -64,9 +64,21 @@ pub(crate) struct Question {
 /// Something to be done at a station.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Home>)>;
 
+/// What others can know of where a host listens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Door {
+    /// It does not: it is reached on connections that it has opened.
+    Shut,
+    /// Those do who were told of it otherwise.
+    Open,
+    /// Its node tells all others.
+    Told,
+}
+
 /// What the test sees of a host, through all its lives.
 pub(crate) struct Station {
     pub(crate) name: String,
+    pub(crate) door: Door,
     pub(crate) jobs: RefCell<Option<mpsc::UnboundedSender<Job>>>,
     /// One for each time that the host was started.
     pub(crate) lives: RefCell<Vec<Node>>,
@@ -77,9 +89,10 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    pub(crate) fn new(name: &str) -> Station {
+    pub(crate) fn new(name: &str, door: Door) -> Station {
         Station {
             name: name.to_owned(),
+            door,
             jobs: RefCell::default(),
             lives: RefCell::default(),
             is_shut: Cell::new(false),
@@ -106,13 +119,19 @@ impl Map {
 /// Lives on a host until it is crashed, or the simulation ends.
 pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedReceiver<Job>) -> turmoil::Result {
     let life = map.lives.replace(map.lives.get() + 1);
-    let node = (map.builder)(life).start();
     let station = Rc::clone(&map.stations.borrow()[me]);
+    let mut builder = (map.builder)(life);
+    if station.door == Door::Told {
+        builder = builder.advertise(&format!("{}:{PORT}", station.name));
+    }
+    let node = builder.start();
     station.lives.borrow_mut().push(node.clone());
     station.is_shut.set(false);
     station.up.set(0);
     node.subscribe(Ear { own: node.id(), station: Rc::clone(&station) }.start());
-    node.listen(format!("0.0.0.0:{PORT}")).await?;
+    if station.door != Door::Shut {
+        node.listen(format!("0.0.0.0:{PORT}")).await?;
+    }
     let home = Home::new(&map, node, life)?;
     while let Some(job) = jobs.recv().await {
         job(&home);
@@ -215,6 +234,11 @@ impl Home {
         home.publish();
         home.open(Buffer::dropping(16), 0);
         Ok(home)
+    }
+
+    /// One more actor that answers, which is not published.
+    pub(crate) fn clerk(self: &Rc<Self>) -> Recipient<Question> {
+        Clerk { home: Rc::downgrade(self) }.start().recipient()
     }
 
     /// Publishes the actors, unless they are.

@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::station;
 use crate::station::Asking;
 use crate::station::Brought;
+use crate::station::Door;
 use crate::station::Home;
 use crate::station::LANES;
 use crate::station::Map;
@@ -86,6 +87,17 @@ impl Town {
         latency: Duration,
         builder: impl Fn(usize) -> NodeBuilder + 'static,
     ) -> Town {
+        Town::with_doors(seed, &vec![Door::Open; hosts], latency, builder)
+    }
+
+    /// The same, with a host for each of these doors.
+    pub(crate) fn with_doors(
+        seed: u64,
+        doors: &[Door],
+        latency: Duration,
+        builder: impl Fn(usize) -> NodeBuilder + 'static,
+    ) -> Town {
+        let hosts = doors.len();
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .epoch(UNIX_EPOCH)
@@ -96,8 +108,8 @@ impl Town {
             .enable_random_order()
             .build();
         let map = Rc::new(Map::new(builder));
-        let names = ["a", "b", "c", "d"].iter().take(hosts);
-        map.stations.borrow_mut().extend(names.map(|name| Rc::new(Station::new(name))));
+        let names = ["a", "b", "c", "d"].iter().zip(doors);
+        map.stations.borrow_mut().extend(names.map(|(name, door)| Rc::new(Station::new(name, *door))));
         for me in 0..hosts {
             let town = Rc::clone(&map);
             let name = map.stations.borrow()[me].name.clone();
@@ -272,10 +284,12 @@ impl Town {
         self.map.stations.borrow()[host].up.get()
     }
 
-    /// Waits until every host reaches every other by name, by each of its handles, and is answered.
+    /// Waits until every host reaches every other that listens by name, by each of its handles, and is answered.
     pub(crate) fn all_reach_all(&mut self) {
         let hosts = self.hosts();
-        let pairs = (0..hosts).flat_map(|from| (0..hosts).map(move |to| (from, to)));
+        let doors: Vec<Door> = self.map.stations.borrow().iter().map(|station| station.door).collect();
+        let listening = (0..hosts).filter(|host| doors[*host] != Door::Shut);
+        let pairs = listening.flat_map(|to| (0..hosts).map(move |from| (from, to)));
         let (told, mut heard) = mpsc::unbounded_channel();
         let mut goals: Vec<Goal> =
             pairs.flat_map(|(from, to)| (0..=LANES).map(move |by| Goal::new(from, to, by))).collect();

@@ -66,6 +66,8 @@ async fn carry(near: TcpStream, far: TcpStream, fuse: Arc<Mutex<usize>>) {
     for end in [&near, &far] {
         // What is not read is thrown away, and the other end hears of it at once.
         end.set_zero_linger().expect("a socket option");
+        // As nodes do: what is small does not wait until what was before it is acknowledged.
+        end.set_nodelay(true).expect("a socket option");
     }
     let (mut near_in, mut near_out) = near.into_split();
     let (mut far_in, mut far_out) = far.into_split();

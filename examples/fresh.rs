@@ -1,0 +1,390 @@
+//! Shows that an address that nobody holds any more costs nothing: messages without end, each with a fresh address to be
+//! answered at, leave the memory of both processes as it was.
+//!
+//! ```text
+//! cargo run --release --example fresh                           # a million, each with a mailbox of its own
+//! cargo run --release --example fresh -- --messages 10000000
+//! cargo run --release --example fresh -- --actors               # each with an actor of its own
+//! ```
+//!
+//! The example starts its second self, which answers. After each tenth of the messages it waits until nothing is left of
+//! them, and prints the rate and the resident memory of both processes; on Linux, as other systems do not tell.
+//!
+//! The exit status is 0 if no box and no actor was left behind and neither process has grown since the first tenth, 1 if
+//! not, and 2 if it could not be run.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::future::Future;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use actix::prelude::*;
+use actix_hermod::Address;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::Stats;
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+/// The variable that makes a process the one that answers.
+const ROLE: &str = "HERMOD_FRESH_CHILD";
+
+/// What stands before the line that is meant for the parent; a test harness writes lines of its own.
+const MARK: &str = "fresh: ";
+
+/// Messages that wait for their answers at a time.
+const AT_A_TIME: u64 = 64;
+
+/// The messages are sent in so many parts, with a look at the memory after each.
+const PARTS: u64 = 10;
+
+/// What a process may have grown by since the first part, in KiB: what an allocator may keep. Half a byte kept of each
+/// of ten million messages would be more.
+const MARGIN: u64 = 4 << 10;
+
+/// As long as anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const USAGE: &str = "usage: fresh [--messages N] [--actors]
+
+  --messages N  how many messages are sent (1,000,000)
+  --actors      each brings the `Recipient` of a fresh actor, and not the address of a fresh mailbox
+  --help        this";
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// To be answered at a mailbox.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Ping {
+    n: u64,
+    return_to: Address<Pong>,
+}
+
+/// To be answered to an actor.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Errand {
+    n: u64,
+    #[serde(with = "actix_hermod::recipient")]
+    return_to: Recipient<Pong>,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Pong(u64);
+
+/// Asks for what the other process knows of itself.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Look {
+    return_to: Address<Seen>,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Seen(Box<Stats>);
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) messages: u64,
+    /// Whether each message brings an actor along, and not a mailbox.
+    pub(crate) actors: bool,
+}
+
+impl Options {
+    /// `None` if help is wanted.
+    fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
+        let mut options = Options { messages: 1_000_000, actors: false };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--help" => return Ok(None),
+                "--actors" => options.actors = true,
+                "--messages" => {
+                    let number = arguments.next().ok_or("--messages needs a number")?;
+                    options.messages = number.parse().map_err(|_| format!("{number} is not a number"))?;
+                }
+                other => return Err(format!("{other} is unknown\n{USAGE}").into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+#[allow(dead_code, reason = "a test that runs this has a head of its own")]
+fn main() -> ExitCode {
+    let outcome = match Options::parse(std::env::args().skip(1)) {
+        _ if is_child() => System::new().block_on(answer()).map(|()| true),
+        Ok(Some(options)) => System::new().block_on(run(&options, &[])),
+        Ok(None) => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("fresh: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+// ---- The one that asks.
+
+/// Runs all of it; whether all is as it should be. This program with `arguments` is to become the one that answers.
+pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> {
+    let (server, endpoint) = Server::start(arguments)?;
+    let node = Node::start();
+    let asking = Rc::new(Asking::of(node.clone(), &endpoint)?);
+    let what = if options.actors { "actor" } else { "mailbox" };
+    println!("{} messages, each with a fresh {what} to be answered at.\n", options.messages);
+    println!("{:>12} {:>10} {:>14} {:>14} {:>8}", "messages", "a second", "memory here", "and there", "boxes");
+    let mut looks: Vec<[u64; 2]> = Vec::new();
+    for part in 1..=PARTS {
+        let began = Instant::now();
+        let (from, to) = (options.messages * (part - 1) / PARTS, options.messages * part / PARTS);
+        asking.ask(from, to, options.actors).await?;
+        let rate = (to - from) as f64 / began.elapsed().as_secs_f64();
+        asking.is_left_with_nothing().await?;
+        let look = [resident(std::process::id()), resident(server.0.id())];
+        let [here, there] = look.map(|kib| format!("{:.1} MB", kib as f64 / 1024.0));
+        println!("{to:>12} {rate:>10.0} {here:>14} {there:>14} {:>8}", node.stats().boxes.len());
+        looks.push(look);
+    }
+    let dropped = node.stats().dropped_total() + asking.look().await?.dropped_total();
+    node.shutdown().await;
+    let grown = grown(&looks);
+    let bytes = |kib: u64| (kib << 10) as f64 / (options.messages - options.messages / PARTS).max(1) as f64;
+    println!(
+        "\nGrown since the first tenth: {} KiB here and {} KiB there, {:.2} and {:.2} bytes a message.",
+        grown[0],
+        grown[1],
+        bytes(grown[0]),
+        bytes(grown[1])
+    );
+    println!("Dropped: {dropped}.");
+    let is_well = dropped == 0 && grown.iter().all(|kib| *kib <= MARGIN);
+    println!("{}", if is_well { "The memory is flat." } else { "THIS IS NOT AS IT SHOULD BE." });
+    Ok(is_well)
+}
+
+/// What both have more at their worst than after the first part, in KiB.
+fn grown(looks: &[[u64; 2]]) -> [u64; 2] {
+    [0, 1].map(|process| {
+        let most = looks.iter().map(|look| look[process]).max().unwrap_or(0);
+        most - looks.first().map_or(0, |look| look[process])
+    })
+}
+
+/// The way to the one that answers.
+struct Asking {
+    node: Node,
+    pings: Address<Ping>,
+    errands: Address<Errand>,
+    looks: Address<Look>,
+    /// Actors that live.
+    actors: Rc<Cell<u64>>,
+}
+
+impl Asking {
+    fn of(node: Node, endpoint: &str) -> Outcome<Asking> {
+        let (pings, errands) = (node.remote(endpoint, "pings")?, node.remote(endpoint, "errands")?);
+        let looks = node.remote(endpoint, "looks")?;
+        Ok(Asking { node, pings, errands, looks, actors: Rc::default() })
+    }
+
+    /// Sends the messages of these numbers, a few at a time, and waits for all answers.
+    async fn ask(&self, from: u64, to: u64, by_actors: bool) -> Outcome<()> {
+        let next = Cell::new(from);
+        let askers = (0..AT_A_TIME).map(|_| async {
+            loop {
+                let n = next.get();
+                if n >= to {
+                    return Ok::<(), Box<dyn Error>>(());
+                }
+                next.set(n + 1);
+                let answer = if by_actors { self.ask_by_actor(n).await? } else { self.ask_by_mailbox(n).await? };
+                if answer != n {
+                    return Err(format!("{answer} is the answer to {n}").into());
+                }
+            }
+        });
+        try_join_all(askers).await.map(drop)
+    }
+
+    async fn ask_by_mailbox(&self, n: u64) -> Outcome<u64> {
+        let mut replies = self.node.mailbox::<Pong>().open()?;
+        self.pings.do_send(Ping { n, return_to: replies.address() });
+        let Pong(answer) = within("an answer", replies.recv()).await?.ok_or("the mailbox is closed")?;
+        Ok(answer)
+    }
+
+    async fn ask_by_actor(&self, n: u64) -> Outcome<u64> {
+        let (tell, hear) = oneshot::channel();
+        self.actors.set(self.actors.get() + 1);
+        let reporter = Reporter { tell: Some(tell), living: Rc::clone(&self.actors) };
+        self.errands.do_send(Errand { n, return_to: reporter.start().recipient() });
+        Ok(within("an answer", hear).await??)
+    }
+
+    /// Waits until no box is open here and no actor lives any more.
+    async fn is_left_with_nothing(&self) -> Outcome<()> {
+        let nothing = async {
+            while !self.node.stats().boxes.is_empty() || self.actors.get() > 0 {
+                actix::clock::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        within("the end of the last box or actor", nothing).await
+    }
+
+    async fn look(&self) -> Outcome<Stats> {
+        let mut seen = self.node.mailbox::<Seen>().open()?;
+        self.looks.do_send(Look { return_to: seen.address() });
+        let Seen(stats) = within("a look", seen.recv()).await?.ok_or("the mailbox is closed")?;
+        Ok(*stats)
+    }
+}
+
+/// An actor that nobody holds but the one that is to answer to it.
+struct Reporter {
+    tell: Option<oneshot::Sender<u64>>,
+    living: Rc<Cell<u64>>,
+}
+
+impl Actor for Reporter {
+    type Context = Context<Self>;
+}
+
+impl Handler<Pong> for Reporter {
+    type Result = ();
+
+    fn handle(&mut self, Pong(n): Pong, _: &mut Context<Self>) {
+        // Who asked may have given up.
+        let _ = self.tell.take().map(|tell| tell.send(n));
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.living.set(self.living.get() - 1);
+    }
+}
+
+/// Waits for something, but not for ever.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
+    let limited = actix_rt::time::timeout(PATIENCE, future).await;
+    limited.map_err(|_| format!("{what}: not within {PATIENCE:?}").into())
+}
+
+/// In KiB; 0 where the system does not tell.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    field.and_then(|field| field.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// The second process; it ends when this is dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(arguments: &[&str]) -> Outcome<(Server, String)> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .env(ROLE, "")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().ok_or("the server has no output")?;
+        let server = Server(child);
+        for line in BufReader::new(output).lines() {
+            if let Some((_, endpoint)) = line?.split_once(MARK) {
+                return Ok((server, endpoint.to_owned()));
+            }
+        }
+        Err("the server has ended without a word".into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// ---- The one that answers.
+
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(ROLE).is_some()
+}
+
+/// Answers until the other process is gone.
+pub(crate) async fn answer() -> Outcome<()> {
+    thread::spawn(|| {
+        // Ends with whoever holds its standard input.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let node = Node::start();
+    let mut pings: Mailbox<Ping> = node.mailbox().name("pings").open()?;
+    let mut errands: Mailbox<Errand> = node.mailbox().name("errands").open()?;
+    let mut looks: Mailbox<Look> = node.mailbox().name("looks").open()?;
+    println!("{MARK}{}", node.listen("127.0.0.1:0").await?);
+    actix::spawn(async move {
+        while let Some(Ping { n, return_to }) = pings.recv().await {
+            return_to.do_send(Pong(n));
+        }
+    });
+    actix::spawn(async move {
+        while let Some(Errand { n, return_to }) = errands.recv().await {
+            return_to.do_send(Pong(n));
+        }
+    });
+    while let Some(Look { return_to }) = looks.recv().await {
+        return_to.do_send(Seen(Box::new(node.stats())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Option<Options>, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_read() {
+        assert_eq!(parsed(""), Ok(Some(Options { messages: 1_000_000, actors: false })));
+        assert_eq!(parsed("--actors --messages 7"), Ok(Some(Options { messages: 7, actors: true })));
+        assert_eq!(parsed("--messages 7 --help"), Ok(None));
+        assert!(parsed("--messages").is_err_and(|error| error.contains("needs a number")));
+        assert!(parsed("--messages x").is_err_and(|error| error.contains("not a number")));
+        assert!(parsed("--message 5").is_err_and(|error| error.contains("--message is unknown")));
+    }
+
+    #[test]
+    fn what_grows_is_seen_in_each_process() {
+        assert_eq!(grown(&[[10, 20], [12, 20], [11, 19]]), [2, 0]);
+        assert_eq!(grown(&[[10, 20], [10, 29]]), [0, 9]);
+    }
+}
