@@ -533,6 +533,9 @@ fn a_sliding_box_has_the_newest_of_what_was_sent_through_a_recipient() {
         let mut inbox = node.mailbox::<Number>().buffer(Buffer::sliding(1)).open().unwrap();
         let recipient = inbox.recipient();
         (1..=5).for_each(|n| recipient.do_send(Number(n)));
+        if thread == IoThread::Current {
+            assert_eq!(inbox.try_recv(), None, "which is the newest is seen when all have come");
+        }
         watched(|| node.stats(), |stats| stats.dropped.get(&DropReason::OldestShed) == Some(&4)).await;
         assert_eq!(next(&mut inbox).await, Number(5));
     });
