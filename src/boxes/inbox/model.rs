@@ -318,9 +318,13 @@ impl Coming {
 fn what_a_reader_intercepts_has_overtaken_none() {
     explore(|| {
         let (hut, inbox) = open(&Buffer::dropping(4));
-        let coming = Arc::new(Coming(Mutex::new([1, 2, 3].into())));
+        let coming = Arc::new(Coming(Mutex::new([1, 2].into())));
         let pumped = Arc::clone(&coming);
-        let pump = meanwhile(&inbox, move |inbox| pumped.pass_on(inbox));
+        let pump = meanwhile(&inbox, move |inbox| {
+            pumped.pass_on(inbox);
+            pumped.0.lock().push_back(3);
+            pumped.pass_on(inbox);
+        });
         let (mut taken, mut batch) = (Vec::new(), Batch::new());
         while taken.len() < 3 {
             let next = inbox.hand_over(&mut batch).map(|parcel| parcel.message.0);
