@@ -20,6 +20,7 @@ use crate::config::IoThread;
 use crate::config::Limits;
 use crate::handle;
 use crate::handle::address::Address;
+use crate::handle::places;
 use crate::handle::proxy;
 use crate::handle::route::Household;
 use crate::handle::route::LocalBox;
@@ -438,7 +439,7 @@ impl NodeBuilder {
     /// # Panics
     /// In a current-thread tokio runtime without a `LocalSet`, unless the I/O thread is [`IoThread::Own`].
     pub fn start(self) -> Node {
-        proxy::limit_queue(self.limits.proxy_queue);
+        places::limit_queue(self.limits.proxy_queue);
         let (handle, io) = driver::io();
         let house = House::new(self.limits, self.advertised, handle, router::start);
         let stop = || StopOnDrop(Arc::downgrade(&house));

@@ -79,10 +79,10 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
 
     /// What sending allocates, and what all that follows does until the last message is read: writing and reading, on
     /// both sides of the connection, and the mailbox. The messages themselves are made before.
-    fn run(&mut self, make: impl Fn(u64) -> M) -> (AllocationInfo, AllocationInfo) {
+    fn run(&mut self, make: impl Fn(u64) -> M, send: impl Fn(M)) -> (AllocationInfo, AllocationInfo) {
         let messages: Vec<M> = (0..MESSAGES).map(make).collect();
-        let Pair { system, to, inbox, .. } = self;
-        let sending = measure(|| messages.into_iter().for_each(|message| to.do_send(message)));
+        let Pair { system, inbox, .. } = self;
+        let sending = measure(|| messages.into_iter().for_each(send));
         let receiving = measure(|| {
             system.block_on(async {
                 for _ in 0..MESSAGES {
@@ -95,10 +95,16 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
 
     /// The same once everything has grown to its size.
     fn steady(&mut self, make: impl Fn(u64) -> M) -> (AllocationInfo, AllocationInfo) {
+        let to = self.to.clone();
+        self.steady_by(make, |message| to.do_send(message))
+    }
+
+    /// The same by another handle.
+    fn steady_by(&mut self, make: impl Fn(u64) -> M, send: impl Fn(M)) -> (AllocationInfo, AllocationInfo) {
         for _ in 0..3 {
-            self.run(&make);
+            self.run(&make, &send);
         }
-        self.run(&make)
+        self.run(&make, &send)
     }
 }
 
@@ -124,6 +130,30 @@ fn a_message_with_an_address_is_sent_and_received_without_an_allocation() {
     let (sending, receiving) = pair.steady(|seq| WithAddress { seq, return_to: return_to.clone() });
     assert!(sending.count_total <= ODDMENTS, "to send {MESSAGES} messages with an address: {sending:?}");
     assert!(receiving.count_total <= ODDMENTS, "to receive {MESSAGES} messages with an address: {receiving:?}");
+}
+
+/// actix's queue takes two for each message that is sent through a `Recipient`; nothing is added to them, wherever it
+/// leads.
+#[test]
+fn a_message_through_a_recipient_allocates_what_actix_does_and_no_more() {
+    let mut pair = Pair::new();
+    let far = pair.to.recipient();
+    let (sending, receiving) = pair.steady_by(|seq| Plain { seq, body: [7; 32] }, |message| far.do_send(message));
+    assert!(sending.count_total <= 2 * MESSAGES + ODDMENTS, "through a recipient to another node: {sending:?}");
+    assert!(receiving.count_total <= ODDMENTS, "and to receive them there: {receiving:?}");
+    let near = pair.system.block_on(async { pair.inbox.recipient() });
+    let (sending, receiving) = pair.steady_by(|seq| Plain { seq, body: [7; 32] }, |message| near.do_send(message));
+    assert!(sending.count_total <= 2 * MESSAGES + ODDMENTS, "through a recipient at home: {sending:?}");
+    assert!(receiving.count_total <= ODDMENTS, "and to receive them there: {receiving:?}");
+}
+
+#[test]
+fn a_message_at_home_is_sent_and_received_without_an_allocation() {
+    let mut pair = Pair::new();
+    let near = pair.inbox.address();
+    let (sending, receiving) = pair.steady_by(|seq| Plain { seq, body: [7; 32] }, |message| near.do_send(message));
+    assert!(sending.count_total <= ODDMENTS, "to send {MESSAGES} messages at home: {sending:?}");
+    assert!(receiving.count_total <= ODDMENTS, "to receive {MESSAGES} messages at home: {receiving:?}");
 }
 
 #[test]

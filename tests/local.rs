@@ -490,6 +490,95 @@ fn what_is_sent_through_a_recipient_that_is_then_dropped_arrives() {
     });
 }
 
+#[test]
+fn a_reader_has_what_was_sent_through_a_recipient_at_once() {
+    System::new().block_on(async {
+        let node = Node::start();
+        let mut inbox = node.mailbox::<Number>().buffer(Buffer::dropping(2)).open().unwrap();
+        let (address, recipient) = (inbox.address(), inbox.recipient());
+        (0..5).for_each(|n| recipient.do_send(Number(n)));
+        // No other task has had a turn.
+        assert_eq!(inbox.try_recv(), Some(Number(0)));
+        assert_eq!((inbox.len(), node.stats().sent), (1, 2), "as many as the box holds were taken");
+        assert_eq!(address.try_send(Number(5)).ok(), Some(()));
+        assert!(matches!(address.try_send(Number(6)), Err(SendError::Full(_))), "what was taken takes room");
+        assert_eq!([inbox.try_recv(), inbox.try_recv()], [Some(Number(1)), Some(Number(5))]);
+        let rest = [inbox.try_recv(), inbox.try_recv(), inbox.try_recv(), inbox.try_recv()];
+        assert_eq!(rest, [Some(Number(2)), Some(Number(3)), Some(Number(4)), None]);
+        let stats = node.stats();
+        assert_eq!((stats.sent, stats.delivered, stats.dropped_total()), (6, 6, 0));
+        assert_eq!(stats.boxes[0].received, 6);
+    });
+}
+
+#[test]
+fn a_reader_that_does_not_look_leaves_its_box_bounded() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut inbox = node.mailbox::<Number>().buffer(Buffer::dropping(2)).open().unwrap();
+        let recipient = inbox.recipient();
+        recipient.do_send(Number(0));
+        assert_eq!(next(&mut inbox).await, Number(0));
+        (1..=5).for_each(|n| recipient.do_send(Number(n)));
+        let stats = watched(|| node.stats(), |stats| stats.sent == 6).await;
+        assert_eq!(stats.dropped, [(DropReason::NewestShed, 3)].into());
+        assert_eq!([inbox.try_recv(), inbox.try_recv(), inbox.try_recv()], [Some(Number(1)), Some(Number(2)), None]);
+    });
+}
+
+#[test]
+fn a_sliding_box_has_the_newest_of_what_was_sent_through_a_recipient() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut inbox = node.mailbox::<Number>().buffer(Buffer::sliding(1)).open().unwrap();
+        let recipient = inbox.recipient();
+        (1..=5).for_each(|n| recipient.do_send(Number(n)));
+        if thread == IoThread::Current {
+            assert_eq!(inbox.try_recv(), None, "which is the newest is seen when all have come");
+        }
+        watched(|| node.stats(), |stats| stats.dropped.get(&DropReason::OldestShed) == Some(&4)).await;
+        assert_eq!(next(&mut inbox).await, Number(5));
+    });
+}
+
+#[test]
+fn what_is_sent_through_a_recipient_stays_in_order_whoever_takes_it_up() {
+    const MESSAGES: u64 = 20_000;
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut inbox = node.mailbox().buffer(Buffer::dropping(MESSAGES as usize)).open().unwrap();
+        let recipient = inbox.recipient();
+        let sender = thread::spawn(move || (0..MESSAGES).for_each(|n| recipient.do_send(Number(n))));
+        // In turns, so that the node's thread and the reader meet.
+        for n in 0..MESSAGES {
+            let message = match inbox.try_recv() {
+                Some(message) => message,
+                None => next(&mut inbox).await,
+            };
+            assert_eq!(message, Number(n));
+        }
+        sender.join().unwrap();
+        let stats = node.stats();
+        assert_eq!((stats.sent, stats.delivered, stats.dropped_total()), (MESSAGES, MESSAGES, 0));
+    });
+}
+
+#[test]
+fn a_request_through_a_recipient_that_was_taken_back_is_passed_over_by_the_reader() {
+    System::new().block_on(async {
+        let node = Node::start();
+        let mut inbox = node.mailbox::<Number>().open().unwrap();
+        let recipient = inbox.recipient();
+        drop(recipient.send(Number(1)));
+        let kept = recipient.send(Number(2));
+        assert_eq!(inbox.try_recv(), Some(Number(2)));
+        assert_eq!(within(kept).await, Ok(()));
+        let stats = node.stats();
+        assert_eq!((stats.sent, stats.delivered), (2, 1));
+        assert_eq!(stats.dropped, [(DropReason::Cancelled, 1)].into());
+    });
+}
+
 // ---- actors
 
 /// Adds, or shouts.

@@ -219,6 +219,18 @@ impl<T> Waiting<T> {
         !batch.is_empty()
     }
 
+    /// How many items a batch may hold, if it is not filled with what waits here but with what was still to come: none
+    /// where the oldest has to stay at hand. There is a place for them then.
+    pub(crate) fn room_for_batch(&mut self, batch: &mut VecDeque<T>) -> usize {
+        if batch.capacity() == 0 {
+            std::mem::swap(batch, &mut self.spare);
+        }
+        match self.overflow {
+            Overflow::DropNewest => self.capacity,
+            Overflow::DropOldest => 0,
+        }
+    }
+
     /// Keeps the place of an empty batch for the next one.
     pub(crate) fn keep(&mut self, batch: &mut VecDeque<T>) {
         self.spare = std::mem::take(batch);

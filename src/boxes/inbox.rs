@@ -83,6 +83,9 @@ mod outlook {
 /// Messages that a reader has taken out of the box at once.
 pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
 
+/// Messages that are [intercepted](Inbox::intercept) at a time, while those who send to the box by other ways wait.
+const AT_ONCE: usize = 64;
+
 struct Queue<M: RemoteMessage> {
     waiting: Waiting<Parcel<M>>,
     /// Messages put into it so far.
@@ -159,26 +162,47 @@ impl<M: RemoteMessage> Inbox<M> {
         }
     }
 
-    /// The next message, if one waits.
-    pub(crate) fn take_now(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
-        loop {
-            if let Some(parcel) = self.hand_over(batch) {
-                return Some(parcel);
-            }
-            if !self.refill(&mut self.queue.lock(), batch) {
-                return None;
-            }
+    /// Takes the next batch, if there is any, into one that is empty.
+    pub(crate) fn take_batch(&self, batch: &mut Batch<M>) -> bool {
+        self.refill(&mut self.queue.lock(), batch)
+    }
+
+    /// Has the reader's batch, which is empty, filled with so many messages that were about to be put into the box, unless
+    /// others wait in it; whether there are any now. While this is called, nobody puts one of those messages into the box,
+    /// so that none overtakes another.
+    pub(crate) fn intercept(&self, batch: &mut Batch<M>, fill: impl FnOnce(&mut Batch<M>, usize)) -> bool {
+        let mut queue = self.queue.lock();
+        if self.refill(&mut queue, batch) {
+            return true;
         }
+        if queue.open {
+            let room = queue.waiting.room_for_batch(batch).min(AT_ONCE);
+            fill(batch, room);
+            queue.received += batch.len() as u64;
+            self.held.store(batch.len(), Ordering::Relaxed);
+            self.look_ahead(&queue);
+        }
+        !batch.is_empty()
+    }
+
+    /// The next message of the batch, if nobody waits for it.
+    #[inline(always)]
+    pub(crate) fn hand_over_plain(&self, batch: &mut Batch<M>) -> Option<M> {
+        if batch.front()?.reply.is_some() {
+            return None;
+        }
+        let message = batch.pop_front()?.message;
+        self.held.store(batch.len(), Ordering::Relaxed);
+        Some(message)
     }
 
     /// The next message of the batch that somebody still wants handled.
     #[inline]
-    fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
+    pub(crate) fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
         while let Some(parcel) = batch.pop_front() {
             self.held.store(batch.len(), Ordering::Relaxed);
-            if let Some(parcel) = self.unless_lapsed(parcel) {
-                return Some(parcel);
-            }
+            let Some(reason) = parcel.lapsed() else { return Some(parcel) };
+            self.drop_taken(parcel, reason);
         }
         None
     }
@@ -198,13 +222,6 @@ impl<M: RemoteMessage> Inbox<M> {
 
     fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn unless_lapsed(&self, parcel: Parcel<M>) -> Option<Parcel<M>> {
-        let Some(reason) = parcel.lapsed() else { return Some(parcel) };
-        self.drop_taken(parcel, reason);
-        None
     }
 
     /// Drops what waits, in the reader's batch and behind it, for that reason.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 
 use actix::Message;
 use actix::Recipient;
@@ -18,6 +19,7 @@ use super::inbox::Inbox;
 use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
+use crate::handle::proxy;
 use crate::handle::reply::Parcel;
 use crate::handle::reply::Reply;
 use crate::handle::route::Household;
@@ -122,21 +124,54 @@ impl<M: RemoteMessage> Mailbox<M> {
     /// # Cancel safety
     /// Dropping the future loses no message.
     pub async fn recv(&mut self) -> Option<M> {
+        // Most messages are there already, and wanted by nobody else: those are not moved through a future.
+        if let Some(message) = self.take_plain() {
+            return Some(message);
+        }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// The next message, if one waits now.
     pub fn try_recv(&mut self) -> Option<M> {
-        self.inbox.take_now(&mut self.batch).map(|parcel| self.hand_over(parcel))
+        loop {
+            if let Some(parcel) = self.inbox.hand_over(&mut self.batch) {
+                return Some(self.deliver(parcel));
+            }
+            if !self.refill() {
+                return None;
+            }
+        }
     }
 
-    #[inline]
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        self.inbox.poll_take(&mut self.batch, cx).map(|parcel| parcel.map(|parcel| self.hand_over(parcel)))
+        if let Some(message) = self.try_recv() {
+            return Poll::Ready(Some(message));
+        }
+        let parcel = ready!(self.inbox.poll_take(&mut self.batch, cx));
+        Poll::Ready(parcel.map(|parcel| self.deliver(parcel)))
     }
 
-    #[inline]
-    fn hand_over(&mut self, parcel: Parcel<M>) -> M {
+    /// Takes what waits in the box or, if nothing does, what was sent through its recipient and is about to be put there:
+    /// so a message is not handed from one queue to the next while its reader waits for nothing else.
+    #[inline(never)]
+    fn refill(&mut self) -> bool {
+        if self.inbox.take_batch(&mut self.batch) {
+            return true;
+        }
+        let intake = proxy::intake(&self.pointer);
+        let coming = intake.as_ref().and_then(|intake| intake.take());
+        coming.is_some_and(|mut coming| self.inbox.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
+    }
+
+    /// The next message of the batch, if nobody waits for it to be taken.
+    #[inline(always)]
+    fn take_plain(&mut self) -> Option<M> {
+        let message = self.inbox.hand_over_plain(&mut self.batch)?;
+        self.delivered.count();
+        Some(message)
+    }
+
+    fn deliver(&mut self, parcel: Parcel<M>) -> M {
         self.delivered.count();
         if let Some(reply) = parcel.reply {
             (self.acknowledge)(*reply);

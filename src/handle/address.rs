@@ -158,9 +158,9 @@ impl<M: RemoteMessage> Address<M> {
 
     /// The same box as an actix `Recipient`, for code that knows nothing of this crate.
     ///
-    /// Recipients of one address (and of its clones) are equal. Messages sent through it pass through a queue to the
-    /// node's I/O thread, so `try_send` tells less than [`Address::try_send`]: its `Ok` means that the queue has taken the
-    /// message.
+    /// Recipients of one address (and of its clones) are equal. Messages sent through it pass through a queue that the
+    /// node's I/O thread empties, or the reader of the mailbox if it is there first. So `try_send` tells less than
+    /// [`Address::try_send`]: its `Ok` means that the queue has taken the message.
     pub fn recipient(&self) -> Recipient<M> {
         proxy::recipient(&self.pointer)
     }

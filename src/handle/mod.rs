@@ -5,7 +5,9 @@ pub(crate) mod failure;
 pub(crate) mod fate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod intake;
 mod nowhere;
+pub(crate) mod places;
 pub(crate) mod proxy;
 pub(crate) mod reply;
 pub(crate) mod request;

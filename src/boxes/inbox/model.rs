@@ -146,6 +146,11 @@ fn take(inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> Option<u8> {
     block_on(poll_fn(|cx| inbox.poll_take(batch, cx))).map(|parcel| parcel.message.0)
 }
 
+/// The next message, if one waits.
+fn take_now(inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> Option<Parcel<Number>> {
+    inbox.hand_over(batch).or_else(|| inbox.take_batch(batch).then(|| inbox.hand_over(batch)).flatten())
+}
+
 /// What the hint has to be when nothing happens any more.
 fn assert_outlook(inbox: &Inbox<Number>) {
     let queue = inbox.queue.lock();
@@ -198,7 +203,7 @@ fn what_a_closed_box_is_left_with_is_counted() {
         let (hut, inbox) = open(&Buffer::dropping(4));
         let sender = meanwhile(&inbox, |inbox| u64::from(put(inbox, 1).is_ok()) + u64::from(put(inbox, 2).is_ok()));
         let mut batch = Batch::new();
-        let taken = u64::from(inbox.take_now(&mut batch).is_some());
+        let taken = u64::from(take_now(&inbox, &mut batch).is_some());
         // As a mailbox that is dropped.
         inbox.close();
         inbox.discard(&mut batch, DropReason::BoxClosed);
@@ -235,7 +240,7 @@ fn a_full_box_takes_again_once_it_was_read() {
 #[test]
 fn what_the_reader_holds_still_takes_room() {
     explore(|| holds_and_takes_room(take));
-    explore(|| holds_and_takes_room(|inbox, batch| inbox.take_now(batch).map(|parcel| parcel.message.0)));
+    explore(|| holds_and_takes_room(|inbox, batch| take_now(inbox, batch).map(|parcel| parcel.message.0)));
 }
 
 fn holds_and_takes_room(first: fn(&Inbox<Number>, &mut Batch<Number>) -> Option<u8>) {
@@ -249,7 +254,7 @@ fn holds_and_takes_room(first: fn(&Inbox<Number>, &mut Batch<Number>) -> Option<
     assert!(accepted <= 1, "one more than was handed over");
     assert_eq!(inbox.len(), 1 + accepted);
     assert_outlook(&inbox);
-    let rest: Vec<u8> = std::iter::from_fn(|| inbox.take_now(&mut batch)).map(|parcel| parcel.message.0).collect();
+    let rest: Vec<u8> = std::iter::from_fn(|| take_now(&inbox, &mut batch)).map(|parcel| parcel.message.0).collect();
     assert!(rest.len() == 1 + accepted && rest.starts_with(&[2]) && rest.is_sorted(), "{rest:?}");
     assert_outlook(&inbox);
     assert_eq!((inbox.len(), inbox.refusal()), (0, None));
@@ -265,7 +270,7 @@ fn a_sliding_box_counts_each_message_that_made_room() {
         for sender in senders {
             assert_eq!(sender.join().unwrap(), Ok(()));
         }
-        taken += u64::from(inbox.take_now(&mut batch).is_some());
+        taken += u64::from(take_now(&inbox, &mut batch).is_some());
         assert_eq!(taken + inbox.dropped(), 2);
         assert_eq!(inbox.dropped(), hut.dropped());
         assert_outlook(&inbox);
@@ -283,9 +288,76 @@ fn a_box_by_key_counts_each_message_that_was_replaced() {
             assert_eq!(sender.join().unwrap(), Ok(()));
         }
         assert!(inbox.len() <= 1, "one of a key");
-        taken += u64::from(inbox.take_now(&mut batch).is_some());
+        taken += u64::from(take_now(&inbox, &mut batch).is_some());
         assert_eq!(taken + inbox.dropped(), 2);
         assert_eq!(inbox.dropped(), hut.dropped());
+        assert_outlook(&inbox);
+    });
+}
+
+/// Messages behind a recipient, which two take up: as with an intake, whoever does holds the lock until they are where they
+/// belong.
+struct Coming(Mutex<VecDeque<u8>>);
+
+impl Coming {
+    /// What a pump does: puts all that waits into the box.
+    fn pass_on(&self, inbox: &Inbox<Number>) {
+        let mut coming = self.0.lock();
+        while let Some(n) = coming.pop_front() {
+            assert_eq!(put(inbox, n), Ok(()));
+        }
+    }
+
+    /// What a reader does that finds nothing in the box.
+    fn intercept(&self, inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> bool {
+        let mut coming = self.0.lock();
+        inbox.intercept(batch, |batch, room| {
+            let room = room.min(coming.len());
+            batch.extend(coming.drain(..room).map(|n| Parcel::new(Number(n), None)));
+        })
+    }
+}
+
+#[test]
+fn what_a_reader_intercepts_has_overtaken_none() {
+    explore(|| {
+        let (hut, inbox) = open(&Buffer::dropping(4));
+        let coming = Arc::new(Coming(Mutex::new([1, 2].into())));
+        let pumped = Arc::clone(&coming);
+        let pump = meanwhile(&inbox, move |inbox| {
+            pumped.pass_on(inbox);
+            pumped.0.lock().push_back(3);
+            pumped.pass_on(inbox);
+        });
+        let (mut taken, mut batch) = (Vec::new(), Batch::new());
+        while taken.len() < 3 {
+            let next = inbox.hand_over(&mut batch).map(|parcel| parcel.message.0);
+            match next {
+                Some(n) => taken.push(n),
+                None if inbox.take_batch(&mut batch) || coming.intercept(&inbox, &mut batch) => {}
+                None => taken.extend(take(&inbox, &mut batch)),
+            }
+        }
+        pump.join().unwrap();
+        assert_eq!(taken, [1, 2, 3]);
+        assert_eq!((inbox.len(), hut.dropped()), (0, 0));
+        assert_outlook(&inbox);
+    });
+}
+
+#[test]
+fn what_a_reader_intercepts_takes_room() {
+    explore(|| {
+        let (_hut, inbox) = open(&Buffer::dropping(2));
+        let coming = Coming(Mutex::new([1, 2, 3].into()));
+        let sender = meanwhile(&inbox, |inbox| usize::from(put(inbox, 4).is_ok()) + usize::from(put(inbox, 5).is_ok()));
+        let mut batch = Batch::new();
+        coming.intercept(&inbox, &mut batch);
+        assert!(inbox.len() <= 2);
+        let accepted = sender.join().unwrap();
+        // All of the one or all of the other: a reader that finds something in the box takes that.
+        assert_eq!(inbox.len(), 2);
+        assert_eq!(accepted + (3 - coming.0.lock().len()), 2);
         assert_outlook(&inbox);
     });
 }

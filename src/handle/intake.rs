@@ -1,0 +1,375 @@
+//! What waits behind an actix `Recipient` of a pointer: the channel, the messages in it, and how they are taken out.
+//!
+//! actix offers no way to make a `Recipient` of one's own, but an `Addr` of any actor can be made over any channel. The
+//! actor here has a context of ours and no task. Its channel is an [`Intake`], which two read: the [pump](super::proxy) on
+//! the node's I/O thread, which gives each message to the box as an `Address` would, and the reader of a mailbox, which
+//! takes its own messages without that detour if it is there first.
+//!
+//! Invariant: whoever reads the channel holds its lock until what was read is in the box, or in the reader's hands: so
+//! messages stay in order. A message that comes into an empty channel wakes the pump and nobody else: the reader only
+//! looks in when it finds nothing in the box.
+//!
+//! actix's queue cannot refuse a message, so [`ProxyContext::pack`](ToEnvelope::pack) sheds above a process-wide bound:
+//! it queues an empty tombstone instead, which is counted against its box when it is read, and slows threads that flood it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorState;
+use actix::Addr;
+use actix::Handler;
+use actix::Recipient;
+use actix::dev::Envelope;
+use actix::dev::EnvelopeProxy;
+use actix::dev::MessageResponse;
+use actix::dev::OneshotSender;
+use actix::dev::ToEnvelope;
+use actix::dev::channel::AddressReceiver;
+use actix::dev::channel::channel;
+use futures_core::Stream;
+use parking_lot::Mutex;
+use parking_lot::MutexGuard;
+
+use super::places;
+use super::places::Left;
+use super::reply::Parcel;
+use super::reply::Reply;
+use super::route::Pointer;
+use crate::message::RemoteMessage;
+use crate::observe::DropReason;
+
+/// Messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the channel.
+pub(crate) const TURN: usize = 256;
+
+/// Tombstones in all queues above which a sending thread gives up its turn, and above twice which it is made to wait: a
+/// tombstone takes some 32 bytes that nobody counts.
+const TOMBSTONES: usize = 1 << 18;
+
+/// How long a thread waits for each message it sends in spite of twice that many tombstones.
+const PENALTY: Duration = Duration::from_millis(1);
+
+/// Tombstones in all queues.
+static BURIED: AtomicUsize = AtomicUsize::new(0);
+
+/// The actor behind a recipient: where messages that are read from its channel are put.
+pub(crate) struct Proxy<M: RemoteMessage> {
+    read: VecDeque<Parcel<M>>,
+}
+
+/// Its context: there is nothing to it, as the actor is never started.
+#[derive(Debug)]
+pub(crate) struct ProxyContext;
+
+impl ActorContext for ProxyContext {
+    fn stop(&mut self) {}
+    fn terminate(&mut self) {}
+    fn state(&self) -> ActorState {
+        ActorState::Running
+    }
+}
+
+// It is never pinned in place.
+impl<M: RemoteMessage> Unpin for Proxy<M> {}
+
+impl<M: RemoteMessage> Actor for Proxy<M> {
+    type Context = ProxyContext;
+}
+
+impl<M: RemoteMessage> Handler<M> for Proxy<M> {
+    type Result = Passed;
+
+    fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
+        self.read.push_back(Parcel::new(message, None));
+        Passed
+    }
+}
+
+/// The result of a message passed on without an answer.
+#[derive(Debug)]
+pub(crate) struct Passed;
+
+impl<M: RemoteMessage> MessageResponse<Proxy<M>, M> for Passed {
+    fn handle(self, _: &mut ProxyContext, _: Option<OneshotSender<M::Result>>) {}
+}
+
+impl<M: RemoteMessage> ToEnvelope<Proxy<M>, M> for ProxyContext {
+    #[inline(always)]
+    fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<Proxy<M>> {
+        if !places::take_one() {
+            return bury::<M>();
+        }
+        // Made empty, so that the message is moved to where it stays, and not first to where that is made.
+        let mut packed = Box::new(Packed { message: None, reply: None });
+        packed.message = Some(message);
+        packed.reply = reply;
+        Envelope::with_proxy(packed)
+    }
+}
+
+/// What takes the place of a message that there is no room for.
+#[cold]
+fn bury<M: RemoteMessage>() -> Envelope<Proxy<M>> {
+    match BURIED.fetch_add(1, Ordering::Relaxed) {
+        ..TOMBSTONES => {}
+        n if n < 2 * TOMBSTONES => std::thread::yield_now(),
+        _ => std::thread::sleep(PENALTY),
+    }
+    Envelope::with_proxy(Box::new(Tombstone::<M>(PhantomData)))
+}
+
+/// A message in the queue.
+struct Packed<M: RemoteMessage> {
+    message: Option<M>,
+    reply: Option<OneshotSender<M::Result>>,
+}
+
+impl<M: RemoteMessage> Packed<M> {
+    #[inline(always)]
+    fn take(&mut self) -> Option<Parcel<M>> {
+        self.message.take().map(|message| Parcel::new(message, self.reply.take().map(Reply::Plain)))
+    }
+}
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Packed<M> {
+    /// Who reads it counts it out of the queue.
+    fn handle(&mut self, proxy: &mut Proxy<M>, _: &mut ProxyContext) {
+        if let Some(parcel) = self.take() {
+            proxy.read.push_back(parcel);
+        }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Packed<M> {
+    fn drop(&mut self) {
+        if self.message.is_some() {
+            self.go_late();
+        }
+    }
+}
+
+impl<M: RemoteMessage> Packed<M> {
+    /// Not handled: it came while its pump was ending. It goes the same way, to be delivered or counted.
+    #[cold]
+    fn go_late(&mut self) {
+        let _left = Left(1);
+        if let (Some(parcel), Some(pointer)) = (self.take(), served()) {
+            pass(&pointer, parcel);
+        }
+    }
+}
+
+/// Gives a message to the box, as an `Address` would; actix, too, passes over a request that nobody waits for any more.
+/// Of one who does, only actix's own sender is seen.
+fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
+    if parcel.reply.is_none() {
+        pointer.send_plain(parcel.message);
+    } else if let Some(reason) = parcel.lapsed() {
+        pointer.home().observer().sent(1);
+        pointer.count_drop(std::any::type_name::<M>(), reason, None);
+    } else if let Some(asking) = pointer.send(parcel) {
+        asking.detach();
+    }
+}
+
+/// The place of a message that was shed: nothing in it, so that its box takes no memory.
+struct Tombstone<M>(PhantomData<fn(M)>);
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Tombstone<M> {
+    fn handle(&mut self, _: &mut Proxy<M>, _: &mut ProxyContext) {}
+}
+
+impl<M> Drop for Tombstone<M> {
+    /// Counted when it goes, whether it was read or dropped with its channel.
+    fn drop(&mut self) {
+        BURIED.fetch_sub(1, Ordering::Relaxed);
+        if let Some(pointer) = served() {
+            pointer.home().observer().sent(1);
+            pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+        }
+    }
+}
+
+thread_local! {
+    /// The pointer whose channel is read, or dropped, on this thread: an envelope that is dropped does not know whose it
+    /// is.
+    static SERVED: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
+}
+
+fn served() -> Option<Arc<Pointer>> {
+    // On a thread that is being torn down no channel is served.
+    SERVED.try_with(|served| served.borrow().clone()).ok().flatten()
+}
+
+/// Does something to a pointer's channel.
+fn serving<R>(pointer: &Arc<Pointer>, work: impl FnOnce() -> R) -> R {
+    /// Ends with the work, also by a panic.
+    struct Outer(Option<Arc<Pointer>>);
+
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            SERVED.set(self.0.take());
+        }
+    }
+
+    let _outer = Outer(SERVED.replace(Some(Arc::clone(pointer))));
+    work()
+}
+
+/// The reading end of the channel behind a pointer's recipients.
+pub(crate) struct Intake<M: RemoteMessage> {
+    pointer: Arc<Pointer>,
+    end: Mutex<End<M>>,
+}
+
+struct End<M: RemoteMessage> {
+    /// `None` once it is closed.
+    receiver: Option<AddressReceiver<Proxy<M>>>,
+    proxy: Proxy<M>,
+    /// Of the pump, which is to be woken also when somebody else has read what there was.
+    waker: Option<Waker>,
+}
+
+impl<M: RemoteMessage> End<M> {
+    /// Puts the next message where those are that were read before. What is left of it, which is all there was of one that
+    /// was shed.
+    #[inline]
+    fn read(&mut self, cx: &mut Context<'_>) -> Option<Envelope<Proxy<M>>> {
+        match Pin::new(self.receiver.as_mut()?).poll_next(cx) {
+            Poll::Ready(Some(mut envelope)) => {
+                envelope.handle(&mut self.proxy, &mut ProxyContext);
+                Some(envelope)
+            }
+            Poll::Ready(None) | Poll::Pending => None,
+        }
+    }
+}
+
+impl<M: RemoteMessage> Intake<M> {
+    /// A new channel, and a recipient that leads into it.
+    pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<Intake<M>>) {
+        let (sender, receiver) = channel::<Proxy<M>>(0);
+        let end = End { receiver: Some(receiver), proxy: Proxy { read: VecDeque::new() }, waker: None };
+        let intake = Intake { pointer: Arc::clone(pointer), end: Mutex::new(end) };
+        (Addr::new(sender).recipient(), Arc::new(intake))
+    }
+
+    pub(crate) fn pointer(&self) -> &Arc<Pointer> {
+        &self.pointer
+    }
+
+    /// Gives the box what waits, up to a turn; whether there may be more. The one who calls is woken when there is more.
+    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> bool {
+        let end = &mut *self.end.lock();
+        match &mut end.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => end.waker = Some(cx.waker().clone()),
+        }
+        let mut left = Left::default();
+        serving(&self.pointer, || {
+            for _ in 0..TURN {
+                let Some(_envelope) = end.read(cx) else {
+                    // There are as many intakes as recipients, and most are idle: none keeps room for a message.
+                    end.proxy.read = VecDeque::new();
+                    return false;
+                };
+                if let Some(parcel) = end.proxy.read.pop_front() {
+                    left.0 += 1;
+                    pass(&self.pointer, parcel);
+                }
+            }
+            true
+        })
+    }
+
+    /// What waits, for the reader of the box that the pointer leads to; `None` while somebody else reads it, who then
+    /// puts it into the box.
+    pub(crate) fn take(&self) -> Option<Taking<'_, M>> {
+        let end = self.end.try_lock()?;
+        let shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+        Some(Taking { end, taken: Left::default(), shed })
+    }
+
+    /// Whether somebody holds a recipient.
+    pub(crate) fn is_held(&self) -> bool {
+        self.end.lock().receiver.as_ref().is_some_and(AddressReceiver::connected)
+    }
+
+    /// Takes no more messages. Those that wait go to the box, or are counted.
+    pub(crate) fn close(&self) {
+        let (receiver, _waker) = {
+            let mut end = self.end.lock();
+            (end.receiver.take(), end.waker.take())
+        };
+        serving(&self.pointer, || drop(receiver));
+    }
+}
+
+/// The channel in the hands of the box's reader. While it has it, no code of the application runs.
+pub(crate) struct Taking<'a, M: RemoteMessage> {
+    end: MutexGuard<'a, End<M>>,
+    taken: Left,
+    // After the lock: telling of what was shed is nothing to hold it for.
+    shed: Shed<'a, M>,
+}
+
+impl<M: RemoteMessage> Taking<'_, M> {
+    /// Puts up to `room` messages into `batch`, which is empty.
+    pub(crate) fn fill(&mut self, batch: &mut VecDeque<Parcel<M>>, room: usize) {
+        let end = &mut *self.end;
+        // The pump registers its own when it first looks in.
+        let waker = end.waker.take();
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        std::mem::swap(batch, &mut end.proxy.read);
+        for _ in 0..TURN {
+            let before = end.proxy.read.len();
+            if before == room {
+                break;
+            }
+            let Some(envelope) = end.read(&mut cx) else { break };
+            if end.proxy.read.len() == before {
+                self.shed.envelopes.push(envelope);
+            }
+        }
+        std::mem::swap(batch, &mut end.proxy.read);
+        self.taken.0 += batch.len();
+        end.waker = waker;
+    }
+}
+
+impl<M: RemoteMessage> Drop for Taking<'_, M> {
+    fn drop(&mut self) {
+        self.shed.pointer.home().observer().sent(self.taken.0 as u64);
+    }
+}
+
+/// Tombstones that were read.
+struct Shed<'a, M: RemoteMessage> {
+    pointer: &'a Arc<Pointer>,
+    envelopes: Vec<Envelope<Proxy<M>>>,
+}
+
+impl<M: RemoteMessage> Drop for Shed<'_, M> {
+    fn drop(&mut self) {
+        if !self.envelopes.is_empty() {
+            serving(self.pointer, || self.envelopes.clear());
+        }
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Intake<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("pointer", &self.pointer).finish_non_exhaustive()
+    }
+}
