@@ -378,19 +378,25 @@ impl Way {
         &self.hints
     }
 
-    fn set_detour(&self, to: Option<Arc<dyn Outbound>>) {
+    /// The connection that serves from now on: `other`, unless another thread has put one there.
+    fn take_detour(&self, other: Arc<dyn Outbound>) -> Arc<dyn Outbound> {
         let mut detour = self.detour.lock();
-        self.turn.store(if to.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
-        *detour = to;
+        self.turn.store(turn::DETOUR, Ordering::Relaxed);
+        Arc::clone(detour.get_or_insert(other))
     }
 
     /// Puts one connection in the place of another, if that still serves.
     fn replace_detour(&self, old: *const (), new: Option<&Arc<dyn Outbound>>) {
         let mut detour = self.detour.lock();
-        if detour.as_ref().is_some_and(|detour| Arc::as_ptr(detour).cast::<()>() == old) {
+        let replaced = if detour.as_ref().is_some_and(|detour| Arc::as_ptr(detour).cast::<()>() == old) {
             self.turn.store(if new.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
-            *detour = new.cloned();
-        }
+            std::mem::replace(&mut *detour, new.cloned())
+        } else {
+            None
+        };
+        drop(detour);
+        // Outside the lock: with the last that holds it a connection may go.
+        drop(replaced);
     }
 
     pub(crate) fn node(&self) -> Option<NodeId> {
@@ -752,10 +758,12 @@ impl Pointer {
         let may_look = by.is_relayed || not_posted == NotPosted::Over;
         let other = self.other_way(by).or_else(|| if may_look { self.look_for(by) } else { None });
         let sent = match other {
-            Some(link) => {
+            Some(other) => {
+                // Kept to from now on, also by other threads: what this one sends next must not go by the way of another.
+                let link = by.take_detour(other);
                 let sent = send(&link, false);
-                if sent.is_ok() {
-                    by.set_detour(Some(link));
+                if matches!(sent, Err(NotPosted::Over | NotPosted::NotUp)) {
+                    by.replace_detour(Arc::as_ptr(&link).cast(), None);
                 }
                 sent
             }
