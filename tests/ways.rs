@@ -1,6 +1,9 @@
 //! The way to a box that another node has introduced: an open connection to the box's own node, else one that is made to
 //! where that listens, else the node that has introduced it; and the next of them when one breaks.
 
+// A test panics where something is not as it should be.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::task::Poll;
@@ -27,8 +30,12 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use support::Elsewhere;
 use support::Number;
@@ -398,6 +405,61 @@ fn an_actor_takes_what_its_last_holder_has_sent_before_it_let_go() {
     });
 }
 
+/// The way to its node is stopped up: what is given back to the one in the middle is there long before the message is.
+#[test]
+fn an_actor_that_was_let_go_lives_until_what_was_sent_to_it_before_has_arrived() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let owner = Node::builder().advertise(&listener.local_addr().unwrap().to_string()).start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let (actor, mut caught) = catcher();
+        let Carry(other) = ground.pass(&owner, Carry(inbox.address())).await;
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        let (stop, stopped) = watch::channel(false);
+        actix_rt::spawn(can_be_stopped(listener, owner.listen("127.0.0.1:0").await.unwrap(), stopped));
+        comes_through(&other, &mut inbox, 0..10).await;
+        assert_eq!(ground.passed_on(), 0);
+        // By which it is known that what was sent before it the same way is there.
+        let mut probes: Mailbox<Carry> = ground.middle.mailbox().name("probes").open().unwrap();
+        let probe = |by: &Node| by.remote::<Carry>(&ground.middle_at, "probes").unwrap();
+        probe(&owner).do_send(Carry(inbox.address()));
+        let Carry(near) = next(&mut probes).await;
+
+        stop.send(true).unwrap();
+        to.do_send(Number(1));
+        drop(to);
+        for n in 20..22 {
+            probe(&ground.third).do_send(Carry(other.clone()));
+            next(&mut probes).await;
+            comes_through(&near, &mut inbox, n..n + 1).await;
+        }
+        assert!(caught.lives());
+        stop.send(false).unwrap();
+        assert_eq!(caught.next().await, 1);
+        caught.gone().await;
+    });
+}
+
+/// Leads one connection on; nothing comes through while it is stopped.
+async fn can_be_stopped(listener: TcpListener, to: Endpoint, mut stopped: watch::Receiver<bool>) {
+    let mut near = listener.accept().await.unwrap().0;
+    let mut far = TcpStream::connect(to.as_ref()).await.unwrap();
+    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.split(), far.split());
+    let there = async {
+        let mut bytes = [0; 1024];
+        loop {
+            let count = near_in.read(&mut bytes).await.unwrap_or(0);
+            let goes_on = stopped.wait_for(|stopped| !stopped).await.is_ok();
+            if count == 0 || !goes_on || far_out.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async { drop(tokio::io::copy(&mut far_in, &mut near_out).await) };
+    tokio::join!(there, back);
+}
+
 #[test]
 fn when_its_own_connection_breaks_the_box_is_reached_through_the_one_in_the_middle() {
     System::new().block_on(async {
@@ -524,7 +586,7 @@ fn an_address_of_a_third_nodes_box_is_text_if_that_listens_and_ends_with_its_box
         let mut inbox = owner.mailbox().name("in box").open().unwrap();
         let Carry(to) = ground.pass(&owner, Carry(inbox.address())).await;
         assert_eq!(to.uri().unwrap(), format!("hermod://{owner_at}/in%20box"));
-        comes_through(&ground.third.resolve(&to.uri().unwrap()).unwrap(), &mut inbox, 0..2).await;
+        comes_through(&ground.third.resolve(to.uri().unwrap()).unwrap(), &mut inbox, 0..2).await;
         let quiet = Node::start();
         let hidden: Mailbox<Number> = quiet.mailbox().open().unwrap();
         let Carry(other) = ground.pass(&quiet, Carry(hidden.address())).await;

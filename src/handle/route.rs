@@ -170,6 +170,9 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>);
     /// How full the way to that box and the box itself are, from 0 to 1.
     fn pressure(&self, target: &Target) -> f32;
+    /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back
+    /// if there is no such connection any more, or too much is kept.
+    fn keep(&self, connection: u64, held: Held) -> Option<Held>;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
@@ -919,6 +922,14 @@ impl Drop for Pointer {
             && local.counted()
         {
             local.close();
+        }
+        // The box's own node may not have read yet that it has a handle to count itself.
+        if let Route::Away { by, .. } = &mut self.route
+            && let Some(claim) = by.claim.get_mut()
+            && let Some(link) = claim.link.upgrade()
+            && let Some(held) = self.held.take()
+        {
+            drop(link.keep(claim.connection, held));
         }
     }
 }

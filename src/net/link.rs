@@ -596,6 +596,19 @@ impl Outbound for Link {
         DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
     }
 
+    fn keep(&self, connection: u64, held: Held) -> Option<Held> {
+        let mut state = self.state.lock();
+        if state.connection != connection || state.phase != Phase::Up {
+            return Some(held);
+        }
+        let ping = match state.kept.keep(held) {
+            Ok(ping) => ping,
+            Err(held) => return Some(held),
+        };
+        state.ping_behind(ping);
+        None
+    }
+
     fn release(&self, connection: u64, id: BoxId, count: u64) {
         let mut state = self.state.lock();
         if state.connection == connection {

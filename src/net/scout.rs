@@ -27,6 +27,7 @@ use super::outbox;
 use crate::config::Limits;
 use crate::handle::failure::AskError;
 use crate::handle::route::Encoded;
+use crate::handle::route::Held;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -462,6 +463,11 @@ impl Outbound for Scout {
 
     fn pressure(&self, target: &Target) -> f32 {
         self.link().map_or(1.0, |link| link.pressure(target))
+    }
+
+    /// Boxes are claimed by connections.
+    fn keep(&self, _: u64, held: Held) -> Option<Held> {
+        Some(held)
     }
 
     fn release(&self, connection: u64, id: BoxId, count: u64) {
