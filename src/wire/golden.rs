@@ -452,14 +452,8 @@ impl Direction {
             Value::Cancel(correlation) => {
                 assert_eq!(read_cancel(payload(kind::CANCEL, bytes)), Ok(*correlation), "{name}");
             }
-            Value::Release(released) => {
-                let read: Result<Vec<_>, _> = read_counts(payload(kind::RELEASE, bytes)).collect();
-                assert_eq!(read.as_ref(), Ok(released), "{name}");
-            }
-            Value::Hold(held) => {
-                let read: Result<Vec<_>, _> = read_counts(payload(kind::HOLD, bytes)).collect();
-                assert_eq!(read.as_ref(), Ok(held), "{name}");
-            }
+            Value::Release(released) => check_counts(name, payload(kind::RELEASE, bytes), released),
+            Value::Hold(held) => check_counts(name, payload(kind::HOLD, bytes), held),
             Value::Ping(ping) => assert_eq!(Ping::read(payload(kind::PING, bytes)), Ok(*ping), "{name}"),
             Value::Pong(pong) => assert_eq!(Ping::read(payload(kind::PONG, bytes)), Ok(*pong), "{name}"),
             Value::Goodbye(goodbye) => {
@@ -519,6 +513,11 @@ fn check_received(name: &str, received: &Received<'_, '_, String>, message: &Mes
         let expected = message.extensions.iter().any(|&(present, _)| present == id).then_some(bytes);
         assert_eq!(received.extensions.find(id), expected, "{name}");
     }
+}
+
+fn check_counts(name: &str, payload: &[u8], counts: &[(BoxId, u64)]) {
+    let read: Result<Vec<_>, _> = read_counts(payload).collect();
+    assert_eq!(read.as_deref(), Ok(counts), "{name}");
 }
 
 fn check_report(name: &str, payload: &[u8], read: u64, drops: &[(Target, DropReason, u64)]) {
