@@ -1,8 +1,12 @@
 //! The way to a box that another node has introduced: an open connection to the box's own node, else one that is made to
 //! where that listens, else the node that has introduced it; and the next of them when one breaks.
 
+// A test panics where something is not as it should be.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::Actor;
@@ -19,17 +23,23 @@ use actix_hermod::CloseReason;
 use actix_hermod::DropReason;
 use actix_hermod::Endpoint;
 use actix_hermod::Event;
+use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use support::Elsewhere;
 use support::Number;
+use support::Text;
 use support::balanced;
 use support::catcher;
 use support::deserted;
@@ -52,6 +62,26 @@ struct CarryDouble(Address<Double>);
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct CarryActor(#[serde(with = "actix_hermod::recipient")] Recipient<Number>);
+
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct CarryReader(#[serde(with = "actix_hermod::recipient")] Recipient<Text>);
+
+/// Tells how long the texts are that it is sent.
+struct Reader(mpsc::UnboundedSender<usize>);
+
+impl Actor for Reader {
+    type Context = Context<Self>;
+}
+
+impl Handler<Text> for Reader {
+    type Result = ();
+
+    fn handle(&mut self, Text(text): Text, _: &mut Context<Self>) {
+        // The test may be over.
+        let _ = self.0.send(text.len());
+    }
+}
 
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -354,6 +384,82 @@ fn an_actor_that_was_reached_directly_goes_with_its_last_holder() {
     });
 }
 
+/// Also something large, which takes the longer way to arrive; and also what was sent before there was a connection.
+#[test]
+fn an_actor_takes_what_its_last_holder_has_sent_before_it_let_go() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let (owner, _) = listening(Node::builder()).await;
+        for round in 0..20 {
+            let (heard, mut hear) = mpsc::unbounded_channel();
+            let CarryReader(to) = ground.pass(&owner, CarryReader(Reader(heard).start().recipient())).await;
+            for len in [1 << 20, 1] {
+                to.do_send(Text("x".repeat(len)));
+            }
+            drop(to);
+            assert_eq!((within(hear.recv()).await, within(hear.recv()).await), (Some(1 << 20), Some(1)), "{round}");
+            assert_eq!(within(hear.recv()).await, None, "it is gone");
+        }
+        assert_eq!(owner.stats().dropped_total(), 0);
+        balanced(&[&ground.middle, &ground.third, &owner]).await;
+    });
+}
+
+/// The way to its node is stopped up: what is given back to the one in the middle is there long before the message is.
+#[test]
+fn an_actor_that_was_let_go_lives_until_what_was_sent_to_it_before_has_arrived() {
+    System::new().block_on(async {
+        let ground = Ground::new().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let owner = Node::builder().advertise(&listener.local_addr().unwrap().to_string()).start();
+        let mut inbox = owner.mailbox().open().unwrap();
+        let (actor, mut caught) = catcher();
+        let Carry(other) = ground.pass(&owner, Carry(inbox.address())).await;
+        let CarryActor(to) = ground.pass(&owner, CarryActor(actor)).await;
+        let (stop, stopped) = watch::channel(false);
+        actix_rt::spawn(can_be_stopped(listener, owner.listen("127.0.0.1:0").await.unwrap(), stopped));
+        comes_through(&other, &mut inbox, 0..10).await;
+        assert_eq!(ground.passed_on(), 0);
+        // By which it is known that what was sent before it the same way is there.
+        let mut probes: Mailbox<Carry> = ground.middle.mailbox().name("probes").open().unwrap();
+        let probe = |by: &Node| by.remote::<Carry>(&ground.middle_at, "probes").unwrap();
+        probe(&owner).do_send(Carry(inbox.address()));
+        let Carry(near) = next(&mut probes).await;
+
+        stop.send(true).unwrap();
+        to.do_send(Number(1));
+        drop(to);
+        for n in 20..22 {
+            probe(&ground.third).do_send(Carry(other.clone()));
+            next(&mut probes).await;
+            comes_through(&near, &mut inbox, n..n + 1).await;
+        }
+        assert!(caught.lives());
+        stop.send(false).unwrap();
+        assert_eq!(caught.next().await, 1);
+        caught.gone().await;
+    });
+}
+
+/// Leads one connection on; nothing comes through while it is stopped.
+async fn can_be_stopped(listener: TcpListener, to: Endpoint, mut stopped: watch::Receiver<bool>) {
+    let mut near = listener.accept().await.unwrap().0;
+    let mut far = TcpStream::connect(to.as_ref()).await.unwrap();
+    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.split(), far.split());
+    let there = async {
+        let mut bytes = [0; 1024];
+        loop {
+            let count = near_in.read(&mut bytes).await.unwrap_or(0);
+            let goes_on = stopped.wait_for(|stopped| !stopped).await.is_ok();
+            if count == 0 || !goes_on || far_out.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async { drop(tokio::io::copy(&mut far_in, &mut near_out).await) };
+    tokio::join!(there, back);
+}
+
 #[test]
 fn when_its_own_connection_breaks_the_box_is_reached_through_the_one_in_the_middle() {
     System::new().block_on(async {
@@ -401,6 +507,38 @@ fn what_waits_for_a_way_goes_through_the_middle_when_its_node_shuts_down() {
         assert_eq!(within(asked).await, Err(MailboxError::Closed));
         assert_eq!((within(hear.recv()).await, within(hear.recv()).await), (Some(1), Some(2)));
         assert_eq!(ground.third.stats().dropped_total(), 0);
+    });
+}
+
+/// Lets others of the thread run, and goes on when they have.
+async fn at_once_again() {
+    let mut has_waited = false;
+    std::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Whatever is sent meanwhile: the search is over, and so is the node in the end.
+#[test]
+fn a_search_ends_also_while_somebody_sends_whenever_the_thread_is_free() {
+    System::new().block_on(async {
+        let (patience, long) = (Duration::from_millis(100), Duration::from_secs(3600));
+        let third = Node::builder().io_thread(IoThread::Current).handshake_timeout(patience).shutdown_timeout(long);
+        let ground = Ground::with(third).await;
+        let (_owner, _silent, to, mut hear) = looked_for(&ground).await;
+        let sending = actix_rt::spawn(async move {
+            for n in 0.. {
+                to.do_send(Double(n));
+                at_once_again().await;
+            }
+        });
+        for n in 0..10 {
+            assert_eq!(within(hear.recv()).await, Some(n));
+        }
+        within(ground.third.shutdown()).await;
+        sending.abort();
     });
 }
 

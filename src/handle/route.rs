@@ -170,6 +170,9 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>);
     /// How full the way to that box and the box itself are, from 0 to 1.
     fn pressure(&self, target: &Target) -> f32;
+    /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back
+    /// if there is no such connection any more, or too much is kept.
+    fn keep(&self, connection: u64, held: Held) -> Option<Held>;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
@@ -336,7 +339,7 @@ pub(crate) struct Way {
     /// Where the box's node is said to listen.
     hints: Arc<[Endpoint]>,
     /// The handle of the box that its own node counts for this one, beside what the node counts that has introduced it.
-    claim: Mutex<Option<Held>>,
+    claim: Mutex<Option<Box<Held>>>,
     detour: Mutex<Option<Arc<dyn Outbound>>>,
     /// Whether there is one, for those who look at every message: one of [`turn`].
     turn: AtomicU8,
@@ -378,19 +381,25 @@ impl Way {
         &self.hints
     }
 
-    fn set_detour(&self, to: Option<Arc<dyn Outbound>>) {
+    /// The connection that serves from now on: `other`, unless another thread has put one there.
+    fn take_detour(&self, other: Arc<dyn Outbound>) -> Arc<dyn Outbound> {
         let mut detour = self.detour.lock();
-        self.turn.store(if to.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
-        *detour = to;
+        self.turn.store(turn::DETOUR, Ordering::Relaxed);
+        Arc::clone(detour.get_or_insert(other))
     }
 
     /// Puts one connection in the place of another, if that still serves.
     fn replace_detour(&self, old: *const (), new: Option<&Arc<dyn Outbound>>) {
         let mut detour = self.detour.lock();
-        if detour.as_ref().is_some_and(|detour| Arc::as_ptr(detour).cast::<()>() == old) {
+        let replaced = if detour.as_ref().is_some_and(|detour| Arc::as_ptr(detour).cast::<()>() == old) {
             self.turn.store(if new.is_some() { turn::DETOUR } else { turn::STRAIGHT }, Ordering::Relaxed);
-            *detour = new.cloned();
-        }
+            std::mem::replace(&mut *detour, new.cloned())
+        } else {
+            None
+        };
+        drop(detour);
+        // Outside the lock: with the last that holds it a connection may go.
+        drop(replaced);
     }
 
     pub(crate) fn node(&self) -> Option<NodeId> {
@@ -605,7 +614,11 @@ impl Pointer {
 
     /// Claims a handle from the box's own node, by a connection that leads there: that node is to be told if `Ok`, with what
     /// was claimed before, which is to be dropped without a lock.
-    pub(crate) fn claim(&self, link: &Weak<dyn Outbound>, connection: u64) -> Result<Option<Held>, AlreadyClaimed> {
+    pub(crate) fn claim(
+        &self,
+        link: &Weak<dyn Outbound>,
+        connection: u64,
+    ) -> Result<Option<Box<Held>>, AlreadyClaimed> {
         let (Route::Away { by, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
             return Err(AlreadyClaimed);
         };
@@ -613,7 +626,8 @@ impl Pointer {
         if claim.as_ref().is_some_and(|claim| claim.connection == connection) {
             return Err(AlreadyClaimed);
         }
-        Ok(claim.replace(Held { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) }))
+        let held = Held { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) };
+        Ok(claim.replace(Box::new(held)))
     }
 
     /// The id by which it calls a box at another node; none if by its name, or if the box is here.
@@ -752,10 +766,12 @@ impl Pointer {
         let may_look = by.is_relayed || not_posted == NotPosted::Over;
         let other = self.other_way(by).or_else(|| if may_look { self.look_for(by) } else { None });
         let sent = match other {
-            Some(link) => {
+            Some(other) => {
+                // Kept to from now on, also by other threads: what this one sends next must not go by the way of another.
+                let link = by.take_detour(other);
                 let sent = send(&link, false);
-                if sent.is_ok() {
-                    by.set_detour(Some(link));
+                if matches!(sent, Err(NotPosted::Over | NotPosted::NotUp)) {
+                    by.replace_detour(Arc::as_ptr(&link).cast(), None);
                 }
                 sent
             }
@@ -911,6 +927,14 @@ impl Drop for Pointer {
             && local.counted()
         {
             local.close();
+        }
+        // The box's own node may not have read yet that it has a handle to count itself.
+        if let Route::Away { by, .. } = &mut self.route
+            && let Some(claim) = by.claim.get_mut()
+            && let Some(link) = claim.link.upgrade()
+            && let Some(held) = self.held.take()
+        {
+            drop(link.keep(claim.connection, held));
         }
     }
 }

@@ -310,8 +310,9 @@ impl Household for House {
             return None;
         }
         self.scouts.search(node, self.limits.outbox, |scout| {
-            let links = hints.iter().map(|hint| self.link_to(hint)).collect();
-            self.run(Box::pin(scout::search(Arc::clone(&self.scouts), node, links, self.limits.clone(), scout)));
+            let dialled = hints.iter().map(|hint| self.link_to(hint)).collect();
+            let (scouts, links) = (Arc::clone(&self.scouts), Arc::clone(&self.links));
+            self.run(Box::pin(scout::search(scouts, node, links, dialled, self.limits.clone(), scout)));
         })
     }
 

@@ -401,7 +401,7 @@ impl Link {
 
     /// Claims a handle of a box that another node has introduced from its own, which this connection leads to.
     #[cold]
-    fn claim(&self, state: &mut Outbox, to: &Pointer) -> Option<Held> {
+    fn claim(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Held>> {
         state.claim(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
     }
 
@@ -591,6 +591,19 @@ impl Outbound for Link {
     fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
         let told = self.theirs.lock().of(target);
         DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn keep(&self, connection: u64, held: Held) -> Option<Held> {
+        let mut state = self.state.lock();
+        if state.connection != connection || state.phase != Phase::Up {
+            return Some(held);
+        }
+        let ping = match state.kept.keep(held) {
+            Ok(ping) => ping,
+            Err(held) => return Some(held),
+        };
+        state.ping_behind(ping);
+        None
     }
 
     fn release(&self, connection: u64, id: BoxId, count: u64) {

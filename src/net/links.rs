@@ -274,6 +274,12 @@ impl Links {
         self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
     }
 
+    /// Whether that is a live connection to that node, which has shown who it is.
+    pub(crate) fn is_live(&self, node: NodeId, link: &Arc<Link>) -> bool {
+        let tables = self.tables.lock();
+        tables.live.get(&node).is_some_and(|live| live.iter().any(|other| Arc::ptr_eq(other, link)))
+    }
+
     /// A live connection by its number.
     pub(crate) fn connection(&self, number: u64) -> Option<Arc<Link>> {
         self.tables.lock().by_connection.get(&number)?.upgrade()

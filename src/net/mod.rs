@@ -10,6 +10,7 @@ mod hints;
 pub(crate) mod house;
 pub(crate) mod inbound;
 pub(crate) mod inquiries;
+mod kept;
 pub(crate) mod lanes;
 pub(crate) mod link;
 pub(crate) mod links;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Ours;
 use super::books::Names;
 use super::inquiries::Inquiries;
+use super::kept::Kept;
 use super::lanes::Cut;
 use super::lanes::Lane;
 use super::lanes::Lanes;
@@ -37,11 +38,13 @@ use crate::ident::BoxId;
 use crate::observe::DropReason;
 use crate::wire::control::Farewell;
 use crate::wire::control::Goodbye;
+use crate::wire::control::Ping;
 use crate::wire::control::put_cancel;
 use crate::wire::control::put_hold;
 use crate::wire::control::put_releases;
 use crate::wire::frame::Identity;
 use crate::wire::frame::LENGTH;
+use crate::wire::frame::kind;
 use crate::wire::report::Target;
 use crate::wire::report::feature;
 use crate::wire::session::Correlated;
@@ -108,6 +111,8 @@ pub(super) struct Outbox {
     pub(super) control: BytesMut,
     control_was_last: bool,
     pub(super) releases: BTreeMap<BoxId, u64>,
+    /// What is given back elsewhere once the peer has read what it was told.
+    pub(super) kept: Kept,
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
@@ -190,6 +195,7 @@ impl Outbox {
             control: BytesMut::new(),
             control_was_last: false,
             releases: BTreeMap::new(),
+            kept: Kept::default(),
             goodbye: None,
             writing: 0,
             writer: None,
@@ -429,7 +435,7 @@ impl Outbox {
     /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
     /// a lock.
     #[cold]
-    pub(super) fn claim(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Held> {
+    pub(super) fn claim(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Held>> {
         if self.features & feature::HOLDS == 0 {
             return None;
         }
@@ -438,6 +444,14 @@ impl Outbox {
             put_hold(&mut self.posts, [(id, 1)]);
         }
         before
+    }
+
+    /// Asks for a sign of life behind what waits, if the connection is up.
+    pub(super) fn ping_behind(&mut self, nonce: Option<u64>) {
+        if let Some(nonce) = nonce.filter(|_| self.phase == Phase::Up) {
+            Ping { nonce, read: self.read.1 }.put(&mut self.posts, kind::PING);
+            self.wake();
+        }
     }
 
     /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
+use super::links::Links;
 use super::outbox;
 use crate::config::Limits;
 use crate::handle::failure::AskError;
 use crate::handle::route::Encoded;
+use crate::handle::route::Held;
 use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
@@ -44,6 +47,9 @@ const MAX_SEARCHES: usize = 64;
 
 /// Nodes that were looked for in vain which are remembered; while there are so many, no others are looked for.
 const MAX_MISSED: usize = 1024;
+
+/// Times that what waits is passed on before others of this thread have their turn.
+const ROUNDS: u32 = 16;
 
 /// The searches of one node.
 #[derive(Debug, Default)]
@@ -205,9 +211,9 @@ impl Scout {
 
     /// Everything that waits goes by the connection that was found or, if there is none, the way that its pointer came by;
     /// and then whatever else is sent.
-    async fn settle(&self, found: Option<Arc<dyn Outbound>>) {
+    async fn settle(&self, mut found: Option<Arc<dyn Outbound>>) {
         let mut settled: Vec<Arc<Pointer>> = Vec::new();
-        loop {
+        for round in 1_u32.. {
             let batch = {
                 let mut state = self.state.lock();
                 if state.waiting.is_empty() {
@@ -219,20 +225,24 @@ impl Scout {
             };
             for parcel in batch {
                 let to = Arc::clone(&parcel.to);
-                self.pass_on(parcel, found.as_ref());
+                self.pass_on(parcel, &mut found);
                 if settled.last().is_none_or(|last| !Arc::ptr_eq(last, &to)) {
                     settled.push(to);
                 }
             }
-            // Others may send as fast as this passes on.
-            tokio::task::yield_now().await;
+            // Other threads may send as fast as this passes on. One of this thread that sends whenever it runs would never let
+            // this end, if it ran between any two rounds.
+            if round.is_multiple_of(ROUNDS) {
+                tokio::task::yield_now().await;
+            }
         }
         for to in settled {
             to.settle_way((&raw const *self).cast(), found.as_ref());
         }
     }
 
-    fn pass_on(&self, mut parcel: Parcel, found: Option<&Arc<dyn Outbound>>) {
+    /// There is no connection `found` any more if it turns out to have broken.
+    fn pass_on(&self, mut parcel: Parcel, found: &mut Option<Arc<dyn Outbound>>) {
         let message = Encoded {
             body: &parcel.body,
             handles: &parcel.handles,
@@ -269,16 +279,20 @@ impl Scout {
     }
 }
 
-/// By the connection that was found, and else the long way.
+/// By the connection that was found, and else the long way; then everything after it goes the long way as well, so that
+/// nothing overtakes it by a connection that has come back.
 fn send<T>(
     to: &Arc<Pointer>,
-    found: Option<&Arc<dyn Outbound>>,
+    found: &mut Option<Arc<dyn Outbound>>,
     mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
 ) -> Result<T, DropReason> {
-    match found.map(|link| send(link, false)) {
+    match found.as_ref().map(|link| send(link, false)) {
         Some(Ok(sent)) => Ok(sent),
         Some(Err(NotPosted::Dropped(reason))) => Err(reason),
-        None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => to.send_the_long_way(send),
+        None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => {
+            *found = None;
+            to.send_the_long_way(send)
+        }
     }
 }
 
@@ -299,47 +313,68 @@ impl Drop for Search {
     }
 }
 
-/// Looks for a node by the `links` to where it is said to listen, until it is found or `handshake_timeout` is over.
-pub(super) async fn search(
+/// Looks for a node by the `dialled` links to where it is said to listen, until it is found or `handshake_timeout` is over.
+pub(super) fn search(
     scouts: Arc<Scouts>,
     node: NodeId,
-    links: Vec<Arc<Link>>,
+    links: Arc<Links>,
+    dialled: Vec<Arc<Link>>,
     limits: Limits,
     scout: Arc<Scout>,
-) {
+) -> impl Future<Output = ()> + Send {
+    // Made at once: what waits is also counted if the node ends before this is begun with.
     let mut search = Search { scouts, node, scout, again: None };
-    let hurry = search.scouts.hurry.clone();
-    let found = tokio::select! {
-        biased;
-        found = find(node, links) => found,
-        () = hurry.cancelled() => None,
-        () = tokio::time::sleep(limits.handshake_timeout) => None,
-    };
-    tracing::debug!(target: "actix_hermod", peer = %node, found = found.is_some(), "looked for a shorter way");
-    if found.is_none() {
-        search.again = Some(Instant::now() + *limits.reconnect.end());
+    async move {
+        let hurry = search.scouts.hurry.clone();
+        let found = tokio::select! {
+            biased;
+            found = find(node, &links, dialled) => found,
+            () = hurry.cancelled() => None,
+            () = tokio::time::sleep(limits.handshake_timeout) => None,
+        };
+        tracing::debug!(target: "actix_hermod", peer = %node, found = found.is_some(), "looked for a shorter way");
+        if found.is_none() {
+            search.again = Some(Instant::now() + *limits.reconnect.end());
+        }
+        search.scout.settle(found.map(|link| link as Arc<dyn Outbound>)).await;
     }
-    search.scout.settle(found.map(|link| link as Arc<dyn Outbound>)).await;
 }
 
-async fn find(node: NodeId, links: Vec<Arc<Link>>) -> Option<Arc<Link>> {
-    let mut dials: FuturesUnordered<_> = links.into_iter().map(greeted).collect();
-    while let Some(link) = dials.next().await {
-        if link.is_linked() && link.peer() == Some(node) {
-            return Some(link);
+async fn find(node: NodeId, links: &Links, dialled: Vec<Arc<Link>>) -> Option<Arc<Link>> {
+    let mut dials: FuturesUnordered<_> = dialled.into_iter().map(|link| leads_to(node, links, link)).collect();
+    while let Some(led) = dials.next().await {
+        if led.is_some() {
+            return led;
         }
     }
     None
 }
 
+/// The link, if that node is there and has shown that it is.
+async fn leads_to(node: NodeId, links: &Links, link: Arc<Link>) -> Option<Arc<Link>> {
+    greeted(&link).await;
+    // One that answers no questions may have said who it is and not shown it yet.
+    loop {
+        let mut news = std::pin::pin!(links.news().notified());
+        // From here on nothing is missed.
+        news.as_mut().enable();
+        if !link.is_linked() || link.peer() != Some(node) {
+            return None;
+        }
+        if links.is_live(node, &link) {
+            return Some(link);
+        }
+        news.await;
+    }
+}
+
 /// Waits until whoever is there has greeted and answered, or nobody is.
-async fn greeted(link: Arc<Link>) -> Arc<Link> {
+async fn greeted(link: &Arc<Link>) {
     let (told, answered) = oneshot::channel();
-    // There is no such shape; whoever was looked for answers that, and only if both have shown who they are.
+    // There is no such shape; whoever was looked for answers that.
     link.inquire(&Question::Fingerprint(0), Box::new(move |_| told.send(()).unwrap_or_default()));
     // Dropped is as good as answered.
     answered.await.unwrap_or_default();
-    link
 }
 
 impl Outbound for Scout {
@@ -430,6 +465,11 @@ impl Outbound for Scout {
         self.link().map_or(1.0, |link| link.pressure(target))
     }
 
+    /// Boxes are claimed by connections.
+    fn keep(&self, _: u64, held: Held) -> Option<Held> {
+        Some(held)
+    }
+
     fn release(&self, connection: u64, id: BoxId, count: u64) {
         if let Some(link) = self.link() {
             link.release(connection, id, count);
@@ -467,6 +507,18 @@ mod tests {
         assert!(scouts.search(node(0), 1, |_| panic!("it is looked for already")).is_some());
         scouts.ended(node(0), None);
         assert!(begins(&scouts, MAX_SEARCHES));
+    }
+
+    /// The node has ended before.
+    #[test]
+    fn a_search_that_is_never_begun_with_is_over() {
+        let (scouts, links) = (Arc::new(Scouts::default()), Arc::new(Links::new(1, 1)));
+        let begin = |scout| {
+            drop(search(Arc::clone(&scouts), node(0), links, Vec::new(), Limits::default(), scout));
+        };
+        let scout = scouts.search(node(0), 1, begin).expect("there was none");
+        assert!(scout.is_over());
+        assert!(scouts.tables.lock().under_way.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use super::link::Link;
 use super::outbox::Phase;
 use crate::handle::route::Outbound;
@@ -16,13 +17,23 @@ impl Link {
         self.put_control(|state| {
             state.pings.asked(nonce, Instant::now());
             Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING);
+            let under_way = state.kept.under_way();
+            state.ping_behind(under_way);
         });
     }
 
     /// The peer has answered a ping.
     pub(crate) fn ponged(&self, pong: &Ping) {
         self.peer_has_read(pong.read);
-        self.state.lock().pings.answered(pong.nonce, Instant::now());
+        let mut state = self.state.lock();
+        if !Kept::is_marked(pong.nonce) {
+            state.pings.answered(pong.nonce, Instant::now());
+            return;
+        }
+        let (given_back, next) = state.kept.answered(pong.nonce);
+        state.ping_behind(next);
+        drop(state);
+        drop(given_back);
     }
 
     /// How the link stands; `None` if it is not used.

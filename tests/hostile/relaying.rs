@@ -2,6 +2,7 @@
 //! introduced to it, and goes nowhere without end.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use actix::Message;
 use actix_hermod::Address;
@@ -10,6 +11,7 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 use super::Ground;
 use super::Hearer;
@@ -36,7 +38,9 @@ use crate::peer::post;
 use crate::peer::post_passed;
 use crate::peer::post_with;
 use crate::peer::report;
+use crate::peer::resume;
 use crate::peer::third_box;
+use crate::peer::third_box_at;
 use crate::peer::your_box;
 use crate::peer::your_box_by_id;
 
@@ -89,16 +93,48 @@ fn a_box_that_is_said_to_be_behind_one_that_there_is_not_is_looked_for_there_and
         let (id, made_up) = (fresh_id(), fresh_id());
         let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
 
+        // Its node is there, which is asked by the box's own id.
         let Meet { who: claimed, .. } = other.introduces(&mut meets, &third_box(owner.node, id, made_up)).await;
         assert_eq!(claimed.node_id(), known.node_id(), "it says so");
         claimed.do_send(Letter(1));
-        assert_eq!(other.next().await.about(), (made_up, 1, 0), "it is for who said so");
+        assert_eq!(owner.next().await.about(), (id, 1, 0));
+
+        // Nobody else leads to the node of this one.
+        let Meet { who: claimed, .. } = other.introduces(&mut meets, &third_box(fresh_id(), id, made_up)).await;
+        claimed.do_send(Letter(2));
+        assert_eq!(other.next().await.about(), (made_up, 2, 0), "it is for who said so");
         assert!(other.peer.send(&report(&[([&[1], &made_up[..]].concat(), 22, 1)])).await);
         let lost = || claimed.lost().remote;
         until(|| lost() == [(DropReason::NoSuchBox, 1)].into(), || format!("{:?}", lost())).await;
 
-        known.do_send(Letter(2));
-        assert_eq!(owner.next().await.about(), (id, 2, 0), "nothing else has come");
+        known.do_send(Letter(3));
+        assert_eq!(owner.next().await.about(), (id, 3, 0), "nothing else has come");
+    });
+}
+
+/// Who is there says so, and does not show it: nor does it answer questions, by which others are known.
+#[test]
+fn a_node_that_is_looked_for_is_found_only_when_it_has_shown_who_it_is() {
+    on(Node::builder().handshake_timeout(Duration::from_secs(1)), async |ground| {
+        let mut meets: Mailbox<Meet> = ground.open("meet");
+        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
+        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(fresh_id())).await;
+        let node = owner.node;
+        drop(owner);
+        ground.hearer.hears_an_end(|peer, _| Some(peer) == known.node_id()).await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        let via = fresh_id();
+        let Meet { who, .. } = other.introduces(&mut meets, &third_box_at(node, fresh_id(), via, &at)).await;
+        who.do_send(Letter(1));
+        let mut impostor = Peer::accept(&listener).await;
+        assert!(impostor.send(&Hello::of(node).bytes()).await);
+        impostor.hello().await.expect("the node has greeted");
+        assert_eq!(other.next().await.about(), (via, 1, 0), "nobody was found");
+        assert!(impostor.send(&resume(fresh_id())).await);
+        let frames = impostor.frames_to_end().await;
+        assert!(frames.iter().all(|frame| frame.kind != kind::POST), "{frames:?}");
     });
 }
 
@@ -123,7 +159,7 @@ fn a_handle_that_names_the_nodes_own_relay_makes_no_circle() {
             (box_at(&ground.endpoint, &name), Some(1)),
             (box_at(&elsewhere, &name), Some(1)),
             (my_counted_box(relay), None),
-            (third_box(owner.node, id, relay), None),
+            (third_box(owner.node, id, relay), Some(0)),
             (third_box(fresh_id(), fresh_id(), relay), None),
         ];
         for (n, (claim, hops)) in (1..).zip(claims) {

@@ -153,6 +153,11 @@ pub(crate) fn third_box(node: [u8; 16], id: [u8; 16], via: [u8; 16]) -> Vec<u8> 
     [&[3][..], &node, &id, &via, &text(""), &number(0)].concat()
 }
 
+/// The same, of a node that is said to listen at an endpoint.
+pub(crate) fn third_box_at(node: [u8; 16], id: [u8; 16], via: [u8; 16], endpoint: &str) -> Vec<u8> {
+    [&[3][..], &node, &id, &via, &text(""), &number(1), &text(endpoint)].concat()
+}
+
 /// Introduces a box of the peer itself, which counts its handles.
 pub(crate) fn my_counted_box(id: [u8; 16]) -> Vec<u8> {
     [vec![0x22], id.to_vec(), text("")].concat()
