@@ -120,7 +120,7 @@ impl Link {
     fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
         let Ground { home, registry, books } = ground;
         let state = Mutex::new(Outbox::new(phase, home.limits()));
-        let (peer, hints) = (Mutex::new(None), Mutex::default());
+        let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
         let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
         let meter = Meter::new(Arc::clone(&home));
         Arc::new_cyclic(|me| Link {

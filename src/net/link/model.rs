@@ -147,7 +147,7 @@ fn what_is_taken_before_the_greeting_is_written_after_it() {
         let link = Link::accepted(ground(&hut));
         let to = pointer(&hut, &link);
         let sender = sender(&link, &to);
-        let connection = link.up(&hello(), names());
+        let connection = link.up(&hello(), names(), Arc::default());
         let chunk = written(&link, connection).expect("nobody has ended it");
         assert_eq!((count(&chunk, kind::POST), sender.join().unwrap()), (1, 1));
     });
