@@ -385,7 +385,8 @@ impl Way {
     fn take_detour(&self, other: Arc<dyn Outbound>) -> Arc<dyn Outbound> {
         let mut detour = self.detour.lock();
         self.turn.store(turn::DETOUR, Ordering::Relaxed);
-        Arc::clone(detour.get_or_insert(other))
+        // What is not needed goes without the lock, with this function: it may be the last that holds a connection.
+        Arc::clone(detour.get_or_insert_with(|| Arc::clone(&other)))
     }
 
     /// Puts one connection in the place of another, if that still serves.
