@@ -4,7 +4,6 @@
 //! [`Event::DeadLetter`] with a count, and those for one reason are one line in the log.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -19,11 +18,14 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use self::tally::Tallies;
+use self::tally::What;
 use crate::ident::NodeId;
 
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 pub(crate) mod stats;
+mod tally;
 
 /// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
 const MAX_UNTOLD: usize = 256;
@@ -244,45 +246,10 @@ pub(crate) struct Letter<'a> {
     pub(crate) detail: Option<&'a str>,
 }
 
-/// What one reader has delivered. Only its owner counts, so a count costs no more than an addition; others read it.
-#[derive(Debug)]
-pub(crate) struct Tally {
-    count: Arc<AtomicU64>,
-    tallies: Arc<Mutex<Tallies>>,
-}
-
-/// The tallies of readers that live, by where they lie, and the sum of those that have gone.
-#[derive(Debug, Default)]
-struct Tallies {
-    gone: u64,
-    live: HashMap<usize, Arc<AtomicU64>>,
-}
-
-impl Tally {
-    #[inline]
-    pub(crate) fn count(&mut self) {
-        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    fn key(&self) -> usize {
-        Arc::as_ptr(&self.count).addr()
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        let mut tallies = self.tallies.lock();
-        tallies.gone += self.count.load(Ordering::Relaxed);
-        tallies.live.remove(&self.key());
-    }
-}
-
 /// The books of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    sent: AtomicU64,
-    delivered: AtomicU64,
-    tallies: Arc<Mutex<Tallies>>,
+    tallies: Tallies,
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
     connects: AtomicU64,
@@ -313,23 +280,23 @@ type There = bool;
 
 impl Observer {
     pub(crate) fn sent(&self, count: u64) {
-        self.sent.fetch_add(count, Ordering::Relaxed);
+        self.tallies.add(What::Sent, count);
+    }
+
+    /// One more was sent on this thread.
+    #[inline]
+    pub(crate) fn sent_here(&self) {
+        self.tallies.count(What::Sent);
     }
 
     pub(crate) fn delivered(&self, count: u64) {
-        self.delivered.fetch_add(count, Ordering::Relaxed);
+        self.tallies.add(What::Delivered, count);
     }
 
-    /// A tally for a reader that counts what it delivers one by one.
-    pub(crate) fn tally(&self) -> Tally {
-        let tally = Tally { count: Arc::default(), tallies: Arc::clone(&self.tallies) };
-        self.tallies.lock().live.insert(tally.key(), Arc::clone(&tally.count));
-        tally
-    }
-
-    fn tallied(&self) -> u64 {
-        let tallies = self.tallies.lock();
-        tallies.gone + tallies.live.values().map(|count| count.load(Ordering::Relaxed)).sum::<u64>()
+    /// One more was delivered on this thread.
+    #[inline]
+    pub(crate) fn delivered_here(&self) {
+        self.tallies.count(What::Delivered);
     }
 
     pub(crate) fn in_doubt(&self, count: u64) {

@@ -27,6 +27,9 @@ mod pieces;
 #[path = "hostile/relaying.rs"]
 mod relaying;
 
+#[path = "hostile/rows.rs"]
+mod rows;
+
 #[path = "hostile/shapes.rs"]
 mod shapes;
 

@@ -139,8 +139,8 @@ pub(crate) fn level(fill: u8) -> u8 {
 pub(crate) struct Waiting<T> {
     /// In the order in which they came; empty where there are keys.
     items: VecDeque<T>,
-    /// A place for items that is not in use.
-    spare: VecDeque<T>,
+    /// Places for items that are not in use, and empty: the reader's batch needs one, and so do messages in a row.
+    spares: [VecDeque<T>; 2],
     capacity: usize,
     overflow: Overflow,
     /// The items, where the newest of each key is kept.
@@ -159,9 +159,9 @@ pub(crate) enum Pushed<T> {
 
 impl<T> Waiting<T> {
     pub(crate) fn new<M>(buffer: &Buffer<M>) -> Waiting<T> {
-        let (items, spare) = (VecDeque::new(), VecDeque::new());
         let latest = buffer.key.is_some().then(Box::default);
-        Waiting { items, spare, capacity: buffer.capacity, overflow: buffer.overflow, latest }
+        let Buffer { capacity, overflow, .. } = *buffer;
+        Waiting { items: VecDeque::new(), spares: Default::default(), capacity, overflow, latest }
     }
 
     /// Stores an item, while the reader holds `held` of those before it. Its key counts where the newest of each is kept.
@@ -171,6 +171,9 @@ impl<T> Waiting<T> {
             return self.push_latest(item, key);
         }
         if self.items.len() + held < self.capacity {
+            if self.items.capacity() == 0 {
+                self.items = self.place();
+            }
             self.items.push_back(item);
             return Pushed::Stored;
         }
@@ -181,6 +184,27 @@ impl<T> Waiting<T> {
         let oldest = if self.items.len() < self.capacity { None } else { self.items.pop_front() };
         self.items.push_back(item);
         oldest.map_or(Pushed::Stored, |oldest| Pushed::Displaced(oldest, DropReason::OldestShed))
+    }
+
+    /// Stores items as [`push`](Waiting::push) would, if there is room for all of them; otherwise they are left.
+    pub(crate) fn push_all(&mut self, items: &mut VecDeque<T>, held: usize) {
+        if self.latest.is_some() || self.items.len() + held + items.len() > self.capacity {
+            return;
+        }
+        if self.items.is_empty() {
+            std::mem::swap(&mut self.items, items);
+        } else {
+            self.items.append(items);
+        }
+    }
+
+    /// How many items in a row may be stored of which none is dropped before the first of them is read, while the reader
+    /// holds `held` of those before.
+    pub(crate) fn room_in_a_row(&self, held: usize) -> usize {
+        match self.overflow {
+            Overflow::DropNewest => self.capacity.saturating_sub(self.len() + held),
+            Overflow::DropOldest => self.capacity,
+        }
     }
 
     fn push_latest(&mut self, item: T, key: Option<Key>) -> Pushed<T> {
@@ -205,12 +229,7 @@ impl<T> Waiting<T> {
     #[inline]
     pub(crate) fn take_batch(&mut self, batch: &mut VecDeque<T>) -> bool {
         match self.overflow {
-            Overflow::DropNewest => {
-                std::mem::swap(&mut self.items, batch);
-                if self.items.capacity() == 0 {
-                    std::mem::swap(&mut self.items, &mut self.spare);
-                }
-            }
+            Overflow::DropNewest => std::mem::swap(&mut self.items, batch),
             Overflow::DropOldest => batch.extend(match &mut self.latest {
                 Some(latest) => latest.pop(),
                 None => self.items.pop_front(),
@@ -223,7 +242,7 @@ impl<T> Waiting<T> {
     /// where the oldest has to stay at hand. There is a place for them then.
     pub(crate) fn room_for_batch(&mut self, batch: &mut VecDeque<T>) -> usize {
         if batch.capacity() == 0 {
-            std::mem::swap(batch, &mut self.spare);
+            *batch = self.place();
         }
         match self.overflow {
             Overflow::DropNewest => self.capacity,
@@ -231,14 +250,30 @@ impl<T> Waiting<T> {
         }
     }
 
-    /// Keeps the place of an empty batch for the next one.
-    pub(crate) fn keep(&mut self, batch: &mut VecDeque<T>) {
-        self.spare = std::mem::take(batch);
+    /// A place for items that is not in use, before another one is made.
+    #[inline]
+    pub(crate) fn place(&mut self) -> VecDeque<T> {
+        let [first, second] = &mut self.spares;
+        std::mem::take(if first.capacity() > 0 { first } else { second })
+    }
+
+    /// Keeps a place that is empty for the next batch, or the next row. It is filled from its beginning again: a box whose
+    /// messages are read one by one touches no more than that.
+    pub(crate) fn keep(&mut self, place: &mut VecDeque<T>) {
+        place.clear();
+        let [first, second] = &mut self.spares;
+        if first.capacity() == 0 {
+            *first = std::mem::take(place);
+        } else if second.capacity() == 0 {
+            *second = std::mem::take(place);
+        } else {
+            *place = VecDeque::new();
+        }
     }
 
     /// Gives back the memory of places that are empty.
     pub(crate) fn shrink(&mut self) {
-        self.spare = VecDeque::new();
+        self.spares = Default::default();
         if self.items.is_empty() {
             self.items = VecDeque::new();
         }
@@ -325,6 +360,35 @@ mod tests {
         assert_eq!(waiting.push(3, None, 2), Pushed::Stored);
         assert_eq!(waiting.push(4, None, 2), Pushed::Full(4));
         assert_eq!(waiting.push(4, None, 1), Pushed::Stored);
+    }
+
+    #[test]
+    fn a_row_is_stored_as_a_whole_or_not_at_all() {
+        let (mut waiting, _) = filled(&Buffer::dropping(5), 1..3);
+        let mut row = VecDeque::from([3, 4]);
+        waiting.push_all(&mut row, 2);
+        assert_eq!((&row, waiting.len(), waiting.room_in_a_row(2)), (&VecDeque::from([3, 4]), 2, 1));
+        waiting.push_all(&mut row, 1);
+        assert_eq!((row.len(), waiting.len(), waiting.room_in_a_row(1)), (0, 4, 0));
+        assert_eq!(waiting.room_in_a_row(9), 0);
+        assert_eq!(waiting.take_all(), [1, 2, 3, 4]);
+        // Where the newest of each key is kept, each is looked at.
+        let mut by_key = Waiting::new(&Buffer::latest_by(|()| 1));
+        let mut row = VecDeque::from([1, 2]);
+        by_key.push_all(&mut row, 0);
+        assert_eq!((row.len(), by_key.len()), (2, 0));
+    }
+
+    #[test]
+    fn so_many_places_are_kept_and_none_that_holds_nothing() {
+        let (mut waiting, _) = filled(&Buffer::dropping(9), 0..0);
+        (0..5).for_each(|_| waiting.keep(&mut VecDeque::with_capacity(4)));
+        waiting.keep(&mut VecDeque::new());
+        let places: Vec<_> = (0..3).map(|_| waiting.place().capacity() >= 4).collect();
+        assert_eq!(places, [true, true, false]);
+        waiting.keep(&mut VecDeque::with_capacity(4));
+        waiting.shrink();
+        assert_eq!(waiting.place().capacity(), 0);
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::message::guard::DecodeError;
 use crate::message::shape::Shape;
 use crate::observe::DropReason;
 use crate::observe::Drops;
@@ -40,10 +41,15 @@ use crate::observe::stats::BoxStats;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
 use crate::sync::Mutex;
+use crate::wire::run::Bodies;
 
 #[cfg(test)]
 #[cfg(hermod_loom)]
 pub(crate) mod model;
+
+#[cfg(test)]
+#[cfg(not(hermod_loom))]
+mod rows;
 
 /// What tells a box from others before it is open.
 pub(crate) struct Identity {
@@ -80,7 +86,7 @@ mod outlook {
     pub(super) const CLOSED: u8 = 255;
 }
 
-/// Messages that a reader has taken out of the box at once.
+/// Messages that a reader has taken out of the box at once, or that come in a row.
 pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
 
 /// Messages that are [intercepted](Inbox::intercept) at a time, while those who send to the box by other ways wait.
@@ -106,12 +112,15 @@ impl<M: RemoteMessage> Inbox<M> {
         buffer: &Buffer<M>,
         alive: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Inbox<M> {
+        let queue = Queue::new(buffer);
+        // One without room is full from the beginning.
+        let outlook = if queue.waiting.refuses(0) { outlook::FULL } else { 0 };
         Inbox {
             identity,
             home,
-            queue: Mutex::new(Queue::new(buffer)),
+            queue: Mutex::new(queue),
             key: buffer.key().cloned(),
-            outlook: AtomicU8::new(0),
+            outlook: AtomicU8::new(outlook),
             closed: CancellationToken::new(),
             held: AtomicUsize::new(0),
             given: AtomicUsize::new(0),
@@ -283,6 +292,55 @@ impl<M: RemoteMessage> Inbox<M> {
         Ok(())
     }
 
+    /// Puts parcels into the buffer, in order, and gives back what it does not take.
+    fn put_all(&self, mut parcels: Batch<M>, refused: impl FnMut((Parcel<M>, Refusal))) {
+        if self.key.is_some() {
+            parcels.drain(..).filter_map(|parcel| self.put(parcel).err()).for_each(refused);
+            return self.queue.lock().waiting.keep(&mut parcels);
+        }
+        if parcels.is_empty() {
+            return self.queue.lock().waiting.keep(&mut parcels);
+        }
+        let (mut displaced, mut full) = (Vec::new(), Vec::new());
+        let (reader, start) = {
+            let mut queue = self.queue.lock();
+            if !queue.open {
+                drop(queue);
+                return parcels.into_iter().map(|parcel| (parcel, Refusal::Closed)).for_each(refused);
+            }
+            let (held, offered) = (self.held(), parcels.len());
+            queue.waiting.push_all(&mut parcels, held);
+            for parcel in parcels.drain(..) {
+                match queue.waiting.push(parcel, None, held) {
+                    Pushed::Stored => {}
+                    Pushed::Displaced(older, reason) => displaced.push((older, reason)),
+                    Pushed::Full(parcel) => full.push((parcel, Refusal::Full(DropReason::NewestShed))),
+                }
+            }
+            queue.waiting.keep(&mut parcels);
+            self.look_ahead(&queue);
+            let stored = offered - full.len();
+            queue.received += stored as u64;
+            if stored > 0 { (queue.reader.take(), queue.start.take()) } else { (None, None) }
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(start) = start {
+            start();
+        }
+        displaced.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
+        full.into_iter().for_each(refused);
+    }
+
+    /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
+    /// for which there is no room. Of one there may always be.
+    fn row(&self) -> (Batch<M>, usize) {
+        let mut queue = self.queue.lock();
+        let room = queue.waiting.room_in_a_row(self.held());
+        (queue.waiting.place(), room.max(1))
+    }
+
     /// Why a message would not be taken, before work is spent on decoding it.
     #[inline]
     fn refusal(&self) -> Option<DropReason> {
@@ -311,6 +369,20 @@ impl<M: RemoteMessage> Inbox<M> {
         };
         self.outlook.store(outlook, Ordering::Relaxed);
     }
+}
+
+fn undecodable(error: &DecodeError) -> Rejection {
+    Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) }
+}
+
+/// Drops a message from elsewhere that was not taken.
+fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal)) -> Rejection {
+    let reason = match refusal {
+        Refusal::Full(reason) => reason,
+        Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+    };
+    parcel.drop_for(reason, None);
+    reason.into()
 }
 
 impl<M: RemoteMessage> Queue<M> {
@@ -366,17 +438,22 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
-        let message = scope::read(&self.home, body, handles)
-            .map_err(|error| Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) })?;
+        let message = scope::read(&self.home, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
-        self.put(Parcel { message, reply, from: arrival.from }).map_err(|(parcel, refusal)| {
-            let reason = match refusal {
-                Refusal::Full(reason) => reason,
-                Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
-            };
-            parcel.drop_for(reason, None);
-            reason.into()
-        })
+        self.put(Parcel { message, reply, from: arrival.from }).map_err(rejected)
+    }
+
+    fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Rejection)) {
+        while bodies.len() > 0 {
+            if let Some(reason) = self.refusal() {
+                return bodies.for_each(|_| reject(reason.into()));
+            }
+            let (mut parcels, room) = self.row();
+            parcels.reserve(room.min(bodies.len()));
+            let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
+            scope::read_each(&self.home, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
+            self.put_all(parcels, |refused| reject(rejected(refused)));
+        }
     }
 
     fn shape(&self) -> Option<Shape> {

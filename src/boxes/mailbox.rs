@@ -28,7 +28,6 @@ use crate::handle::route::Pointer;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::DropReason;
-use crate::observe::Tally;
 
 /// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
@@ -71,8 +70,7 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         let local: Arc<dyn LocalBox> = Arc::clone(&inbox) as _;
         let pointer = Arc::new(Pointer::here(self.home, local));
         self.registry.open(&pointer, &*inbox, false)?;
-        let delivered = inbox.home().observer().tally();
-        Ok(Mailbox { inbox, batch: Batch::new(), delivered, pointer, acknowledge })
+        Ok(Mailbox { inbox, batch: Batch::new(), pointer, acknowledge })
     }
 }
 
@@ -112,7 +110,6 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
 pub struct Mailbox<M: RemoteMessage> {
     inbox: Arc<Inbox<M>>,
     batch: Batch<M>,
-    delivered: Tally,
     pointer: Arc<Pointer>,
     /// Answers one who waits for the message to be taken.
     acknowledge: fn(Reply<M::Result>),
@@ -137,27 +134,25 @@ impl<M: RemoteMessage> Mailbox<M> {
             if let Some(parcel) = self.inbox.hand_over(&mut self.batch) {
                 return Some(self.deliver(parcel));
             }
-            if !self.refill() {
+            if !self.inbox.take_batch(&mut self.batch) && !self.take_coming() {
                 return None;
             }
         }
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        if let Some(message) = self.try_recv() {
+        if self.pointer.has_proxy()
+            && let Some(message) = self.try_recv()
+        {
             return Poll::Ready(Some(message));
         }
         let parcel = ready!(self.inbox.poll_take(&mut self.batch, cx));
         Poll::Ready(parcel.map(|parcel| self.deliver(parcel)))
     }
 
-    /// Takes what waits in the box or, if nothing does, what was sent through its recipient and is about to be put there:
-    /// so a message is not handed from one queue to the next while its reader waits for nothing else.
-    #[inline(never)]
-    fn refill(&mut self) -> bool {
-        if self.inbox.take_batch(&mut self.batch) {
-            return true;
-        }
+    /// Takes what was sent through the box's recipient and is about to be put there, while nothing waits in the box: so a
+    /// message is not handed from one queue to the next while its reader waits for nothing else.
+    fn take_coming(&mut self) -> bool {
         let intake = proxy::intake(&self.pointer);
         let coming = intake.as_ref().and_then(|intake| intake.take());
         coming.is_some_and(|mut coming| self.inbox.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
@@ -167,12 +162,12 @@ impl<M: RemoteMessage> Mailbox<M> {
     #[inline(always)]
     fn take_plain(&mut self) -> Option<M> {
         let message = self.inbox.hand_over_plain(&mut self.batch)?;
-        self.delivered.count();
+        self.inbox.home().observer().delivered_here();
         Some(message)
     }
 
     fn deliver(&mut self, parcel: Parcel<M>) -> M {
-        self.delivered.count();
+        self.inbox.home().observer().delivered_here();
         if let Some(reply) = parcel.reply {
             (self.acknowledge)(*reply);
         }

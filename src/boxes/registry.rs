@@ -152,6 +152,11 @@ impl Registry {
         found.or_else(|| self.exports.find(id))
     }
 
+    /// How many boxes are open, without those that live for their holders only.
+    pub(crate) fn len(&self) -> usize {
+        self.open.lock().by_id.len()
+    }
+
     /// The next names in order behind this one, a few hundred at most.
     pub(crate) fn names_after(&self, name: &str) -> Vec<Box<str>> {
         let open = self.open.lock();

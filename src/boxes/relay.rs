@@ -34,6 +34,7 @@ use crate::observe::DropReason;
 use crate::observe::Drops;
 use crate::observe::stats::BoxStats;
 use crate::wire::control::Unanswered;
+use crate::wire::run::Bodies;
 
 /// Messages passed on between two looks at how full the target is.
 const LOOK: u64 = 64;
@@ -109,7 +110,7 @@ impl Relay {
         }
         self.target.passes_on(arrival.fingerprint);
         let Arrival { fingerprint, hops, .. } = arrival;
-        let message = Encoded { body, handles, fingerprint, hops };
+        let message = &Encoded { body, handles, fingerprint, hops };
         let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
@@ -160,6 +161,17 @@ impl LocalBox for Relay {
         self.pass_on(body, handles, answer, arrival)?;
         self.passed.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// One by one: each is a message of its own on the way that it takes from here.
+    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection)) {
+        for body in bodies {
+            if let Err(rejection) = self.accept_encoded(body, &mut Vec::new(), &mut None, arrival) {
+                rejected(rejection);
+            }
+            // Looks at the target as often as after messages that come one by one.
+            self.level();
+        }
     }
 
     /// The box behind it looks.

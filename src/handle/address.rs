@@ -100,7 +100,7 @@ impl<M: RemoteMessage> Address<M> {
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         match self.pointer.give_plain(message) {
             Ok(()) => {
-                self.pointer.home().observer().sent(1);
+                self.pointer.home().observer().sent_here();
                 Ok(())
             }
             Err((message, DropReason::OutboxFull | DropReason::NewestShed)) => Err(SendError::Full(message)),

@@ -16,6 +16,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -254,6 +256,30 @@ impl<M: RemoteMessage> End<M> {
             Poll::Ready(None) | Poll::Pending => None,
         }
     }
+
+    /// Puts up to `room` messages where those are that were read before; whether there may be more.
+    #[inline]
+    fn read_turn(&mut self, cx: &mut Context<'_>, room: usize, shed: &mut Shed<'_, M>) -> bool {
+        for _ in 0..TURN {
+            let before = self.proxy.read.len();
+            if before == room {
+                break;
+            }
+            let Some(envelope) = self.read(cx) else { return false };
+            if self.proxy.read.len() == before {
+                shed.envelopes.push(envelope);
+            }
+        }
+        true
+    }
+
+    /// Has the pump woken when there is more.
+    fn wake_on_more(&mut self, cx: &mut Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
 }
 
 impl<M: RemoteMessage> Intake<M> {
@@ -271,11 +297,36 @@ impl<M: RemoteMessage> Intake<M> {
 
     /// Gives the box what waits, up to a turn; whether there may be more. The one who calls is woken when there is more.
     pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> bool {
-        let end = &mut *self.end.lock();
-        match &mut end.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => end.waker = Some(cx.waker().clone()),
+        if self.pointer.is_local() { self.pass_on_here(cx) } else { self.send_on(cx) }
+    }
+
+    /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
+    /// else reads it.
+    fn send_on(&self, cx: &mut Context<'_>) -> bool {
+        let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+        let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Left::default() };
+        let is_more = {
+            let end = &mut *self.end.lock();
+            end.wake_on_more(cx);
+            let is_more = end.read_turn(cx, TURN, &mut shed);
+            unsent.parcels = std::mem::take(&mut end.proxy.read);
+            is_more
+        };
+        unsent.left.0 = unsent.parcels.len();
+        while let Some(parcel) = unsent.parcels.pop_front() {
+            pass(&self.pointer, parcel);
         }
+        if is_more {
+            // Its place is used again in the next turn, which comes soon.
+            self.end.lock().proxy.read = std::mem::take(&mut unsent.parcels);
+        }
+        is_more
+    }
+
+    /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
+    fn pass_on_here(&self, cx: &mut Context<'_>) -> bool {
+        let end = &mut *self.end.lock();
+        end.wake_on_more(cx);
         let mut left = Left::default();
         serving(&self.pointer, || {
             for _ in 0..TURN {
@@ -332,16 +383,7 @@ impl<M: RemoteMessage> Taking<'_, M> {
         let waker = end.waker.take();
         let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
         std::mem::swap(batch, &mut end.proxy.read);
-        for _ in 0..TURN {
-            let before = end.proxy.read.len();
-            if before == room {
-                break;
-            }
-            let Some(envelope) = end.read(&mut cx) else { break };
-            if end.proxy.read.len() == before {
-                self.shed.envelopes.push(envelope);
-            }
-        }
+        end.read_turn(&mut cx, room, &mut self.shed);
         std::mem::swap(batch, &mut end.proxy.read);
         self.taken.0 += batch.len();
         end.waker = waker;
@@ -351,6 +393,22 @@ impl<M: RemoteMessage> Taking<'_, M> {
 impl<M: RemoteMessage> Drop for Taking<'_, M> {
     fn drop(&mut self) {
         self.shed.pointer.home().observer().sent(self.taken.0 as u64);
+    }
+}
+
+/// Messages that were read and are not yet passed on. A panic in the `Drop` of one costs the others nothing.
+struct Unsent<'a, M: RemoteMessage> {
+    pointer: &'a Arc<Pointer>,
+    parcels: VecDeque<Parcel<M>>,
+    left: Left,
+}
+
+impl<M: RemoteMessage> Drop for Unsent<'_, M> {
+    fn drop(&mut self) {
+        while let Some(parcel) = self.parcels.pop_front() {
+            // Another one is the same to those behind it.
+            let _ = catch_unwind(AssertUnwindSafe(|| pass(self.pointer, parcel)));
+        }
     }
 }
 

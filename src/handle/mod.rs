@@ -6,7 +6,7 @@ pub(crate) mod fate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod intake;
-mod nowhere;
+pub(crate) mod nowhere;
 pub(crate) mod places;
 pub(crate) mod proxy;
 pub(crate) mod reply;

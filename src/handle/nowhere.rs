@@ -29,13 +29,15 @@ use crate::observe::DropReason;
 use crate::observe::Observer;
 
 /// A new pointer, so that no two that were made for different types share what a pointer keeps.
-pub(super) fn pointer() -> Arc<Pointer> {
-    static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(|| {
-        let stopped = CancellationToken::new();
-        stopped.cancel();
-        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
-    });
+pub(crate) fn pointer() -> Arc<Pointer> {
+    static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(Nowhere::new);
     Arc::new(NOWHERE.clone().pointer())
+}
+
+/// A pointer of another such node each time.
+#[cfg(test)]
+pub(crate) fn elsewhere() -> Arc<Pointer> {
+    Arc::new(Nowhere::new().pointer())
 }
 
 /// No node.
@@ -50,6 +52,12 @@ struct Nowhere {
 }
 
 impl Nowhere {
+    fn new() -> Arc<Nowhere> {
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
+    }
+
     fn pointer(self: Arc<Self>) -> Pointer {
         let origin = Origin::Boxed { node: self.id(), id: BoxId([0; 16]) };
         Pointer::new(self, origin, "", Route::Nowhere, None)

@@ -185,6 +185,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     let (recipient, intake) = Intake::open(pointer);
     let key = key_of(&recipient);
     *last = Some((key.0, Box::new(Remembered { recipient: recipient.downgrade(), intake: Arc::downgrade(&intake) })));
+    pointer.set_proxy();
     drop(last);
     PROXIES.lock().insert(key, Known { pointer: Arc::downgrade(pointer), is_old: false, watch: None });
     let gone = match pointer.route() {

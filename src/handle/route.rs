@@ -57,6 +57,7 @@ use crate::wire::control::Unanswered;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 use crate::wire::report::Target;
+use crate::wire::run::Bodies;
 
 /// The node, as its handles see it.
 pub(crate) trait Household: Send + Sync + fmt::Debug {
@@ -111,6 +112,8 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
     ) -> Result<(), Rejection>;
+    /// Takes messages in a row that carry nothing but their bodies; `rejected` is called for each that it does not take.
+    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection));
     /// The shape of the messages that it takes; `None` if it does not care.
     fn shape(&self) -> Option<Shape>;
     /// How full it is, from 0 to 255.
@@ -136,12 +139,12 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits. One that is `patient` has the connection made if there is none, and
     /// waits in the outbox meanwhile.
-    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted>;
+    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted>;
     /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: Encoded<'_>,
+        message: &Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
         patient: bool,
@@ -459,6 +462,7 @@ pub(crate) struct Pointer {
     stamp: OnceLock<Stamp>,
     introduced: AtomicU64,
     proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
+    has_proxy: AtomicBool,
     /// Whether nothing can be reached by it any more, ever.
     ended: AtomicBool,
     /// Of its proxy, which ends then.
@@ -493,6 +497,7 @@ impl Pointer {
             stamp: OnceLock::new(),
             introduced: AtomicU64::new(0),
             proxy: Mutex::new(None),
+            has_proxy: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             ending: AtomicWaker::new(),
         }
@@ -604,12 +609,32 @@ impl Pointer {
         &self.proxy
     }
 
+    /// One is there from now on.
+    pub(crate) fn set_proxy(&self) {
+        self.has_proxy.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is a proxy, or was one.
+    #[inline]
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.has_proxy.load(Ordering::Relaxed)
+    }
+
     /// The box, if it is one of this node and there is one now.
     pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
         match &self.route {
             Route::Here(local) => Some(Arc::clone(local)),
             Route::HereNamed => self.home.box_named(&self.name),
             Route::Away { .. } | Route::Nowhere => None,
+        }
+    }
+
+    /// The box, if it is one of this node that lives for its holders elsewhere.
+    #[inline]
+    pub(crate) fn counted_here(&self) -> Option<&dyn LocalBox> {
+        match &self.route {
+            Route::Here(local) if local.counted() => Some(&**local),
+            _ => None,
         }
     }
 
@@ -786,7 +811,7 @@ impl Pointer {
 
     /// Puts an encoded message into the outbox of the connection that the pointer leads by.
     #[inline]
-    pub(crate) fn post(self: &Arc<Self>, message: Encoded<'_>) -> Result<(), DropReason> {
+    pub(crate) fn post(self: &Arc<Self>, message: &Encoded<'_>) -> Result<(), DropReason> {
         let Route::Away { by, .. } = &self.route else { return Err(DropReason::NoRoute) };
         self.send_by(by, |link, patient| link.post(self, message, patient))
     }
@@ -831,7 +856,7 @@ impl Pointer {
     /// Puts an encoded request into that outbox. The link is that of the request, for who wants to cancel it.
     pub(crate) fn ask_encoded(
         self: &Arc<Self>,
-        message: Encoded<'_>,
+        message: &Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
     ) -> Result<(Arc<dyn Outbound>, Correlation), DropReason> {
@@ -893,7 +918,7 @@ impl Pointer {
             Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
             Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
             Origin::Boxed { node, id } if *node == self.home.id() && via.is_none() => {
-                counted = matches!(&self.route, Route::Here(local) if local.counted());
+                counted = self.counted_here().is_some();
                 Identity::MyBox { id: *id, name: self.travelling_name() }
             }
             Origin::Boxed { node, id } => {
@@ -924,9 +949,7 @@ impl Drop for Pointer {
     /// Nobody holds the address any more: a box that lives only for its holders takes no more messages. Those that wait in
     /// it are still handled. What peers count for us is given back as the rest of the pointer goes.
     fn drop(&mut self) {
-        if let Route::Here(local) = &self.route
-            && local.counted()
-        {
+        if let Some(local) = self.counted_here() {
             local.close();
         }
         // The box's own node may not have read yet that it has a handle to count itself.

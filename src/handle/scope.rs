@@ -1,9 +1,12 @@
 //! Addresses inside messages: the scope in which one message is written or read.
 //!
 //! While a message is encoded, each address in it writes only its position in a list that travels beside the body;
-//! while one is decoded, the positions are looked up in the list that came along. The list is a thread-local that ends
-//! with the call that set it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
-//! itself) hides the outer one until it ends. Only this file touches the thread-local.
+//! while one is decoded, the positions are looked up in the list that came along. What is under way on a thread ends with
+//! the call that began it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
+//! itself) hides the outer one until it ends. Only this file touches the thread-locals.
+//!
+//! Most messages hold no address, and a scope costs each of them a few stores: what is always looked at needs no
+//! destructor, and the rest is touched when there is an address.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -12,8 +15,8 @@ use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
+use std::sync::Weak;
 
-use scoped_tls::scoped_thread_local;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -40,27 +43,133 @@ const KEPT: usize = 256 << 10;
 /// As many handles are kept room for.
 const KEPT_HANDLES: usize = 16 << 10;
 
-scoped_thread_local! {
-    /// The node that the innermost scope is for.
-    static HOME: Arc<dyn Household>
+/// What is under way on a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Nothing,
+    Writing,
+    Reading,
+    /// Texts outside a message: URIs are read.
+    Text,
 }
 
-scoped_thread_local! {
-    static SCOPE: Scope
+/// The innermost scope of a thread.
+struct Now {
+    what: Cell<What>,
+    /// How many of [`HANDLES`] are its own: all, or none.
+    handles: Cell<usize>,
+    /// Where the node lies that [`HOME`] leads to.
+    home: Cell<usize>,
 }
 
 thread_local! {
-    /// A scratch body and an empty list that wait to be used again.
+    static NOW: Now = const { Now { what: Cell::new(What::Nothing), handles: Cell::new(0), home: Cell::new(0) } };
+
+    /// The handles of the message, as far as there are any.
+    static HANDLES: RefCell<Vec<Arc<Pointer>>> = const { RefCell::new(Vec::new()) };
+
+    /// The node that the innermost scope is for, or the last one was: it is not changed for each message of a thread that
+    /// sends many by one node.
+    static HOME: RefCell<Option<Weak<dyn Household>>> = const { RefCell::new(None) };
+
+    /// A scratch body that waits to be used again.
     static SPARE_BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static SPARE_HANDLES: Cell<Vec<Arc<Pointer>>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is under way on this thread.
-enum Scope {
-    Writing(RefCell<Vec<Arc<Pointer>>>),
-    Reading(Vec<Arc<Pointer>>),
-    /// Texts outside a message: URIs are read.
-    Text,
+/// A scope, which ends with this.
+struct Scope {
+    outer: (What, usize),
+    aside: Option<Box<Aside>>,
+}
+
+/// What the scope around another one goes on with.
+struct Aside {
+    handles: Vec<Arc<Pointer>>,
+    home: Option<Weak<dyn Household>>,
+}
+
+impl Scope {
+    #[inline]
+    fn enter(what: What, home: &Arc<dyn Household>) -> Scope {
+        NOW.with(|now| {
+            let outer = (now.what.replace(what), now.handles.replace(0));
+            let is_common = outer.0 == What::Nothing && now.home.get() == place_of(home);
+            Scope { outer, aside: if is_common { None } else { Scope::change(now, home, outer) } }
+        })
+    }
+
+    /// For another node than before, or inside another scope.
+    #[cold]
+    fn change(now: &Now, home: &Arc<dyn Household>, outer: (What, usize)) -> Option<Box<Aside>> {
+        now.home.set(place_of(home));
+        // A thread that is being torn down has neither.
+        let home = HOME.try_with(|last| last.replace(Some(Arc::downgrade(home)))).unwrap_or_default();
+        let handles = if outer.1 > 0 { HANDLES.try_with(RefCell::take).unwrap_or_default() } else { Vec::new() };
+        (outer.0 != What::Nothing).then(|| Box::new(Aside { handles, home }))
+    }
+
+    /// Has positions in the message that is read mean these handles.
+    fn bring(&self, handles: &mut Vec<Arc<Pointer>>) {
+        let count = handles.len();
+        let kept = HANDLES.try_with(|kept| kept.replace(std::mem::take(handles)));
+        NOW.with(|now| now.handles.set(if kept.is_ok() { count } else { 0 }));
+    }
+
+    /// The handles of the message.
+    #[inline]
+    fn into_handles(self) -> Vec<Arc<Pointer>> {
+        match NOW.with(|now| now.handles.take()) {
+            0 => Vec::new(),
+            _ => HANDLES.try_with(RefCell::take).unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Scope {
+    #[inline]
+    fn drop(&mut self) {
+        NOW.with(|now| {
+            if now.handles.take() > 0 {
+                forget_all();
+            }
+            now.what.set(self.outer.0);
+            now.handles.set(self.outer.1);
+            if let Some(aside) = self.aside.take() {
+                aside.restore(now);
+            }
+        });
+    }
+}
+
+/// Lets go of the handles of a message that came to nothing.
+#[cold]
+fn forget_all() {
+    drop(HANDLES.try_with(RefCell::take));
+}
+
+impl Aside {
+    #[cold]
+    fn restore(self: Box<Self>, now: &Now) {
+        let Aside { handles, home } = *self;
+        now.home.set(home.as_ref().map_or(0, |home| home.as_ptr().addr()));
+        // What these let go of goes outside the borrows: with a pointer code of ours may run.
+        let inner = (HOME.try_with(|last| last.replace(home)), HANDLES.try_with(|last| last.replace(handles)));
+        drop(inner);
+    }
+}
+
+/// Tells nodes apart: while there is a `Weak` of one, no other is in its place.
+fn place_of(home: &Arc<dyn Household>) -> usize {
+    Arc::as_ptr(home).addr()
+}
+
+/// The node that the innermost scope is for.
+fn home() -> Option<Arc<dyn Household>> {
+    HOME.try_with(|home| home.borrow().as_ref().and_then(Weak::upgrade)).ok().flatten()
+}
+
+fn under_way() -> What {
+    NOW.with(|now| now.what.get())
 }
 
 /// Encodes a message for another process and hands its body and its handles to `send`, if `look` has nothing against it.
@@ -70,24 +179,20 @@ pub(crate) fn write<M: Serialize, R>(
     message: &M,
     look: Look<M>,
     send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
-) -> Result<R, EncodeError> {
+) -> Result<R, Box<EncodeError>> {
     let limit = home.limits().max_message;
     // A thread that is being torn down has nothing to spare, nor keeps anything.
     let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
-    let scope = Scope::Writing(RefCell::new(Vec::new()));
-    let encode = || {
-        let encoded = guard::encode(message, &mut body, limit);
-        match encoded {
-            Ok(Encoded { skipped: false }) if !look.anyway => Ok(()),
-            _ => looked_at(encoded, || (look.at)(message)),
-        }
+    let scope = Scope::enter(What::Writing, home);
+    let encoded = match guard::encode(message, &mut body, limit) {
+        Ok(Encoded { skipped: false }) if !look.anyway => Ok(()),
+        encoded => looked_at(encoded, || (look.at)(message)),
     };
-    let encoded = HOME.set(home, || SCOPE.set(&scope, encode));
-    let handles = match scope {
-        Scope::Writing(handles) => handles.into_inner(),
-        Scope::Reading(_) | Scope::Text => Vec::new(),
+    let handles = scope.into_handles();
+    let result = match encoded {
+        Ok(()) => Ok(send(&body, &handles)),
+        Err(error) => Err(error),
     };
-    let result = encoded.map(|()| send(&body, &handles));
     if handles.capacity() > 0 {
         keep_handles(handles);
     }
@@ -102,60 +207,61 @@ pub(crate) fn write<M: Serialize, R>(
 /// to the message. What looking finds says more than that it could not be encoded.
 #[cold]
 fn looked_at(
-    encoded: Result<Encoded, EncodeError>,
+    encoded: Result<Encoded, Box<EncodeError>>,
     look: impl FnOnce() -> Result<(), Unfit>,
-) -> Result<(), EncodeError> {
+) -> Result<(), Box<EncodeError>> {
     let encoded = encoded.map(|_| ());
-    if matches!(encoded, Err(EncodeError::TooLarge { .. } | EncodeError::Panicked(_))) {
+    if let Err(error) = &encoded
+        && matches!(**error, EncodeError::TooLarge { .. } | EncodeError::Panicked(_))
+    {
         return encoded;
     }
     let handles = noted();
     let looked = catch_unwind(AssertUnwindSafe(look));
     forget_after(handles);
     match looked {
-        Ok(Err(unfit)) => Err(EncodeError::Unfit(unfit.to_string())),
+        Ok(Err(unfit)) => Err(Box::new(EncodeError::Unfit(unfit.to_string()))),
         Ok(Ok(())) | Err(_) => encoded,
     }
 }
 
 /// How many handles the message that is being written has so far.
 fn noted() -> usize {
-    let count = in_scope(|scope| match scope {
-        Scope::Writing(handles) => Some(handles.borrow().len()),
-        Scope::Reading(_) | Scope::Text => None,
-    });
-    count.unwrap_or_default()
+    NOW.with(|now| now.handles.get())
 }
 
 /// Takes back what was noted after the first `count` handles.
 fn forget_after(count: usize) {
-    let last = || {
-        in_scope(|scope| match scope {
-            Scope::Writing(handles) => {
-                let mut handles = handles.borrow_mut();
-                if handles.len() > count { handles.pop() } else { None }
-            }
-            Scope::Reading(_) | Scope::Text => None,
-        })
-    };
-    // Each goes outside the borrow: a pointer that goes may run code of ours.
-    while last().is_some() {}
+    while noted() > count {
+        NOW.with(|now| now.handles.set(now.handles.get() - 1));
+        // Each goes outside the borrow: a pointer that goes may run code of ours.
+        let last = HANDLES.try_with(|handles| handles.borrow_mut().pop());
+        drop(last);
+    }
 }
 
 /// Notes a handle of the message that is being written; its position.
-fn note(handles: &RefCell<Vec<Arc<Pointer>>>, pointer: &Arc<Pointer>) -> Option<u32> {
-    let mut handles = handles.borrow_mut();
-    if handles.capacity() == 0 {
-        *handles = SPARE_HANDLES.try_with(Cell::take).unwrap_or_default();
-    }
-    handles.push(Arc::clone(pointer));
-    u32::try_from(handles.len() - 1).ok()
+fn note(pointer: &Arc<Pointer>) -> Option<u32> {
+    let noted = HANDLES.try_with(|handles| {
+        let mut handles = handles.borrow_mut();
+        handles.push(Arc::clone(pointer));
+        handles.len()
+    });
+    let count = noted.ok()?;
+    NOW.with(|now| now.handles.set(count));
+    u32::try_from(count - 1).ok()
 }
 
+/// Keeps the place of handles for the next message that has some.
 fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
     handles.clear();
     if handles.capacity() <= KEPT_HANDLES {
-        let _ = SPARE_HANDLES.try_with(|spare| spare.set(handles));
+        let _ = HANDLES.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.is_empty() {
+                *kept = handles;
+            }
+        });
     }
 }
 
@@ -165,34 +271,46 @@ pub(crate) fn read<M: DeserializeOwned>(
     home: &Arc<dyn Household>,
     body: &[u8],
     handles: &mut Vec<Arc<Pointer>>,
-) -> Result<M, DecodeError> {
+) -> Result<M, Box<DecodeError>> {
     let limits = home.limits().decode();
-    if handles.is_empty() && !SCOPE.is_set() {
-        // An address in the body is refused with or without a scope, if there is no other around it; but not one in a text.
-        return HOME.set(home, || guard::decode(body, limits));
+    let scope = Scope::enter(What::Reading, home);
+    if handles.is_empty() {
+        return guard::decode(body, limits);
     }
-    let scope = Scope::Reading(std::mem::take(handles));
-    let message = HOME.set(home, || SCOPE.set(&scope, || guard::decode(body, limits)));
-    if let Scope::Reading(mut rest) = scope {
-        rest.clear();
-        *handles = rest;
-    }
+    scope.bring(handles);
+    let message = guard::decode(body, limits);
+    let mut rest = scope.into_handles();
+    rest.clear();
+    *handles = rest;
     message
+}
+
+/// Decodes messages that came without handles: each is given to `keep`, and why there is none to `fail`.
+#[inline]
+pub(crate) fn read_each<'b, M: DeserializeOwned>(
+    home: &Arc<dyn Household>,
+    bodies: impl Iterator<Item = &'b [u8]>,
+    mut keep: impl FnMut(M),
+    mut fail: impl FnMut(Box<DecodeError>),
+) {
+    let limits = home.limits().decode();
+    let _scope = Scope::enter(What::Reading, home);
+    for body in bodies {
+        if let Err(error) = guard::decode_to(body, limits, &mut keep) {
+            fail(error);
+        }
+    }
 }
 
 /// Runs `read` with addresses in text read for this node.
 pub(crate) fn with_text<R>(home: &Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
-    HOME.set(home, || SCOPE.set(&Scope::Text, read))
-}
-
-/// What the innermost scope on this thread makes of it, if there is one.
-fn in_scope<R>(look: impl FnOnce(&Scope) -> Option<R>) -> Option<R> {
-    if SCOPE.is_set() { SCOPE.with(look) } else { None }
+    let _scope = Scope::enter(What::Text, home);
+    read()
 }
 
 /// The node that a message is written for, if one is being written here.
 pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
-    in_scope(|scope| matches!(scope, Scope::Writing(_)).then(|| HOME.with(Arc::clone)))
+    if under_way() == What::Writing { home() } else { None }
 }
 
 /// Writes an address: its position in the message's list, or its URI where people read.
@@ -206,10 +324,7 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
             ))),
         };
     }
-    let position = in_scope(|scope| match scope {
-        Scope::Writing(handles) => note(handles, pointer),
-        Scope::Reading(_) | Scope::Text => None,
-    });
+    let position = if under_way() == What::Writing { note(pointer) } else { None };
     match position {
         Some(position) => serializer.serialize_newtype_struct(mark::ADDRESS, &position),
         None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
@@ -225,14 +340,14 @@ pub(crate) fn deserialize<'de, M: ?Sized, D: Deserializer<'de>>(deserializer: D)
 }
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
-    in_scope(|scope| match scope {
-        Scope::Reading(handles) => handles.get(position as usize).cloned(),
-        Scope::Writing(_) | Scope::Text => None,
-    })
+    if under_way() != What::Reading || noted() == 0 {
+        return None;
+    }
+    HANDLES.try_with(|handles| handles.borrow().get(position as usize).cloned()).ok().flatten()
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
-    HOME.is_set().then(|| HOME.with(Arc::clone))
+    if under_way() == What::Nothing { None } else { home() }
 }
 
 struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
@@ -314,7 +429,7 @@ mod tests {
             write(&home, &Sparse::Struct { n }, Look { at: refuse, anyway: false }, |body, _| body.to_vec())
         };
         assert_eq!(write(Some(7)), Ok(vec![0, 1, 7]));
-        assert_eq!(write(None), Err(EncodeError::Unfit("Sparse: looked at".to_owned())));
+        assert_eq!(write(None), Err(Box::new(EncodeError::Unfit("Sparse: looked at".to_owned()))));
     }
 
     #[test]
@@ -323,6 +438,43 @@ mod tests {
         let written =
             write(&home, &7u64, Look { at: |_| panic!("looked too closely"), anyway: true }, |body, _| body.to_vec());
         assert_eq!(written, Ok(vec![7]));
-        assert!(!SCOPE.is_set());
+        assert!(under_way() == What::Nothing);
+    }
+
+    /// Writes a message of its own while it is written: to another node, or to the same.
+    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Household>);
+
+    impl Serialize for Writes<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Writes(own, inner, home) = self;
+            let before = Address::<Pair>::new(Arc::clone(own));
+            let look = Look { at: |_: &Vec<Address<Pair>>| Ok(()), anyway: false };
+            let written = write(home, &inner.to_vec(), look, |body, handles| (body.to_vec(), handles.len()));
+            let count = inner.len();
+            assert_eq!(written, Ok((std::iter::once(count as u8).chain(0..count as u8).collect(), count)));
+            assert!(writing_home().is_some_and(|home| Arc::ptr_eq(&home, own.home())), "the outer one goes on");
+            (&before, Vec::<u8>::new(), &before).serialize(serializer)
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_written_inside_another_has_its_own_handles_and_its_own_node() {
+        let [one, other] = [nowhere::pointer(), nowhere::elsewhere()];
+        let outer = |inner: &[Address<Pair>], home: &Arc<dyn Household>| {
+            let message = Writes(&one, inner, home);
+            let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
+            write(one.home(), &outer, Look { at: |_| Ok(()), anyway: false }, |body, handles| {
+                assert_eq!(body, [0, 1, 0, 2]);
+                assert!(handles.iter().all(|handle| Arc::ptr_eq(handle, &one)));
+                handles.len()
+            })
+        };
+        let addresses: Vec<_> = (0..3).map(|_| Address::new(Arc::clone(&other))).collect();
+        for home in [one.home(), other.home()] {
+            assert_eq!(outer(&addresses, home), Ok(3));
+            assert_eq!(outer(&[], home), Ok(3));
+        }
+        assert!(under_way() == What::Nothing);
+        assert_eq!(HANDLES.with_borrow(Vec::len), 0);
     }
 }

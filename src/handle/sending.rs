@@ -56,7 +56,7 @@ impl Pointer {
             self.send(Parcel::new(message, None));
             return;
         }
-        self.home().observer().sent(1);
+        self.home().observer().sent_here();
         if let Err(Unwritten { reason, detail }) = self.write_plain(&message) {
             self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
         }
@@ -79,12 +79,24 @@ impl Pointer {
             return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
         }
         let fingerprint = self.fingerprint::<M>();
-        self.encode(message, |body, handles| self.post(Encoded { body, handles, fingerprint, hops: 0 }))
+        self.encode(message, |body, handles| self.post_written(body, handles, fingerprint))
+    }
+
+    /// Posts a message that was written here. By itself, so that what was written just now is not copied in wider pieces
+    /// than it was written in, which the processor cannot forward.
+    #[inline(never)]
+    fn post_written(
+        self: &Arc<Self>,
+        body: &[u8],
+        handles: &[Arc<Pointer>],
+        fingerprint: u64,
+    ) -> Result<(), DropReason> {
+        self.post(&Encoded { body, handles, fingerprint, hops: 0 })
     }
 
     /// Sends: the message is counted as sent, and as dropped if it is.
     pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<Asking> {
-        self.home().observer().sent(1);
+        self.home().observer().sent_here();
         match self.give(parcel) {
             Ok(asking) => asking,
             Err(Returned { parcel, reason, detail }) => {
@@ -179,7 +191,7 @@ impl Pointer {
         let (reason, detail) = match scope::write(self.home(), message, self.look(), send) {
             Ok(Ok(sent)) => return Ok(sent),
             Ok(Err(reason)) => (reason, self.trouble(reason)),
-            Err(EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
+            Err(error) if matches!(*error, EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };
         Err(Unwritten { reason, detail })
@@ -209,7 +221,7 @@ impl Pointer {
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
         let fingerprint = self.fingerprint::<M>();
         let asked = self.encode(&message, |body, handles| {
-            self.ask_encoded(Encoded { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
+            self.ask_encoded(&Encoded { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
         });
         match asked {
             Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),

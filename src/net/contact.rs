@@ -42,6 +42,7 @@ use crate::wire::control::Unanswered;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 use crate::wire::report::Target;
+use crate::wire::run::Bodies;
 
 /// Where the connection stands.
 pub(super) struct Around {
@@ -91,8 +92,30 @@ pub(super) struct Contact {
     /// The box it is at this node, as of an epoch of the registry.
     target: RefCell<Found>,
     epoch: Cell<u64>,
-    /// The pointer that messages from this connection hold, as long as one is held.
-    pointer: RefCell<Weak<Pointer>>,
+    /// The pointer that messages from this connection hold.
+    pointer: RefCell<Known>,
+}
+
+/// A pointer that was made before.
+#[derive(Default)]
+enum Known {
+    #[default]
+    None,
+    /// As long as somebody holds it: then it is given back to the peer, which counts it.
+    Held(Weak<Pointer>),
+    /// For as long as the peer may mean it by a number. A ping brings the same one each time, and it is gone before the
+    /// next comes.
+    Kept(Arc<Pointer>),
+}
+
+impl Known {
+    fn get(&self) -> Option<Arc<Pointer>> {
+        match self {
+            Known::None => None,
+            Known::Held(pointer) => pointer.upgrade(),
+            Known::Kept(pointer) => Some(Arc::clone(pointer)),
+        }
+    }
 }
 
 /// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
@@ -141,8 +164,13 @@ impl Contact {
             relieved: Cell::new(0),
             target: RefCell::new(Found::Nothing),
             epoch: Cell::new(u64::MAX),
-            pointer: RefCell::new(Weak::new()),
+            pointer: RefCell::default(),
         }
+    }
+
+    /// Whether what is said of it beside its name or its id is what was said before.
+    pub(super) fn is_meant_by(&self, introduction: &Introduction<'_>) -> bool {
+        self.fingerprint == introduction.fingerprint && self.counted == introduction.counted
     }
 
     /// Gives a message, which so many relays have passed on, to the box, or counts why not.
@@ -155,6 +183,33 @@ impl Contact {
         answer: &mut Option<AnswerTo>,
         hops: u8,
     ) {
+        self.at_target(around, |target| match target {
+            Ok(local) => {
+                if let Err(rejection) = local.accept_encoded(body, handles, answer, self.arrival(around, hops)) {
+                    self.refuse(around, Some(local), &rejection, answer);
+                }
+            }
+            Err(Some((local, takes))) => self.refuse_shape(around, local, takes, answer),
+            Err(None) => self.refuse(around, None, &DropReason::NoSuchBox.into(), answer),
+        });
+    }
+
+    /// The same for messages in a row that carry nothing but their bodies.
+    pub(super) fn deliver_all(&self, around: &Around, bodies: Bodies<'_>) {
+        self.at_target(around, |target| match target {
+            Ok(local) => local.accept_all(bodies, self.arrival(around, 0), &mut |rejection| {
+                self.refuse(around, Some(local), &rejection, &mut None);
+            }),
+            Err(Some((local, takes))) => bodies.for_each(|_| self.refuse_shape(around, local, takes, &mut None)),
+            Err(None) => {
+                bodies.for_each(|_| self.refuse(around, None, &DropReason::NoSuchBox.into(), &mut None));
+            }
+        });
+    }
+
+    /// Calls `give` with the box, or without one; or with that of another shape, and what it takes.
+    #[inline]
+    fn at_target(&self, around: &Around, give: impl FnOnce(Result<&dyn LocalBox, Option<(&dyn LocalBox, &Shape)>>)) {
         if self.epoch.get() != around.registry.epoch() {
             self.look_up(around);
         }
@@ -167,26 +222,17 @@ impl Contact {
                 held.as_deref()
             }
             Found::Nothing => None,
-            Found::Differing(weak, takes) => match weak.upgrade() {
-                Some(local) => return self.refuse_shape(around, &*local, takes, answer),
-                None => None,
-            },
-        };
-        let rejection = match local {
-            Some(local) => {
-                let taken = local.accept_encoded(body, handles, answer, self.arrival(around, hops));
-                // Also of one that has no room: others may have filled it.
-                if !self.knows(around, local.level()) {
-                    self.fill(around, local.level(), &target);
-                }
-                match taken {
-                    Ok(()) => return,
-                    Err(rejection) => rejection,
-                }
+            Found::Differing(weak, takes) => {
+                held = weak.upgrade();
+                return give(Err(held.as_deref().map(|local| (local, takes))));
             }
-            None => DropReason::NoSuchBox.into(),
         };
-        self.refuse(around, local, &rejection, answer);
+        let Some(local) = local else { return give(Err(None)) };
+        give(Ok(local));
+        // Also of one that has no room: others may have filled it.
+        if !self.knows(around, local.level()) {
+            self.fill(around, local.level(), &target);
+        }
     }
 
     /// Whether the box has the level that it had, and the peer was told of it since.
@@ -322,10 +368,13 @@ impl Contact {
 
     /// The pointer for one more handle in a message.
     pub(super) fn pointer(&self, around: &Around) -> Arc<Pointer> {
-        let known = self.pointer.borrow().upgrade();
+        let known = self.pointer.borrow().get();
         let pointer = known.unwrap_or_else(|| {
             let pointer = self.make_pointer(around);
-            *self.pointer.borrow_mut() = Arc::downgrade(&pointer);
+            *self.pointer.borrow_mut() = match &self.who {
+                Who::Peers { .. } if !self.counted && !pointer.is_local() => Known::Kept(Arc::clone(&pointer)),
+                _ => Known::Held(Arc::downgrade(&pointer)),
+            };
             pointer
         });
         if self.counted {

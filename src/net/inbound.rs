@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::acquaintances::Acquaintances;
 use super::catalogue;
 use super::contact::Around;
 use super::contact::Contact;
@@ -39,6 +40,7 @@ use crate::wire::frame::kind;
 use crate::wire::question::Question;
 use crate::wire::report::Dropped;
 use crate::wire::report::read_report;
+use crate::wire::run::Posts;
 use crate::wire::session::Incoming;
 use crate::wire::watch::Closed;
 use crate::wire::watch::Watch;
@@ -56,6 +58,7 @@ pub(crate) enum Tiding {
 /// The reading end of one connection.
 pub(crate) struct Inbound {
     incoming: Incoming<Rc<Contact>>,
+    known: Acquaintances,
     around: Around,
     handles: Vec<Arc<Pointer>>,
     assembly: Assembly,
@@ -80,7 +83,17 @@ impl Inbound {
         let around = Around::new(house, link, connection, peer);
         let assembly = Assembly::new(house.limits.max_message);
         let (began, stirred, stirred_at) = (Instant::now(), false, Duration::ZERO);
-        Inbound { incoming, around, handles: Vec::new(), assembly, began, stirred, stirred_at, resumed }
+        Inbound {
+            incoming,
+            known: Acquaintances::default(),
+            around,
+            handles: Vec::new(),
+            assembly,
+            began,
+            stirred,
+            stirred_at,
+            resumed,
+        }
     }
 
     /// Messages read so far.
@@ -210,7 +223,8 @@ impl Inbound {
     #[inline]
     fn post(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
+        let (known, registry) = (&mut self.known, &*self.around.registry);
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
         let received = self.incoming.post(payload, acquaint)?;
         let hops = received.hops()?;
         if received.handles.is_empty() {
@@ -225,9 +239,21 @@ impl Inbound {
         Ok(Tiding::Nothing)
     }
 
+    /// Posts in a row, each as [`frame`](Inbound::frame) would take it.
+    #[inline]
+    pub(crate) fn run(&mut self, posts: Posts<'_>) -> Result<(), Violation> {
+        if !self.resumed {
+            return Err(Violation::OutOfTurn(kind::POST));
+        }
+        self.stirred = true;
+        self.incoming.posts_for(posts.number(), posts.count())?.deliver_all(&self.around, posts.bodies());
+        Ok(())
+    }
+
     fn ask(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
+        let (known, registry) = (&mut self.known, &*self.around.registry);
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
         let (number, received) = self.incoming.ask(payload, acquaint)?;
         let around = &self.around;
         let which = around.correlation(number);
@@ -252,7 +278,8 @@ impl Inbound {
 
     fn answer(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let acquaint = &mut |introduction: &Introduction<'_>| Rc::new(Contact::new(introduction, near));
+        let (known, registry) = (&mut self.known, &*self.around.registry);
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
         let (number, handles, body) = self.incoming.answer(payload, acquaint)?;
         self.handles.extend(handles.iter().map(|contact| contact.pointer(&self.around)));
         match self.around.link.take_pending(self.around.correlation(number)) {

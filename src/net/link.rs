@@ -357,11 +357,16 @@ impl Link {
 
     /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
     fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
-        if handles.is_empty() {
+        let home = self.home.id();
+        let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
+            Origin::Boxed { node, .. } if *node != home => Some(*node),
+            _ => None,
+        };
+        if !handles.iter().any(|pointer| elsewhere(pointer).is_some()) {
             return Vec::new();
         }
-        let (home, peer) = (self.home.id(), self.peer());
-        let third = |pointer: &Arc<Pointer>| matches!(pointer.origin(), Origin::Boxed { node, .. } if *node != home && Some(*node) != peer);
+        let peer = self.peer();
+        let third = |pointer: &Arc<Pointer>| elsewhere(pointer).is_some_and(|node| Some(node) != peer);
         if !handles.iter().any(third) {
             return Vec::new();
         }
@@ -428,8 +433,8 @@ impl Link {
             &dyn Fn(u64) -> Vec<Evicted>,
         ) -> Result<(T, Vec<Evicted>), NotPosted>,
     ) -> Result<T, NotPosted> {
-        let (peer, relays) = (self.peer(), self.relays(handles));
-        let role = |at: usize| Role::Handle { peer, via: relays.get(at).and_then(Option::as_ref) };
+        let relays = self.relays(handles);
+        let role = |at: usize| Role::Handle { peer: &self.peer, via: relays.get(at).and_then(Option::as_ref) };
         let (written, evicted) = write(&role, &|connection| self.hold(handles, &relays, connection))?;
         evicted.into_iter().for_each(Evicted::close);
         Ok(written)
@@ -440,18 +445,15 @@ impl Link {
         let exports = self.registry.exports();
         let held = handles.iter().enumerate().filter_map(|(at, pointer)| match relays.get(at) {
             Some(Some(relayed)) => exports.hold(&relayed.relay, &*relayed.local, connection),
-            _ => {
-                let local = pointer.local().filter(|local| local.counted())?;
-                exports.hold(pointer, &*local, connection)
-            }
+            _ => exports.hold(pointer, pointer.counted_here()?, connection),
         });
         held.collect()
     }
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
-        let Encoded { body, handles, fingerprint, hops } = message;
+    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
+        let &Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let target = heading.named(fingerprint);
         if handles.is_empty() {
@@ -480,12 +482,12 @@ impl Outbound for Link {
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: Encoded<'_>,
+        message: &Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
-        let Encoded { body, handles, fingerprint, hops } = message;
+        let &Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let asked = self.with_named(handles, |role, hold| {

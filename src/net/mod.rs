@@ -1,6 +1,7 @@
 //! Connections: the streams they run on, the actor that owns each one's life, and the I/O thread that runs them all.
 
 pub(crate) mod accounts;
+mod acquaintances;
 pub(crate) mod books;
 pub(crate) mod catalogue;
 pub(crate) mod contact;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
 use crate::ident::NodeId;
+use crate::sync::Mutex;
 use crate::wire::frame::Introduction;
 use crate::wire::session::Referent;
 
@@ -42,8 +43,9 @@ pub(super) struct Relayed {
 pub(super) enum Role<'a> {
     /// Of messages with the fingerprint of a shape; `direct` is as [`Pointer::is_direct_by`] says.
     Target { fingerprint: u64, direct: bool },
-    /// To a reader at the node `peer`; that to a box of a third node is introduced with the relay `via`.
-    Handle { peer: Option<NodeId>, via: Option<&'a Relayed> },
+    /// To a reader at the node `peer`, which is looked at when it is needed: most handles have a number. That to a box of a
+    /// third node is introduced with the relay `via`.
+    Handle { peer: &'a Mutex<Option<NodeId>>, via: Option<&'a Relayed> },
 }
 
 impl Named<'_> {
@@ -75,7 +77,7 @@ impl Referent for Named<'_> {
     fn introduction(&self) -> Introduction<'_> {
         match self.role {
             Role::Target { fingerprint, direct } => self.pointer.introduce_target(fingerprint, direct),
-            Role::Handle { peer, via } => self.pointer.introduce_handle(peer, via.map(|via| via.local.id())),
+            Role::Handle { peer, via } => self.pointer.introduce_handle(*peer.lock(), via.map(|via| via.local.id())),
         }
     }
 }

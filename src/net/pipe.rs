@@ -23,6 +23,7 @@ use crate::wire::codec::Violation;
 use crate::wire::control::Farewell;
 use crate::wire::frame::Front;
 use crate::wire::frame::front;
+use crate::wire::run::Posts;
 
 /// What an idle connection keeps for reading, in bytes.
 const FIRST_READ: usize = 4 << 10;
@@ -36,6 +37,13 @@ const KEPT: usize = 512 << 10;
 /// Frames handled before other tasks of the thread get a turn, so that readers on this thread can empty their mailboxes
 /// before they are full: a quarter of a mailbox's default.
 const TURN: usize = 256;
+
+/// Bytes written or read before other tasks of the thread get a turn.
+const TURN_BYTES: usize = 128 << 10;
+
+/// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
+/// each. All of them are decoded before the first is in the box.
+const RUN: usize = 32;
 
 /// How a direction ended.
 #[derive(Debug)]
@@ -70,12 +78,14 @@ pub(crate) async fn read(
     max_frame: usize,
     proven: impl Fn(),
 ) -> Ended {
-    let mut reader = Reader { from, buffer: rest, inbound, max_frame, proven };
+    let mut reader = Reader { from, came: 0, buffer: rest, inbound, max_frame, proven };
+    let mut turn = Turn::default();
     loop {
         let wants = match reader.handle_all().await {
             Ok(wants) => wants,
             Err(ended) => return ended,
         };
+        turn.ends_after(reader.came).await;
         if let Err(error) = reader.fill(wants).await {
             return error.into();
         }
@@ -83,8 +93,26 @@ pub(crate) async fn read(
     }
 }
 
+/// What one direction of a connection has done without a break.
+#[derive(Default)]
+struct Turn(usize);
+
+impl Turn {
+    /// Lets other tasks of the thread run after so many bytes: a stream that is always ready, as one between two processes
+    /// of a host is, would keep it for as long as there is anything to carry.
+    async fn ends_after(&mut self, bytes: usize) {
+        self.0 += bytes;
+        if self.0 >= TURN_BYTES {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 struct Reader<P> {
     from: Box<dyn AsyncRead + Send + Unpin>,
+    /// Bytes that came last.
+    came: usize,
     buffer: BytesMut,
     inbound: Inbound,
     max_frame: usize,
@@ -96,12 +124,17 @@ impl<P: Fn()> Reader<P> {
     /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
     async fn handle_all(&mut self) -> Result<usize, Ended> {
         loop {
-            let mut taken = 0;
-            let mut wants = None;
-            for _ in 0..TURN {
-                match front(self.buffer.get(taken..).unwrap_or_default(), self.max_frame)? {
+            let (mut taken, mut left, mut wants) = (0, TURN, None);
+            while left > 0 {
+                let rest = self.buffer.get(taken..).unwrap_or_default();
+                if let Some(posts) = Posts::at(rest, self.max_frame, left.min(RUN)) {
+                    self.inbound.run(posts)?;
+                    (taken, left) = (taken + posts.size(), left - posts.count());
+                    continue;
+                }
+                match front(rest, self.max_frame)? {
                     Front::Frame(raw) => {
-                        taken += raw.size;
+                        (taken, left) = (taken + raw.size, left - 1);
                         match self.inbound.frame(raw)? {
                             Tiding::Nothing => {}
                             Tiding::Proven => (self.proven)(),
@@ -134,16 +167,14 @@ impl<P: Fn()> Reader<P> {
         } else if spare < wants.min(FIRST_READ) || spare == 0 {
             self.buffer.reserve(wants.clamp(FULL_READ, self.buffer.len().max(FULL_READ)));
         }
-        match self.from.read_buf(&mut self.buffer).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        self.came = self.from.read_buf(&mut self.buffer).await?;
+        if self.came > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 
 /// Writes what the link has, until it has said goodbye.
 pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<Link>, connection: u64) -> Ended {
-    let mut chunk = Chunk::default();
+    let (mut chunk, mut turn) = (Chunk::default(), Turn::default());
     loop {
         if chunk.bytes.capacity() > KEPT {
             chunk.bytes = BytesMut::new();
@@ -161,5 +192,6 @@ pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<
         if let Err(error) = result {
             return error.into();
         }
+        turn.ends_after(chunk.len()).await;
     }
 }

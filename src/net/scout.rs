@@ -170,8 +170,8 @@ struct Request {
 }
 
 impl Parcel {
-    fn new(to: &Arc<Pointer>, message: Encoded<'_>, request: Option<Request>) -> Parcel {
-        let Encoded { body, handles, fingerprint, hops } = message;
+    fn new(to: &Arc<Pointer>, message: &Encoded<'_>, request: Option<Request>) -> Parcel {
+        let &Encoded { body, handles, fingerprint, hops } = message;
         Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, hops, request }
     }
 
@@ -189,7 +189,7 @@ impl Scout {
     }
 
     /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
-    fn or_wait<T>(&self, message: Encoded<'_>, wait: impl FnOnce(&mut State) -> (Parcel, T)) -> Result<T, NoWait> {
+    fn or_wait<T>(&self, message: &Encoded<'_>, wait: impl FnOnce(&mut State) -> (Parcel, T)) -> Result<T, NoWait> {
         let mut state = self.state.lock();
         if let Some(found) = &state.found {
             return Err(found.clone().map_or(NoWait::InVain, NoWait::Found));
@@ -243,7 +243,7 @@ impl Scout {
 
     /// There is no connection `found` any more if it turns out to have broken.
     fn pass_on(&self, mut parcel: Parcel, found: &mut Option<Arc<dyn Outbound>>) {
-        let message = Encoded {
+        let message = &Encoded {
             body: &parcel.body,
             handles: &parcel.handles,
             fingerprint: parcel.fingerprint,
@@ -378,7 +378,7 @@ async fn greeted(link: &Arc<Link>) {
 }
 
 impl Outbound for Scout {
-    fn post(&self, to: &Arc<Pointer>, message: Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
+    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
         self.or_wait(message, |_| (Parcel::new(to, message, None), ())).or_else(|no_wait| match no_wait {
             NoWait::Found(link) => link.post(to, message, patient),
             NoWait::InVain => Err(NotPosted::NotUp),
@@ -389,7 +389,7 @@ impl Outbound for Scout {
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: Encoded<'_>,
+        message: &Encoded<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn Waiting>>,
         patient: bool,

@@ -34,6 +34,11 @@ use crate::world;
 /// Connections that the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// Bytes that the system is asked to hold of what is written to a connection within this host (it takes twice as many).
+/// There is no distance to bridge, and what it holds stands before everything that is written later: left to itself, it
+/// takes megabytes. On other connections it knows better.
+const NEAR_BUFFER: usize = 128 << 10;
+
 /// Both directions of a connection.
 pub(crate) struct Stream {
     pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
@@ -47,6 +52,10 @@ impl Stream {
         // Messages are written in batches already; what is written is to leave.
         stream.set_nodelay(true)?;
         let near = is_near(stream.peer_addr()?, stream.local_addr()?);
+        if near {
+            // A system that does not want this keeps its own, and only what is small waits longer.
+            let _ = SockRef::from(&stream).set_send_buffer_size(NEAR_BUFFER);
+        }
         let (read, write) = stream.into_split();
         Ok(Stream { read: Box::new(read), write: Box::new(write), near })
     }

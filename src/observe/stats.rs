@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::DropReason;
 use super::Observer;
+use super::tally::What;
 use crate::ident::NodeId;
 
 /// What a node has done so far, and how it stands.
@@ -144,8 +145,8 @@ impl Observer {
     pub(crate) fn stats(&self, node: NodeId) -> Stats {
         Stats {
             node,
-            sent: self.sent.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed) + self.tallied(),
+            sent: self.tallies.sum(What::Sent),
+            delivered: self.tallies.sum(What::Delivered),
             dropped: self.dropped.to_map(),
             reported: self.reported.to_map(),
             in_doubt: self.in_doubt.load(Ordering::Relaxed),

@@ -160,7 +160,10 @@ pub(crate) fn put_number(out: &mut impl BufMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-/// What [`put_number`] writes, as the low bytes of an integer, and how many they are. Of values below 2^56.
+/// The largest that [`packed_number`] takes.
+pub(crate) const LARGEST_PACKED: u64 = (1 << 56) - 1;
+
+/// What [`put_number`] writes, as the low bytes of an integer, and how many they are.
 #[inline]
 pub(crate) fn packed_number(mut value: u64) -> (u64, usize) {
     let (mut packed, mut size) = (value & 0x7f, 1);

@@ -79,6 +79,12 @@ impl Numbers {
         }
     }
 
+    /// Whether what has this key has a number.
+    #[inline]
+    pub(crate) fn has(&self, key: u64, hint: u32) -> bool {
+        self.slots.get(hint as usize).is_some_and(|slot| slot.key == key) || self.by_key.contains_key(&key)
+    }
+
     fn look_up(&mut self, key: u64) -> Naming {
         if let Some(&number) = self.by_key.get(&key) {
             if let Some(slot) = self.slots.get_mut(number as usize) {

@@ -259,6 +259,7 @@ pub(crate) mod handshake;
 pub(crate) mod intern;
 pub(crate) mod question;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod watch;
 

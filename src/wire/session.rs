@@ -166,6 +166,7 @@ impl Outgoing {
     }
 
     /// Appends the post if it takes at most `room` bytes; on error nothing is changed.
+    #[inline]
     pub(crate) fn post<R: Referent, H: Handles>(
         &mut self,
         out: &mut BytesMut,
@@ -180,7 +181,7 @@ impl Outgoing {
             return self.post_plain(out, room, number, post.body);
         }
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        self.fits(room, None, &post)?;
+        self.fits(room, None, &post, self.has_numbers(&post))?;
         put_message(out, Some(&mut self.numbers), None, &post);
         self.posts += 1;
         Ok(())
@@ -194,7 +195,7 @@ impl Outgoing {
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
     ) -> Result<(), Unwritten> {
-        self.fits(room, Some(what), post)?;
+        self.fits(room, Some(what), post, self.has_numbers(post))?;
         put_message(out, Some(&mut self.numbers), Some(what), post);
         self.posts += u64::from(what.kind() == kind::ASK);
         Ok(())
@@ -207,9 +208,18 @@ impl Outgoing {
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
     ) -> Result<BytesMut, Unwritten> {
-        let mut out = BytesMut::with_capacity(self.fits(room, what, post)?);
+        let mut out = BytesMut::with_capacity(self.fits(room, what, post, false)?);
         put_message(&mut out, None, what, post);
         Ok(out)
+    }
+
+    /// Whether all that is named in it has a number, and nothing is introduced: so no number goes to another meanwhile.
+    fn has_numbers<R: Referent, H: Handles>(&self, post: &Post<'_, Option<R>, H>) -> bool {
+        fn has_number(numbers: &Numbers, referent: &impl Referent) -> bool {
+            numbers.has(referent.key(), referent.hint().load(Ordering::Relaxed))
+        }
+        post.to.as_ref().is_none_or(|to| has_number(&self.numbers, to))
+            && post.handles.clone().into_iter().all(|handle| has_number(&self.numbers, &handle))
     }
 
     /// Whether the peer reads it, and there is room for it; how many bytes it has at most.
@@ -218,10 +228,12 @@ impl Outgoing {
         room: usize,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
+        by_number: bool,
     ) -> Result<usize, Unwritten> {
         let count = post.handles.clone().into_iter().len();
         let extra = what.map_or(0, |_| CORRELATED) + if post.hops > 0 { HOPS } else { 0 };
-        let bound = extra + size_bound(&post.to, &post.handles, post.body);
+        let bound = extra
+            + if by_number { numbered_bound(count, post.body) } else { size_bound(&post.to, &post.handles, post.body) };
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(Unwritten::TooLarge);
         }
@@ -229,7 +241,7 @@ impl Outgoing {
     }
 
     /// Appends what most posts are: a body for a target that has a number, without handles.
-    #[inline]
+    #[inline(always)]
     fn post_plain(&mut self, out: &mut BytesMut, room: usize, number: u32, body: &[u8]) -> Result<(), Unwritten> {
         let (target, target_size) = Handle::used(number);
         let size = LENGTH + 2 + target_size + body.len();
@@ -239,11 +251,12 @@ impl Outgoing {
         if size > room {
             return Err(Unwritten::NoRoom);
         }
-        out.reserve(size);
-        out.put_u32_le((size - LENGTH) as u32);
-        out.put_u8(kind::POST);
-        out.put_u8(0);
-        out.put_uint_le(target, target_size);
+        // What stands before the body is written in one piece, and what of it is too much is taken back.
+        const WHOLE: usize = size_of::<u128>();
+        let head = u128::from((size - LENGTH) as u32) | u128::from(kind::POST) << 32 | u128::from(target) << 48;
+        out.reserve(WHOLE + body.len());
+        out.extend_from_slice(&head.to_le_bytes());
+        out.truncate(out.len() - (WHOLE - (LENGTH + 2 + target_size)));
         out.extend_from_slice(body);
         self.posts += 1;
         Ok(())
@@ -294,9 +307,16 @@ fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut Bytes
     }
 }
 
+/// Bytes of what is not named at most, and not the body: length, kind, flags and the count of handles.
+const FIXED: usize = LENGTH + 2 + MAX_NUMBER;
+
+/// At least as many bytes as the post takes if its target and its handles, of which there are `count`, all have numbers.
+fn numbered_bound(count: usize, body: &[u8]) -> usize {
+    FIXED + MAX_NUMBER * (1 + count) + body.len()
+}
+
 /// At least as many bytes as the post takes, however its handles are named.
 fn size_bound<R: Referent, H: Handles>(to: &Option<R>, handles: &H, body: &[u8]) -> usize {
-    const FIXED: usize = LENGTH + 2 + MAX_NUMBER;
     fn named(referent: &impl Referent) -> usize {
         MAX_NUMBER + referent.introduction().size_bound()
     }
@@ -375,6 +395,14 @@ impl<T: Clone> Incoming<T> {
         let mut reader = Reader::new(payload);
         let flags = read_flags(&mut reader)?;
         self.addressed(flags, reader, acquaint)
+    }
+
+    /// Reads so many posts for what has that number, and nothing else in them but their bodies.
+    #[inline]
+    pub(crate) fn posts_for(&mut self, number: u64, count: usize) -> Result<&T, Violation> {
+        let to = self.meanings.get(number)?;
+        self.posts += count as u64;
+        Ok(to)
     }
 
     /// Reads a request, and its number.

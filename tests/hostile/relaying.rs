@@ -47,8 +47,8 @@ use crate::peer::your_box_by_id;
 /// Introduces a box to the node, and says where the node may introduce others.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-struct Meet {
-    who: Address<Letter>,
+pub(super) struct Meet {
+    pub(super) who: Address<Letter>,
     tell: Address<Introduce>,
 }
 
@@ -272,8 +272,8 @@ fn what_is_for_a_node_that_has_said_goodbye_waits_for_no_other() {
 // ------------------------------------------------------------------------------------------------------ the helpers
 
 /// A peer that reads what it is sent.
-struct Other {
-    peer: Peer,
+pub(super) struct Other {
+    pub(super) peer: Peer,
     node: [u8; 16],
     /// What the node has given numbers to.
     numbers: HashMap<u64, Named>,
@@ -281,30 +281,30 @@ struct Other {
 
 /// What a handle stands for: the form, and the ids in it.
 #[derive(Clone, Debug)]
-struct Named {
+pub(super) struct Named {
     form: u8,
-    ids: Vec<[u8; 16]>,
+    pub(super) ids: Vec<[u8; 16]>,
 }
 
 /// A post or an ask as it came.
 #[derive(Debug)]
-struct Came {
+pub(super) struct Came {
     hops: u64,
     to: Named,
-    handles: Vec<Named>,
+    pub(super) handles: Vec<Named>,
     body: Vec<u8>,
 }
 
 impl Came {
     /// The box that a letter is for, which one it is, and how many relays it has passed.
-    fn about(&self) -> ([u8; 16], u32, u64) {
+    pub(super) fn about(&self) -> ([u8; 16], u32, u64) {
         let mut body = Bytes(&self.body);
         (self.to.ids[0], u32::try_from(body.number()).expect("the number of a letter"), self.hops)
     }
 }
 
 impl Other {
-    async fn of(ground: &Ground) -> Other {
+    pub(super) async fn of(ground: &Ground) -> Other {
         Other::at(&ground.endpoint).await
     }
 
@@ -315,14 +315,14 @@ impl Other {
     }
 
     /// Introduces somebody to the node, in these words, and itself to be told of others.
-    async fn introduces(&mut self, meets: &mut Mailbox<Meet>, who: &[u8]) -> Meet {
+    pub(super) async fn introduces(&mut self, meets: &mut Mailbox<Meet>, who: &[u8]) -> Meet {
         let handles = [inline(who), inline(&my_counted_box(fresh_id()))];
         assert!(self.peer.send(&post_with(&inline(&your_box("meet")), &handles, &[0, 1])).await);
         in_time(meets.recv(), "an introduction").await.expect("the box is open")
     }
 
     /// Has the node tell it of a box elsewhere: the relay to that.
-    async fn is_told(&mut self, meets: &mut Mailbox<Meet>, of: &Address<Letter>) -> [u8; 16] {
+    pub(super) async fn is_told(&mut self, meets: &mut Mailbox<Meet>, of: &Address<Letter>) -> [u8; 16] {
         let Meet { tell, .. } = self.introduces(meets, &my_counted_box(fresh_id())).await;
         tell.do_send(Introduce(of.clone()));
         let told = self.next().await;
@@ -331,7 +331,7 @@ impl Other {
     }
 
     /// The next message.
-    async fn next(&mut self) -> Came {
+    pub(super) async fn next(&mut self) -> Came {
         loop {
             let frame = self.peer.frame().await.expect("a message");
             if matches!(frame.kind, kind::POST | kind::ASK) {

@@ -30,8 +30,11 @@ use crate::workload::Figure;
 use crate::workload::Load;
 use crate::workload::Workload;
 
-/// After how many messages a sender lets the other tasks of its thread run.
-const YIELD_EVERY: u64 = 1_024;
+/// After how many bytes a sender lets the other tasks of its thread run, which write them: as many as the baselines write
+/// at once.
+const WRITE: u64 = 64 << 10;
+/// Bytes of a message besides its body.
+const HEAD: u64 = 10;
 
 pub(super) async fn measure<H: Handle>(run: Run, there: &There, answers: &Answers) -> Result<Figure> {
     let load = run.load;
@@ -232,6 +235,8 @@ impl<H: Handle, M: RemoteMessage> Stream<H, M> {
     async fn run(mut self, make: impl Fn(u64) -> M) -> Result<Sent> {
         let (load, mut last) = (self.load, Ack { next: 0, count: 0 });
         let began = Instant::now();
+        // Or after some large ones, as long as there are others under way.
+        let turn_after = (WRITE / (load.body as u64 + HEAD)).max(load.every.min(16));
         let mut turn = self.to.iter().cycle();
         for seq in 0..load.timed {
             while seq - last.next >= load.window {
@@ -241,7 +246,7 @@ impl<H: Handle, M: RemoteMessage> Stream<H, M> {
             if let Some(to) = turn.next() {
                 H::send(to, make(seq));
             }
-            if seq % load.every.min(YIELD_EVERY) == load.every.min(YIELD_EVERY) - 1 {
+            if seq % turn_after == turn_after - 1 {
                 tokio::task::yield_now().await;
                 while let Some(ack) = self.acks.try_recv() {
                     last = ack;

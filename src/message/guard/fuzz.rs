@@ -91,7 +91,7 @@ fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
     let held = meter(&mut || decoded = Some(decode::<T>(body, limits)));
     let most = AT_LEAST + PER_CHARGE * limits.memory as u64 + PER_BYTE * body.len() as u64;
     assert!(held <= most, "{held} bytes held, of {most} for {} and {limits:?}", body.len());
-    let value = match decoded.expect("it was decoded") {
+    let value = match decoded.expect("it was decoded").map_err(|error| *error) {
         Ok(value) => value,
         Err(DecodeError::Panicked(words)) => panic!("decoding panicked: {words}"),
         Err(DecodeError::TooDeep { limit }) => return assert_eq!(limit, limits.depth),
@@ -111,7 +111,7 @@ fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
 pub(super) fn agrees_with_postcard(body: &[u8], limits: DecodeLimits, meter: Meter) {
     let mut guarded = None;
     meter(&mut || guarded = Some(decode::<Moderate>(body, limits)));
-    let guarded = guarded.expect("it was decoded");
+    let guarded = guarded.expect("it was decoded").map_err(|error| *error);
     if matches!(guarded, Err(DecodeError::TooDeep { .. })) {
         // Postcard knows no depth.
         return;

@@ -88,7 +88,19 @@ pub(crate) enum DecodeError {
 
 /// Reads a message of which `body` is the whole encoding.
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> Result<T, DecodeError> {
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> Result<T, Box<DecodeError>> {
+    let mut message = None;
+    decode_to(body, limits, |decoded| message = Some(decoded))?;
+    message.ok_or_else(|| Box::new(DecodeError::Malformed(String::new())))
+}
+
+/// The same, and gives the message to `keep`: so that it is moved once, to where it stays.
+#[inline]
+pub(crate) fn decode_to<T: DeserializeOwned>(
+    body: &[u8],
+    limits: DecodeLimits,
+    keep: impl FnOnce(T),
+) -> Result<(), Box<DecodeError>> {
     let decoding = || {
         let postcard = postcard::Deserializer::from_bytes(body);
         let mut reader = Reader { postcard, memory: limits.memory, limits, verdict: None };
@@ -97,16 +109,19 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> 
         if let Some(verdict) = reader.verdict {
             return Err(verdict);
         }
-        let message = decoded.map_err(|fault| DecodeError::Malformed(fault.to_string()))?;
+        let message = decoded.map_err(|fault| Box::new(DecodeError::Malformed(fault.to_string())))?;
         match reader.postcard.finalize() {
-            Ok([]) => Ok(message),
-            Ok(rest) => Err(DecodeError::Remainder { bytes: rest.len() }),
-            Err(error) => Err(DecodeError::Malformed(error.to_string())),
+            Ok([]) => {
+                keep(message);
+                Ok(())
+            }
+            Ok(rest) => Err(Box::new(DecodeError::Remainder { bytes: rest.len() })),
+            Err(error) => Err(Box::new(DecodeError::Malformed(error.to_string()))),
         }
     };
     match catch_unwind(AssertUnwindSafe(decoding)) {
         Ok(decoded) => decoded,
-        Err(panic) => Err(DecodeError::Panicked(panic_words(&*panic))),
+        Err(panic) => Err(Box::new(DecodeError::Panicked(panic_words(&*panic)))),
     }
 }
 
@@ -144,7 +159,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Vec<u8>,
     limit: usize,
-) -> Result<Encoded, EncodeError> {
+) -> Result<Encoded, Box<EncodeError>> {
     let start = out.len();
     let encoding = || {
         let output = Bounded { end: start.saturating_add(limit), out: &mut *out, full: false };
@@ -152,14 +167,14 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
         let encoded = value.serialize(&mut writer);
         // First, because the type may have put the error into words of its own, or even ignored it.
         if writer.postcard.output.full {
-            return Err(EncodeError::TooLarge { limit });
+            return Err(Box::new(EncodeError::TooLarge { limit }));
         }
-        encoded.map_err(|fault| EncodeError::Refused(fault.to_string()))?;
+        encoded.map_err(|fault| Box::new(EncodeError::Refused(fault.to_string())))?;
         Ok(Encoded { skipped: writer.skipped })
     };
     let encoded = match catch_unwind(AssertUnwindSafe(encoding)) {
         Ok(encoded) => encoded,
-        Err(panic) => Err(EncodeError::Panicked(panic_words(&*panic))),
+        Err(panic) => Err(Box::new(EncodeError::Panicked(panic_words(&*panic)))),
     };
     if encoded.is_err() {
         out.truncate(start);

@@ -27,7 +27,7 @@ pub(super) struct Reader<'de> {
     pub(super) memory: usize,
     pub(super) limits: DecodeLimits,
     /// What the guard refused, if it did.
-    pub(super) verdict: Option<DecodeError>,
+    pub(super) verdict: Option<Box<DecodeError>>,
 }
 
 impl Reader<'_> {
@@ -56,7 +56,7 @@ impl Reader<'_> {
     #[cold]
     fn refuse(&mut self, verdict: DecodeError) -> Fault {
         let fault = Fault::custom(&verdict);
-        self.verdict = Some(verdict);
+        self.verdict = Some(Box::new(verdict));
         fault
     }
 

@@ -34,11 +34,16 @@ const SCALE: usize = if cfg!(miri) { 256 } else { 1 };
 const MANY: usize = MIB / SCALE;
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
-    decode(body, DecodeLimits::default())
+    decode(body, DecodeLimits::default()).map_err(|error| *error)
 }
 
 fn within<T: DeserializeOwned>(body: &[u8], memory: usize) -> Result<T, DecodeError> {
-    decode(body, DecodeLimits { memory, ..DecodeLimits::default() })
+    decode(body, DecodeLimits { memory, ..DecodeLimits::default() }).map_err(|error| *error)
+}
+
+/// With an error that can be compared.
+fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<Encoded, EncodeError> {
+    super::encode(value, out, limit).map_err(|error| *error)
 }
 
 fn too_deep<T>() -> Result<T, DecodeError> {
@@ -166,7 +171,7 @@ fn a_depth_of_the_limit_passes_and_one_more_fails() {
     let four: Four = vec![(Some([7]),)];
     let deep = |depth| decode::<Four>(&written(&four), DecodeLimits { depth, ..DecodeLimits::default() });
     assert_eq!(deep(4), Ok(four.clone()));
-    assert_eq!(deep(3), Err(DecodeError::TooDeep { limit: 3 }));
+    assert_eq!(deep(3), Err(Box::new(DecodeError::TooDeep { limit: 3 })));
 
     let tree = (0..127).fold(Tree::Leaf, |below, _| Tree::Named { below: Box::new(below) });
     assert_eq!(read(&written(&tree)), Ok(tree.clone()));
@@ -304,6 +309,96 @@ fn a_message_over_the_limit_leaves_the_buffer_as_it_was() {
     assert_eq!(encode("abc", &mut out, 4), Ok(Encoded { skipped: false }));
     assert_eq!(out, [1, 2, 3, 3, b'a', b'b', b'c']);
     assert_eq!(encode(&(), &mut out, 0), Ok(Encoded { skipped: false }));
+}
+
+/// Numbers at which an encoding gets longer, or ends, and their neighbours.
+fn borders() -> impl Iterator<Item = u64> {
+    let around = |bit: u32| [(1_u64 << bit) - 1, 1_u64 << bit, (1_u64 << bit) + 1];
+    (0..64).flat_map(around).chain([u64::MAX - 1, u64::MAX])
+}
+
+/// Calls something with what every type of integers has of a number, of either sign and from either end.
+macro_rules! as_each_integer {
+    ($number:expr, $call:ident) => {{
+        as_each_integer!($number, $call, u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+    }};
+    ($number:expr, $call:ident, $($integer:ty)*) => { $(
+        let number = $number as $integer;
+        $call(number);
+        $call((0 as $integer).wrapping_sub(number));
+        $call(<$integer>::MAX.wrapping_sub(number));
+        $call(<$integer>::MIN.wrapping_add(number));
+    )* };
+}
+
+#[test]
+fn every_integer_is_written_as_postcard_writes_it() {
+    for number in borders() {
+        as_each_integer!(number, round_trip);
+    }
+    assert_eq!(written(&u64::MAX), [[0xff; 9].as_slice(), &[1]].concat());
+    assert_eq!(written(&i64::MIN), written(&u64::MAX));
+    assert_eq!(written(&i16::MIN), [0xff, 0xff, 3]);
+}
+
+#[test]
+fn an_integer_goes_to_the_end_and_not_a_byte_beyond() {
+    fn fits<T: Serialize>(number: T) {
+        let body = postcard::to_stdvec(&number).unwrap();
+        // With room behind the end, and without.
+        for spare in [0, 64] {
+            let mut out = Vec::with_capacity(3 + body.len() + spare);
+            out.extend([1, 2, 3]);
+            for limit in 0..body.len() {
+                assert_eq!(encode(&number, &mut out, limit), Err(EncodeError::TooLarge { limit }));
+                assert_eq!(out, [1, 2, 3]);
+            }
+            assert_eq!(encode(&number, &mut out, body.len()), Ok(Encoded { skipped: false }));
+            assert_eq!(out, [&[1, 2, 3], &*body].concat());
+        }
+    }
+    for number in borders() {
+        as_each_integer!(number, fits);
+    }
+}
+
+#[test]
+fn what_is_behind_an_integer_stands_right_behind_it() {
+    for number in borders() {
+        let parts = (number, 7_u8, -(i128::from(number)), Some(number as i64), vec![number as u32; 3], "end");
+        let body = postcard::to_stdvec(&parts).unwrap();
+        assert_eq!(written(&parts), body);
+        let mut out = Vec::new();
+        for limit in 0..body.len() {
+            assert_eq!(encode(&parts, &mut out, limit), Err(EncodeError::TooLarge { limit }));
+            assert!(out.is_empty());
+        }
+        assert!(encode(&parts, &mut out, body.len()).is_ok());
+    }
+}
+
+/// Goes on after an error, with what is shorter.
+struct GoesOn;
+
+impl Serialize for GoesOn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use ser::SerializeTuple;
+        let mut parts = serializer.serialize_tuple(2)?;
+        // Each as long as its kind can be written: by the byte, at once, and byte by byte.
+        let _ = (parts.serialize_element(&300_u16), parts.serialize_element(&u64::MAX));
+        parts.serialize_element(&1_u8)?;
+        parts.end()
+    }
+}
+
+#[test]
+fn a_type_that_goes_on_after_an_integer_that_did_not_fit_is_too_large() {
+    for limit in 0..2 + 10 + 1 {
+        let mut out = vec![1];
+        assert_eq!(encode(&GoesOn, &mut out, limit), Err(EncodeError::TooLarge { limit }));
+        assert_eq!(out, [1]);
+    }
+    assert!(encode(&GoesOn, &mut Vec::new(), 13).is_ok());
 }
 
 #[test]

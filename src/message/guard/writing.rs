@@ -3,10 +3,13 @@
 use std::fmt;
 use std::fmt::Display;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::ser;
 
 use super::fault::Fault;
+use crate::wire::codec::LARGEST_PACKED;
+use crate::wire::codec::packed_number;
 
 /// A buffer that takes no byte beyond its end.
 pub(super) struct Bounded<'a> {
@@ -17,7 +20,7 @@ pub(super) struct Bounded<'a> {
     pub(super) full: bool,
 }
 
-impl postcard::ser_flavors::Flavor for Bounded<'_> {
+impl Flavor for Bounded<'_> {
     type Output = ();
 
     #[inline]
@@ -45,9 +48,41 @@ impl postcard::ser_flavors::Flavor for Bounded<'_> {
     }
 }
 
+impl Bounded<'_> {
+    /// Writes a variable-length number as postcard does, but not byte by byte: what was written so could not be copied
+    /// at once.
+    #[inline]
+    fn push_number(&mut self, value: u64) -> postcard::Result<()> {
+        if value < 0x80 {
+            return self.try_push(value as u8);
+        }
+        if value > LARGEST_PACKED {
+            return self.push_long_number(value);
+        }
+        let (packed, size) = packed_number(value);
+        if size > self.end.saturating_sub(self.out.len()) {
+            self.full = true;
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        let len = self.out.len() + size;
+        self.out.extend_from_slice(&packed.to_le_bytes());
+        self.out.truncate(len);
+        Ok(())
+    }
+
+    /// A byte at a time.
+    fn push_long_number(&mut self, mut value: u64) -> postcard::Result<()> {
+        while value >= 0x80 {
+            self.try_push(value as u8 | 0x80)?;
+            value >>= 7;
+        }
+        self.try_push(value as u8)
+    }
+}
+
 impl fmt::Write for Bounded<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        postcard::ser_flavors::Flavor::try_extend(self, text.as_bytes()).map_err(|_| fmt::Error)
+        self.try_extend(text.as_bytes()).map_err(|_| fmt::Error)
     }
 }
 
@@ -66,6 +101,22 @@ macro_rules! written {
             Ok(self.postcard.$method($($name),*)?)
         }
     )* };
+}
+
+/// Integers of more than one byte.
+macro_rules! numbers {
+    ($($method:ident($v:ident: $kind:ty) $number:expr;)*) => { $(
+        #[inline]
+        fn $method(self, $v: $kind) -> Result<(), Fault> {
+            Ok(self.postcard.output.push_number($number)?)
+        }
+    )* };
+}
+
+/// Numbers near to zero, of either sign, as small ones.
+#[inline]
+fn zigzag(v: i64) -> u64 {
+    (v << 1 ^ v >> 63) as u64
 }
 
 /// What postcard begins, and whose content then comes through this writer.
@@ -92,13 +143,18 @@ impl ser::Serializer for &mut Writer<'_> {
 
     written! {
         serialize_bool(v: bool);
-        serialize_i8(v: i8); serialize_i16(v: i16); serialize_i32(v: i32); serialize_i64(v: i64);
-        serialize_u8(v: u8); serialize_u16(v: u16); serialize_u32(v: u32); serialize_u64(v: u64);
+        serialize_i8(v: i8); serialize_u8(v: u8);
         serialize_i128(v: i128); serialize_u128(v: u128);
         serialize_f32(v: f32); serialize_f64(v: f64); serialize_char(v: char); serialize_str(v: &str);
         serialize_bytes(v: &[u8]);
         serialize_none(); serialize_unit(); serialize_unit_struct(name: &'static str);
         serialize_unit_variant(name: &'static str, index: u32, variant: &'static str);
+    }
+
+    numbers! {
+        serialize_u16(v: u16) u64::from(v); serialize_u32(v: u32) u64::from(v); serialize_u64(v: u64) v;
+        serialize_i16(v: i16) zigzag(i64::from(v)); serialize_i32(v: i32) zigzag(i64::from(v));
+        serialize_i64(v: i64) zigzag(v);
     }
 
     begun! {

@@ -9,5 +9,6 @@ pub(crate) mod kinds;
 pub(crate) mod meant;
 pub(crate) mod pieces;
 pub(crate) mod plain;
+pub(crate) mod runs;
 pub(crate) mod stream;
 pub(crate) mod values;

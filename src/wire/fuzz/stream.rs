@@ -1,6 +1,6 @@
 //! Fuzzed: the reading end of a connection, given any bytes in any cuts. It says the same in whatever pieces they come,
-//! means by each number what a plain map would have it mean, waits for no more than its limit, and keeps no more than
-//! it has announced.
+//! means by each number what a plain map would have it mean, waits for no more than its limit, keeps no more than it has
+//! announced, and reads posts in a row as it reads each.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -21,10 +21,14 @@ use super::pieces;
 use super::plain::Plain;
 use super::plain::Understood;
 use super::plain::understood;
+use super::runs;
 use crate::choices::Choices;
 
 /// Pieces in which a stream comes, over and over.
 const PIECES: usize = 4;
+
+/// More than are read in a row.
+const ROW: usize = 40;
 
 /// The longest hello that is read.
 const HELLO: usize = 4_096;
@@ -50,6 +54,7 @@ pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(heard(stream, &[1], announced), whole);
     understands(stream, announced);
     pieces::run(stream, announced.max_frame);
+    runs::run(stream, announced.max_frame, announced.numbers, &pieces, &pieces.map(|piece| piece % ROW));
 }
 
 /// What the stream says, delivered in pieces of those sizes, over and over, up to the violation that ends it.

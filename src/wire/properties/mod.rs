@@ -3,6 +3,7 @@
 
 mod harmless;
 mod read_again;
+mod runs;
 mod threads;
 mod two_ends;
 mod violations;

@@ -1,0 +1,155 @@
+//! Fuzzed: posts in a row read as one, beside a reader that reads each frame by itself. Both say the same, count the
+//! same, and end at the same place for the same reason.
+
+use super::super::codec::Violation;
+use super::super::frame::Front;
+use super::super::frame::Raw;
+use super::super::frame::front;
+use super::super::frame::kind;
+use super::super::run::Posts;
+use super::super::session::Incoming;
+use super::kinds::acquainted;
+use super::plain::understood;
+
+/// What was read of one frame.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Said<'b> {
+    pub(crate) kind: u8,
+    /// The target and the handles.
+    pub(crate) named: Vec<String>,
+    /// All of a frame that has no body.
+    pub(crate) body: &'b [u8],
+    /// Where in the stream it ends.
+    pub(crate) end: usize,
+    /// How it was understood that it has been passed on.
+    pub(crate) hops: Result<u8, Violation>,
+}
+
+/// What was read of a stream.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Heard<'b> {
+    pub(crate) said: Vec<Said<'b>>,
+    /// How many bytes more are waited for, or what ended it.
+    pub(crate) end: Result<usize, Violation>,
+    /// As the reader counts them.
+    pub(crate) posts: u64,
+}
+
+/// Reads a stream that comes in pieces of those sizes in rows of those lengths, over and over, and as it is.
+pub(crate) fn run(stream: &[u8], limit: usize, numbers: usize, pieces: &[usize], most: &[usize]) {
+    for incoming in [Incoming::new(numbers), acquainted()] {
+        let expected = one_by_one(stream, limit, incoming.clone());
+        assert_eq!(in_rows(stream, limit, incoming.clone(), &[stream.len().max(1)], most).0, expected);
+        assert_eq!(in_rows(stream, limit, incoming, pieces, most).0, expected);
+    }
+}
+
+/// Reads each frame by itself.
+pub(crate) fn one_by_one(stream: &[u8], limit: usize, mut incoming: Incoming<String>) -> Heard<'_> {
+    let (mut said, mut begin) = (Vec::new(), 0);
+    let end = loop {
+        match frame(stream, begin, limit, &mut incoming) {
+            Ok(Ok(one)) => {
+                begin = one.end;
+                said.push(one);
+            }
+            Ok(Err(wants)) => break Ok(wants),
+            Err(violation) => break Err(violation),
+        }
+    };
+    Heard { said, end, posts: incoming.posts() }
+}
+
+/// Reads posts in rows, of those lengths at most, of a stream that comes in pieces; also how many came so.
+pub(crate) fn in_rows<'b>(
+    stream: &'b [u8],
+    limit: usize,
+    mut incoming: Incoming<String>,
+    pieces: &[usize],
+    most: &[usize],
+) -> (Heard<'b>, usize) {
+    let (mut said, mut begin, mut in_rows) = (Vec::new(), 0, 0);
+    let (mut pieces, mut most) = (pieces.iter().cycle(), most.iter().cycle());
+    let mut come = &stream[..0];
+    let end = loop {
+        if let Some(posts) = Posts::at(&come[begin..], limit, most.next().copied().unwrap_or(0)) {
+            let before = incoming.posts();
+            match posts_in_a_row(&come[begin..], limit, posts, &mut incoming) {
+                Ok(to) => said.extend(posts.bodies().scan(begin, |end, body| {
+                    let named = vec![to.clone()];
+                    *end += size(&come[*end..], limit);
+                    Some(Said { kind: kind::POST, named, body, end: *end, hops: Ok(0) })
+                })),
+                Err(violation) => {
+                    assert_eq!(incoming.posts(), before);
+                    break Err(violation);
+                }
+            }
+            assert_eq!(incoming.posts(), before + posts.count() as u64);
+            (begin, in_rows) = (begin + posts.size(), in_rows + posts.count());
+            continue;
+        }
+        match frame(come, begin, limit, &mut incoming) {
+            Ok(Ok(one)) => {
+                begin = one.end;
+                said.push(one);
+            }
+            Ok(Err(wants)) if come.len() == stream.len() => break Ok(wants),
+            Ok(Err(_)) => {
+                let more = pieces.next().copied().unwrap_or(1).max(1);
+                come = &stream[..stream.len().min(come.len() + more)];
+            }
+            Err(violation) => break Err(violation),
+        }
+    };
+    (Heard { said, end, posts: incoming.posts() }, in_rows)
+}
+
+/// What posts in a row are for. Each of them is a whole frame of its own, within the limit, with no flags.
+fn posts_in_a_row(
+    buffer: &[u8],
+    limit: usize,
+    posts: Posts<'_>,
+    incoming: &mut Incoming<String>,
+) -> Result<String, Violation> {
+    assert!(posts.count() > 1 && posts.size() <= buffer.len(), "{} in {} bytes", posts.count(), posts.size());
+    assert_eq!((posts.bodies().len(), posts.bodies().count()), (posts.count(), posts.count()));
+    let mut rest = &buffer[..posts.size()];
+    for body in posts.bodies() {
+        let Ok(Front::Frame(Raw { kind: kind::POST, payload, size })) = front(rest, limit) else {
+            panic!("not a whole post: {rest:?}");
+        };
+        assert_eq!(payload.first(), Some(&0), "flags");
+        assert!(payload.ends_with(body) && body.len() + 2 <= payload.len());
+        rest = &rest[size..];
+    }
+    assert!(rest.is_empty(), "more than frames: {rest:?}");
+    incoming.posts_for(posts.number(), posts.count()).cloned()
+}
+
+/// Bytes of the frame at the front.
+fn size(buffer: &[u8], limit: usize) -> usize {
+    match front(buffer, limit) {
+        Ok(Front::Frame(raw)) => raw.size,
+        other => panic!("no frame, but {other:?}"),
+    }
+}
+
+/// The frame that begins there, or how many bytes it lacks.
+fn frame<'b>(
+    stream: &'b [u8],
+    begin: usize,
+    limit: usize,
+    incoming: &mut Incoming<String>,
+) -> Result<Result<Said<'b>, usize>, Violation> {
+    let raw = match front(&stream[begin..], limit)? {
+        Front::Frame(raw) => raw,
+        Front::Wants(wants) => return Ok(Err(wants)),
+    };
+    let end = begin + raw.size;
+    if !matches!(raw.kind, kind::POST | kind::ASK | kind::ANSWER) {
+        return Ok(Ok(Said { kind: raw.kind, named: Vec::new(), body: raw.payload, end, hops: Ok(0) }));
+    }
+    let read = understood(raw.kind, raw.payload, incoming)?;
+    Ok(Ok(Said { kind: raw.kind, named: read.named, body: read.body, end, hops: read.hops }))
+}

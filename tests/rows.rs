@@ -1,0 +1,363 @@
+//! Posts in a row for one box are read together. A peer sends the same posts in a row and one by one, and all that can be
+//! seen of them is the same: what arrives and in which order, what is dropped for which reason, and what the peer is told.
+
+#[allow(dead_code, reason = "each test crate takes what it needs")]
+mod peer;
+mod support;
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+use actix::System;
+use actix_hermod::Buffer;
+use actix_hermod::DropReason;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+
+use peer::Hello;
+use peer::Peer;
+use peer::frame;
+use peer::fresh_id;
+use peer::kind;
+use peer::number;
+use peer::ping;
+use peer::post;
+use peer::set_number;
+use peer::use_number;
+use peer::your_box;
+use peer::your_box_for;
+use support::Number;
+use support::Text;
+use support::catcher;
+use support::events;
+use support::listening;
+
+/// Bits of the hello: this peer is told of drops, and how full boxes are.
+const REPORTS_AND_PRESSURE: u64 = 1 | 8;
+
+/// What reasons are as numbers begins here.
+const FIRST_REASON: u8 = 16;
+
+/// More than are read in a row.
+const MANY: u64 = 100;
+
+/// A peer, and what it was told.
+struct Sender {
+    peer: Peer,
+    drops: BTreeMap<u8, u64>,
+    fills: Vec<u8>,
+}
+
+impl Sender {
+    async fn of(endpoint: &str) -> Sender {
+        let hello = Hello { features: REPORTS_AND_PRESSURE, ..Hello::of(fresh_id()) };
+        let peer = Peer::greeted(endpoint, &hello, fresh_id()).await;
+        Sender { peer, drops: BTreeMap::new(), fills: Vec::new() }
+    }
+
+    /// Sends to a box that was given the number 1, in a row or with something between that means nothing.
+    async fn sends(&mut self, bodies: &[Vec<u8>], in_a_row: bool) {
+        let between = if in_a_row { Vec::new() } else { frame(200, &[]) };
+        let posts = bodies.iter().map(|body| [post(&use_number(1), body), between.clone()].concat());
+        assert!(self.peer.send(&posts.collect::<Vec<_>>().concat()).await);
+    }
+
+    /// Reads until all that was sent is dealt with, and all drops of the node were told.
+    async fn hears_all(&mut self, node: &Node) {
+        assert!(self.peer.send(&ping(77)).await);
+        let mut is_answered = false;
+        while !is_answered || self.drops.values().sum::<u64>() < node.stats().dropped_total() {
+            let frame = self.peer.frame().await.expect("the connection goes on");
+            match frame.kind {
+                kind::PONG => is_answered |= frame.payload.starts_with(&77_u64.to_le_bytes()),
+                kind::REPORT => self.hears_of_drops(&frame.payload),
+                kind::PRESSURE => self.fills.extend(frame.payload.last()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Each of this box, whose name is short, and with counts that are too.
+    fn hears_of_drops(&mut self, report: &[u8]) {
+        let read = report.iter().position(|byte| byte & 0x80 == 0).expect("a number ends");
+        let mut rest = &report[read + 1..];
+        while let [form, len, behind @ ..] = rest {
+            assert_eq!(*form, 0, "a name");
+            let (name, behind) = behind.split_at(usize::from(*len));
+            assert_eq!(name, b"box");
+            let [reason, count, behind @ ..] = behind else { panic!("a report ends too early: {report:?}") };
+            assert!(*count < 0x80, "a short count");
+            self.drops.insert(*reason, u64::from(*count));
+            rest = behind;
+        }
+    }
+}
+
+/// What has become of posts.
+#[derive(PartialEq, Debug)]
+struct Seen<M> {
+    arrived: Vec<M>,
+    dropped: BTreeMap<DropReason, u64>,
+    dropped_at_box: BTreeMap<DropReason, u64>,
+    /// What the peer was told, with reasons as numbers.
+    told: BTreeMap<u8, u64>,
+    received: u64,
+    delivered: u64,
+}
+
+/// Sends the bodies to the box, and sees what becomes of them.
+async fn seen<M: RemoteMessage + Message<Result = ()>>(
+    open: impl FnOnce(&Node) -> Option<Mailbox<M>>,
+    introduction: &[u8],
+    bodies: &[Vec<u8>],
+    in_a_row: bool,
+) -> Seen<M> {
+    let (node, endpoint) = listening(Node::builder()).await;
+    let mut inbox = open(&node);
+    let mut sender = Sender::of(endpoint.as_ref()).await;
+    // Only gives the number: it is of no box's type, and read by itself.
+    assert!(sender.peer.send(&post(&set_number(1, introduction), &bodies[0])).await);
+    sender.sends(&bodies[1..], in_a_row).await;
+    sender.hears_all(&node).await;
+    let arrived = std::iter::from_fn(|| inbox.as_mut()?.try_recv()).collect();
+    let stats = node.stats();
+    let of_box = stats.boxes.iter().find(|of| of.name == "box");
+    Seen {
+        arrived,
+        dropped: stats.dropped.clone(),
+        dropped_at_box: of_box.map(|of| of.dropped.clone()).unwrap_or_default(),
+        told: sender.drops,
+        received: of_box.map_or(0, |of| of.received),
+        delivered: stats.delivered,
+    }
+}
+
+/// The same in a row and one by one: so much of these arrives, and so many are dropped.
+fn both<M: RemoteMessage + Message<Result = ()> + PartialEq + std::fmt::Debug>(
+    open: impl Fn(&Node) -> Option<Mailbox<M>>,
+    introduction: &[u8],
+    bodies: &[Vec<u8>],
+    arrive: &[M],
+    drops: &[(DropReason, u64)],
+) -> Seen<M> {
+    System::new().block_on(async {
+        let in_a_row = seen(&open, introduction, bodies, true).await;
+        let one_by_one = seen(&open, introduction, bodies, false).await;
+        assert_eq!(in_a_row, one_by_one);
+        assert_eq!(in_a_row.arrived, arrive);
+        assert_eq!(in_a_row.dropped, drops.iter().copied().collect());
+        let told = drops.iter().map(|(reason, count)| (FIRST_REASON + *reason as u8, *count)).collect();
+        assert_eq!(in_a_row.told, told);
+        in_a_row
+    })
+}
+
+fn a_box<M: RemoteMessage + Message<Result = ()>>(
+    buffer: impl Fn() -> Buffer<M>,
+) -> impl Fn(&Node) -> Option<Mailbox<M>> {
+    move |node| Some(node.mailbox().name("box").buffer(buffer()).open().expect("a mailbox"))
+}
+
+fn bodies(numbers: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
+    numbers.into_iter().map(number).collect()
+}
+
+fn numbers(numbers: impl IntoIterator<Item = u64>) -> Vec<Number> {
+    numbers.into_iter().map(Number).collect()
+}
+
+#[test]
+fn all_arrive_in_order() {
+    let seen = both(a_box(|| Buffer::dropping(500)), &your_box("box"), &bodies(0..MANY), &numbers(0..MANY), &[]);
+    assert_eq!((seen.received, seen.delivered), (MANY, MANY));
+}
+
+#[test]
+fn bodies_of_all_lengths_arrive_in_order() {
+    let texts: Vec<_> = (0..40).map(|len| Text("x".repeat(len))).collect();
+    let bodies: Vec<_> =
+        texts.iter().map(|text| [number(text.0.len() as u64), text.0.clone().into()].concat()).collect();
+    both(a_box(|| Buffer::dropping(500)), &your_box("box"), &bodies, &texts, &[]);
+}
+
+#[test]
+fn a_dropping_box_that_becomes_full_keeps_the_first() {
+    for room in [1, 5, 31, 32, 33, 99] {
+        let shed = [(DropReason::NewestShed, MANY - room)];
+        let buffer = || Buffer::dropping(room as usize);
+        let seen = both(a_box(buffer), &your_box("box"), &bodies(0..MANY), &numbers(0..room), &shed);
+        assert_eq!((seen.dropped_at_box, seen.received), (shed.into(), room));
+    }
+}
+
+#[test]
+fn a_sliding_box_keeps_the_last() {
+    for room in [1, 5, 31, 32, 33, 99] {
+        let shed = [(DropReason::OldestShed, MANY - room)];
+        let buffer = || Buffer::sliding(room as usize);
+        let seen = both(a_box(buffer), &your_box("box"), &bodies(0..MANY), &numbers(MANY - room..MANY), &shed);
+        assert_eq!((seen.dropped_at_box, seen.received), (shed.into(), MANY));
+    }
+}
+
+#[test]
+fn a_box_by_key_keeps_the_newest_of_each() {
+    let buffer = || Buffer::latest_by(|number: &Number| number.0 % 7);
+    let replaced = [(DropReason::Replaced, MANY - 7)];
+    let seen = both(a_box(buffer), &your_box("box"), &bodies(0..MANY), &numbers(MANY - 7..MANY), &replaced);
+    assert_eq!(seen.dropped_at_box, replaced.into());
+}
+
+#[test]
+fn a_box_without_room_takes_nothing() {
+    let shed = [(DropReason::NewestShed, MANY)];
+    both(a_box(|| Buffer::<Number>::dropping(0)), &your_box("box"), &bodies(0..MANY), &[], &shed);
+    both(a_box(|| Buffer::<Number>::sliding(0)), &your_box("box"), &bodies(0..MANY), &[], &shed);
+    let by_key = || Buffer::latest_by(|number: &Number| number.0).capacity(0);
+    both(a_box(by_key), &your_box("box"), &bodies(0..MANY), &[], &shed);
+}
+
+#[test]
+fn a_box_that_there_is_not_takes_nothing() {
+    both::<Number>(|_| None, &your_box("box"), &bodies(0..MANY), &[], &[(DropReason::NoSuchBox, MANY)]);
+}
+
+#[test]
+fn a_box_that_was_closed_before_takes_nothing_more() {
+    System::new().block_on(async {
+        let (node, endpoint) = listening(Node::builder()).await;
+        let mut sender = Sender::of(endpoint.as_ref()).await;
+        for (in_a_row, gone) in [(true, 1), (false, 2)] {
+            let mut inbox: Mailbox<Number> = node.mailbox().name("box").open().expect("a mailbox");
+            assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &number(1))).await);
+            sender.sends(&bodies(2..20), in_a_row).await;
+            sender.hears_all(&node).await;
+            let arrived: Vec<_> = std::iter::from_fn(|| inbox.try_recv()).collect();
+            assert_eq!(arrived, numbers(1..20));
+            drop(inbox);
+            sender.sends(&bodies(0..20), in_a_row).await;
+            sender.hears_all(&node).await;
+            assert_eq!(node.stats().dropped, [(DropReason::NoSuchBox, 20 * gone)].into());
+        }
+    });
+}
+
+#[test]
+fn bodies_that_cannot_be_read_are_dropped_alone() {
+    let mut sent = bodies(0..MANY);
+    // A number that has no end, one with something behind it, and nothing at all; in the middle, and at an end of a row.
+    for (at, body) in [(7, vec![0xff; 11]), (8, vec![1, 2]), (32, vec![]), (33, vec![0x80]), (99, vec![])] {
+        sent[at] = body;
+    }
+    let arrive = numbers((0..MANY).filter(|n| ![7, 8, 32, 33, 99].contains(n)));
+    let seen =
+        both(a_box(|| Buffer::dropping(500)), &your_box("box"), &sent, &arrive, &[(DropReason::NotDecodable, 5)]);
+    assert_eq!(seen.received, MANY - 5);
+}
+
+/// Where they would be behind the last that there is room for, nobody looks at them.
+#[test]
+fn bodies_that_cannot_be_read_take_no_room() {
+    let mut sent = bodies(0..40);
+    sent[3] = vec![0xff; 11];
+    sent[35] = vec![0xff; 11];
+    let arrive = numbers((0..21).filter(|n| *n != 3));
+    let drops = [(DropReason::NotDecodable, 1), (DropReason::NewestShed, 19)];
+    both(a_box(|| Buffer::dropping(20)), &your_box("box"), &sent, &arrive, &drops);
+}
+
+/// Each by itself, and none is read.
+#[test]
+fn messages_of_another_shape_are_all_dropped() {
+    let mismatch = [(DropReason::TypeMismatch, MANY)];
+    let introduction = your_box_for("box", 0x1234_5678_9abc_def0);
+    let seen = both::<Number>(a_box(|| Buffer::dropping(500)), &introduction, &bodies(0..MANY), &[], &mismatch);
+    assert_eq!((seen.dropped_at_box, seen.received), (mismatch.into(), 0));
+}
+
+/// Panics while some of it are read.
+#[derive(Message, Serialize, Clone, PartialEq, Eq, Debug)]
+#[rtype(result = "()")]
+struct Fussy(u64);
+
+impl<'de> Deserialize<'de> for Fussy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fussy, D::Error> {
+        match u64::deserialize(deserializer)? {
+            7 => panic!("on purpose"),
+            n => Ok(Fussy(n)),
+        }
+    }
+}
+
+#[test]
+fn a_panic_while_one_is_read_costs_that_one() {
+    let arrive: Vec<_> = (0..40).filter(|n| *n != 7).map(Fussy).collect();
+    let drops = [(DropReason::NotDecodable, 1)];
+    both(a_box(|| Buffer::dropping(500)), &your_box("box"), &bodies(0..40), &arrive, &drops);
+}
+
+#[test]
+fn what_could_not_be_read_is_told_in_the_same_words() {
+    System::new().block_on(async {
+        for in_a_row in [true, false] {
+            let (node, endpoint) = listening(Node::builder()).await;
+            let _inbox: Mailbox<Fussy> = node.mailbox().name("box").open().expect("a mailbox");
+            let mut told = events(&node);
+            let mut sender = Sender::of(endpoint.as_ref()).await;
+            assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &number(1))).await);
+            sender.sends(&bodies([2, 7, 3]), in_a_row).await;
+            let detail = told.find(|event| match event {
+                actix_hermod::Event::DeadLetter {
+                    name, reason: DropReason::NotDecodable, count: 1, detail, ..
+                } => Some((name.clone(), detail.clone().unwrap_or_default())),
+                _ => None,
+            });
+            let (name, detail) = detail.await;
+            assert!(name == "box" && detail.contains("on purpose"), "{detail:?}");
+        }
+    });
+}
+
+#[test]
+fn an_actor_that_is_published_has_them_in_order() {
+    System::new().block_on(async {
+        for in_a_row in [true, false] {
+            let (node, endpoint) = listening(Node::builder()).await;
+            let (recipient, mut caught) = catcher();
+            node.publish("box", recipient).expect("the name is free");
+            let mut sender = Sender::of(endpoint.as_ref()).await;
+            assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &number(0))).await);
+            sender.sends(&bodies(1..MANY), in_a_row).await;
+            for n in 0..MANY {
+                assert_eq!(caught.next().await, n);
+            }
+            support::settled(|| node.stats().delivered == MANY).await;
+            assert_eq!(node.stats().dropped_total(), 0);
+        }
+    });
+}
+
+#[test]
+fn the_sender_hears_that_a_row_has_filled_a_box() {
+    System::new().block_on(async {
+        for (in_a_row, extra) in [(true, 0), (false, 0), (true, 5), (false, 5)] {
+            let (node, endpoint) = listening(Node::builder()).await;
+            let inbox: Mailbox<Number> =
+                node.mailbox().name("box").buffer(Buffer::dropping(20)).open().expect("a mailbox");
+            let mut sender = Sender::of(endpoint.as_ref()).await;
+            // Of none of the box's messages, so that it is empty when the row comes.
+            assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &[])).await);
+            sender.hears_all(&node).await;
+            assert_eq!((inbox.len(), &*sender.fills), (0, &[][..]));
+            sender.sends(&bodies(0..20 + extra), in_a_row).await;
+            while sender.fills.last() != Some(&u8::MAX) {
+                sender.hears_all(&node).await;
+            }
+            assert_eq!((inbox.len(), inbox.dropped()), (20, 1 + extra));
+        }
+    });
+}
