@@ -6,6 +6,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::future::Future;
 use std::future::poll_fn;
+use std::hash::BuildHasherDefault;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use super::route::Route;
 use super::terms::ExportKey;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
+use crate::wire::intern::KeyHasher;
 
 /// Gives the pumps of this thread turns until they have taken up what waits behind recipients now: one for each so many
 /// messages, which is twice what they need, and some more, because other tasks have turns too. The count is that of the
@@ -101,7 +103,8 @@ impl<M: RemoteMessage> Drop for Pump<M> {
 }
 
 /// Which recipients of this process are proxies, and for what.
-static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Known>>> = LazyLock::new(Mutex::default);
+static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Known, BuildHasherDefault<KeyHasher>>>> =
+    LazyLock::new(Mutex::default);
 
 /// What is known of a proxy.
 #[derive(Debug)]

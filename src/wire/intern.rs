@@ -180,7 +180,8 @@ impl<T> Meanings<T> {
     }
 }
 
-/// Keys are counted up by this process, so no peer can choose colliding ones and one multiplication spreads them.
+/// For keys that are counted up by this process, or lie where it has put them: no peer can choose colliding ones, and one
+/// multiplication spreads them. Of several parts, the last counts.
 #[derive(Debug, Default)]
 pub(crate) struct KeyHasher(u64);
 
@@ -195,6 +196,12 @@ impl Hasher for KeyHasher {
         }
     }
 
+    #[inline]
+    fn write_usize(&mut self, key: usize) {
+        self.write_u64(key as u64);
+    }
+
+    #[inline]
     fn write_u64(&mut self, key: u64) {
         // 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
         self.0 = key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
