@@ -629,6 +629,13 @@ impl Pointer {
         }
     }
 
+    /// Whether it is a box of this node that does not live for its holders elsewhere: in a message, nothing is to be done for
+    /// it but to name it.
+    #[inline]
+    pub(crate) fn is_ours_uncounted(&self) -> bool {
+        matches!((&self.route, &self.origin), (Route::Here(local), Origin::Boxed { .. }) if !local.counted())
+    }
+
     /// The box, if it is one of this node that lives for its holders elsewhere.
     #[inline]
     pub(crate) fn counted_here(&self) -> Option<&dyn LocalBox> {

@@ -456,11 +456,12 @@ impl Outbound for Link {
         let &Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let target = heading.named(fingerprint);
-        if handles.is_empty() {
-            const NONE: [Named<'_>; 0] = [];
+        if handles.iter().all(|pointer| pointer.is_ours_uncounted()) {
+            let role = Role::Handle { peer: &self.peer, via: None };
+            let named = handles.iter().map(|pointer| Named { pointer, role });
             let before = self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: NONE, body, hops })?;
+                state.post(heading, &Post { to: target, handles: named, body, hops })?;
                 Ok(if heading.direct { self.claim(state, to) } else { None })
             })?;
             drop(before);

@@ -174,11 +174,15 @@ impl Outgoing {
         post: &Post<'_, R, H>,
     ) -> Result<(), Unwritten> {
         let handles = post.handles.clone().into_iter();
-        if handles.len() == 0
-            && post.hops == 0
+        if post.hops == 0
             && let Some(number) = self.numbers.number(post.to.key(), post.to.hint().load(Ordering::Relaxed))
         {
-            return self.post_plain(out, room, number, post.body);
+            if handles.len() == 0 {
+                return self.post_plain(out, room, number, 0, &[], post.body);
+            }
+            if let Some(few) = self.few(handles) {
+                return self.post_plain(out, room, number, flag::HANDLES, few.bytes(), post.body);
+            }
         }
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         self.fits(room, None, &post, self.has_numbers(&post))?;
@@ -240,11 +244,28 @@ impl Outgoing {
         if bound > room { Err(Unwritten::NoRoom) } else { Ok(bound) }
     }
 
-    /// Appends what most posts are: a body for a target that has a number, without handles.
+    /// The handles, if they are few and all of them have numbers.
+    fn few<R: Referent>(&mut self, handles: impl ExactSizeIterator<Item = R>) -> Option<Few> {
+        let mut few = Few::new(handles.len())?;
+        for handle in handles {
+            few.put(self.numbers.number(handle.key(), handle.hint().load(Ordering::Relaxed))?);
+        }
+        Some(few)
+    }
+
+    /// Appends what most posts are: a body for a target that has a number, and handles that have some, as they are written.
     #[inline(always)]
-    fn post_plain(&mut self, out: &mut BytesMut, room: usize, number: u32, body: &[u8]) -> Result<(), Unwritten> {
+    fn post_plain(
+        &mut self,
+        out: &mut BytesMut,
+        room: usize,
+        number: u32,
+        flags: u8,
+        handles: &[u8],
+        body: &[u8],
+    ) -> Result<(), Unwritten> {
         let (target, target_size) = Handle::used(number);
-        let size = LENGTH + 2 + target_size + body.len();
+        let size = LENGTH + 2 + target_size + handles.len() + body.len();
         if size > self.max_frame.saturating_add(LENGTH) {
             return Err(Unwritten::TooLarge);
         }
@@ -253,13 +274,49 @@ impl Outgoing {
         }
         // What stands before the body is written in one piece, and what of it is too much is taken back.
         const WHOLE: usize = size_of::<u128>();
-        let head = u128::from((size - LENGTH) as u32) | u128::from(kind::POST) << 32 | u128::from(target) << 48;
-        out.reserve(WHOLE + body.len());
+        let head = u128::from((size - LENGTH) as u32)
+            | u128::from(kind::POST) << 32
+            | u128::from(flags) << 40
+            | u128::from(target) << 48;
+        out.reserve(WHOLE + handles.len() + body.len());
         out.extend_from_slice(&head.to_le_bytes());
         out.truncate(out.len() - (WHOLE - (LENGTH + 2 + target_size)));
+        out.extend_from_slice(handles);
         out.extend_from_slice(body);
         self.posts += 1;
         Ok(())
+    }
+}
+
+/// As many handles are written in one piece, if each has a number.
+const FEW: usize = 7;
+
+/// Handles as they are written: how many, and their numbers.
+struct Few {
+    bytes: [u8; Self::PLACE],
+    len: usize,
+}
+
+impl Few {
+    /// A number is written as eight bytes, of which those that are too much are written over.
+    const PLACE: usize = 8 + 5 * FEW + 8;
+
+    fn new(count: usize) -> Option<Few> {
+        let mut bytes = [0; Self::PLACE];
+        *bytes.first_mut()? = u8::try_from(count).ok().filter(|&count| usize::from(count) <= FEW)?;
+        Some(Few { bytes, len: 1 })
+    }
+
+    fn put(&mut self, number: u32) {
+        let (packed, size) = Handle::used(number);
+        if let Some(place) = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = packed.to_le_bytes();
+            self.len += size;
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
