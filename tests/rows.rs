@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 
 use actix::Message;
 use actix::System;
+use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
+use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
@@ -35,6 +37,7 @@ use support::Text;
 use support::catcher;
 use support::events;
 use support::listening;
+use support::within;
 
 /// Bits of the hello: this peer is told of drops, and how full boxes are.
 const REPORTS_AND_PRESSURE: u64 = 1 | 8;
@@ -300,24 +303,43 @@ fn a_panic_while_one_is_read_costs_that_one() {
     both(a_box(|| Buffer::dropping(500)), &your_box("box"), &bodies(0..40), &arrive, &drops);
 }
 
+/// Has an address, which no body brings along by itself.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Carry(Address<Number>);
+
+/// In what words it is told that the last of some bodies cannot be read.
+async fn words<M: RemoteMessage + Message<Result = ()>>(bodies: &[Vec<u8>], in_a_row: bool) -> String {
+    let (node, endpoint) = listening(Node::builder()).await;
+    let _inbox: Mailbox<M> = node.mailbox().name("box").open().expect("a mailbox");
+    let mut told = events(&node);
+    let mut sender = Sender::of(endpoint.as_ref()).await;
+    assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &bodies[0])).await);
+    // Told of apart from the first, if that cannot be read either.
+    sender.hears_all(&node).await;
+    sender.sends(&bodies[1..], in_a_row).await;
+    let detail = told.find(|event| match event {
+        Event::DeadLetter { name, reason: DropReason::NotDecodable, detail, .. } => {
+            assert_eq!(name, "box");
+            detail.clone()
+        }
+        _ => None,
+    });
+    detail.await
+}
+
 #[test]
 fn what_could_not_be_read_is_told_in_the_same_words() {
     System::new().block_on(async {
-        for in_a_row in [true, false] {
-            let (node, endpoint) = listening(Node::builder()).await;
-            let _inbox: Mailbox<Fussy> = node.mailbox().name("box").open().expect("a mailbox");
-            let mut told = events(&node);
-            let mut sender = Sender::of(endpoint.as_ref()).await;
-            assert!(sender.peer.send(&post(&set_number(1, &your_box("box")), &number(1))).await);
-            sender.sends(&bodies([2, 7, 3]), in_a_row).await;
-            let detail = told.find(|event| match event {
-                actix_hermod::Event::DeadLetter {
-                    name, reason: DropReason::NotDecodable, count: 1, detail, ..
-                } => Some((name.clone(), detail.clone().unwrap_or_default())),
-                _ => None,
-            });
-            let (name, detail) = detail.await;
-            assert!(name == "box" && detail.contains("on purpose"), "{detail:?}");
+        let sent = bodies([2, 3, 7]);
+        let panicked = words::<Fussy>(&sent, true).await;
+        assert!(panicked.contains("on purpose"), "{panicked}");
+        assert_eq!(words::<Fussy>(&sent, false).await, panicked);
+        for position in [0, 5] {
+            let sent = bodies([position; 4]);
+            let no_handle = words::<Carry>(&sent, true).await;
+            assert_eq!(words::<Carry>(&sent, false).await, no_handle);
+            assert!(!no_handle.is_empty());
         }
     });
 }
@@ -354,9 +376,12 @@ fn the_sender_hears_that_a_row_has_filled_a_box() {
             sender.hears_all(&node).await;
             assert_eq!((inbox.len(), &*sender.fills), (0, &[][..]));
             sender.sends(&bodies(0..20 + extra), in_a_row).await;
-            while sender.fills.last() != Some(&u8::MAX) {
-                sender.hears_all(&node).await;
-            }
+            within(async {
+                while sender.fills.last() != Some(&u8::MAX) {
+                    sender.hears_all(&node).await;
+                }
+            })
+            .await;
             assert_eq!((inbox.len(), inbox.dropped()), (20, 1 + extra));
         }
     });

@@ -3,6 +3,7 @@
 mod support;
 
 use std::cell::RefCell;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -92,5 +93,67 @@ fn a_thread_that_was_kept_busy_does_not_take_its_peers_for_dead() {
         assert_eq!(next(&mut inbox).await, Number(2));
         let reconnects: Vec<u64> = client.stats().connections.iter().map(|connection| connection.reconnects).collect();
         assert_eq!(reconnects, [0]);
+    });
+}
+
+/// Each thread counts for itself, for one node at a time: what it counts is seen at once, and stays when it has ended.
+#[test]
+fn what_threads_send_for_two_nodes_is_counted_while_they_live_and_when_they_have_ended() {
+    const THREADS: u64 = 4;
+    // More than a thread counts for another node before it does so as it does for the first.
+    const EACH: u64 = 3_000;
+
+    System::new().block_on(async {
+        let (one, other) = (Node::start(), Node::start());
+        let open = |node: &Node| node.mailbox::<Number>().open().expect("a mailbox");
+        let (to_one, to_other) = (open(&one), open(&other));
+        let sent = || [one.stats().sent, other.stats().sent];
+        let (told, tells) = mpsc::channel();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (told, [to_one, to_other]) = (told.clone(), [to_one.address(), to_other.address()]);
+                let (go_on, goes_on) = mpsc::channel::<()>();
+                let sends = move || {
+                    // In turns, and then many for the one, and for the other.
+                    (0..EACH).for_each(|n| [&to_one, &to_other].iter().for_each(|to| to.do_send(Number(n))));
+                    told.send(()).expect("the test waits");
+                    goes_on.recv().expect("the test goes on");
+                    (0..thread * EACH).for_each(|n| to_one.do_send(Number(n)));
+                    (0..EACH).for_each(|n| assert!(to_other.try_send(Number(n)).is_err()));
+                    told.send(()).expect("the test waits");
+                    goes_on.recv().expect("the test goes on");
+                    to_one.do_send(Number(0));
+                };
+                (go_on, thread::spawn(sends))
+            })
+            .collect();
+        (0..THREADS).for_each(|_| tells.recv().expect("each tells"));
+        assert_eq!(sent(), [THREADS * EACH; 2]);
+        threads.iter().for_each(|(go_on, _)| go_on.send(()).expect("it waits"));
+        (0..THREADS).for_each(|_| tells.recv().expect("each tells"));
+        // Of the fourth three times as many, of the third twice, and of the second once.
+        let more = 6 * EACH;
+        // What `try_send` gives back is not sent, and the other's box is full.
+        assert_eq!(sent(), [THREADS * EACH + more, THREADS * EACH]);
+        for (ended, (go_on, thread)) in (1..).zip(threads) {
+            go_on.send(()).expect("it waits");
+            thread.join().expect("it ends well");
+            assert_eq!(sent(), [THREADS * EACH + more + ended, THREADS * EACH]);
+        }
+    });
+}
+
+/// A node of which a thread has counted goes, and another comes.
+#[test]
+fn a_thread_that_has_counted_for_nodes_that_are_gone_counts_for_others() {
+    System::new().block_on(async {
+        for n in 1..20 {
+            let node = Node::start();
+            let inbox = node.mailbox::<Number>().open().expect("a mailbox");
+            (0..n * 100).for_each(|n| inbox.address().do_send(Number(n)));
+            assert_eq!(node.stats().sent, n * 100);
+            node.shutdown().await;
+            assert_eq!(node.stats().sent, n * 100);
+        }
     });
 }

@@ -379,3 +379,67 @@ fn what_starts_with_the_first_message_starts_once_or_never() {
         assert_eq!(Arc::strong_count(&starts), 1);
     });
 }
+
+/// Puts messages in a row, as a connection does; how many of them the box takes.
+fn put_row(inbox: &Inbox<Number>, numbers: impl IntoIterator<Item = u8>) -> usize {
+    let (mut row, _) = inbox.row();
+    row.extend(numbers.into_iter().map(|n| Parcel::new(Number(n), None)));
+    let mut taken = row.len();
+    inbox.put_all(row, |_| taken -= 1);
+    taken
+}
+
+#[test]
+fn a_reader_that_waits_reads_all_of_a_row_or_nothing_when_a_close_meets_it() {
+    explore(|| {
+        let (hut, inbox) = open(&Buffer::dropping(4));
+        let sender = meanwhile(&inbox, |inbox| put_row(inbox, [1, 2]));
+        let closer = meanwhile(&inbox, |inbox| inbox.close());
+        let (mut taken, mut batch) = (Vec::new(), Batch::new());
+        while let Some(n) = take(&inbox, &mut batch) {
+            taken.push(n);
+        }
+        assert!([&[][..], &[1, 2]].contains(&&*taken), "{taken:?}");
+        assert_eq!(taken.len(), sender.join().unwrap());
+        closer.join().unwrap();
+        assert_eq!((inbox.dropped(), hut.dropped()), (0, 0));
+        assert_outlook(&inbox);
+    });
+}
+
+#[test]
+fn a_row_and_others_together_take_no_more_than_there_is_room_for() {
+    explore(|| {
+        let (_hut, inbox) = open(&Buffer::dropping(2));
+        let rows = [[1, 2], [3, 4]].map(|row| meanwhile(&inbox, move |inbox| put_row(inbox, row)));
+        let mut batch = Batch::new();
+        let first = take(&inbox, &mut batch).expect("the box is open");
+        let taken: usize = rows.into_iter().map(|row| row.join().unwrap()).sum();
+        assert_eq!(inbox.len() + 1, taken);
+        assert!((2..=3).contains(&taken), "{taken} with {first}");
+        assert_outlook(&inbox);
+        let rest: Vec<u8> =
+            std::iter::from_fn(|| take_now(&inbox, &mut batch)).map(|parcel| parcel.message.0).collect();
+        let all: Vec<u8> = [first].into_iter().chain(rest).collect();
+        // Of each row the first ones, in order.
+        let of = |row: [u8; 2]| all.iter().copied().filter(|n| row.contains(n)).collect::<Vec<_>>();
+        assert!([1, 2].starts_with(&of([1, 2])) && [3, 4].starts_with(&of([3, 4])), "{all:?}");
+    });
+}
+
+#[test]
+fn what_starts_with_the_first_message_starts_with_a_row_too() {
+    explore(|| {
+        let (_hut, inbox) = open(&Buffer::dropping(4));
+        let starts = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&starts);
+        inbox.start_when_needed(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let senders = [vec![1, 2], vec![]].map(|row| meanwhile(&inbox, move |inbox| put_row(inbox, row)));
+        inbox.close();
+        let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+        assert_eq!(starts.load(Ordering::Relaxed), usize::from(taken > 0));
+        assert_eq!(Arc::strong_count(&starts), 1);
+    });
+}

@@ -1,0 +1,170 @@
+//! What a connection keeps of the addresses that come by it: the same one for as long as the peer may mean it by a number,
+//! and nothing once that is over.
+//!
+//! Memory is counted for each thread by itself, so each test has both nodes on its own thread.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+use actix::System;
+use actix_hermod::Address;
+use actix_hermod::Buffer;
+use actix_hermod::DropReason;
+use actix_hermod::Endpoint;
+use actix_hermod::Mailbox;
+use actix_hermod::Node;
+use allocation_counter::measure;
+use serde::Deserialize;
+use serde::Serialize;
+
+use support::Number;
+use support::Text;
+use support::listening;
+use support::next;
+use support::watched;
+use support::within;
+
+/// Brings an address along.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Carry(Address<Text>);
+
+/// More than a connection has numbers for.
+const CROWD: usize = 5_000;
+
+/// What books and tables may grow by, in bytes: far less than the addresses of one crowd take.
+const MARGIN: i64 = 96 << 10;
+
+/// A node that listens, and its mailbox for what is brought.
+async fn station() -> (Node, Endpoint, Mailbox<Carry>) {
+    let (node, endpoint) = listening(Node::builder()).await;
+    let buffer = Buffer::dropping(4 * CROWD);
+    let inbox = node.mailbox().name("carry").buffer(buffer).open().expect("the name is free");
+    (node, endpoint, inbox)
+}
+
+/// Waits until the node has as many connections.
+async fn connected(node: &Node, connections: usize) {
+    watched(|| node.stats().connections, |all| all.len() == connections).await;
+}
+
+#[test]
+fn an_address_that_comes_again_is_the_one_that_came_before() {
+    System::new().block_on(async {
+        let (server, endpoint, mut inbox) = station().await;
+        let client = Node::builder().max_message(1 << 10).start();
+        let replies: Mailbox<Text> = client.mailbox().buffer(Buffer::dropping(3)).open().expect("a mailbox");
+        let to: Address<Carry> = client.remote(&endpoint, "carry").expect("an address");
+        let too_long = || Text("x".repeat(2 << 10));
+        let lost = |to: &Address<Text>| to.lost().local;
+        // The first is introduced by itself, the second is given a number, and the others have it.
+        (0..6).for_each(|_| to.do_send(Carry(replies.address())));
+        let mut come = Vec::new();
+        for _ in 0..6 {
+            come.push(next(&mut inbox).await.0);
+        }
+        let original = client.id();
+        assert!(come.iter().all(|address| *address == come[0] && address.node_id() == Some(original)));
+        let numbered = come.split_off(2);
+        for (n, address) in (1..).zip(&numbered) {
+            address.do_send(too_long());
+            let expected = BTreeMap::from([(DropReason::TooLarge, n)]);
+            assert!(numbered.iter().all(|address| lost(address) == expected), "they count together");
+        }
+        // Nobody holds one any more, and the peer may still mean it.
+        drop((come, numbered));
+        to.do_send(Carry(replies.address()));
+        let Carry(again) = next(&mut inbox).await;
+        assert_eq!(lost(&again), [(DropReason::TooLarge, 4)].into());
+        // So is what the peer tells of.
+        (0..5).for_each(|_| again.do_send(Text(String::new())));
+        watched(|| again.lost().remote, |lost| *lost == [(DropReason::NewestShed, 2)].into()).await;
+        drop(again);
+        to.do_send(Carry(replies.address()));
+        let Carry(again) = next(&mut inbox).await;
+        let both = again.lost();
+        assert_eq!(both.remote, [(DropReason::NewestShed, 2)].into());
+        assert_eq!(both.local, [(DropReason::TooLarge, 4)].into());
+        assert_eq!(replies.len(), 3);
+        within(server.shutdown()).await;
+    });
+}
+
+/// An actor's recipient is counted, so that the actor ends with the last who holds it: it is not kept.
+#[test]
+fn what_the_peer_counts_is_not_kept() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Hire {
+        #[serde(with = "actix_hermod::recipient")]
+        worker: actix::Recipient<Number>,
+    }
+
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut inbox: Mailbox<Hire> = server.mailbox().name("hire").open().expect("a mailbox");
+        let client = Node::start();
+        let to: Address<Hire> = client.remote(&endpoint, "hire").expect("an address");
+        let (worker, caught) = support::catcher();
+        for _ in 0..4 {
+            to.do_send(Hire { worker: worker.clone() });
+            drop(next(&mut inbox).await);
+        }
+        drop(worker);
+        caught.gone().await;
+        connected(&server, 1).await;
+    });
+}
+
+/// Sends the addresses of fresh mailboxes, each so often that it has a number, and lets all of them go.
+async fn send_a_crowd(client: &Node, to: &Address<Carry>, inbox: &mut Mailbox<Carry>, crowd: usize) {
+    let boxes: Vec<Mailbox<Text>> = (0..crowd).map(|_| client.mailbox().open().expect("a mailbox")).collect();
+    for mailbox in &boxes {
+        (0..3).for_each(|_| to.do_send(Carry(mailbox.address())));
+        for _ in 0..3 {
+            drop(next(inbox).await);
+        }
+    }
+}
+
+#[test]
+fn a_connection_keeps_no_more_addresses_than_it_has_numbers_for() {
+    let system = System::new();
+    let (server, endpoint, mut inbox) = system.block_on(station());
+    let (client, to) = system.block_on(async {
+        let client = Node::start();
+        let to = client.remote(&endpoint, "carry").expect("an address");
+        (client, to)
+    });
+    let mut round = || measure(|| system.block_on(send_a_crowd(&client, &to, &mut inbox, CROWD))).bytes_current;
+    let first = round();
+    let later: Vec<_> = (0..3).map(|_| round()).collect();
+    let grown: i64 = later.iter().sum();
+    assert!(grown < MARGIN, "{first} bytes at first, and then {later:?}");
+    system.block_on(connected(&server, 1));
+}
+
+#[test]
+fn a_connection_that_has_ended_keeps_no_address() {
+    let system = System::new();
+    let (server, endpoint, mut inbox) = system.block_on(station());
+    let mut round = || {
+        let run = || {
+            system.block_on(async {
+                let client = Node::start();
+                let to = client.remote(&endpoint, "carry").expect("an address");
+                send_a_crowd(&client, &to, &mut inbox, 1_000).await;
+                connected(&server, 1).await;
+                within(client.shutdown()).await;
+                connected(&server, 0).await;
+            });
+        };
+        measure(run).bytes_current
+    };
+    let first = round();
+    let later: Vec<_> = (0..10).map(|_| round()).collect();
+    let grown: i64 = later.iter().sum();
+    assert!(grown < MARGIN, "{first} bytes at first, and then {later:?}");
+}
