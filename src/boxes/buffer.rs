@@ -147,6 +147,15 @@ pub(crate) struct Waiting<T> {
     latest: Option<Box<Latest<T>>>,
 }
 
+/// Has a place that is not in use taken by what has none.
+#[inline]
+fn take_up<T>(place: &mut VecDeque<T>, spares: &mut [VecDeque<T>; 2]) {
+    if place.capacity() == 0 {
+        let [first, second] = spares;
+        std::mem::swap(place, if first.capacity() > 0 { first } else { second });
+    }
+}
+
 /// What became of an item.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Pushed<T> {
@@ -171,9 +180,7 @@ impl<T> Waiting<T> {
             return self.push_latest(item, key);
         }
         if self.items.len() + held < self.capacity {
-            if self.items.capacity() == 0 {
-                self.items = self.place();
-            }
+            take_up(&mut self.items, &mut self.spares);
             self.items.push_back(item);
             return Pushed::Stored;
         }
@@ -241,9 +248,7 @@ impl<T> Waiting<T> {
     /// How many items a batch may hold, if it is not filled with what waits here but with what was still to come: none
     /// where the oldest has to stay at hand. There is a place for them then.
     pub(crate) fn room_for_batch(&mut self, batch: &mut VecDeque<T>) -> usize {
-        if batch.capacity() == 0 {
-            *batch = self.place();
-        }
+        take_up(batch, &mut self.spares);
         match self.overflow {
             Overflow::DropNewest => self.capacity,
             Overflow::DropOldest => 0,
@@ -251,10 +256,10 @@ impl<T> Waiting<T> {
     }
 
     /// A place for items that is not in use, before another one is made.
-    #[inline]
     pub(crate) fn place(&mut self) -> VecDeque<T> {
-        let [first, second] = &mut self.spares;
-        std::mem::take(if first.capacity() > 0 { first } else { second })
+        let mut place = VecDeque::new();
+        take_up(&mut place, &mut self.spares);
+        place
     }
 
     /// Keeps a place that is empty for the next batch, or the next row. It is filled from its beginning again: a box whose
@@ -262,11 +267,8 @@ impl<T> Waiting<T> {
     pub(crate) fn keep(&mut self, place: &mut VecDeque<T>) {
         place.clear();
         let [first, second] = &mut self.spares;
-        if first.capacity() == 0 {
-            *first = std::mem::take(place);
-        } else if second.capacity() == 0 {
-            *second = std::mem::take(place);
-        } else {
+        std::mem::swap(if first.capacity() == 0 { first } else { second }, place);
+        if place.capacity() > 0 {
             *place = VecDeque::new();
         }
     }

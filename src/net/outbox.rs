@@ -354,8 +354,10 @@ impl Outbox {
             std::mem::swap(&mut chunk.bytes, &mut self.posts);
             self.waiting = 0;
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
-            put_releases(&mut chunk.bytes, std::mem::take(&mut self.releases), self.outgoing.max_frame());
-            self.watches.put_news(&mut chunk.bytes, self.outgoing.max_frame());
+            if self.has_followers() {
+                put_releases(&mut chunk.bytes, std::mem::take(&mut self.releases), self.outgoing.max_frame());
+                self.watches.put_news(&mut chunk.bytes, self.outgoing.max_frame());
+            }
             // Behind what was sent before it, and what is sent after it is behind this piece.
             self.take_piece(chunk);
             self.control_was_last = false;
