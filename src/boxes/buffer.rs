@@ -267,8 +267,9 @@ impl<T> Waiting<T> {
     pub(crate) fn keep(&mut self, place: &mut VecDeque<T>) {
         place.clear();
         let [first, second] = &mut self.spares;
-        std::mem::swap(if first.capacity() == 0 { first } else { second }, place);
-        if place.capacity() > 0 {
+        if let Some(free) = [first, second].into_iter().find(|spare| spare.capacity() == 0) {
+            std::mem::swap(free, place);
+        } else {
             *place = VecDeque::new();
         }
     }
