@@ -6,9 +6,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix::Message;
+use actix::Recipient;
 use actix::System;
+use actix::WeakRecipient;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
@@ -30,6 +33,14 @@ use support::within;
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Carry(Address<Text>);
+
+/// Brings an address along, to code that knows nothing of this crate.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Ask {
+    #[serde(with = "actix_hermod::recipient")]
+    return_to: Recipient<Text>,
+}
 
 /// More than a connection has numbers for.
 const CROWD: usize = 5_000;
@@ -99,7 +110,7 @@ fn what_the_peer_counts_is_not_kept() {
     #[rtype(result = "()")]
     struct Hire {
         #[serde(with = "actix_hermod::recipient")]
-        worker: actix::Recipient<Number>,
+        worker: Recipient<Number>,
     }
 
     System::new().block_on(async {
@@ -167,4 +178,81 @@ fn a_connection_that_has_ended_keeps_no_address() {
     let later: Vec<_> = (0..10).map(|_| round()).collect();
     let grown: i64 = later.iter().sum();
     assert!(grown < MARGIN, "{first} bytes at first, and then {later:?}");
+}
+
+/// Sends a question with each of the addresses to the server, which answers it and lets the recipient go.
+async fn ask_with(
+    to: &Address<Ask>,
+    inbox: &mut Mailbox<Ask>,
+    replies: &mut [Mailbox<Text>],
+) -> Vec<WeakRecipient<Text>> {
+    let mut gone = Vec::new();
+    for replies in replies {
+        to.do_send(Ask { return_to: replies.recipient() });
+        let Ask { return_to } = next(inbox).await;
+        return_to.do_send(Text(String::new()));
+        next(replies).await;
+        gone.push(return_to.downgrade());
+    }
+    gone
+}
+
+/// Both ends of questions, with `count` mailboxes for the answers, and heartbeats as often.
+async fn questions(heartbeat: Duration, count: usize) -> (Node, Address<Ask>, Mailbox<Ask>, Vec<Mailbox<Text>>) {
+    let (server, endpoint) = listening(Node::builder().heartbeat(heartbeat).interned(2 * count)).await;
+    let inbox = server.mailbox().name("ask").open().expect("a mailbox");
+    let client = Node::builder().interned(2 * count).start();
+    let to = client.remote(&endpoint, "ask").expect("an address");
+    let replies = (0..count).map(|_| client.mailbox().open().expect("a mailbox")).collect();
+    (server, to, inbox, replies)
+}
+
+fn held(recipients: &[WeakRecipient<Text>]) -> usize {
+    recipients.iter().filter(|recipient| recipient.upgrade().is_some()).count()
+}
+
+#[test]
+fn a_recipient_that_comes_again_and_again_is_kept_until_the_next_heartbeat() {
+    System::new().block_on(async {
+        let (server, to, mut inbox, mut replies) = questions(Duration::from_secs(3_600), 1).await;
+        let mut of_each = Vec::new();
+        for _ in 0..8 {
+            of_each.extend(ask_with(&to, &mut inbox, &mut replies).await);
+        }
+        let (last, before) = of_each.split_last().expect("there are some");
+        // By its second number it is known that it comes again; what is not kept goes with the next turn of its pump.
+        assert_eq!((held(&before[..2]), held(&before[4..])), (0, 3));
+        assert_eq!(before.last().and_then(WeakRecipient::upgrade), last.upgrade());
+        assert!(last.upgrade().is_some_and(|kept| kept.connected()));
+        within(server.shutdown()).await;
+        watched(|| held(&of_each), |held| *held == 0).await;
+    });
+    System::new().block_on(async {
+        let (server, to, mut inbox, mut replies) = questions(Duration::from_millis(20), 1).await;
+        let mut of_each = Vec::new();
+        for _ in 0..8 {
+            of_each.extend(ask_with(&to, &mut inbox, &mut replies).await);
+        }
+        watched(|| held(&of_each), |held| *held == 0).await;
+        within(server.shutdown()).await;
+    });
+}
+
+/// In a process of its own, as the limit is the process's: this file's other tests keep only a few.
+#[test]
+fn no_more_recipients_are_kept_than_the_limit_says() {
+    const LIMIT: usize = 4_096;
+    System::new().block_on(async {
+        let (server, to, mut inbox, mut replies) = questions(Duration::from_secs(3_600), LIMIT + 64).await;
+        let mut last = Vec::new();
+        for one in replies.chunks_mut(1) {
+            for _ in 0..5 {
+                ask_with(&to, &mut inbox, one).await;
+            }
+            last.extend(ask_with(&to, &mut inbox, one).await);
+        }
+        // One that is not kept goes with the next turn of its pump. Other tests keep a few meanwhile.
+        watched(|| held(&last), |held| (LIMIT - 8..=LIMIT).contains(held)).await;
+        within(server.shutdown()).await;
+    });
 }

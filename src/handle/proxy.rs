@@ -13,6 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 
@@ -106,14 +108,41 @@ impl<M: RemoteMessage> Drop for Pump<M> {
 static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Known, BuildHasherDefault<KeyHasher>>>> =
     LazyLock::new(Mutex::default);
 
+/// Recipients of the process that are kept, at most: each has some two kilobytes.
+const MAX_KEPT: usize = 4_096;
+
 /// What is known of a proxy.
-#[derive(Debug)]
 struct Known {
     pointer: Weak<Pointer>,
+    /// Until the next sweep: a recipient that a peer's messages bring again and again, and that is gone before the next one
+    /// comes. To make its channel and its pump anew costs more than the message.
+    kept: Option<Kept>,
     /// Whether it was there at the last sweep.
     is_old: bool,
     /// Ends the watch over its box with the proxy.
     watch: Option<DropGuard>,
+}
+
+/// A recipient that is kept, and counts as long as it is.
+struct Kept(Option<Box<dyn Any + Send>>);
+
+/// How many there are.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+impl Kept {
+    /// `None` if there are too many.
+    fn new<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Kept> {
+        let one_more = |kept| (kept < MAX_KEPT).then_some(kept + 1);
+        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Kept(Some(Box::new(recipient.clone()))))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0 = None;
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The pointer that a recipient stands for, if it is a proxy.
@@ -122,19 +151,26 @@ pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
 }
 
 /// Has the boxes watched that lasting recipients of a node lead to, so that they are not connected any more once nothing
-/// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it.
+/// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it. Lets go
+/// of those that were kept.
 pub(crate) fn sweep(node: NodeId) {
-    let mut lasting = Vec::new();
-    for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none()) {
+    let (mut lasting, mut kept) = (Vec::new(), Vec::new());
+    for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none() || known.kept.is_some()) {
         // That of another node of the process is old when that one says so.
         let is_ours = |pointer: &Arc<Pointer>| pointer.is_away_for_good() && pointer.home().id() == node;
         let Some(pointer) = known.pointer.upgrade().filter(is_ours) else { continue };
+        if let Some(recipient) = known.kept.take() {
+            // Whether anybody else holds it is seen the next time.
+            kept.push((recipient, pointer));
+            continue;
+        }
         if std::mem::replace(&mut known.is_old, true) {
             let unwanted = CancellationToken::new();
             known.watch = Some(unwanted.clone().drop_guard());
             lasting.push((pointer, unwanted));
         }
     }
+    drop(kept);
     lasting.into_iter().for_each(|(pointer, unwanted)| fate::end_when_gone(&pointer, unwanted));
 }
 
@@ -187,10 +223,13 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     }
     let (recipient, intake) = Intake::open(pointer);
     let key = key_of(&recipient);
+    // Not one that lives for those who hold it: it is let go with the last of them.
+    let comes_again = pointer.has_proxy() && pointer.is_away_for_good() && pointer.held().is_none();
+    let kept = if comes_again { Kept::new(&recipient) } else { None };
     *last = Some((key.0, Box::new(Remembered { recipient: recipient.downgrade(), intake: Arc::downgrade(&intake) })));
     pointer.set_proxy();
     drop(last);
-    PROXIES.lock().insert(key, Known { pointer: Arc::downgrade(pointer), is_old: false, watch: None });
+    PROXIES.lock().insert(key, Known { pointer: Arc::downgrade(pointer), kept, is_old: false, watch: None });
     let gone = match pointer.route() {
         Route::Here(local) => local.closed().clone(),
         _ => pointer.home().stopped().clone(),
