@@ -113,15 +113,31 @@ fn what_the_peer_counts_is_not_kept() {
         worker: Recipient<Number>,
     }
 
+    /// The same, as one reads it who wants an address.
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    #[serde(rename = "Hire")]
+    struct Hired {
+        worker: Address<Number>,
+    }
+
     System::new().block_on(async {
-        let (server, endpoint) = listening(Node::builder()).await;
-        let mut inbox: Mailbox<Hire> = server.mailbox().name("hire").open().expect("a mailbox");
+        let (server, endpoint) = listening(Node::builder().heartbeat(Duration::from_secs(3_600))).await;
+        let mut inbox: Mailbox<Hired> = server.mailbox().name("hire").open().expect("a mailbox");
         let client = Node::start();
         let to: Address<Hire> = client.remote(&endpoint, "hire").expect("an address");
         let (worker, caught) = support::catcher();
-        for _ in 0..4 {
+        for n in 0..4 {
             to.do_send(Hire { worker: worker.clone() });
-            drop(next(&mut inbox).await);
+            let Hired { worker } = next(&mut inbox).await;
+            for _ in 0..4 {
+                // Its last recipient has gone when the next is made.
+                let recipient = worker.recipient();
+                recipient.do_send(Number(n));
+                let gone = recipient.downgrade();
+                drop(recipient);
+                watched(|| gone.upgrade().is_some(), |held| !held).await;
+            }
         }
         drop(worker);
         caught.gone().await;
