@@ -77,7 +77,11 @@ impl Referent for Named<'_> {
     fn introduction(&self) -> Introduction<'_> {
         match self.role {
             Role::Target { fingerprint, direct } => self.pointer.introduce_target(fingerprint, direct),
-            Role::Handle { peer, via } => self.pointer.introduce_handle(*peer.lock(), via.map(|via| via.local.id())),
+            Role::Handle { peer, via } => {
+                // Let go at once: the pointer asks its connection for the same.
+                let peer = *peer.lock();
+                self.pointer.introduce_handle(peer, via.map(|via| via.local.id()))
+            }
         }
     }
 }
