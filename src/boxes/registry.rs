@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::exports::Exports;
 use crate::handle::route::LocalBox;
 use crate::handle::route::Pointer;
+use crate::handle::terms::Origin;
 use crate::ident::BadName;
 use crate::ident::BoxId;
 use crate::ident::MAX_NAME;
@@ -65,7 +66,7 @@ pub(crate) struct Registry {
 struct Open {
     by_id: BTreeMap<BoxId, Entry>,
     /// In order, to be listed a part at a time.
-    by_name: BTreeMap<Box<str>, BoxId>,
+    by_name: BTreeMap<Box<str>, Arc<Pointer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +77,13 @@ struct Entry {
 
 /// Names that are listed at a time.
 const MAX_LISTED: usize = 512;
+
+fn id_of(pointer: &Arc<Pointer>) -> Option<BoxId> {
+    match pointer.origin() {
+        Origin::Boxed { id, .. } => Some(*id),
+        Origin::Named { .. } => None,
+    }
+}
 
 impl Registry {
     pub(crate) fn new(exports: usize) -> Registry {
@@ -112,7 +120,7 @@ impl Registry {
             if open.by_name.contains_key(name) {
                 return Err(OpenError::NameTaken { name: name.to_owned() });
             }
-            open.by_name.insert(name.into(), id);
+            open.by_name.insert(name.into(), Arc::clone(pointer));
         }
         open.by_id.insert(id, Entry { pointer: Arc::clone(pointer), published });
         self.epoch.fetch_add(1, Ordering::Release);
@@ -125,7 +133,7 @@ impl Registry {
     pub(crate) fn remove(&self, id: BoxId, name: &str) {
         let removed = {
             let mut open = self.open.lock();
-            if open.by_name.get(name) == Some(&id) {
+            if open.by_name.get(name).and_then(id_of) == Some(id) {
                 open.by_name.remove(name);
             }
             open.by_id.remove(&id)
@@ -142,8 +150,8 @@ impl Registry {
 
     /// The box of that name; for an anonymous one the name is its id.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
-        let id = self.open.lock().by_name.get(name).copied().or_else(|| BoxId::from_name(name));
-        self.find(id?)
+        let named = self.open.lock().by_name.get(name).map(Arc::clone);
+        named.or_else(|| self.find(BoxId::from_name(name)?))
     }
 
     /// The box of that id.
@@ -166,10 +174,7 @@ impl Registry {
 
     /// The names of boxes, and the shapes of what they take.
     pub(crate) fn shapes(&self) -> BTreeMap<String, Shape> {
-        let named: Vec<Arc<Pointer>> = {
-            let open = self.open.lock();
-            open.by_name.values().filter_map(|id| open.by_id.get(id)).map(|entry| Arc::clone(&entry.pointer)).collect()
-        };
+        let named: Vec<Arc<Pointer>> = self.open.lock().by_name.values().map(Arc::clone).collect();
         let shape = |pointer: &Arc<Pointer>| Some((pointer.name().to_owned(), pointer.local()?.shape()?));
         named.iter().filter_map(shape).collect()
     }
@@ -178,7 +183,8 @@ impl Registry {
     pub(crate) fn unpublish(&self, name: &str) -> bool {
         let published = {
             let open = self.open.lock();
-            let entry = open.by_name.get(name).and_then(|id| open.by_id.get(id));
+            let id = open.by_name.get(name).and_then(id_of);
+            let entry = id.and_then(|id| open.by_id.get(&id));
             entry.filter(|entry| entry.published).cloned()
         };
         let local = published.and_then(|entry| entry.pointer.local());

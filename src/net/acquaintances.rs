@@ -3,27 +3,54 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
+use super::contact::Called;
 use super::contact::Contact;
 use crate::boxes::registry::Registry;
 use crate::ident::BoxId;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 
-/// As many are remembered for one connection, at most: some 300 bytes each, and a name of up to 255.
-pub(super) const MAX_MET: usize = 16_384;
+/// As many are remembered by all connections of a node, at most: some 400 bytes each.
+const MAX_MET: usize = 65_536;
 
-/// As many are remembered however few boxes there are.
+/// One connection remembers as many however few boxes there are.
 const MIN_MET: usize = 64;
 
-/// Those that one peer has introduced lately. Never many more than there are boxes, whatever it makes up.
-#[derive(Default)]
+/// How many are remembered by all connections of a node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Met(Arc<AtomicUsize>);
+
+impl Met {
+    /// Counts one more, unless there are too many.
+    fn count(&self) -> bool {
+        let one_more = |met| (met < MAX_MET).then_some(met + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn forget(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// Those that one peer has called lately, each of which there is or was. Beyond twice as many as there are, they are
+/// forgotten: so of those that come and go, none is kept long.
 pub(super) struct Acquaintances {
     by_name: HashMap<Box<str>, Rc<Contact>>,
     by_id: HashMap<BoxId, Rc<Contact>>,
+    /// The one that was met last, of which it is not known yet whether there is such a box.
+    newcomer: Option<Rc<Contact>>,
+    all: Met,
 }
 
 impl Acquaintances {
+    pub(super) fn new(all: Met) -> Acquaintances {
+        Acquaintances { by_name: HashMap::new(), by_id: HashMap::new(), newcomer: None, all }
+    }
+
     /// The one that is introduced, which may be known.
     pub(super) fn meet(&mut self, introduction: &Introduction<'_>, registry: &Registry, near: bool) -> Rc<Contact> {
         let known = match introduction.identity {
@@ -38,23 +65,44 @@ impl Acquaintances {
     }
 
     fn meet_anew(&mut self, introduction: &Introduction<'_>, registry: &Registry, near: bool) -> Rc<Contact> {
+        if let Some(newcomer) = self.newcomer.take().filter(|newcomer| newcomer.was_found()) {
+            self.remember(newcomer, registry);
+        }
         let contact = Rc::new(Contact::new(introduction, near));
-        let count = self.by_name.len() + self.by_id.len();
-        if count >= limit(registry.len()) {
-            *self = Acquaintances::default();
-        }
-        match introduction.identity {
-            Identity::YourName(name) => drop(self.by_name.insert(name.into(), Rc::clone(&contact))),
-            Identity::YourBox(id) => drop(self.by_id.insert(id, Rc::clone(&contact))),
-            _ => {}
-        }
+        self.newcomer = Some(Rc::clone(&contact));
         contact
+    }
+
+    fn remember(&mut self, contact: Rc<Contact>, registry: &Registry) {
+        if self.len() >= registry.len().saturating_mul(2).max(MIN_MET) {
+            self.forget_all();
+        }
+        if !self.all.count() {
+            return;
+        }
+        let known = match contact.called() {
+            Some(Called::ByName(name)) => self.by_name.insert(name.into(), contact),
+            Some(Called::ById(id)) => self.by_id.insert(id, contact),
+            // Of another node: it goes again.
+            None => Some(contact),
+        };
+        self.all.forget(usize::from(known.is_some()));
+    }
+
+    fn len(&self) -> usize {
+        self.by_name.len() + self.by_id.len()
+    }
+
+    fn forget_all(&mut self) {
+        self.all.forget(self.len());
+        (self.by_name, self.by_id) = Default::default();
     }
 }
 
-/// How many are remembered where there are so many boxes.
-fn limit(boxes: usize) -> usize {
-    boxes.saturating_mul(2).clamp(MIN_MET, MAX_MET)
+impl Drop for Acquaintances {
+    fn drop(&mut self) {
+        self.forget_all();
+    }
 }
 
 #[cfg(test)]
@@ -65,30 +113,59 @@ mod tests {
         Introduction { identity: Identity::YourName(name), counted: false, fingerprint }
     }
 
-    #[test]
-    fn one_that_was_met_is_met_again_and_another_of_that_name_is_not_taken_for_it() {
-        let (mut met, registry) = (Acquaintances::default(), Registry::default());
-        let mut meet = |introduction: &Introduction<'_>| met.meet(introduction, &registry, true);
-        let first = meet(&named("box", 7));
-        assert!(Rc::ptr_eq(&first, &meet(&named("box", 7))));
-        assert!(!Rc::ptr_eq(&first, &meet(&named("box", 8))), "of another shape");
-        assert!(!Rc::ptr_eq(&first, &meet(&named("other", 7))));
-        let id = Introduction { identity: Identity::YourBox(BoxId([1; 16])), counted: false, fingerprint: 7 };
-        let by_id = meet(&id);
-        assert!(Rc::ptr_eq(&by_id, &meet(&id)));
-        let theirs = Introduction { identity: Identity::MyBox { id: BoxId([1; 16]), name: "box" }, ..named("box", 7) };
-        assert!(!Rc::ptr_eq(&meet(&theirs), &meet(&theirs)), "who is there is not remembered here");
+    fn by_id(n: u128) -> Introduction<'static> {
+        Introduction { identity: Identity::YourBox(BoxId(n.to_le_bytes())), ..named("", 7) }
+    }
+
+    /// Meets one of which there is such a box.
+    fn meet(met: &mut Acquaintances, introduction: &Introduction<'_>) -> Rc<Contact> {
+        let contact = met.meet(introduction, &Registry::default(), true);
+        contact.find_any();
+        contact
     }
 
     #[test]
-    fn who_makes_up_names_is_not_remembered_beyond_a_few() {
-        let (mut met, registry) = (Acquaintances::default(), Registry::default());
-        for n in 0..100_000 {
+    fn one_that_was_met_is_met_again_and_another_of_that_name_is_not_taken_for_it() {
+        let met = &mut Acquaintances::new(Met::default());
+        let [first, second] = [named("box", 7), by_id(1)].map(|introduction| meet(met, &introduction));
+        meet(met, &named("other", 7));
+        assert!(Rc::ptr_eq(&first, &meet(met, &named("box", 7))));
+        assert!(Rc::ptr_eq(&second, &meet(met, &by_id(1))));
+        assert!(!Rc::ptr_eq(&first, &meet(met, &named("box", 8))), "of another shape");
+        let theirs = Introduction { identity: Identity::MyBox { id: BoxId([1; 16]), name: "box" }, ..named("box", 7) };
+        assert!(!Rc::ptr_eq(&meet(met, &theirs), &meet(met, &theirs)), "who is there is not remembered here");
+    }
+
+    #[test]
+    fn who_makes_up_names_is_not_remembered_and_who_is_gone_is_forgotten() {
+        let (all, registry) = (Met::default(), Registry::default());
+        let mut met = Acquaintances::new(all.clone());
+        for n in 0..1_000 {
             met.meet(&named(&n.to_string(), 7), &registry, true);
-            let id = BoxId(u128::to_le_bytes(n));
-            met.meet(&Introduction { identity: Identity::YourBox(id), ..named("", 7) }, &registry, true);
-            assert!(met.by_name.len() + met.by_id.len() <= MIN_MET);
         }
-        assert_eq!([0, 1_000, usize::MAX].map(limit), [MIN_MET, 2_000, MAX_MET]);
+        assert_eq!(met.len(), 0);
+        for n in 0..10_000 {
+            meet(&mut met, &by_id(n));
+            assert!(met.len() <= MIN_MET);
+            assert_eq!(all.0.load(Ordering::Relaxed), met.len());
+        }
+        drop(met);
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn all_connections_together_remember_no_more_than_the_limit_says() {
+        let all = Met::default();
+        let crowd: Vec<_> = (0..2 * MAX_MET / MIN_MET)
+            .map(|_| {
+                let mut met = Acquaintances::new(all.clone());
+                (0..=MIN_MET as u128).for_each(|n| drop(meet(&mut met, &by_id(n))));
+                met
+            })
+            .collect();
+        let sum: usize = crowd.iter().map(Acquaintances::len).sum();
+        assert_eq!((sum, all.0.load(Ordering::Relaxed)), (MAX_MET, MAX_MET));
+        drop(crowd);
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
     }
 }

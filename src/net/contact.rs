@@ -18,6 +18,8 @@ use super::mismatch::Words;
 use super::mismatch::explain_here;
 use super::mismatch::explain_there;
 use crate::boxes::registry::Registry;
+#[cfg(test)]
+use crate::boxes::relay::Relay;
 use crate::handle::route::AnswerTo;
 use crate::handle::route::Held;
 use crate::handle::route::Household;
@@ -118,6 +120,12 @@ impl Known {
     }
 }
 
+/// How a peer calls a box of this node.
+pub(super) enum Called<'a> {
+    ByName(&'a str),
+    ById(BoxId),
+}
+
 /// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
 enum Found {
     Nothing,
@@ -171,6 +179,26 @@ impl Contact {
     /// Whether what is said of it beside its name or its id is what was said before.
     pub(super) fn is_meant_by(&self, introduction: &Introduction<'_>) -> bool {
         self.fingerprint == introduction.fingerprint && self.counted == introduction.counted
+    }
+
+    /// What the peer calls it, if it is a box of this node.
+    pub(super) fn called(&self) -> Option<Called<'_>> {
+        match &self.who {
+            Who::OurName(name) => Some(Called::ByName(name)),
+            Who::OurBox(id) => Some(Called::ById(*id)),
+            _ => None,
+        }
+    }
+
+    /// Whether there was such a box when it was last looked up.
+    pub(super) fn was_found(&self) -> bool {
+        !matches!(*self.target.borrow(), Found::Nothing)
+    }
+
+    /// As if it had been found.
+    #[cfg(test)]
+    pub(super) fn find_any(&self) {
+        *self.target.borrow_mut() = Found::Counted(Weak::<Relay>::new());
     }
 
     /// Gives a message, which so many relays have passed on, to the box, or counts why not.

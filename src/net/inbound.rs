@@ -85,7 +85,7 @@ impl Inbound {
         let (began, stirred, stirred_at) = (Instant::now(), false, Duration::ZERO);
         Inbound {
             incoming,
-            known: Acquaintances::default(),
+            known: Acquaintances::new(house.met.clone()),
             around,
             handles: Vec::new(),
             assembly,
