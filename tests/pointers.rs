@@ -8,12 +8,15 @@ mod support;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::mpsc;
+use std::thread;
 
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
 use actix::Message;
 use actix::Recipient;
+use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
@@ -25,6 +28,7 @@ use actix_hermod::RemoteMessage;
 use actix_hermod::SendError;
 use serde::Deserialize;
 use serde::Serialize;
+use support::LIMIT;
 use support::Number;
 use support::Ping;
 use support::Pong;
@@ -631,4 +635,31 @@ async fn an_address_in_a_text_of_a_message_is_one() {
     to.do_send(InText(client.remote(&at, "numbers").unwrap()));
     next(&mut inbox).await.0.do_send(Number(7));
     assert_eq!(next(&mut numbers).await, Number(7));
+}
+
+/// That of a box of the very node that the message goes to, by the connection that the message goes by. On a thread of its
+/// own: what hangs here hangs as a whole.
+#[test]
+fn an_address_by_name_goes_to_the_node_that_it_names() {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        System::new().block_on(async {
+            let (server, endpoint) = listening(Node::builder()).await;
+            let mut inbox = server.mailbox::<Ping>().name("pings").open().unwrap();
+            let mut pongs = server.mailbox::<Pong>().name("pongs").open().unwrap();
+            let client = Node::start();
+            let to: Address<Ping> = client.remote(&endpoint, "pings").unwrap();
+            let return_to: Address<Pong> = client.remote(&endpoint, "pongs").unwrap();
+            // The first is written before the greeting, and later ones have a number.
+            for n in 0..4 {
+                to.do_send(Ping { return_to: return_to.clone(), n });
+                let ping = next(&mut inbox).await;
+                assert!(ping.return_to.is_local());
+                ping.return_to.do_send(Pong(n));
+                assert_eq!(next(&mut pongs).await, Pong(n));
+            }
+        });
+        done.send(()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(LIMIT), Ok(()));
 }

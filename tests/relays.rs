@@ -26,6 +26,8 @@ use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
+use support::Ping;
+use support::Pong;
 use support::balanced;
 use support::catcher;
 use support::dropped;
@@ -378,3 +380,22 @@ fn a_connection_that_ends_lets_go_of_the_relays_that_it_was_given() {
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Bring(#[serde(with = "actix_hermod::recipient")] actix::Recipient<Number>);
+
+/// A mailbox lives for no holder elsewhere, but that of another node is reached by way of a relay all the same.
+#[test]
+fn a_mailbox_of_another_node_of_this_process_is_passed_on_to() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut inbox = server.mailbox::<Ping>().name("pings").open().unwrap();
+        let (client, other) = (Node::start(), Node::start());
+        let to: Address<Ping> = client.remote(&endpoint, "pings").unwrap();
+        let mut pongs = other.mailbox::<Pong>().open().unwrap();
+        for n in 0..4 {
+            to.do_send(Ping { return_to: pongs.address(), n });
+            let return_to = next(&mut inbox).await.return_to;
+            assert_eq!(return_to.node_id(), Some(other.id()));
+            return_to.do_send(Pong(n));
+            assert_eq!(next(&mut pongs).await, Pong(n));
+        }
+    });
+}

@@ -6,6 +6,8 @@ mod peer;
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use actix::Message;
 use actix::System;
@@ -37,6 +39,8 @@ use support::Text;
 use support::catcher;
 use support::events;
 use support::listening;
+use support::next;
+use support::watched;
 use support::within;
 
 /// Bits of the hello: this peer is told of drops, and how full boxes are.
@@ -384,5 +388,51 @@ fn the_sender_hears_that_a_row_has_filled_a_box() {
             .await;
             assert_eq!((inbox.len(), inbox.dropped()), (20, 1 + extra));
         }
+    });
+}
+
+/// Panics when it is dropped.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Bomb(u64);
+
+/// Those that did.
+static GONE_OFF: AtomicU64 = AtomicU64::new(0);
+
+impl Bomb {
+    /// Only of one with this number: values are also made to see what the type looks like.
+    const LIVE: u64 = 7_777;
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 == Bomb::LIVE {
+            GONE_OFF.fetch_add(1, Ordering::SeqCst);
+            panic!("it goes off");
+        }
+    }
+}
+
+/// Of a row that pushes several others out, each of which panics when it goes. Two panics at a time would end the process.
+#[test]
+fn messages_that_panic_as_they_are_pushed_out_cost_no_more_than_their_connection() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut bombs = server.mailbox::<Bomb>().name("bombs").buffer(Buffer::sliding(2)).open().expect("a free name");
+        let mut sender = Sender::of(endpoint.as_ref()).await;
+        let [live, harmless] = [Bomb::LIVE, 1].map(number);
+        assert!(sender.peer.send(&post(&set_number(1, &your_box("bombs")), &live)).await);
+        sender.sends(&[live], false).await;
+        sender.sends(&vec![harmless; 4], true).await;
+        watched(|| bombs.dropped(), |dropped| *dropped == 2).await;
+        assert_eq!(GONE_OFF.load(Ordering::SeqCst), 2);
+        for _ in 0..2 {
+            assert_eq!(next(&mut bombs).await.0, 1);
+        }
+        // Others are served.
+        let mut numbers = server.mailbox::<Number>().name("numbers").open().expect("a free name");
+        let client = Node::start();
+        client.remote::<Number>(&endpoint, "numbers").expect("an address").do_send(Number(1));
+        assert_eq!(next(&mut numbers).await, Number(1));
     });
 }

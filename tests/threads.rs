@@ -75,6 +75,24 @@ fn a_message_with_an_address_may_be_sent_when_its_thread_ends() {
 }
 
 #[test]
+fn an_address_may_be_read_from_text_when_its_thread_ends() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut inbox = server.mailbox::<Number>().name("numbers").open().expect("the name is free");
+        let client = Node::start();
+        let uri = format!("\"hermod://{endpoint}/numbers\"");
+        let send = move |n| {
+            let to: Address<Number> = client.with(|| serde_json::from_str(&uri)).expect("the URI of a mailbox");
+            to.do_send(Number(n));
+        };
+        let again = send.clone();
+        say(move || send(1), move || again(2));
+        assert_eq!(next(&mut inbox).await, Number(1));
+        assert_eq!(next(&mut inbox).await, Number(2));
+    });
+}
+
+#[test]
 fn a_thread_that_was_kept_busy_does_not_take_its_peers_for_dead() {
     System::new().block_on(async {
         let elsewhere = Elsewhere::start();

@@ -7,6 +7,9 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -293,33 +296,36 @@ impl<M: RemoteMessage> Inbox<M> {
     }
 
     /// Puts parcels into the buffer, in order, and gives back what it does not take.
-    fn put_all(&self, mut parcels: Batch<M>, refused: impl FnMut((Parcel<M>, Refusal))) {
+    fn put_all(&self, mut parcels: Batch<M>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
         if self.key.is_some() {
-            parcels.drain(..).filter_map(|parcel| self.put(parcel).err()).for_each(refused);
+            to_each(parcels.drain(..), |parcel| self.put(parcel).unwrap_or_else(&mut refused));
             return self.queue.lock().waiting.keep(&mut parcels);
         }
         if parcels.is_empty() {
             return self.queue.lock().waiting.keep(&mut parcels);
         }
-        let (mut displaced, mut full) = (Vec::new(), Vec::new());
+        // And why it goes, of one that was stored before.
+        let mut dropped = Vec::new();
         let (reader, start) = {
             let mut queue = self.queue.lock();
             if !queue.open {
                 drop(queue);
-                return parcels.into_iter().map(|parcel| (parcel, Refusal::Closed)).for_each(refused);
+                return to_each(parcels, |parcel| refused((parcel, Refusal::Closed)));
             }
-            let (held, offered) = (self.held(), parcels.len());
+            let (held, mut stored) = (self.held(), parcels.len());
             queue.waiting.push_all(&mut parcels, held);
             for parcel in parcels.drain(..) {
                 match queue.waiting.push(parcel, None, held) {
                     Pushed::Stored => {}
-                    Pushed::Displaced(older, reason) => displaced.push((older, reason)),
-                    Pushed::Full(parcel) => full.push((parcel, Refusal::Full(DropReason::NewestShed))),
+                    Pushed::Displaced(older, reason) => dropped.push((older, Some(reason))),
+                    Pushed::Full(parcel) => {
+                        stored -= 1;
+                        dropped.push((parcel, None));
+                    }
                 }
             }
             queue.waiting.keep(&mut parcels);
             self.look_ahead(&queue);
-            let stored = offered - full.len();
             queue.received += stored as u64;
             if stored > 0 { (queue.reader.take(), queue.start.take()) } else { (None, None) }
         };
@@ -329,8 +335,10 @@ impl<M: RemoteMessage> Inbox<M> {
         if let Some(start) = start {
             start();
         }
-        displaced.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
-        full.into_iter().for_each(refused);
+        to_each(dropped, |(parcel, displaced)| match displaced {
+            Some(reason) => self.drop_taken(parcel, reason),
+            None => refused((parcel, Refusal::Full(DropReason::NewestShed))),
+        });
     }
 
     /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
@@ -373,6 +381,20 @@ impl<M: RemoteMessage> Inbox<M> {
 
 fn undecodable(error: &DecodeError) -> Rejection {
     Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) }
+}
+
+/// Does the same to each of some messages. A panic in the `Drop` of one costs those behind it nothing, and goes on when
+/// all have gone: two at a time would end the process.
+fn to_each<T>(items: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
+    let mut first = None;
+    for item in items {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(item))) {
+            first.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first {
+        resume_unwind(panic);
+    }
 }
 
 /// Drops a message from elsewhere that was not taken.

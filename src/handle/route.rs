@@ -629,11 +629,14 @@ impl Pointer {
         }
     }
 
-    /// Whether it is a box of this node that does not live for its holders elsewhere: in a message, nothing is to be done for
-    /// it but to name it.
+    /// Whether it is a box of that node that does not live for its holders elsewhere: in a message from there, nothing is to
+    /// be done for it but to name it. One of another node of this process is not: it needs a relay.
     #[inline]
-    pub(crate) fn is_ours_uncounted(&self) -> bool {
-        matches!((&self.route, &self.origin), (Route::Here(local), Origin::Boxed { .. }) if !local.counted())
+    pub(crate) fn is_uncounted_at(&self, home: NodeId) -> bool {
+        match (&self.route, &self.origin) {
+            (Route::Here(local), Origin::Boxed { node, .. }) => *node == home && !local.counted(),
+            _ => false,
+        }
     }
 
     /// The box, if it is one of this node that lives for its holders elsewhere.

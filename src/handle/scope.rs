@@ -5,13 +5,14 @@
 //! the call that began it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
 //! itself) hides the outer one until it ends. Only this file touches the thread-locals.
 //!
-//! Most messages hold no address, and a scope costs each of them a few stores: what is always looked at needs no
-//! destructor, and the rest is touched when there is an address.
+//! Most messages hold no address, and a scope costs each of them a few stores; the rest is touched when there is an
+//! address. None of it has a destructor, so all of it is there for one who sends while the thread is torn down.
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -66,14 +67,34 @@ thread_local! {
     static NOW: Now = const { Now { what: Cell::new(What::Nothing), handles: Cell::new(0), home: Cell::new(0) } };
 
     /// The handles of the message, as far as there are any.
-    static HANDLES: RefCell<Vec<Arc<Pointer>>> = const { RefCell::new(Vec::new()) };
+    static HANDLES: ManuallyDrop<RefCell<Vec<Arc<Pointer>>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 
     /// The node that the innermost scope is for, or the last one was: it is not changed for each message of a thread that
     /// sends many by one node.
-    static HOME: RefCell<Option<Weak<dyn Household>>> = const { RefCell::new(None) };
+    static HOME: ManuallyDrop<RefCell<Option<Weak<dyn Household>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+
+    /// Gives back what the two keep when the thread is torn down; they keep nothing then.
+    static TIDY: Tidy = const { Tidy };
 
     /// A scratch body that waits to be used again.
     static SPARE_BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// See [`TIDY`].
+struct Tidy;
+
+impl Drop for Tidy {
+    fn drop(&mut self) {
+        NOW.with(|now| now.home.set(0));
+        let kept = (HOME.with(|home| home.take()), HANDLES.with(|handles| handles.take()));
+        drop(kept);
+    }
+}
+
+/// Whether what is kept here on this thread is given back in the end.
+#[inline]
+fn may_keep() -> bool {
+    TIDY.try_with(|_| ()).is_ok()
 }
 
 /// A scope, which ends with this.
@@ -98,21 +119,19 @@ impl Scope {
         })
     }
 
-    /// For another node than before, or inside another scope.
+    /// For another node than before, or inside another scope; or on a thread that is being torn down.
     #[cold]
     fn change(now: &Now, home: &Arc<dyn Household>, outer: (What, usize)) -> Option<Box<Aside>> {
         now.home.set(place_of(home));
-        // A thread that is being torn down has neither.
-        let home = HOME.try_with(|last| last.replace(Some(Arc::downgrade(home)))).unwrap_or_default();
-        let handles = if outer.1 > 0 { HANDLES.try_with(RefCell::take).unwrap_or_default() } else { Vec::new() };
-        (outer.0 != What::Nothing).then(|| Box::new(Aside { handles, home }))
+        let home = HOME.with(|last| last.replace(Some(Arc::downgrade(home))));
+        let handles = if outer.1 > 0 { HANDLES.with(|handles| handles.take()) } else { Vec::new() };
+        (outer.0 != What::Nothing || !may_keep()).then(|| Box::new(Aside { handles, home }))
     }
 
     /// Has positions in the message that is read mean these handles.
     fn bring(&self, handles: &mut Vec<Arc<Pointer>>) {
-        let count = handles.len();
-        let kept = HANDLES.try_with(|kept| kept.replace(std::mem::take(handles)));
-        NOW.with(|now| now.handles.set(if kept.is_ok() { count } else { 0 }));
+        NOW.with(|now| now.handles.set(handles.len()));
+        HANDLES.with(|kept| kept.replace(std::mem::take(handles)));
     }
 
     /// The handles of the message.
@@ -120,7 +139,7 @@ impl Scope {
     fn into_handles(self) -> Vec<Arc<Pointer>> {
         match NOW.with(|now| now.handles.take()) {
             0 => Vec::new(),
-            _ => HANDLES.try_with(RefCell::take).unwrap_or_default(),
+            _ => HANDLES.with(|handles| handles.take()),
         }
     }
 }
@@ -144,16 +163,16 @@ impl Drop for Scope {
 /// Lets go of the handles of a message that came to nothing.
 #[cold]
 fn forget_all() {
-    drop(HANDLES.try_with(RefCell::take));
+    drop(HANDLES.with(|handles| handles.take()));
 }
 
 impl Aside {
     #[cold]
-    fn restore(self: Box<Self>, now: &Now) {
-        let Aside { handles, home } = *self;
+    fn restore(self, now: &Now) {
+        let Aside { handles, home } = self;
         now.home.set(home.as_ref().map_or(0, |home| home.as_ptr().addr()));
         // What these let go of goes outside the borrows: with a pointer code of ours may run.
-        let inner = (HOME.try_with(|last| last.replace(home)), HANDLES.try_with(|last| last.replace(handles)));
+        let inner = (HOME.with(|last| last.replace(home)), HANDLES.with(|last| last.replace(handles)));
         drop(inner);
     }
 }
@@ -165,7 +184,7 @@ fn place_of(home: &Arc<dyn Household>) -> usize {
 
 /// The node that the innermost scope is for.
 fn home() -> Option<Arc<dyn Household>> {
-    HOME.try_with(|home| home.borrow().as_ref().and_then(Weak::upgrade)).ok().flatten()
+    HOME.with(|home| home.borrow().as_ref().and_then(Weak::upgrade))
 }
 
 fn under_way() -> What {
@@ -235,19 +254,18 @@ fn forget_after(count: usize) {
     while noted() > count {
         NOW.with(|now| now.handles.set(now.handles.get() - 1));
         // Each goes outside the borrow: a pointer that goes may run code of ours.
-        let last = HANDLES.try_with(|handles| handles.borrow_mut().pop());
+        let last = HANDLES.with(|handles| handles.borrow_mut().pop());
         drop(last);
     }
 }
 
 /// Notes a handle of the message that is being written; its position.
 fn note(pointer: &Arc<Pointer>) -> Option<u32> {
-    let noted = HANDLES.try_with(|handles| {
+    let count = HANDLES.with(|handles| {
         let mut handles = handles.borrow_mut();
         handles.push(Arc::clone(pointer));
         handles.len()
     });
-    let count = noted.ok()?;
     NOW.with(|now| now.handles.set(count));
     u32::try_from(count - 1).ok()
 }
@@ -255,8 +273,8 @@ fn note(pointer: &Arc<Pointer>) -> Option<u32> {
 /// Keeps the place of handles for the next message that has some.
 fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
     handles.clear();
-    if handles.capacity() <= KEPT_HANDLES {
-        let _ = HANDLES.try_with(|kept| {
+    if handles.capacity() <= KEPT_HANDLES && may_keep() {
+        HANDLES.with(|kept| {
             let mut kept = kept.borrow_mut();
             if kept.is_empty() {
                 *kept = handles;
@@ -343,7 +361,7 @@ fn handle_at(position: u32) -> Option<Arc<Pointer>> {
     if under_way() != What::Reading || noted() == 0 {
         return None;
     }
-    HANDLES.try_with(|handles| handles.borrow().get(position as usize).cloned()).ok().flatten()
+    HANDLES.with(|handles| handles.borrow().get(position as usize).cloned())
 }
 
 fn text_home() -> Option<Arc<dyn Household>> {
@@ -475,6 +493,6 @@ mod tests {
             assert_eq!(outer(&[], home), Ok(3));
         }
         assert!(under_way() == What::Nothing);
-        assert_eq!(HANDLES.with_borrow(Vec::len), 0);
+        assert_eq!(HANDLES.with(|handles| handles.borrow().len()), 0);
     }
 }

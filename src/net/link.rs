@@ -350,6 +350,11 @@ impl Link {
         state.read.0 = posts.clamp(state.read.0, written.max(state.read.0));
     }
 
+    /// The writer has written all that it had taken, and comes for more later.
+    pub(crate) fn has_written(&self, connection: u64) {
+        self.state.lock().has_written(connection);
+    }
+
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         self.state.lock().poll_next(connection, chunk, cx)
@@ -456,7 +461,7 @@ impl Outbound for Link {
         let &Encoded { body, handles, fingerprint, hops } = message;
         let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
         let target = heading.named(fingerprint);
-        if handles.iter().all(|pointer| pointer.is_ours_uncounted()) {
+        if handles.iter().all(|pointer| pointer.is_uncounted_at(self.home.id())) {
             let role = Role::Handle { peer: &self.peer, via: None };
             let named = handles.iter().map(|pointer| Named { pointer, role });
             let before = self.append(patient, |state| {

@@ -78,7 +78,7 @@ impl Referent for Named<'_> {
         match self.role {
             Role::Target { fingerprint, direct } => self.pointer.introduce_target(fingerprint, direct),
             Role::Handle { peer, via } => {
-                // Let go at once: the pointer asks its connection for the same.
+                // Not held meanwhile: a pointer by name asks its own connection who is there, and that may be this one.
                 let peer = *peer.lock();
                 self.pointer.introduce_handle(peer, via.map(|via| via.local.id()))
             }

@@ -338,6 +338,13 @@ impl Outbox {
         (whole / self.capacity.max(1) as f32).max(lanes / large(self.capacity).max(1) as f32)
     }
 
+    /// What was being written is.
+    pub(super) fn has_written(&mut self, connection: u64) {
+        if self.connection == connection {
+            self.writing = 0;
+        }
+    }
+
     /// Takes what is to be written next into `chunk`, which is empty.
     pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         if self.connection != connection {

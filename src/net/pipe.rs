@@ -85,7 +85,9 @@ pub(crate) async fn read(
             Ok(wants) => wants,
             Err(ended) => return ended,
         };
-        turn.ends_after(reader.came).await;
+        if turn.ends_after(reader.came) {
+            tokio::task::yield_now().await;
+        }
         if let Err(error) = reader.fill(wants).await {
             return error.into();
         }
@@ -98,14 +100,15 @@ pub(crate) async fn read(
 struct Turn(usize);
 
 impl Turn {
-    /// Lets other tasks of the thread run after so many bytes: a stream that is always ready, as one between two processes
-    /// of a host is, would keep it for as long as there is anything to carry.
-    async fn ends_after(&mut self, bytes: usize) {
+    /// Whether other tasks of the thread are to run after so many bytes: a stream that is always ready, as one between two
+    /// processes of a host is, would keep it for as long as there is anything to carry.
+    fn ends_after(&mut self, bytes: usize) -> bool {
         self.0 += bytes;
-        if self.0 >= TURN_BYTES {
+        let is_over = self.0 >= TURN_BYTES;
+        if is_over {
             self.0 = 0;
-            tokio::task::yield_now().await;
         }
+        is_over
     }
 }
 
@@ -192,6 +195,10 @@ pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<
         if let Err(error) = result {
             return error.into();
         }
-        turn.ends_after(chunk.len()).await;
+        if turn.ends_after(chunk.len()) {
+            // Those whose turn comes find the room that there is now.
+            link.has_written(connection);
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -75,8 +75,17 @@ impl Numbers {
                 slot.used = true;
                 Some(hint)
             }
-            _ => self.by_key.get(&key).copied(),
+            _ => self.find(key),
         }
+    }
+
+    /// One that has another number than it had last: that was on another connection. It is used all the same, and stays.
+    fn find(&mut self, key: u64) -> Option<u32> {
+        let number = *self.by_key.get(&key)?;
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            slot.used = true;
+        }
+        Some(number)
     }
 
     /// Whether what has this key has a number.
@@ -86,10 +95,7 @@ impl Numbers {
     }
 
     fn look_up(&mut self, key: u64) -> Naming {
-        if let Some(&number) = self.by_key.get(&key) {
-            if let Some(slot) = self.slots.get_mut(number as usize) {
-                slot.used = true;
-            }
+        if let Some(number) = self.find(key) {
             return Naming::Use(number);
         }
         if key == 0 || self.limit == 0 || self.knocks.is_first(key, self.limit) {
@@ -239,6 +245,18 @@ mod tests {
         }
         assert_eq!(numbers.slots.len(), MIN_NUMBERS);
         assert_eq!(numbers.by_key.len(), MIN_NUMBERS);
+    }
+
+    #[test]
+    fn a_hot_key_stays_although_its_number_is_taken_for_another() {
+        let mut numbers = Numbers::new();
+        assert_eq!([(); 2].map(|()| numbers.name(7, u32::MAX)), [Naming::Inline, Naming::Set(0)]);
+        for cold in 100..if cfg!(miri) { 200 } else { 1_000 } {
+            for _ in 0..2 {
+                numbers.name(cold, u32::MAX);
+            }
+            assert_eq!(numbers.number(7, u32::MAX), Some(0), "after {cold}");
+        }
     }
 
     #[test]
