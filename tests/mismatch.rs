@@ -272,3 +272,39 @@ fn the_shapes_of_another_node_can_be_asked_for() {
         assert_eq!(within(client.shapes_at(deserted().await)).await, Err(ShapesError::Unanswered));
     });
 }
+
+/// The words are about the box that is there, and not about one that had the name before: the peer may be met again by
+/// another address.
+#[test]
+fn a_box_that_takes_the_name_of_another_is_explained_anew() {
+    /// Of another shape than the other box.
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Flag {
+        is_up: bool,
+    }
+
+    /// Of a third.
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Flags {
+        are_up: [bool; 3],
+    }
+
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let mut ears = events(&server);
+        let client = Node::start();
+        let send = || client.remote::<Number>(&endpoint, "box").expect("an address").do_send(Number(1));
+        let first = server.mailbox::<Flag>().name("box").open().expect("the name is free");
+        send();
+        let words = explained(&mut ears, Side::Here).await;
+        assert!(words.contains("Flag ") || words.contains("is_up"), "{words}");
+        drop(first);
+        let second = server.mailbox::<Flags>().name("box").open().expect("the name is free");
+        send();
+        watched(|| second.dropped(), |dropped| *dropped == 1).await;
+        let words = explained(&mut ears, Side::Here).await;
+        assert!(words.contains("Flags") || words.contains("are_up"), "{words}");
+    });
+}

@@ -85,7 +85,7 @@ pub(super) struct Contact {
     /// Of the shape of what the peer sends to it; 0 if that was not told.
     fingerprint: u64,
     /// Where the box takes messages of another shape, and it is known by now.
-    explained: Words,
+    explained: RefCell<Words>,
     asked: Cell<bool>,
     /// How full the box was when that was last looked at, as [`LocalBox::level`] says.
     level: Cell<u8>,
@@ -135,6 +135,13 @@ enum Found {
     Differing(Weak<dyn LocalBox>, Shape),
 }
 
+impl Found {
+    /// Whether both take messages of the same other shape.
+    fn differs_as(&self, other: &Found) -> bool {
+        matches!((self, other), (Found::Differing(_, takes), Found::Differing(_, others)) if takes == others)
+    }
+}
+
 /// An [`Identity`] that is kept.
 #[derive(Debug)]
 enum Who {
@@ -166,7 +173,7 @@ impl Contact {
             who,
             counted: introduction.counted,
             fingerprint: introduction.fingerprint,
-            explained: Words::default(),
+            explained: RefCell::default(),
             asked: Cell::new(false),
             level: Cell::new(0),
             relieved: Cell::new(0),
@@ -304,9 +311,10 @@ impl Contact {
     fn refuse_shape(&self, around: &Around, local: &dyn LocalBox, takes: &Shape, answer: &mut Option<AnswerTo>) {
         if !self.asked.replace(true) {
             let what = (self.name(Some(local)).into(), local.type_name());
-            explain_here(&around.link, &around.home, self.fingerprint, what, takes.clone(), &self.explained);
+            explain_here(&around.link, &around.home, self.fingerprint, what, takes.clone(), &self.explained.borrow());
         }
-        let detail = self.explained.get().map(|words| &**words);
+        let explained = self.explained.borrow();
+        let detail = explained.get().map(|words| &**words);
         self.dropped(around, Some(local), DropReason::TypeMismatch, detail);
         if let Some(answer) = answer.take() {
             answer.refuse(Unanswered::NotDelivered(DropReason::TypeMismatch), "");
@@ -334,7 +342,7 @@ impl Contact {
         let local = pointer.and_then(|pointer| pointer.local());
         // Whatever the peer says, the shape is looked at here: it may run code of the application, once for each type.
         let differs = |takes: &Shape| self.fingerprint != 0 && takes.fingerprint() != self.fingerprint;
-        *self.target.borrow_mut() = match local {
+        let found = match local {
             Some(local) => match local.shape().filter(differs) {
                 Some(takes) => Found::Differing(Arc::downgrade(&local), takes),
                 None if local.counted() => Found::Counted(Arc::downgrade(&local)),
@@ -342,6 +350,12 @@ impl Contact {
             },
             None => Found::Nothing,
         };
+        let before = self.target.replace(found);
+        if !before.differs_as(&self.target.borrow()) {
+            // What was found out is about another box.
+            self.asked.set(false);
+            self.explained.take();
+        }
     }
 
     pub(super) fn dropped(
