@@ -6,6 +6,7 @@ pub(crate) mod fate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod intake;
+mod leading;
 pub(crate) mod nowhere;
 pub(crate) mod places;
 pub(crate) mod proxy;
@@ -16,5 +17,6 @@ pub(crate) mod scope;
 pub(crate) mod sending;
 pub(crate) mod terms;
 mod uri;
+pub(crate) mod way;
 
 pub(crate) use uri::resolve;

@@ -13,7 +13,7 @@ use super::*;
 use crate::boxes::inbox::model::Hut;
 use crate::boxes::inbox::model::explore;
 use crate::handle::route::Route;
-use crate::handle::route::Way;
+use crate::handle::way::Way;
 use crate::ident::ConnectionId;
 use crate::wire::frame::Front;
 use crate::wire::frame::front;
