@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
@@ -60,6 +61,8 @@ pub(crate) struct Registry {
     epoch: AtomicU64,
     stopped: AtomicBool,
     exports: Exports,
+    /// How many boxes connections remember.
+    met: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,9 @@ struct Entry {
     pointer: Arc<Pointer>,
     published: bool,
 }
+
+/// As many boxes are remembered by all connections, of those that their peers call by name or id: some 400 bytes each.
+pub(crate) const MAX_MET: usize = 65_536;
 
 /// Names that are listed at a time.
 const MAX_LISTED: usize = 512;
@@ -158,6 +164,22 @@ impl Registry {
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
         let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
         found.or_else(|| self.exports.find(id))
+    }
+
+    /// Counts one more box that a connection remembers, unless there are too many.
+    pub(crate) fn count_met(&self) -> bool {
+        let one_more = |met| (met < MAX_MET).then_some(met + 1);
+        self.met.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// So many are not remembered any more.
+    pub(crate) fn forget_met(&self, count: usize) {
+        self.met.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn met(&self) -> usize {
+        self.met.load(Ordering::Relaxed)
     }
 
     /// How many boxes are open, without those that live for their holders only.

@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 
 use super::contact::Called;
 use super::contact::Contact;
@@ -14,27 +12,8 @@ use crate::ident::BoxId;
 use crate::wire::frame::Identity;
 use crate::wire::frame::Introduction;
 
-/// As many are remembered by all connections of a node, at most: some 400 bytes each.
-const MAX_MET: usize = 65_536;
-
 /// One connection remembers as many however few boxes there are.
 const MIN_MET: usize = 64;
-
-/// How many are remembered by all connections of a node.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Met(Arc<AtomicUsize>);
-
-impl Met {
-    /// Counts one more, unless there are too many.
-    fn count(&self) -> bool {
-        let one_more = |met| (met < MAX_MET).then_some(met + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-    }
-
-    fn forget(&self, count: usize) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-}
 
 /// Those that one peer has called lately, each of which there is or was. Beyond twice as many as there are, they are
 /// forgotten: so of those that come and go, none is kept long.
@@ -43,16 +22,17 @@ pub(super) struct Acquaintances {
     by_id: HashMap<BoxId, Rc<Contact>>,
     /// The one that was met last, of which it is not known yet whether there is such a box.
     newcomer: Option<Rc<Contact>>,
-    all: Met,
+    registry: Arc<Registry>,
 }
 
 impl Acquaintances {
-    pub(super) fn new(all: Met) -> Acquaintances {
-        Acquaintances { by_name: HashMap::new(), by_id: HashMap::new(), newcomer: None, all }
+    pub(super) fn new(registry: &Arc<Registry>) -> Acquaintances {
+        let (by_name, by_id) = Default::default();
+        Acquaintances { by_name, by_id, newcomer: None, registry: Arc::clone(registry) }
     }
 
     /// The one that is introduced, which may be known.
-    pub(super) fn meet(&mut self, introduction: &Introduction<'_>, registry: &Registry, near: bool) -> Rc<Contact> {
+    pub(super) fn meet(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Contact> {
         let known = match introduction.identity {
             Identity::YourName(name) => self.by_name.get(name),
             Identity::YourBox(id) => self.by_id.get(&id),
@@ -60,24 +40,24 @@ impl Acquaintances {
         };
         match known {
             Some(contact) if contact.is_meant_by(introduction) => Rc::clone(contact),
-            _ => self.meet_anew(introduction, registry, near),
+            _ => self.meet_anew(introduction, near),
         }
     }
 
-    fn meet_anew(&mut self, introduction: &Introduction<'_>, registry: &Registry, near: bool) -> Rc<Contact> {
+    fn meet_anew(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Contact> {
         if let Some(newcomer) = self.newcomer.take().filter(|newcomer| newcomer.was_found()) {
-            self.remember(newcomer, registry);
+            self.remember(newcomer);
         }
         let contact = Rc::new(Contact::new(introduction, near));
         self.newcomer = Some(Rc::clone(&contact));
         contact
     }
 
-    fn remember(&mut self, contact: Rc<Contact>, registry: &Registry) {
-        if self.len() >= registry.len().saturating_mul(2).max(MIN_MET) {
+    fn remember(&mut self, contact: Rc<Contact>) {
+        if self.len() >= self.registry.len().saturating_mul(2).max(MIN_MET) {
             self.forget_all();
         }
-        if !self.all.count() {
+        if !self.registry.count_met() {
             return;
         }
         let known = match contact.called() {
@@ -86,7 +66,7 @@ impl Acquaintances {
             // Of another node: it goes again.
             None => Some(contact),
         };
-        self.all.forget(usize::from(known.is_some()));
+        self.registry.forget_met(usize::from(known.is_some()));
     }
 
     fn len(&self) -> usize {
@@ -94,7 +74,7 @@ impl Acquaintances {
     }
 
     fn forget_all(&mut self) {
-        self.all.forget(self.len());
+        self.registry.forget_met(self.len());
         (self.by_name, self.by_id) = Default::default();
     }
 }
@@ -108,6 +88,7 @@ impl Drop for Acquaintances {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boxes::registry::MAX_MET;
 
     fn named(name: &str, fingerprint: u64) -> Introduction<'_> {
         Introduction { identity: Identity::YourName(name), counted: false, fingerprint }
@@ -119,14 +100,14 @@ mod tests {
 
     /// Meets one of which there is such a box.
     fn meet(met: &mut Acquaintances, introduction: &Introduction<'_>) -> Rc<Contact> {
-        let contact = met.meet(introduction, &Registry::default(), true);
+        let contact = met.meet(introduction, true);
         contact.find_any();
         contact
     }
 
     #[test]
     fn one_that_was_met_is_met_again_and_another_of_that_name_is_not_taken_for_it() {
-        let met = &mut Acquaintances::new(Met::default());
+        let met = &mut Acquaintances::new(&Arc::default());
         let [first, second] = [named("box", 7), by_id(1)].map(|introduction| meet(met, &introduction));
         meet(met, &named("other", 7));
         assert!(Rc::ptr_eq(&first, &meet(met, &named("box", 7))));
@@ -138,34 +119,34 @@ mod tests {
 
     #[test]
     fn who_makes_up_names_is_not_remembered_and_who_is_gone_is_forgotten() {
-        let (all, registry) = (Met::default(), Registry::default());
-        let mut met = Acquaintances::new(all.clone());
+        let registry = Arc::default();
+        let mut met = Acquaintances::new(&registry);
         for n in 0..1_000 {
-            met.meet(&named(&n.to_string(), 7), &registry, true);
+            met.meet(&named(&n.to_string(), 7), true);
         }
         assert_eq!(met.len(), 0);
         for n in 0..10_000 {
             meet(&mut met, &by_id(n));
             assert!(met.len() <= MIN_MET);
-            assert_eq!(all.0.load(Ordering::Relaxed), met.len());
+            assert_eq!(registry.met(), met.len());
         }
         drop(met);
-        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+        assert_eq!(registry.met(), 0);
     }
 
     #[test]
     fn all_connections_together_remember_no_more_than_the_limit_says() {
-        let all = Met::default();
+        let registry = Arc::default();
         let crowd: Vec<_> = (0..2 * MAX_MET / MIN_MET)
             .map(|_| {
-                let mut met = Acquaintances::new(all.clone());
+                let mut met = Acquaintances::new(&registry);
                 (0..=MIN_MET as u128).for_each(|n| drop(meet(&mut met, &by_id(n))));
                 met
             })
             .collect();
         let sum: usize = crowd.iter().map(Acquaintances::len).sum();
-        assert_eq!((sum, all.0.load(Ordering::Relaxed)), (MAX_MET, MAX_MET));
+        assert_eq!((sum, registry.met()), (MAX_MET, MAX_MET));
         drop(crowd);
-        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+        assert_eq!(registry.met(), 0);
     }
 }

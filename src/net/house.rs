@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::acquaintances::Met;
 use super::books::Books;
 use super::driver::IoHandle;
 use super::driver::Pump;
@@ -68,7 +67,6 @@ pub(crate) struct House {
     pub(crate) registry: Arc<Registry>,
     pub(crate) links: Arc<Links>,
     pub(crate) books: Arc<Books>,
-    pub(super) met: Met,
     scouts: Arc<Scouts>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
@@ -100,7 +98,6 @@ impl House {
             registry: Arc::new(Registry::new(limits.exports)),
             links: Arc::new(links),
             books: Arc::default(),
-            met: Met::default(),
             scouts: Arc::default(),
             io,
             start_router,

@@ -85,7 +85,7 @@ impl Inbound {
         let (began, stirred, stirred_at) = (Instant::now(), false, Duration::ZERO);
         Inbound {
             incoming,
-            known: Acquaintances::new(house.met.clone()),
+            known: Acquaintances::new(&house.registry),
             around,
             handles: Vec::new(),
             assembly,
@@ -223,8 +223,8 @@ impl Inbound {
     #[inline]
     fn post(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let (known, registry) = (&mut self.known, &*self.around.registry);
-        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
+        let known = &mut self.known;
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, near);
         let received = self.incoming.post(payload, acquaint)?;
         let hops = received.hops()?;
         if received.handles.is_empty() {
@@ -252,8 +252,8 @@ impl Inbound {
 
     fn ask(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let (known, registry) = (&mut self.known, &*self.around.registry);
-        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
+        let known = &mut self.known;
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, near);
         let (number, received) = self.incoming.ask(payload, acquaint)?;
         let around = &self.around;
         let which = around.correlation(number);
@@ -278,8 +278,8 @@ impl Inbound {
 
     fn answer(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
         let near = self.around.near;
-        let (known, registry) = (&mut self.known, &*self.around.registry);
-        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, registry, near);
+        let known = &mut self.known;
+        let acquaint = &mut |introduction: &Introduction<'_>| known.meet(introduction, near);
         let (number, handles, body) = self.incoming.answer(payload, acquaint)?;
         self.handles.extend(handles.iter().map(|contact| contact.pointer(&self.around)));
         match self.around.link.take_pending(self.around.correlation(number)) {
