@@ -252,7 +252,8 @@ impl<M: RemoteMessage> Address<M> {
         self.pointer.pressure()
     }
 
-    /// What is known to be lost of the messages sent through this address and its clones.
+    /// What is known to be lost of the messages sent through this address and its clones. Addresses of one box that came over
+    /// one connection count together, also if the earlier ones are gone.
     pub fn lost(&self) -> Losses {
         self.pointer.losses()
     }
