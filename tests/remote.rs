@@ -550,6 +550,42 @@ fn a_message_that_fails_or_panics_while_it_is_written_or_read_costs_itself_only(
     });
 }
 
+/// Panics as it is dropped by its sender, if it is that one.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Brittle {
+    n: u32,
+    /// Set where it was made, and not where it was read.
+    #[serde(skip)]
+    breaks: bool,
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if self.breaks {
+            self.breaks = false;
+            panic!("{} breaks", self.n);
+        }
+    }
+}
+
+#[test]
+fn messages_that_panic_as_they_are_dropped_behind_a_recipient_cost_the_others_nothing() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Brittle>().name("brittle").open().unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Brittle>(&endpoint, "brittle").unwrap().recipient();
+        for n in 0..20 {
+            to.do_send(Brittle { n, breaks: n == 3 || n == 7 });
+        }
+        for n in 0..20 {
+            assert_eq!(next(&mut inbox).await.n, n);
+        }
+        balanced(&[&here, &there]).await;
+    });
+}
+
 #[test]
 fn a_message_of_another_type_is_dropped_alone() {
     on_either_thread(|thread| async move {
