@@ -6,6 +6,8 @@
 mod support;
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -221,6 +223,27 @@ async fn what_waits_in_a_dropped_mailbox_counts_as_box_closed() {
     send_all(&to, 3..5);
     assert_eq!(node.stats().dropped, [(DropReason::BoxClosed, 5)].into());
     assert_eq!(node.stats().boxes.len(), 0);
+}
+
+/// Panics as it is dropped.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Brittle;
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        panic!("it breaks");
+    }
+}
+
+#[test]
+fn messages_that_panic_as_they_go_with_their_box_end_no_process_and_are_counted() {
+    let system = System::new();
+    let node = system.block_on(async { Node::start() });
+    let inbox = node.mailbox::<Brittle>().open().expect("a mailbox");
+    (0..3).for_each(|_| inbox.address().do_send(Brittle));
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(inbox))).is_err(), "the first panic goes on");
+    assert_eq!(node.stats().dropped, [(DropReason::BoxClosed, 3)].into());
 }
 
 #[actix::test]

@@ -240,7 +240,7 @@ impl<M: RemoteMessage> Inbox<M> {
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
         let (first, left) = (std::mem::take(batch), self.queue.lock().waiting.take_all());
         self.held.store(0, Ordering::Relaxed);
-        first.into_iter().chain(left).for_each(|parcel| self.drop_taken(parcel, reason));
+        to_each(first.into_iter().chain(left), |parcel| self.drop_taken(parcel, reason));
     }
 
     /// Drops a parcel that the box has taken.
