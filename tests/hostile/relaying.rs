@@ -142,11 +142,7 @@ fn a_node_that_is_looked_for_is_found_only_when_it_has_shown_who_it_is() {
 #[test]
 fn a_handle_that_names_the_nodes_own_relay_makes_no_circle() {
     on(Node::builder(), async |ground| {
-        let mut meets: Mailbox<Meet> = ground.open("meet");
-        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
-        let id = fresh_id();
-        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
-        let relay = other.is_told(&mut meets, &known).await;
+        let Told { mut meets, mut owner, mut other, id, known, relay } = Told::by(ground).await;
         let (ours, name) = (raw_id(ground.node.id()), uuid::Uuid::from_bytes(relay).to_string());
         let elsewhere = ground.endpoint.replace("127.0.0.1", "localhost");
 
@@ -233,11 +229,8 @@ fn a_number_of_relays_that_is_none_ends_the_connection() {
 #[test]
 fn a_node_that_passes_nothing_on_says_so_to_whoever_asks() {
     on(Node::builder().relay_hops(0), async |ground| {
-        let mut meets: Mailbox<Meet> = ground.open("meet");
-        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
-        let id = fresh_id();
-        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
-        let relay = inline(&your_box_by_id(other.is_told(&mut meets, &known).await));
+        let Told { meets: _meets, mut owner, mut other, id, known, relay } = Told::by(ground).await;
+        let relay = inline(&your_box_by_id(relay));
         assert!(other.peer.send(&ask(1, &relay, &number(1))).await);
         assert_eq!(other.refused().await, (1, 32));
         known.do_send(Letter(2));
@@ -300,6 +293,28 @@ impl Came {
     pub(super) fn about(&self) -> ([u8; 16], u32, u64) {
         let mut body = Bytes(&self.body);
         (self.to.ids[0], u32::try_from(body.number()).expect("the number of a letter"), self.hops)
+    }
+}
+
+/// A box of one peer, of which the node has told another.
+pub(super) struct Told {
+    pub(super) meets: Mailbox<Meet>,
+    pub(super) owner: Other,
+    pub(super) other: Other,
+    pub(super) id: [u8; 16],
+    /// There is the relay as long as the node holds this.
+    pub(super) known: Address<Letter>,
+    pub(super) relay: [u8; 16],
+}
+
+impl Told {
+    pub(super) async fn by(ground: &Ground) -> Told {
+        let mut meets: Mailbox<Meet> = ground.open("meet");
+        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
+        let id = fresh_id();
+        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
+        let relay = other.is_told(&mut meets, &known).await;
+        Told { meets, owner, other, id, known, relay }
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use super::Letter;
 use super::on;
 use super::raw_id;
-use super::relaying::Meet;
 use super::relaying::Other;
+use super::relaying::Told;
 use super::until;
 use crate::peer::Hello;
 use crate::peer::Peer;
@@ -92,11 +92,7 @@ fn a_frame_that_is_too_long_ends_the_connection_behind_the_row_before_it() {
 #[test]
 fn a_row_is_passed_on_as_each_of_it_would_be() {
     on(Node::builder(), async |ground| {
-        let mut meets: Mailbox<Meet> = ground.open("meet");
-        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
-        let id = fresh_id();
-        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
-        let relay = other.is_told(&mut meets, &known).await;
+        let Told { meets: _meets, mut owner, mut other, id, known, relay } = Told::by(ground).await;
         let first = post(&set_number(9, &your_box_by_id(relay)), &number(0));
         assert!(other.peer.send(&[first, row(9, 1..MANY)].concat()).await);
         for n in 0..MANY {
@@ -112,10 +108,7 @@ fn a_row_is_passed_on_as_each_of_it_would_be() {
 #[test]
 fn a_row_that_a_node_does_not_pass_on_is_dropped_and_counted() {
     on(Node::builder().relay_hops(0), async |ground| {
-        let mut meets: Mailbox<Meet> = ground.open("meet");
-        let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
-        let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(fresh_id())).await;
-        let relay = other.is_told(&mut meets, &known).await;
+        let Told { meets: _meets, owner: _owner, mut other, known: _known, relay, .. } = Told::by(ground).await;
         let first = post(&set_number(9, &your_box_by_id(relay)), &number(0));
         assert!(other.peer.send(&[first, row(9, 1..MANY)].concat()).await);
         ground.hearer.hears_of_drops(DropReason::Refused, MANY.into()).await;
