@@ -83,12 +83,12 @@ impl Run {
         }
     }
 
-    fn measure(self, there: &There) -> Result<Figure> {
+    fn measure(self, there: There) -> Result<Figure> {
         let answers = Answers::watched();
         match self.contender {
-            Contender::Address => hermod::measure::<ByAddress>(self, there, &answers),
-            Contender::Recipient => hermod::measure::<ByRecipient>(self, there, &answers),
-            Contender::Raw | Contender::Task => raw::measure(self, there, &answers),
+            Contender::Address => hermod::measure::<ByAddress>(self, there, answers),
+            Contender::Recipient => hermod::measure::<ByRecipient>(self, there, answers),
+            Contender::Raw | Contender::Task => raw::measure(self, there, answers),
         }
     }
 }
@@ -142,7 +142,7 @@ pub(crate) fn hidden_half(arguments: &[String]) -> Option<ExitCode> {
         (AS_SERVER, []) => run().and_then(Run::serve),
         (AS_CLIENT, [endpoint, process]) => run().and_then(|run| {
             let there = There { endpoint: endpoint.clone(), process: process.parse()? };
-            println!("figure {}", serde_json::to_string(&run.measure(&there)?)?);
+            println!("figure {}", serde_json::to_string(&run.measure(there)?)?);
             Ok(())
         }),
         _ => return None,

@@ -29,9 +29,13 @@ pub(crate) fn serve<H: Handle>(run: Run) -> Result<()> {
     actix::System::new().block_on(server::serve::<H>(run))
 }
 
-/// Runs the client against a server.
-pub(crate) fn measure<H: Handle>(run: Run, there: &There, answers: &Answers) -> Result<Figure> {
-    actix::System::new().block_on(client::measure::<H>(run, there, answers))
+/// Runs the client against a server: in a task, as actors and handlers run, and not as what the System waits for, which is
+/// polled behind another look for events.
+pub(crate) fn measure<H: Handle>(run: Run, there: There, answers: Answers) -> Result<Figure> {
+    actix::System::new().block_on(async move {
+        let client = async move { client::measure::<H>(run, &there, &answers).await.map_err(|why| why.to_string()) };
+        Ok(actix::spawn(client).await??)
+    })
 }
 
 /// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own. Its limits are the

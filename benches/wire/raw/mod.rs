@@ -73,7 +73,7 @@ struct Blob<'a> {
 
 /// Runs the server; it ends with its process.
 pub(crate) fn serve(run: Run) -> Result<()> {
-    let serve = async {
+    let serve = async move {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         process::announce(&listener.local_addr()?.to_string())?;
         loop {
@@ -88,21 +88,21 @@ pub(crate) fn serve(run: Run) -> Result<()> {
 }
 
 /// Runs the client against a server.
-pub(crate) fn measure(run: Run, there: &There, answers: &Answers) -> Result<Figure> {
-    let measure = async {
+pub(crate) fn measure(run: Run, there: There, answers: Answers) -> Result<Figure> {
+    let measure = async move {
         match run.contender {
-            Contender::Task => client::measure(run, there, answers, tasks::Connection::new).await,
-            _ => client::measure(run, there, answers, link::Link::new).await,
+            Contender::Task => client::measure(run, &there, &answers, tasks::Connection::new).await,
+            _ => client::measure(run, &there, &answers, link::Link::new).await,
         }
     };
     on_its_runtime(run, measure)
 }
 
 /// On one thread. Only the second baseline pays for tasks that are tied to it, as actix does.
-fn on_its_runtime<T>(run: Run, work: impl Future<Output = Result<T>>) -> Result<T> {
+fn on_its_runtime<T: 'static>(run: Run, work: impl Future<Output = Result<T>> + 'static) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match run.contender {
-        Contender::Task => LocalSet::new().block_on(&runtime, work),
+        Contender::Task => LocalSet::new().block_on(&runtime, async { tokio::task::spawn_local(work).await? }),
         _ => runtime.block_on(work),
     }
 }
