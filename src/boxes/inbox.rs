@@ -11,6 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
@@ -64,18 +65,24 @@ pub(crate) struct Identity {
 }
 
 /// A box for messages of type `M`.
+///
+/// What each message touches comes first and stands together: where there are very many boxes, what a message costs is
+/// how often the memory has to be waited for.
+#[repr(C)]
 pub(crate) struct Inbox<M: RemoteMessage> {
-    identity: Identity,
-    home: Arc<dyn Household>,
-    queue: Mutex<Queue<M>>,
-    /// Finds the keys of messages, where the newest of each is kept.
-    key: Option<KeyOf<M>>,
     /// What `queue` would answer to one more message, for those who look before they decode.
     outlook: AtomicU8,
-    closed: CancellationToken,
+    /// Whether messages may come through an actix `Recipient`, too.
+    has_recipient: AtomicBool,
+    queue: Mutex<Queue<M>>,
     /// Messages that the reader has taken out of `queue` and not yet handed over: they wait as the others do. Only the
     /// reader changes it, so that a message that it hands over costs no lock.
     held: AtomicUsize,
+    home: Arc<dyn Household>,
+    /// Finds the keys of messages, where the newest of each is kept.
+    key: Option<KeyOf<M>>,
+    identity: Identity,
+    closed: CancellationToken,
     /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
     given: AtomicUsize,
     drops: Drops,
@@ -119,13 +126,14 @@ impl<M: RemoteMessage> Inbox<M> {
         // One without room is full from the beginning.
         let outlook = if queue.waiting.refuses(0) { outlook::FULL } else { 0 };
         Inbox {
-            identity,
-            home,
-            queue: Mutex::new(queue),
-            key: buffer.key().cloned(),
             outlook: AtomicU8::new(outlook),
-            closed: CancellationToken::new(),
+            has_recipient: AtomicBool::new(false),
+            queue: Mutex::new(queue),
             held: AtomicUsize::new(0),
+            home,
+            key: buffer.key().cloned(),
+            identity,
+            closed: CancellationToken::new(),
             given: AtomicUsize::new(0),
             drops: Drops::default(),
             alive: Box::new(alive),
@@ -139,6 +147,12 @@ impl<M: RemoteMessage> Inbox<M> {
 
     pub(crate) fn home(&self) -> &Arc<dyn Household> {
         &self.home
+    }
+
+    /// Whether messages may come through an actix `Recipient`, too.
+    #[inline]
+    pub(crate) fn has_recipient(&self) -> bool {
+        self.has_recipient.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -493,6 +507,10 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
             outlook::CLOSED => 0,
             level => level,
         }
+    }
+
+    fn note_recipient(&self) {
+        self.has_recipient.store(true, Ordering::Relaxed);
     }
 
     fn count_drop(&self, reason: DropReason) {

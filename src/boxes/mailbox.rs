@@ -141,7 +141,7 @@ impl<M: RemoteMessage> Mailbox<M> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        if self.pointer.has_proxy()
+        if self.inbox.has_recipient()
             && let Some(message) = self.try_recv()
         {
             return Poll::Ready(Some(message));

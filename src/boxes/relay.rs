@@ -191,6 +191,8 @@ impl LocalBox for Relay {
         self.level.load(Ordering::Relaxed)
     }
 
+    fn note_recipient(&self) {}
+
     fn count_drop(&self, reason: DropReason) {
         self.drops.add(reason, 1);
     }

@@ -124,6 +124,8 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn level(&self) -> u8;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
+    /// From now on messages may come to it through an actix `Recipient`, too.
+    fn note_recipient(&self);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
     fn counted(&self) -> bool;
     /// Looks whether what the box stands for still lives, and closes it if not.
@@ -529,6 +531,9 @@ impl Pointer {
     /// One is there from now on.
     pub(crate) fn set_proxy(&self) {
         self.has_proxy.store(true, Ordering::Relaxed);
+        if let Route::Here(local) = &self.route {
+            local.note_recipient();
+        }
     }
 
     /// Whether there is a proxy, or was one.

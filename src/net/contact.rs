@@ -79,21 +79,27 @@ impl Drop for Around {
 
 /// Someone that the peer has introduced: what is looked up for it is looked up once, and again when boxes have opened
 /// or closed.
+///
+/// What each message touches comes first and stands together, as in the box.
+#[repr(C)]
 pub(super) struct Contact {
-    who: Who,
-    counted: bool,
     /// Of the shape of what the peer sends to it; 0 if that was not told.
     fingerprint: u64,
-    /// Where the box takes messages of another shape, and it is known by now.
-    explained: RefCell<Words>,
-    asked: Cell<bool>,
+    counted: bool,
+    /// Whether the peer calls it by its id.
+    by_id: bool,
     /// How full the box was when that was last looked at, as [`LocalBox::level`] says.
     level: Cell<u8>,
-    /// What [`Around::relieved`] was then: the peer may take the box for empty since, although others have filled it.
-    relieved: Cell<u64>,
+    asked: Cell<bool>,
+    epoch: Cell<u64>,
     /// The box it is at this node, as of an epoch of the registry.
     target: RefCell<Found>,
-    epoch: Cell<u64>,
+    /// What [`Around::relieved`] was when the level was looked at: the peer may take the box for empty since, although
+    /// others have filled it.
+    relieved: Cell<u64>,
+    who: Who,
+    /// Where the box takes messages of another shape, and it is known by now.
+    explained: RefCell<Words>,
     /// The pointer that messages from this connection hold.
     pointer: RefCell<Known>,
 }
@@ -170,15 +176,16 @@ impl Contact {
             }
         };
         Contact {
-            who,
-            counted: introduction.counted,
             fingerprint: introduction.fingerprint,
-            explained: RefCell::default(),
-            asked: Cell::new(false),
+            counted: introduction.counted,
+            by_id: matches!(who, Who::OurBox(_)),
             level: Cell::new(0),
-            relieved: Cell::new(0),
-            target: RefCell::new(Found::Nothing),
+            asked: Cell::new(false),
             epoch: Cell::new(u64::MAX),
+            target: RefCell::new(Found::Nothing),
+            relieved: Cell::new(0),
+            who,
+            explained: RefCell::default(),
             pointer: RefCell::default(),
         }
     }
@@ -323,7 +330,7 @@ impl Contact {
 
     #[inline]
     fn arrival(&self, around: &Around, hops: u8) -> Arrival {
-        let from = Source::connection(around.connection, matches!(self.who, Who::OurBox(_)));
+        let from = Source::connection(around.connection, self.by_id);
         Arrival { from, fingerprint: self.fingerprint, hops }
     }
 
