@@ -176,6 +176,27 @@ fn a_message_through_a_recipient_allocates_what_actix_does_and_no_more() {
     assert!(receiving.count_total <= ODDMENTS, "and to receive them there: {receiving:?}");
 }
 
+/// It is encoded once, and waits where it was encoded; at the other end it is put together where the one before it was, and
+/// read from there.
+#[test]
+fn a_large_message_allocates_its_bytes_once_at_each_end() {
+    const LARGE: usize = 1 << 20;
+
+    let mut pair = Pair::new();
+    let mut run = || {
+        let (message, to, inbox) = (WithBytes { body: vec![7; LARGE] }, &pair.to, &mut pair.inbox);
+        let sending = measure(|| to.do_send(message));
+        let receiving = measure(|| drop(pair.system.block_on(next(inbox))));
+        [sending, receiving].map(|side| side.bytes_total as f64 / LARGE as f64)
+    };
+    for _ in 0..3 {
+        run();
+    }
+    let [sending, receiving] = run();
+    assert!((1.0..1.1).contains(&sending), "to send one: {sending} of it");
+    assert!((1.0..1.3).contains(&receiving), "to receive one: {receiving} of it");
+}
+
 #[test]
 fn a_message_at_home_is_sent_and_received_without_an_allocation() {
     let mut pair = Pair::new();

@@ -24,6 +24,7 @@ use crate::handle::route::Pointer;
 use crate::handle::route::Route;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Arrival;
+use crate::handle::terms::Body;
 use crate::handle::terms::ExportKey;
 use crate::handle::terms::Refusal;
 use crate::handle::terms::Rejection;
@@ -110,7 +111,7 @@ impl Relay {
         }
         self.target.passes_on(arrival.fingerprint);
         let Arrival { fingerprint, hops, .. } = arrival;
-        let message = &Encoded { body, handles, fingerprint, hops };
+        let message = &Encoded { body: Body::from(body), handles, fingerprint, hops };
         let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
@@ -234,7 +235,7 @@ struct Relaying(AnswerTo);
 
 impl Waiting for Relaying {
     fn answered(mut self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        if !self.0.answer(body, handles) {
+        if !self.0.answer(Body::from(body), handles) {
             self.0.refuse_as_too_long();
         }
     }

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::AskError;
 use super::terms::Arrival;
 use super::terms::Asked;
+use super::terms::Body;
 use super::terms::Correlation;
 use super::terms::ExportKey;
 use super::terms::NotPosted;
@@ -155,7 +156,7 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     ) -> Result<Correlation, NotPosted>;
     /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it. Nothing is put there if
     /// the request was taken back: its number may be that of another by now.
-    fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool;
+    fn answer(&self, to: Correlation, asked: &Asked, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool;
     /// Says that there will be no answer, unless the request was taken back.
     fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str);
     /// Wants no answer any more.
@@ -187,7 +188,7 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
 /// A message as it travels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoded<'a> {
-    pub(crate) body: &'a [u8],
+    pub(crate) body: Body<'a>,
     pub(crate) handles: &'a [Arc<Pointer>],
     /// That of the shape of its type; 0 if it is not known.
     pub(crate) fingerprint: u64,
@@ -251,7 +252,7 @@ impl AnswerTo {
     }
 
     /// Answers; if the asker cannot read it, it is still to be refused.
-    pub(crate) fn answer(&mut self, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
+    pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
         match self.back.take() {
             Some(Back::Link { link, correlation, asked }) => {
                 let answered = link.answer(correlation, &asked, body, handles);
@@ -261,7 +262,7 @@ impl AnswerTo {
                 answered
             }
             Some(Back::Here(waiting)) => {
-                waiting.answered(body, &mut handles.to_vec());
+                waiting.answered(&body, &mut handles.to_vec());
                 true
             }
             None => true,

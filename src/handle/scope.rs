@@ -18,6 +18,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Weak;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -29,6 +30,7 @@ use serde::ser;
 use super::nowhere;
 use super::route::Household;
 use super::route::Pointer;
+use super::terms::Body;
 use super::uri;
 use crate::message::fit::Look;
 use crate::message::guard;
@@ -197,7 +199,7 @@ pub(crate) fn write<M: Serialize, R>(
     home: &Arc<dyn Household>,
     message: &M,
     look: Look<M>,
-    send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> R,
+    send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
 ) -> Result<R, Box<EncodeError>> {
     let limit = home.limits().max_message;
     // A thread that is being torn down has nothing to spare, nor keeps anything.
@@ -209,7 +211,8 @@ pub(crate) fn write<M: Serialize, R>(
     };
     let handles = scope.into_handles();
     let result = match encoded {
-        Ok(()) => Ok(send(&body, &handles)),
+        Ok(()) if body.len() > KEPT => Ok(send(Body::from(&whole(&mut body)), &handles)),
+        Ok(()) => Ok(send(Body::from(&*body), &handles)),
         Err(error) => Err(error),
     };
     if handles.capacity() > 0 {
@@ -220,6 +223,12 @@ pub(crate) fn write<M: Serialize, R>(
         let _ = SPARE_BODY.try_with(|spare| spare.set(body));
     }
     result
+}
+
+/// A body that is too large for its place to be kept: without that place, it may be kept itself.
+#[cold]
+fn whole(body: &mut Vec<u8>) -> Bytes {
+    Bytes::from(std::mem::take(body).into_boxed_slice())
 }
 
 /// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
@@ -424,7 +433,7 @@ mod tests {
         let look = fit::look();
         assert!(look.anyway, "nothing of this type was looked at before");
         let written = write(pointers[0].home(), &pair, look, |body, handles| {
-            assert_eq!(body, [0, 1]);
+            assert_eq!(*body, [0, 1]);
             assert_eq!(handles.len(), 2);
             assert!(handles.iter().zip(&pointers).all(|(handle, pointer)| Arc::ptr_eq(handle, pointer)));
         });
@@ -482,7 +491,7 @@ mod tests {
             let message = Writes(&one, inner, home);
             let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
             write(one.home(), &outer, Look { at: |_| Ok(()), anyway: false }, |body, handles| {
-                assert_eq!(body, [0, 1, 0, 2]);
+                assert_eq!(*body, [0, 1, 0, 2]);
                 assert!(handles.iter().all(|handle| Arc::ptr_eq(handle, &one)));
                 handles.len()
             })

@@ -18,6 +18,7 @@ use super::route::Route;
 use super::route::Waiting;
 use super::scope;
 use super::terms::Arrival;
+use super::terms::Body;
 use super::terms::Refusal;
 use super::terms::Source;
 use crate::message::RemoteMessage;
@@ -87,7 +88,7 @@ impl Pointer {
     #[inline(never)]
     fn post_written(
         self: &Arc<Self>,
-        body: &[u8],
+        body: Body<'_>,
         handles: &[Arc<Pointer>],
         fingerprint: u64,
     ) -> Result<(), DropReason> {
@@ -167,7 +168,7 @@ impl Pointer {
                 Err(Unwritten { reason: DropReason::TypeMismatch, detail })
             }
             None => self.encode(&parcel.message, |body, handles| {
-                local.accept_encoded(body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
+                local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
                     words = rejection.detail;
                     rejection.reason
                 })
@@ -186,7 +187,7 @@ impl Pointer {
     fn encode<M: RemoteMessage, T>(
         &self,
         message: &M,
-        send: impl FnOnce(&[u8], &[Arc<Pointer>]) -> Result<T, DropReason>,
+        send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> Result<T, DropReason>,
     ) -> Result<T, Unwritten> {
         let (reason, detail) = match scope::write(self.home(), message, self.look(), send) {
             Ok(Ok(sent)) => return Ok(sent),

@@ -1,11 +1,13 @@
 //! The words in which the seams of this room speak.
 
 use std::any::TypeId;
+use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
 use crate::ident::BoxId;
@@ -44,6 +46,49 @@ pub(crate) struct Arrival {
     pub(crate) fingerprint: u64,
     /// How many relays have passed it on.
     pub(crate) hops: u8,
+}
+
+/// The body of a message, as it was encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body<'a> {
+    bytes: &'a [u8],
+    /// The same, of a large one: to keep that costs no copy.
+    kept: Option<&'a Bytes>,
+}
+
+impl Body<'_> {
+    /// What it is kept in, if to keep it costs nothing.
+    #[inline]
+    pub(crate) fn kept(&self) -> Option<&Bytes> {
+        self.kept
+    }
+
+    /// The bytes, to be kept.
+    pub(crate) fn keep(&self) -> Bytes {
+        self.kept.map_or_else(|| Bytes::copy_from_slice(self.bytes), Bytes::clone)
+    }
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Body<'a> {
+        Body { bytes, kept: None }
+    }
+}
+
+impl<'a> From<&'a Bytes> for Body<'a> {
+    fn from(bytes: &'a Bytes) -> Body<'a> {
+        Body { bytes, kept: Some(bytes) }
+    }
 }
 
 /// Why a box did not take a parcel.

@@ -111,6 +111,7 @@ impl Inbound {
     /// on a slow connection with much to carry, very much may stand between two pieces. Looked at with pings and pongs,
     /// which stand behind what was written before them.
     fn drop_stopped(&mut self) {
+        self.assembly.shrink();
         let now = self.began.elapsed();
         if std::mem::replace(&mut self.stirred, false) {
             self.stirred_at = now;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -15,6 +16,7 @@ use crate::ident::BoxId;
 use crate::wire::fragment::FRAGMENT_HEAD;
 use crate::wire::fragment::MAX_OPEN;
 use crate::wire::fragment::put_fragment_head;
+use crate::wire::frame::Framed;
 use crate::wire::frame::LENGTH;
 
 /// Whose lane it is.
@@ -64,15 +66,25 @@ struct Mentions {
     released: u64,
 }
 
-/// A frame, with its length field.
 #[derive(Debug)]
 struct Item {
-    frame: Bytes,
+    frame: Framed,
     what: What,
     /// The boxes of the peer that it names beside its target.
     names: Vec<BoxId>,
     /// Its number, and how much of it was written, once a piece was.
     begun: Option<(u64, usize)>,
+}
+
+impl Item {
+    /// Puts those bytes of the frame that are of its head into `chunk`; those of its body.
+    fn put(&self, bytes: Range<usize>, chunk: &mut BytesMut) -> Bytes {
+        let Framed { head, body } = &self.frame;
+        let of_head = bytes.start.min(head.len())..bytes.end.min(head.len());
+        let of_body = bytes.start.saturating_sub(head.len())..bytes.end.saturating_sub(head.len());
+        chunk.extend_from_slice(head.get(of_head).unwrap_or_default());
+        body.slice(of_body)
+    }
 }
 
 /// What a frame in a lane is.
@@ -163,12 +175,13 @@ impl Lanes {
     }
 
     /// Puts a frame behind what waits in its lane.
-    pub(super) fn put(&mut self, lane: Lane, frame: BytesMut, what: What, names: Vec<BoxId>) {
+    pub(super) fn put(&mut self, lane: Lane, frame: impl Into<Framed>, what: What, names: Vec<BoxId>) {
+        let frame = frame.into();
         self.bytes += frame.len();
         self.messages += u64::from(what.is_message());
         names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
         let items = self.waiting.entry(lane).or_default();
-        items.push_back(Item { frame: frame.freeze(), what, names, begun: None });
+        items.push_back(Item { frame, what, names, begun: None });
         if items.len() == 1 {
             self.closed.push_back(lane);
         }
@@ -195,7 +208,7 @@ impl Lanes {
         released
     }
 
-    /// The next piece, or a whole frame: its head goes into `chunk`, and what this gives behind that.
+    /// The next piece, or a whole frame: what it begins with goes into `chunk`, and what this gives behind that.
     pub(super) fn next(&mut self, chunk: &mut BytesMut, cut: Cut) -> Option<Piece> {
         self.open_more(cut.max_frame);
         let lane = self.open.pop_front()?;
@@ -210,11 +223,12 @@ impl Lanes {
             let end = at + cut.piece_of(len - at);
             put_fragment_head(chunk, stream, len - end, end - at);
             item.begun = Some((stream, end));
-            (item.frame.slice(LENGTH + at..LENGTH + end), end == len)
+            self.bytes = self.bytes.saturating_sub(end - at);
+            (item.put(LENGTH + at..LENGTH + end, chunk), end == len)
         } else {
-            (item.frame.clone(), true)
+            self.bytes = self.bytes.saturating_sub(item.frame.len());
+            (item.put(0..item.frame.len(), chunk), true)
         };
-        self.bytes = self.bytes.saturating_sub(bytes.len());
         if !is_whole {
             self.open.push_back(lane);
             return Some(Piece { bytes, asked: None, released: Vec::new() });
@@ -340,7 +354,8 @@ mod tests {
         lanes.put(lane(2), post(2, 250), What::Answer, Vec::new());
         let mut out = BytesMut::new();
         let cut = Cut { is_known: false, ..CUT };
-        assert_eq!(lanes.next(&mut out, cut).map(|piece| (piece.bytes.len(), piece.asked)), Some((255, Some(7))));
+        let piece = lanes.next(&mut out, cut).expect("something waits");
+        assert_eq!((out.len() + piece.bytes.len(), piece.asked), (255, Some(7)));
         assert_eq!(written(&mut lanes, cut).0, [(2, false)]);
         assert_eq!(lanes.written(), 1, "an answer is no message");
     }
@@ -379,6 +394,31 @@ mod tests {
         let cut = Cut { piece: 280, ..cut };
         lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
         assert_eq!(written(&mut lanes, cut).0.len(), 2);
+    }
+
+    #[test]
+    fn a_frame_in_two_parts_is_written_as_if_it_were_one() {
+        let frame: BytesMut = (0..250_u8).collect();
+        let write = |frame: Framed, cut: Cut| {
+            let (mut lanes, mut out) = (Lanes::default(), Vec::new());
+            lanes.put(lane(1), frame, What::Post, Vec::new());
+            while !lanes.is_empty() {
+                let mut chunk = BytesMut::new();
+                let piece = lanes.next(&mut chunk, cut).expect("they are not empty");
+                chunk.extend_from_slice(&piece.bytes);
+                out.push(chunk);
+            }
+            assert_eq!((lanes.bytes, lanes.messages, lanes.under_way), (0, 0, 0));
+            out
+        };
+        for cut in [CUT, Cut { is_known: false, ..CUT }] {
+            let whole = write(frame.clone().into(), cut);
+            for at in LENGTH..=frame.len() {
+                let (mut head, body) = (frame.clone(), frame[at..].to_vec().into());
+                head.truncate(at);
+                assert_eq!(write(Framed { head: head.freeze(), body }, cut), whole, "cut at {at}");
+            }
+        }
     }
 
     #[test]

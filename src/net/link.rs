@@ -45,6 +45,7 @@ use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Asked;
+use crate::handle::terms::Body;
 use crate::handle::terms::Correlation;
 use crate::handle::terms::NotPosted;
 use crate::handle::terms::Origin;
@@ -466,7 +467,7 @@ impl Outbound for Link {
             let named = handles.iter().map(|pointer| Named { pointer, role });
             let before = self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: named, body, hops })?;
+                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
                 Ok(if heading.direct { self.claim(state, to) } else { None })
             })?;
             drop(before);
@@ -476,7 +477,7 @@ impl Outbound for Link {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
             self.append(patient, |state| {
                 state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: named, body, hops })?;
+                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
                 let before = if heading.direct { self.claim(state, to) } else { None };
                 Ok((before, hold(state.connection)))
             })
@@ -498,7 +499,7 @@ impl Outbound for Link {
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let asked = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body, hops };
+            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body: &body, hops };
             self.make_room_to_ask();
             let limit = self.home.limits().pending_requests;
             let asked = self.append(patient, |state| {
@@ -508,7 +509,7 @@ impl Outbound for Link {
                 state.remember(heading, fingerprint);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
-                let lane = state.correlated(Some(heading), what, &post)?;
+                let lane = state.correlated(Some(heading), what, &post, body.kept())?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
                     // One in a lane gets its place when it is written to its end.
@@ -525,17 +526,17 @@ impl Outbound for Link {
         asked.map(|(which, _)| which)
     }
 
-    fn answer(&self, to: Correlation, asked: &Asked, body: &[u8], handles: &[Arc<Pointer>]) -> bool {
+    fn answer(&self, to: Correlation, asked: &Asked, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
         let answered = self.with_named(handles, |role, hold| {
             let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: None::<Named<'_>>, handles: named, body, hops: 0 };
+            let post = Post { to: None::<Named<'_>>, handles: named, body: &body, hops: 0 };
             let mut state = self.state.lock();
             if state.connection != to.connection || asked.is_cancelled() {
                 // Nobody wants it any more, and the number may be that of another request.
                 return Ok(((), Vec::new()));
             }
             let what = Correlated::Answer { correlation: to.number };
-            state.correlated(None, what, &post).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
+            state.correlated(None, what, &post, body.kept()).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
             state.asked.remove(&to.number);
             state.wake();
             Ok(((), hold(state.connection)))

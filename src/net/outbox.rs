@@ -228,15 +228,16 @@ impl Outbox {
         }
     }
 
-    /// Numbers and appends a message, if it fits.
+    /// Numbers and appends a message, if it fits. Its body may be `kept`.
     #[inline]
     pub(super) fn post<R: Referent, H: Handles>(
         &mut self,
         to: Heading<'_>,
         post: &Post<'_, R, H>,
+        kept: Option<&Bytes>,
     ) -> Result<(), Unwritten> {
         if post.body.len() > self.fragment || self.lanes.holds(to) {
-            return self.post_in_lane(to, post);
+            return self.post_in_lane(to, post, kept);
         }
         let before = self.posts.len();
         let room = self.room(self.capacity);
@@ -253,19 +254,22 @@ impl Outbox {
         &mut self,
         to: Heading<'_>,
         post: &Post<'_, R, H>,
+        kept: Option<&Bytes>,
     ) -> Result<(), Unwritten> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post)?;
+        let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post, kept)?;
         self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
         Ok(())
     }
 
-    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one.
+    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one. Its
+    /// body may be `kept`.
     pub(super) fn correlated<R: Referent, H: Handles>(
         &mut self,
         to: Option<Heading<'_>>,
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
+        kept: Option<&Bytes>,
     ) -> Result<Option<Lane>, Unwritten> {
         let capacity = match what {
             Correlated::Ask { .. } => self.capacity,
@@ -273,7 +277,7 @@ impl Outbox {
             Correlated::Answer { .. } => 2 * self.capacity,
         };
         if post.body.len() > self.fragment || to.is_some_and(|to| self.lanes.holds(to)) {
-            let frame = self.outgoing.in_full(self.lane_room(capacity), Some(what), post)?;
+            let frame = self.outgoing.in_full(self.lane_room(capacity), Some(what), post, kept)?;
             let lane = to.map_or_else(|| self.lanes.for_answer(), Lane::of);
             let what = match what {
                 Correlated::Ask { correlation, .. } => What::Ask(correlation),

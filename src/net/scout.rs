@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -32,6 +33,7 @@ use crate::handle::route::Outbound;
 use crate::handle::route::Pointer;
 use crate::handle::route::Waiting;
 use crate::handle::terms::Asked;
+use crate::handle::terms::Body;
 use crate::handle::terms::Correlation;
 use crate::handle::terms::NotPosted;
 use crate::ident::BoxId;
@@ -155,7 +157,7 @@ enum NoWait {
 /// A message that waits.
 struct Parcel {
     to: Arc<Pointer>,
-    body: Vec<u8>,
+    body: Bytes,
     handles: Vec<Arc<Pointer>>,
     fingerprint: u64,
     hops: u8,
@@ -172,7 +174,7 @@ struct Request {
 impl Parcel {
     fn new(to: &Arc<Pointer>, message: &Encoded<'_>, request: Option<Request>) -> Parcel {
         let &Encoded { body, handles, fingerprint, hops } = message;
-        Parcel { to: Arc::clone(to), body: body.to_vec(), handles: handles.to_vec(), fingerprint, hops, request }
+        Parcel { to: Arc::clone(to), body: body.keep(), handles: handles.to_vec(), fingerprint, hops, request }
     }
 
     fn drop_for(mut self, reason: DropReason) {
@@ -244,7 +246,7 @@ impl Scout {
     /// There is no connection `found` any more if it turns out to have broken.
     fn pass_on(&self, mut parcel: Parcel, found: &mut Option<Arc<dyn Outbound>>) {
         let message = &Encoded {
-            body: &parcel.body,
+            body: Body::from(&parcel.body),
             handles: &parcel.handles,
             fingerprint: parcel.fingerprint,
             hops: parcel.hops,
@@ -409,7 +411,7 @@ impl Outbound for Scout {
     }
 
     /// Requests come by connections.
-    fn answer(&self, _: Correlation, _: &Asked, _: &[u8], _: &[Arc<Pointer>]) -> bool {
+    fn answer(&self, _: Correlation, _: &Asked, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
         true
     }
 

@@ -23,7 +23,7 @@ pub(crate) const FRAGMENT_HEAD: usize = LENGTH + 1 + 2 * MAX_NUMBER;
 /// What a first piece reserves at most; more comes with what has come.
 const FIRST_ROOM: usize = 256 << 10;
 
-/// Room that is kept for the next frame.
+/// Room that is kept for the next frame, however long that does not come.
 const KEPT: usize = 512 << 10;
 
 /// Appends what stands before a piece of so many bytes. `rest` bytes of its frame come behind it.
@@ -64,7 +64,10 @@ pub(crate) struct Assembly {
     /// Bytes that the open frames will have.
     announced: usize,
     limit: usize,
+    /// The room of an earlier frame, for the next one.
     spare: BytesMut,
+    /// Whether it was there for one since that was last looked at.
+    is_wanted: bool,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ struct Open {
 
 impl Assembly {
     pub(crate) fn new(limit: usize) -> Assembly {
-        Assembly { open: BTreeMap::new(), next: 0, announced: 0, limit, spare: BytesMut::new() }
+        Assembly { open: BTreeMap::new(), next: 0, announced: 0, limit, spare: BytesMut::new(), is_wanted: false }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -124,6 +127,7 @@ impl Assembly {
         self.next += 1;
         self.announced += len;
         let bytes = std::mem::take(&mut self.spare);
+        self.is_wanted = true;
         Ok(self.open.entry(stream).or_insert(Open { bytes, rest: len, last: Duration::ZERO }))
     }
 
@@ -132,11 +136,19 @@ impl Assembly {
         Violation::FrameTooLong { len, limit: self.limit }
     }
 
-    /// Takes a frame back that has been dealt with, for its room.
+    /// Takes a frame back that has been dealt with, for its room: to be given so much anew for each costs more than to fill
+    /// it. One such room is kept, of the longest frame since it was last given back.
     pub(crate) fn recycle(&mut self, mut whole: BytesMut) {
         whole.clear();
-        if whole.capacity() <= KEPT {
+        if whole.capacity() > self.spare.capacity() {
             self.spare = whole;
+        }
+    }
+
+    /// Gives back the room of an earlier frame, if it is much and none has come since this was last called.
+    pub(crate) fn shrink(&mut self) {
+        if !std::mem::take(&mut self.is_wanted) && self.spare.capacity() > KEPT {
+            self.spare = BytesMut::new();
         }
     }
 
@@ -237,6 +249,30 @@ mod tests {
         assert_eq!(assembly.announced, 13);
         assert_eq!(add(&mut assembly, 0, 0, &[0; 50]), Err(Violation::FragmentAstray(0)));
         assert_eq!(add(&mut assembly, 1, 0, &[0; 10]).map(|whole| whole.is_some()), Ok(true));
+    }
+
+    #[test]
+    fn the_room_of_a_large_frame_is_kept_for_the_next_and_goes_when_none_comes() {
+        let mut assembly = Assembly::new(2 * KEPT);
+        let come = |assembly: &mut Assembly, stream, len| {
+            let piece = vec![1; len];
+            let whole = assembly.add(fragment(stream, 0, &piece), Duration::ZERO).unwrap().unwrap();
+            let place = whole.as_ptr();
+            assembly.recycle(whole);
+            place
+        };
+        let first = come(&mut assembly, 0, 2 * KEPT);
+        assembly.shrink();
+        assert_eq!(come(&mut assembly, 1, 10), first, "the same room");
+        assert_eq!(come(&mut assembly, 2, 2 * KEPT), first);
+        assembly.shrink();
+        assert!(assembly.spare.capacity() >= 2 * KEPT, "it was used since");
+        assembly.shrink();
+        assert_eq!(assembly.spare.capacity(), 0);
+        // A little is kept.
+        come(&mut assembly, 3, KEPT / 2);
+        (0..3).for_each(|_| assembly.shrink());
+        assert!(assembly.spare.capacity() >= KEPT / 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What frames have in common: their envelope, the handles they name boxes by, and the parts that a reader may skip.
 
 use bytes::BufMut;
+use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::codec::MAX_NUMBER;
@@ -100,13 +101,39 @@ pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Front<'_>, Violation>
 
 /// Appends a frame: `write` writes its payload.
 pub(crate) fn put_frame(out: &mut BytesMut, kind: u8, write: impl FnOnce(&mut BytesMut)) {
+    put_frame_before(out, kind, 0, write);
+}
+
+/// Appends the beginning of a frame, behind which the last so many bytes of its payload are to come.
+pub(super) fn put_frame_before(out: &mut BytesMut, kind: u8, last: usize, write: impl FnOnce(&mut BytesMut)) {
     let at = out.len();
     out.put_u32_le(0);
     out.put_u8(kind);
     write(out);
-    let len = (out.len() - at - LENGTH) as u32;
+    let len = (out.len() - at - LENGTH + last) as u32;
     if let Some(mut field) = out.get_mut(at..) {
         field.put_u32_le(len);
+    }
+}
+
+/// A frame, with its length field, in two parts: so the body of a large message stays where it was encoded.
+#[derive(Debug)]
+pub(crate) struct Framed {
+    /// At least the length field.
+    pub(crate) head: Bytes,
+    pub(crate) body: Bytes,
+}
+
+impl Framed {
+    /// Bytes of both.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
+impl From<BytesMut> for Framed {
+    fn from(frame: BytesMut) -> Framed {
+        Framed { head: frame.freeze(), body: Bytes::new() }
     }
 }
 

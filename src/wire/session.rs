@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use bytes::BufMut;
+use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::codec::MAX_NUMBER;
@@ -15,6 +16,7 @@ use super::codec::Violation;
 use super::codec::put_bytes;
 use super::codec::put_number;
 use super::frame::Extensions;
+use super::frame::Framed;
 use super::frame::Handle;
 use super::frame::Introduction;
 use super::frame::LENGTH;
@@ -22,7 +24,7 @@ use super::frame::MAX_HANDLES;
 use super::frame::extension;
 use super::frame::flag;
 use super::frame::kind;
-use super::frame::put_frame;
+use super::frame::put_frame_before;
 use super::intern::Meanings;
 use super::intern::Naming;
 use super::intern::Numbers;
@@ -186,7 +188,8 @@ impl Outgoing {
         }
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         self.fits(room, None, &post, self.has_numbers(&post))?;
-        put_message(out, Some(&mut self.numbers), None, &post);
+        put_head(out, Some(&mut self.numbers), None, &post);
+        out.put_slice(post.body);
         self.posts += 1;
         Ok(())
     }
@@ -200,21 +203,33 @@ impl Outgoing {
         post: &Post<'_, Option<R>, H>,
     ) -> Result<(), Unwritten> {
         self.fits(room, Some(what), post, self.has_numbers(post))?;
-        put_message(out, Some(&mut self.numbers), Some(what), post);
+        put_head(out, Some(&mut self.numbers), Some(what), post);
+        out.put_slice(post.body);
         self.posts += u64::from(what.kind() == kind::ASK);
         Ok(())
     }
 
-    /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never.
+    /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never. Its body
+    /// is `kept`, if that is given, or else a copy.
     pub(crate) fn in_full<R: Referent, H: Handles>(
         &self,
         room: usize,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
-    ) -> Result<BytesMut, Unwritten> {
-        let mut out = BytesMut::with_capacity(self.fits(room, what, post, false)?);
-        put_message(&mut out, None, what, post);
-        Ok(out)
+        kept: Option<&Bytes>,
+    ) -> Result<Framed, Unwritten> {
+        let bound = self.fits(room, what, post, false)?;
+        let mut head = BytesMut::with_capacity(if kept.is_some() { bound - post.body.len() } else { bound });
+        put_head(&mut head, None, what, post);
+        let body = match kept {
+            Some(body) => body.clone(),
+            None => {
+                let at = head.len();
+                head.put_slice(post.body);
+                head.split_off(at).freeze()
+            }
+        };
+        Ok(Framed { head: head.freeze(), body })
     }
 
     /// Whether all that is named in it has a number, and nothing is introduced: so no number goes to another meanwhile.
@@ -320,8 +335,9 @@ impl Few {
     }
 }
 
-/// Appends a post (`what` is nothing), a request or an answer. Without `numbers`, everything in it is named in full.
-fn put_message<R: Referent, H: Handles>(
+/// Appends what stands before the body of a post (`what` is nothing), a request or an answer. Without `numbers`, everything
+/// in it is named in full.
+fn put_head<R: Referent, H: Handles>(
     out: &mut BytesMut,
     mut numbers: Option<&mut Numbers>,
     what: Option<Correlated>,
@@ -331,7 +347,7 @@ fn put_message<R: Referent, H: Handles>(
     let count = handles.len();
     let deadline = what.and_then(Correlated::deadline);
     let is_extended = deadline.is_some() || post.hops > 0;
-    put_frame(out, what.map_or(kind::POST, Correlated::kind), |out| {
+    put_frame_before(out, what.map_or(kind::POST, Correlated::kind), post.body.len(), |out| {
         let extended = if is_extended { flag::EXTENSIONS } else { 0 };
         out.put_u8(extended | if count == 0 { 0 } else { flag::HANDLES });
         what.iter().for_each(|what| put_number(out, what.correlation()));
@@ -343,7 +359,6 @@ fn put_message<R: Referent, H: Handles>(
             put_number(out, count as u64);
             handles.for_each(|handle| name(&handle, numbers.as_deref_mut(), out));
         }
-        out.put_slice(post.body);
     });
 }
 

@@ -60,7 +60,9 @@ fn sender(link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
 fn sender_of(body: &'static [u8], link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
     let (link, to) = (Arc::clone(link), Arc::clone(to));
     thread::spawn(move || {
-        u64::from(link.post(&to, &Encoded { body, handles: &[], fingerprint: 0, hops: 0 }, true).is_ok())
+        u64::from(
+            link.post(&to, &Encoded { body: Body::from(body), handles: &[], fingerprint: 0, hops: 0 }, true).is_ok(),
+        )
     })
 }
 
