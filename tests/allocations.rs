@@ -6,6 +6,9 @@
 
 mod support;
 
+use std::time::Duration;
+use std::time::Instant;
+
 use actix::Message;
 use actix::System;
 use actix::SystemRunner;
@@ -19,9 +22,11 @@ use allocation_counter::measure;
 use serde::Deserialize;
 use serde::Serialize;
 
+use support::LIMIT;
 use support::Number;
 use support::listening;
 use support::next;
+use support::settled;
 
 /// Messages at a time. Their bytes are far below the outbox's bound.
 const MESSAGES: u64 = 10_000;
@@ -243,4 +248,52 @@ fn an_idle_connection_takes_at_most_sixteen_kibibytes_at_each_end() {
     let taken = measure(|| connect(rest));
     let each = taken.bytes_current / CONNECTIONS;
     assert!(each <= 32 << 10, "{each} bytes for both ends of each idle connection: {taken:?}");
+}
+
+/// As heartbeats do, however long.
+#[test]
+fn what_comes_little_by_little_takes_no_more_room() {
+    let Pair { system, to, mut inbox, .. } = Pair::new();
+    let mut run = |count: u64| {
+        for seq in 0..count {
+            to.do_send(Plain { seq, body: [7; 32] });
+            system.block_on(next(&mut inbox));
+        }
+    };
+    run(3);
+    let more = measure(|| run(2_000)).bytes_current;
+    assert!(more <= 16 << 10, "{more} bytes more");
+}
+
+/// With what a thread keeps for what it encodes next, as it does for all connections.
+#[test]
+fn a_connection_that_was_busy_gives_its_room_back() {
+    const MIDDLING: usize = 16 << 10;
+
+    let builder = || Node::builder().heartbeat(Duration::from_millis(20));
+    let system = System::new();
+    let (client, to, mut inbox) = system.block_on(async {
+        let (server, endpoint) = listening(builder()).await;
+        let inbox = server.mailbox::<WithBytes>().name("inbox").open().expect("the name is free");
+        let client = builder().start();
+        let to = client.remote::<WithBytes>(&endpoint, "inbox").expect("an address");
+        (client, to, inbox)
+    });
+    let mut run = |lengths: &[usize]| {
+        system.block_on(async {
+            lengths.iter().for_each(|len| to.do_send(WithBytes { body: vec![7; *len] }));
+            for _ in lengths {
+                next(&mut inbox).await;
+            }
+        });
+    };
+    let mut kept = measure(|| run(&[MIDDLING; 16])).bytes_current;
+    kept += measure(|| run(&[1 << 20])).bytes_current;
+    assert!(kept > 1 << 20, "{kept} bytes: it was not busy");
+    let began = Instant::now();
+    while kept > (2 * MIDDLING + (32 << 10)) as i64 {
+        assert!(began.elapsed() < LIMIT, "it still has {kept} bytes");
+        let sent = client.stats().bytes_sent;
+        kept += measure(|| system.block_on(settled(|| client.stats().bytes_sent > sent))).bytes_current;
+    }
 }

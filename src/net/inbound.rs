@@ -49,6 +49,8 @@ use crate::wire::watch::Watch;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Tiding {
     Nothing,
+    /// A heartbeat of this side was answered.
+    Beat,
     /// The peer has shown the right token.
     Proven,
     /// The peer has said its last.
@@ -155,7 +157,7 @@ impl Inbound {
             kind::PONG => {
                 self.around.link.ponged(&Ping::read(raw.payload)?);
                 self.drop_stopped();
-                Ok(Tiding::Nothing)
+                Ok(Tiding::Beat)
             }
             kind::GOODBYE => {
                 let goodbye = Goodbye::read(raw.payload)?;

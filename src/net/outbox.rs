@@ -64,7 +64,10 @@ pub(super) const MAX_REMEMBERED: usize = 65_536;
 const MAX_RELEASES: usize = 65_536;
 
 /// Bytes that are kept of a message in a lane besides its own.
-const ITEM: usize = 192;
+const ITEM: usize = 256;
+
+/// A connection that has written no more bytes than these since the last heartbeat is idle: it keeps no room for more.
+const IDLE: usize = 4 << 10;
 
 /// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
 const MIN_FRAGMENT: usize = 256;
@@ -116,6 +119,10 @@ pub(super) struct Outbox {
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
+    /// Bytes that it has taken since the last heartbeat.
+    written_since: usize,
+    /// Whether little was written between the last two.
+    is_idle: bool,
     pub(super) writer: Option<Waker>,
     /// Requests of ours without an answer, and of the peer's.
     pub(super) pending: HashMap<u64, Pending>,
@@ -198,6 +205,8 @@ impl Outbox {
             kept: Kept::default(),
             goodbye: None,
             writing: 0,
+            written_since: 0,
+            is_idle: false,
             writer: None,
             pending: HashMap::new(),
             asked: HashMap::new(),
@@ -355,6 +364,9 @@ impl Outbox {
             return Poll::Ready(Next::Finish);
         }
         self.writing = 0;
+        if self.is_idle {
+            self.give_room_back(chunk);
+        }
         let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.lanes.is_empty();
         // In turns, so that a peer that pings without end does not keep messages and releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
@@ -381,7 +393,27 @@ impl Outbox {
             return Poll::Pending;
         }
         self.writing = chunk.len();
+        self.written_since += self.writing;
         Poll::Ready(Next::Write)
+    }
+
+    /// A heartbeat is due. What it says comes first, so that the room of what was written before it is looked at.
+    pub(super) fn beat(&mut self) {
+        self.is_idle = std::mem::take(&mut self.written_since) <= IDLE;
+    }
+
+    /// Gives back the room that is not needed while the connection stays idle.
+    #[cold]
+    fn give_room_back(&mut self, chunk: &mut Chunk) {
+        self.is_idle = self.written_since <= IDLE;
+        if !self.is_idle {
+            return;
+        }
+        for place in [&mut chunk.bytes, &mut self.posts, &mut self.control] {
+            if place.is_empty() && place.capacity() > IDLE {
+                *place = BytesMut::new();
+            }
+        }
     }
 
     fn has_followers(&self) -> bool {

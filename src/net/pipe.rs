@@ -25,8 +25,8 @@ use crate::wire::frame::Front;
 use crate::wire::frame::front;
 use crate::wire::run::Posts;
 
-/// What an idle connection keeps for reading, in bytes.
-const FIRST_READ: usize = 4 << 10;
+/// What an idle connection keeps for reading, in bytes: one to which no more has come since the last heartbeat.
+const IDLE_READ: usize = 4 << 10;
 
 /// What a busy one reads at a time.
 const FULL_READ: usize = 128 << 10;
@@ -78,7 +78,8 @@ pub(crate) async fn read(
     max_frame: usize,
     proven: impl Fn(),
 ) -> Ended {
-    let mut reader = Reader { from, came: 0, buffer: rest, inbound, max_frame, proven };
+    let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
+    let mut reader = Reader { from, came, buffer: rest, room, came_since, is_idle, inbound, max_frame, proven };
     let mut turn = Turn::default();
     loop {
         let wants = match reader.handle_all().await {
@@ -117,6 +118,12 @@ struct Reader<P> {
     /// Bytes that came last.
     came: usize,
     buffer: BytesMut,
+    /// How much is read at a time.
+    room: usize,
+    /// Bytes that came since the last heartbeat.
+    came_since: usize,
+    /// Whether the buffer is to be given back.
+    is_idle: bool,
     inbound: Inbound,
     max_frame: usize,
     /// Called when the peer has shown who it is.
@@ -140,6 +147,7 @@ impl<P: Fn()> Reader<P> {
                         (taken, left) = (taken + raw.size, left - 1);
                         match self.inbound.frame(raw)? {
                             Tiding::Nothing => {}
+                            Tiding::Beat => self.beat(),
                             Tiding::Proven => (self.proven)(),
                             Tiding::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
                         }
@@ -159,18 +167,29 @@ impl<P: Fn()> Reader<P> {
         }
     }
 
+    fn beat(&mut self) {
+        if std::mem::take(&mut self.came_since) <= IDLE_READ && self.room > IDLE_READ {
+            (self.room, self.is_idle) = (IDLE_READ, true);
+        }
+    }
+
     /// Reads what there is. Room grows with what has come, not with what a frame announces.
     async fn fill(&mut self, wants: usize) -> io::Result<()> {
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
-            self.buffer = BytesMut::new();
+        if self.buffer.is_empty() {
+            if std::mem::take(&mut self.is_idle) || self.buffer.capacity() > KEPT {
+                self.buffer = BytesMut::new();
+            }
+            // From its beginning again: so what is read little by little stays in one place.
+            self.buffer.reserve(self.room);
+        } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, IDLE_READ) {
+            self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
         }
         let spare = self.buffer.capacity() - self.buffer.len();
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve(FIRST_READ);
-        } else if spare < wants.min(FIRST_READ) || spare == 0 {
-            self.buffer.reserve(wants.clamp(FULL_READ, self.buffer.len().max(FULL_READ)));
-        }
         self.came = self.from.read_buf(&mut self.buffer).await?;
+        self.came_since += self.came;
+        if self.came == spare {
+            self.room = FULL_READ;
+        }
         if self.came > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }

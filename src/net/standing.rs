@@ -15,6 +15,7 @@ impl Link {
     /// Asks for a sign of life, unless the peer does not read.
     pub(crate) fn ping(&self, nonce: u64) {
         self.put_control(|state| {
+            state.beat();
             state.pings.asked(nonce, Instant::now());
             Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING);
             let under_way = state.kept.under_way();

@@ -219,16 +219,9 @@ impl Outgoing {
         kept: Option<&Bytes>,
     ) -> Result<Framed, Unwritten> {
         let bound = self.fits(room, what, post, false)?;
-        let mut head = BytesMut::with_capacity(if kept.is_some() { bound - post.body.len() } else { bound });
+        let mut head = BytesMut::with_capacity(bound - post.body.len());
         put_head(&mut head, None, what, post);
-        let body = match kept {
-            Some(body) => body.clone(),
-            None => {
-                let at = head.len();
-                head.put_slice(post.body);
-                head.split_off(at).freeze()
-            }
-        };
+        let body = kept.map_or_else(|| Bytes::copy_from_slice(post.body), Bytes::clone);
         Ok(Framed { head: head.freeze(), body })
     }
 
