@@ -27,6 +27,7 @@ use peer::Hello;
 use peer::Peer;
 use peer::fresh_id;
 use peer::kind;
+use support::Elsewhere;
 use support::Number;
 use support::balanced;
 use support::listening;
@@ -271,5 +272,39 @@ fn a_box_that_nobody_reads_holds_up_no_other() {
         settled(|| unread.dropped() == 500 * FLOOD - 10).await;
         balanced(&[&server, &client]).await;
         assert_eq!(client.stats().dropped_total(), 0);
+    });
+}
+
+/// The reader of a connection that is never out of bytes lets the rest of its thread go on: how much it reads at a time is
+/// counted between the turns of another task.
+#[test]
+fn a_flood_leaves_the_other_tasks_of_the_thread_their_turns() {
+    const PIECE: usize = 1 << 20;
+    const PIECES: u64 = 64;
+    /// A turn, the read that ended it, and once more as much because turns are not in step.
+    const MOST: u64 = 512 << 10;
+
+    System::new().block_on(async {
+        let (node, endpoint) = listening(Node::builder().heartbeat(LONG).dead_after(3 * LONG)).await;
+        let _flooded = node.mailbox::<Load>().name("flooded").buffer(Buffer::sliding(1)).open().expect("a free name");
+        let elsewhere = Elsewhere::start();
+        let flooding = elsewhere.run(move || async move {
+            let mut other = Peer::stranger(endpoint.as_ref()).await;
+            let post = peer::post(&peer::inline(&peer::your_box("flooded")), &[0; SMALL]);
+            let piece = post.repeat(PIECE / post.len());
+            for _ in 0..PIECES {
+                assert!(other.send(&piece).await);
+            }
+            piece.len() as u64
+        });
+        let flood = actix::spawn(flooding);
+        let (mut came, mut most) = (0, 0);
+        while came < (PIECES - 1) * PIECE as u64 {
+            let before = std::mem::replace(&mut came, node.stats().bytes_received);
+            most = most.max(came - before);
+            tokio::task::yield_now().await;
+        }
+        flood.await.expect("it was sent");
+        assert!(most <= MOST, "{most} bytes were read without a break");
     });
 }

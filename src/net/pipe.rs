@@ -26,7 +26,10 @@ use crate::wire::frame::front;
 use crate::wire::run::Posts;
 
 /// What an idle connection keeps for reading, in bytes: one to which no more has come since the last heartbeat.
-const IDLE_READ: usize = 4 << 10;
+const IDLE_READ: usize = 1 << 10;
+
+/// Room for less of a frame than this is not worth a read, if more of it is to come.
+const LEAST_READ: usize = 4 << 10;
 
 /// What a busy one reads at a time.
 const FULL_READ: usize = 128 << 10;
@@ -181,7 +184,7 @@ impl<P: Fn()> Reader<P> {
             }
             // From its beginning again: so what is read little by little stays in one place.
             self.buffer.reserve(self.room);
-        } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, IDLE_READ) {
+        } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
             self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
         }
         let spare = self.buffer.capacity() - self.buffer.len();

@@ -204,3 +204,25 @@ async fn remove_stale(path: &Path) {
         let _ = std::fs::remove_file(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_a_host_the_system_holds_little_of_what_is_written() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let ends = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            for end in [ends.0.unwrap(), ends.1.unwrap().0] {
+                let end = end.into_std().unwrap();
+                let seen = end.try_clone().unwrap();
+                let stream = Stream::tcp(TcpStream::from_std(end).unwrap()).unwrap();
+                assert!(stream.near);
+                let held = SockRef::from(&seen).send_buffer_size().unwrap();
+                assert!((NEAR_BUFFER..=2 * NEAR_BUFFER).contains(&held), "{held} bytes");
+            }
+        });
+    }
+}
