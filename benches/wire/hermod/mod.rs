@@ -23,6 +23,9 @@ const BUFFER: usize = 16_384;
 /// What a node has unless it is told otherwise.
 const OUTBOX: usize = 4 << 20;
 const MAX_MESSAGE: usize = 16 << 20;
+const INTERNED: usize = 4_096;
+/// Addresses besides those that a workload sends to.
+const OTHERS: usize = 64;
 
 /// Runs the server; it ends with its process.
 pub(crate) fn serve<H: Handle>(run: Run) -> Result<()> {
@@ -39,13 +42,14 @@ pub(crate) fn measure<H: Handle>(run: Run, there: There, answers: Answers) -> Re
 }
 
 /// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own. Its limits are the
-/// default ones, but for what a workload has in flight at once.
+/// default ones, but for what a workload has in flight at once and how many boxes it sends to in turn.
 fn start(load: Load) -> Node {
     let own = std::env::var("HERMOD_IO").is_ok_and(|thread| thread == "own");
     Node::builder()
         .io_thread(if own { IoThread::Own } else { IoThread::Current })
         .outbox(OUTBOX.max(load.in_flight()))
         .max_message(MAX_MESSAGE.max(2 * load.body))
+        .interned(INTERNED.max(load.boxes as usize + OTHERS))
         .start()
 }
 
