@@ -243,7 +243,20 @@ struct End<M: RemoteMessage> {
     waker: Option<Waker>,
 }
 
+/// How a turn of the pump has left the channel.
+pub(crate) enum After {
+    /// There may be more.
+    More,
+    /// It was empty. Whether somebody held a recipient then: who is the last to let one go wakes the pump.
+    Empty { is_held: bool },
+}
+
 impl<M: RemoteMessage> End<M> {
+    /// How the channel is left by one who has seen it empty.
+    fn emptied(&self) -> After {
+        After::Empty { is_held: self.receiver.as_ref().is_some_and(AddressReceiver::connected) }
+    }
+
     /// Puts the next message where those are that were read before. What is left of it, which is all there was of one that
     /// was shed.
     #[inline]
@@ -295,36 +308,36 @@ impl<M: RemoteMessage> Intake<M> {
         &self.pointer
     }
 
-    /// Gives the box what waits, up to a turn; whether there may be more. The one who calls is woken when there is more.
-    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> bool {
+    /// Gives the box what waits, up to a turn. The one who calls is woken when there is more.
+    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> After {
         if self.pointer.is_local() { self.pass_on_here(cx) } else { self.send_on(cx) }
     }
 
     /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
     /// else reads it.
-    fn send_on(&self, cx: &mut Context<'_>) -> bool {
+    fn send_on(&self, cx: &mut Context<'_>) -> After {
         let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
         let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Left::default() };
-        let is_more = {
+        let after = {
             let end = &mut *self.end.lock();
             end.wake_on_more(cx);
-            let is_more = end.read_turn(cx, TURN, &mut shed);
+            let after = if end.read_turn(cx, TURN, &mut shed) { After::More } else { end.emptied() };
             unsent.parcels = std::mem::take(&mut end.proxy.read);
-            is_more
+            after
         };
         unsent.left.0 = unsent.parcels.len();
         while let Some(parcel) = unsent.parcels.pop_front() {
             pass(&self.pointer, parcel);
         }
-        if is_more {
+        if matches!(after, After::More) {
             // Its place is used again in the next turn, which comes soon.
             self.end.lock().proxy.read = std::mem::take(&mut unsent.parcels);
         }
-        is_more
+        after
     }
 
     /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
-    fn pass_on_here(&self, cx: &mut Context<'_>) -> bool {
+    fn pass_on_here(&self, cx: &mut Context<'_>) -> After {
         let end = &mut *self.end.lock();
         end.wake_on_more(cx);
         let mut left = Left::default();
@@ -333,14 +346,14 @@ impl<M: RemoteMessage> Intake<M> {
                 let Some(_envelope) = end.read(cx) else {
                     // There are as many intakes as recipients, and most are idle: none keeps room for a message.
                     end.proxy.read = VecDeque::new();
-                    return false;
+                    return end.emptied();
                 };
                 if let Some(parcel) = end.proxy.read.pop_front() {
                     left.0 += 1;
                     pass(&self.pointer, parcel);
                 }
             }
-            true
+            After::More
         })
     }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 
 use actix::Recipient;
 use actix::WeakRecipient;
@@ -26,6 +27,7 @@ use tokio_util::sync::DropGuard;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::fate;
+use super::intake::After;
 use super::intake::Intake;
 use super::intake::TURN;
 use super::places::queued;
@@ -62,7 +64,11 @@ pub(crate) async fn catch_up() {
 struct Pump<M: RemoteMessage> {
     intake: Arc<Intake<M>>,
     key: ExportKey,
-    gone: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Cancelled when nothing can be reached any more, and the wait for that.
+    gone: CancellationToken,
+    waits: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Who is woken by what ends it: told to all of that once, and not for each message.
+    waker: Option<Waker>,
 }
 
 impl<M: RemoteMessage> Pump<M> {
@@ -76,22 +82,36 @@ impl<M: RemoteMessage> Pump<M> {
         }
         unheld
     }
+
+    /// Whether nothing can be reached any more, of which this task is told.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let pointer = self.intake.pointer();
+        let may_end = pointer.is_away_for_good();
+        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return self.gone.is_cancelled() || (may_end && pointer.has_ended());
+        }
+        if self.waits.as_mut().poll(cx).is_ready() {
+            return true;
+        }
+        self.waker = Some(cx.waker().clone());
+        may_end && pointer.poll_ended(cx).is_ready()
+    }
 }
 
 impl<M: RemoteMessage> Future for Pump<M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.intake.pass_on(cx) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if self.gone.as_mut().poll(cx).is_ready() || self.is_unheld() {
-            return Poll::Ready(());
-        }
-        // Last: one that ends here must not take the place of the next, which may wait for that already.
-        let pointer = self.intake.pointer();
-        if pointer.is_away_for_good() { pointer.poll_ended(cx) } else { Poll::Pending }
+        let is_over = match self.intake.pass_on(cx) {
+            After::More => {
+                cx.waker().wake_by_ref();
+                false
+            }
+            // In this order: one that ends because nobody holds it must not take the place of the next, which may wait for
+            // the end of the pointer already.
+            After::Empty { is_held } => (!is_held && self.is_unheld()) || self.is_over(cx),
+        };
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -234,6 +254,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
         Route::Here(local) => local.closed().clone(),
         _ => pointer.home().stopped().clone(),
     };
-    pointer.home().run(Box::pin(Pump { intake, key, gone: Box::pin(gone.cancelled_owned()) }));
+    let waits = Box::pin(gone.clone().cancelled_owned());
+    pointer.home().run(Box::pin(Pump { intake, key, gone, waits, waker: None }));
     recipient
 }
