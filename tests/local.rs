@@ -468,6 +468,24 @@ fn recipients_of_one_address_are_equal_and_disconnected_when_the_box_closes() {
     });
 }
 
+/// Also behind one that has passed messages on, and rests.
+#[test]
+fn a_recipient_that_was_used_is_disconnected_when_the_box_closes() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut inbox = node.mailbox::<Number>().open().unwrap();
+        let recipient = inbox.recipient();
+        for n in 0..3 {
+            recipient.do_send(Number(n));
+            // Not by the reader: it has not looked yet.
+            settled(|| inbox.len() == 1).await;
+            assert_eq!(next(&mut inbox).await, Number(n));
+        }
+        inbox.close();
+        settled(|| !recipient.connected()).await;
+    });
+}
+
 #[test]
 fn what_a_recipient_took_before_its_box_closed_is_accounted_for() {
     on_either_thread(|thread| async move {
