@@ -66,7 +66,7 @@ pub(crate) struct Assembly {
     limit: usize,
     /// The room of an earlier frame, for the next one.
     spare: BytesMut,
-    /// Whether it was there for one since that was last looked at.
+    /// Whether one has come since that was last looked at for which it is not far too much.
     is_wanted: bool,
 }
 
@@ -126,8 +126,12 @@ impl Assembly {
         }
         self.next += 1;
         self.announced += len;
-        let bytes = std::mem::take(&mut self.spare);
-        self.is_wanted = true;
+        // What is far too much is lent to one at a time: else each of several small ones that stay open would hold as much as
+        // the longest.
+        let fits = self.spare.capacity() <= KEPT.max(len.saturating_mul(2));
+        let is_lent = fits || self.open.is_empty();
+        let bytes = if is_lent { std::mem::take(&mut self.spare) } else { BytesMut::new() };
+        self.is_wanted |= fits;
         Ok(self.open.entry(stream).or_insert(Open { bytes, rest: len, last: Duration::ZERO }))
     }
 
@@ -145,7 +149,7 @@ impl Assembly {
         }
     }
 
-    /// Gives back the room of an earlier frame, if it is much and none has come since this was last called.
+    /// Gives back the room of an earlier frame, if it is much and none that needs so much has come since this was last called.
     pub(crate) fn shrink(&mut self) {
         if !std::mem::take(&mut self.is_wanted) && self.spare.capacity() > KEPT {
             self.spare = BytesMut::new();
@@ -273,6 +277,33 @@ mod tests {
         come(&mut assembly, 3, KEPT / 2);
         (0..3).for_each(|_| assembly.shrink());
         assert!(assembly.spare.capacity() >= KEPT / 2);
+    }
+
+    #[test]
+    fn small_frames_that_stay_open_do_not_each_hold_the_room_of_a_large_one() {
+        const LARGE: usize = 8 * KEPT;
+        let (mut assembly, large) = (Assembly::new(LARGE + 100), vec![1; LARGE]);
+        for n in 0..MAX_OPEN as u64 {
+            let whole = assembly.add(fragment(2 * n, 0, &large), Duration::ZERO).unwrap().unwrap();
+            assembly.recycle(whole);
+            if n + 1 < MAX_OPEN as u64 {
+                assert_eq!(add(&mut assembly, 2 * n + 1, 1, b"a"), Ok(None));
+            }
+        }
+        let open: usize = assembly.open.values().map(|open| open.bytes.capacity()).sum();
+        let held = open + assembly.spare.capacity();
+        assert!(held < 3 * LARGE, "{held} bytes");
+    }
+
+    #[test]
+    fn the_room_of_a_large_frame_goes_while_small_ones_come() {
+        let mut assembly = Assembly::new(2 * KEPT);
+        for (stream, len) in [(0, 2 * KEPT), (1, 10), (2, 10)] {
+            let whole = assembly.add(fragment(stream, 0, &vec![1; len]), Duration::ZERO).unwrap().unwrap();
+            assembly.recycle(whole);
+            assembly.shrink();
+        }
+        assert!(assembly.spare.capacity() <= KEPT);
     }
 
     #[test]
