@@ -4,6 +4,9 @@
 //! harness do meanwhile is not seen. A few allocations more than none are allowed for, because buffers still grow now
 //! and then and heartbeats come when they are due; they are far from one for each message.
 
+// Each test crate takes what it needs.
+#[allow(dead_code)]
+mod peer;
 mod support;
 
 use std::time::Duration;
@@ -22,6 +25,8 @@ use allocation_counter::measure;
 use serde::Deserialize;
 use serde::Serialize;
 
+use peer::Peer;
+use peer::kind;
 use support::LIMIT;
 use support::Number;
 use support::listening;
@@ -295,5 +300,45 @@ fn a_connection_that_was_busy_gives_its_room_back() {
         assert!(began.elapsed() < LIMIT, "it still has {kept} bytes");
         let sent = client.stats().bytes_sent;
         kept += measure(|| system.block_on(settled(|| client.stats().bytes_sent > sent))).bytes_current;
+    }
+}
+
+/// In parts that leave some of the room each time, as a slow network does.
+#[test]
+fn room_that_grew_little_by_little_is_given_back_too() {
+    const LENGTH: usize = 200_000;
+    const PART: usize = 3_500;
+
+    let system = System::new();
+    let (node, mut inbox, mut other) = system.block_on(async {
+        let (node, endpoint) = listening(Node::builder().heartbeat(Duration::from_millis(20))).await;
+        let inbox = node.mailbox::<WithBytes>().name("inbox").open().expect("the name is free");
+        (node, inbox, Peer::stranger(endpoint.as_ref()).await)
+    });
+    let take = async |other: &mut Peer, bytes: &[u8]| {
+        let before = node.stats().bytes_received;
+        assert!(other.send(bytes).await);
+        settled(|| node.stats().bytes_received >= before + bytes.len() as u64).await;
+    };
+    let body = [peer::number(LENGTH as u64), vec![7; LENGTH]].concat();
+    let post = peer::post(&peer::inline(&peer::your_box("inbox")), &body);
+    let come = async {
+        for part in post.chunks(PART) {
+            take(&mut other, part).await;
+        }
+        drop(next(&mut inbox).await);
+    };
+    let mut kept = measure(|| system.block_on(come)).bytes_current;
+    assert!(kept > LENGTH as i64, "{kept} bytes: it did not grow");
+    let began = Instant::now();
+    while kept > 32 << 10 {
+        assert!(began.elapsed() < LIMIT, "it still has {kept} bytes");
+        let beat = async {
+            let frame = other.frame().await.expect("a frame");
+            if frame.kind == kind::PING {
+                take(&mut other, &peer::frame(kind::PONG, &[&frame.payload[..8], &peer::number(0)].concat())).await;
+            }
+        };
+        kept += measure(|| system.block_on(beat)).bytes_current;
     }
 }

@@ -81,8 +81,10 @@ pub(crate) async fn read(
     max_frame: usize,
     proven: impl Fn(),
 ) -> Ended {
+    let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
-    let mut reader = Reader { from, came, buffer: rest, room, came_since, is_idle, inbound, max_frame, proven };
+    let mut reader =
+        Reader { from, came, buffer: rest, room, came_since, is_wide, is_idle, inbound, max_frame, proven };
     let mut turn = Turn::default();
     loop {
         let wants = match reader.handle_all().await {
@@ -125,6 +127,9 @@ struct Reader<P> {
     room: usize,
     /// Bytes that came since the last heartbeat.
     came_since: usize,
+    /// Whether the buffer may have more room than an idle one keeps: that of a long frame grows also if it comes little by
+    /// little.
+    is_wide: bool,
     /// Whether the buffer is to be given back.
     is_idle: bool,
     inbound: Inbound,
@@ -171,7 +176,7 @@ impl<P: Fn()> Reader<P> {
     }
 
     fn beat(&mut self) {
-        if std::mem::take(&mut self.came_since) <= IDLE_READ && self.room > IDLE_READ {
+        if std::mem::take(&mut self.came_since) <= IDLE_READ && std::mem::take(&mut self.is_wide) {
             (self.room, self.is_idle) = (IDLE_READ, true);
         }
     }
@@ -186,12 +191,13 @@ impl<P: Fn()> Reader<P> {
             self.buffer.reserve(self.room);
         } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
             self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
+            self.is_wide = true;
         }
         let spare = self.buffer.capacity() - self.buffer.len();
         self.came = self.from.read_buf(&mut self.buffer).await?;
         self.came_since += self.came;
         if self.came == spare {
-            self.room = FULL_READ;
+            (self.room, self.is_wide) = (FULL_READ, true);
         }
         if self.came > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
