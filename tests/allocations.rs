@@ -329,7 +329,12 @@ fn room_that_grew_little_by_little_is_given_back_too() {
         drop(next(&mut inbox).await);
     };
     let mut kept = measure(|| system.block_on(come)).bytes_current;
-    assert!(kept > LENGTH as i64, "{kept} bytes: it did not grow");
+    // These answer no heartbeat, however many come.
+    let marked = [&(1_u64 << 63).to_le_bytes()[..], &peer::number(0)].concat();
+    for _ in 0..3 {
+        kept += measure(|| system.block_on(take(&mut other, &peer::frame(kind::PONG, &marked)))).bytes_current;
+    }
+    assert!(kept > LENGTH as i64, "{kept} bytes: it did not grow, or was given back already");
     let began = Instant::now();
     while kept > 32 << 10 {
         assert!(began.elapsed() < LIMIT, "it still has {kept} bytes");
@@ -341,4 +346,43 @@ fn room_that_grew_little_by_little_is_given_back_too() {
         };
         kept += measure(|| system.block_on(beat)).bytes_current;
     }
+}
+
+/// Where the pings of both sides come at about the same time, and where the peer asks as often as it likes.
+#[test]
+fn the_room_of_a_large_message_is_kept_from_one_heartbeat_to_the_next() {
+    const LARGE: usize = 1 << 20;
+
+    let system = System::new();
+    let (mut inbox, mut other) = system.block_on(async {
+        let (node, endpoint) = listening(Node::builder()).await;
+        let inbox = node.mailbox::<WithBytes>().name("inbox").open().expect("the name is free");
+        (inbox, Peer::stranger(endpoint.as_ref()).await)
+    });
+    let to = [vec![kind::POST, 0], peer::inline(&peer::your_box("inbox"))].concat();
+    let whole = [to, peer::number(LARGE as u64), vec![7; LARGE]].concat();
+    let mut run = |stream: u64| {
+        let pieces: Vec<u8> = whole
+            .chunks(32 << 10)
+            .scan(whole.len(), |rest, piece| {
+                *rest -= piece.len();
+                let payload = [&peer::number(stream)[..], &peer::number(*rest as u64), piece].concat();
+                Some(peer::frame(kind::FRAGMENT, &payload))
+            })
+            .flatten()
+            .collect();
+        let receiving = measure(|| {
+            system.block_on(async {
+                let (sent, received) = tokio::join!(other.send(&pieces), next(&mut inbox));
+                assert!(sent && received.body.len() == LARGE);
+            });
+        });
+        for _ in 0..3 {
+            assert!(system.block_on(other.is_answered()));
+        }
+        receiving.bytes_total as f64 / LARGE as f64
+    };
+    run(0);
+    let again = run(1);
+    assert!((1.0..1.5).contains(&again), "to receive one more: {again} of it");
 }

@@ -13,6 +13,7 @@ use super::catalogue;
 use super::contact::Around;
 use super::contact::Contact;
 use super::house::House;
+use super::kept::Kept;
 use super::link::Link;
 use super::links::Claim;
 use super::mismatch;
@@ -113,7 +114,6 @@ impl Inbound {
     /// on a slow connection with much to carry, very much may stand between two pieces. Looked at with pings and pongs,
     /// which stand behind what was written before them.
     fn drop_stopped(&mut self) {
-        self.assembly.shrink();
         let now = self.began.elapsed();
         if std::mem::replace(&mut self.stirred, false) {
             self.stirred_at = now;
@@ -154,11 +154,7 @@ impl Inbound {
                 self.around.link.pong(ping.nonce);
                 Ok(Tiding::Nothing)
             }
-            kind::PONG => {
-                self.around.link.ponged(&Ping::read(raw.payload)?);
-                self.drop_stopped();
-                Ok(Tiding::Beat)
-            }
+            kind::PONG => self.pong(raw.payload),
             kind::GOODBYE => {
                 let goodbye = Goodbye::read(raw.payload)?;
                 self.around.link.peer_has_read(goodbye.read);
@@ -307,6 +303,18 @@ impl Inbound {
             }
         }
         Ok(Tiding::Nothing)
+    }
+
+    fn pong(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
+        let pong = Ping::read(payload)?;
+        self.around.link.ponged(&pong);
+        self.drop_stopped();
+        // The others may follow one upon another, as the peer's own pings may.
+        if Kept::is_marked(pong.nonce) {
+            return Ok(Tiding::Nothing);
+        }
+        self.assembly.shrink();
+        Ok(Tiding::Beat)
     }
 
     fn report(&mut self, payload: &[u8]) -> Result<Tiding, Violation> {
