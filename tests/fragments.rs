@@ -202,6 +202,69 @@ fn a_peer_that_does_not_know_pieces_gets_whole_messages() {
     });
 }
 
+/// Those that are copied once, those that are cut, and those that wait where they were encoded.
+#[test]
+fn messages_of_every_length_come_whole_and_in_order_whatever_the_peer_knows() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Laden {
+        load: Load,
+        addresses: Vec<Address<Load>>,
+    }
+
+    const CUT: usize = 32 << 10;
+    const COPIED: usize = 256 << 10;
+    let around = |len: usize| [len - 30, len - 10, len - 4, len, len + 100];
+    for known in [true, false] {
+        System::new().block_on(async {
+            let (node, at, mut other) = dialled(Node::builder().outbox(64 << 20), &knows_pieces(known)).await;
+            let (to, back) = (node.remote::<Laden>(&at, "box").unwrap(), roomy(&node, "back").address());
+            let (mut asked, mut due) = (Vec::new(), Vec::new());
+            for (n, len) in (0..).zip([&[0][..], &around(CUT), &around(COPIED), &[1 << 20]].concat()) {
+                for (how, count) in [(kind::POST, 0), (kind::ASK, 2), (kind::ASK, 0), (kind::POST, 2)] {
+                    let load = Load::new(n, len);
+                    let (bytes, handles) = (&load.bytes, (0..count).collect::<Vec<u8>>());
+                    let head = [peer::number(u64::from(n)), peer::number(len as u64)].concat();
+                    due.push((how, [&head[..], bytes, &[count], &handles].concat()));
+                    let message = Laden { load, addresses: vec![back.clone(); count.into()] };
+                    match how {
+                        kind::ASK => asked.push(to.send(message)),
+                        _ => to.do_send(message),
+                    }
+                }
+            }
+            for (at, (kind, body)) in due.iter().enumerate() {
+                let (of_kind, payload) = whole(&mut other).await;
+                assert_eq!(of_kind, *kind, "the {at}th");
+                assert!(payload.ends_with(body), "the {at}th, of {} bytes", body.len());
+            }
+        });
+    }
+}
+
+/// The next message, put together if it comes in pieces, which nothing else stands between: its kind and payload.
+async fn whole(other: &mut Peer) -> (u8, Vec<u8>) {
+    let mut pieces = Vec::new();
+    loop {
+        let peer::Frame { kind, payload } = other.frame().await.expect("a frame");
+        match kind {
+            kind::POST | kind::ASK => {
+                assert!(pieces.is_empty());
+                return (kind, payload);
+            }
+            kind::FRAGMENT => {
+                let mut numbers = payload.split_inclusive(|byte| byte & 0x80 == 0);
+                let [stream, rest] = [numbers.next(), numbers.next()].map(|number| number.expect("a number"));
+                pieces.extend_from_slice(&payload[stream.len() + rest.len()..]);
+                if rest == [0] {
+                    return (pieces[0], pieces.split_off(1));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn what_a_peer_does_not_read_is_too_large_and_the_rest_is_not() {
     System::new().block_on(async {
