@@ -38,8 +38,8 @@ use support::on_either_thread;
 use support::settled;
 use support::within;
 
-/// Longer than what is written in one piece.
-const LARGE: usize = 200_000;
+/// Longer than what is written in one piece, and than what is copied to wait.
+const LARGE: usize = 300_000;
 
 /// Brings an address along.
 #[derive(Message, Serialize, Deserialize)]
