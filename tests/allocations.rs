@@ -80,11 +80,16 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
 
     /// With a mailbox of that sort.
     fn with(buffer: Buffer<M>) -> Pair<M> {
+        Pair::with_outbox(buffer, 4 << 20)
+    }
+
+    /// And an outbox of so many bytes.
+    fn with_outbox(buffer: Buffer<M>, outbox: usize) -> Pair<M> {
         let system = System::new();
         let (client, to, inbox) = system.block_on(async {
             let (server, endpoint) = listening(Node::builder()).await;
             let inbox = server.mailbox().name("inbox").buffer(buffer).open().expect("the name is free");
-            let client = Node::start();
+            let client = Node::builder().outbox(outbox).start();
             let to = client.remote(&endpoint, "inbox").expect("an address");
             (client, to, inbox)
         });
@@ -385,4 +390,23 @@ fn the_room_of_a_large_message_is_kept_from_one_heartbeat_to_the_next() {
     run(0);
     let again = run(1);
     assert!((1.0..1.5).contains(&again), "to receive one more: {again} of it");
+}
+
+/// Of the smallest, of which there are most: what is kept of each counts as well.
+#[test]
+fn what_waits_behind_a_large_message_takes_no_more_than_the_outbox_may_have() {
+    const OUTBOX: usize = 8 << 20;
+
+    let Pair { system, to, client, .. } = Pair::with_outbox(Buffer::dropping(1), OUTBOX);
+    system.block_on(settled(|| to.try_send(WithBytes { body: Vec::new() }).is_ok()));
+    system.block_on(settled(|| client.stats().connections.iter().all(|way| way.outbox_bytes == 0)));
+    let mut waiting = 0_u32;
+    let taken = measure(|| {
+        assert!(to.try_send(WithBytes { body: vec![7; 1 << 20] }).is_ok());
+        while to.try_send(WithBytes { body: Vec::new() }).is_ok() {
+            waiting += 1;
+        }
+    });
+    assert!(waiting > 20_000, "{waiting} wait");
+    assert!(taken.bytes_max <= OUTBOX as u64, "{taken:?} for {waiting}");
 }

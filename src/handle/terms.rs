@@ -48,6 +48,9 @@ pub(crate) struct Arrival {
     pub(crate) hops: u8,
 }
 
+/// A body that is no longer is copied to be kept: what keeps it would cost more than it.
+const COPIED: usize = 4 << 10;
+
 /// The body of a message, as it was encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body<'a> {
@@ -87,7 +90,7 @@ impl<'a> From<&'a [u8]> for Body<'a> {
 
 impl<'a> From<&'a Bytes> for Body<'a> {
     fn from(bytes: &'a Bytes) -> Body<'a> {
-        Body { bytes, kept: Some(bytes) }
+        Body { bytes, kept: (bytes.len() > COPIED).then_some(bytes) }
     }
 }
 

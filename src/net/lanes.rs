@@ -77,9 +77,10 @@ struct Item {
 }
 
 impl Item {
-    /// Puts those bytes of the frame that are of its head into `chunk`; those of its body.
+    /// Those bytes of the frame. If it is in two parts, those that are of its head go into `chunk`.
     fn put(&self, bytes: Range<usize>, chunk: &mut BytesMut) -> Bytes {
         let Framed { head, body } = &self.frame;
+        let Some(body) = body else { return head.slice(bytes) };
         let of_head = bytes.start.min(head.len())..bytes.end.min(head.len());
         let of_body = bytes.start.saturating_sub(head.len())..bytes.end.saturating_sub(head.len());
         chunk.extend_from_slice(head.get(of_head).unwrap_or_default());
@@ -414,9 +415,9 @@ mod tests {
         for cut in [CUT, Cut { is_known: false, ..CUT }] {
             let whole = write(frame.clone().into(), cut);
             for at in LENGTH..=frame.len() {
-                let (mut head, body) = (frame.clone(), frame[at..].to_vec().into());
+                let (mut head, body) = (frame.clone(), Box::new(frame[at..].to_vec().into()));
                 head.truncate(at);
-                assert_eq!(write(Framed { head: head.freeze(), body }, cut), whole, "cut at {at}");
+                assert_eq!(write(Framed { head: head.freeze(), body: Some(body) }, cut), whole, "cut at {at}");
             }
         }
     }

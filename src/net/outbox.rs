@@ -64,7 +64,7 @@ pub(super) const MAX_REMEMBERED: usize = 65_536;
 const MAX_RELEASES: usize = 65_536;
 
 /// Bytes that are kept of a message in a lane besides its own.
-const ITEM: usize = 256;
+const ITEM: usize = 192;
 
 /// A connection that has written no more bytes than these since the last heartbeat is idle: it keeps no room for more.
 const IDLE: usize = 4 << 10;

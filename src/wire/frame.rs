@@ -116,24 +116,25 @@ pub(super) fn put_frame_before(out: &mut BytesMut, kind: u8, last: usize, write:
     }
 }
 
-/// A frame, with its length field, in two parts: so the body of a large message stays where it was encoded.
+/// A frame, with its length field, which may be in two parts: so the body of a large message stays where it was encoded.
 #[derive(Debug)]
 pub(crate) struct Framed {
-    /// At least the length field.
+    /// All of it, or what stands before the body: at least the length field.
     pub(crate) head: Bytes,
-    pub(crate) body: Bytes,
+    /// Boxed, because very many frames may wait that have none of their own.
+    pub(crate) body: Option<Box<Bytes>>,
 }
 
 impl Framed {
     /// Bytes of both.
     pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head.len() + self.body.as_ref().map_or(0, |body| body.len())
     }
 }
 
 impl From<BytesMut> for Framed {
     fn from(frame: BytesMut) -> Framed {
-        Framed { head: frame.freeze(), body: Bytes::new() }
+        Framed { head: frame.freeze(), body: None }
     }
 }
 

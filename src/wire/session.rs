@@ -210,7 +210,7 @@ impl Outgoing {
     }
 
     /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never. Its body
-    /// is `kept`, if that is given, or else a copy.
+    /// is `kept`, if that is given, or else a copy behind the rest.
     pub(crate) fn in_full<R: Referent, H: Handles>(
         &self,
         room: usize,
@@ -219,10 +219,11 @@ impl Outgoing {
         kept: Option<&Bytes>,
     ) -> Result<Framed, Unwritten> {
         let bound = self.fits(room, what, post, false)?;
-        let mut head = BytesMut::with_capacity(bound - post.body.len());
+        let copied = if kept.is_some() { &[] } else { post.body };
+        let mut head = BytesMut::with_capacity(bound - post.body.len() + copied.len());
         put_head(&mut head, None, what, post);
-        let body = kept.map_or_else(|| Bytes::copy_from_slice(post.body), Bytes::clone);
-        Ok(Framed { head: head.freeze(), body })
+        head.put_slice(copied);
+        Ok(Framed { head: head.freeze(), body: kept.cloned().map(Box::new) })
     }
 
     /// Whether all that is named in it has a number, and nothing is introduced: so no number goes to another meanwhile.
