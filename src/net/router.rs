@@ -259,7 +259,8 @@ impl RemoteRouter {
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
         let proven = move || router.do_send(Proven);
-        let reading = pipe::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven);
+        // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
+        let reading = Box::pin(pipe::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven));
         let writing = pipe::write(stream.write, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {
