@@ -404,6 +404,62 @@ fn a_recipient_is_not_connected_any_more_once_its_box_is_gone_for_good() {
     });
 }
 
+/// Another Rust type for the messages of the same boxes.
+mod same {
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    #[derive(actix::Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    pub(crate) struct Number(pub(crate) u64);
+}
+
+/// A box, as one tells of it who has one type for its messages.
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[serde(rename = "Both")]
+struct Told {
+    one: Address<Number>,
+    other: Address<Number>,
+}
+
+/// The same, as one hears it who has two.
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[serde(rename = "Both")]
+struct Heard {
+    one: Address<Number>,
+    other: Address<same::Number>,
+}
+
+/// A pointer remembers the last of its recipients, and has as many pumps as there are.
+#[test]
+fn all_recipients_of_a_box_for_messages_of_several_types_end_with_it() {
+    on_either_thread(async |thread| {
+        let (server, endpoint) = listening(impatient().io_thread(thread)).await;
+        let mut inbox: Mailbox<Heard> = server.mailbox().name("both").open().unwrap();
+        let client = impatient().start();
+        let to: Address<Told> = client.remote(&endpoint, "both").unwrap();
+        let mut numbers = client.mailbox::<Number>().open().unwrap();
+        // From its number on, a box has one pointer.
+        (0..4).for_each(|_| to.do_send(Told { one: numbers.address(), other: numbers.address() }));
+        for _ in 0..3 {
+            next(&mut inbox).await;
+        }
+        let Heard { one, other } = next(&mut inbox).await;
+        let (first, second, third) = (one.recipient(), other.recipient(), one.recipient());
+        assert!(first != third, "the second was remembered");
+        first.do_send(Number(1));
+        assert_eq!(next(&mut numbers).await, Number(1));
+        second.do_send(same::Number(2));
+        assert_eq!(next(&mut numbers).await, Number(2));
+        third.do_send(Number(3));
+        assert_eq!(next(&mut numbers).await, Number(3));
+        drop((one, other, numbers));
+        settled(|| !first.connected() && !second.connected() && !third.connected()).await;
+    });
+}
+
 /// Asks for the address of a box.
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "Address<Number>")]

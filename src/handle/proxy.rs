@@ -94,7 +94,7 @@ impl<M: RemoteMessage> Pump<M> {
             return true;
         }
         self.waker = Some(cx.waker().clone());
-        may_end && pointer.poll_ended(cx).is_ready()
+        may_end && pointer.ends_for(self.key, cx.waker())
     }
 }
 
@@ -107,8 +107,6 @@ impl<M: RemoteMessage> Future for Pump<M> {
                 cx.waker().wake_by_ref();
                 false
             }
-            // In this order: one that ends because nobody holds it must not take the place of the next, which may wait for
-            // the end of the pointer already.
             After::Empty { is_held } => (!is_held && self.is_unheld()) || self.is_over(cx),
         };
         if is_over { Poll::Ready(()) } else { Poll::Pending }
@@ -120,6 +118,7 @@ impl<M: RemoteMessage> Drop for Pump<M> {
         // Before the channel, whose address the next one may get.
         let known = PROXIES.lock().remove(&self.key);
         drop(known);
+        self.intake.pointer().forget_pump(self.key);
         self.intake.close();
     }
 }
@@ -257,4 +256,39 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     let waits = Box::pin(gone.clone().cancelled_owned());
     pointer.home().run(Box::pin(Pump { intake, key, gone, waits, waker: None }));
     recipient
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use actix::prelude::Message;
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    use super::super::nowhere;
+    use super::*;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Note;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_pointer_keeps_nothing_of_a_pump_that_has_ended() {
+        let (pointer, gone) = (nowhere::elsewhere(), CancellationToken::new());
+        let (recipient, intake) = Intake::<Note>::open(&pointer);
+        let (key, waits) = (key_of(&recipient), Box::pin(gone.clone().cancelled_owned()));
+        let pump = Pump { intake, key, gone, waits, waker: None };
+        let task = Arc::new(Task);
+        (0..2).for_each(|_| assert!(!pointer.ends_for(key, &Waker::from(Arc::clone(&task)))));
+        assert_eq!(Arc::strong_count(&task), 2, "it is woken once");
+        drop(pump);
+        assert_eq!(Arc::strong_count(&task), 1);
+    }
 }

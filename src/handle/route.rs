@@ -22,9 +22,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::oneshot;
@@ -385,8 +385,8 @@ pub(crate) struct Pointer {
     has_proxy: AtomicBool,
     /// Whether nothing can be reached by it any more, ever.
     ended: AtomicBool,
-    /// Of its proxy, which ends then.
-    ending: AtomicWaker,
+    /// Of its proxies' pumps, which end then: as many as there are.
+    ending: Mutex<Vec<(ExportKey, Waker)>>,
 }
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -419,7 +419,7 @@ impl Pointer {
             proxy: Mutex::new(None),
             has_proxy: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            ending: AtomicWaker::new(),
+            ending: Mutex::new(Vec::new()),
         }
     }
 
@@ -606,17 +606,44 @@ impl Pointer {
     /// Nothing can be reached by it any more.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.ending.wake();
+        let waiting = std::mem::take(&mut *self.ending.lock());
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ready once nothing can be reached by it any more. One at a time may wait for that.
-    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.ending.register(cx.waker());
-        if self.has_ended() { Poll::Ready(()) } else { Poll::Pending }
+    /// Whether nothing can be reached by it any more; if it can, the pump of that proxy is woken when that ends, unless it
+    /// is [forgotten](Pointer::forget_pump).
+    pub(crate) fn ends_for(&self, pump: ExportKey, waker: &Waker) -> bool {
+        let mut ending = self.ending.lock();
+        // Looked at under the lock under which those who wait are woken.
+        if self.has_ended() {
+            return true;
+        }
+        match ending.iter_mut().find(|(of, _)| *of == pump) {
+            Some((_, known)) => known.clone_from(waker),
+            None => {
+                // There is one pump as a rule.
+                if ending.is_empty() {
+                    ending.reserve_exact(1);
+                }
+                ending.push((pump, waker.clone()));
+            }
+        }
+        false
+    }
+
+    /// That pump has ended.
+    pub(crate) fn forget_pump(&self, pump: ExportKey) {
+        let mut ending = self.ending.lock();
+        let forgotten = ending.iter().position(|(of, _)| *of == pump).map(|place| ending.swap_remove(place));
+        if ending.is_empty() {
+            *ending = Vec::new();
+        }
+        drop(ending);
+        drop(forgotten);
     }
 
     pub(crate) fn route(&self) -> &Route {
