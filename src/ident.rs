@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::world;
+use crate::env;
 
 /// The longest name of a mailbox, in bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 255;
@@ -26,7 +26,7 @@ pub struct NodeId(pub(crate) [u8; 16]);
 
 impl NodeId {
     pub(crate) fn random() -> NodeId {
-        NodeId(world::random_id())
+        NodeId(env::random_id())
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct BoxId(pub(crate) [u8; 16]);
 
 impl BoxId {
     pub(crate) fn random() -> BoxId {
-        BoxId(world::random_id())
+        BoxId(env::random_id())
     }
 
     /// The id that an anonymous box's name spells, if `name` is one.
@@ -70,7 +70,7 @@ impl ConnectionId {
     pub(crate) const NONE: ConnectionId = ConnectionId([0; 16]);
 
     pub(crate) fn random() -> ConnectionId {
-        ConnectionId(world::random_id())
+        ConnectionId(env::random_id())
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Secret(Uuid);
 
 impl Secret {
     pub(crate) fn random() -> Secret {
-        Secret(Uuid::from_bytes(world::random_id()))
+        Secret(Uuid::from_bytes(env::random_id()))
     }
 
     /// The token for one peer: SHA-1 of the secret and the peer's id (a version 5 UUID, RFC 9562 section 5.5), so that

@@ -6,9 +6,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod boxes;
-#[cfg(any(test, fuzzing))]
-mod choices;
 mod config;
+mod env;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,9 +17,11 @@ mod message;
 mod net;
 mod node;
 mod observe;
+mod reason;
 mod sync;
+#[cfg(any(test, fuzzing))]
+mod unstructured;
 mod wire;
-mod world;
 
 // A node: how it is started, and why it could not do what it was asked to.
 pub use config::IoThread;
@@ -29,7 +30,7 @@ pub use ident::Endpoint;
 pub use ident::NodeId;
 pub use node::ListenError;
 pub use node::Node;
-pub use node::NodeBuilder;
+pub use node::builder::NodeBuilder;
 
 // What can be sent.
 pub use message::RemoteMessage;
@@ -38,7 +39,7 @@ pub use message::shape::Shape;
 #[cfg(feature = "json")]
 pub use message::shape::json::JsonError;
 pub use message::shape::opaque;
-pub use net::catalogue::ShapesError;
+pub use net::link::shape_query::ShapesError;
 
 // What it is read from.
 pub use boxes::buffer::Buffer;
@@ -47,27 +48,27 @@ pub use boxes::mailbox::MailboxBuilder;
 pub use boxes::registry::OpenError;
 
 // What it is sent through, and inside of messages.
-pub use boxes::recipient;
+pub use boxes::recipient_serde as recipient;
 pub use handle::address::Address;
-pub use handle::failure::AskError;
+pub use handle::ask_error::AskError;
 pub use handle::request::Ask;
 pub use handle::request::Request;
 
 // What happened.
-pub use observe::CloseReason;
-pub use observe::DownReason;
-pub use observe::DropReason;
-pub use observe::Event;
-pub use observe::Side;
+pub use observe::event::CloseReason;
+pub use observe::event::DownReason;
+pub use observe::event::Event;
 pub use observe::stats::BoxStats;
 pub use observe::stats::ConnectionState;
 pub use observe::stats::ConnectionStats;
 pub use observe::stats::Losses;
 pub use observe::stats::Stats;
+pub use reason::DropReason;
+pub use reason::Side;
 
 // Simulations.
 #[cfg(feature = "turmoil")]
-pub use world::seed_simulation;
+pub use env::seed_simulation;
 
 // actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
 pub use actix::MailboxError;

@@ -1,45 +1,41 @@
 //! The household: [`Node`], and how one is started.
 
+pub(crate) mod builder;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Message;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
-use crate::boxes::exports::OURSELVES;
-use crate::boxes::inbox;
+use crate::boxes::actor_feed;
+use crate::boxes::leases::OURSELVES;
 use crate::boxes::mailbox::MailboxBuilder;
-use crate::boxes::publication;
+use crate::boxes::queue;
 use crate::boxes::registry::OpenError;
 use crate::boxes::registry::Registry;
-use crate::config::IoThread;
-use crate::config::Limits;
 use crate::handle;
 use crate::handle::address::Address;
-use crate::handle::places;
-use crate::handle::proxy;
-use crate::handle::route::Household;
-use crate::handle::route::LocalBox;
-use crate::handle::route::Pointer;
-use crate::handle::scope;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::Household;
+use crate::handle::ports::LocalBox;
+use crate::handle::recipient::proxy;
+use crate::handle::serde_scope;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
-use crate::net::catalogue;
-use crate::net::catalogue::ShapesError;
-use crate::net::driver;
-use crate::net::house::House;
-use crate::net::house::StopOnDrop;
-use crate::net::router;
+use crate::net::connection::accept;
+use crate::net::link::shape_query;
+use crate::net::link::shape_query::ShapesError;
+use crate::net::shared::House;
 use crate::net::transport::Listener;
-use crate::observe::Event;
+use crate::node::builder::NodeBuilder;
+use crate::observe::event::Event;
 use crate::observe::stats::Stats;
 
 /// Why a node could not listen.
@@ -99,7 +95,7 @@ impl Node {
 
     /// Sets limits before the node is started.
     pub fn builder() -> NodeBuilder {
-        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new() }
+        NodeBuilder::new()
     }
 
     /// The node's id: new at every start.
@@ -134,7 +130,7 @@ impl Node {
                         tracing::info!(target: "actix_hermod", node = %house.id, %endpoint, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
-                        router::accept(house, listener).await;
+                        accept::accept(house, listener).await;
                     }
                     Err(error) => drop(result.send(Err(error))),
                 }
@@ -187,8 +183,8 @@ impl Node {
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
         let name = Registry::check(Some(name.into()))?;
-        let identity = inbox::Identity { id: BoxId::random(), name, counted: false };
-        let local = publication::publication(&self.home(), identity, actor.into());
+        let identity = queue::Identity { id: BoxId::random(), name, counted: false };
+        let local = actor_feed::publication(&self.home(), identity, actor.into());
         let pointer = Arc::new(Pointer::here(self.home(), Arc::clone(&local) as Arc<dyn LocalBox>));
         // A box that did not open feeds nobody.
         self.house.registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
@@ -218,7 +214,7 @@ impl Node {
             return Ok(Address::new(pointer));
         }
         let home = self.home();
-        let make = |id| publication::exported(&home, id, actor.clone()) as Arc<dyn LocalBox>;
+        let make = |id| actor_feed::exported(&home, id, actor.clone()) as Arc<dyn LocalBox>;
         let pointer = Arc::clone(&home).export(key, &make);
         if let Some(local) = pointer.local()
             && let Some(evicted) = self.house.registry.exports().hold(&pointer, &*local, OURSELVES)
@@ -264,7 +260,7 @@ impl Node {
     /// # Ok::<(), serde_json::Error>(()) }).unwrap();
     /// ```
     pub fn with<R>(&self, read: impl FnOnce() -> R) -> R {
-        scope::with_text(&self.home(), read)
+        serde_scope::with_text(&self.home(), read)
     }
 
     /// The address that a URI stands for; see [`Address::uri`].
@@ -293,7 +289,7 @@ impl Node {
     pub async fn shapes_at(&self, at: impl AsRef<str>) -> Result<BTreeMap<String, Shape>, ShapesError> {
         let at = at.as_ref();
         let endpoint = at.parse().map_err(|_| ShapesError::InvalidEndpoint(at.to_owned()))?;
-        catalogue::shapes_at(&self.house.link_to(&endpoint)).await
+        shape_query::shapes_at(&self.house.link_to(&endpoint)).await
     }
 
     /// Tells a recipient what happens from now on: connections made and lost, messages dropped.
@@ -336,116 +332,5 @@ impl Node {
 
     fn home(&self) -> Arc<dyn Household> {
         Arc::clone(&self.house) as Arc<dyn Household>
-    }
-}
-
-/// The limits of a node to be started. Each has a default that suits an application server; each is there because
-/// something would otherwise grow or wait without end.
-#[derive(Debug)]
-#[must_use = "a node is started by `start`"]
-pub struct NodeBuilder {
-    limits: Limits,
-    thread: IoThread,
-    advertised: Vec<Endpoint>,
-}
-
-macro_rules! limits {
-    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty)),* $(,)?) => {
-        impl NodeBuilder { $(
-            $(#[$doc])*
-            pub fn $name(mut self, $argument: $type) -> Self {
-                self.limits.$name = $argument;
-                self
-            }
-        )* }
-    };
-}
-
-limits! {
-    /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
-    mailbox_buffer(messages: usize),
-    /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
-    /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
-    outbox(bytes: usize),
-    /// Bytes of one message with its addresses, sent or received. 16 MiB.
-    max_message(bytes: usize),
-    /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass. 32 KiB,
-    /// at least 256.
-    fragment(bytes: usize),
-    /// Time for a connection to be made and greeted. 5 s.
-    handshake_timeout(limit: Duration),
-    /// Bytes of a peer's greeting. 1 KiB.
-    handshake_bytes(bytes: usize),
-    /// How often connections are probed and stopped actors are looked for. 5 s.
-    heartbeat(every: Duration),
-    /// A peer that was silent for so long is taken for dead. 15 s.
-    dead_after(silence: Duration),
-    /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
-    /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
-    reconnect(from_to: RangeInclusive<Duration>),
-    /// Connections at a time, dialled and accepted together. Where all places are taken, the oldest of those that have not
-    /// greeted makes room for one more. 1,024.
-    max_connections(connections: usize),
-    /// Connections that have not shown yet who they are; the oldest is closed when one more comes. 128.
-    max_unproven(connections: usize),
-    /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
-    /// least 64.
-    interned(per_direction: usize),
-    /// Actors kept alive because somebody elsewhere holds their address; the oldest goes when one more comes. 65,536.
-    exports(boxes: usize),
-    /// Requests of one connection that wait for their answers; one more is refused
-    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
-    pending_requests(per_connection: usize),
-    /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
-    /// has one such limit: that of the node started last. 65,536.
-    proxy_queue(envelopes: usize),
-    /// Levels of nesting in a message that is received. 128.
-    decode_depth(levels: usize),
-    /// Bytes that decoding one message may reserve. 64 MiB.
-    decode_memory(bytes: usize),
-    /// Relays that a message may have passed, this node's included, when the node passes it on to a third node's box. An
-    /// address that is sent on to a node which cannot reach its box leads through the node that sent it, a *relay*, and one
-    /// that is sent on again through two. A message that has passed as many already is dropped
-    /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest one goes in a circle, and one that a peer sends round has an
-    /// end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). 4.
-    relay_hops(hops: u8),
-    /// Time for [`Node::shutdown`] to write what waits. 5 s.
-    shutdown_timeout(limit: Duration),
-}
-
-impl NodeBuilder {
-    /// The thread that sockets and pumps run on: by default the current one. See [`IoThread`] for what speaks for each.
-    pub fn io_thread(mut self, thread: IoThread) -> Self {
-        self.thread = thread;
-        self
-    }
-
-    /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
-    /// it listens at all addresses of its host. Peers tell it to those that they pass its addresses on to, who dial it
-    /// there; that it is this node is believed only once it has greeted. A text that is no endpoint is ignored.
-    pub fn advertise(mut self, endpoint: &str) -> Self {
-        match endpoint.parse() {
-            Ok(endpoint) => self.advertised.push(endpoint),
-            Err(error) => tracing::error!(target: "actix_hermod", %error, "not advertised"),
-        }
-        self
-    }
-
-    /// Starts the node.
-    ///
-    /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
-    /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
-    ///
-    /// # Panics
-    /// In a current-thread tokio runtime without a `LocalSet`, unless the I/O thread is [`IoThread::Own`].
-    pub fn start(self) -> Node {
-        places::limit_queue(self.limits.proxy_queue);
-        let (handle, io) = driver::io();
-        let house = House::new(self.limits, self.advertised, handle, router::start);
-        let stop = || StopOnDrop(Arc::downgrade(&house));
-        let keeping = Arc::clone(&house).keep(stop());
-        let ending = Arc::clone(&house);
-        io.start(self.thread, keeping, move || ending.close_books(), stop());
-        Node { house }
     }
 }

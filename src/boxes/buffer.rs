@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
 
-use super::latest::Key;
-use super::latest::KeyOf;
-use super::latest::Latest;
-use crate::observe::DropReason;
+use super::keyed::Key;
+use super::keyed::KeyOf;
+use super::keyed::Latest;
+use crate::reason::DropReason;
 
 /// Keys of which a [`Buffer::latest_by`] holds the newest message, unless it is told another number.
 const KEYS: usize = 1024;

@@ -13,21 +13,21 @@ use actix::Recipient;
 use futures_core::Stream;
 
 use super::buffer::Buffer;
-use super::inbox::Batch;
-use super::inbox::Identity;
-use super::inbox::Inbox;
+use super::queue::Batch;
+use super::queue::Identity;
+use super::queue::Inbox;
 use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
-use crate::handle::proxy;
-use crate::handle::reply::Parcel;
+use crate::handle::envelope::Parcel;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::Household;
+use crate::handle::ports::LocalBox;
+use crate::handle::recipient::proxy;
 use crate::handle::reply::Reply;
-use crate::handle::route::Household;
-use crate::handle::route::LocalBox;
-use crate::handle::route::Pointer;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
-use crate::observe::DropReason;
+use crate::reason::DropReason;
 
 /// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]

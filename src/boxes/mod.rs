@@ -1,11 +1,11 @@
 //! What lives here: boxes with their buffers, the actors published behind them, and who knows them by what name.
 
+pub(crate) mod actor_feed;
 pub(crate) mod buffer;
-pub(crate) mod exports;
-pub(crate) mod inbox;
-mod latest;
+mod keyed;
+pub(crate) mod leases;
 pub(crate) mod mailbox;
-pub(crate) mod publication;
-pub mod recipient;
+pub(crate) mod queue;
+pub mod recipient_serde;
 pub(crate) mod registry;
 pub(crate) mod relay;

@@ -13,10 +13,10 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::exports::Exports;
-use crate::handle::route::LocalBox;
-use crate::handle::route::Pointer;
-use crate::handle::terms::Origin;
+use super::leases::Exports;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::identity::Origin;
+use crate::handle::ports::LocalBox;
 use crate::ident::BadName;
 use crate::ident::BoxId;
 use crate::ident::MAX_NAME;

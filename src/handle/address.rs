@@ -19,21 +19,21 @@ use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::oneshot;
 
-use super::fate;
-use super::proxy;
-use super::reply::Parcel;
+use super::envelope::Parcel;
+use super::pointer::Pointer;
+use super::pointer::Route;
 use super::reply::Reply;
 use super::request::Ask;
 use super::request::Request;
-use super::route::Pointer;
-use super::route::Route;
-use super::scope;
 use super::uri;
+use crate::handle::pointer::monitor;
+use crate::handle::recipient::proxy;
+use crate::handle::serde_scope;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
-use crate::observe::CloseReason;
-use crate::observe::DropReason;
+use crate::observe::event::CloseReason;
 use crate::observe::stats::Losses;
+use crate::reason::DropReason;
 
 /// A pointer to a mailbox or to a published actor, in this process or in another.
 ///
@@ -237,7 +237,7 @@ impl<M: RemoteMessage> Address<M> {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub fn closed(&self) -> impl Future<Output = CloseReason> + Send + 'static + use<M> {
-        fate::closed(&self.pointer)
+        monitor::closed(&self.pointer)
     }
 
     /// How full the box is, or the way there, whichever is fuller: from 0, empty, to 1, full. Also 1 if nothing can be
@@ -302,14 +302,14 @@ impl<M> fmt::Display for Address<M> {
 /// In a format that people read, if the address has no URI; in a binary one, outside a message that is sent.
 impl<M: 'static> Serialize for Address<M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        scope::serialize(&self.pointer, serializer)
+        serde_scope::serialize(&self.pointer, serializer)
     }
 }
 
 /// See [`Node::with`](crate::Node::with) for reading URIs outside a message.
 impl<'de, M: 'static> Deserialize<'de> for Address<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        scope::deserialize::<M, D>(deserializer).map(Address::new)
+        serde_scope::deserialize::<M, D>(deserializer).map(Address::new)
     }
 }
 

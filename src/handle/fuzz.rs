@@ -9,17 +9,17 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 
-use super::nowhere;
-use super::route::Pointer;
-use super::scope;
+use super::pointer::Pointer;
 use super::uri;
-use crate::choices::Choices;
-use crate::choices::Meter;
+use crate::handle::detached;
+use crate::handle::serde_scope;
 use crate::ident::Endpoint;
 use crate::ident::MAX_ENDPOINT;
 use crate::ident::Place;
-use crate::message::fit::Look;
 use crate::message::guard;
+use crate::message::preflight::Look;
+use crate::unstructured::Choices;
+use crate::unstructured::Meter;
 
 /// As many handles as come beside a message.
 const HANDLES: usize = 8;
@@ -78,13 +78,13 @@ struct Inside(Arc<Pointer>);
 
 impl Serialize for Inside {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        scope::serialize(&self.0, serializer)
+        serde_scope::serialize(&self.0, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Inside {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Inside, D::Error> {
-        scope::deserialize::<(), D>(deserializer).map(Inside)
+        serde_scope::deserialize::<(), D>(deserializer).map(Inside)
     }
 }
 
@@ -124,14 +124,14 @@ impl Positions {
 }
 
 fn letter(body: &[u8], count: usize, meter: Meter) {
-    let home = Arc::clone(nowhere::pointer().home());
-    let beside: Vec<Arc<Pointer>> = (0..count).map(|_| nowhere::pointer()).collect();
+    let home = Arc::clone(detached::pointer().home());
+    let beside: Vec<Arc<Pointer>> = (0..count).map(|_| detached::pointer()).collect();
     let (mut handles, mut read) = (beside.clone(), None);
-    let held = meter(&mut || read = Some(scope::read::<Letter>(&home, body, &mut handles)));
+    let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&home, body, &mut handles)));
     assert!(held <= AT_LEAST + PER_BYTE * body.len() as u64, "{held} bytes for {}", body.len());
     assert!(handles.is_empty(), "handles are left for the next message");
     // The scope has ended, however it did.
-    let outside = guard::encode(&Inside(nowhere::pointer()), &mut Vec::new(), usize::MAX);
+    let outside = guard::encode(&Inside(detached::pointer()), &mut Vec::new(), usize::MAX);
     assert!(outside.is_err(), "an address is written outside of a message");
     // Those at the positions that the body has, and no letter if one of them is not there.
     let positions = guard::decode::<Positions>(body, home.limits().decode()).map(|positions| positions.all());
@@ -141,9 +141,9 @@ fn letter(body: &[u8], count: usize, meter: Meter) {
     assert_eq!(letter.as_ref().map(Letter::named), expected);
     let (Some(letter), Some(named)) = (letter, expected) else { return };
     let look = Look { at: |_: &Letter| Ok(()), anyway: false };
-    let written = scope::write(&home, &letter, look, |body, handles| (body.to_vec(), handles.to_vec()));
+    let written = serde_scope::write(&home, &letter, look, |body, handles| (body.to_vec(), handles.to_vec()));
     let (again, mut handles) = written.expect("what was read can be written");
     assert!(handles.iter().map(Arc::as_ptr).eq(named.iter().copied()), "in another order");
-    let read = scope::read::<Letter>(&home, &again, &mut handles).expect("what was written can be read");
+    let read = serde_scope::read::<Letter>(&home, &again, &mut handles).expect("what was written can be read");
     assert_eq!((read.named(), read.text), (named, letter.text));
 }

@@ -1,22 +1,18 @@
 //! What is held and sent through: pointers to boxes, and the actix recipients and serde forms they take.
 
 pub(crate) mod address;
-pub(crate) mod failure;
-pub(crate) mod fate;
+pub(crate) mod ask_error;
+pub(crate) mod detached;
+pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-pub(crate) mod intake;
-mod leading;
-pub(crate) mod nowhere;
-pub(crate) mod places;
-pub(crate) mod proxy;
+pub(crate) mod pointer;
+pub(crate) mod ports;
+pub(crate) mod recipient;
 pub(crate) mod reply;
 pub(crate) mod request;
-pub(crate) mod route;
-pub(crate) mod scope;
-pub(crate) mod sending;
-pub(crate) mod terms;
+pub(crate) mod send;
+pub(crate) mod serde_scope;
 mod uri;
-pub(crate) mod way;
 
-pub(crate) use uri::resolve;
+pub(crate) use self::uri::resolve;

@@ -1,56 +1,170 @@
-//! A message on its way into a box of this node, and who waits for its result.
+//! Where the result of a request goes, here and over a connection.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix::prelude::Message;
+use futures_util::task::AtomicWaker;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::failure::AskError;
-use super::route::AnswerTo;
-use super::route::Household;
-use super::route::Outbound;
-use super::route::Pointer;
-use super::route::Waiting;
-use super::scope;
-use super::terms::Correlation;
-use super::terms::Source;
+use super::ask_error::AskError;
+use super::envelope::Body;
+use super::pointer::Pointer;
+use super::ports::Correlation;
+use super::ports::Household;
+use super::ports::Outbound;
+use super::ports::Waiting;
+use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
-use crate::message::fit;
-use crate::observe::DropReason;
-use crate::wire::control::Unanswered;
+use crate::message::preflight;
+use crate::reason::DropReason;
+use crate::wire::frames::refuse::Unanswered;
 
-/// A message, and where its result goes if somebody waits for it.
-#[derive(Debug)]
-pub(crate) struct Parcel<M: Message> {
-    pub(crate) message: M,
-    /// Boxed, because most messages have none and all are moved several times.
-    pub(crate) reply: Option<Box<Reply<M::Result>>>,
-    pub(crate) from: Source,
+/// The way back for one answer, as bytes. If it is dropped without one, the asker is told that there will be none.
+pub(crate) struct AnswerTo {
+    home: Arc<dyn Household>,
+    /// `None` once it is used.
+    back: Option<Back>,
+    deadline: Option<Instant>,
 }
 
-impl<M: Message> Parcel<M> {
-    /// One of this node.
-    #[inline]
-    pub(crate) fn new(message: M, reply: Option<Reply<M::Result>>) -> Parcel<M> {
-        Parcel { message, reply: reply.map(Box::new), from: Source::HERE }
-    }
+/// Where an answer goes.
+enum Back {
+    /// To the connection that the request came from.
+    Link { link: Arc<dyn Outbound>, correlation: Correlation, asked: Arc<Asked> },
+    /// To one of this node, whose message is of another Rust type than the box's.
+    Here(Box<dyn Waiting>),
+}
 
-    /// Why it is not worth handling any more.
-    pub(crate) fn lapsed(&self) -> Option<DropReason> {
-        self.reply.as_ref().and_then(|reply| reply.lapsed())
-    }
-
-    /// Tells the one who waits that it is dropped.
-    pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
-        if let Some(reply) = self.reply {
-            (*reply).fail(AskError::NotDelivered { reason, detail });
+impl Back {
+    fn refuse(self, why: Unanswered, detail: &str) {
+        match self {
+            Back::Link { link, correlation, asked } => link.refuse(correlation, &asked, why, detail),
+            Back::Here(waiting) => waiting.failed(AskError::refused(why, detail)),
         }
+    }
+}
+
+impl AnswerTo {
+    pub(crate) fn new(
+        home: Arc<dyn Household>,
+        link: Arc<dyn Outbound>,
+        correlation: Correlation,
+        asked: Arc<Asked>,
+        deadline: Option<Instant>,
+    ) -> AnswerTo {
+        AnswerTo { home, back: Some(Back::Link { link, correlation, asked }), deadline }
+    }
+
+    /// The way to one who waits at this node.
+    pub(crate) fn here(home: Arc<dyn Household>, waiting: Box<dyn Waiting>, deadline: Option<Instant>) -> AnswerTo {
+        AnswerTo { home, back: Some(Back::Here(waiting)), deadline }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    /// Answers; if the asker cannot read it, it is still to be refused.
+    pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
+        match self.back.take() {
+            Some(Back::Link { link, correlation, asked }) => {
+                let answered = link.answer(correlation, &asked, body, handles);
+                if !answered {
+                    self.back = Some(Back::Link { link, correlation, asked });
+                }
+                answered
+            }
+            Some(Back::Here(waiting)) => {
+                waiting.answered(&body, &mut handles.to_vec());
+                true
+            }
+            None => true,
+        }
+    }
+
+    pub(crate) fn refuse(mut self, why: Unanswered, detail: &str) {
+        if let Some(back) = self.back.take() {
+            back.refuse(why, detail);
+        }
+    }
+
+    /// The answer is there, and longer than the asker reads or waits for.
+    pub(crate) fn refuse_as_too_long(self) {
+        self.refuse(Unanswered::NotEncodable, "the answer does not fit");
+    }
+
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline - Instant::now())
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether the answer is not wanted any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        match &self.back {
+            Some(Back::Link { asked, .. }) => asked.is_cancelled(),
+            Some(Back::Here(waiting)) => waiting.is_gone(),
+            None => true,
+        }
+    }
+
+    /// Ready once the answer is not wanted any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.back {
+            Some(Back::Link { asked, .. }) => asked.poll_cancelled(cx),
+            Some(Back::Here(waiting)) => waiting.poll_gone(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for AnswerTo {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            back.refuse(Unanswered::Abandoned, "");
+        }
+    }
+}
+
+impl fmt::Debug for AnswerTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerTo").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// A request that came from a connection and is not yet answered, as the connection knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    cancelled: AtomicBool,
+    /// Of one who would not go on if it were.
+    waker: AtomicWaker,
+}
+
+impl Asked {
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub(crate) fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_cancelled() {
+            self.waker.register(cx.waker());
+        }
+        // Again, for one that came in between.
+        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 }
 
@@ -105,7 +219,7 @@ impl<R> Reply<R> {
         }
     }
 
-    fn lapsed(&self) -> Option<DropReason> {
+    pub(super) fn lapsed(&self) -> Option<DropReason> {
         match self.deadline() {
             _ if self.is_gone() => Some(DropReason::Cancelled),
             Some(deadline) if deadline <= Instant::now() => Some(DropReason::Expired),
@@ -151,7 +265,7 @@ pub(crate) struct Awaiting<R> {
 
 impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
     fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        match scope::read(&self.home, body, handles) {
+        match serde_scope::read(&self.home, body, handles) {
             Ok(result) => self.reply.answer(result),
             Err(error) => {
                 tracing::trace!(target: "actix_hermod", %error, "an answer cannot be decoded");
@@ -179,8 +293,8 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
         return;
     }
     let home = Arc::clone(answer.home());
-    let look = fit::look_at_result_of::<M>();
-    match scope::write(&home, &result, look, |body, handles| answer.answer(body, handles)) {
+    let look = preflight::look_at_result_of::<M>();
+    match serde_scope::write(&home, &result, look, |body, handles| answer.answer(body, handles)) {
         Ok(true) => {}
         Ok(false) => answer.refuse_as_too_long(),
         Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),

@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
-use super::failure::AskError;
+use super::ask_error::AskError;
+use super::envelope::Parcel;
+use super::pointer::Pointer;
 use super::reply::Asking;
-use super::reply::Parcel;
 use super::reply::Reply;
-use super::route::Pointer;
 use crate::message::RemoteMessage;
 
 /// The future of [`Address::send`](crate::Address::send).

@@ -7,9 +7,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::route::Household;
-use super::route::Pointer;
-use super::terms::Origin;
+use super::pointer::Pointer;
+use super::ports::Household;
+use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::Place;

@@ -1,7 +1,7 @@
 //! What can be sent: messages that serde can write and read.
 
-pub(crate) mod fit;
 pub(crate) mod guard;
+pub(crate) mod preflight;
 pub(crate) mod shape;
 
 use actix::prelude::Message;

@@ -1,33 +1,9 @@
 //! Connections: the streams they run on, the actor that owns each one's life, and the I/O thread that runs them all.
 
-pub(crate) mod accounts;
-mod acquaintances;
-pub(crate) mod books;
-pub(crate) mod catalogue;
-pub(crate) mod contact;
-pub(crate) mod driver;
-pub(crate) mod greeting;
-mod hints;
-pub(crate) mod house;
-pub(crate) mod inbound;
-pub(crate) mod inquiries;
-mod kept;
-pub(crate) mod lanes;
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod io_thread;
 pub(crate) mod link;
-pub(crate) mod links;
-pub(crate) mod meter;
-mod mismatch;
-pub(crate) mod named;
-pub(crate) mod outbox;
-mod pings;
-pub(crate) mod pipe;
-pub(crate) mod pressure;
-pub(crate) mod pressures;
-pub(crate) mod reports;
-pub(crate) mod requests;
-pub(crate) mod router;
-mod scout;
-mod standing;
+pub(crate) mod peers;
+pub(crate) mod shared;
 pub(crate) mod transport;
-pub(crate) mod watches;
-pub(crate) mod watching;

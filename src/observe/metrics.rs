@@ -9,9 +9,9 @@ use metrics::describe_counter;
 use metrics::describe_gauge;
 use metrics::gauge;
 
-use super::DropReason;
 use super::stats::ConnectionState;
 use super::stats::Stats;
+use crate::reason::DropReason;
 
 /// The states that connections are told by.
 const STATES: [ConnectionState; 4] =

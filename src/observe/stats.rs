@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::DropReason;
 use super::Observer;
-use super::tally::What;
+use super::counters::What;
 use crate::ident::NodeId;
+use crate::reason::DropReason;
 
 /// What a node has done so far, and how it stands.
 #[non_exhaustive]

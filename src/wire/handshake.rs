@@ -7,8 +7,8 @@ use super::codec::Reader;
 use super::codec::Violation;
 use super::codec::put_number;
 use super::codec::put_text;
-use super::frame::Extensions;
-use super::frame::MAX_ENDPOINTS;
+use super::extensions::Extensions;
+use super::introduction::MAX_ENDPOINTS;
 use crate::ident::ConnectionId;
 use crate::ident::MAX_ENDPOINT;
 use crate::ident::NodeId;
@@ -29,7 +29,7 @@ pub(crate) const PREFIX: usize = 8 + 2 + 2 + 4;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
-    /// Bits of what the writer understands beyond the rest of version 1: see [`feature`](super::report::feature).
+    /// Bits of what the writer understands beyond the rest of version 1: see [`feature`](super::features::feature).
     pub(crate) features: u64,
     pub(crate) node: NodeId,
     /// The writer's name of this connection, fresh.

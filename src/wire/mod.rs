@@ -251,17 +251,18 @@
 //! ended with goodbye 3. The dialling node shows its token first; the listening node shows its own only to a peer whose
 //! token was accepted.
 
+pub(crate) mod assembly;
+pub(crate) mod batch;
 pub(crate) mod codec;
-pub(crate) mod control;
-pub(crate) mod fragment;
-pub(crate) mod frame;
+pub(crate) mod extensions;
+pub(crate) mod features;
+pub(crate) mod frames;
 pub(crate) mod handshake;
-pub(crate) mod intern;
-pub(crate) mod question;
-pub(crate) mod report;
-pub(crate) mod run;
-pub(crate) mod session;
-pub(crate) mod watch;
+pub(crate) mod incoming;
+pub(crate) mod introduction;
+pub(crate) mod numbering;
+pub(crate) mod outgoing;
+pub(crate) mod target;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

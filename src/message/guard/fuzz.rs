@@ -24,8 +24,8 @@ use super::DecodeError;
 use super::DecodeLimits;
 use super::decode;
 use super::encode;
-use crate::choices::Choices;
-use crate::choices::Meter;
+use crate::unstructured::Choices;
+use crate::unstructured::Meter;
 
 /// A `BTreeMap` of one entry has room for eleven, and a vector that grows is there twice: so much memory a value may
 /// take for each byte that it is charged.

@@ -18,8 +18,8 @@ use super::model::Opaque;
 use super::model::Scalar;
 use super::model::Variant;
 use super::show::MAX_PAGE;
-use crate::choices::Choices;
-use crate::choices::Meter;
+use crate::unstructured::Choices;
+use crate::unstructured::Meter;
 
 /// What a shape may take in memory while it is read, for each of its bytes: a part of one byte becomes a node, which
 /// stands in several tables while it is told from the others.

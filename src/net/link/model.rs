@@ -1,6 +1,5 @@
 //! An outbox in every order in which senders, the writer and the end of the connection can meet, as loom finds them: a
 //! writer that waits is woken, and every message that was taken is written, or dropped and counted.
-
 use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -10,13 +9,18 @@ use loom::thread;
 use loom::thread::JoinHandle;
 
 use super::*;
-use crate::boxes::inbox::model::Hut;
-use crate::boxes::inbox::model::explore;
-use crate::handle::route::Route;
-use crate::handle::way::Way;
+use crate::boxes::queue::model::Hut;
+use crate::boxes::queue::model::explore;
+use crate::handle::envelope::Body;
+use crate::handle::envelope::Encoded;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::Route;
+use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::path::Way;
+use crate::ident::BoxId;
 use crate::ident::ConnectionId;
-use crate::wire::frame::Front;
-use crate::wire::frame::front;
+use crate::wire::frames::Front;
+use crate::wire::frames::front;
 
 /// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
 fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {

@@ -2,17 +2,32 @@
 
 use std::io;
 
-pub(super) use turmoil::net::TcpListener;
-pub(super) use turmoil::net::TcpStream;
+use turmoil::net::TcpListener;
+use turmoil::net::TcpStream;
+
+use super::Stream;
+use super::is_near;
+
+pub(crate) use turmoil::net::TcpListener as Listener;
 
 /// Simulated hosts know each other by the names that they were given.
-pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
-    TcpStream::connect((host, port)).await
+pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
+    Ok(stream(TcpStream::connect((host, port)).await?))
 }
 
-/// turmoil listens at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Gives the port as well.
+/// turmoil listens at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Returns the port as well.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
     let listener = TcpListener::bind((host, port)).await?;
     let port = listener.local_addr()?.port();
     Ok((listener, port))
+}
+
+pub(super) async fn accept(listener: &TcpListener) -> io::Result<Stream> {
+    Ok(stream(listener.accept().await?.0))
+}
+
+fn stream(stream: TcpStream) -> Stream {
+    let near = stream.peer_addr().and_then(|peer| Ok(is_near(peer, stream.local_addr()?))).unwrap_or(false);
+    let (read, write) = stream.into_split();
+    Stream { read: Box::new(read), write: Box::new(write), near }
 }

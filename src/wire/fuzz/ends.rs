@@ -7,17 +7,17 @@ use std::collections::VecDeque;
 use bytes::BufMut;
 use bytes::BytesMut;
 
-use super::super::frame::Front;
-use super::super::frame::front;
-use super::super::session::Correlated;
-use super::super::session::Incoming;
-use super::super::session::Outgoing;
-use super::super::session::Unwritten;
 use super::meant::Came;
 use super::meant::Meant;
 use super::meant::Whom;
 use super::meant::pool;
-use crate::choices::Choices;
+use crate::unstructured::Choices;
+use crate::wire::frames::Front;
+use crate::wire::frames::front;
+use crate::wire::incoming::Incoming;
+use crate::wire::outgoing::Correlated;
+use crate::wire::outgoing::Outgoing;
+use crate::wire::outgoing::Unwritten;
 
 /// Boxes that messages are for, at most.
 pub(crate) const BOXES: usize = 300;

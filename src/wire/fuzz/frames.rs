@@ -4,19 +4,19 @@
 use bytes::BytesMut;
 
 use super::super::codec::put_number;
-use super::super::frame::Front;
-use super::super::frame::LENGTH;
-use super::super::frame::front;
 use super::super::handshake::Greeting;
 use super::super::handshake::Hello;
 use super::super::handshake::PREFIX;
-use super::super::question::put_names;
-use super::super::question::read_names;
 use super::kinds::KINDS;
 use super::kinds::Kind;
 use super::kinds::acquainted;
 use super::values::written;
-use crate::choices::Meter;
+use crate::unstructured::Meter;
+use crate::wire::frames::Front;
+use crate::wire::frames::LENGTH;
+use crate::wire::frames::front;
+use crate::wire::frames::shape::put_names;
+use crate::wire::frames::shape::read_names;
 
 /// As many bytes as a frame may take in memory for each of its own, as text and in parts: a handle of one byte becomes
 /// some hundred, and vectors grow by doubling.

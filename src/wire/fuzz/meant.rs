@@ -5,17 +5,17 @@ use std::sync::atomic::AtomicU32;
 use bytes::BufMut;
 use bytes::BytesMut;
 
-use super::super::frame::Identity;
-use super::super::frame::Introduction;
-use super::super::frame::Raw;
-use super::super::frame::kind;
-use super::super::session::Correlated;
-use super::super::session::Incoming;
-use super::super::session::Outgoing;
-use super::super::session::Post;
-use super::super::session::Referent;
-use super::super::session::Unwritten;
 use super::values::Told;
+use crate::wire::frames::Raw;
+use crate::wire::frames::kind;
+use crate::wire::incoming::Incoming;
+use crate::wire::introduction::Identity;
+use crate::wire::introduction::Introduction;
+use crate::wire::outgoing::Correlated;
+use crate::wire::outgoing::Outgoing;
+use crate::wire::outgoing::Post;
+use crate::wire::outgoing::Referent;
+use crate::wire::outgoing::Unwritten;
 
 /// A box that messages are sent to and handles of are sent around, known by its place in the pool.
 #[derive(Debug)]

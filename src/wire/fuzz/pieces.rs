@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::fragment::Assembly;
-use super::super::fragment::Fragment;
-use super::super::fragment::MAX_OPEN;
-use super::super::fragment::assembled;
-use super::super::frame::Front;
-use super::super::frame::front;
-use super::super::frame::kind;
+use crate::wire::assembly::Assembly;
+use crate::wire::assembly::MAX_OPEN;
+use crate::wire::assembly::assembled;
+use crate::wire::frames::Front;
+use crate::wire::frames::fragment::Fragment;
+use crate::wire::frames::front;
+use crate::wire::frames::kind;
 
 /// Puts together what stands in pieces in a stream, up to the first that does not fit.
 pub(crate) fn run(stream: &[u8], max_frame: usize) {
@@ -75,8 +75,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::super::fragment::put_fragment_head;
     use super::super::values::written;
+    use crate::wire::frames::fragment::put_fragment_head;
 
     proptest! {
         /// Most of these fit together: a stream of random bytes hardly ever has two pieces of one frame.

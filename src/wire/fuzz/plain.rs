@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use super::super::codec::Reader;
 use super::super::codec::Violation;
-use super::super::frame::Extensions;
-use super::super::frame::Handle;
-use super::super::frame::Introduction;
-use super::super::frame::MAX_HANDLES;
-use super::super::frame::extension;
-use super::super::frame::flag;
-use super::super::frame::kind;
-use super::super::intern::MIN_NUMBERS;
-use super::super::session::Incoming;
+use crate::wire::extensions::Extensions;
+use crate::wire::extensions::extension;
+use crate::wire::extensions::flag;
+use crate::wire::frames::kind;
+use crate::wire::incoming::Incoming;
+use crate::wire::introduction::Handle;
+use crate::wire::introduction::Introduction;
+use crate::wire::introduction::MAX_HANDLES;
+use crate::wire::numbering::MIN_NUMBERS;
 
 /// What is made of an introduction where only what it says matters.
 pub(crate) fn meaning(introduction: &Introduction<'_>) -> String {

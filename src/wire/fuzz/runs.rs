@@ -2,14 +2,14 @@
 //! same, and end at the same place for the same reason.
 
 use super::super::codec::Violation;
-use super::super::frame::Front;
-use super::super::frame::Raw;
-use super::super::frame::front;
-use super::super::frame::kind;
-use super::super::run::Posts;
-use super::super::session::Incoming;
 use super::kinds::acquainted;
 use super::plain::understood;
+use crate::wire::batch::Posts;
+use crate::wire::frames::Front;
+use crate::wire::frames::Raw;
+use crate::wire::frames::front;
+use crate::wire::frames::kind;
+use crate::wire::incoming::Incoming;
 
 /// What was read of one frame.
 #[derive(PartialEq, Eq, Debug)]

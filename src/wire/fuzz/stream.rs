@@ -6,15 +6,8 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::super::codec::Violation;
-use super::super::frame::Front;
-use super::super::frame::Introduction;
-use super::super::frame::LENGTH;
-use super::super::frame::Raw;
-use super::super::frame::front;
-use super::super::frame::kind;
 use super::super::handshake::Greeting;
 use super::super::handshake::Hello;
-use super::super::session::Incoming;
 use super::kinds::acquainted;
 use super::kinds::said;
 use super::pieces;
@@ -22,7 +15,14 @@ use super::plain::Plain;
 use super::plain::Understood;
 use super::plain::understood;
 use super::runs;
-use crate::choices::Choices;
+use crate::unstructured::Choices;
+use crate::wire::frames::Front;
+use crate::wire::frames::LENGTH;
+use crate::wire::frames::Raw;
+use crate::wire::frames::front;
+use crate::wire::frames::kind;
+use crate::wire::incoming::Incoming;
+use crate::wire::introduction::Introduction;
 
 /// Pieces in which a stream comes, over and over.
 const PIECES: usize = 4;

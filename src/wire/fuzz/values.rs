@@ -6,15 +6,15 @@ use bytes::BytesMut;
 use super::super::codec::Reader;
 use super::super::codec::Violation;
 use super::super::codec::put_number;
-use super::super::frame::Handle;
-use super::super::frame::Identity;
-use super::super::frame::Introduction;
-use super::super::frame::MAX_HANDLES;
-use super::super::frame::flag;
-use super::super::frame::kind;
-use super::super::frame::put_extensions;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
+use crate::wire::extensions::flag;
+use crate::wire::extensions::put_extensions;
+use crate::wire::frames::kind;
+use crate::wire::introduction::Handle;
+use crate::wire::introduction::Identity;
+use crate::wire::introduction::Introduction;
+use crate::wire::introduction::MAX_HANDLES;
 
 pub(crate) fn written(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     let mut out = BytesMut::new();

@@ -15,18 +15,27 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::codec::*;
-use super::control::*;
-use super::frame::*;
 use super::fuzz::kinds::*;
 use super::fuzz::plain::*;
 use super::fuzz::values::*;
 use super::handshake::*;
-use super::intern::MIN_NUMBERS;
-use super::question::*;
-use super::report::*;
-use super::session::*;
+use super::numbering::MIN_NUMBERS;
 use crate::ident::*;
-use crate::observe::DropReason;
+use crate::reason::DropReason;
+use crate::wire::extensions::*;
+use crate::wire::frames::cancel::*;
+use crate::wire::frames::goodbye::*;
+use crate::wire::frames::ping::*;
+use crate::wire::frames::refuse::*;
+use crate::wire::frames::release::*;
+use crate::wire::frames::report::*;
+use crate::wire::frames::resume::*;
+use crate::wire::frames::shape::*;
+use crate::wire::frames::*;
+use crate::wire::incoming::*;
+use crate::wire::introduction::*;
+use crate::wire::outgoing::*;
+use crate::wire::target::*;
 
 /// What a failure found is printed in full, so nothing is kept beside the sources. `PROPTEST_CASES` asks for more.
 fn config() -> Config {

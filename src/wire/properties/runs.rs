@@ -3,8 +3,8 @@
 use prop::sample::Index;
 
 use super::*;
+use crate::wire::batch::Posts;
 use crate::wire::fuzz::runs::*;
-use crate::wire::run::Posts;
 
 /// Posts that are read together, of a stream of many.
 const MOST: [usize; 6] = [0, 1, 2, 3, 32, usize::MAX];

@@ -1,0 +1,179 @@
+//! A box's queue as handles and connections see it.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Inbox;
+use super::outlook;
+use crate::boxes::buffer::level;
+use crate::handle::envelope::Arrival;
+use crate::handle::envelope::Parcel;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Refusal;
+use crate::handle::ports::Rejection;
+use crate::handle::reply::AnswerTo;
+use crate::handle::reply::away;
+use crate::handle::serde_scope;
+use crate::ident::BoxId;
+use crate::message::RemoteMessage;
+use crate::message::guard::DecodeError;
+use crate::message::shape::Shape;
+use crate::observe::stats::BoxStats;
+use crate::reason::DropReason;
+use crate::wire::batch::Bodies;
+
+fn undecodable(error: &DecodeError) -> Rejection {
+    Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) }
+}
+
+/// Drops a message from elsewhere that was not taken.
+fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal)) -> Rejection {
+    let reason = match refusal {
+        Refusal::Full(reason) => reason,
+        Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+    };
+    parcel.drop_for(reason, None);
+    reason.into()
+}
+
+impl<M: RemoteMessage> LocalBox for Inbox<M> {
+    fn id(&self) -> BoxId {
+        self.identity.id
+    }
+
+    fn given_name(&self) -> &str {
+        &self.identity.name
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<M>()
+    }
+
+    fn is_open(&self) -> bool {
+        self.queue.lock().open
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal> {
+        let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(Refusal::OtherType) };
+        let Some(parcel) = slot.take() else { return Ok(()) };
+        self.put(parcel).map_err(|(parcel, refusal)| {
+            *slot = Some(parcel);
+            refusal
+        })
+    }
+
+    fn accept_encoded(
+        &self,
+        body: &[u8],
+        handles: &mut Vec<Arc<Pointer>>,
+        answer: &mut Option<AnswerTo>,
+        arrival: Arrival,
+    ) -> Result<(), Rejection> {
+        if let Some(reason) = self.refusal() {
+            return Err(reason.into());
+        }
+        let message = serde_scope::read(&self.home, body, handles).map_err(|error| undecodable(&error))?;
+        let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
+        self.put(Parcel { message, reply, from: arrival.from }).map_err(rejected)
+    }
+
+    fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Rejection)) {
+        while bodies.len() > 0 {
+            if let Some(reason) = self.refusal() {
+                return bodies.for_each(|_| reject(reason.into()));
+            }
+            let (mut parcels, room) = self.row();
+            parcels.reserve(room.min(bodies.len()));
+            let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
+            serde_scope::read_each(&self.home, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
+            self.put_all(parcels, |refused| reject(rejected(refused)));
+        }
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        Some(Shape::of::<M>())
+    }
+
+    fn fill(&self) -> u8 {
+        self.queue.lock().waiting.fill(self.held())
+    }
+
+    #[inline]
+    fn level(&self) -> u8 {
+        match self.outlook.load(Ordering::Relaxed) {
+            outlook::FULL => level(u8::MAX),
+            outlook::CLOSED => 0,
+            level => level,
+        }
+    }
+
+    fn note_recipient(&self) {
+        self.has_recipient.store(true, Ordering::Relaxed);
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        self.drops.add(reason, 1);
+    }
+
+    fn counted(&self) -> bool {
+        self.identity.counted
+    }
+
+    fn look(&self) {
+        self.queue.lock().waiting.shrink();
+        if !(self.alive)() {
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        // What is not started any more is dropped outside the lock: it may hold the last address of an actor.
+        let (reader, _start) = {
+            let mut queue = self.queue.lock();
+            if !std::mem::replace(&mut queue.open, false) {
+                return;
+            }
+            self.look_ahead(&queue);
+            (queue.reader.take(), queue.start.take())
+        };
+        self.home.forget(self.identity.id, &self.identity.name);
+        self.closed.cancel();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn relays(&self) -> Option<&Arc<Pointer>> {
+        None
+    }
+
+    fn occupancy(&self) -> (u64, u64) {
+        let queue = self.queue.lock();
+        ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64)
+    }
+
+    fn stats(&self) -> BoxStats {
+        let ((depth, capacity), received) = (self.occupancy(), self.queue.lock().received);
+        let name = match &*self.identity.name {
+            "" => self.identity.id.to_string(),
+            name => name.to_owned(),
+        };
+        BoxStats {
+            name,
+            type_name: self.type_name().to_owned(),
+            depth,
+            capacity,
+            received,
+            with_actor: self.given.load(Ordering::Relaxed) as u64,
+            dropped: self.drops.to_map(),
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The box itself: what a mailbox and a published actor have in common. Messages go in from any thread and are taken
+//! out by one reader.
+//!
+//! Invariant: a message that was accepted is taken by the reader, or counted as dropped with exactly one reason. The
+//! lock is never held while code of the application runs.
+
+mod local_box;
+#[cfg(test)]
+#[cfg(hermod_loom)]
+pub(crate) mod model;
+#[cfg(test)]
+#[cfg(not(hermod_loom))]
+mod rows;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use tokio_util::sync::CancellationToken;
+
+use super::buffer::Buffer;
+use super::buffer::Pushed;
+use super::buffer::Waiting;
+use super::keyed::KeyOf;
+use crate::handle::envelope::Parcel;
+use crate::handle::ports::Household;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Refusal;
+use crate::ident::BoxId;
+use crate::message::RemoteMessage;
+use crate::observe::loss::Drops;
+use crate::observe::loss::Letter;
+use crate::reason::DropReason;
+use crate::sync::AtomicU8;
+use crate::sync::AtomicUsize;
+use crate::sync::Mutex;
+
+/// What tells a box from others before it is open.
+pub(crate) struct Identity {
+    pub(crate) id: BoxId,
+    /// Empty: the box is called by its id.
+    pub(crate) name: Box<str>,
+    /// See [`LocalBox::counted`].
+    pub(crate) counted: bool,
+}
+
+/// A box for messages of type `M`.
+///
+/// What each message touches comes first and stands together: where there are very many boxes, what a message costs is
+/// how often the memory has to be waited for.
+#[repr(C)]
+pub(crate) struct Inbox<M: RemoteMessage> {
+    /// What `queue` would answer to one more message, for those who look before they decode.
+    outlook: AtomicU8,
+    /// Whether messages may come through an actix `Recipient`, too.
+    has_recipient: AtomicBool,
+    queue: Mutex<Queue<M>>,
+    /// Messages that the reader has taken out of `queue` and not yet handed over: they wait as the others do. Only the
+    /// reader changes it, so that a message that it hands over costs no lock.
+    held: AtomicUsize,
+    home: Arc<dyn Household>,
+    /// Finds the keys of messages, where the newest of each is kept.
+    key: Option<KeyOf<M>>,
+    identity: Identity,
+    closed: CancellationToken,
+    /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
+    given: AtomicUsize,
+    drops: Drops,
+    /// Whether what the box stands for still lives.
+    alive: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Below these it is a [level](super::buffer::level) of a box that takes messages.
+mod outlook {
+    pub(super) const FULL: u8 = 254;
+    pub(super) const CLOSED: u8 = 255;
+}
+
+/// Messages that a reader has taken out of the box at once, or that come in a row.
+pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
+
+/// Messages that are [intercepted](Inbox::intercept) at a time, while those who send to the box by other ways wait.
+const AT_ONCE: usize = 64;
+
+struct Queue<M: RemoteMessage> {
+    waiting: Waiting<Parcel<M>>,
+    /// Messages put into it so far.
+    received: u64,
+    open: bool,
+    reader: Option<Waker>,
+    /// Starts the reader, if it waits for the first message.
+    start: Option<Start>,
+}
+
+/// See [`Inbox::start_when_needed`].
+type Start = Box<dyn FnOnce() + Send>;
+
+impl<M: RemoteMessage> Inbox<M> {
+    pub(crate) fn new(
+        identity: Identity,
+        home: Arc<dyn Household>,
+        buffer: &Buffer<M>,
+        alive: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Inbox<M> {
+        let queue = Queue::new(buffer);
+        // One without room is full from the beginning.
+        let outlook = if queue.waiting.refuses(0) { outlook::FULL } else { 0 };
+        Inbox {
+            outlook: AtomicU8::new(outlook),
+            has_recipient: AtomicBool::new(false),
+            queue: Mutex::new(queue),
+            held: AtomicUsize::new(0),
+            home,
+            key: buffer.key().cloned(),
+            identity,
+            closed: CancellationToken::new(),
+            given: AtomicUsize::new(0),
+            drops: Drops::default(),
+            alive: Box::new(alive),
+        }
+    }
+
+    /// Has `start` called once the first message is there; it is dropped if the box closes before.
+    pub(crate) fn start_when_needed(&self, start: impl FnOnce() + Send + 'static) {
+        self.queue.lock().start = Some(Box::new(start));
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    /// Whether messages may come through an actix `Recipient`, too.
+    #[inline]
+    pub(crate) fn has_recipient(&self) -> bool {
+        self.has_recipient.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.lock().waiting.len() + self.held()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.lock().waiting.capacity()
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.drops.total()
+    }
+
+    /// The next message that somebody still wants handled; `None` once the box is closed and read to its end. `batch`
+    /// is the reader's, and holds what it has taken before.
+    #[inline]
+    pub(crate) fn poll_take(&self, batch: &mut Batch<M>, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
+        loop {
+            if let Some(parcel) = self.hand_over(batch) {
+                return Poll::Ready(Some(parcel));
+            }
+            let mut queue = self.queue.lock();
+            if self.refill(&mut queue, batch) {
+                continue;
+            }
+            if !queue.open {
+                return Poll::Ready(None);
+            }
+            queue.waiting.keep(batch);
+            queue.wait(cx);
+            return Poll::Pending;
+        }
+    }
+
+    /// Takes the next batch, if there is any, into one that is empty.
+    pub(crate) fn take_batch(&self, batch: &mut Batch<M>) -> bool {
+        self.refill(&mut self.queue.lock(), batch)
+    }
+
+    /// Has the reader's batch, which is empty, filled with so many messages that were about to be put into the box, unless
+    /// others wait in it; whether there are any now. While this is called, nobody puts one of those messages into the box,
+    /// so that none overtakes another.
+    pub(crate) fn intercept(&self, batch: &mut Batch<M>, fill: impl FnOnce(&mut Batch<M>, usize)) -> bool {
+        let mut queue = self.queue.lock();
+        if self.refill(&mut queue, batch) {
+            return true;
+        }
+        if queue.open {
+            let room = queue.waiting.room_for_batch(batch).min(AT_ONCE);
+            fill(batch, room);
+            queue.received += batch.len() as u64;
+            self.held.store(batch.len(), Ordering::Relaxed);
+            self.look_ahead(&queue);
+        }
+        !batch.is_empty()
+    }
+
+    /// The next message of the batch, if nobody waits for it.
+    #[inline(always)]
+    pub(crate) fn hand_over_plain(&self, batch: &mut Batch<M>) -> Option<M> {
+        if batch.front()?.reply.is_some() {
+            return None;
+        }
+        let message = batch.pop_front()?.message;
+        self.held.store(batch.len(), Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// The next message of the batch that somebody still wants handled.
+    #[inline]
+    pub(crate) fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
+        while let Some(parcel) = batch.pop_front() {
+            self.held.store(batch.len(), Ordering::Relaxed);
+            let Some(reason) = parcel.lapsed() else { return Some(parcel) };
+            self.drop_taken(parcel, reason);
+        }
+        None
+    }
+
+    /// Takes the next batch; whether there was anything to take.
+    #[inline]
+    fn refill(&self, queue: &mut Queue<M>, batch: &mut Batch<M>) -> bool {
+        let any = queue.waiting.take_batch(batch);
+        self.held.store(batch.len(), Ordering::Relaxed);
+        any
+    }
+
+    /// So many messages wait with the actor that the box is for.
+    pub(crate) fn wait_with_actor(&self, given: usize) {
+        self.given.store(given, Ordering::Relaxed);
+    }
+
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Drops what waits, in the reader's batch and behind it, for that reason.
+    pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
+        let (first, left) = (std::mem::take(batch), self.queue.lock().waiting.take_all());
+        self.held.store(0, Ordering::Relaxed);
+        to_each(first.into_iter().chain(left), |parcel| self.drop_taken(parcel, reason));
+    }
+
+    /// Drops a parcel that the box has taken.
+    fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
+        self.tell_drop(reason, 1, None);
+        self.home.report(parcel.from, self, reason, 1);
+        parcel.drop_for(reason, None);
+    }
+
+    /// Counts a drop at this box that nobody else counts.
+    pub(crate) fn tell_drop(&self, reason: DropReason, count: u64, detail: Option<&str>) {
+        self.drops.add(reason, count);
+        let id;
+        let name = if self.identity.name.is_empty() {
+            id = self.identity.id.to_string();
+            &id
+        } else {
+            &*self.identity.name
+        };
+        let letter = Letter { name, type_name: std::any::type_name::<M>(), detail };
+        self.home.observer().dropped(letter, reason, count);
+    }
+
+    /// Puts a parcel into the buffer, or gives it back.
+    fn put(&self, parcel: Parcel<M>) -> Result<(), (Parcel<M>, Refusal)> {
+        // The application's code: before the lock.
+        let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
+        let (displaced, reader, start) = {
+            let mut queue = self.queue.lock();
+            if !queue.open {
+                return Err((parcel, Refusal::Closed));
+            }
+            let pushed = queue.waiting.push(parcel, key, self.held());
+            self.look_ahead(&queue);
+            let displaced = match pushed {
+                Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
+                Pushed::Stored => None,
+                Pushed::Displaced(older, reason) => Some((older, reason)),
+            };
+            queue.received += 1;
+            (displaced, queue.reader.take(), queue.start.take())
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(start) = start {
+            start();
+        }
+        if let Some((older, reason)) = displaced {
+            self.drop_taken(older, reason);
+        }
+        Ok(())
+    }
+
+    /// Puts parcels into the buffer, in order, and gives back what it does not take.
+    fn put_all(&self, mut parcels: Batch<M>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
+        if self.key.is_some() {
+            to_each(parcels.drain(..), |parcel| self.put(parcel).unwrap_or_else(&mut refused));
+            return self.queue.lock().waiting.keep(&mut parcels);
+        }
+        if parcels.is_empty() {
+            return self.queue.lock().waiting.keep(&mut parcels);
+        }
+        // And why it goes, of one that was stored before.
+        let mut dropped = Vec::new();
+        let (reader, start) = {
+            let mut queue = self.queue.lock();
+            if !queue.open {
+                drop(queue);
+                return to_each(parcels, |parcel| refused((parcel, Refusal::Closed)));
+            }
+            let (held, mut stored) = (self.held(), parcels.len());
+            queue.waiting.push_all(&mut parcels, held);
+            for parcel in parcels.drain(..) {
+                match queue.waiting.push(parcel, None, held) {
+                    Pushed::Stored => {}
+                    Pushed::Displaced(older, reason) => dropped.push((older, Some(reason))),
+                    Pushed::Full(parcel) => {
+                        stored -= 1;
+                        dropped.push((parcel, None));
+                    }
+                }
+            }
+            queue.waiting.keep(&mut parcels);
+            self.look_ahead(&queue);
+            queue.received += stored as u64;
+            if stored > 0 { (queue.reader.take(), queue.start.take()) } else { (None, None) }
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(start) = start {
+            start();
+        }
+        to_each(dropped, |(parcel, displaced)| match displaced {
+            Some(reason) => self.drop_taken(parcel, reason),
+            None => refused((parcel, Refusal::Full(DropReason::NewestShed))),
+        });
+    }
+
+    /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
+    /// for which there is no room. Of one there may always be.
+    fn row(&self) -> (Batch<M>, usize) {
+        let mut queue = self.queue.lock();
+        let room = queue.waiting.room_in_a_row(self.held());
+        (queue.waiting.place(), room.max(1))
+    }
+
+    /// Why a message would not be taken, before work is spent on decoding it.
+    #[inline]
+    fn refusal(&self) -> Option<DropReason> {
+        match self.outlook.load(Ordering::Relaxed) {
+            outlook::FULL => self.still_full(),
+            outlook::CLOSED => Some(DropReason::BoxClosed),
+            _ => None,
+        }
+    }
+
+    /// The reader makes room without a word.
+    #[cold]
+    fn still_full(&self) -> Option<DropReason> {
+        let queue = self.queue.lock();
+        self.look_ahead(&queue);
+        queue.waiting.refuses(self.held()).then_some(DropReason::NewestShed)
+    }
+
+    /// Remembers how the queue stands; called under its lock when it may have become fuller, or has closed.
+    #[inline]
+    fn look_ahead(&self, queue: &Queue<M>) {
+        let outlook = match () {
+            () if !queue.open => outlook::CLOSED,
+            () if queue.waiting.refuses(self.held()) => outlook::FULL,
+            () => queue.waiting.level(self.held()),
+        };
+        self.outlook.store(outlook, Ordering::Relaxed);
+    }
+}
+
+/// Does the same to each of some messages. A panic in the `Drop` of one costs those behind it nothing, and goes on when
+/// all have gone: two at a time would end the process.
+fn to_each<T>(items: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
+    let mut first = None;
+    for item in items {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(item))) {
+            first.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first {
+        resume_unwind(panic);
+    }
+}
+
+impl<M: RemoteMessage> Queue<M> {
+    fn new(buffer: &Buffer<M>) -> Queue<M> {
+        Queue { waiting: Waiting::new(buffer), received: 0, open: true, reader: None, start: None }
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            None => self.reader = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Inbox<M> {
+    /// Its reader has gone, and nobody can send here any more.
+    fn drop(&mut self) {
+        self.closed.cancel();
+        self.discard(&mut Batch::new(), DropReason::BoxClosed);
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Inbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("id", &self.identity.id)
+            .field("name", &self.identity.name)
+            .field("type", &self.type_name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! A row of messages from a connection does to a box what the same messages do that come one by one, whatever the box is
+//! like, whatever waits in it, and whatever its reader does meanwhile.
+use std::task::Wake;
+
+use actix::Message;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::de;
+
+use crate::boxes::queue::*;
+use crate::handle::detached;
+use crate::handle::envelope::Arrival;
+use crate::handle::envelope::Source;
+use crate::handle::ports::Rejection;
+use crate::wire::batch::Posts;
+
+/// A number that cannot be read if it is odd and above 200.
+#[derive(Message, Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[rtype(result = "()")]
+struct Number(u8);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        match u8::deserialize(deserializer)? {
+            n if n > 200 && n % 2 == 1 => Err(de::Error::custom("odd")),
+            n => Ok(Number(n)),
+        }
+    }
+}
+
+/// What a box is like.
+#[derive(Clone, Copy, Debug)]
+enum Sort {
+    Dropping,
+    Sliding,
+    ByLastDigit,
+}
+
+/// What happens to it.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Messages come from a connection.
+    Come(Vec<u8>),
+    /// The reader takes so many at most.
+    Take(usize),
+    /// The node looks after its boxes.
+    Look,
+    Close,
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let body = prop_oneof![9 => 0..200_u8, 1 => 200..=u8::MAX];
+    prop_oneof![
+        6 => vec(body, 1..12).prop_map(Event::Come),
+        4 => (0..12_usize).prop_map(Event::Take),
+        1 => Just(Event::Look),
+        1 => prop::bool::weighted(0.1).prop_map(|close| if close { Event::Close } else { Event::Look }),
+    ]
+}
+
+/// Counts.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Count {
+    fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Count>) {
+        self.one();
+    }
+}
+
+/// A box, and all that can be seen of it.
+struct Seen {
+    inbox: Inbox<Number>,
+    batch: Batch<Number>,
+    woken: Arc<Count>,
+    started: Arc<Count>,
+    taken: Vec<Number>,
+    rejected: Vec<(DropReason, Option<String>)>,
+}
+
+impl Seen {
+    fn new(sort: Sort, capacity: usize) -> Seen {
+        let buffer = match sort {
+            Sort::Dropping => Buffer::dropping(capacity),
+            Sort::Sliding => Buffer::sliding(capacity),
+            Sort::ByLastDigit => Buffer::latest_by(|number: &Number| number.0 % 10).capacity(capacity),
+        };
+        let identity = Identity { id: BoxId([7; 16]), name: "numbers".into(), counted: false };
+        let inbox = Inbox::new(identity, Arc::clone(detached::pointer().home()), &buffer, || true);
+        let (woken, started) = <(Arc<Count>, Arc<Count>)>::default();
+        let start = Arc::clone(&started);
+        inbox.start_when_needed(move || start.one());
+        Seen { inbox, batch: Batch::new(), woken, started, taken: Vec::new(), rejected: Vec::new() }
+    }
+
+    fn happens(&mut self, event: &Event, in_rows: bool) {
+        match event {
+            Event::Come(bodies) if in_rows && bodies.len() > 1 => self.come_in_a_row(bodies),
+            Event::Come(bodies) => bodies.iter().for_each(|body| self.comes(*body)),
+            Event::Take(most) => self.take(*most),
+            Event::Look => self.inbox.look(),
+            Event::Close => self.inbox.close(),
+        }
+    }
+
+    fn comes(&mut self, body: u8) {
+        let taken = self.inbox.accept_encoded(&[body], &mut Vec::new(), &mut None, arrival());
+        self.rejected.extend(taken.err().map(|rejection| (rejection.reason, rejection.detail)));
+    }
+
+    fn come_in_a_row(&mut self, bodies: &[u8]) {
+        let frame = |body| [&[4, 0, 0, 0, 2, 0, 4], &[body][..]].concat();
+        // What is behind them is there, so that the last is found, and is no post.
+        let stream = bodies.iter().flat_map(|body| frame(*body)).chain([0; 12]).collect::<Vec<_>>();
+        let posts = Posts::at(&stream, 100, bodies.len()).expect("posts in a row");
+        assert_eq!(posts.count(), bodies.len());
+        let rejected = &mut self.rejected;
+        let reject = &mut |rejection: Rejection| rejected.push((rejection.reason, rejection.detail));
+        self.inbox.accept_all(posts.bodies(), arrival(), reject);
+    }
+
+    fn take(&mut self, most: usize) {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..most {
+            match self.inbox.poll_take(&mut self.batch, &mut cx) {
+                Poll::Ready(Some(parcel)) => self.taken.push(parcel.message),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Of one event: reasons in no order, because what cannot be read is known before what has no room.
+    fn shows(&mut self) -> String {
+        let (stats, level) = (self.inbox.stats(), self.inbox.level());
+        let counts = [self.woken.get(), self.started.get(), self.batch.len()];
+        let (taken, mut rejected) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.rejected));
+        rejected.sort();
+        format!("{stats:?} {level} {counts:?} {taken:?} {rejected:?}")
+    }
+
+    /// What waits, in order.
+    fn left(&mut self) -> Vec<Number> {
+        let mut left: Vec<_> = self.batch.drain(..).map(|parcel| parcel.message).collect();
+        left.extend(self.inbox.queue.lock().waiting.take_all().into_iter().map(|parcel| parcel.message));
+        left
+    }
+}
+
+fn arrival() -> Arrival {
+    Arrival { from: Source::HERE, fingerprint: 0, hops: 0 }
+}
+
+fn come(sort: Sort, capacity: usize, bodies: &[u8]) -> Seen {
+    let mut seen = Seen::new(sort, capacity);
+    seen.come_in_a_row(bodies);
+    seen
+}
+
+fn numbers(numbers: &[u8]) -> Vec<Number> {
+    numbers.iter().copied().map(Number).collect()
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn a_row_does_what_its_messages_do(
+        sort in prop_oneof![Just(Sort::Dropping), Just(Sort::Sliding), Just(Sort::ByLastDigit)],
+        capacity in prop_oneof![1 => Just(0_usize), 6 => 1..12_usize, 1 => 12..100_usize],
+        events in vec(any_event(), 1..20),
+    ) {
+        is_the_same_in_rows(sort, capacity, &events);
+    }
+}
+
+fn is_the_same_in_rows(sort: Sort, capacity: usize, events: &[Event]) {
+    let (mut in_rows, mut one_by_one) = (Seen::new(sort, capacity), Seen::new(sort, capacity));
+    for event in events {
+        in_rows.happens(event, true);
+        one_by_one.happens(event, false);
+        assert_eq!(in_rows.shows(), one_by_one.shows(), "after {event:?}");
+    }
+    assert_eq!(in_rows.left(), one_by_one.left());
+}
+
+/// What hardly ever comes by chance.
+#[test]
+fn a_row_that_cannot_be_read_leaves_a_box_as_it_was() {
+    let unread = || Event::Come(vec![201, 203]);
+    for sort in [Sort::Dropping, Sort::Sliding, Sort::ByLastDigit] {
+        is_the_same_in_rows(sort, 0, &[unread(), Event::Come(vec![1, 2]), unread()]);
+        // How full it is was looked at last when it was fuller.
+        is_the_same_in_rows(sort, 4, &[Event::Come(vec![1, 2, 3]), Event::Take(3), unread(), Event::Take(1), unread()]);
+    }
+}
+
+#[test]
+fn a_dropping_box_keeps_the_first_of_a_row_and_reads_no_more_than_it_keeps() {
+    // What is behind those is not looked at.
+    let mut seen = come(Sort::Dropping, 3, &[1, 201, 2, 3, 4, 203, 5]);
+    assert_eq!(seen.left(), numbers(&[1, 2, 3]));
+    let not_decodable = |(reason, _): &&(DropReason, _)| *reason == DropReason::NotDecodable;
+    assert_eq!((seen.rejected.len(), seen.rejected.iter().filter(not_decodable).count()), (4, 1));
+    assert_eq!((seen.inbox.stats().received, seen.inbox.level()), (3, 4));
+}
+
+#[test]
+fn a_sliding_box_keeps_the_last_of_a_row() {
+    let mut seen = come(Sort::Sliding, 3, &[1, 2, 3, 4, 201, 5, 6, 7, 8]);
+    assert_eq!(seen.left(), numbers(&[6, 7, 8]));
+    assert_eq!(seen.inbox.stats().dropped, [(DropReason::OldestShed, 5)].into());
+    assert_eq!((seen.rejected.len(), seen.inbox.stats().received), (1, 8));
+}
+
+#[test]
+fn a_box_by_key_keeps_the_newest_of_each_of_a_row() {
+    let mut seen = come(Sort::ByLastDigit, 10, &[1, 2, 11, 3, 21, 13]);
+    assert_eq!(seen.left(), numbers(&[2, 21, 13]));
+    assert_eq!(seen.inbox.stats().dropped, [(DropReason::Replaced, 3)].into());
+    assert_eq!((seen.rejected.len(), seen.inbox.stats().received), (0, 6));
+}
+
+#[test]
+fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
+    for sort in [Sort::Dropping, Sort::Sliding, Sort::ByLastDigit] {
+        // Not even looked at.
+        let no_room = come(sort, 0, &[201, 2, 203]);
+        let shed = (DropReason::NewestShed, None);
+        assert_eq!(no_room.rejected, vec![shed; 3]);
+        let mut unread = Seen::new(sort, 10);
+        unread.take(1);
+        unread.come_in_a_row(&[201, 203]);
+        let mut closed = Seen::new(sort, 10);
+        closed.inbox.close();
+        closed.come_in_a_row(&[1, 2]);
+        for seen in [no_room, unread, closed] {
+            assert_eq!((seen.started.get(), seen.woken.get(), seen.inbox.stats().received), (0, 0, 0));
+        }
+        let mut kept = Seen::new(sort, 10);
+        kept.take(1);
+        kept.come_in_a_row(&[201, 7]);
+        assert_eq!((kept.started.get(), kept.woken.get(), kept.left()), (1, 1, numbers(&[7])));
+    }
+}
+
+/// Between the look whether it is open and the lock.
+#[test]
+fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
+    let seen = Seen::new(Sort::Dropping, 10);
+    let (mut row, room) = seen.inbox.row();
+    assert_eq!(room, 10);
+    row.extend([1, 2].map(|n| Parcel { message: Number(n), reply: None, from: Source::HERE }));
+    seen.inbox.close();
+    let mut refused = Vec::new();
+    seen.inbox.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    assert_eq!(refused, [1, 2].map(|n| (Number(n), Refusal::Closed)));
+    assert_eq!((seen.inbox.len(), seen.inbox.stats().received), (0, 0));
+}
+
+/// Others may have filled the box since the room was looked at.
+#[test]
+fn what_does_not_fit_any_more_is_given_back_in_order() {
+    let mut seen = Seen::new(Sort::Dropping, 3);
+    let (mut row, _) = seen.inbox.row();
+    row.extend([1, 2, 3].map(|n| Parcel { message: Number(n), reply: None, from: Source::HERE }));
+    seen.comes(9);
+    seen.comes(8);
+    let mut refused = Vec::new();
+    seen.inbox.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    assert_eq!(refused, [2, 3].map(|n| (Number(n), Refusal::Full(DropReason::NewestShed))));
+    assert_eq!(seen.left(), numbers(&[9, 8, 1]));
+}

@@ -1,0 +1,192 @@
+//! actix `Recipient`s inside messages.
+//!
+//! A field that is a `Recipient`, or an `Option`, `Vec`, `Box` or map of them, is annotated with
+//! `#[serde(with = "actix_hermod::recipient")]`. Any recipient can be sent, that of an ordinary actor as well as one that
+//! came from this crate: the receiver gets a recipient that leads to the same actor, and an actor of the receiver's own
+//! that comes home can be compared with its own [`Address`](crate::Address).
+//!
+//! # Lifetime
+//! An ordinary actor whose recipient was sent is kept alive until the receiver has let go of it, or the connection
+//! ends: as with a local clone.
+//!
+//! # Examples
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use actix::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[rtype(result = "()")]
+//! struct Progress(f32);
+//!
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[rtype(result = "()")]
+//! struct Job {
+//!     #[serde(with = "actix_hermod::recipient")]
+//!     report_to: Recipient<Progress>,
+//!     #[serde(with = "actix_hermod::recipient")]
+//!     also: HashMap<String, Vec<Recipient<Progress>>>,
+//! }
+//! # fn travels<M: actix_hermod::RemoteMessage>() {}
+//! # travels::<Job>();
+//! ```
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use actix::Recipient;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de::DeserializeOwned;
+use serde::ser;
+
+use super::actor_feed::exported;
+use crate::handle::address::Address;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::LocalBox;
+use crate::handle::recipient::proxy;
+use crate::handle::serde_scope;
+use crate::message::RemoteMessage;
+
+/// What a field annotated with `#[serde(with = "actix_hermod::recipient")]` can be.
+///
+/// Implemented for `Recipient`, [`Address`], and for `Option`, `Box`, `Vec` and maps of what implements it: serde hands such a function
+/// the whole field, so one for `Recipient` alone could not take an `Option` of one.
+pub trait Carried: Sized {
+    #[doc(hidden)]
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+    #[doc(hidden)]
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// Writes a field made of recipients; see the [module](self).
+///
+/// # Errors
+/// Outside a message that is sent; in a format that people read, if the recipient has no URI.
+pub fn serialize<T: Carried, S: Serializer>(field: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    field.write(serializer)
+}
+
+/// Reads a field made of recipients; see the [module](self).
+///
+/// # Errors
+/// Outside a message that came from a connection, or if the bytes are not those of such a field.
+pub fn deserialize<'de, T: Carried, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::read(deserializer)
+}
+
+/// Writes `T` as serde expects it.
+struct Writing<'a, T>(&'a T);
+
+impl<T: Carried> Serialize for Writing<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(serializer)
+    }
+}
+
+/// Reads `T` as serde expects it.
+struct Read<T>(T);
+
+impl<'de, T: Carried> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Read)
+    }
+}
+
+impl<M: RemoteMessage> Carried for Recipient<M> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match pointer_for(self) {
+            Some(pointer) => serde_scope::serialize(&pointer, serializer),
+            None => Err(ser::Error::custom(format_args!(
+                "a recipient of {} that does not come from a node can be written only inside a message that is sent",
+                type_name::<M>()
+            ))),
+        }
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_scope::deserialize::<M, D>(deserializer).map(|pointer| proxy::recipient(&pointer))
+    }
+}
+
+/// What a recipient stands for: the pointer it was made from, or a box made for the actor behind it.
+fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer>> {
+    let key = proxy::key_of(recipient);
+    match proxy::pointer_of(&key) {
+        Some(pointer) => Some(pointer),
+        None => {
+            let home = serde_scope::writing_home()?;
+            let make = |id| exported(&home, id, recipient.clone()) as Arc<dyn LocalBox>;
+            Some(Arc::clone(&home).export(key, &make))
+        }
+    }
+}
+
+/// So that code over both kinds of handle needs one annotation.
+impl<M: RemoteMessage> Carried for Address<M> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Address::deserialize(deserializer)
+    }
+}
+
+impl<T: Carried> Carried for Option<T> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_ref().map(Writing).serialize(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::<Read<T>>::deserialize(deserializer)?.map(|read| read.0))
+    }
+}
+
+impl<T: Carried> Carried for Box<T> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).write(serializer)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Box::new)
+    }
+}
+
+impl<T: Carried> Carried for Vec<T> {
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Writing))
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<Read<T>>::deserialize(deserializer)?.into_iter().map(|read| read.0).collect())
+    }
+}
+
+macro_rules! carried_maps {
+    ($([$($generics:tt)*] $map:ty, read as $read:ty;)*) => { $(
+        impl<$($generics)*> Carried for $map {
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.iter().map(|(key, value)| (key, Writing(value))))
+            }
+
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(<$read>::deserialize(deserializer)?.into_iter().map(|(key, value)| (key, value.0)).collect())
+            }
+        }
+    )* };
+}
+
+carried_maps! {
+    [K: Serialize + DeserializeOwned + Eq + Hash, T: Carried, H: BuildHasher + Default]
+        HashMap<K, T, H>, read as HashMap<K, Read<T>, H>;
+    [K: Serialize + DeserializeOwned + Ord, T: Carried]
+        BTreeMap<K, T>, read as BTreeMap<K, Read<T>>;
+}

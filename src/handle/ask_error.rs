@@ -1,0 +1,63 @@
+//! Why a request has no answer.
+
+use crate::reason::DropReason;
+use crate::wire::frames::refuse::Unanswered;
+
+/// Why a request has no answer. Two questions a caller asks: which reason, and may it have been handled?
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial that is
+    /// `NotConnected` at once, so wait a little before.
+    #[error("the request was not delivered: {reason:?}{}", in_brackets(detail.as_deref()))]
+    NotDelivered {
+        /// What stood in the way.
+        reason: DropReason,
+        /// More about it, for a person: what the encoder or the decoder says, what the attempt to connect has met, or
+        /// where two types differ (``"`Ping.n`: u32 here, u64 there"``).
+        detail: Option<String>,
+    },
+    /// The request was given to the connection and no answer has come, nor will: it may have been handled.
+    #[error("the outcome of the request is unknown: {reason:?}")]
+    OutcomeUnknown {
+        /// What came in between.
+        reason: DropReason,
+    },
+    /// The actor stopped while it had the request, or left it unanswered: it may have been handled.
+    #[error("the actor stopped, or left the request unanswered")]
+    ActorStopped,
+    /// The request was handled, and its result could not be encoded.
+    #[error("the answer cannot be encoded: {why}")]
+    AnswerNotEncodable {
+        /// What the encoder says.
+        why: String,
+    },
+    /// No answer came in time. One that comes later is ignored. It may have been handled.
+    #[error("no answer came in time")]
+    Timeout,
+}
+
+fn in_brackets(detail: Option<&str>) -> String {
+    detail.map(|detail| format!(" ({detail})")).unwrap_or_default()
+}
+
+impl AskError {
+    /// What one is told who was refused.
+    pub(crate) fn refused(why: Unanswered, detail: &str) -> AskError {
+        match why {
+            Unanswered::Abandoned => AskError::ActorStopped,
+            Unanswered::NotEncodable => AskError::AnswerNotEncodable { why: detail.to_owned() },
+            Unanswered::NotDelivered(reason) => {
+                AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
+            }
+            Unanswered::LostOnTheWay => AskError::OutcomeUnknown { reason: DropReason::Lost },
+            Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
+        }
+    }
+
+    /// False only when the request certainly was not, and will not be, handled: then it can be sent again without being
+    /// handled twice.
+    pub fn may_have_been_handled(&self) -> bool {
+        !matches!(self, AskError::NotDelivered { .. })
+    }
+}

@@ -1,0 +1,132 @@
+//! An address that leads nowhere: what stands in a value that is made only to see what its type looks like.
+//!
+//! It is a real address, so that the rest of the value can be made, but of a node that has stopped and never was one:
+//! nothing sent there is counted or told anywhere, and nothing is dialled, kept or released.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::envelope::Source;
+use super::pointer::Pointer;
+use super::pointer::Route;
+use super::ports::ExportKey;
+use super::ports::Household;
+use super::ports::LocalBox;
+use super::ports::Outbound;
+use crate::config::Limits;
+use crate::handle::pointer::identity::Origin;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::observe::Observer;
+use crate::reason::DropReason;
+
+/// A new pointer, so that no two that were made for different types share what a pointer keeps.
+pub(crate) fn pointer() -> Arc<Pointer> {
+    static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(Nowhere::new);
+    Arc::new(NOWHERE.clone().pointer())
+}
+
+/// A pointer of another such node each time.
+#[cfg(test)]
+pub(crate) fn elsewhere() -> Arc<Pointer> {
+    Arc::new(Nowhere::new().pointer())
+}
+
+/// No node.
+struct Nowhere {
+    limits: Limits,
+    /// Nobody can ask it.
+    observer: Observer,
+    /// Cancelled.
+    stopped: CancellationToken,
+    /// Never any.
+    news: Notify,
+}
+
+impl Nowhere {
+    fn new() -> Arc<Nowhere> {
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
+    }
+
+    fn pointer(self: Arc<Self>) -> Pointer {
+        let origin = Origin::Boxed { node: self.id(), id: BoxId([0; 16]) };
+        Pointer::new(self, origin, "", Route::Nowhere, None)
+    }
+}
+
+impl Household for Nowhere {
+    fn id(&self) -> NodeId {
+        NodeId([0; 16])
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn is_stopped(&self) -> bool {
+        true
+    }
+
+    fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    /// The pump goes, and so the recipient that it is for is not connected.
+    fn run(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {}
+
+    fn place(self: Arc<Self>, _: &Endpoint, _: &str) -> Result<Arc<Pointer>, AddressError> {
+        Ok(Arc::new(self.pointer()))
+    }
+
+    fn export(self: Arc<Self>, _: ExportKey, _: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
+        Arc::new(self.pointer())
+    }
+
+    fn forget(&self, _: BoxId, _: &str) {}
+
+    fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
+
+    fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+        None
+    }
+
+    fn look_for(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+        None
+    }
+
+    fn is_gone(&self, _: NodeId) -> bool {
+        true
+    }
+
+    fn news(&self) -> &Notify {
+        &self.news
+    }
+
+    fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
+        None
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        Vec::new()
+    }
+}
+
+impl fmt::Debug for Nowhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nowhere")
+    }
+}

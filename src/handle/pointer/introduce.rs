@@ -1,0 +1,95 @@
+//! A pointer's name on the wire: as the target of a message, and as a handle inside one.
+
+use super::Pointer;
+use super::Route;
+use super::identity::Origin;
+use crate::handle::ports::Outbound;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::wire::introduction::Identity;
+use crate::wire::introduction::Introduction;
+use crate::wire::target::Target;
+
+impl Pointer {
+    /// How both ends of a connection by which it leads call the box.
+    pub(crate) fn target_by(&self, link: &dyn Outbound) -> Target {
+        self.target(self.is_direct_by(link))
+    }
+
+    /// The same; `direct` is as [`is_direct_by`](Pointer::is_direct_by) says.
+    pub(crate) fn target(&self, direct: bool) -> Target {
+        match (self.box_id(direct), &self.origin) {
+            (Some(id), _) => Target::Id(id),
+            (None, Origin::Boxed { id, .. }) => Target::Id(*id),
+            (None, Origin::Named { name, .. }) => Target::Name(name.clone()),
+        }
+    }
+
+    /// Whether that connection leads to the very node of a box that another node has introduced, and would pass messages
+    /// on to.
+    #[inline]
+    pub(crate) fn is_direct_by(&self, link: &dyn Outbound) -> bool {
+        match (&self.route, &self.origin) {
+            (Route::Away { by, .. }, Origin::Boxed { node, .. }) => by.is_relayed() && link.peer() == Some(*node),
+            _ => false,
+        }
+    }
+
+    /// The id by which it calls a box at another node; none if by its name, or if the box is here.
+    pub(crate) fn box_id(&self, direct: bool) -> Option<BoxId> {
+        match (&self.route, &self.origin) {
+            (Route::Away { .. }, Origin::Boxed { id, .. }) if direct => Some(*id),
+            (Route::Away { to, .. }, _) => *to,
+            _ => None,
+        }
+    }
+
+    /// Its name as a message's target on a connection that it leads by; `direct` is as
+    /// [`is_direct_by`](Pointer::is_direct_by) says.
+    pub(crate) fn introduce_target(&self, fingerprint: u64, direct: bool) -> Introduction<'_> {
+        let identity = match (self.box_id(direct), &self.origin) {
+            (Some(id), _) => Identity::YourBox(id),
+            (None, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
+            (None, Origin::Named { name, .. }) => Identity::YourName(name),
+        };
+        Introduction { identity, counted: false, fingerprint }
+    }
+
+    /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with
+    /// `via`, the relay to it.
+    pub(crate) fn introduce_handle(&self, peer: Option<NodeId>, via: Option<BoxId>) -> Introduction<'_> {
+        let mut counted = false;
+        let identity = match &self.origin {
+            Origin::Named { endpoint, name } if peer.is_some() && self.node_id() == peer => {
+                Identity::YourPlace { endpoint: endpoint.as_ref(), name }
+            }
+            Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
+            Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
+            Origin::Boxed { node, id } if *node == self.home.id() && via.is_none() => {
+                counted = self.counted_here().is_some();
+                Identity::MyBox { id: *id, name: self.travelling_name() }
+            }
+            Origin::Boxed { node, id } => {
+                counted = true;
+                let via = via.unwrap_or(*id);
+                let endpoints = self.hints().iter().map(AsRef::as_ref).collect();
+                Identity::Third { node: *node, id: *id, via, name: self.travelling_name(), endpoints }
+            }
+        };
+        Introduction { identity, counted, fingerprint: 0 }
+    }
+
+    /// Where the node of a box elsewhere is said to listen.
+    pub(crate) fn hints(&self) -> &[Endpoint] {
+        match &self.route {
+            Route::Away { by, .. } => by.hints(),
+            _ => &[],
+        }
+    }
+
+    /// The name, unless the id says it as well.
+    fn travelling_name(&self) -> &str {
+        if self.anonymous { "" } else { &self.name }
+    }
+}

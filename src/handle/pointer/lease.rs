@@ -1,0 +1,76 @@
+//! Leases: counts of handles by which a node elsewhere keeps a box alive for this one.
+
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+
+use super::Pointer;
+use super::Route;
+use super::identity::Origin;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Outbound;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+
+/// A count of handles that a peer keeps for us, given back when this goes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) link: Weak<dyn Outbound>,
+    /// The connection, of those that the link has had.
+    pub(crate) connection: u64,
+    pub(crate) id: BoxId,
+    pub(crate) count: AtomicU64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.upgrade() {
+            link.release(self.connection, self.id, *self.count.get_mut());
+        }
+    }
+}
+
+/// The connection's peer counts a handle for the pointer already.
+pub(crate) struct AlreadyClaimed;
+
+impl Pointer {
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// Whether it is a box of that node that does not live for its holders elsewhere: in a message from there, nothing is to
+    /// be done for it but to name it. One of another node of this process is not: it needs a relay.
+    #[inline]
+    pub(crate) fn is_uncounted_at(&self, home: NodeId) -> bool {
+        match (&self.route, &self.origin) {
+            (Route::Here(local), Origin::Boxed { node, .. }) => *node == home && !local.counted(),
+            _ => false,
+        }
+    }
+
+    /// The box, if it is one of this node that lives for its holders elsewhere.
+    #[inline]
+    pub(crate) fn counted_here(&self) -> Option<&dyn LocalBox> {
+        match &self.route {
+            Route::Here(local) if local.counted() => Some(&**local),
+            _ => None,
+        }
+    }
+
+    /// Claims a handle from the box's own node, by a connection that leads there: that node is to be told if `Ok`, with what
+    /// was claimed before, which is to be dropped without a lock.
+    pub(crate) fn claim(
+        &self,
+        link: &Weak<dyn Outbound>,
+        connection: u64,
+    ) -> Result<Option<Box<Held>>, AlreadyClaimed> {
+        let (Route::Away { by, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
+            return Err(AlreadyClaimed);
+        };
+        let mut claim = by.claim.lock();
+        if claim.as_ref().is_some_and(|claim| claim.connection == connection) {
+            return Err(AlreadyClaimed);
+        }
+        let held = Held { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) };
+        Ok(claim.replace(Box::new(held)))
+    }
+}

@@ -1,0 +1,258 @@
+//! What every clone of an address shares: [`Pointer`].
+//!
+//! Its files: `identity` (what it is, and equality), `introduce` (its name on the wire), `path` (by which connection messages
+//! leave), `lease` (what keeps the box alive), `monitor` (how one waits for the box to be gone).
+
+pub(crate) mod identity;
+pub(crate) mod introduce;
+pub(crate) mod lease;
+pub(crate) mod monitor;
+pub(crate) mod path;
+
+use std::any::Any;
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+
+use self::identity::Origin;
+use self::identity::Stamp;
+use self::lease::Held;
+use self::path::Way;
+use super::ports::ExportKey;
+use super::ports::Household;
+use super::ports::LocalBox;
+use super::ports::Outbound;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::observe::loss::Drops;
+use crate::observe::loss::Letter;
+use crate::reason::DropReason;
+
+/// How one gets there.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// A box of this node.
+    Here(Arc<dyn LocalBox>),
+    /// Whatever box of this node has the origin's name.
+    HereNamed,
+    /// By a connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
+    /// `None` sends to the origin's name.
+    Away { by: Way<dyn Outbound, Held>, to: Option<BoxId> },
+    /// The box was this node's and is closed.
+    Nowhere,
+}
+
+/// What every clone of an address shares.
+#[derive(Debug)]
+pub(crate) struct Pointer {
+    /// Tells pointers apart in the tables of connections; see [`key_of_target`](Pointer::key_of_target).
+    key: u64,
+    hints: [AtomicU32; 2],
+    origin: Origin,
+    name: Box<str>,
+    /// Whether the name is only its id, spelled.
+    anonymous: bool,
+    home: Arc<dyn Household>,
+    route: Route,
+    held: Option<Held>,
+    lost: Drops,
+    settled: AtomicU64,
+    stamp: OnceLock<Stamp>,
+    introduced: AtomicU64,
+    proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
+    has_proxy: AtomicBool,
+    /// Whether nothing can be reached by it any more, ever.
+    ended: AtomicBool,
+    /// Of its proxies' pumps, which end then: as many as there are.
+    ending: Mutex<Vec<(ExportKey, Waker)>>,
+}
+
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+impl Pointer {
+    pub(crate) fn new(
+        home: Arc<dyn Household>,
+        origin: Origin,
+        name: &str,
+        route: Route,
+        held: Option<Held>,
+    ) -> Pointer {
+        let (name, anonymous) = match &origin {
+            Origin::Boxed { id, .. } if name.is_empty() => (id.to_string().into_boxed_str(), true),
+            _ => (name.into(), false),
+        };
+        Pointer {
+            key: NEXT_KEY.fetch_add(2, Ordering::Relaxed),
+            hints: Default::default(),
+            origin,
+            name,
+            anonymous,
+            home,
+            route,
+            held,
+            lost: Drops::default(),
+            settled: AtomicU64::new(0),
+            stamp: OnceLock::new(),
+            introduced: AtomicU64::new(0),
+            proxy: Mutex::new(None),
+            has_proxy: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            ending: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The pointer to a box of this node.
+    pub(crate) fn here(home: Arc<dyn Household>, local: Arc<dyn LocalBox>) -> Pointer {
+        let origin = Origin::Boxed { node: home.id(), id: local.id() };
+        let name = local.given_name().to_owned();
+        Pointer::new(home, origin, &name, Route::Here(local), None)
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Household> {
+        &self.home
+    }
+
+    /// The last type of which no more messages are looked at before they leave, by its [`key`](crate::message::preflight::key);
+    /// 0 if there is none.
+    pub(crate) fn settled(&self) -> &AtomicU64 {
+        &self.settled
+    }
+
+    /// Where the last proxy for this pointer is remembered, so that its recipients are equal.
+    pub(crate) fn proxy(&self) -> &Mutex<Option<(TypeId, Box<dyn Any + Send>)>> {
+        &self.proxy
+    }
+
+    /// One is there from now on.
+    pub(crate) fn set_proxy(&self) {
+        self.has_proxy.store(true, Ordering::Relaxed);
+        if let Route::Here(local) = &self.route {
+            local.note_recipient();
+        }
+    }
+
+    /// Whether there is a proxy, or was one.
+    #[inline]
+    pub(crate) fn has_proxy(&self) -> bool {
+        self.has_proxy.load(Ordering::Relaxed)
+    }
+
+    /// The box, if it is one of this node and there is one now.
+    pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
+        match &self.route {
+            Route::Here(local) => Some(Arc::clone(local)),
+            Route::HereNamed => self.home.box_named(&self.name),
+            Route::Away { .. } | Route::Nowhere => None,
+        }
+    }
+
+    /// Whether it leads to one box at another node, and to no other if that goes.
+    pub(crate) fn is_away_for_good(&self) -> bool {
+        matches!((&self.route, &self.origin), (Route::Away { .. }, Origin::Boxed { .. }))
+    }
+
+    /// Nothing can be reached by it any more.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut *self.ending.lock());
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing can be reached by it any more; if it can, the pump of that proxy is woken when that ends, unless it
+    /// is [forgotten](Pointer::forget_pump).
+    pub(crate) fn ends_for(&self, pump: ExportKey, waker: &Waker) -> bool {
+        let mut ending = self.ending.lock();
+        // Looked at under the lock under which those who wait are woken.
+        if self.has_ended() {
+            return true;
+        }
+        match ending.iter_mut().find(|(of, _)| *of == pump) {
+            Some((_, known)) => known.clone_from(waker),
+            None => {
+                // There is one pump as a rule.
+                if ending.is_empty() {
+                    ending.reserve_exact(1);
+                }
+                ending.push((pump, waker.clone()));
+            }
+        }
+        false
+    }
+
+    /// That pump has ended.
+    pub(crate) fn forget_pump(&self, pump: ExportKey) {
+        let mut ending = self.ending.lock();
+        let forgotten = ending.iter().position(|(of, _)| *of == pump).map(|place| ending.swap_remove(place));
+        if ending.is_empty() {
+            *ending = Vec::new();
+        }
+        drop(ending);
+        drop(forgotten);
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self.route, Route::Away { .. })
+    }
+
+    /// The node it leads to; `None` until a name at an endpoint was first reached.
+    pub(crate) fn node_id(&self) -> Option<NodeId> {
+        match (&self.origin, &self.route) {
+            (Origin::Boxed { node, .. }, _) => Some(*node),
+            (_, Route::Away { by, .. }) => by.first().peer(),
+            _ => Some(self.home.id()),
+        }
+    }
+
+    /// Counts messages of type `type_name` sent through this pointer and dropped on this side.
+    pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
+        self.lost.add(reason, 1);
+        self.home.observer().dropped(Letter { name: &self.name, type_name, detail }, reason, 1);
+    }
+
+    /// What was dropped on this side.
+    pub(super) fn lost_here(&self) -> BTreeMap<DropReason, u64> {
+        self.lost.to_map()
+    }
+}
+
+impl Drop for Pointer {
+    /// Nobody holds the address any more: a box that lives only for its holders takes no more messages. Those that wait in
+    /// it are still handled. What peers count for us is given back as the rest of the pointer goes.
+    fn drop(&mut self) {
+        if let Some(local) = self.counted_here() {
+            local.close();
+        }
+        // The box's own node may not have read yet that it has a handle to count itself.
+        if let Route::Away { by, .. } = &mut self.route
+            && let Some(claim) = by.claim.get_mut()
+            && let Some(link) = claim.link.upgrade()
+            && let Some(held) = self.held.take()
+        {
+            drop(link.keep(claim.connection, held));
+        }
+    }
+}

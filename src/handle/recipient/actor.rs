@@ -1,0 +1,207 @@
+//! The actor behind a `Recipient` of ours, its context, and the envelopes that wait for it.
+//!
+//! actix offers no way to make a `Recipient` of one's own, but an `Addr` of any actor can be made over any channel. The actor
+//! here has a context of ours and no task; its channel is the [`Intake`](super::queue::Intake).
+//!
+//! actix's queue cannot refuse a message, so [`ProxyContext::pack`](ToEnvelope::pack) sheds above a process-wide bound: it
+//! queues an empty tombstone instead, which is counted against its box when it is read, and slows threads that flood it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorState;
+use actix::Handler;
+use actix::dev::Envelope;
+use actix::dev::EnvelopeProxy;
+use actix::dev::MessageResponse;
+use actix::dev::OneshotSender;
+use actix::dev::ToEnvelope;
+
+use super::permits::Left;
+use crate::handle::envelope::Parcel;
+use crate::handle::pointer::Pointer;
+use crate::handle::recipient::permits;
+use crate::handle::reply::Reply;
+use crate::message::RemoteMessage;
+use crate::reason::DropReason;
+
+/// Tombstones in all queues above which a sending thread gives up its turn, and above twice which it is made to wait: a
+/// tombstone takes some 32 bytes that nobody counts.
+const TOMBSTONES: usize = 1 << 18;
+
+/// How long a thread waits for each message it sends in spite of twice that many tombstones.
+const PENALTY: Duration = Duration::from_millis(1);
+
+/// Tombstones in all queues.
+static BURIED: AtomicUsize = AtomicUsize::new(0);
+
+/// The actor behind a recipient: where messages that are read from its channel are put.
+pub(crate) struct Proxy<M: RemoteMessage> {
+    pub(super) read: VecDeque<Parcel<M>>,
+}
+
+/// Its context: there is nothing to it, as the actor is never started.
+#[derive(Debug)]
+pub(crate) struct ProxyContext;
+
+impl ActorContext for ProxyContext {
+    fn stop(&mut self) {}
+    fn terminate(&mut self) {}
+    fn state(&self) -> ActorState {
+        ActorState::Running
+    }
+}
+
+// It is never pinned in place.
+impl<M: RemoteMessage> Unpin for Proxy<M> {}
+
+impl<M: RemoteMessage> Actor for Proxy<M> {
+    type Context = ProxyContext;
+}
+
+impl<M: RemoteMessage> Handler<M> for Proxy<M> {
+    type Result = Passed;
+
+    fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
+        self.read.push_back(Parcel::new(message, None));
+        Passed
+    }
+}
+
+/// The result of a message passed on without an answer.
+#[derive(Debug)]
+pub(crate) struct Passed;
+
+impl<M: RemoteMessage> MessageResponse<Proxy<M>, M> for Passed {
+    fn handle(self, _: &mut ProxyContext, _: Option<OneshotSender<M::Result>>) {}
+}
+
+impl<M: RemoteMessage> ToEnvelope<Proxy<M>, M> for ProxyContext {
+    #[inline(always)]
+    fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<Proxy<M>> {
+        if !permits::take_one() {
+            return bury::<M>();
+        }
+        // Made empty, so that the message is moved to where it stays, and not first to where that is made.
+        let mut packed = Box::new(Packed { message: None, reply: None });
+        packed.message = Some(message);
+        packed.reply = reply;
+        Envelope::with_proxy(packed)
+    }
+}
+
+/// What takes the place of a message that there is no room for.
+#[cold]
+fn bury<M: RemoteMessage>() -> Envelope<Proxy<M>> {
+    match BURIED.fetch_add(1, Ordering::Relaxed) {
+        ..TOMBSTONES => {}
+        n if n < 2 * TOMBSTONES => std::thread::yield_now(),
+        _ => std::thread::sleep(PENALTY),
+    }
+    Envelope::with_proxy(Box::new(Tombstone::<M>(PhantomData)))
+}
+
+/// A message in the queue.
+struct Packed<M: RemoteMessage> {
+    message: Option<M>,
+    reply: Option<OneshotSender<M::Result>>,
+}
+
+impl<M: RemoteMessage> Packed<M> {
+    #[inline(always)]
+    fn take(&mut self) -> Option<Parcel<M>> {
+        self.message.take().map(|message| Parcel::new(message, self.reply.take().map(Reply::Plain)))
+    }
+}
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Packed<M> {
+    /// Who reads it counts it out of the queue.
+    fn handle(&mut self, proxy: &mut Proxy<M>, _: &mut ProxyContext) {
+        if let Some(parcel) = self.take() {
+            proxy.read.push_back(parcel);
+        }
+    }
+}
+
+impl<M: RemoteMessage> Drop for Packed<M> {
+    fn drop(&mut self) {
+        if self.message.is_some() {
+            self.go_late();
+        }
+    }
+}
+
+impl<M: RemoteMessage> Packed<M> {
+    /// Not handled: it came while its pump was ending. It goes the same way, to be delivered or counted.
+    #[cold]
+    fn go_late(&mut self) {
+        let _left = Left(1);
+        if let (Some(parcel), Some(pointer)) = (self.take(), served()) {
+            pass(&pointer, parcel);
+        }
+    }
+}
+
+/// Gives a message to the box, as an `Address` would; actix, too, passes over a request that nobody waits for any more.
+/// Of one who does, only actix's own sender is seen.
+pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
+    if parcel.reply.is_none() {
+        pointer.send_plain(parcel.message);
+    } else if let Some(reason) = parcel.lapsed() {
+        pointer.home().observer().sent(1);
+        pointer.count_drop(std::any::type_name::<M>(), reason, None);
+    } else if let Some(asking) = pointer.send(parcel) {
+        asking.detach();
+    }
+}
+
+/// The place of a message that was shed: nothing in it, so that its box takes no memory.
+struct Tombstone<M>(PhantomData<fn(M)>);
+
+impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Tombstone<M> {
+    fn handle(&mut self, _: &mut Proxy<M>, _: &mut ProxyContext) {}
+}
+
+impl<M> Drop for Tombstone<M> {
+    /// Counted when it goes, whether it was read or dropped with its channel.
+    fn drop(&mut self) {
+        BURIED.fetch_sub(1, Ordering::Relaxed);
+        if let Some(pointer) = served() {
+            pointer.home().observer().sent(1);
+            pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+        }
+    }
+}
+
+thread_local! {
+    /// The pointer whose channel is read, or dropped, on this thread: an envelope that is dropped does not know whose it
+    /// is.
+    static SERVED: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
+}
+
+fn served() -> Option<Arc<Pointer>> {
+    // On a thread that is being torn down no channel is served.
+    SERVED.try_with(|served| served.borrow().clone()).ok().flatten()
+}
+
+/// Does something to a pointer's channel.
+pub(super) fn serving<R>(pointer: &Arc<Pointer>, work: impl FnOnce() -> R) -> R {
+    /// Ends with the work, also by a panic.
+    struct Outer(Option<Arc<Pointer>>);
+
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            SERVED.set(self.0.take());
+        }
+    }
+
+    let _outer = Outer(SERVED.replace(Some(Arc::clone(pointer))));
+    work()
+}

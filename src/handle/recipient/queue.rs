@@ -1,0 +1,256 @@
+//! The queue behind an actix `Recipient` of a pointer, and how messages are taken out of it.
+//!
+//! Two readers share it: the [pump](super::proxy) on the node's I/O thread, which gives each message to the box as an `Address`
+//! would, and the reader of a mailbox, which takes its own messages without that detour if it is there first.
+//!
+//! Invariant: whoever reads the channel holds its lock until what was read is in the box, or in the reader's hands: so
+//! messages stay in order. A message that comes into an empty channel wakes the pump and nobody else: the reader only
+//! looks in when it finds nothing in the box.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
+
+use actix::Addr;
+use actix::Recipient;
+use actix::dev::Envelope;
+use actix::dev::EnvelopeProxy;
+use actix::dev::channel::AddressReceiver;
+use actix::dev::channel::channel;
+use futures_core::Stream;
+use parking_lot::Mutex;
+use parking_lot::MutexGuard;
+
+use super::actor::Proxy;
+use super::actor::ProxyContext;
+use super::actor::pass;
+use super::actor::serving;
+use super::permits::Left;
+use crate::handle::envelope::Parcel;
+use crate::handle::pointer::Pointer;
+use crate::message::RemoteMessage;
+
+/// Messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the channel.
+pub(crate) const TURN: usize = 256;
+
+/// The reading end of the channel behind a pointer's recipients.
+pub(crate) struct Intake<M: RemoteMessage> {
+    pointer: Arc<Pointer>,
+    end: Mutex<End<M>>,
+}
+
+struct End<M: RemoteMessage> {
+    /// `None` once it is closed.
+    receiver: Option<AddressReceiver<Proxy<M>>>,
+    proxy: Proxy<M>,
+    /// Of the pump, which is to be woken also when somebody else has read what there was.
+    waker: Option<Waker>,
+}
+
+/// How a turn of the pump has left the channel.
+pub(crate) enum After {
+    /// There may be more.
+    More,
+    /// It was empty. Whether somebody held a recipient then: who is the last to let one go wakes the pump.
+    Empty { is_held: bool },
+}
+
+impl<M: RemoteMessage> End<M> {
+    /// How the channel is left by one who has seen it empty.
+    fn emptied(&self) -> After {
+        After::Empty { is_held: self.receiver.as_ref().is_some_and(AddressReceiver::connected) }
+    }
+
+    /// Puts the next message where those are that were read before. What is left of it, which is all there was of one that
+    /// was shed.
+    #[inline]
+    fn read(&mut self, cx: &mut Context<'_>) -> Option<Envelope<Proxy<M>>> {
+        match Pin::new(self.receiver.as_mut()?).poll_next(cx) {
+            Poll::Ready(Some(mut envelope)) => {
+                envelope.handle(&mut self.proxy, &mut ProxyContext);
+                Some(envelope)
+            }
+            Poll::Ready(None) | Poll::Pending => None,
+        }
+    }
+
+    /// Puts up to `room` messages where those are that were read before; whether there may be more.
+    #[inline]
+    fn read_turn(&mut self, cx: &mut Context<'_>, room: usize, shed: &mut Shed<'_, M>) -> bool {
+        for _ in 0..TURN {
+            let before = self.proxy.read.len();
+            if before == room {
+                break;
+            }
+            let Some(envelope) = self.read(cx) else { return false };
+            if self.proxy.read.len() == before {
+                shed.envelopes.push(envelope);
+            }
+        }
+        true
+    }
+
+    /// Has the pump woken when there is more.
+    fn wake_on_more(&mut self, cx: &mut Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<M: RemoteMessage> Intake<M> {
+    /// A new channel, and a recipient that leads into it.
+    pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<Intake<M>>) {
+        let (sender, receiver) = channel::<Proxy<M>>(0);
+        let end = End { receiver: Some(receiver), proxy: Proxy { read: VecDeque::new() }, waker: None };
+        let intake = Intake { pointer: Arc::clone(pointer), end: Mutex::new(end) };
+        (Addr::new(sender).recipient(), Arc::new(intake))
+    }
+
+    pub(crate) fn pointer(&self) -> &Arc<Pointer> {
+        &self.pointer
+    }
+
+    /// Gives the box what waits, up to a turn. The one who calls is woken when there is more.
+    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> After {
+        if self.pointer.is_local() { self.pass_on_here(cx) } else { self.send_on(cx) }
+    }
+
+    /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
+    /// else reads it.
+    fn send_on(&self, cx: &mut Context<'_>) -> After {
+        let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+        let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Left::default() };
+        let after = {
+            let end = &mut *self.end.lock();
+            end.wake_on_more(cx);
+            let after = if end.read_turn(cx, TURN, &mut shed) { After::More } else { end.emptied() };
+            unsent.parcels = std::mem::take(&mut end.proxy.read);
+            after
+        };
+        unsent.left.0 = unsent.parcels.len();
+        while let Some(parcel) = unsent.parcels.pop_front() {
+            pass(&self.pointer, parcel);
+        }
+        if matches!(after, After::More) {
+            // Its place is used again in the next turn, which comes soon.
+            self.end.lock().proxy.read = std::mem::take(&mut unsent.parcels);
+        }
+        after
+    }
+
+    /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
+    fn pass_on_here(&self, cx: &mut Context<'_>) -> After {
+        let end = &mut *self.end.lock();
+        end.wake_on_more(cx);
+        let mut left = Left::default();
+        serving(&self.pointer, || {
+            for _ in 0..TURN {
+                let Some(_envelope) = end.read(cx) else {
+                    // There are as many intakes as recipients, and most are idle: none keeps room for a message.
+                    end.proxy.read = VecDeque::new();
+                    return end.emptied();
+                };
+                if let Some(parcel) = end.proxy.read.pop_front() {
+                    left.0 += 1;
+                    pass(&self.pointer, parcel);
+                }
+            }
+            After::More
+        })
+    }
+
+    /// What waits, for the reader of the box that the pointer leads to; `None` while somebody else reads it, who then
+    /// puts it into the box.
+    pub(crate) fn take(&self) -> Option<Taking<'_, M>> {
+        let end = self.end.try_lock()?;
+        let shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+        Some(Taking { end, taken: Left::default(), shed })
+    }
+
+    /// Whether somebody holds a recipient.
+    pub(crate) fn is_held(&self) -> bool {
+        self.end.lock().receiver.as_ref().is_some_and(AddressReceiver::connected)
+    }
+
+    /// Takes no more messages. Those that wait go to the box, or are counted.
+    pub(crate) fn close(&self) {
+        let (receiver, _waker) = {
+            let mut end = self.end.lock();
+            (end.receiver.take(), end.waker.take())
+        };
+        serving(&self.pointer, || drop(receiver));
+    }
+}
+
+/// The channel in the hands of the box's reader. While it has it, no code of the application runs.
+pub(crate) struct Taking<'a, M: RemoteMessage> {
+    end: MutexGuard<'a, End<M>>,
+    taken: Left,
+    // After the lock: telling of what was shed is nothing to hold it for.
+    shed: Shed<'a, M>,
+}
+
+impl<M: RemoteMessage> Taking<'_, M> {
+    /// Puts up to `room` messages into `batch`, which is empty.
+    pub(crate) fn fill(&mut self, batch: &mut VecDeque<Parcel<M>>, room: usize) {
+        let end = &mut *self.end;
+        // The pump registers its own when it first looks in.
+        let waker = end.waker.take();
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        std::mem::swap(batch, &mut end.proxy.read);
+        end.read_turn(&mut cx, room, &mut self.shed);
+        std::mem::swap(batch, &mut end.proxy.read);
+        self.taken.0 += batch.len();
+        end.waker = waker;
+    }
+}
+
+impl<M: RemoteMessage> Drop for Taking<'_, M> {
+    fn drop(&mut self) {
+        self.shed.pointer.home().observer().sent(self.taken.0 as u64);
+    }
+}
+
+/// Messages that were read and are not yet passed on. A panic in the `Drop` of one costs the others nothing.
+struct Unsent<'a, M: RemoteMessage> {
+    pointer: &'a Arc<Pointer>,
+    parcels: VecDeque<Parcel<M>>,
+    left: Left,
+}
+
+impl<M: RemoteMessage> Drop for Unsent<'_, M> {
+    fn drop(&mut self) {
+        while let Some(parcel) = self.parcels.pop_front() {
+            // Another one is the same to those behind it.
+            let _ = catch_unwind(AssertUnwindSafe(|| pass(self.pointer, parcel)));
+        }
+    }
+}
+
+/// Tombstones that were read.
+struct Shed<'a, M: RemoteMessage> {
+    pointer: &'a Arc<Pointer>,
+    envelopes: Vec<Envelope<Proxy<M>>>,
+}
+
+impl<M: RemoteMessage> Drop for Shed<'_, M> {
+    fn drop(&mut self) {
+        if !self.envelopes.is_empty() {
+            serving(self.pointer, || self.envelopes.clear());
+        }
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for Intake<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("pointer", &self.pointer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,237 @@
+//! How a message goes by a pointer: into a box of this node, or encoded to a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::Message;
+
+use super::ask_error::AskError;
+use super::envelope::Arrival;
+use super::envelope::Body;
+use super::envelope::Encoded;
+use super::envelope::Parcel;
+use super::envelope::Source;
+use super::pointer::Pointer;
+use super::pointer::Route;
+use super::ports::LocalBox;
+use super::ports::Refusal;
+use super::ports::Waiting;
+use super::reply::AnswerTo;
+use super::reply::Asking;
+use super::reply::Awaiting;
+use super::reply::Reply;
+use crate::handle::serde_scope;
+use crate::message::RemoteMessage;
+use crate::message::guard::EncodeError;
+use crate::message::preflight;
+use crate::message::preflight::Look;
+use crate::message::shape::Shape;
+use crate::reason::DropReason;
+use crate::wire::frames::refuse::Unanswered;
+
+/// A message that was not taken.
+struct Returned<M: Message> {
+    parcel: Parcel<M>,
+    reason: DropReason,
+    detail: Option<String>,
+}
+
+impl<M: Message> Returned<M> {
+    fn new(parcel: Parcel<M>, reason: DropReason) -> Returned<M> {
+        Returned { parcel, reason, detail: None }
+    }
+}
+
+/// Why a message could not be written to another process.
+struct Unwritten {
+    reason: DropReason,
+    detail: Option<String>,
+}
+
+impl Pointer {
+    /// Sends a message for which no answer is wanted. Most messages go this way, to another process: one that is written
+    /// there is not moved once more.
+    #[inline]
+    pub(crate) fn send_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) {
+        if !matches!(self.route(), Route::Away { .. }) {
+            self.send(Parcel::new(message, None));
+            return;
+        }
+        self.home().observer().sent_here();
+        if let Err(Unwritten { reason, detail }) = self.write_plain(&message) {
+            self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+        }
+    }
+
+    /// Hands on a message for which no answer is wanted, or gives it back.
+    pub(crate) fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
+        match self.route() {
+            Route::Away { .. } => self.write_plain(&message).map_err(|unwritten| (message, unwritten.reason)),
+            _ => {
+                let given = self.give(Parcel::new(message, None));
+                given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
+            }
+        }
+    }
+
+    #[inline]
+    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), Unwritten> {
+        if self.home().is_stopped() {
+            return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
+        }
+        let fingerprint = self.fingerprint::<M>();
+        self.encode(message, |body, handles| self.post_written(body, handles, fingerprint))
+    }
+
+    /// Posts a message that was written here. By itself, so that what was written just now is not copied in wider pieces
+    /// than it was written in, which the processor cannot forward.
+    #[inline(never)]
+    fn post_written(
+        self: &Arc<Self>,
+        body: Body<'_>,
+        handles: &[Arc<Pointer>],
+        fingerprint: u64,
+    ) -> Result<(), DropReason> {
+        self.post(&Encoded { body, handles, fingerprint, hops: 0 })
+    }
+
+    /// Sends: the message is counted as sent, and as dropped if it is.
+    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<Asking> {
+        self.home().observer().sent_here();
+        match self.give(parcel) {
+            Ok(asking) => asking,
+            Err(Returned { parcel, reason, detail }) => {
+                if let Some(local) = self.local() {
+                    local.count_drop(reason);
+                }
+                self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+                parcel.drop_for(reason, detail);
+                None
+            }
+        }
+    }
+
+    /// Hands the message on, or back.
+    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<Asking>, Returned<M>> {
+        if self.home().is_stopped() {
+            return Err(Returned::new(parcel, DropReason::Shutdown));
+        }
+        match self.route() {
+            Route::Here(local) => self.give_local(&**local, parcel),
+            Route::HereNamed => match self.home().box_named(self.name()) {
+                Some(local) => self.give_local(&*local, parcel),
+                None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
+            },
+            Route::Away { .. } => match parcel.reply {
+                None => match self.write_plain(&parcel.message) {
+                    Ok(()) => Ok(None),
+                    Err(Unwritten { reason, detail }) => Err(Returned { parcel, reason, detail }),
+                },
+                Some(reply) => self.request(parcel.message, *reply),
+            },
+            Route::Nowhere => Err(Returned::new(parcel, DropReason::BoxClosed)),
+        }
+    }
+
+    fn give_local<M: RemoteMessage>(
+        &self,
+        local: &dyn LocalBox,
+        parcel: Parcel<M>,
+    ) -> Result<Option<Asking>, Returned<M>> {
+        let mut slot = Some(parcel);
+        let refusal = local.accept(&mut slot);
+        match (refusal, slot) {
+            (Err(refusal), Some(parcel)) => match refusal {
+                Refusal::Full(reason) => Err(Returned::new(parcel, reason)),
+                Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
+                Refusal::OtherType => self.give_encoded(local, parcel).map(|()| None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// Gives a message to a box of this node whose messages are of another Rust type, perhaps of equal shape: as bytes,
+    /// and so its result comes back.
+    #[cold]
+    fn give_encoded<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
+        let mut answer = parcel.reply.map(|reply| {
+            let (home, deadline) = (Arc::clone(self.home()), reply.deadline());
+            let waiting = Box::new(Awaiting { home: Arc::clone(&home), reply: *reply });
+            AnswerTo::here(home, waiting, deadline)
+        });
+        let mut words = None;
+        let shape = Shape::of::<M>();
+        let arrival = Arrival { from: Source::HERE, fingerprint: shape.fingerprint(), hops: 0 };
+        let given = match local.shape().filter(|takes| *takes != shape) {
+            Some(takes) => {
+                let detail = Some(shape.differences(&takes));
+                Err(Unwritten { reason: DropReason::TypeMismatch, detail })
+            }
+            None => self.encode(&parcel.message, |body, handles| {
+                local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
+                    words = rejection.detail;
+                    rejection.reason
+                })
+            }),
+        };
+        given.map_err(|Unwritten { reason, detail }| {
+            let detail = detail.or(words);
+            if let Some(answer) = answer {
+                answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
+            }
+            Returned { parcel: Parcel::new(parcel.message, None), reason, detail }
+        })
+    }
+
+    #[inline]
+    fn encode<M: RemoteMessage, T>(
+        &self,
+        message: &M,
+        send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> Result<T, DropReason>,
+    ) -> Result<T, Unwritten> {
+        let (reason, detail) = match serde_scope::write(self.home(), message, self.look(), send) {
+            Ok(Ok(sent)) => return Ok(sent),
+            Ok(Err(reason)) => (reason, self.trouble(reason)),
+            Err(error) if matches!(*error, EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
+            Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
+        };
+        Err(Unwritten { reason, detail })
+    }
+
+    /// How the message is looked at before it leaves: a comparison, once enough of its type were.
+    #[inline]
+    fn look<M: RemoteMessage>(&self) -> Look<M> {
+        let key = preflight::key::<M>();
+        if self.settled().load(Ordering::Relaxed) == key {
+            return preflight::glance();
+        }
+        let look = preflight::look();
+        if !look.anyway {
+            self.settled().store(key, Ordering::Relaxed);
+        }
+        look
+    }
+
+    /// Sends a message that is to be answered over a connection.
+    fn request<M: RemoteMessage>(
+        self: &Arc<Self>,
+        message: M,
+        reply: Reply<M::Result>,
+    ) -> Result<Option<Asking>, Returned<M>> {
+        let time_left = reply.time_left();
+        let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
+        let fingerprint = self.fingerprint::<M>();
+        let asked = self.encode(&message, |body, handles| {
+            self.ask_encoded(&Encoded { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
+        });
+        match asked {
+            Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),
+            Err(Unwritten { reason, detail }) => {
+                if let Some(waiting) = waiting {
+                    waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
+                }
+                Err(Returned { parcel: Parcel::new(message, None), reason, detail })
+            }
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! Addresses inside messages: the scope in which one message is written or read.
+//!
+//! While a message is encoded, each address in it writes only its position in a list that travels beside the body;
+//! while one is decoded, the positions are looked up in the list that came along. What is under way on a thread ends with
+//! the call that began it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
+//! itself) hides the outer one until it ends. Only this file touches the thread-locals.
+//!
+//! Most messages hold no address, and a scope costs each of them a few stores; the rest is touched when there is an
+//! address. None of it has a destructor, so all of it is there for one who sends while the thread is torn down.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de;
+use serde::de::DeserializeOwned;
+use serde::ser;
+
+use super::envelope::Body;
+use super::pointer::Pointer;
+use super::ports::Household;
+use crate::handle::detached;
+use crate::handle::uri;
+use crate::message::guard;
+use crate::message::guard::DecodeError;
+use crate::message::guard::EncodeError;
+use crate::message::guard::Encoded;
+use crate::message::preflight::Look;
+use crate::message::shape::check::Unfit;
+use crate::message::shape::mark;
+
+/// Scratch space that a thread keeps between messages, in bytes.
+const KEPT: usize = 256 << 10;
+
+/// As many handles are kept room for.
+const KEPT_HANDLES: usize = 16 << 10;
+
+/// What is under way on a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Nothing,
+    Writing,
+    Reading,
+    /// Texts outside a message: URIs are read.
+    Text,
+}
+
+/// The innermost scope of a thread.
+struct Now {
+    what: Cell<What>,
+    /// How many of [`HANDLES`] are its own: all, or none.
+    handles: Cell<usize>,
+    /// Where the node lies that [`HOME`] leads to.
+    home: Cell<usize>,
+}
+
+thread_local! {
+    static NOW: Now = const { Now { what: Cell::new(What::Nothing), handles: Cell::new(0), home: Cell::new(0) } };
+
+    /// The handles of the message, as far as there are any.
+    static HANDLES: ManuallyDrop<RefCell<Vec<Arc<Pointer>>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+
+    /// The node that the innermost scope is for, or the last one was: it is not changed for each message of a thread that
+    /// sends many by one node.
+    static HOME: ManuallyDrop<RefCell<Option<Weak<dyn Household>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+
+    /// Gives back what the two keep when the thread is torn down; they keep nothing then.
+    static TIDY: Tidy = const { Tidy };
+
+    /// A scratch body that waits to be used again.
+    static SPARE_BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// See [`TIDY`].
+struct Tidy;
+
+impl Drop for Tidy {
+    fn drop(&mut self) {
+        NOW.with(|now| now.home.set(0));
+        let kept = (HOME.with(|home| home.take()), HANDLES.with(|handles| handles.take()));
+        drop(kept);
+    }
+}
+
+/// Whether what is kept here on this thread is given back in the end.
+#[inline]
+fn may_keep() -> bool {
+    TIDY.try_with(|_| ()).is_ok()
+}
+
+/// A scope, which ends with this.
+struct Scope {
+    outer: (What, usize),
+    aside: Option<Box<Aside>>,
+}
+
+/// What the scope around another one goes on with.
+struct Aside {
+    handles: Vec<Arc<Pointer>>,
+    home: Option<Weak<dyn Household>>,
+}
+
+impl Scope {
+    #[inline]
+    fn enter(what: What, home: &Arc<dyn Household>) -> Scope {
+        NOW.with(|now| {
+            let outer = (now.what.replace(what), now.handles.replace(0));
+            let is_common = outer.0 == What::Nothing && now.home.get() == place_of(home);
+            Scope { outer, aside: if is_common { None } else { Scope::change(now, home, outer) } }
+        })
+    }
+
+    /// For another node than before, or inside another scope; or on a thread that is being torn down.
+    #[cold]
+    fn change(now: &Now, home: &Arc<dyn Household>, outer: (What, usize)) -> Option<Box<Aside>> {
+        now.home.set(place_of(home));
+        let home = HOME.with(|last| last.replace(Some(Arc::downgrade(home))));
+        let handles = if outer.1 > 0 { HANDLES.with(|handles| handles.take()) } else { Vec::new() };
+        (outer.0 != What::Nothing || !may_keep()).then(|| Box::new(Aside { handles, home }))
+    }
+
+    /// Has positions in the message that is read mean these handles.
+    fn bring(&self, handles: &mut Vec<Arc<Pointer>>) {
+        NOW.with(|now| now.handles.set(handles.len()));
+        HANDLES.with(|kept| kept.replace(std::mem::take(handles)));
+    }
+
+    /// The handles of the message.
+    #[inline]
+    fn into_handles(self) -> Vec<Arc<Pointer>> {
+        match NOW.with(|now| now.handles.take()) {
+            0 => Vec::new(),
+            _ => HANDLES.with(|handles| handles.take()),
+        }
+    }
+}
+
+impl Drop for Scope {
+    #[inline]
+    fn drop(&mut self) {
+        NOW.with(|now| {
+            if now.handles.take() > 0 {
+                forget_all();
+            }
+            now.what.set(self.outer.0);
+            now.handles.set(self.outer.1);
+            if let Some(aside) = self.aside.take() {
+                aside.restore(now);
+            }
+        });
+    }
+}
+
+/// Lets go of the handles of a message that came to nothing.
+#[cold]
+fn forget_all() {
+    drop(HANDLES.with(|handles| handles.take()));
+}
+
+impl Aside {
+    #[cold]
+    fn restore(self, now: &Now) {
+        let Aside { handles, home } = self;
+        now.home.set(home.as_ref().map_or(0, |home| home.as_ptr().addr()));
+        // What these let go of goes outside the borrows: with a pointer code of ours may run.
+        let inner = (HOME.with(|last| last.replace(home)), HANDLES.with(|last| last.replace(handles)));
+        drop(inner);
+    }
+}
+
+/// Tells nodes apart: while there is a `Weak` of one, no other is in its place.
+fn place_of(home: &Arc<dyn Household>) -> usize {
+    Arc::as_ptr(home).addr()
+}
+
+/// The node that the innermost scope is for.
+fn home() -> Option<Arc<dyn Household>> {
+    HOME.with(|home| home.borrow().as_ref().and_then(Weak::upgrade))
+}
+
+fn under_way() -> What {
+    NOW.with(|now| now.what.get())
+}
+
+/// Encodes a message for another process and hands its body and its handles to `send`, if `look` has nothing against it.
+#[inline]
+pub(crate) fn write<M: Serialize, R>(
+    home: &Arc<dyn Household>,
+    message: &M,
+    look: Look<M>,
+    send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
+) -> Result<R, Box<EncodeError>> {
+    let limit = home.limits().max_message;
+    // A thread that is being torn down has nothing to spare, nor keeps anything.
+    let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
+    let scope = Scope::enter(What::Writing, home);
+    let encoded = match guard::encode(message, &mut body, limit) {
+        Ok(Encoded { skipped: false }) if !look.anyway => Ok(()),
+        encoded => looked_at(encoded, || (look.at)(message)),
+    };
+    let handles = scope.into_handles();
+    let result = match encoded {
+        Ok(()) if body.len() > KEPT => Ok(send(Body::from(&whole(&mut body)), &handles)),
+        Ok(()) => Ok(send(Body::from(&*body), &handles)),
+        Err(error) => Err(error),
+    };
+    if handles.capacity() > 0 {
+        keep_handles(handles);
+    }
+    if body.capacity() <= KEPT {
+        body.clear();
+        let _ = SPARE_BODY.try_with(|spare| spare.set(body));
+    }
+    result
+}
+
+/// A body that is too large for its place to be kept: without that place, it may be kept itself.
+#[cold]
+fn whole(body: &mut Vec<u8>) -> Bytes {
+    Bytes::from(std::mem::take(body).into_boxed_slice())
+}
+
+/// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
+/// to the message. What looking finds says more than that it could not be encoded.
+#[cold]
+fn looked_at(
+    encoded: Result<Encoded, Box<EncodeError>>,
+    look: impl FnOnce() -> Result<(), Unfit>,
+) -> Result<(), Box<EncodeError>> {
+    let encoded = encoded.map(|_| ());
+    if let Err(error) = &encoded
+        && matches!(**error, EncodeError::TooLarge { .. } | EncodeError::Panicked(_))
+    {
+        return encoded;
+    }
+    let handles = noted();
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    forget_after(handles);
+    match looked {
+        Ok(Err(unfit)) => Err(Box::new(EncodeError::Unfit(unfit.to_string()))),
+        Ok(Ok(())) | Err(_) => encoded,
+    }
+}
+
+/// How many handles the message that is being written has so far.
+fn noted() -> usize {
+    NOW.with(|now| now.handles.get())
+}
+
+/// Takes back what was noted after the first `count` handles.
+fn forget_after(count: usize) {
+    while noted() > count {
+        NOW.with(|now| now.handles.set(now.handles.get() - 1));
+        // Each goes outside the borrow: a pointer that goes may run code of ours.
+        let last = HANDLES.with(|handles| handles.borrow_mut().pop());
+        drop(last);
+    }
+}
+
+/// Notes a handle of the message that is being written; its position.
+fn note(pointer: &Arc<Pointer>) -> Option<u32> {
+    let count = HANDLES.with(|handles| {
+        let mut handles = handles.borrow_mut();
+        handles.push(Arc::clone(pointer));
+        handles.len()
+    });
+    NOW.with(|now| now.handles.set(count));
+    u32::try_from(count - 1).ok()
+}
+
+/// Keeps the place of handles for the next message that has some.
+fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
+    handles.clear();
+    if handles.capacity() <= KEPT_HANDLES && may_keep() {
+        HANDLES.with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.is_empty() {
+                *kept = handles;
+            }
+        });
+    }
+}
+
+/// Decodes a message that came with these handles, and takes them out of the list.
+#[inline]
+pub(crate) fn read<M: DeserializeOwned>(
+    home: &Arc<dyn Household>,
+    body: &[u8],
+    handles: &mut Vec<Arc<Pointer>>,
+) -> Result<M, Box<DecodeError>> {
+    let limits = home.limits().decode();
+    let scope = Scope::enter(What::Reading, home);
+    if handles.is_empty() {
+        return guard::decode(body, limits);
+    }
+    scope.bring(handles);
+    let message = guard::decode(body, limits);
+    let mut rest = scope.into_handles();
+    rest.clear();
+    *handles = rest;
+    message
+}
+
+/// Decodes messages that came without handles: each is given to `keep`, and why there is none to `fail`.
+#[inline]
+pub(crate) fn read_each<'b, M: DeserializeOwned>(
+    home: &Arc<dyn Household>,
+    bodies: impl Iterator<Item = &'b [u8]>,
+    mut keep: impl FnMut(M),
+    mut fail: impl FnMut(Box<DecodeError>),
+) {
+    let limits = home.limits().decode();
+    let _scope = Scope::enter(What::Reading, home);
+    for body in bodies {
+        if let Err(error) = guard::decode_to(body, limits, &mut keep) {
+            fail(error);
+        }
+    }
+}
+
+/// Runs `read` with addresses in text read for this node.
+pub(crate) fn with_text<R>(home: &Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
+    let _scope = Scope::enter(What::Text, home);
+    read()
+}
+
+/// The node that a message is written for, if one is being written here.
+pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
+    if under_way() == What::Writing { home() } else { None }
+}
+
+/// Writes an address: its position in the message's list, or its URI where people read.
+pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() {
+        return match uri::of(pointer) {
+            Some(uri) => serializer.serialize_str(&uri),
+            None => Err(ser::Error::custom(format_args!(
+                "the address of {:?} has no URI, because its node does not listen",
+                pointer.name()
+            ))),
+        };
+    }
+    let position = if under_way() == What::Writing { note(pointer) } else { None };
+    match position {
+        Some(position) => serializer.serialize_newtype_struct(mark::ADDRESS, &position),
+        None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
+    }
+}
+
+/// Reads an address for messages of type `M`: what [`serialize`] wrote.
+pub(crate) fn deserialize<'de, M: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Pointer>, D::Error> {
+    if deserializer.is_human_readable() {
+        return deserializer.deserialize_str(UriVisitor);
+    }
+    deserializer.deserialize_newtype_struct(mark::ADDRESS, PositionVisitor::<M>(PhantomData))
+}
+
+fn handle_at(position: u32) -> Option<Arc<Pointer>> {
+    if under_way() != What::Reading || noted() == 0 {
+        return None;
+    }
+    HANDLES.with(|handles| handles.borrow().get(position as usize).cloned())
+}
+
+fn text_home() -> Option<Arc<dyn Household>> {
+    if under_way() == What::Nothing { None } else { home() }
+}
+
+struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
+
+impl<'de, M: ?Sized> de::Visitor<'de> for PositionVisitor<M> {
+    type Value = Arc<Pointer>;
+
+    /// As [`mark::ADDRESS`] asks for.
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&mark::short_name::<M>())
+    }
+
+    /// A value is made only to see what its type looks like: this does without the scope, and leads nowhere.
+    fn visit_unit<E: de::Error>(self) -> Result<Arc<Pointer>, E> {
+        Ok(detached::pointer())
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Arc<Pointer>, D::Error> {
+        let position = u32::deserialize(deserializer)?;
+        handle_at(position).ok_or_else(|| de::Error::custom("an address in the message has no handle beside it"))
+    }
+}
+
+struct UriVisitor;
+
+impl de::Visitor<'_> for UriVisitor {
+    type Value = Arc<Pointer>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the URI of a mailbox, hermod://host:port/name")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<Pointer>, E> {
+        let home = text_home().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
+        uri::resolve(&home, text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::prelude::Message;
+
+    use super::*;
+    use crate::handle::address::Address;
+    use crate::message::preflight;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Pair(Address<Pair>, Address<Pair>);
+
+    #[test]
+    fn what_is_looked_at_as_well_has_its_handles_once() {
+        let pointers = [detached::pointer(), detached::pointer()];
+        let [one, other] = pointers.each_ref().map(|pointer| Address::new(Arc::clone(pointer)));
+        let pair = Pair(one, other);
+        let look = preflight::look();
+        assert!(look.anyway, "nothing of this type was looked at before");
+        let written = write(pointers[0].home(), &pair, look, |body, handles| {
+            assert_eq!(*body, [0, 1]);
+            assert_eq!(handles.len(), 2);
+            assert!(handles.iter().zip(&pointers).all(|(handle, pointer)| Arc::ptr_eq(handle, pointer)));
+        });
+        assert_eq!(written, Ok(()));
+    }
+
+    #[test]
+    fn a_message_that_leaves_out_a_field_is_looked_at_also_when_its_type_was() {
+        #[derive(Serialize)]
+        enum Sparse {
+            Struct {
+                #[serde(skip_serializing_if = "Option::is_none")]
+                n: Option<u8>,
+            },
+        }
+
+        let home = Arc::clone(detached::pointer().home());
+        let write = |n| {
+            let refuse = |_: &Sparse| Err(Unfit { path: "Sparse".to_owned(), why: "looked at".to_owned() });
+            write(&home, &Sparse::Struct { n }, Look { at: refuse, anyway: false }, |body, _| body.to_vec())
+        };
+        assert_eq!(write(Some(7)), Ok(vec![0, 1, 7]));
+        assert_eq!(write(None), Err(Box::new(EncodeError::Unfit("Sparse: looked at".to_owned()))));
+    }
+
+    #[test]
+    fn a_panic_while_it_is_looked_at_costs_nothing() {
+        let home = Arc::clone(detached::pointer().home());
+        let written =
+            write(&home, &7u64, Look { at: |_| panic!("looked too closely"), anyway: true }, |body, _| body.to_vec());
+        assert_eq!(written, Ok(vec![7]));
+        assert!(under_way() == What::Nothing);
+    }
+
+    /// Writes a message of its own while it is written: to another node, or to the same.
+    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Household>);
+
+    impl Serialize for Writes<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Writes(own, inner, home) = self;
+            let before = Address::<Pair>::new(Arc::clone(own));
+            let look = Look { at: |_: &Vec<Address<Pair>>| Ok(()), anyway: false };
+            let written = write(home, &inner.to_vec(), look, |body, handles| (body.to_vec(), handles.len()));
+            let count = inner.len();
+            assert_eq!(written, Ok((std::iter::once(count as u8).chain(0..count as u8).collect(), count)));
+            assert!(writing_home().is_some_and(|home| Arc::ptr_eq(&home, own.home())), "the outer one goes on");
+            (&before, Vec::<u8>::new(), &before).serialize(serializer)
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_written_inside_another_has_its_own_handles_and_its_own_node() {
+        let [one, other] = [detached::pointer(), detached::elsewhere()];
+        let outer = |inner: &[Address<Pair>], home: &Arc<dyn Household>| {
+            let message = Writes(&one, inner, home);
+            let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
+            write(one.home(), &outer, Look { at: |_| Ok(()), anyway: false }, |body, handles| {
+                assert_eq!(*body, [0, 1, 0, 2]);
+                assert!(handles.iter().all(|handle| Arc::ptr_eq(handle, &one)));
+                handles.len()
+            })
+        };
+        let addresses: Vec<_> = (0..3).map(|_| Address::new(Arc::clone(&other))).collect();
+        for home in [one.home(), other.home()] {
+            assert_eq!(outer(&addresses, home), Ok(3));
+            assert_eq!(outer(&[], home), Ok(3));
+        }
+        assert!(under_way() == What::Nothing);
+        assert_eq!(HANDLES.with(|handles| handles.borrow().len()), 0);
+    }
+}

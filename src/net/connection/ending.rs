@@ -1,0 +1,159 @@
+//! How a connection ends, and the pause before it is made again.
+
+use std::time::Duration;
+
+use actix::ActorContext;
+use actix::AsyncContext;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use tracing::Span;
+
+use super::accept::Occupied;
+use super::reader::Ended;
+use super::router::RemoteRouter;
+use crate::env;
+use crate::observe::event::DownReason;
+use crate::observe::event::Event;
+use crate::reason::DropReason;
+use crate::wire::codec::Violation;
+use crate::wire::frames::goodbye::Farewell;
+
+/// The reader or the writer has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct PipeEnded {
+    pub(super) connection: u64,
+    pub(super) how: Ended,
+}
+
+impl RemoteRouter {
+    /// The reader or the writer has ended.
+    fn ended(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
+        match ended.how {
+            Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
+            Ended::Written => {
+                live.written_to_end = true;
+                if let Some(reason) = live.read_to_end.take() {
+                    self.down(reason, ctx);
+                }
+            }
+            Ended::Lost(error) => {
+                tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "the connection broke");
+                let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
+                self.down(why, ctx);
+            }
+            Ended::Violation(violation) => self.violated(&violation, ctx),
+        }
+    }
+
+    /// The peer says goodbye: what waits for it is still written, and then this side says it too.
+    fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
+        tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
+        if why == Farewell::Shutdown
+            && let Some(live) = self.live.as_ref().filter(|live| live.announced)
+        {
+            self.house.links.gone(live.peer);
+        }
+        let reason = match why {
+            Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
+            Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
+        };
+        self.wind_up(reason, Farewell::Unneeded, "", ctx);
+    }
+
+    /// The peer broke the protocol.
+    pub(super) fn violated(&mut self, violation: &Violation, ctx: &mut Context<Self>) {
+        let Some(live) = &self.live else { return };
+        tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
+        live.reader.abort();
+        let (words, why) = (violation.to_string(), farewell_to(violation));
+        self.wind_up(DownReason::Misbehaved(words.clone()), why, &words, ctx);
+    }
+
+    /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
+    fn wind_up(&mut self, reason: DownReason, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
+        let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
+        link.close(why, detail);
+        if live.written_to_end {
+            return self.down(reason, ctx);
+        }
+        live.read_to_end = Some(reason.clone());
+        // A peer that reads nothing is not waited for.
+        let (limit, connection) = (self.house.limits.shutdown_timeout, live.connection);
+        ctx.run_later(limit, move |router, ctx| {
+            if router.live.as_ref().is_some_and(|live| live.connection == connection) {
+                router.in_span(|router| router.down(reason, ctx));
+            }
+        });
+    }
+
+    /// The connection has ended, or is ended here.
+    pub(super) fn down(&mut self, why: DownReason, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.take() else { return };
+        live.reader.abort();
+        live.writer.abort();
+        let reason = if self.house.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
+        tracing::info!(target: "actix_hermod", peer = %live.peer, ?why, "disconnected");
+        if let Some(link) = &self.link {
+            self.house.links.leave(live.peer, link);
+        }
+        self.end(reason, &why.to_string(), ctx);
+        // One that only claimed to be that node says nothing about it.
+        if live.announced {
+            self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
+        }
+    }
+
+    /// There is no connection: another attempt is made after a pause, if there is somewhere to dial and somebody who
+    /// wants it.
+    pub(super) fn end(&mut self, reason: DropReason, detail: &str, ctx: &mut Context<Self>) {
+        let Some(link) = self.link.take() else { return };
+        self.occupied = None;
+        let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
+        link.down(reason, detail, over);
+        drop(link);
+        self.span = Span::none();
+        if over {
+            return ctx.stop();
+        }
+        ctx.run_later(self.pause(), Self::try_again);
+    }
+
+    fn try_again(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = self.waiting.upgrade() else { return ctx.stop() };
+        self.occupied = Occupied::new(&self.house);
+        if self.occupied.is_none() {
+            ctx.run_later(self.pause(), Self::try_again);
+            return;
+        }
+        link.dialling();
+        self.link = Some(link);
+        self.connect(ctx);
+    }
+
+    /// Doubles with each failure, up to the limit; less up to half of it by chance, so that the clients of a restarted
+    /// server do not all come back at once.
+    fn pause(&self) -> Duration {
+        let (first, longest) = (*self.house.limits.reconnect.start(), *self.house.limits.reconnect.end());
+        let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.min(longest).mul_f64(1.0 - env::random_fraction() / 2.0)
+    }
+}
+
+impl Handler<PipeEnded> for RemoteRouter {
+    type Result = ();
+
+    fn handle(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+        self.in_span(|router| router.ended(ended, ctx));
+    }
+}
+
+/// How a peer is told what it did wrong.
+fn farewell_to(violation: &Violation) -> Farewell {
+    match violation {
+        Violation::Unproven => Farewell::Unproven,
+        _ => Farewell::Violation,
+    }
+}

@@ -1,0 +1,197 @@
+//! The reading direction of a connection as a task: bytes in, frames handled.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use bytes::Buf;
+use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+
+use super::dispatch::Inbound;
+use super::dispatch::Tiding;
+use crate::wire::batch::Posts;
+use crate::wire::codec::Violation;
+use crate::wire::frames::Front;
+use crate::wire::frames::front;
+use crate::wire::frames::goodbye::Farewell;
+
+/// What an idle connection keeps for reading, in bytes: one to which no more has come since the last heartbeat.
+const IDLE_READ: usize = 1 << 10;
+
+/// Room for less of a frame than this is not worth a read, if more of it is to come.
+const LEAST_READ: usize = 4 << 10;
+
+/// What a busy one reads at a time.
+const FULL_READ: usize = 128 << 10;
+
+/// Buffers larger than this are given back when they are empty.
+pub(super) const KEPT: usize = 512 << 10;
+
+/// Frames handled before other tasks of the thread get a turn, so that readers on this thread can empty their mailboxes
+/// before they are full: a quarter of a mailbox's default.
+const TURN: usize = 256;
+
+/// Bytes written or read before other tasks of the thread get a turn.
+const TURN_BYTES: usize = 128 << 10;
+
+/// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
+/// each. All of them are decoded before the first is in the box.
+const RUN: usize = 32;
+
+/// How a direction ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Everything is written, the goodbye included.
+    Written,
+    /// The peer has said its last.
+    Goodbye(Farewell, String),
+    Lost(io::Error),
+    Violation(Violation),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Ended {
+        Ended::Lost(error)
+    }
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Ended {
+        Ended::Violation(violation)
+    }
+}
+
+/// Reads until the connection ends. `heard` is set whenever something comes, `proven` called once the peer has shown who
+/// it is, unless it has before.
+pub(crate) async fn read(
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    rest: BytesMut,
+    inbound: Inbound,
+    heard: Arc<AtomicBool>,
+    max_frame: usize,
+    proven: impl Fn(),
+) -> Ended {
+    let is_wide = rest.capacity() > IDLE_READ;
+    let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
+    let mut reader =
+        Reader { from, came, buffer: rest, room, came_since, is_wide, is_idle, inbound, max_frame, proven };
+    let mut turn = Turn::default();
+    loop {
+        let wants = match reader.handle_all().await {
+            Ok(wants) => wants,
+            Err(ended) => return ended,
+        };
+        if turn.ends_after(reader.came) {
+            tokio::task::yield_now().await;
+        }
+        if let Err(error) = reader.fill(wants).await {
+            return error.into();
+        }
+        heard.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What one direction of a connection has done without a break.
+#[derive(Default)]
+pub(super) struct Turn(usize);
+
+impl Turn {
+    /// Whether other tasks of the thread are to run after so many bytes: a stream that is always ready, as one between two
+    /// processes of a host is, would keep it for as long as there is anything to carry.
+    pub(super) fn ends_after(&mut self, bytes: usize) -> bool {
+        self.0 += bytes;
+        let is_over = self.0 >= TURN_BYTES;
+        if is_over {
+            self.0 = 0;
+        }
+        is_over
+    }
+}
+
+struct Reader<P> {
+    from: Box<dyn AsyncRead + Send + Unpin>,
+    /// Bytes that came last.
+    came: usize,
+    buffer: BytesMut,
+    /// How much is read at a time.
+    room: usize,
+    /// Bytes that came since the last heartbeat.
+    came_since: usize,
+    /// Whether the buffer may have more room than an idle one keeps: that of a long frame grows also if it comes little by
+    /// little.
+    is_wide: bool,
+    /// Whether the buffer is to be given back.
+    is_idle: bool,
+    inbound: Inbound,
+    max_frame: usize,
+    /// Called when the peer has shown who it is.
+    proven: P,
+}
+
+impl<P: Fn()> Reader<P> {
+    /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
+    async fn handle_all(&mut self) -> Result<usize, Ended> {
+        loop {
+            let (mut taken, mut left, mut wants) = (0, TURN, None);
+            while left > 0 {
+                let rest = self.buffer.get(taken..).unwrap_or_default();
+                if let Some(posts) = Posts::at(rest, self.max_frame, left.min(RUN)) {
+                    self.inbound.run(posts)?;
+                    (taken, left) = (taken + posts.size(), left - posts.count());
+                    continue;
+                }
+                match front(rest, self.max_frame)? {
+                    Front::Frame(raw) => {
+                        (taken, left) = (taken + raw.size, left - 1);
+                        match self.inbound.frame(raw)? {
+                            Tiding::Nothing => {}
+                            Tiding::Beat => self.beat(),
+                            Tiding::Proven => (self.proven)(),
+                            Tiding::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
+                        }
+                    }
+                    Front::Wants(bytes) => {
+                        wants = Some(bytes);
+                        break;
+                    }
+                }
+            }
+            self.buffer.advance(taken);
+            self.inbound.book();
+            match wants {
+                Some(bytes) => return Ok(bytes),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        if std::mem::take(&mut self.came_since) <= IDLE_READ && std::mem::take(&mut self.is_wide) {
+            (self.room, self.is_idle) = (IDLE_READ, true);
+        }
+    }
+
+    /// Reads what there is. Room grows with what has come, not with what a frame announces.
+    async fn fill(&mut self, wants: usize) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            if std::mem::take(&mut self.is_idle) || self.buffer.capacity() > KEPT {
+                self.buffer = BytesMut::new();
+            }
+            // From its beginning again: so what is read little by little stays in one place.
+            self.buffer.reserve(self.room);
+        } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
+            self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
+            self.is_wide = true;
+        }
+        let spare = self.buffer.capacity() - self.buffer.len();
+        self.came = self.from.read_buf(&mut self.buffer).await?;
+        self.came_since += self.came;
+        if self.came == spare {
+            (self.room, self.is_wide) = (FULL_READ, true);
+        }
+        if self.came > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}

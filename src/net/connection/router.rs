@@ -1,0 +1,330 @@
+//! The actor that owns a connection's life: dialling, greeting, heartbeats, and its end. Messages do not pass through
+//! it: its reader and writer are tasks of their own, beside it on the I/O thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::Actor;
+use actix::ActorContext;
+use actix::ActorFutureExt;
+use actix::AsyncContext;
+use actix::Context;
+use actix::Handler;
+use actix::Message;
+use actix::WrapFuture;
+use actix_rt::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::Span;
+use tracing::field;
+
+use super::accept::Occupied;
+use super::dispatch::Inbound;
+use super::ending::PipeEnded;
+use super::handshake::GreetError;
+use super::handshake::Greeted;
+use super::reader::Ended;
+use crate::handle::ports::Household;
+use crate::ident::NodeId;
+use crate::net::connection::handshake;
+use crate::net::connection::reader;
+use crate::net::connection::writer;
+use crate::net::link::Link;
+use crate::net::peers::admission::UnprovenConnection;
+use crate::net::peers::hints;
+use crate::net::peers::identity::Proof;
+use crate::net::shared::House;
+use crate::net::transport;
+use crate::net::transport::Stream;
+use crate::observe::event::DownReason;
+use crate::observe::event::Event;
+use crate::reason::DropReason;
+use crate::wire::codec::Violation;
+
+/// How often requests are looked for that nobody waits for any more, and peers that read no refusals.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// See the [module](self).
+pub(crate) struct RemoteRouter {
+    pub(super) house: Arc<House>,
+    /// Held while there is a connection or an attempt at one; in the pause between, only those who hold addresses do.
+    pub(super) link: Option<Arc<Link>>,
+    pub(super) waiting: Weak<Link>,
+    /// The connection that a peer has opened, until it has greeted.
+    accepted: Option<(Stream, UnprovenConnection)>,
+    /// Held as `link` is.
+    pub(super) occupied: Option<Occupied>,
+    pub(super) live: Option<Live>,
+    /// Attempts that failed since the last connection.
+    pub(super) failures: u32,
+    nonce: u64,
+    /// Of the connection, or of the attempt at one: what its tasks and this actor say is said in it.
+    pub(super) span: Span,
+    /// The last heartbeat.
+    beat: Instant,
+}
+
+/// A connection that is up.
+pub(super) struct Live {
+    pub(super) connection: u64,
+    pub(super) peer: NodeId,
+    pub(super) reader: JoinHandle<()>,
+    pub(super) writer: JoinHandle<()>,
+    /// Whether the peer has shown who it is, and others were told.
+    pub(super) announced: bool,
+    /// Whether anything came since the last heartbeat.
+    pub(super) heard: Arc<AtomicBool>,
+    pub(super) silent: Duration,
+    /// Why the peer has stopped sending, once it has.
+    pub(super) read_to_end: Option<DownReason>,
+    pub(super) written_to_end: bool,
+}
+
+/// The peer of a connection that was dialled from here has shown who it is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Proven;
+
+impl RemoteRouter {
+    pub(super) fn new(
+        house: Arc<House>,
+        link: Arc<Link>,
+        accepted: Option<(Stream, UnprovenConnection)>,
+        occupied: Occupied,
+    ) -> RemoteRouter {
+        RemoteRouter {
+            house,
+            waiting: Arc::downgrade(&link),
+            link: Some(link),
+            accepted,
+            occupied: Some(occupied),
+            live: None,
+            failures: 0,
+            nonce: 0,
+            span: Span::none(),
+            beat: Instant::now(),
+        }
+    }
+
+    /// Dials or, if the peer has, greets.
+    pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = &self.link else { return ctx.stop() };
+        let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
+        let limit = house.limits.handshake_timeout;
+        let link = Arc::clone(link);
+        self.span = span(&house, &link);
+        let attempt = link.endpoint().map(|_| house.admission.attempt());
+        let greet = async move {
+            match (endpoint, accepted) {
+                (Some(endpoint), _) => {
+                    tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
+                    let dial = async {
+                        let stream = link.metered(transport::dial(&endpoint).await?);
+                        handshake::dialler(&house, stream).await
+                    };
+                    tokio::select! {
+                        biased;
+                        () = expelled(attempt.as_ref()) => Err(GreetError::TooMany),
+                        greeted = dial => greeted,
+                    }
+                }
+                (None, Some((stream, unproven))) => tokio::select! {
+                    biased;
+                    () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
+                    // Nobody would tell it goodbye: those that are told are up.
+                    () = house.closing.cancelled() => Err(GreetError::Closing),
+                    greeted = handshake::listener(&house, link.metered(stream)) => greeted,
+                },
+                (None, None) => Err(GreetError::Late),
+            }
+        };
+        let greet = async move { tokio::time::timeout(limit, greet).await.unwrap_or(Err(GreetError::Late)) };
+        ctx.spawn(greet.instrument(self.span.clone()).into_actor(self).map(|greeted, router, ctx| {
+            router.in_span(|router| match greeted {
+                Ok(greeted) => router.up(greeted, ctx),
+                Err(error) => router.failed(&error, ctx),
+            });
+        }));
+    }
+
+    /// Does something as a part of the connection's span.
+    pub(super) fn in_span(&mut self, act: impl FnOnce(&mut RemoteRouter)) {
+        let span = self.span.clone();
+        span.in_scope(|| act(self));
+    }
+
+    fn failed(&mut self, error: &GreetError, ctx: &mut Context<Self>) {
+        let to = self.link.as_ref().map(|link| link.label());
+        tracing::warn!(target: "actix_hermod", to, %error, "no connection");
+        self.failures = self.failures.saturating_add(1);
+        let nobody_listens = error.nobody_listens();
+        self.end(DropReason::NotConnected, &error.to_string(), ctx);
+        if nobody_listens && let Some(link) = self.waiting.upgrade() {
+            link.unreachable();
+        }
+    }
+
+    fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
+        let Some(link) = &self.link else { return ctx.stop() };
+        let Greeted { stream, hello, names, rest, resumed } = greeted;
+        let peer = hello.node;
+        if resumed && self.house.links.join(peer, link) == Proof::Refused {
+            return self.failed(&GreetError::TooMany, ctx);
+        }
+        self.span.record("peer", field::display(peer));
+        let hints = hints::believed(hello.endpoints.iter().map(String::as_str), stream.near);
+        let connection = link.up(&hello, names, hints);
+        let superseded = link.superseded();
+        let inbound = Inbound::new(&self.house, Arc::clone(link), connection, (peer, stream.near), resumed);
+        let heard = Arc::new(AtomicBool::new(true));
+        let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
+        let proven = move || router.do_send(Proven);
+        // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
+        let reading = Box::pin(reader::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven));
+        let writing = writer::write(stream.write, Arc::clone(link), connection);
+        let reading = async move {
+            tokio::select! {
+                biased;
+                () = superseded.cancelled() => Ended::Lost(io::ErrorKind::ConnectionReset.into()),
+                ended = reading => ended,
+            }
+        };
+        let reader = Self::pipe(connection, reading.instrument(self.span.clone()), ctx);
+        let writer = Self::pipe(connection, writing.instrument(self.span.clone()), ctx);
+        let (announced, silent, written_to_end) = (false, Duration::ZERO, false);
+        self.live = Some(Live {
+            connection,
+            peer,
+            reader,
+            writer,
+            announced,
+            heard,
+            silent,
+            read_to_end: None,
+            written_to_end,
+        });
+        self.failures = 0;
+        // How far away the peer is is known early.
+        self.nonce += 1;
+        link.ping(self.nonce);
+        if resumed {
+            self.announce();
+        }
+    }
+
+    /// The peer of a connection that was dialled from here is who it says.
+    pub(super) fn proven(&mut self, ctx: &mut Context<Self>) {
+        let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
+        match self.house.links.join(live.peer, link) {
+            Proof::Proven => self.announce(),
+            Proof::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
+        }
+    }
+
+    /// The peer is who it says.
+    fn announce(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        live.announced = true;
+        tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
+        self.house.observer.tell(&Event::PeerUp { peer: live.peer });
+    }
+
+    /// Runs one direction as a task, which tells when it has ended.
+    fn pipe(connection: u64, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
+        let router = ctx.address();
+        actix_rt::spawn(async move { router.do_send(PipeEnded { connection, how: direction.await }) })
+    }
+
+    fn heartbeat(&mut self, ctx: &mut Context<Self>) {
+        let every = self.every();
+        // After the thread was kept busy the beats it missed come all at once, before what the peer has sent is read.
+        if std::mem::replace(&mut self.beat, Instant::now()).elapsed() < every / 2 {
+            return;
+        }
+        let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
+        if live.heard.swap(false, Ordering::Relaxed) {
+            live.silent = Duration::ZERO;
+        } else {
+            live.silent += every;
+        }
+        if live.silent >= self.house.limits.dead_after {
+            return self.down(DownReason::Silent, ctx);
+        }
+        self.nonce += 1;
+        link.ping(self.nonce);
+    }
+
+    /// How often it beats: often enough to notice within `dead_after` that the peer is silent.
+    fn every(&self) -> Duration {
+        let limits = &self.house.limits;
+        limits.heartbeat.min(limits.dead_after / 3).max(Duration::from_millis(1))
+    }
+
+    /// Takes back requests that nobody waits for any more, and looks whether the peer reads what it is told.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let Some(link) = self.link.clone().or_else(|| self.waiting.upgrade()) else { return };
+        link.sweep_pending();
+        link.sweep_inquiries();
+        link.sweep_watches(self.house.limits.dead_after);
+        let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
+        if is_open && link.is_overrun() {
+            self.violated(&Violation::RefusalsUnread, ctx);
+        }
+    }
+}
+
+impl Actor for RemoteRouter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let stopped = self.house.stopped().clone();
+        let stop = async move { stopped.cancelled().await };
+        ctx.spawn(stop.into_actor(self).map(|(), router, ctx| {
+            router.in_span(|router| router.down(DownReason::Goodbye, ctx));
+            ctx.stop();
+        }));
+        ctx.run_interval(self.every(), |router, ctx| router.in_span(|router| router.heartbeat(ctx)));
+        ctx.run_interval(SWEEP, |router, ctx| router.in_span(|router| router.sweep(ctx)));
+        self.connect(ctx);
+    }
+}
+
+impl Handler<Proven> for RemoteRouter {
+    type Result = ();
+
+    fn handle(&mut self, _: Proven, ctx: &mut Context<Self>) {
+        self.in_span(|router| router.proven(ctx));
+    }
+}
+
+/// Ends when an attempt has to make room.
+async fn expelled(attempt: Option<&UnprovenConnection>) {
+    match attempt {
+        Some(attempt) => attempt.expelled.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Stands around all that is said of one connection, or of an attempt at one.
+pub(super) fn span(house: &House, link: &Link) -> Span {
+    let endpoint = link.endpoint().map(field::display);
+    tracing::info_span!(target: "actix_hermod", "connection", node = %house.id, endpoint, peer = field::Empty)
+}
+
+impl Drop for RemoteRouter {
+    /// Also when the thread that it runs on ends.
+    fn drop(&mut self) {
+        if let Some(live) = &self.live
+            && let Some(link) = &self.link
+        {
+            self.house.links.leave(live.peer, link);
+        }
+        if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
+            link.down(DropReason::Shutdown, "", true);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a node asks its peers about shapes, and who waits to hear it.
+//!
+//! Bounded by [`MAX_WAITING`]; a question that is not answered within two sweeps, or whose connection ends, is answered
+//! with nothing.
+
+use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use crate::message::shape::Shape;
+use crate::wire::frames::shape::Question;
+
+/// Those who may wait for answers at a time, on one connection.
+const MAX_WAITING: usize = 1024;
+
+/// Hears the answer; `None` if there is none.
+pub(crate) type Hear = Box<dyn FnOnce(Option<&Told<'_>>) + Send>;
+
+/// An answer. It is looked into once, however many wait for it: a peer can have a thousand wait for one that takes long.
+pub(crate) struct Told<'a> {
+    bytes: &'a [u8],
+    shape: OnceCell<Option<Shape>>,
+    /// How it differs from shapes of this node, by their fingerprints.
+    differences: RefCell<HashMap<u64, Box<str>>>,
+}
+
+impl<'a> Told<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Told<'a> {
+        Told { bytes, shape: OnceCell::new(), differences: RefCell::default() }
+    }
+
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The differences between a shape of this node and the one that is told, if one is, and it is another.
+    pub(crate) fn differences(&self, here: &Shape) -> Option<Box<str>> {
+        let there = self.shape.get_or_init(|| Shape::decode(self.bytes)).as_ref()?;
+        let mut known = self.differences.borrow_mut();
+        let words = known.entry(here.fingerprint()).or_insert_with(|| here.differences(there).into());
+        (!words.is_empty()).then(|| words.clone())
+    }
+}
+
+/// The questions of one connection that are not answered yet.
+#[derive(Default)]
+pub(crate) struct Inquiries {
+    open: BTreeMap<Question, Inquiry>,
+    waiting: usize,
+}
+
+#[derive(Default)]
+struct Inquiry {
+    sweeps: u8,
+    hear: Vec<Hear>,
+}
+
+impl Inquiries {
+    /// Notes one who wants to know; gives it back if there are too many. Whether the question is new.
+    pub(crate) fn note(&mut self, question: &Question, hear: Hear) -> Result<bool, Hear> {
+        if self.waiting >= MAX_WAITING {
+            return Err(hear);
+        }
+        self.waiting += 1;
+        let is_new = !self.open.contains_key(question);
+        self.open.entry(question.clone()).or_default().hear.push(hear);
+        Ok(is_new)
+    }
+
+    pub(crate) fn take(&mut self, question: &Question) -> Vec<Hear> {
+        let hear = self.open.remove(question).map(|inquiry| inquiry.hear).unwrap_or_default();
+        self.waiting -= hear.len();
+        hear
+    }
+
+    /// Those who have waited for long enough.
+    pub(crate) fn sweep(&mut self) -> Vec<Hear> {
+        self.open.values_mut().for_each(|inquiry| inquiry.sweeps += 1);
+        let old = self.open.iter().filter(|(_, inquiry)| inquiry.sweeps > 2);
+        let old: Vec<Question> = old.map(|(question, _)| question.clone()).collect();
+        old.iter().flat_map(|question| self.take(question)).collect()
+    }
+
+    /// The questions that are open.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &Question> {
+        self.open.keys()
+    }
+
+    pub(crate) fn take_all(&mut self) -> Vec<Hear> {
+        self.waiting = 0;
+        std::mem::take(&mut self.open).into_values().flat_map(|inquiry| inquiry.hear).collect()
+    }
+}
+
+/// Says that there is no answer.
+pub(crate) fn end(waiting: Vec<Hear>) {
+    waiting.into_iter().for_each(|hear| hear(None));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_wait_than_the_limit_says() {
+        let mut inquiries = Inquiries::default();
+        let hear = || Box::new(|_: Option<&Told<'_>>| {}) as Hear;
+        let question = |n: usize| Question::Fingerprint(n as u64);
+        // Few questions or many: it is those who wait that are counted.
+        (0..MAX_WAITING).for_each(|n| assert_eq!(inquiries.note(&question(n % 7), hear()).ok(), Some(n < 7)));
+        assert!(inquiries.note(&question(0), hear()).is_err());
+        assert!(inquiries.note(&question(8), hear()).is_err());
+        let room = inquiries.take(&question(0)).len();
+        (0..room).for_each(|n| assert_eq!(inquiries.note(&question(8), hear()).ok(), Some(n == 0)));
+        assert!(inquiries.note(&question(8), hear()).is_err());
+    }
+}

@@ -1,0 +1,364 @@
+//! Who on this side waits for boxes of the peer to be gone, and which boxes of this side the peer waits for.
+//!
+//! Those who wait on this side stay over the link's connections: each new one is asked again. The peer's watches end
+//! with their connection.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::ident::NodeId;
+use crate::observe::event::CloseReason;
+use crate::wire::frames::LENGTH;
+use crate::wire::frames::closed::Closed;
+use crate::wire::frames::watch::LONGEST;
+use crate::wire::frames::watch::Watch;
+use crate::wire::target::Target;
+
+/// Boxes that are watched over one connection, in each direction. Of further ones nothing is heard but that their
+/// connection ends.
+const MAX_WATCHED: usize = 65_536;
+
+/// Bytes of frames about watches that are written at a time.
+const CHUNK: usize = 64 << 10;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    /// Those on this side who wait, by the box.
+    waiting: BTreeMap<Target, Vec<Waiter>>,
+    /// Boxes that the peer watches for this side on this connection, or is to be asked to; at most [`MAX_WATCHED`]. All of
+    /// them are in `waiting`.
+    asked: BTreeSet<Target>,
+    /// What the peer is to be told: whether a box is to be watched from now on. A box that is not to be watched any more
+    /// was asked for on this connection, so there are at most twice [`MAX_WATCHED`] of them.
+    to_ask: BTreeMap<Target, bool>,
+    /// Since when there is no connection.
+    lost: Option<Instant>,
+    /// Boxes of this side that the peer watches; what goes from here is watched no longer.
+    watched: BTreeMap<Target, DropGuard>,
+    /// Those of which it is to be told.
+    to_tell: VecDeque<Closed>,
+}
+
+/// One who waits for a box to be gone.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// Whose box it is, once that is known.
+    pub(crate) node: Option<NodeId>,
+    pub(crate) told: oneshot::Sender<CloseReason>,
+}
+
+/// Those who are to be told something when no lock is held.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<(oneshot::Sender<CloseReason>, CloseReason)>);
+
+impl Told {
+    pub(crate) fn one(told: oneshot::Sender<CloseReason>, why: CloseReason) -> Told {
+        Told(vec![(told, why)])
+    }
+
+    pub(crate) fn tell(self) {
+        // Who waited may have gone.
+        self.0.into_iter().for_each(|(told, why)| drop(told.send(why)));
+    }
+}
+
+impl Watches {
+    /// The watches of the link's next connection, which has yet to be made.
+    pub(crate) fn over_to_next(&mut self) -> Watches {
+        let waiting = std::mem::take(&mut self.waiting);
+        Watches { waiting, lost: self.lost.or_else(|| Some(Instant::now())), ..Watches::default() }
+    }
+
+    /// There is a connection to that node: what is waited for is asked for, unless it was another's.
+    pub(crate) fn greeted(&mut self, peer: NodeId, understands: bool) -> Told {
+        self.lost = None;
+        let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
+        self.waiting.values_mut().flatten().for_each(|waiter| waiter.node = Some(peer));
+        if understands {
+            let boxes: Vec<Target> = self.waiting.keys().cloned().collect();
+            boxes.into_iter().for_each(|target| self.ask(target));
+        }
+        strangers
+    }
+
+    /// One more waits. Whether there is a connection, and its peer understands the question.
+    pub(crate) fn wait(&mut self, target: &Target, waiter: Waiter, is_up: bool, understands: bool) {
+        if !is_up {
+            // An attempt that is not made yet is as if one had failed just now.
+            self.lost.get_or_insert_with(Instant::now);
+        }
+        self.waiting.entry(target.clone()).or_default().push(waiter);
+        // One that was over the limit when the first came may be within it by now.
+        if understands && !self.asked.contains(target) {
+            self.ask(target.clone());
+        }
+    }
+
+    /// Whether there has been no connection for so long.
+    pub(crate) fn is_lost_for(&self, limit: Duration) -> bool {
+        self.lost.is_some_and(|lost| lost.elapsed() >= limit)
+    }
+
+    /// The peer watches a box of this side, until what this gives is cancelled; nothing if it does already, or if it
+    /// watches too many.
+    pub(crate) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {
+        if self.watched.len() >= MAX_WATCHED || self.watched.contains_key(target) {
+            return None;
+        }
+        let unwanted = CancellationToken::new();
+        self.watched.insert(target.clone(), unwanted.clone().drop_guard());
+        Some(unwanted)
+    }
+
+    /// The peer watches a box no longer. What this gives is to be dropped when no lock is held.
+    pub(crate) fn peer_forgets(&mut self, target: &Target) -> Option<DropGuard> {
+        self.watched.remove(target)
+    }
+
+    /// The peer is to be told that a box is gone.
+    pub(crate) fn tell(&mut self, closed: Closed) {
+        // A peer that watches what is not there, and reads nothing, is told so much and no more.
+        if self.to_tell.len() < MAX_WATCHED {
+            self.to_tell.push_back(closed);
+        }
+    }
+
+    fn ask(&mut self, target: Target) {
+        if self.asked.len() < MAX_WATCHED && self.to_ask.len() < MAX_WATCHED {
+            self.to_ask.insert(target.clone(), true);
+            self.asked.insert(target);
+        }
+    }
+
+    /// Takes out those of whom `which` is true.
+    pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Told {
+        let mut told = Vec::new();
+        self.waiting.retain(|_, waiters| {
+            told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone())));
+            !waiters.is_empty()
+        });
+        Told(told)
+    }
+
+    /// Forgets those who have gone, and with the last the watch.
+    pub(crate) fn forget_gone(&mut self) {
+        let Watches { waiting, to_ask, asked, .. } = self;
+        waiting.retain(|target, waiters| {
+            waiters.retain(|waiter| !waiter.told.is_closed());
+            // A peer that was not asked is told nothing: it may not know what that means.
+            if waiters.is_empty() && asked.remove(target) {
+                to_ask.insert(target.clone(), false);
+            }
+            !waiters.is_empty()
+        });
+    }
+
+    /// The peer says that a box is gone.
+    pub(crate) fn gone(&mut self, target: &Target, why: CloseReason) -> Told {
+        let Some(waiters) = self.waiting.remove(target) else { return Told::default() };
+        self.asked.remove(target);
+        self.to_ask.remove(target);
+        Told(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        !self.to_ask.is_empty() || !self.to_tell.is_empty()
+    }
+
+    /// Writes what there is to ask and to tell, up to some size, in frames of at most `longest` bytes.
+    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize) {
+        let most = CHUNK / LONGEST;
+        let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
+        for target in asked {
+            if let Some(on) = self.to_ask.remove(&target) {
+                put_if_readable(out, longest, |out| Watch { target, on }.put(out));
+            }
+        }
+        let told = self.to_tell.len().min(most);
+        self.to_tell.drain(..told).for_each(|closed| put_if_readable(out, longest, |out| closed.put(out)));
+    }
+}
+
+/// Takes a frame back that is longer than the peer reads.
+fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
+    let before = out.len();
+    put(out);
+    if out.len() - before > LENGTH + longest {
+        out.truncate(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::BoxId;
+    use crate::wire::frames::Front;
+    use crate::wire::frames::front;
+
+    const ONE: NodeId = NodeId([1; 16]);
+    const OTHER: NodeId = NodeId([2; 16]);
+
+    fn name(n: usize) -> Target {
+        Target::Name(format!("box {n}").into())
+    }
+
+    fn waiting(watches: &mut Watches, target: Target, node: Option<NodeId>) -> oneshot::Receiver<CloseReason> {
+        let (told, hear) = oneshot::channel();
+        watches.waiting.entry(target).or_default().push(Waiter { node, told });
+        hear
+    }
+
+    fn frames(watches: &mut Watches) -> Vec<Watch> {
+        let mut out = BytesMut::new();
+        watches.put_news(&mut out, 1024);
+        let (mut rest, mut read) = (&out[..], Vec::new());
+        while let Ok(Front::Frame(raw)) = front(rest, 1024) {
+            read.push(Watch::read(raw.payload).expect("it was just written"));
+            rest = &rest[raw.size..];
+        }
+        read
+    }
+
+    #[test]
+    fn another_node_in_the_place_of_one_that_was_waited_for_ends_the_waiting() {
+        let mut watches = Watches::default();
+        let mut by_name = waiting(&mut watches, name(1), None);
+        let mut of_one = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
+        watches.greeted(OTHER, true).tell();
+        assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone));
+        assert!(by_name.try_recv().is_err());
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true }]);
+        // From now on it is the other's.
+        let mut next = watches.over_to_next();
+        next.greeted(ONE, true).tell();
+        assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_watched_no_longer() {
+        let mut watches = Watches::default();
+        let first = waiting(&mut watches, name(1), None);
+        let second = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, true).tell();
+        assert_eq!(frames(&mut watches).len(), 1);
+        drop(first);
+        watches.forget_gone();
+        assert!(!watches.has_news());
+        drop(second);
+        watches.forget_gone();
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false }]);
+        assert_eq!((watches.asked.len(), watches.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn no_more_boxes_are_watched_than_the_limit_says() {
+        let mut watches = Watches::default();
+        let _hears: Vec<_> = (0..MAX_WATCHED + 10).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        let mut asked = 0;
+        while watches.has_news() {
+            asked += frames(&mut watches).len();
+        }
+        assert_eq!(asked, MAX_WATCHED);
+    }
+
+    #[test]
+    fn what_a_peer_does_not_read_is_not_written() {
+        let mut watches = Watches::default();
+        let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
+        watches.greeted(ONE, true).tell();
+        let mut out = BytesMut::new();
+        watches.put_news(&mut out, 8);
+        assert_eq!(out.len(), 0);
+        assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_understand_it_is_not_asked() {
+        let mut watches = Watches::default();
+        let _hear = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, false).tell();
+        assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn a_peer_that_was_not_asked_is_not_told_that_nobody_waits() {
+        let mut watches = Watches::default();
+        let hear = waiting(&mut watches, name(1), None);
+        watches.greeted(ONE, false).tell();
+        drop(hear);
+        watches.forget_gone();
+        assert!(!watches.has_news(), "it would take that for a violation");
+        // Nor does anything pile up where there is no connection.
+        let mut watches = watches.over_to_next();
+        for n in 0..100 {
+            drop(waiting(&mut watches, name(n), None));
+            watches.forget_gone();
+        }
+        watches.greeted(ONE, true).tell();
+        assert!(!watches.has_news());
+    }
+
+    #[test]
+    fn boxes_over_the_limit_that_were_not_asked_for_make_no_room_when_they_go() {
+        let mut watches = Watches::default();
+        let hears: Vec<_> = (0..MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        let wait = |watches: &mut Watches, n| {
+            let (told, hear) = oneshot::channel();
+            watches.wait(&name(n), Waiter { node: None, told }, true, true);
+            hear
+        };
+        drop(wait(&mut watches, MAX_WATCHED));
+        watches.forget_gone();
+        let _over = wait(&mut watches, MAX_WATCHED + 1);
+        assert_eq!(watches.asked.len(), MAX_WATCHED);
+        assert!(!watches.asked.contains(&name(MAX_WATCHED + 1)));
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        drop(hears);
+        watches.forget_gone();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        let _one_more = wait(&mut watches, MAX_WATCHED + 1);
+        assert_eq!(frames(&mut watches), [Watch { target: name(MAX_WATCHED + 1), on: true }], "there is room by now");
+    }
+
+    /// A peer that does not read makes nothing pile up.
+    #[test]
+    fn watches_that_come_and_go_are_kept_within_a_bound() {
+        let mut watches = Watches::default();
+        watches.greeted(ONE, true).tell();
+        for round in 0..4 {
+            for n in 0..MAX_WATCHED {
+                let (told, _) = oneshot::channel();
+                watches.wait(&name(round * MAX_WATCHED + n), Waiter { node: None, told }, true, true);
+            }
+            watches.forget_gone();
+        }
+        assert!(watches.to_ask.len() <= 2 * MAX_WATCHED && watches.asked.len() <= MAX_WATCHED);
+    }
+
+    #[test]
+    fn a_peer_watches_so_many_boxes_and_is_told_of_so_many() {
+        let mut watches = Watches::default();
+        let watched = (0..=MAX_WATCHED).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        assert_eq!(watched, MAX_WATCHED);
+        assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
+        (0..=MAX_WATCHED)
+            .for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }));
+        assert_eq!(watches.to_tell.len(), MAX_WATCHED);
+    }
+}

@@ -1,0 +1,51 @@
+//! A link's part in telling the peer of drops: when, how much at a time, and what is believed.
+
+use super::Link;
+use super::outbox::MAX_CONTROL;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use crate::ident::MAX_NAME;
+use crate::reason::DropReason;
+use crate::wire::codec::MAX_NUMBER;
+use crate::wire::features::feature;
+use crate::wire::frames::report::put_report;
+use crate::wire::target::Target;
+
+impl Outbox {
+    /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
+    pub(super) fn report(&mut self, room: usize) {
+        const LONGEST: usize = 16 + MAX_NAME + MAX_NUMBER;
+        let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
+        let Outbox { control, ours, read, .. } = self;
+        if most > 0 && !ours.is_told() {
+            put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
+            self.wake();
+        }
+    }
+}
+
+impl Link {
+    /// Accounts for messages of a connection that were dropped here; whether a report is due that was not before.
+    pub(crate) fn account(&self, connection: u64, target: Target, reason: DropReason, count: u64) -> bool {
+        let mut state = self.state.lock();
+        let wanted = state.features & feature::REPORTS != 0;
+        wanted && state.connection == connection && state.ours.dropped(target, reason, count)
+    }
+
+    /// Tells the peer what it was not told yet; whether there is nothing more to look after.
+    pub(crate) fn report(&self) -> bool {
+        let is_at_ease = self.tell_pressure();
+        let mut state = self.state.lock();
+        if state.phase == Phase::Up {
+            let room = MAX_CONTROL.saturating_sub(state.control.len());
+            state.report(room);
+        }
+        (is_at_ease && state.ours.is_told()) || state.phase != Phase::Up
+    }
+
+    /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
+    pub(crate) fn told(&self, target: Target, reason: DropReason, count: u64) -> u64 {
+        let written = self.state.lock().written();
+        self.theirs.lock().told(target, reason, count, written)
+    }
+}

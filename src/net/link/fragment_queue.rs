@@ -1,0 +1,439 @@
+//! Messages that are too large to be written at once, and what has to wait behind them.
+//!
+//! Each box has a lane of its own, in which everything for it waits in order while something large does. The lanes take
+//! turns, a piece at a time, and between the pieces goes whatever is for other boxes. In a lane everything is named in
+//! full, because the numbers of the connection may mean something else by the time it is written.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use super::target::Heading;
+use crate::ident::BoxId;
+use crate::wire::assembly::MAX_OPEN;
+use crate::wire::frames::Framed;
+use crate::wire::frames::LENGTH;
+use crate::wire::frames::fragment::FRAGMENT_HEAD;
+use crate::wire::frames::fragment::put_fragment_head;
+
+/// Whose lane it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Lane {
+    Box(BoxId),
+    /// A box by its name, for each pointer to it.
+    Name(u64),
+    /// An answer waits for nothing but itself.
+    Answer(u64),
+}
+
+impl Lane {
+    /// Of what goes by a pointer.
+    pub(super) fn of(to: Heading<'_>) -> Lane {
+        to.pointer.box_id(to.direct).map_or(Lane::Name(to.pointer.key()), Lane::Box)
+    }
+}
+
+/// What waits in lanes. Bounded by the outbox, whose room it takes.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    waiting: HashMap<Lane, VecDeque<Item>>,
+    /// Lanes of which the first item is under way, and those of which it is not, in turn.
+    open: VecDeque<Lane>,
+    closed: VecDeque<Lane>,
+    /// Bytes of the items that are under way, in all.
+    under_way: usize,
+    /// Bytes that wait.
+    bytes: usize,
+    /// Messages that wait, those included of which pieces were written.
+    messages: u64,
+    /// Messages that were written to the end.
+    written: u64,
+    next_stream: u64,
+    next_answer: u64,
+    /// The boxes of the peer that frames here name beside their targets.
+    named: HashMap<BoxId, Mentions>,
+}
+
+/// A box that is named in frames which wait.
+#[derive(Debug, Default)]
+struct Mentions {
+    times: usize,
+    /// Handles of it that were let go since: that is said when no frame that names it waits any more, or it would be gone
+    /// when the frame is read.
+    released: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    frame: Framed,
+    what: What,
+    /// The boxes of the peer that it names beside its target.
+    names: Vec<BoxId>,
+    /// Its number, and how much of it was written, once a piece was.
+    begun: Option<(u64, usize)>,
+}
+
+impl Item {
+    /// Those bytes of the frame. If it is in two parts, those that are of its head go into `chunk`.
+    fn put(&self, bytes: Range<usize>, chunk: &mut BytesMut) -> Bytes {
+        let Framed { head, body } = &self.frame;
+        let Some(body) = body else { return head.slice(bytes) };
+        let of_head = bytes.start.min(head.len())..bytes.end.min(head.len());
+        let of_body = bytes.start.saturating_sub(head.len())..bytes.end.saturating_sub(head.len());
+        chunk.extend_from_slice(head.get(of_head).unwrap_or_default());
+        body.slice(of_body)
+    }
+}
+
+/// What a frame in a lane is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    Post,
+    /// A request of this side, by its number.
+    Ask(u64),
+    /// An answer to one of the peer's.
+    Answer,
+    /// What follows a message: a cancel or a release.
+    Follower,
+}
+
+impl What {
+    fn is_message(self) -> bool {
+        matches!(self, What::Post | What::Ask(_))
+    }
+}
+
+/// How frames are cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Bytes of a piece at most; what is no longer is not cut.
+    pub(super) piece: usize,
+    /// The longest frame that both sides allow.
+    pub(super) max_frame: usize,
+    /// Whether the peer knows pieces.
+    pub(super) is_known: bool,
+}
+
+impl Cut {
+    fn is_cut(self, len: usize) -> bool {
+        self.is_known && len > self.piece
+    }
+
+    /// Bytes of the next piece of what is cut, of which so many are left. A little more is not worth a piece of its own.
+    fn piece_of(self, left: usize) -> usize {
+        let longest = self.max_frame.saturating_sub(FRAGMENT_HEAD).max(1);
+        let most = (self.piece + self.piece / 8).min(longest);
+        if left <= most { left } else { self.piece.min(longest) }
+    }
+}
+
+/// What is to be written behind the chunk.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
+    /// A request that is written to its end with it.
+    pub(super) asked: Option<u64>,
+    /// Handles of which it can be said now that they were let go.
+    pub(super) released: Vec<(BoxId, u64)>,
+}
+
+impl Lanes {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether what goes by a pointer has to wait in a lane, because something does.
+    #[inline]
+    pub(super) fn holds(&self, to: Heading<'_>) -> bool {
+        !self.is_empty() && self.waiting.contains_key(&Lane::of(to))
+    }
+
+    /// Whether something waits for the box of that id.
+    pub(super) fn holds_box(&self, id: BoxId) -> bool {
+        self.waiting.contains_key(&Lane::Box(id))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// A lane for an answer.
+    pub(super) fn for_answer(&mut self) -> Lane {
+        self.next_answer += 1;
+        Lane::Answer(self.next_answer)
+    }
+
+    /// Puts a frame behind what waits in its lane.
+    pub(super) fn put(&mut self, lane: Lane, frame: impl Into<Framed>, what: What, names: Vec<BoxId>) {
+        let frame = frame.into();
+        self.bytes += frame.len();
+        self.messages += u64::from(what.is_message());
+        names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
+        let items = self.waiting.entry(lane).or_default();
+        items.push_back(Item { frame, what, names, begun: None });
+        if items.len() == 1 {
+            self.closed.push_back(lane);
+        }
+    }
+
+    /// Handles of the peer's box were let go: whether that is to wait because a frame here names it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) -> bool {
+        let mentions = self.named.get_mut(&id);
+        mentions.map(|mentions| mentions.released += count).is_some()
+    }
+
+    /// A frame that names these waits no more. What can be said now of handles that were let go.
+    fn forget_names(&mut self, names: &[BoxId]) -> Vec<(BoxId, u64)> {
+        let mut released = Vec::new();
+        for id in names {
+            let Some(mentions) = self.named.get_mut(id) else { continue };
+            mentions.times -= 1;
+            if mentions.times == 0 {
+                let count = mentions.released;
+                self.named.remove(id);
+                released.extend((count > 0).then_some((*id, count)));
+            }
+        }
+        released
+    }
+
+    /// The next piece, or a whole frame: what it begins with goes into `chunk`, and what this gives behind that.
+    pub(super) fn next(&mut self, chunk: &mut BytesMut, cut: Cut) -> Option<Piece> {
+        self.open_more(cut.max_frame);
+        let lane = self.open.pop_front()?;
+        let items = self.waiting.get_mut(&lane)?;
+        let item = items.front_mut()?;
+        let len = item.frame.len().saturating_sub(LENGTH);
+        let (bytes, is_whole) = if cut.is_cut(len) {
+            let (stream, at) = *item.begun.get_or_insert_with(|| {
+                self.next_stream += 1;
+                (self.next_stream - 1, 0)
+            });
+            let end = at + cut.piece_of(len - at);
+            put_fragment_head(chunk, stream, len - end, end - at);
+            item.begun = Some((stream, end));
+            self.bytes = self.bytes.saturating_sub(end - at);
+            (item.put(LENGTH + at..LENGTH + end, chunk), end == len)
+        } else {
+            self.bytes = self.bytes.saturating_sub(item.frame.len());
+            (item.put(0..item.frame.len(), chunk), true)
+        };
+        if !is_whole {
+            self.open.push_back(lane);
+            return Some(Piece { bytes, asked: None, released: Vec::new() });
+        }
+        let Item { what, names, .. } = items.pop_front()?;
+        // The length field of what was cut was never written.
+        self.bytes = self.bytes.saturating_sub(if cut.is_cut(len) { LENGTH } else { 0 });
+        self.under_way = self.under_way.saturating_sub(len);
+        if items.is_empty() {
+            self.waiting.remove(&lane);
+        } else {
+            self.closed.push_back(lane);
+        }
+        self.messages = self.messages.saturating_sub(u64::from(what.is_message()));
+        self.written += u64::from(what.is_message());
+        let asked = if let What::Ask(number) = what { Some(number) } else { None };
+        Some(Piece { bytes, asked, released: self.forget_names(&names) })
+    }
+
+    /// Begins with further items, while the peer has room for them.
+    fn open_more(&mut self, max_frame: usize) {
+        while self.open.len() < MAX_OPEN
+            && let Some(lane) = self.closed.front().copied()
+        {
+            let len = self.waiting.get(&lane).and_then(|items| items.front()).map_or(0, |item| item.frame.len());
+            let len = len.saturating_sub(LENGTH);
+            if !self.open.is_empty() && self.under_way + len > max_frame {
+                return;
+            }
+            self.under_way += len;
+            self.closed.pop_front();
+            self.open.push_back(lane);
+        }
+    }
+
+    /// Drops frames that are longer than the peer reads: how many messages, and which requests. Nothing is under way yet,
+    /// and no box of the peer can have been named before it has greeted.
+    pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
+        let (mut dropped, mut asked) = (0, Vec::new());
+        let Lanes { waiting, bytes, messages, .. } = self;
+        waiting.retain(|_, items| {
+            items.retain(|item| {
+                let fits = item.frame.len() <= LENGTH + max_frame;
+                if !fits {
+                    *bytes = bytes.saturating_sub(item.frame.len());
+                    *messages = messages.saturating_sub(u64::from(item.what.is_message()));
+                    dropped += u64::from(item.what.is_message());
+                    asked.extend(if let What::Ask(number) = item.what { Some(number) } else { None });
+                }
+                fits
+            });
+            !items.is_empty()
+        });
+        self.closed.retain(|lane| waiting.contains_key(lane));
+        (dropped, asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wire::assembly::Assembly;
+    use crate::wire::frames::Front;
+    use crate::wire::frames::fragment::Fragment;
+    use crate::wire::frames::front;
+    use crate::wire::frames::kind;
+    use crate::wire::frames::put_frame;
+
+    const CUT: Cut = Cut { piece: 100, max_frame: 2_000, is_known: true };
+
+    fn post(byte: u8, len: usize) -> BytesMut {
+        let mut frame = BytesMut::new();
+        put_frame(&mut frame, kind::POST, |out| out.resize(LENGTH + 1 + len, byte));
+        frame
+    }
+
+    fn lane(n: u8) -> Lane {
+        Lane::Box(BoxId([n; 16]))
+    }
+
+    /// All that is written: for each frame its first byte, and whether it is a piece.
+    fn written(lanes: &mut Lanes, cut: Cut) -> (Vec<(u8, bool)>, Vec<Vec<u8>>) {
+        let (mut frames, mut whole, mut assembly) = (Vec::new(), Vec::new(), Assembly::new(cut.max_frame));
+        while !lanes.is_empty() {
+            let mut out = BytesMut::new();
+            let piece = lanes.next(&mut out, cut).expect("they are not empty");
+            out.extend_from_slice(&piece.bytes);
+            let Ok(Front::Frame(raw)) = front(&out, cut.max_frame) else { panic!("{out:?}") };
+            assert_eq!(raw.size, out.len());
+            if raw.kind == kind::FRAGMENT {
+                let fragment = Fragment::read(raw.payload).expect("a fragment");
+                frames.push((*fragment.piece.last().expect("a piece"), true));
+                whole.extend(assembly.add(fragment, Duration::ZERO).expect("as agreed").map(|whole| whole.to_vec()));
+            } else {
+                frames.push((raw.payload[0], false));
+                whole.push(out[LENGTH..].to_vec());
+            }
+        }
+        assert_eq!((lanes.bytes, lanes.messages, lanes.under_way, lanes.named.len()), (0, 0, 0, 0));
+        (frames, whole)
+    }
+
+    #[test]
+    fn what_is_for_other_boxes_goes_between_the_pieces_and_what_is_for_the_same_behind_them() {
+        let mut lanes = Lanes::default();
+        lanes.put(lane(1), post(1, 250), What::Post, Vec::new());
+        lanes.put(lane(1), post(2, 10), What::Post, Vec::new());
+        lanes.put(lane(3), post(3, 150), What::Post, Vec::new());
+        lanes.put(lane(4), post(4, 10), What::Post, Vec::new());
+        let (frames, whole) = written(&mut lanes, CUT);
+        let pieces = [(1, true), (3, true), (4, false), (1, true), (3, true), (1, true), (2, false)];
+        assert_eq!(frames, pieces);
+        assert_eq!(whole.iter().map(|whole| whole.len()).collect::<Vec<_>>(), [11, 151, 251, 11]);
+        assert_eq!(lanes.written(), 4);
+    }
+
+    #[test]
+    fn a_peer_that_knows_no_pieces_gets_whole_frames() {
+        let mut lanes = Lanes::default();
+        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
+        lanes.put(lane(2), post(2, 250), What::Answer, Vec::new());
+        let mut out = BytesMut::new();
+        let cut = Cut { is_known: false, ..CUT };
+        let piece = lanes.next(&mut out, cut).expect("something waits");
+        assert_eq!((out.len() + piece.bytes.len(), piece.asked), (255, Some(7)));
+        assert_eq!(written(&mut lanes, cut).0, [(2, false)]);
+        assert_eq!(lanes.written(), 1, "an answer is no message");
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_the_peer_has_room_for() {
+        let mut lanes = Lanes::default();
+        (0..20).for_each(|n| lanes.put(lane(n), post(n, 900), What::Post, Vec::new()));
+        let (_, whole) = written(&mut lanes, CUT);
+        assert_eq!(whole.len(), 20);
+        let mut lanes = Lanes::default();
+        (0..20).for_each(|n| lanes.put(lane(n), post(n, 150), What::Post, Vec::new()));
+        let (frames, whole) = written(&mut lanes, CUT);
+        assert_eq!(whole.len(), 20);
+        let first: Vec<u8> = frames[..MAX_OPEN].iter().map(|(n, _)| *n).collect();
+        assert_eq!(first, (0..MAX_OPEN as u8).collect::<Vec<_>>());
+        assert_eq!(frames[MAX_OPEN].0, 0, "eight at a time");
+    }
+
+    #[test]
+    fn what_the_peer_does_not_read_is_dropped_and_the_rest_is_not() {
+        let mut lanes = Lanes::default();
+        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
+        lanes.put(lane(1), post(2, 10), What::Follower, Vec::new());
+        lanes.put(lane(3), post(3, 250), What::Post, Vec::new());
+        assert_eq!(lanes.drop_longer_than(200), (2, vec![7]));
+        assert_eq!(written(&mut lanes, CUT).0, [(2, false)]);
+    }
+
+    #[test]
+    fn pieces_are_frames_that_the_peer_reads() {
+        let mut lanes = Lanes::default();
+        let cut = Cut { piece: 1_000_000, max_frame: 300, is_known: true };
+        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
+        assert_eq!(written(&mut lanes, cut).0, [(1, false)]);
+        let cut = Cut { piece: 280, ..cut };
+        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
+        assert_eq!(written(&mut lanes, cut).0.len(), 2);
+    }
+
+    #[test]
+    fn a_frame_in_two_parts_is_written_as_if_it_were_one() {
+        let frame: BytesMut = (0..250_u8).collect();
+        let write = |frame: Framed, cut: Cut| {
+            let (mut lanes, mut out) = (Lanes::default(), Vec::new());
+            lanes.put(lane(1), frame, What::Post, Vec::new());
+            while !lanes.is_empty() {
+                let mut chunk = BytesMut::new();
+                let piece = lanes.next(&mut chunk, cut).expect("they are not empty");
+                chunk.extend_from_slice(&piece.bytes);
+                out.push(chunk);
+            }
+            assert_eq!((lanes.bytes, lanes.messages, lanes.under_way), (0, 0, 0));
+            out
+        };
+        for cut in [CUT, Cut { is_known: false, ..CUT }] {
+            let whole = write(frame.clone().into(), cut);
+            for at in LENGTH..=frame.len() {
+                let (mut head, body) = (frame.clone(), Box::new(frame[at..].to_vec().into()));
+                head.truncate(at);
+                assert_eq!(write(Framed { head: head.freeze(), body: Some(body) }, cut), whole, "cut at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_is_said_when_no_frame_that_names_it_waits_any_more() {
+        let (mut lanes, named, other) = (Lanes::default(), BoxId([7; 16]), BoxId([8; 16]));
+        lanes.put(lane(1), post(1, 150), What::Post, vec![named, named]);
+        lanes.put(lane(2), post(2, 250), What::Answer, vec![named]);
+        assert!(!lanes.release(other, 1) && lanes.release(named, 1) && lanes.release(named, 2));
+        let mut released = Vec::new();
+        while let Some(piece) = lanes.next(&mut BytesMut::new(), CUT) {
+            assert!(released.is_empty(), "it was said before the last piece");
+            released = piece.released;
+        }
+        assert_eq!(released, [(named, 3)]);
+        assert!(!lanes.release(named, 1));
+    }
+}

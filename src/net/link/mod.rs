@@ -1,0 +1,368 @@
+//! One way to a peer: the outbox that every thread writes into and the connection's writer takes from.
+//!
+//! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so the bytes in the outbox
+//! are always what a peer with the same table can read from front to back. What was not written when a connection ends
+//! is dropped and counted, never carried over to the next one.
+
+pub(super) mod drain;
+mod drop_report;
+mod fragment_queue;
+#[cfg(test)]
+#[cfg(hermod_loom)]
+mod model;
+pub(crate) mod outbound;
+pub(crate) mod outbox;
+pub(crate) mod pressure;
+pub(crate) mod requests;
+pub(crate) mod shape_query;
+mod stats;
+pub(crate) mod target;
+pub(crate) mod watch;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::task::Context;
+use std::task::Poll;
+
+use tokio_util::sync::CancellationToken;
+
+use self::drain::Chunk;
+use self::drain::Next;
+use self::outbox::MAX_CONTROL;
+use self::outbox::Outbox;
+use self::outbox::Phase;
+use self::requests::Pending;
+use self::requests::fail_all;
+use super::transport::Stream;
+use crate::boxes::registry::Registry;
+use crate::handle::ports::Household;
+use crate::handle::ports::Outbound;
+use crate::ident::ConnectionId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::net::control::drop_report::Theirs;
+use crate::net::control::settlement::Balance;
+use crate::net::control::settlement::Books;
+use crate::net::control::settlement::Names;
+use crate::net::control::shape_query::end;
+use crate::net::transport::meter::Meter;
+use crate::observe::loss::Letter;
+use crate::reason::DropReason;
+use crate::sync::Mutex;
+use crate::wire::features::feature;
+use crate::wire::frames::goodbye::Farewell;
+use crate::wire::frames::kind;
+use crate::wire::frames::ping::Ping;
+use crate::wire::frames::resume::MAX_TOLD;
+use crate::wire::handshake::Hello;
+use crate::wire::outgoing::Outgoing;
+
+/// What a link needs of its node.
+pub(crate) struct Ground {
+    pub(crate) home: Arc<dyn Household>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) books: Arc<Books>,
+}
+
+/// Starts a router for a link that is used for the first time.
+pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
+
+/// See the [module](self).
+pub(crate) struct Link {
+    me: Weak<Link>,
+    pub(super) home: Arc<dyn Household>,
+    registry: Arc<Registry>,
+    pub(super) books: Arc<Books>,
+    endpoint: Option<Endpoint>,
+    start: Option<Start>,
+    /// Has a lock of its own, because a message may hold addresses that lead by this very link.
+    peer: Mutex<Option<NodeId>>,
+    /// Where the peer is said to listen.
+    hints: Mutex<Arc<[Endpoint]>>,
+    state: Mutex<Outbox>,
+    /// Drops at the other end, as far as it has told.
+    theirs: Mutex<Theirs>,
+    /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
+    /// [`MAX_TOLD`].
+    unsettled: Mutex<VecDeque<Names>>,
+    meter: Arc<Meter>,
+}
+
+impl Link {
+    /// A link to be dialled when it is first used.
+    pub(crate) fn to(ground: Ground, endpoint: Endpoint, start: Start) -> Arc<Link> {
+        Link::new(ground, Some(endpoint), Some(start), Phase::Idle)
+    }
+
+    /// A link over a connection that a peer has opened.
+    pub(crate) fn accepted(ground: Ground) -> Arc<Link> {
+        Link::new(ground, None, None, Phase::Dialling)
+    }
+
+    fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
+        let Ground { home, registry, books } = ground;
+        let state = Mutex::new(Outbox::new(phase, home.limits()));
+        let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
+        let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
+        let meter = Meter::new(Arc::clone(&home));
+        Arc::new_cyclic(|me| Link {
+            me: Weak::clone(me),
+            home,
+            registry,
+            books,
+            endpoint,
+            start,
+            peer,
+            hints,
+            state,
+            theirs,
+            unsettled,
+            meter,
+        })
+    }
+
+    /// Both ends' names of the connection that is up.
+    pub(crate) fn names(&self) -> Option<Names> {
+        self.state.lock().names
+    }
+
+    /// The node at the other end, or that was there last.
+    pub(super) fn current_peer(&self) -> Option<NodeId> {
+        *self.peer.lock()
+    }
+
+    /// Where the peer is said to listen.
+    pub(super) fn hints(&self) -> Arc<[Endpoint]> {
+        Arc::clone(&self.hints.lock())
+    }
+
+    /// Connections of which the peer is to say how much it has read.
+    pub(crate) fn unsettled(&self) -> VecDeque<Names> {
+        self.unsettled.lock().clone()
+    }
+
+    /// The peer has said how much it has read of these, by its own names.
+    pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
+        self.unsettled.lock().retain(|names| !told.iter().any(|(theirs, _)| *theirs == names.theirs));
+    }
+
+    /// Cancelled when the peer has given the connection up for another.
+    pub(crate) fn superseded(&self) -> CancellationToken {
+        self.state.lock().superseded.clone()
+    }
+
+    /// The peer has given the connection up: nothing more is read from it.
+    pub(crate) fn supersede(&self) {
+        let superseded = self.superseded();
+        self.down(DropReason::Lost, "the peer has given the connection up", self.endpoint.is_none());
+        superseded.cancel();
+    }
+
+    /// The same stream, whose bytes count as the link's.
+    pub(crate) fn metered(&self, stream: Stream) -> Stream {
+        self.meter.count(stream)
+    }
+
+    /// The number of the connection, or of the one that is to be made.
+    pub(crate) fn connection(&self) -> u64 {
+        self.state.lock().connection
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
+    /// The pause is over, and the next attempt begins.
+    pub(crate) fn dialling(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Pausing | Phase::Idle) {
+            state.phase = Phase::Dialling;
+        }
+    }
+
+    /// No attempt is made before the link is used again.
+    pub(crate) fn rest(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Pausing {
+            state.phase = Phase::Idle;
+        }
+    }
+
+    /// The peer has greeted; what waits is written from now on. The number of the connection.
+    pub(crate) fn up(&self, hello: &Hello, names: Names, hints: Arc<[Endpoint]>) -> u64 {
+        *self.hints.lock() = hints;
+        let (mut state, mut unreadable) = (self.state.lock(), 0);
+        if state.longest > hello.max_frame as usize {
+            // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
+            state.outgoing = Outgoing::new(self.home.limits().max_message);
+            state.posts.clear();
+            unreadable = std::mem::take(&mut state.waiting);
+        }
+        let numbers = self.home.limits().interned.min(hello.numbers as usize);
+        state.outgoing.peer_accepts(hello.max_frame as usize, numbers);
+        let (too_large, asked) = state.drop_unreadable();
+        *self.peer.lock() = Some(hello.node);
+        if state.phase == Phase::Dialling {
+            state.phase = Phase::Up;
+        }
+        state.times_up += 1;
+        state.features = hello.features;
+        state.names = Some(names);
+        state.trouble = Box::default();
+        let connection = state.connection;
+        // Those in lanes go on.
+        let is_lost = |pending: &Pending| unreadable > 0 && pending.lane.is_none();
+        let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
+        let unanswered = state.ask_what_is_open();
+        let strangers = state.watch_again(hello.node);
+        state.wake();
+        drop(state);
+        strangers.tell();
+        end(unanswered);
+        fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
+        self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
+        self.home.observer().connected();
+        connection
+    }
+
+    /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
+    /// says more to a person if it is not empty. `over` is for good.
+    pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
+        let (mut old, waiting, balance) = {
+            let mut state = self.state.lock();
+            if state.phase == Phase::Over {
+                return;
+            }
+            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits());
+            let mut old = std::mem::replace(&mut *state, fresh);
+            if !over {
+                state.watches = old.watches.over_to_next();
+            }
+            state.times_up = old.times_up;
+            state.trouble = detail.into();
+            let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
+            state.past = (old.past.0 + balance.written, old.past.1 + balance.read);
+            let waiting = old.unwritten();
+            (old, waiting, balance)
+        };
+        // In doubt before it can be settled, which another thread may do as soon as it is remembered.
+        self.home.observer().in_doubt(balance.in_doubt());
+        if let Some(names) = old.names {
+            self.remember(names, balance);
+        }
+        self.theirs.lock().close();
+        self.registry.exports().release_all(old.connection);
+        let written = old.written();
+        let detail = Some(detail).filter(|detail| !detail.is_empty());
+        fail_all(old.pending.drain(), written, reason, detail);
+        end(old.inquiries.take_all());
+        let mut asked: Vec<_> = old.asked.drain().collect();
+        asked.sort_unstable_by_key(|(number, _)| *number);
+        asked.iter().for_each(|(_, asked)| asked.cancel());
+        self.count_lost(reason, detail, waiting);
+    }
+
+    /// A connection has ended: the next one tells what became of what was written to it.
+    fn remember(&self, names: Names, balance: Balance) {
+        self.books.enter(names, balance);
+        if self.endpoint.is_none() {
+            return;
+        }
+        let mut unsettled = self.unsettled.lock();
+        if unsettled.len() == MAX_TOLD {
+            // The oldest, which may have been to a node that is gone: nobody would ever settle it.
+            unsettled.pop_front();
+        }
+        unsettled.push_back(names);
+    }
+
+    fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
+        if count > 0 {
+            self.home.observer().dropped(Letter { name: &self.label(), type_name: "", detail }, reason, count);
+        }
+    }
+
+    /// The other end, for a person.
+    pub(crate) fn label(&self) -> String {
+        match (&self.endpoint, self.peer()) {
+            (Some(endpoint), _) => endpoint.to_string(),
+            (None, Some(peer)) => peer.to_string(),
+            (None, None) => "a node that has not greeted".to_owned(),
+        }
+    }
+
+    /// Says goodbye once what waits is written; nothing more is taken.
+    pub(crate) fn close(&self, why: Farewell, detail: &str) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Up | Phase::Dialling) {
+            if state.features & feature::REPORTS != 0 {
+                state.report(MAX_CONTROL);
+            }
+            state.phase = Phase::Closing;
+            state.goodbye = Some((why, detail.to_owned()));
+            state.wake();
+        }
+    }
+
+    pub(crate) fn pong(&self, nonce: u64) {
+        self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PONG));
+    }
+
+    fn put_control(&self, put: impl FnOnce(&mut Outbox)) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Up && state.control.len() < MAX_CONTROL {
+            put(&mut state);
+            state.wake();
+        }
+    }
+
+    /// Books how many messages of a connection were read here so far.
+    pub(crate) fn have_read(&self, connection: u64, posts: u64) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.read.1 = posts;
+        }
+    }
+
+    /// The peer says how many messages of this connection it has read. A count that shrinks, or is more than was
+    /// written, is not believed.
+    pub(crate) fn peer_has_read(&self, posts: u64) {
+        let mut state = self.state.lock();
+        let written = state.written();
+        state.read.0 = posts.clamp(state.read.0, written.max(state.read.0));
+    }
+
+    /// The writer has written all that it had taken, and comes for more later.
+    pub(crate) fn has_written(&self, connection: u64) {
+        self.state.lock().has_written(connection);
+    }
+
+    /// Takes what is to be written next into `chunk`, which is empty.
+    pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
+        self.state.lock().poll_next(connection, chunk, cx)
+    }
+
+    /// Has the connection made.
+    #[cold]
+    pub(super) fn begin(&self) {
+        if let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
+            start(me);
+        }
+    }
+}
+
+impl Drop for Link {
+    /// Counts what waits if no router has come to do so, because the node stopped before.
+    fn drop(&mut self) {
+        self.down(DropReason::Shutdown, "", true);
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Link").field("endpoint", &self.endpoint).field("phase", &state.phase).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,297 @@
+//! How messages enter a link's outbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Link;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use super::requests::Pending;
+use super::target::Heading;
+use super::target::Named;
+use super::target::Relayed;
+use super::target::Role;
+use crate::boxes::leases::Evicted;
+use crate::boxes::relay::Relay;
+use crate::handle::envelope::Body;
+use crate::handle::envelope::Encoded;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::lease::Held;
+use crate::handle::ports::Correlation;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::NotPosted;
+use crate::handle::ports::Outbound;
+use crate::handle::ports::Waiting;
+use crate::handle::reply::Asked;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::message::shape::Shape;
+use crate::observe::event::CloseReason;
+use crate::reason::DropReason;
+use crate::wire::frames::refuse::Refuse;
+use crate::wire::frames::refuse::Unanswered;
+use crate::wire::outgoing::Correlated;
+use crate::wire::outgoing::Post;
+use crate::wire::outgoing::Unwritten;
+use crate::wire::target::Target;
+
+impl Link {
+    /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
+    fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
+        let home = self.home.id();
+        let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
+            Origin::Boxed { node, .. } if *node != home => Some(*node),
+            _ => None,
+        };
+        if !handles.iter().any(|pointer| elsewhere(pointer).is_some()) {
+            return Vec::new();
+        }
+        let peer = self.peer();
+        let third = |pointer: &Arc<Pointer>| elsewhere(pointer).is_some_and(|node| Some(node) != peer);
+        if !handles.iter().any(third) {
+            return Vec::new();
+        }
+        let allowed = self.home.limits().relay_hops;
+        let relay = |pointer: &Arc<Pointer>| {
+            let make = |id| Arc::new(Relay::new(id, Arc::clone(pointer), allowed)) as Arc<dyn LocalBox>;
+            let relay = Arc::clone(&self.home).export(Relay::key(pointer), &make);
+            let local = relay.local()?;
+            Some(Relayed { relay, local })
+        };
+        handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
+    }
+
+    /// Has `write` append something under the lock. What may run code of others is left for after the lock.
+    #[inline]
+    fn append<T>(
+        &self,
+        patient: bool,
+        write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
+    ) -> Result<T, NotPosted> {
+        let mut state = self.state.lock();
+        let starts = state.admit(patient)?;
+        let result = write(&mut state);
+        let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if starts {
+            self.begin();
+        }
+        result.map_err(|unwritten| match unwritten {
+            Unwritten::TooLarge => NotPosted::Dropped(DropReason::TooLarge),
+            Unwritten::NoRoom => NotPosted::Dropped(DropReason::OutboxFull),
+        })
+    }
+
+    /// Claims a handle of a box that another node has introduced from its own, which this connection leads to.
+    #[cold]
+    fn claim(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Held>> {
+        state.claim(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
+    }
+
+    /// The shape of what was sent to a box over this connection.
+    pub(super) fn sent_to(&self, target: &Target) -> Option<Shape> {
+        let fingerprint = self.state.lock().sent.get(target).copied()?;
+        Shape::known(fingerprint)
+    }
+
+    /// Calls `write` with the handles as they are named on this connection, and counts them if it succeeds.
+    fn with_named<T>(
+        &self,
+        handles: &[Arc<Pointer>],
+        write: impl for<'a> FnOnce(
+            &dyn Fn(usize) -> Role<'a>,
+            &dyn Fn(u64) -> Vec<Evicted>,
+        ) -> Result<(T, Vec<Evicted>), NotPosted>,
+    ) -> Result<T, NotPosted> {
+        let relays = self.relays(handles);
+        let role = |at: usize| Role::Handle { peer: &self.peer, via: relays.get(at).and_then(Option::as_ref) };
+        let (written, evicted) = write(&role, &|connection| self.hold(handles, &relays, connection))?;
+        evicted.into_iter().for_each(Evicted::close);
+        Ok(written)
+    }
+
+    /// Counts the handles of a message that has been appended.
+    fn hold(&self, handles: &[Arc<Pointer>], relays: &[Option<Relayed>], connection: u64) -> Vec<Evicted> {
+        let exports = self.registry.exports();
+        let held = handles.iter().enumerate().filter_map(|(at, pointer)| match relays.get(at) {
+            Some(Some(relayed)) => exports.hold(&relayed.relay, &*relayed.local, connection),
+            _ => exports.hold(pointer, pointer.counted_here()?, connection),
+        });
+        held.collect()
+    }
+}
+
+impl Outbound for Link {
+    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
+        let &Encoded { body, handles, fingerprint, hops } = message;
+        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
+        let target = heading.named(fingerprint);
+        if handles.iter().all(|pointer| pointer.is_uncounted_at(self.home.id())) {
+            let role = Role::Handle { peer: &self.peer, via: None };
+            let named = handles.iter().map(|pointer| Named { pointer, role });
+            let before = self.append(patient, |state| {
+                state.remember(heading, fingerprint);
+                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
+                Ok(if heading.direct { self.claim(state, to) } else { None })
+            })?;
+            drop(before);
+            return Ok(());
+        }
+        let before = self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            self.append(patient, |state| {
+                state.remember(heading, fingerprint);
+                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
+                let before = if heading.direct { self.claim(state, to) } else { None };
+                Ok((before, hold(state.connection)))
+            })
+        })?;
+        drop(before);
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        to: &Arc<Pointer>,
+        message: &Encoded<'_>,
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+        patient: bool,
+    ) -> Result<Correlation, NotPosted> {
+        let &Encoded { body, handles, fingerprint, hops } = message;
+        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
+        let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let asked = self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body: &body, hops };
+            self.make_room_to_ask();
+            let limit = self.home.limits().pending_requests;
+            let asked = self.append(patient, |state| {
+                if state.pending.len() >= limit {
+                    return Ok(None);
+                }
+                state.remember(heading, fingerprint);
+                let number = state.next_request;
+                let what = Correlated::Ask { correlation: number, deadline };
+                let lane = state.correlated(Some(heading), what, &post, body.kept())?;
+                state.next_request += 1;
+                if let Some(waiting) = waiting.take() {
+                    // One in a lane gets its place when it is written to its end.
+                    let post = if lane.is_none() { state.numbered() } else { u64::MAX };
+                    state.pending.insert(number, Pending { waiting, to: Arc::downgrade(to), post, lane });
+                }
+                let before = if heading.direct { self.claim(state, to) } else { None };
+                let which = Correlation { connection: state.connection, number };
+                Ok(Some(((which, before), hold(state.connection))))
+            })?;
+            asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
+        });
+        // What was claimed before goes without a lock.
+        asked.map(|(which, _)| which)
+    }
+
+    fn answer(&self, to: Correlation, asked: &Asked, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
+        let answered = self.with_named(handles, |role, hold| {
+            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+            let post = Post { to: None::<Named<'_>>, handles: named, body: &body, hops: 0 };
+            let mut state = self.state.lock();
+            if state.connection != to.connection || asked.is_cancelled() {
+                // Nobody wants it any more, and the number may be that of another request.
+                return Ok(((), Vec::new()));
+            }
+            let what = Correlated::Answer { correlation: to.number };
+            state.correlated(None, what, &post, body.kept()).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
+            state.asked.remove(&to.number);
+            state.wake();
+            Ok(((), hold(state.connection)))
+        });
+        answered.is_ok()
+    }
+
+    fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str) {
+        let mut state = self.state.lock();
+        if state.connection != to.connection || asked.is_cancelled() {
+            return;
+        }
+        state.asked.remove(&to.number);
+        self.put_refuse(&mut state, Refuse { correlation: to.number, why, detail });
+    }
+
+    fn cancel(&self, which: Correlation) {
+        let cancelled = {
+            let mut state = self.state.lock();
+            let pending = if state.connection == which.connection { state.pending.remove(&which.number) } else { None };
+            if let Some(pending) = &pending
+                && matches!(state.phase, Phase::Dialling | Phase::Up)
+            {
+                state.cancel(which.number, pending.lane);
+                state.wake();
+            }
+            pending
+        };
+        drop(cancelled);
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Dialling | Phase::Up)
+    }
+
+    fn is_linked(&self) -> bool {
+        self.state.lock().phase == Phase::Up
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.lock().phase == Phase::Over
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        (!state.trouble.is_empty()).then(|| state.trouble.to_string())
+    }
+
+    fn peer(&self) -> Option<NodeId> {
+        self.current_peer()
+    }
+
+    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+        self.add_waiter(target, node, told);
+    }
+
+    fn pressure(&self, target: &Target) -> f32 {
+        self.pressure_of(target)
+    }
+
+    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
+        let told = self.theirs.lock().of(target);
+        DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn keep(&self, connection: u64, held: Held) -> Option<Held> {
+        let mut state = self.state.lock();
+        if state.connection != connection || state.phase != Phase::Up {
+            return Some(held);
+        }
+        let ping = match state.kept.keep(held) {
+            Ok(ping) => ping,
+            Err(held) => return Some(held),
+        };
+        state.ping_behind(ping);
+        None
+    }
+
+    fn release(&self, connection: u64, id: BoxId, count: u64) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.release(id, count);
+            state.wake();
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What waits for one connection, under the link's lock: messages, control frames, requests without an answer.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio_util::sync::CancellationToken;
+
+use super::fragment_queue::Lane;
+use super::fragment_queue::Lanes;
+use super::fragment_queue::What;
+pub(super) use super::requests::Pending;
+use super::target::Heading;
+use crate::config::Limits;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::lease::Held;
+use crate::handle::ports::NotPosted;
+use crate::handle::ports::Outbound;
+use crate::handle::reply::Asked;
+use crate::ident::BoxId;
+use crate::net::control::deferred_release::Kept;
+use crate::net::control::drop_report::Ours;
+use crate::net::control::heartbeat::Pings;
+use crate::net::control::pressure::Pressures;
+use crate::net::control::settlement::Names;
+use crate::net::control::shape_query::Inquiries;
+use crate::net::control::watch::Watches;
+use crate::reason::DropReason;
+use crate::wire::features::feature;
+use crate::wire::frames::LENGTH;
+use crate::wire::frames::cancel::put_cancel;
+use crate::wire::frames::goodbye::Farewell;
+use crate::wire::frames::hold::put_hold;
+use crate::wire::frames::kind;
+use crate::wire::frames::ping::Ping;
+use crate::wire::frames::release::put_releases;
+use crate::wire::introduction::Identity;
+use crate::wire::outgoing::Correlated;
+use crate::wire::outgoing::Handles;
+use crate::wire::outgoing::Outgoing;
+use crate::wire::outgoing::Post;
+use crate::wire::outgoing::Referent;
+use crate::wire::outgoing::Unwritten;
+use crate::wire::target::Target;
+
+/// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
+pub(super) const MAX_CONTROL: usize = 64 << 10;
+
+/// Boxes of which is remembered what was sent to them.
+pub(crate) const MAX_REMEMBERED: usize = 65_536;
+
+/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
+const MAX_RELEASES: usize = 65_536;
+
+/// Bytes that are kept of a message in a lane besides its own.
+const ITEM: usize = 192;
+
+/// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
+const MIN_FRAGMENT: usize = 256;
+
+/// Numbers connections in this process; 0 is nobody's.
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other connection of this process has.
+pub(crate) fn next_connection() -> u64 {
+    NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Where the link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Not used yet: the first message starts a dial.
+    Idle,
+    /// A connection is being made: messages wait.
+    Dialling,
+    Up,
+    /// The last attempt failed: messages are dropped until the next.
+    Pausing,
+    /// Nothing more is sent; what waits is still written.
+    Closing,
+    Over,
+}
+
+/// See the [module](self).
+pub(super) struct Outbox {
+    pub(super) phase: Phase,
+    pub(super) connection: u64,
+    pub(super) outgoing: Outgoing,
+    pub(super) posts: BytesMut,
+    /// Messages in `posts`.
+    pub(super) waiting: u64,
+    /// What is too large to be written at once, and what waits behind it.
+    pub(super) lanes: Lanes,
+    /// Bytes of a frame above which it is cut.
+    pub(super) fragment: usize,
+    /// Bytes that may wait.
+    pub(super) capacity: usize,
+    /// The longest frame written before the peer has greeted.
+    pub(super) longest: usize,
+    pub(super) control: BytesMut,
+    pub(super) control_was_last: bool,
+    pub(super) releases: BTreeMap<BoxId, u64>,
+    /// What is given back elsewhere once the peer has read what it was told.
+    pub(super) kept: Kept,
+    pub(super) goodbye: Option<(Farewell, String)>,
+    /// Bytes that the writer has taken and not yet written.
+    pub(super) writing: usize,
+    /// Bytes that it has taken since the last heartbeat.
+    pub(super) written_since: usize,
+    /// Whether little was written between the last two.
+    pub(super) is_idle: bool,
+    pub(super) writer: Option<Waker>,
+    /// Requests of ours without an answer, and of the peer's.
+    pub(super) pending: HashMap<u64, Pending>,
+    pub(super) asked: HashMap<u64, Arc<Asked>>,
+    /// How many of ours somebody waited for when that was last looked for.
+    pub(super) pending_swept: usize,
+    pub(super) next_request: u64,
+    /// Whether there was no room for a refusal.
+    pub(super) overrun: bool,
+    /// Messages the peer says it has read, and messages read from it.
+    pub(super) read: (u64, u64),
+    /// Messages written to connections of the link that have ended, and messages read from them.
+    pub(super) past: (u64, u64),
+    pub(super) times_up: u64,
+    pub(super) pings: Pings,
+    /// What the peer may be sent beyond the rest of version 1.
+    pub(super) features: u64,
+    /// Drops here of messages that came over this connection.
+    pub(super) ours: Ours,
+    /// The shapes of what was sent to boxes of the peer, by their fingerprints.
+    pub(super) sent: HashMap<Target, u64>,
+    pub(super) inquiries: Inquiries,
+    pub(super) watches: Watches,
+    pub(super) pressures: Pressures,
+    /// Both ends' names of the connection, once they have greeted.
+    pub(super) names: Option<Names>,
+    /// Cancelled when the peer has given the connection up for another one.
+    pub(super) superseded: CancellationToken,
+    /// Why there is no connection, for a person; empty if there is one, or none was tried.
+    pub(super) trouble: Box<str>,
+}
+
+impl Outbox {
+    pub(super) fn new(phase: Phase, limits: &Limits) -> Outbox {
+        Outbox {
+            phase,
+            connection: next_connection(),
+            outgoing: Outgoing::new(limits.max_message),
+            posts: BytesMut::new(),
+            waiting: 0,
+            lanes: Lanes::default(),
+            fragment: limits.fragment.max(MIN_FRAGMENT),
+            capacity: limits.outbox,
+            longest: 0,
+            control: BytesMut::new(),
+            control_was_last: false,
+            releases: BTreeMap::new(),
+            kept: Kept::default(),
+            goodbye: None,
+            writing: 0,
+            written_since: 0,
+            is_idle: false,
+            writer: None,
+            pending: HashMap::new(),
+            asked: HashMap::new(),
+            pending_swept: 0,
+            next_request: 1,
+            overrun: false,
+            read: (0, 0),
+            past: (0, 0),
+            times_up: 0,
+            pings: Pings::default(),
+            features: 0,
+            ours: Ours::default(),
+            sent: HashMap::new(),
+            inquiries: Inquiries::default(),
+            watches: Watches::default(),
+            pressures: Pressures::default(),
+            names: None,
+            superseded: CancellationToken::new(),
+            trouble: Box::default(),
+        }
+    }
+
+    /// Remembers of what shape the messages for a box are, so that it can be said where the box's differs.
+    #[inline]
+    pub(super) fn remember(&mut self, to: Heading<'_>, fingerprint: u64) {
+        if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
+            self.sent.insert(to.pointer.target(to.direct), fingerprint);
+        }
+    }
+
+    /// Numbers and appends a message, if it fits. Its body may be `kept`.
+    #[inline]
+    pub(super) fn post<R: Referent, H: Handles>(
+        &mut self,
+        to: Heading<'_>,
+        post: &Post<'_, R, H>,
+        kept: Option<&Bytes>,
+    ) -> Result<(), Unwritten> {
+        if post.body.len() > self.fragment || self.lanes.holds(to) {
+            return self.post_in_lane(to, post, kept);
+        }
+        let before = self.posts.len();
+        let room = self.room(self.capacity);
+        self.outgoing.post(&mut self.posts, room, post)?;
+        self.waiting += 1;
+        if self.phase == Phase::Dialling {
+            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn post_in_lane<R: Referent, H: Handles>(
+        &mut self,
+        to: Heading<'_>,
+        post: &Post<'_, R, H>,
+        kept: Option<&Bytes>,
+    ) -> Result<(), Unwritten> {
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
+        let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post, kept)?;
+        self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
+        Ok(())
+    }
+
+    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one. Its
+    /// body may be `kept`.
+    pub(super) fn correlated<R: Referent, H: Handles>(
+        &mut self,
+        to: Option<Heading<'_>>,
+        what: Correlated,
+        post: &Post<'_, Option<R>, H>,
+        kept: Option<&Bytes>,
+    ) -> Result<Option<Lane>, Unwritten> {
+        let capacity = match what {
+            Correlated::Ask { .. } => self.capacity,
+            // Data must not shed answers: they have as much room again.
+            Correlated::Answer { .. } => 2 * self.capacity,
+        };
+        if post.body.len() > self.fragment || to.is_some_and(|to| self.lanes.holds(to)) {
+            let frame = self.outgoing.in_full(self.lane_room(capacity), Some(what), post, kept)?;
+            let lane = to.map_or_else(|| self.lanes.for_answer(), Lane::of);
+            let what = match what {
+                Correlated::Ask { correlation, .. } => What::Ask(correlation),
+                Correlated::Answer { .. } => What::Answer,
+            };
+            self.lanes.put(lane, frame, what, named_of_peer(&post.handles));
+            return Ok(Some(lane));
+        }
+        let before = self.posts.len();
+        let room = self.room(capacity);
+        self.outgoing.correlated(&mut self.posts, room, what, post)?;
+        self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
+        if self.phase == Phase::Dialling {
+            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+        }
+        Ok(None)
+    }
+
+    /// Messages of the connection so far, without those in lanes that are not written to their end.
+    pub(super) fn numbered(&self) -> u64 {
+        self.outgoing.posts() + self.lanes.written()
+    }
+
+    /// Messages that the writer has taken.
+    pub(super) fn written(&self) -> u64 {
+        self.numbered() - self.waiting
+    }
+
+    /// Messages that the writer has not taken, or not to their end.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.waiting + self.lanes.messages()
+    }
+
+    /// Bytes that may be appended to the posts, if an outbox holds so many. What waits in lanes leaves a quarter of it to
+    /// what is small. An empty one takes any one message, or some could never be sent.
+    #[inline]
+    fn room(&self, capacity: usize) -> usize {
+        match self.bytes() {
+            0 => usize::MAX,
+            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.lanes.bytes().min(large(capacity))),
+        }
+    }
+
+    /// Bytes that may be put into lanes. If they are empty, they take any one message.
+    fn lane_room(&self, capacity: usize) -> usize {
+        if self.lanes.is_empty() {
+            return usize::MAX;
+        }
+        // A small message there takes more than its bytes.
+        let kept = self.lanes.bytes() + ITEM * self.lanes.messages() as usize;
+        large(capacity).saturating_sub(kept)
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.posts.len() + self.lanes.bytes() + self.writing
+    }
+
+    /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
+    pub(super) fn fill(&self) -> f32 {
+        let (whole, lanes) = (self.bytes() as f32, self.lanes.bytes() as f32);
+        (whole / self.capacity.max(1) as f32).max(lanes / large(self.capacity).max(1) as f32)
+    }
+
+    /// Wants no answer to a request any more: says so behind the request itself.
+    pub(super) fn cancel(&mut self, number: u64, lane: Option<Lane>) {
+        match lane {
+            Some(lane) => {
+                let mut frame = BytesMut::new();
+                put_cancel(&mut frame, number);
+                self.lanes.put(lane, frame, What::Follower, Vec::new());
+            }
+            None => put_cancel(&mut self.posts, number),
+        }
+    }
+
+    /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) {
+        if self.lanes.release(id, count) {
+            return;
+        }
+        if self.lanes.holds_box(id) {
+            let mut frame = BytesMut::new();
+            put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
+            self.lanes.put(Lane::Box(id), frame, What::Follower, Vec::new());
+        } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
+            *self.releases.entry(id).or_default() += count;
+        }
+    }
+
+    /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
+    /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
+    /// a lock.
+    #[cold]
+    pub(super) fn claim(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Held>> {
+        if self.features & feature::HOLDS == 0 {
+            return None;
+        }
+        let before = to.claim(link, self.connection).ok()?;
+        if let Some(id) = to.box_id(true) {
+            put_hold(&mut self.posts, [(id, 1)]);
+        }
+        before
+    }
+
+    /// Asks for a sign of life behind what waits, if the connection is up.
+    pub(super) fn ping_behind(&mut self, nonce: Option<u64>) {
+        if let Some(nonce) = nonce.filter(|_| self.phase == Phase::Up) {
+            Ping { nonce, read: self.read.1 }.put(&mut self.posts, kind::PING);
+            self.wake();
+        }
+    }
+
+    /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
+    pub(super) fn wake(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
+    /// If there is none, one who is not `patient` is told so.
+    pub(super) fn admit(&mut self, patient: bool) -> Result<bool, NotPosted> {
+        match self.phase {
+            Phase::Idle | Phase::Dialling | Phase::Pausing if !patient => Err(NotPosted::NotUp),
+            Phase::Idle => {
+                self.phase = Phase::Dialling;
+                Ok(true)
+            }
+            Phase::Dialling | Phase::Up => Ok(false),
+            Phase::Closing => Err(NotPosted::Dropped(DropReason::Shutdown)),
+            Phase::Pausing => Err(NotPosted::Dropped(DropReason::NotConnected)),
+            Phase::Over => Err(NotPosted::Over),
+        }
+    }
+}
+
+/// The boxes of the peer that are among the handles of a message.
+fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
+    let handles = handles.clone().into_iter();
+    let of_peer = |handle: H::Item| match handle.introduction().identity {
+        Identity::YourBox(id) => Some(id),
+        _ => None,
+    };
+    handles.filter_map(of_peer).collect()
+}
+
+/// What large messages may have of an outbox.
+pub(super) fn large(capacity: usize) -> usize {
+    capacity - capacity / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+    use crate::handle::ports::Household;
+    use crate::ident::Endpoint;
+    use crate::net::io_thread;
+    use crate::net::link::drain::Chunk;
+    use crate::net::shared::House;
+
+    #[test]
+    fn of_boxes_without_end_so_many_are_remembered() {
+        let (io, _not_started) = io_thread::io();
+        let house = House::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
+        let link = house.link_to(&endpoint);
+        for n in 0..=MAX_REMEMBERED {
+            let to = Arc::clone(&house).place(&endpoint, &n.to_string()).expect("a name");
+            link.state.lock().remember(Heading { pointer: &to, direct: false }, 7);
+        }
+        assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
+    }
+
+    #[test]
+    fn so_many_boxes_wait_to_be_released() {
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let id = |n: usize| BoxId((n as u128).to_le_bytes());
+        (0..=MAX_RELEASES).for_each(|n| outbox.release(id(n), 1));
+        assert_eq!(outbox.releases.len(), MAX_RELEASES);
+        outbox.release(id(0), 2);
+        assert_eq!(outbox.releases[&id(0)], 3);
+    }
+
+    /// Also behind something large, what is small is written in a few writes.
+    #[test]
+    fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
+        const LANES: u128 = 10_000;
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        outbox.features = feature::FRAGMENTS;
+        for n in 0..100 * LANES {
+            let lane = Lane::Box(BoxId((n % LANES).to_le_bytes()));
+            outbox.lanes.put(lane, BytesMut::from(&[0; 16][..]), What::Post, Vec::new());
+        }
+        let (mut chunk, mut steps) = (Chunk::default(), 0);
+        let connection = outbox.connection;
+        while outbox.poll_next(connection, &mut chunk, &mut Context::from_waker(Waker::noop())).is_ready() {
+            steps += 1;
+            chunk = Chunk::default();
+        }
+        let left = (outbox.unwritten(), outbox.lanes.bytes());
+        assert_eq!((outbox.written(), left), (100 * LANES as u64, (0, 0)));
+        assert!(steps < 1000, "{steps} writes");
+    }
+}

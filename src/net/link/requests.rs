@@ -1,0 +1,199 @@
+//! A link's part in requests: those of this side that wait for an answer, and those of the peer's.
+
+use std::sync::Arc;
+use std::sync::Weak;
+
+use super::Link;
+use super::fragment_queue::Lane;
+use super::outbox::Outbox;
+use crate::handle::ask_error::AskError;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::Correlation;
+use crate::handle::ports::Outbound;
+use crate::handle::ports::Waiting;
+use crate::handle::reply::Asked;
+use crate::reason::DropReason;
+use crate::wire::codec::Violation;
+use crate::wire::frames::refuse::Refuse;
+use crate::wire::frames::refuse::Unanswered;
+
+/// A request of ours.
+pub(crate) struct Pending {
+    pub(super) waiting: Box<dyn Waiting>,
+    pub(super) to: Weak<Pointer>,
+    /// Which message of the connection it is, or an earlier one: large ones may be written before it.
+    pub(super) post: u64,
+    /// The lane in which it waits, until it is written to its end.
+    pub(super) lane: Option<Lane>,
+}
+
+/// Ends requests that will have no answer, in the order in which they were made. Those of the first `written` messages may
+/// have been handled.
+pub(super) fn fail_all(
+    pending: impl IntoIterator<Item = (u64, Pending)>,
+    written: u64,
+    reason: DropReason,
+    detail: Option<&str>,
+) {
+    let mut pending: Vec<_> = pending.into_iter().collect();
+    pending.sort_unstable_by_key(|(number, _)| *number);
+    for (_, Pending { waiting, post, .. }) in pending {
+        waiting.failed(match post {
+            post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
+            _ => AskError::OutcomeUnknown { reason },
+        });
+    }
+}
+
+impl Link {
+    /// Takes a request out of the table.
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn Waiting>, Weak<Pointer>)> {
+        let mut state = self.state.lock();
+        if state.connection != which.connection {
+            return None;
+        }
+        let pending = state.pending.remove(&which.number)?;
+        // Whoever answers has read the request, and what was written before it; one that was not written was not read.
+        let written = state.written();
+        if pending.post <= written {
+            state.read.0 = state.read.0.max(pending.post);
+        }
+        Some((pending.waiting, pending.to))
+    }
+
+    /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
+    /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
+    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<Asked>>, Violation> {
+        let mut state = self.state.lock();
+        if state.connection != which.connection {
+            return Ok(None);
+        }
+        if state.asked.contains_key(&which.number) {
+            return Err(Violation::AskedAgain(which.number));
+        }
+        if state.asked.len() >= self.home.limits().pending_requests {
+            return Ok(None);
+        }
+        let asked = Arc::new(Asked::default());
+        state.asked.insert(which.number, Arc::clone(&asked));
+        Ok(Some(asked))
+    }
+
+    /// The peer wants no answer to a request any more.
+    pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
+        let mut state = self.state.lock();
+        if state.connection == which.connection
+            && let Some(asked) = state.asked.remove(&which.number)
+        {
+            // Under the lock, so that no answer to it is taken for one to the next request of that number.
+            asked.cancel();
+        }
+    }
+
+    /// Refuses a request that was not [noted](Link::asked).
+    pub(crate) fn refuse_at_once(&self, which: Correlation, reason: DropReason) {
+        let mut state = self.state.lock();
+        if state.connection == which.connection {
+            let why = Unanswered::NotDelivered(reason);
+            self.put_refuse(&mut state, Refuse { correlation: which.number, why, detail: "" });
+        }
+    }
+
+    /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
+    /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
+    pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
+        let room = state.capacity.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
+        if state.control.len() >= room {
+            state.overrun = true;
+            return;
+        }
+        // Words are for those who read.
+        let detail = if state.control.len() < room / 2 { refuse.detail } else { "" };
+        Refuse { detail, ..refuse }.put(&mut state.control);
+        state.wake();
+    }
+
+    /// Whether the peer asks, and does not read that it is refused.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.state.lock().overrun
+    }
+
+    /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.
+    pub(crate) fn sweep_pending(&self) {
+        let gone: Vec<Correlation> = {
+            let mut state = self.state.lock();
+            let gone = state.pending.iter().filter(|(_, pending)| pending.waiting.is_gone());
+            let mut gone: Vec<_> =
+                gone.map(|(&number, _)| Correlation { connection: state.connection, number }).collect();
+            gone.sort_unstable_by_key(|which| which.number);
+            state.pending_swept = state.pending.len() - gone.len();
+            gone
+        };
+        gone.into_iter().for_each(|which| self.cancel(which));
+    }
+
+    /// When there is little room for one more request, looks for those that nobody waits for.
+    pub(super) fn make_room_to_ask(&self) {
+        let worth_it = {
+            let state = self.state.lock();
+            is_worth_a_sweep(state.pending.len(), state.pending_swept, self.home.limits().pending_requests)
+        };
+        if worth_it {
+            self.sweep_pending();
+        }
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn pending(&self) -> u64 {
+        self.state.lock().pending.len() as u64
+    }
+}
+
+/// Whether to look among so many pending requests for those that nobody waits for, if that left `swept` the last time:
+/// once they are half of what may be, and then when a quarter has come to those that were left. So a look at each costs
+/// no more than a few looks for each that came.
+fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
+    pending >= limit / 2 && pending > swept + swept / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 65_536;
+
+    /// Fills the table with requests of which `live` says whether they stay; how many were looked at, and refused.
+    fn fill(requests: usize, live: impl Fn(usize) -> bool) -> (usize, usize) {
+        let (mut pending, mut waited_for, mut swept, mut looks, mut refused) = (0, 0, 0, 0, 0);
+        for request in 0..requests {
+            if is_worth_a_sweep(pending, swept, LIMIT) {
+                looks += pending;
+                (pending, swept) = (waited_for, waited_for);
+            }
+            if pending == LIMIT {
+                refused += 1;
+                continue;
+            }
+            pending += 1;
+            waited_for += usize::from(live(request));
+        }
+        (looks, refused)
+    }
+
+    #[test]
+    fn requests_that_are_waited_for_are_not_looked_at_for_each_that_comes() {
+        let (looks, refused) = fill(10 * LIMIT, |_| true);
+        assert_eq!(refused, 9 * LIMIT);
+        assert!(looks <= 5 * LIMIT, "{looks} looks");
+    }
+
+    #[test]
+    fn requests_that_nobody_waits_for_take_no_room() {
+        let (looks, refused) = fill(10 * LIMIT, |_| false);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
+        let (looks, refused) = fill(2 * LIMIT, |request| request % 4 == 0);
+        assert_eq!(refused, 0);
+        assert!(looks <= 10 * LIMIT, "{looks} looks");
+    }
+}

@@ -1,0 +1,270 @@
+//! A link's part in asking for shapes and telling them, and what is found out about messages of another shape than the box
+//! takes.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::Link;
+use super::outbox::MAX_CONTROL;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use crate::boxes::registry::Registry;
+use crate::handle::ask_error::AskError;
+use crate::handle::ports::Household;
+use crate::handle::ports::Waiting;
+use crate::message::shape::Shape;
+use crate::net::control::shape_query::Hear;
+use crate::net::control::shape_query::Told;
+use crate::net::control::shape_query::end;
+use crate::reason::DropReason;
+use crate::reason::Side;
+use crate::wire::codec::Violation;
+use crate::wire::features::feature;
+use crate::wire::frames::shape::Question;
+use crate::wire::frames::shape::put_names;
+use crate::wire::frames::shape::read_names;
+use crate::wire::target::Target;
+
+impl Outbox {
+    /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
+    pub(super) fn ask_what_is_open(&mut self) -> Vec<Hear> {
+        if self.features & feature::SHAPES == 0 {
+            return self.inquiries.take_all();
+        }
+        let Outbox { inquiries, control, .. } = self;
+        inquiries.questions().for_each(|question| question.ask(control));
+        Vec::new()
+    }
+
+    /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
+    pub(super) fn inquire(&mut self, question: &Question, hear: Hear) -> Result<(), Hear> {
+        let is_up = self.phase == Phase::Up;
+        if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
+            return Err(hear);
+        }
+        if self.inquiries.note(question, hear)? && is_up {
+            question.ask(&mut self.control);
+            self.wake();
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Has `hear` called with what the peer answers. Makes the connection if there is none.
+    pub(crate) fn inquire(self: &Arc<Self>, question: &Question, hear: Hear) {
+        let mut state = self.state.lock();
+        let admitted = state.admit(true);
+        let refused = match admitted {
+            Ok(_) => state.inquire(question, hear).err(),
+            Err(_) => Some(hear),
+        };
+        drop(state);
+        end(refused.into_iter().collect());
+        if matches!(admitted, Ok(true)) {
+            self.begin();
+        }
+    }
+
+    /// The peer has answered a question.
+    pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
+        let (question, answer) = Question::read_answered(payload)?;
+        let waiting = self.state.lock().inquiries.take(&question);
+        let told = Told::new(answer);
+        waiting.into_iter().for_each(|hear| hear(Some(&told)));
+        Ok(())
+    }
+
+    /// How many bytes an answer to the peer may have; `None` if it does not read those that it has, so that none is
+    /// looked for.
+    pub(crate) fn room_to_tell(&self) -> Option<usize> {
+        let state = self.state.lock();
+        let reads = state.phase == Phase::Up && state.control.len() < MAX_CONTROL;
+        reads.then(|| state.outgoing.max_frame().saturating_sub(Question::LONGEST))
+    }
+
+    /// Answers a question of the peer's, unless it does not read.
+    pub(crate) fn tell(&self, question: &Question, answer: &[u8]) {
+        self.put_control(|state| question.answer(&mut state.control, answer));
+    }
+
+    pub(crate) fn sweep_inquiries(&self) {
+        let waited = self.state.lock().inquiries.sweep();
+        end(waited);
+    }
+}
+
+/// Bytes of names in one answer.
+const MAX_NAMES: usize = 16 << 10;
+
+/// Boxes whose shapes are asked for at one node.
+const MAX_BOXES: usize = 65_536;
+
+/// Bytes of those shapes, of which equal ones count once.
+const MAX_SHAPES: usize = 16 << 20;
+
+/// Answers a question of a peer's, in as many bytes as it reads. None costs more than a look at a few hundred names.
+pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
+    let Some(room) = link.room_to_tell() else { return };
+    let tell_shape = |shape: Option<Shape>| {
+        let shape = shape.filter(|shape| shape.encoded().len() <= room);
+        link.tell(question, shape.as_ref().map_or(&[], |shape| shape.encoded()));
+    };
+    match question {
+        Question::Fingerprint(fingerprint) => tell_shape(Shape::known(*fingerprint)),
+        Question::Box(target) => {
+            let pointer = match target {
+                Target::Name(name) => registry.named(name),
+                Target::Id(id) => registry.find(*id),
+                Target::Others => None,
+            };
+            let local = pointer.and_then(|pointer| pointer.local());
+            tell_shape(local.and_then(|local| local.shape()));
+        }
+        Question::NamesAfter(after) => {
+            let mut names = BytesMut::new();
+            put_names(&mut names, MAX_NAMES.min(room), registry.names_after(after).iter().map(|name| &**name));
+            link.tell(question, &names);
+        }
+    }
+}
+
+/// Why the shapes of another node's boxes are not known.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ShapesError {
+    /// The text is no endpoint.
+    #[error("{0:?} is no endpoint: host:port, [ipv6]:port or unix:/path")]
+    InvalidEndpoint(String),
+    /// There is no connection, the node does not answer such questions, or it has answered with nonsense.
+    #[error("the node did not answer")]
+    Unanswered,
+    /// The node has more than 65,536 boxes with names, or more than 16 MiB of shapes.
+    #[error("the node tells of more boxes than are looked at")]
+    TooMany,
+}
+
+/// The shapes that the boxes with a name at the other end of a link take.
+pub(crate) async fn shapes_at(link: &Arc<Link>) -> Result<BTreeMap<String, Shape>, ShapesError> {
+    let mut heard = Heard::default();
+    let mut after = String::new();
+    loop {
+        let answer = ask(link, Question::NamesAfter(after.as_str().into())).await?;
+        let names = read_names(&answer, MAX_BOXES).map_err(|_| ShapesError::Unanswered)?;
+        let Some(last) = names.last().filter(|last| **last > after.as_str()) else { return Ok(heard.shapes) };
+        let next = (*last).to_owned();
+        for name in names {
+            let told = ask(link, Question::Box(Target::Name(name.into()))).await?;
+            heard.note(name, told)?;
+        }
+        after = next;
+    }
+}
+
+/// What was heard so far.
+#[derive(Default)]
+struct Heard {
+    boxes: usize,
+    shapes: BTreeMap<String, Shape>,
+    /// By their encodings.
+    known: HashMap<Vec<u8>, Shape>,
+    bytes: usize,
+}
+
+impl Heard {
+    /// A box of that name is told, with its shape, if it has one still.
+    fn note(&mut self, name: &str, told: Vec<u8>) -> Result<(), ShapesError> {
+        self.boxes += 1;
+        if self.boxes > MAX_BOXES {
+            return Err(ShapesError::TooMany);
+        }
+        if let Some(shape) = self.known.get(&told) {
+            self.shapes.insert(name.to_owned(), shape.clone());
+        } else if let Some(shape) = Shape::decode(&told) {
+            self.bytes += told.len();
+            if self.bytes > MAX_SHAPES {
+                return Err(ShapesError::TooMany);
+            }
+            self.shapes.insert(name.to_owned(), shape.clone());
+            self.known.insert(told, shape);
+        }
+        Ok(())
+    }
+}
+
+async fn ask(link: &Arc<Link>, question: Question) -> Result<Vec<u8>, ShapesError> {
+    let (told, answer) = oneshot::channel();
+    // Who asked may have gone.
+    link.inquire(&question, Box::new(move |answer| drop(told.send(answer.map(|answer| answer.bytes().to_vec())))));
+    answer.await.ok().flatten().ok_or(ShapesError::Unanswered)
+}
+
+/// Words about a difference, once they are known.
+pub(crate) type Words = Arc<OnceLock<Box<str>>>;
+
+/// Asks the sender for the shape of what it sends to a box that takes messages of another, and explains the drops.
+pub(crate) fn explain_here(
+    link: &Arc<Link>,
+    home: &Arc<dyn Household>,
+    fingerprint: u64,
+    (name, type_name): (Box<str>, &'static str),
+    takes: Shape,
+    explained: &Words,
+) {
+    let (home, explained) = (Arc::clone(home), Arc::clone(explained));
+    let hear = move |told: Option<&Told<'_>>| {
+        // There is no box here that takes what was sent: the difference is told from the box's side.
+        if let Some(words) = told.and_then(|told| told.differences(&takes)) {
+            home.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
+            // It may have been explained twice.
+            let _ = explained.set(words);
+        }
+    };
+    link.inquire(&Question::Fingerprint(fingerprint), Box::new(hear));
+}
+
+/// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported.
+pub(crate) fn explain_there(link: &Arc<Link>, home: &Arc<dyn Household>, target: Target, name: String) {
+    let Some(sent) = link.sent_to(&target) else { return };
+    let home = Arc::clone(home);
+    let hear = move |told: Option<&Told<'_>>| {
+        if let Some(words) = told.and_then(|told| told.differences(&sent)) {
+            home.observer().explain(&name, "", DropReason::TypeMismatch, Side::Peer, &words);
+        }
+    };
+    link.inquire(&Question::Box(target), Box::new(hear));
+}
+
+/// Ends a request that was refused because of its shape, with the difference if it can be found out.
+pub(crate) fn refused(link: &Arc<Link>, target: Option<Target>, waiting: Box<dyn Waiting>) {
+    let reason = DropReason::TypeMismatch;
+    let sent = target.and_then(|target| Some((link.sent_to(&target)?, target)));
+    let Some((sent, target)) = sent else {
+        return waiting.failed(AskError::NotDelivered { reason, detail: None });
+    };
+    let hear = move |told: Option<&Told<'_>>| {
+        let detail = told.and_then(|told| told.differences(&sent)).map(String::from);
+        waiting.failed(AskError::NotDelivered { reason, detail });
+    };
+    link.inquire(&Question::Box(target), Box::new(hear));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_without_end_are_not_listened_to() {
+        let mut heard = Heard::default();
+        for n in 0..MAX_BOXES {
+            assert_eq!(heard.note(&n.to_string(), vec![1, 0, 1, 6]), Ok(()));
+        }
+        assert_eq!(heard.note("one more", Vec::new()), Err(ShapesError::TooMany));
+        assert_eq!((heard.shapes.len(), heard.known.len()), (MAX_BOXES, 1));
+    }
+}

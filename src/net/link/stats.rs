@@ -1,0 +1,67 @@
+//! A link's part in telling how it stands: its figures, and how long it takes there and back.
+
+use tokio::time::Instant;
+
+use super::Link;
+use super::outbox::Phase;
+use crate::handle::ports::Outbound;
+use crate::net::control::deferred_release::Kept;
+use crate::observe::stats::ConnectionState;
+use crate::observe::stats::ConnectionStats;
+use crate::wire::frames::kind;
+use crate::wire::frames::ping::Ping;
+
+impl Link {
+    /// Asks for a sign of life, unless the peer does not read.
+    pub(crate) fn ping(&self, nonce: u64) {
+        self.put_control(|state| {
+            state.beat();
+            state.pings.asked(nonce, Instant::now());
+            Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING);
+            let under_way = state.kept.under_way();
+            state.ping_behind(under_way);
+        });
+    }
+
+    /// The peer has answered a ping.
+    pub(crate) fn ponged(&self, pong: &Ping) {
+        self.peer_has_read(pong.read);
+        let mut state = self.state.lock();
+        if !Kept::is_marked(pong.nonce) {
+            state.pings.answered(pong.nonce, Instant::now());
+            return;
+        }
+        let (given_back, next) = state.kept.answered(pong.nonce);
+        state.ping_behind(next);
+        drop(state);
+        drop(given_back);
+    }
+
+    /// How the link stands; `None` if it is not used.
+    pub(crate) fn stats(&self) -> Option<ConnectionStats> {
+        let in_doubt = self.books.in_doubt(self.unsettled());
+        let peer = self.peer();
+        let state = self.state.lock();
+        let (written, read) = state.past;
+        Some(ConnectionStats {
+            peer,
+            endpoint: self.endpoint().map(ToString::to_string),
+            state: match state.phase {
+                Phase::Dialling => ConnectionState::Dialling,
+                Phase::Up => ConnectionState::Up,
+                Phase::Pausing => ConnectionState::Pausing,
+                Phase::Closing => ConnectionState::Closing,
+                Phase::Idle | Phase::Over => return None,
+            },
+            rtt: state.pings.took,
+            messages_sent: written + state.written(),
+            messages_received: read + state.read.1,
+            bytes_sent: self.meter.sent(),
+            bytes_received: self.meter.received(),
+            reconnects: state.times_up.saturating_sub(1),
+            outbox_bytes: state.bytes() as u64,
+            outbox_capacity: state.capacity as u64,
+            in_doubt,
+        })
+    }
+}

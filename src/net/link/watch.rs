@@ -1,0 +1,175 @@
+//! A link's part in watching boxes: those on this side who wait, and those that the peer wants to be told of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Link;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use crate::boxes::registry::Registry;
+use crate::handle::pointer::monitor::Lookout;
+use crate::handle::ports::Household;
+use crate::ident::NodeId;
+use crate::net::control::watch::Told;
+use crate::net::control::watch::Waiter;
+use crate::net::control::watch::Watches;
+use crate::observe::event::CloseReason;
+use crate::wire::features::feature;
+use crate::wire::frames::closed::Closed;
+use crate::wire::frames::closed::Gone;
+use crate::wire::frames::watch::Watch;
+use crate::wire::target::Target;
+
+impl Outbox {
+    /// Does something to the watches, and has the writer look.
+    fn watching<R>(&mut self, change: impl FnOnce(&mut Watches) -> R) -> R {
+        let changed = change(&mut self.watches);
+        if self.phase == Phase::Up && self.watches.has_news() {
+            self.wake();
+        }
+        changed
+    }
+
+    /// There is a connection to that node.
+    pub(super) fn watch_again(&mut self, peer: NodeId) -> Told {
+        let understands = self.features & feature::WATCHES != 0;
+        self.watching(|watches| watches.greeted(peer, understands))
+    }
+}
+
+/// Those on this side who wait.
+impl Link {
+    /// Has `told` told once the box is gone. Makes the connection if there is none.
+    pub(super) fn add_waiter(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+        let peer = self.current_peer();
+        let mut state = self.state.lock();
+        if state.phase == Phase::Over {
+            // Dropping `told` says so.
+            return;
+        }
+        let is_up = matches!(state.phase, Phase::Up | Phase::Closing);
+        let node = node.or(peer.filter(|_| is_up));
+        if is_up && node.is_some() && node != peer {
+            drop(state);
+            return Told::one(told, CloseReason::NodeGone).tell();
+        }
+        let starts = matches!(state.admit(true), Ok(true));
+        let understands = state.phase == Phase::Up && state.features & feature::WATCHES != 0;
+        state.watching(|watches| watches.wait(target, Waiter { node, told }, is_up, understands));
+        drop(state);
+        if starts {
+            self.begin();
+        }
+    }
+
+    /// The peer says that a box is gone.
+    pub(crate) fn box_gone(&self, closed: &Closed) {
+        let why = match closed.why {
+            Gone::Node => CloseReason::NodeGone,
+            Gone::Connection => CloseReason::ConnectionLost,
+            Gone::Closed | Gone::Other(_) => CloseReason::BoxClosed,
+        };
+        let told = self.state.lock().watches.gone(&closed.target, why);
+        told.tell();
+    }
+
+    /// A node has said that it ends.
+    pub(crate) fn node_gone(&self, node: NodeId) {
+        // A stranger that comes and says so again and again has nobody else's waiters looked through.
+        if self.current_peer() != Some(node) {
+            return;
+        }
+        let told = self.state.lock().watches.end(CloseReason::NodeGone, |waiter| waiter.node == Some(node));
+        told.tell();
+    }
+
+    /// Nobody answers at the other end.
+    pub(crate) fn unreachable(&self) {
+        let told = self.state.lock().watches.end(CloseReason::ConnectionLost, |_| true);
+        told.tell();
+    }
+
+    /// Looks for those who do not wait any more, and whether there has been no connection for so long.
+    pub(crate) fn sweep_watches(&self, dead_after: Duration) {
+        let mut state = self.state.lock();
+        state.watching(Watches::forget_gone);
+        let is_lost = state.watches.is_lost_for(dead_after);
+        drop(state);
+        if is_lost {
+            self.unreachable();
+        }
+    }
+}
+
+/// The peer's watches.
+impl Link {
+    /// The peer wants to be told when a box is gone, or does not want it any more.
+    pub(crate) fn watched_by_peer(
+        self: &Arc<Self>,
+        home: &Arc<dyn Household>,
+        registry: &Registry,
+        connection: u64,
+        Watch { target, on }: Watch,
+    ) {
+        if !on {
+            return self.peer_forgets(connection, &target);
+        }
+        let unwanted = {
+            let mut state = self.state.lock();
+            if state.connection != connection {
+                return;
+            }
+            let Some(unwanted) = state.watches.peer_watches(&target) else { return };
+            unwanted
+        };
+        let pointer = match &target {
+            Target::Name(name) => registry.named(name),
+            Target::Id(id) => registry.find(*id),
+            Target::Others => None,
+        };
+        let local = pointer.and_then(|pointer| pointer.local()).filter(|local| local.is_open());
+        let Some(local) = local else { return self.tell_gone(connection, target, Gone::Closed) };
+        let (lookout, link) = (Lookout::of(&*local), Arc::downgrade(self));
+        home.run(Box::pin(async move {
+            let why = tokio::select! {
+                biased;
+                () = unwanted.cancelled() => return,
+                why = lookout.gone() => why,
+            };
+            if let Some(link) = link.upgrade() {
+                link.tell_gone(connection, target, gone(&why));
+            }
+        }));
+    }
+
+    fn tell_gone(&self, connection: u64, target: Target, why: Gone) {
+        {
+            let mut state = self.state.lock();
+            if state.connection != connection {
+                return;
+            }
+            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }));
+        }
+        self.peer_forgets(connection, &target);
+    }
+
+    fn peer_forgets(&self, connection: u64, target: &Target) {
+        let watched = {
+            let mut state = self.state.lock();
+            if state.connection == connection { state.watches.peer_forgets(target) } else { None }
+        };
+        // Without the lock: it wakes who looks after the box.
+        drop(watched);
+    }
+}
+
+/// How a peer is told why a box is gone.
+fn gone(why: &CloseReason) -> Gone {
+    match why {
+        CloseReason::BoxClosed => Gone::Closed,
+        CloseReason::NodeGone => Gone::Node,
+        CloseReason::ConnectionLost => Gone::Connection,
+    }
+}

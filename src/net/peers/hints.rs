@@ -1,0 +1,87 @@
+//! Where other nodes are said to listen, as far as that is believed. That such a node is there is believed only of one
+//! that greets as that node.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use crate::ident::Endpoint;
+use crate::ident::Place;
+
+/// Endpoints of a node that are remembered.
+const MAX_HINTS: usize = 4;
+
+/// What is believed of what a peer says where a node listens: endpoints that mean something to this host. Those of one
+/// host for itself do only if the peer is `near`, on this host.
+pub(crate) fn believed<'a>(told: impl IntoIterator<Item = &'a str>, near: bool) -> Arc<[Endpoint]> {
+    told.into_iter().filter_map(|text| believe(text.parse().ok()?, near)).take(MAX_HINTS).collect()
+}
+
+fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
+    let Place::Tcp { host, port } = endpoint.place() else { return near.then_some(endpoint) };
+    if port == 0 {
+        return None;
+    }
+    match host.parse::<IpAddr>() {
+        // All of a host's addresses, as it writes them for itself: at this host they are not to be dialled everywhere.
+        Ok(ip) if ip.is_unspecified() => {
+            let loopback = if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
+            let here = std::net::SocketAddr::new(loopback, port).to_string();
+            if near { here.parse().ok() } else { None }
+        }
+        Ok(ip) => (near || !ip.to_canonical().is_loopback()).then_some(endpoint),
+        // RFC 6761 section 6.3: such names are loopback.
+        Err(_) => (near || !is_localhost(host)).then_some(endpoint),
+    }
+}
+
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(text: &str, near: bool) -> Option<String> {
+        believed([text], near).first().map(ToString::to_string)
+    }
+
+    #[test]
+    fn what_means_another_host_elsewhere_is_believed_only_of_a_peer_on_this_host() {
+        for text in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+            "localhost:1",
+            "LocalHost.:1",
+            "a.localhost:1",
+            "unix:/run/hermod",
+        ] {
+            assert_eq!(heard(text, false), None, "{text}");
+            assert_eq!(heard(text, true).as_deref(), Some(text));
+        }
+        for text in ["10.1.2.3:1", "[2001:db8::1]:1", "example.org:1", "notlocalhost:1"] {
+            assert_eq!(heard(text, false).as_deref(), Some(text));
+            assert_eq!(heard(text, true).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn all_addresses_of_this_host_are_dialled_at_one_of_them() {
+        assert_eq!(heard("0.0.0.0:7", true).as_deref(), Some("127.0.0.1:7"));
+        assert_eq!(heard("[::]:7", true).as_deref(), Some("[::1]:7"));
+        assert_eq!((heard("0.0.0.0:7", false), heard("[::]:7", false)), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_left_out_and_so_is_what_is_too_many() {
+        assert_eq!(believed(["", "host", "h:0", "h:99999"], true).len(), 0);
+        let many: Vec<String> = (1..100).map(|n| format!("h:{n}")).collect();
+        let believed = believed(many.iter().map(String::as_str), false);
+        assert_eq!(believed.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["h:1", "h:2", "h:3", "h:4"]);
+    }
+}

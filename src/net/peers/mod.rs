@@ -1,0 +1,8 @@
+//! All peers of a node: who is connected, who may be, and how one is found.
+
+pub(crate) mod admission;
+pub(crate) mod hints;
+pub(crate) mod identity;
+pub(crate) mod path_search;
+pub(super) mod search_queue;
+pub(crate) mod table;

@@ -1,0 +1,312 @@
+//! The messages that wait while a path is searched: in order, and bounded like an outbox. When the search is over they leave
+//! by the connection that was found or, if there is none, by the one that their pointers came by: nothing is lost because a
+//! hint was wrong.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::handle::ask_error::AskError;
+use crate::handle::envelope::Body;
+use crate::handle::envelope::Encoded;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::lease::Held;
+use crate::handle::ports::Correlation;
+use crate::handle::ports::NotPosted;
+use crate::handle::ports::Outbound;
+use crate::handle::ports::Waiting;
+use crate::handle::reply::Asked;
+use crate::ident::BoxId;
+use crate::ident::NodeId;
+use crate::net::link::outbox;
+use crate::observe::event::CloseReason;
+use crate::reason::DropReason;
+use crate::wire::frames::refuse::Unanswered;
+use crate::wire::target::Target;
+
+/// Times that what waits is passed on before others of this thread have their turn.
+const ROUNDS: u32 = 16;
+
+/// One search: see the [module](self).
+pub(crate) struct Scout {
+    limit: usize,
+    /// Instead of a connection's, in the numbers of requests that wait.
+    number: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Once it is known: the connection that was found, or that there is none.
+    found: Option<Option<Arc<dyn Outbound>>>,
+    waiting: VecDeque<Parcel>,
+    bytes: usize,
+    requests: u64,
+    /// The requests that have waited, as they are known to the connection by which they went, for who takes them back.
+    gone_on: HashMap<u64, (Arc<dyn Outbound>, Correlation)>,
+}
+
+/// Why a message does not wait.
+enum NoWait {
+    Found(Arc<dyn Outbound>),
+    InVain,
+    Full,
+}
+
+/// A message that waits.
+struct Parcel {
+    to: Arc<Pointer>,
+    body: Bytes,
+    handles: Vec<Arc<Pointer>>,
+    fingerprint: u64,
+    hops: u8,
+    /// Of a request.
+    request: Option<Request>,
+}
+
+struct Request {
+    number: u64,
+    deadline: Option<Instant>,
+    waiting: Option<Box<dyn Waiting>>,
+}
+
+impl Parcel {
+    fn new(to: &Arc<Pointer>, message: &Encoded<'_>, request: Option<Request>) -> Parcel {
+        let &Encoded { body, handles, fingerprint, hops } = message;
+        Parcel { to: Arc::clone(to), body: body.keep(), handles: handles.to_vec(), fingerprint, hops, request }
+    }
+
+    fn drop_for(mut self, reason: DropReason) {
+        self.to.count_drop("", reason, None);
+        if let Some(waiting) = self.request.as_mut().and_then(|request| request.waiting.take()) {
+            waiting.failed(AskError::NotDelivered { reason, detail: None });
+        }
+    }
+}
+
+impl Scout {
+    pub(super) fn new(limit: usize) -> Scout {
+        Scout { limit, number: outbox::next_connection(), state: Mutex::default() }
+    }
+
+    /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
+    fn or_wait<T>(&self, message: &Encoded<'_>, wait: impl FnOnce(&mut State) -> (Parcel, T)) -> Result<T, NoWait> {
+        let mut state = self.state.lock();
+        if let Some(found) = &state.found {
+            return Err(found.clone().map_or(NoWait::InVain, NoWait::Found));
+        }
+        let size = size_of::<Parcel>() + message.body.len() + size_of_val(message.handles);
+        // One takes any one message, as an outbox does.
+        if state.bytes > 0 && state.bytes + size > self.limit {
+            return Err(NoWait::Full);
+        }
+        let (parcel, value) = wait(&mut state);
+        state.bytes += size;
+        state.waiting.push_back(parcel);
+        Ok(value)
+    }
+
+    fn link(&self) -> Option<Arc<dyn Outbound>> {
+        self.state.lock().found.clone().flatten()
+    }
+
+    /// Everything that waits goes by the connection that was found or, if there is none, the way that its pointer came by;
+    /// and then whatever else is sent.
+    pub(super) async fn settle(&self, mut found: Option<Arc<dyn Outbound>>) {
+        let mut settled: Vec<Arc<Pointer>> = Vec::new();
+        for round in 1_u32.. {
+            let batch = {
+                let mut state = self.state.lock();
+                if state.waiting.is_empty() {
+                    state.found = Some(found.clone());
+                    break;
+                }
+                state.bytes = 0;
+                std::mem::take(&mut state.waiting)
+            };
+            for parcel in batch {
+                let to = Arc::clone(&parcel.to);
+                self.pass_on(parcel, &mut found);
+                if settled.last().is_none_or(|last| !Arc::ptr_eq(last, &to)) {
+                    settled.push(to);
+                }
+            }
+            // Other threads may send as fast as this passes on. One of this thread that sends whenever it runs would never let
+            // this end, if it ran between any two rounds.
+            if round.is_multiple_of(ROUNDS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        for to in settled {
+            to.settle_way((&raw const *self).cast(), found.as_ref());
+        }
+    }
+
+    /// There is no connection `found` any more if it turns out to have broken.
+    fn pass_on(&self, mut parcel: Parcel, found: &mut Option<Arc<dyn Outbound>>) {
+        let message = &Encoded {
+            body: Body::from(&parcel.body),
+            handles: &parcel.handles,
+            fingerprint: parcel.fingerprint,
+            hops: parcel.hops,
+        };
+        let to = &parcel.to;
+        let passed = match &mut parcel.request {
+            None => send(to, found, |link, patient| link.post(to, message, patient)),
+            Some(Request { waiting, .. }) if waiting.as_ref().is_none_or(|waiting| waiting.is_gone()) => {
+                Err(DropReason::Cancelled)
+            }
+            Some(Request { number, deadline, waiting }) => {
+                let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let asked = send(to, found, |link, patient| {
+                    let correlation = link.ask(to, message, time_left, waiting, patient)?;
+                    Ok((Arc::clone(link), correlation))
+                });
+                asked.map(|gone| drop(self.state.lock().gone_on.insert(*number, gone)))
+            }
+        };
+        if let Err(reason) = passed {
+            parcel.drop_for(reason);
+        }
+    }
+
+    pub(super) fn give_up(&self, reason: DropReason) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.found.get_or_insert(None);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(|parcel| parcel.drop_for(reason));
+    }
+}
+
+/// By the connection that was found, and else the long way; then everything after it goes the long way as well, so that
+/// nothing overtakes it by a connection that has come back.
+pub(super) fn send<T>(
+    to: &Arc<Pointer>,
+    found: &mut Option<Arc<dyn Outbound>>,
+    mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+) -> Result<T, DropReason> {
+    match found.as_ref().map(|link| send(link, false)) {
+        Some(Ok(sent)) => Ok(sent),
+        Some(Err(NotPosted::Dropped(reason))) => Err(reason),
+        None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => {
+            *found = None;
+            to.send_the_long_way(send)
+        }
+    }
+}
+
+impl Outbound for Scout {
+    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
+        self.or_wait(message, |_| (Parcel::new(to, message, None), ())).or_else(|no_wait| match no_wait {
+            NoWait::Found(link) => link.post(to, message, patient),
+            NoWait::InVain => Err(NotPosted::NotUp),
+            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        })
+    }
+
+    fn ask(
+        &self,
+        to: &Arc<Pointer>,
+        message: &Encoded<'_>,
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn Waiting>>,
+        patient: bool,
+    ) -> Result<Correlation, NotPosted> {
+        let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
+        let waits = self.or_wait(message, |state| {
+            state.requests += 1;
+            let number = state.requests;
+            let request = Request { number, deadline, waiting: waiting.take() };
+            (Parcel::new(to, message, Some(request)), Correlation { connection: self.number, number })
+        });
+        waits.or_else(|no_wait| match no_wait {
+            NoWait::Found(link) => link.ask(to, message, time_left, waiting, patient),
+            NoWait::InVain => Err(NotPosted::NotUp),
+            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        })
+    }
+
+    /// Requests come by connections.
+    fn answer(&self, _: Correlation, _: &Asked, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
+        true
+    }
+
+    fn refuse(&self, _: Correlation, _: &Asked, _: Unanswered, _: &str) {}
+
+    fn cancel(&self, which: Correlation) {
+        // One that waits does not go on, as nobody waits for its answer.
+        let gone_on = if which.connection == self.number {
+            self.state.lock().gone_on.remove(&which.number)
+        } else {
+            self.link().map(|link| (link, which))
+        };
+        if let Some((link, correlation)) = gone_on {
+            link.cancel(correlation);
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        match &self.state.lock().found {
+            None => true,
+            Some(found) => found.as_ref().is_some_and(|link| link.is_up()),
+        }
+    }
+
+    fn is_linked(&self) -> bool {
+        self.link().is_some_and(|link| link.is_linked())
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state.lock().found, Some(None))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.link()?.trouble()
+    }
+
+    fn peer(&self) -> Option<NodeId> {
+        self.link()?.peer()
+    }
+
+    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
+        self.link().map(|link| link.losses(target)).unwrap_or_default()
+    }
+
+    /// Boxes are watched by connections.
+    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+        if let Some(link) = self.link() {
+            link.watch(target, node, told);
+        }
+    }
+
+    fn pressure(&self, target: &Target) -> f32 {
+        self.link().map_or(1.0, |link| link.pressure(target))
+    }
+
+    /// Boxes are claimed by connections.
+    fn keep(&self, _: u64, held: Held) -> Option<Held> {
+        Some(held)
+    }
+
+    fn release(&self, connection: u64, id: BoxId, count: u64) {
+        if let Some(link) = self.link() {
+            link.release(connection, id, count);
+        }
+    }
+}
+
+impl fmt::Debug for Scout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scout").field("waiting", &self.state.lock().waiting.len()).finish_non_exhaustive()
+    }
+}

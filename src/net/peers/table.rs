@@ -1,0 +1,243 @@
+//! The links of one node: by the endpoint they were dialled at, and by the node at their other end.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Weak;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::identity::Identities;
+use super::identity::Proof;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Outbound;
+use crate::ident::ConnectionId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::ident::Token;
+use crate::net::link::Link;
+use crate::reason::DropReason;
+use crate::wire::target::Target;
+
+/// Connections between the same two nodes at a time.
+const MAX_PARALLEL: usize = 8;
+
+/// Nodes that have said that they end which are remembered; who waits for a box of an earlier one is told when
+/// `dead_after` is over.
+const MAX_GONE: usize = 1024;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    tables: Mutex<Tables>,
+    /// Links on which a report is due, each once or twice.
+    due: Mutex<Vec<Weak<Link>>>,
+    became_due: Notify,
+    /// Nodes that have said that they end, the latest; at most [`MAX_GONE`].
+    gone: Mutex<VecDeque<NodeId>>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    dialled: HashMap<Endpoint, Weak<Link>>,
+    /// How many of `dialled` were held when those that were not were last forgotten.
+    dialled_held: usize,
+    live: HashMap<NodeId, Vec<Arc<Link>>>,
+    /// The live ones by the number of their connection.
+    by_connection: HashMap<u64, Weak<Link>>,
+    identities: Identities,
+}
+
+impl Links {
+    /// The id of this node is nobody else's, however many come.
+    pub(crate) fn reserve(&self, ourselves: NodeId, token: Token) {
+        self.tables.lock().identities.reserve(ourselves, token);
+    }
+
+    /// A peer shows the token for its id.
+    pub(crate) fn prove(&self, node: NodeId, token: Token) -> Proof {
+        let Tables { identities, live, .. } = &mut *self.tables.lock();
+        identities.prove(node, token, |node| live.contains_key(node))
+    }
+
+    /// The link to an endpoint, made if there is none that is held.
+    pub(crate) fn to(&self, endpoint: &Endpoint, make: impl FnOnce() -> Arc<Link>) -> Arc<Link> {
+        let mut tables = self.tables.lock();
+        let known = tables.dialled.get(endpoint).and_then(Weak::upgrade);
+        known.filter(|link| !link.is_over()).unwrap_or_else(|| {
+            // Not more often than their number doubles: a peer may name as many endpoints in one message as it likes,
+            // and all of them are held while the message is read.
+            if tables.dialled.len() > 2 * tables.dialled_held + 64 {
+                tables.forget_unheld();
+            }
+            let link = make();
+            tables.dialled.insert(endpoint.clone(), Arc::downgrade(&link));
+            link
+        })
+    }
+
+    /// Forgets the endpoints to which nobody holds an address.
+    pub(crate) fn sweep(&self) {
+        self.tables.lock().forget_unheld();
+    }
+
+    /// A connection to a proven node is up.
+    pub(crate) fn join(&self, node: NodeId, link: &Arc<Link>) -> Proof {
+        let mut tables = self.tables.lock();
+        let tables = &mut *tables;
+        let live = tables.live.entry(node).or_default();
+        // A node that dials itself has both ends here.
+        if live.len() >= 2 * MAX_PARALLEL {
+            return Proof::Refused;
+        }
+        live.push(Arc::clone(link));
+        tables.by_connection.insert(link.connection(), Arc::downgrade(link));
+        self.news.notify_waiters();
+        Proof::Proven
+    }
+
+    /// A connection is no longer up.
+    pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>) {
+        let mut tables = self.tables.lock();
+        let tables = &mut *tables;
+        if let Some(live) = tables.live.get_mut(&node) {
+            live.retain(|other| !Arc::ptr_eq(other, link));
+            tables.by_connection.remove(&link.connection());
+            if live.is_empty() {
+                tables.live.remove(&node);
+            }
+        }
+    }
+
+    /// A node has said that it ends.
+    pub(crate) fn gone(&self, node: NodeId) {
+        {
+            let mut gone = self.gone.lock();
+            // One that says it on each of its connections takes one place.
+            if !gone.contains(&node) {
+                if gone.len() == MAX_GONE {
+                    gone.pop_front();
+                }
+                gone.push_back(node);
+            }
+        }
+        self.all().iter().for_each(|link| link.node_gone(node));
+        self.news.notify_waiters();
+    }
+
+    /// Whether that node has said that it ends.
+    pub(crate) fn is_gone(&self, node: NodeId) -> bool {
+        self.gone.lock().contains(&node)
+    }
+
+    /// Tells all who wait that a connection has come up, or that a node has said that it ends.
+    pub(crate) fn news(&self) -> &Notify {
+        &self.news
+    }
+
+    /// The peer has given up connections, of which it tells by its own names: they end here as well.
+    pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) {
+        let live: Vec<Arc<Link>> = {
+            let tables = self.tables.lock();
+            tables.live.get(&node).into_iter().flatten().cloned().collect()
+        };
+        for link in live {
+            let theirs = link.names().map(|names| names.theirs);
+            if given_up.iter().any(|(connection, _)| Some(*connection) == theirs) {
+                link.supersede();
+            }
+        }
+    }
+
+    /// A live connection to that node. One that was given up is still among the live ones for a moment.
+    pub(crate) fn way_to(&self, node: NodeId) -> Option<Arc<Link>> {
+        self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
+    }
+
+    /// Whether that is a live connection to that node, which has shown who it is.
+    pub(crate) fn is_live(&self, node: NodeId, link: &Arc<Link>) -> bool {
+        let tables = self.tables.lock();
+        tables.live.get(&node).is_some_and(|live| live.iter().any(|other| Arc::ptr_eq(other, link)))
+    }
+
+    /// A live connection by its number.
+    pub(crate) fn connection(&self, number: u64) -> Option<Arc<Link>> {
+        self.tables.lock().by_connection.get(&number)?.upgrade()
+    }
+
+    /// Accounts for messages of a connection that were dropped here, to be told soon.
+    pub(crate) fn account(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
+        if link.account(connection, target, reason, count) {
+            self.report_later(link);
+        }
+    }
+
+    /// A box of this side has filled up to another level by what came over a connection.
+    pub(crate) fn pressed(&self, link: &Arc<Link>, connection: u64, target: Target, local: &Arc<dyn LocalBox>) {
+        if link.pressed(connection, target, local) {
+            self.report_later(link);
+        }
+    }
+
+    fn report_later(&self, link: &Arc<Link>) {
+        self.due.lock().push(Arc::downgrade(link));
+        self.became_due.notify_one();
+    }
+
+    /// Ends when a report is due.
+    pub(crate) async fn reports_due(&self) {
+        self.became_due.notified().await;
+    }
+
+    /// Tells peers what they were not told yet.
+    pub(crate) fn report(&self) {
+        let due = std::mem::take(&mut *self.due.lock());
+        for link in due.iter().filter_map(Weak::upgrade) {
+            if !link.report() {
+                self.report_later(&link);
+            }
+        }
+    }
+
+    /// Every link that is up, being dialled, or pausing, in the order of their connections.
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        let tables = self.tables.lock();
+        let live = tables.live.values().flatten().cloned();
+        let links = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
+        // A peer may have named very many endpoints.
+        let links: HashMap<*const Link, Arc<Link>> = links.map(|link| (Arc::as_ptr(&link), link)).collect();
+        drop(tables);
+        let mut links: Vec<Arc<Link>> = links.into_values().collect();
+        links.sort_by_cached_key(|link| link.connection());
+        links
+    }
+}
+
+impl Tables {
+    fn forget_unheld(&mut self) {
+        self.dialled.retain(|_, link| link.strong_count() > 0);
+        self.dialled_held = self.dialled.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: usize) -> NodeId {
+        NodeId((n as u128).to_le_bytes())
+    }
+
+    #[test]
+    fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
+        let links = Links::default();
+        links.gone(node(0));
+        (0..2 * MAX_GONE).for_each(|_| links.gone(node(1)));
+        assert!(links.is_gone(node(0)), "one that says it again takes no more places");
+        (1..=MAX_GONE).for_each(|n| links.gone(node(n)));
+        assert!(!links.is_gone(node(0)) && links.is_gone(node(MAX_GONE)));
+        assert_eq!(links.gone.lock().len(), MAX_GONE);
+    }
+}

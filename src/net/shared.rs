@@ -1,0 +1,350 @@
+//! The node itself: what its boxes, handles and connections share.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::io_thread::IoHandle;
+use super::io_thread::Pump;
+use super::link::Ground;
+use super::link::Link;
+use crate::boxes::registry::Registry;
+use crate::config::Limits;
+use crate::handle::envelope::Source;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::Route;
+use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::path::Way;
+use crate::handle::ports::ExportKey;
+use crate::handle::ports::Household;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Outbound;
+use crate::handle::recipient::proxy;
+use crate::ident::AddressError;
+use crate::ident::BoxId;
+use crate::ident::Endpoint;
+use crate::ident::NodeId;
+use crate::ident::Secret;
+use crate::ident::check_name;
+use crate::net::control::settlement::Books;
+use crate::net::peers::admission::Admission;
+use crate::net::peers::path_search;
+use crate::net::peers::path_search::Scouts;
+use crate::net::peers::table::Links;
+use crate::observe::Observer;
+use crate::observe::stats::Stats;
+use crate::reason::DropReason;
+use crate::wire::frames::goodbye::Farewell;
+use crate::wire::introduction::MAX_ENDPOINTS;
+use crate::wire::target::Target;
+
+/// How long drops are gathered before subscribers and peers are told.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// How often counts are handed to an exporter: more often than one is asked for them.
+#[cfg(feature = "metrics")]
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// Starts the router of a link, on the I/O thread.
+pub(crate) type StartRouter = fn(Arc<House>, Arc<Link>);
+
+/// See the [module](self).
+pub(crate) struct House {
+    pub(crate) id: NodeId,
+    pub(crate) secret: Secret,
+    pub(crate) limits: Limits,
+    pub(crate) observer: Observer,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) books: Arc<Books>,
+    scouts: Arc<Scouts>,
+    pub(crate) io: IoHandle,
+    start_router: StartRouter,
+    endpoints: Mutex<Vec<Endpoint>>,
+    /// Cancelled when no new connections are wanted any more.
+    pub(crate) closing: CancellationToken,
+    /// Connections and listeners hold a token each; a shutdown waits for them.
+    pub(crate) busy: TaskTracker,
+    stopped: CancellationToken,
+    /// The same as `stopped`, for those who look at every message.
+    has_stopped: AtomicBool,
+}
+
+impl House {
+    pub(crate) fn new(
+        limits: Limits,
+        advertised: Vec<Endpoint>,
+        io: IoHandle,
+        start_router: StartRouter,
+    ) -> Arc<House> {
+        let (id, secret) = (NodeId::random(), Secret::random());
+        let links = Links::default();
+        // The first to claim an id is believed: ours is ours.
+        links.reserve(id, secret.token_for(id));
+        Arc::new(House {
+            id,
+            secret,
+            observer: Observer::default(),
+            registry: Arc::new(Registry::new(limits.exports)),
+            admission: Arc::new(Admission::new(limits.max_connections, limits.max_unproven)),
+            links: Arc::new(links),
+            books: Arc::default(),
+            scouts: Arc::default(),
+            io,
+            start_router,
+            endpoints: Mutex::new(advertised),
+            closing: CancellationToken::new(),
+            busy: TaskTracker::new(),
+            stopped: CancellationToken::new(),
+            has_stopped: AtomicBool::new(false),
+            limits,
+        })
+    }
+
+    /// A listener is open there.
+    pub(crate) fn listens(&self, endpoint: &Endpoint) {
+        let mut endpoints = self.endpoints.lock();
+        if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
+            endpoints.push(endpoint.clone());
+        }
+    }
+
+    /// What a link needs of its node.
+    pub(crate) fn ground(self: &Arc<Self>) -> Ground {
+        let home = Arc::clone(self) as Arc<dyn Household>;
+        Ground { home, registry: Arc::clone(&self.registry), books: Arc::clone(&self.books) }
+    }
+
+    /// The link to an endpoint.
+    pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
+        let weak = Arc::downgrade(self);
+        let start = Box::new(move |link| {
+            if let Some(house) = weak.upgrade() {
+                let (start_router, of) = (house.start_router, Arc::clone(&house));
+                house.io.perform(move || start_router(of, link));
+            }
+        });
+        self.links.to(endpoint, || Link::to(self.ground(), endpoint.clone(), start))
+    }
+
+    /// Looks after what has to be looked after from time to time, until the node stops.
+    pub(crate) async fn keep(self: Arc<Self>, _stop: StopOnDrop) {
+        let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
+        let mut tell_at = None;
+        let mut publishing = pin!(self.publish_on());
+        loop {
+            let tell = async {
+                match tell_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => tokio::select! {
+                        biased;
+                        () = self.observer.noted() => {}
+                        () = self.links.reports_due() => {}
+                    },
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stopped.cancelled() => return,
+                _ = heartbeat.tick() => {
+                    self.registry.sweep();
+                    self.links.sweep();
+                    proxy::sweep(self.id);
+                }
+                () = tell => match tell_at.take() {
+                    Some(_) => {
+                        self.observer.flush(self.id);
+                        self.links.report();
+                    }
+                    None => tell_at = Some(Instant::now() + GATHER),
+                },
+                () = &mut publishing => {}
+            }
+        }
+    }
+
+    /// Hands the counts on from time to time, without end.
+    #[cfg(feature = "metrics")]
+    async fn publish_on(&self) {
+        let mut ticks = tokio::time::interval(PUBLISH);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.publish();
+        }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    async fn publish_on(&self) {
+        std::future::pending().await
+    }
+
+    /// Hands the counts on to whatever exporter there is.
+    #[cfg(feature = "metrics")]
+    fn publish(&self) {
+        let fills: Vec<_> = self.registry.all().iter().map(|local| local.occupancy()).collect();
+        crate::observe::metrics::publish(&self.stats_without_boxes(), &fills);
+    }
+
+    /// Tells what was not told yet, once nothing happens any more.
+    pub(crate) fn close_books(&self) {
+        self.observer.flush(self.id);
+        #[cfg(feature = "metrics")]
+        self.publish();
+    }
+
+    /// Ends every connection in good order, within the time the limits give, then stops.
+    pub(crate) async fn shut_down(self: Arc<Self>) {
+        // What recipients took before is sent like what addresses took: also over connections made only for it, whose
+        // routers are started by chores.
+        proxy::catch_up().await;
+        let (started, all_started) = oneshot::channel();
+        self.io.perform(move || started.send(()).unwrap_or(()));
+        let _ = all_started.await;
+        // Nobody passes on what waits if the node's thread has ended.
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.scouts.hurry()).await;
+        self.closing.cancel();
+        for link in self.links.all() {
+            link.close(Farewell::Shutdown, "");
+        }
+        self.busy.close();
+        // What has not ended by then is cut off.
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.busy.wait()).await;
+        self.stop();
+    }
+
+    /// Closes all boxes and ends all pumps and connections, at once.
+    pub(crate) fn stop(&self) {
+        self.closing.cancel();
+        self.has_stopped.store(true, Ordering::Release);
+        self.registry.stop();
+        // One whose router has not started, or will not run again, holds messages that nobody else counts.
+        for link in self.links.all() {
+            link.down(DropReason::Shutdown, "", true);
+        }
+        // Last: who waits for it, on whichever thread, finds the books closed.
+        self.stopped.cancel();
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let boxes = self.registry.all().iter().map(|local| local.stats()).collect();
+        Stats { boxes, ..self.stats_without_boxes() }
+    }
+
+    fn stats_without_boxes(&self) -> Stats {
+        let mut stats = self.observer.stats(self.id);
+        stats.connections = self.links.all().iter().filter_map(|link| link.stats()).collect();
+        stats.pending_requests = self.links.all().iter().map(|link| link.pending()).sum();
+        stats
+    }
+}
+
+/// Stops a node when the thread that it runs on, or the System that it was started in, ends.
+pub(crate) struct StopOnDrop(pub(crate) Weak<House>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(house) = self.0.upgrade() {
+            house.stop();
+        }
+    }
+}
+
+impl Household for House {
+    fn id(&self) -> NodeId {
+        self.id
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
+    }
+
+    fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    fn run(&self, pump: Pump) {
+        self.io.run(pump);
+    }
+
+    fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError> {
+        check_name(name)?;
+        let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
+        let link: Arc<dyn Outbound> = self.link_to(endpoint);
+        let route = Route::Away { by: Way::by_name(link), to: None };
+        Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
+    }
+
+    fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
+        let registry = Arc::clone(&self.registry);
+        registry.exports().stand_for(key, || Arc::new(Pointer::here(self, make(BoxId::random()))))
+    }
+
+    fn forget(&self, id: BoxId, name: &str) {
+        self.registry.remove(id, name);
+    }
+
+    fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
+        self.links.way_to(node).map(|link| link as Arc<dyn Outbound>)
+    }
+
+    fn look_for(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+        if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
+            return None;
+        }
+        self.scouts.search(node, self.limits.outbox, |scout| {
+            let dialled = hints.iter().map(|hint| self.link_to(hint)).collect();
+            let (scouts, links) = (Arc::clone(&self.scouts), Arc::clone(&self.links));
+            self.run(Box::pin(path_search::search(scouts, node, links, dialled, self.limits.clone(), scout)));
+        })
+    }
+
+    fn is_gone(&self, node: NodeId) -> bool {
+        self.links.is_gone(node)
+    }
+
+    fn news(&self) -> &Notify {
+        self.links.news()
+    }
+
+    fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {
+        self.registry.named(name)?.local()
+    }
+
+    fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64) {
+        let Some((connection, by_id)) = from.away() else { return };
+        let Some(link) = self.links.connection(connection) else { return };
+        let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
+        self.links.account(&link, connection, target, reason, count);
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        self.endpoints.lock().clone()
+    }
+}
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Streams between nodes. The only folder that opens sockets, of the system or of a simulation.
+//!
+//! Each file is one kind of stream, with the same few functions: dial, bind, accept.
+
+pub(crate) mod meter;
+#[cfg(feature = "turmoil")]
+mod simulated;
+mod tcp;
+#[cfg(unix)]
+mod unix;
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+
+#[cfg(feature = "turmoil")]
+use crate::env;
+use crate::ident::Endpoint;
+use crate::ident::Place;
+
+/// Both directions of a connection.
+pub(crate) struct Stream {
+    pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether the other end is on this host.
+    pub(crate) near: bool,
+}
+
+/// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.
+pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
+    match endpoint.place() {
+        #[cfg(feature = "turmoil")]
+        Place::Tcp { host, port } if env::is_simulated() => simulated::dial(host, port).await,
+        Place::Tcp { host, port } => tcp::dial(host, port).await,
+        #[cfg(feature = "turmoil")]
+        Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
+        #[cfg(unix)]
+        Place::Unix { path } => unix::dial(path).await,
+        #[cfg(not(unix))]
+        Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Takes connections at one endpoint.
+pub(crate) enum Listener {
+    Tcp(tcp::Listener),
+    #[cfg(unix)]
+    Unix(unix::Listener),
+    #[cfg(feature = "turmoil")]
+    Simulated(simulated::Listener),
+}
+
+impl Listener {
+    /// Listens at an endpoint. Returns it as it can be dialled, with the port that the system chose in place of port 0.
+    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Endpoint)> {
+        match endpoint.place() {
+            #[cfg(feature = "turmoil")]
+            Place::Tcp { host, port } if env::is_simulated() => {
+                let (listener, port) = simulated::bind(host, port).await?;
+                Ok((Listener::Simulated(listener), with_port(endpoint, port)))
+            }
+            Place::Tcp { host, port } => {
+                let (listener, port) = tcp::bind(host, port).await?;
+                Ok((Listener::Tcp(listener), with_port(endpoint, port)))
+            }
+            #[cfg(feature = "turmoil")]
+            Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(unix)]
+            Place::Unix { path } => Ok((Listener::Unix(unix::bind(path).await?), endpoint.clone())),
+            #[cfg(not(unix))]
+            Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => tcp::accept(listener).await,
+            #[cfg(unix)]
+            Listener::Unix(listener) => unix::accept(listener).await,
+            #[cfg(feature = "turmoil")]
+            Listener::Simulated(listener) => simulated::accept(listener).await,
+        }
+    }
+}
+
+/// The endpoint as it can be dialled, once the system has chosen a port.
+fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
+    let text = endpoint.as_ref();
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
+}
+
+/// Whether a connection from one address to the other stays on this host.
+fn is_near(peer: SocketAddr, local: SocketAddr) -> bool {
+    let [peer, local] = [peer, local].map(|address| address.ip().to_canonical());
+    peer.is_loopback() || peer == local
+}

@@ -1,0 +1,59 @@
+//! Unix sockets: the socket's file, and the files that killed processes leave behind.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+
+use super::Stream;
+
+pub(super) async fn dial(path: &str) -> io::Result<Stream> {
+    Ok(stream(UnixStream::connect(path).await?))
+}
+
+/// Takes connections at one path.
+pub(crate) struct Listener {
+    /// Goes first: once nobody listens, another may have put its own file there.
+    _file: SocketFile,
+    listener: UnixListener,
+}
+
+/// Listens at a path, in place of a process that has left its file behind.
+pub(super) async fn bind(path: &str) -> io::Result<Listener> {
+    remove_stale(Path::new(path)).await;
+    let listener = UnixListener::bind(path)?;
+    Ok(Listener { _file: SocketFile(path.into()), listener })
+}
+
+pub(super) async fn accept(listener: &Listener) -> io::Result<Stream> {
+    Ok(stream(listener.listener.accept().await?.0))
+}
+
+fn stream(stream: UnixStream) -> Stream {
+    let (read, write) = stream.into_split();
+    Stream { read: Box::new(read), write: Box::new(write), near: true }
+}
+
+/// The file of a Unix socket, which nobody else removes.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone already, or another's by now: neither is for us to report.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes a socket's file that a killed process has left behind: one that nobody answers at. What is no socket refuses
+/// connections just the same, and is not ours to remove.
+async fn remove_stale(path: &Path) {
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && let Err(error) = UnixStream::connect(path).await
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}

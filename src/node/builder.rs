@@ -1,0 +1,130 @@
+//! How a node is started: [`NodeBuilder`] and its limits.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Node;
+use crate::config::IoThread;
+use crate::config::Limits;
+use crate::handle::recipient::permits;
+use crate::ident::Endpoint;
+use crate::net::connection::accept;
+use crate::net::io_thread;
+use crate::net::shared::House;
+use crate::net::shared::StopOnDrop;
+
+/// The limits of a node to be started. Each has a default that suits an application server; each is there because
+/// something would otherwise grow or wait without end.
+#[derive(Debug)]
+#[must_use = "a node is started by `start`"]
+pub struct NodeBuilder {
+    limits: Limits,
+    thread: IoThread,
+    advertised: Vec<Endpoint>,
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty)),* $(,)?) => {
+        impl NodeBuilder { $(
+            $(#[$doc])*
+            pub fn $name(mut self, $argument: $type) -> Self {
+                self.limits.$name = $argument;
+                self
+            }
+        )* }
+    };
+}
+
+limits! {
+    /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
+    mailbox_buffer(messages: usize),
+    /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
+    /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
+    outbox(bytes: usize),
+    /// Bytes of one message with its addresses, sent or received. 16 MiB.
+    max_message(bytes: usize),
+    /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass. 32 KiB,
+    /// at least 256.
+    fragment(bytes: usize),
+    /// Time for a connection to be made and greeted. 5 s.
+    handshake_timeout(limit: Duration),
+    /// Bytes of a peer's greeting. 1 KiB.
+    handshake_bytes(bytes: usize),
+    /// How often connections are probed and stopped actors are looked for. 5 s.
+    heartbeat(every: Duration),
+    /// A peer that was silent for so long is taken for dead. 15 s.
+    dead_after(silence: Duration),
+    /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
+    /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
+    reconnect(from_to: RangeInclusive<Duration>),
+    /// Connections at a time, dialled and accepted together. Where all places are taken, the oldest of those that have not
+    /// greeted makes room for one more. 1,024.
+    max_connections(connections: usize),
+    /// Connections that have not shown yet who they are; the oldest is closed when one more comes. 128.
+    max_unproven(connections: usize),
+    /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
+    /// least 64.
+    interned(per_direction: usize),
+    /// Actors kept alive because somebody elsewhere holds their address; the oldest goes when one more comes. 65,536.
+    exports(boxes: usize),
+    /// Requests of one connection that wait for their answers; one more is refused
+    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
+    pending_requests(per_connection: usize),
+    /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
+    /// has one such limit: that of the node started last. 65,536.
+    proxy_queue(envelopes: usize),
+    /// Levels of nesting in a message that is received. 128.
+    decode_depth(levels: usize),
+    /// Bytes that decoding one message may reserve. 64 MiB.
+    decode_memory(bytes: usize),
+    /// Relays that a message may have passed, this node's included, when the node passes it on to a third node's box. An
+    /// address that is sent on to a node which cannot reach its box leads through the node that sent it, a *relay*, and one
+    /// that is sent on again through two. A message that has passed as many already is dropped
+    /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest one goes in a circle, and one that a peer sends round has an
+    /// end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). 4.
+    relay_hops(hops: u8),
+    /// Time for [`Node::shutdown`] to write what waits. 5 s.
+    shutdown_timeout(limit: Duration),
+}
+
+impl NodeBuilder {
+    pub(super) fn new() -> NodeBuilder {
+        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new() }
+    }
+
+    /// The thread that sockets and pumps run on: by default the current one. See [`IoThread`] for what speaks for each.
+    pub fn io_thread(mut self, thread: IoThread) -> Self {
+        self.thread = thread;
+        self
+    }
+
+    /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
+    /// it listens at all addresses of its host. Peers tell it to those that they pass its addresses on to, who dial it
+    /// there; that it is this node is believed only once it has greeted. A text that is no endpoint is ignored.
+    pub fn advertise(mut self, endpoint: &str) -> Self {
+        match endpoint.parse() {
+            Ok(endpoint) => self.advertised.push(endpoint),
+            Err(error) => tracing::error!(target: "actix_hermod", %error, "not advertised"),
+        }
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
+    /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
+    ///
+    /// # Panics
+    /// In a current-thread tokio runtime without a `LocalSet`, unless the I/O thread is [`IoThread::Own`].
+    pub fn start(self) -> Node {
+        permits::limit_queue(self.limits.proxy_queue);
+        let (handle, io) = io_thread::io();
+        let house = House::new(self.limits, self.advertised, handle, accept::start);
+        let stop = || StopOnDrop(Arc::downgrade(&house));
+        let keeping = Arc::clone(&house).keep(stop());
+        let ending = Arc::clone(&house);
+        io.start(self.thread, keeping, move || ending.close_books(), stop());
+        Node { house }
+    }
+}

@@ -1,0 +1,167 @@
+//! Dropped messages: each is counted once here, and told to subscribers and to the log.
+//!
+//! Telling is coalesced: drops of one kind between two flushes are one [`Event::DeadLetter`] with a count, and the log has one
+//! line for each reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::Recipient;
+
+use super::Observer;
+use super::event::Event;
+use crate::ident::NodeId;
+use crate::reason::DropReason;
+use crate::reason::Side;
+
+/// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
+const MAX_UNTOLD: usize = 256;
+
+/// Drops by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    /// Made at the first drop: every box and every address has these, and most never lose a message.
+    counts: OnceLock<Box<[AtomicU64; DropReason::ALL.len()]>>,
+}
+
+impl Drops {
+    pub(crate) fn add(&self, reason: DropReason, count: u64) {
+        if let Some(counter) = self.counts.get_or_init(Box::default).get(reason as usize) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.counts().sum()
+    }
+
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.get().into_iter().flat_map(|counts| counts.iter()).map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn to_map(&self) -> BTreeMap<DropReason, u64> {
+        DropReason::ALL.iter().copied().zip(self.counts()).filter(|&(_, count)| count > 0).collect()
+    }
+}
+
+/// What a dropped message was for, in words for a person.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Letter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) type_name: &'static str,
+    pub(crate) detail: Option<&'a str>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    pub(super) subscribers: Vec<Recipient<Event>>,
+    untold: BTreeMap<Kind, (u64, Option<String>)>,
+}
+
+/// Drops that are told together.
+type Kind = (Arc<str>, &'static str, DropReason, There);
+
+/// Whether the peer has dropped it.
+pub(crate) type There = bool;
+
+impl Observer {
+    /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
+    pub(crate) fn dropped(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.dropped.add(reason, count);
+        tracing::trace!(target: "actix_hermod", name = letter.name, ?reason, count, detail = letter.detail, "dropped");
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(letter, reason, count, false);
+        }
+        self.stir();
+    }
+
+    /// A peer has dropped messages sent from here.
+    pub(crate) fn reported(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+        self.reported.add(reason, count);
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(letter, reason, count, true);
+        }
+        self.stir();
+    }
+
+    /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
+    pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
+        if self.watched.load(Ordering::Relaxed) {
+            self.note(Letter { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
+            self.stir();
+        }
+    }
+
+    fn note(&self, letter: Letter<'_>, reason: DropReason, count: u64, there: There) {
+        let mut audience = self.audience.lock();
+        let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { letter.name.into() } else { "".into() };
+        let (sum, detail) = audience.untold.entry((name, letter.type_name, reason, there)).or_default();
+        *sum += count;
+        if letter.detail.is_some() {
+            *detail = letter.detail.map(str::to_owned);
+        }
+    }
+
+    /// Something is to be told at the next flush. Writes even what is written already: so a flush either sees what came
+    /// before, or comes again.
+    fn stir(&self) {
+        if !self.stirred.swap(true, Ordering::AcqRel) {
+            self.noted.notify_one();
+        }
+    }
+
+    /// Ends when there are drops that were not told.
+    pub(crate) async fn noted(&self) {
+        self.noted.notified().await;
+    }
+
+    /// Tells the log and subscribers of the drops since the last flush.
+    pub(crate) fn flush(&self, node: NodeId) {
+        self.stirred.swap(false, Ordering::AcqRel);
+        self.log(node);
+        if !self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let untold = std::mem::take(&mut self.audience.lock().untold);
+        for ((name, type_name, reason, there), (count, detail)) in untold {
+            let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
+            let side = if there { Side::Peer } else { Side::Here };
+            self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
+        }
+    }
+
+    /// Logs the drops since the last flush: one line for each reason, however many there were.
+    fn log(&self, node: NodeId) {
+        for (side, counts, logged) in [("here", &self.dropped, 0), ("peer", &self.reported, 1)] {
+            for (reason, count) in self.unlogged(counts, logged) {
+                if is_by_choice(reason) {
+                    tracing::debug!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                } else {
+                    tracing::warn!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                }
+            }
+        }
+    }
+
+    /// By how much these counts have grown since they were last logged.
+    fn unlogged(&self, counts: &Drops, which: usize) -> Vec<(DropReason, u64)> {
+        let mut logged = self.logged.lock();
+        let Some(logged) = logged.get_mut(which) else { return Vec::new() };
+        let counts = counts.to_map();
+        let before = std::mem::replace(logged, counts.clone());
+        let grown = counts.into_iter().map(|(reason, count)| (reason, count - before.get(&reason).unwrap_or(&0)));
+        grown.filter(|&(_, count)| count > 0).collect()
+    }
+}
+
+/// Whether it was somebody's wish that such messages are dropped: one who opened a box for the newest only, or who takes a
+/// request back.
+fn is_by_choice(reason: DropReason) -> bool {
+    matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
+}

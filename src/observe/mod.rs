@@ -1,0 +1,113 @@
+//! Counts everything a node does and tells whoever asks: stats, metrics, events and the log.
+//!
+//! Counting is an atomic addition. How a drop is counted and told is in [`loss`].
+
+pub(crate) mod counters;
+pub(crate) mod event;
+pub(crate) mod loss;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+pub(crate) mod stats;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::Recipient;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use self::counters::Tallies;
+use self::counters::What;
+use self::event::Event;
+use self::loss::Audience;
+use self::loss::Drops;
+use crate::reason::DropReason;
+
+/// The books of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    tallies: Tallies,
+    in_doubt: AtomicU64,
+    late_answers: AtomicU64,
+    connects: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    dropped: Drops,
+    reported: Drops,
+    watched: AtomicBool,
+    audience: Mutex<Audience>,
+    /// What of `dropped` and of `reported` was logged.
+    logged: Mutex<[BTreeMap<DropReason, u64>; 2]>,
+    /// Whether anything was dropped since the last flush.
+    stirred: AtomicBool,
+    noted: Notify,
+}
+
+impl Observer {
+    pub(crate) fn sent(&self, count: u64) {
+        self.tallies.add(What::Sent, count);
+    }
+
+    /// One more was sent on this thread.
+    #[inline]
+    pub(crate) fn sent_here(&self) {
+        self.tallies.count(What::Sent);
+    }
+
+    pub(crate) fn delivered(&self, count: u64) {
+        self.tallies.add(What::Delivered, count);
+    }
+
+    /// One more was delivered on this thread.
+    #[inline]
+    pub(crate) fn delivered_here(&self) {
+        self.tallies.count(What::Delivered);
+    }
+
+    pub(crate) fn in_doubt(&self, count: u64) {
+        self.in_doubt.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many messages are no longer in doubt.
+    pub(crate) fn settled(&self, count: u64) {
+        self.in_doubt.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn late_answer(&self) {
+        self.late_answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection has come up.
+    pub(crate) fn connected(&self) {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_sent(&self, count: u64) {
+        self.bytes_sent.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes_received(&self, count: u64) {
+        self.bytes_received.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Recipient<Event>) {
+        self.audience.lock().subscribers.push(subscriber);
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells subscribers at once; those that have stopped, or are full, miss it.
+    pub(crate) fn tell(&self, event: &Event) {
+        if !self.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut audience = self.audience.lock();
+        audience.subscribers.retain(Recipient::connected);
+        self.watched.store(!audience.subscribers.is_empty(), Ordering::Relaxed);
+        for subscriber in &audience.subscribers {
+            // Not through a fresh clone, which actix would let past a full mailbox.
+            let _ = subscriber.try_send(event.clone());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Fragment: a piece of a frame that is too long to be written at once.
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::LENGTH;
+use super::kind;
+use crate::wire::codec::MAX_NUMBER;
+use crate::wire::codec::Reader;
+use crate::wire::codec::Violation;
+use crate::wire::codec::put_number;
+
+/// Bytes of a fragment besides its piece, at most.
+pub(crate) const FRAGMENT_HEAD: usize = LENGTH + 1 + 2 * MAX_NUMBER;
+
+/// Appends what stands before a piece of so many bytes. `rest` bytes of its frame come behind it.
+pub(crate) fn put_fragment_head(out: &mut BytesMut, stream: u64, rest: usize, piece: usize) {
+    let mut numbers = [0; 2 * MAX_NUMBER];
+    let mut unused = &mut numbers[..];
+    put_number(&mut unused, stream);
+    put_number(&mut unused, rest as u64);
+    let taken = 2 * MAX_NUMBER - unused.len();
+    out.put_u32_le((1 + taken + piece) as u32);
+    out.put_u8(kind::FRAGMENT);
+    out.put_slice(numbers.get(..taken).unwrap_or_default());
+}
+
+/// A piece of a larger frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fragment<'a> {
+    /// Which frame it is of: they are counted up in each direction, from 0.
+    pub(crate) stream: u64,
+    /// Bytes of the frame behind this piece.
+    pub(crate) rest: u64,
+    pub(crate) piece: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Fragment<'a>, Violation> {
+        let mut reader = Reader::new(payload);
+        Ok(Fragment { stream: reader.number()?, rest: reader.number()?, piece: reader.rest() })
+    }
+}

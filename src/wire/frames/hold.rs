@@ -1,0 +1,13 @@
+//! Hold: handles of the reader's boxes that came to the writer by another node.
+
+use bytes::BytesMut;
+
+use super::kind;
+use super::put_frame;
+use super::release::put_counts;
+use crate::ident::BoxId;
+
+/// Handles held that came by another node: so many of each box.
+pub(crate) fn put_hold(out: &mut BytesMut, held: impl IntoIterator<Item = (BoxId, u64)>) {
+    put_frame(out, kind::HOLD, |out| put_counts(out, held));
+}

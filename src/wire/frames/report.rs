@@ -1,0 +1,60 @@
+//! Report: how many messages were read, and how many of them were dropped.
+
+use bytes::BufMut;
+use bytes::BytesMut;
+
+use super::kind;
+use super::put_frame;
+use super::refuse::code_of;
+use super::refuse::reason_of;
+use crate::reason::DropReason;
+use crate::wire::codec::Reader;
+use crate::wire::codec::Violation;
+use crate::wire::codec::put_number;
+use crate::wire::target::Target;
+
+/// How many messages for one box were dropped for one reason, on this connection so far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) target: Target,
+    /// `None` for a reason of a later version.
+    pub(crate) reason: Option<DropReason>,
+    pub(crate) count: u64,
+}
+
+/// The messages read on this connection so far, and what became of some of them.
+pub(crate) fn put_report(out: &mut BytesMut, read: u64, entries: impl IntoIterator<Item = (Target, DropReason, u64)>) {
+    put_frame(out, kind::REPORT, |out| {
+        put_number(out, read);
+        for (target, reason, count) in entries {
+            target.put(out);
+            out.put_u8(code_of(reason));
+            put_number(out, count);
+        }
+    });
+}
+
+/// Reads what [`put_report`] wrote: the messages read, and the entries one at a time.
+pub(crate) fn read_report(
+    payload: &[u8],
+) -> Result<(u64, impl Iterator<Item = Result<Dropped, Violation>>), Violation> {
+    let mut reader = Reader::new(payload);
+    let read = reader.number()?;
+    let entries = std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let entry = Dropped::read(&mut reader);
+        if entry.is_err() {
+            reader = Reader::new(&[]);
+        }
+        Some(entry)
+    });
+    Ok((read, entries))
+}
+
+impl Dropped {
+    fn read(reader: &mut Reader<'_>) -> Result<Dropped, Violation> {
+        Ok(Dropped { target: Target::read(reader)?, reason: reason_of(reader.u8()?), count: reader.number()? })
+    }
+}

@@ -1,0 +1,190 @@
+//! The reading end of a connection: takes messages apart, and keeps what the numbers of the peer mean.
+
+use super::codec::Reader;
+use super::codec::Violation;
+use super::extensions::Extensions;
+use super::extensions::extension;
+use super::extensions::flag;
+use super::introduction::Handle;
+use super::introduction::Introduction;
+use super::introduction::MAX_HANDLES;
+use super::numbering::Meanings;
+
+/// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
+pub(crate) trait Acquaint<T> {
+    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T;
+}
+
+impl<T, F: FnMut(&Introduction<'_>) -> T> Acquaint<T> for F {
+    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T {
+        self(introduction)
+    }
+}
+
+impl<T> Received<'_, '_, T> {
+    /// Milliseconds until the request expires.
+    pub(crate) fn deadline(&self) -> Result<Option<u64>, Violation> {
+        self.extensions.find(extension::DEADLINE).map(|value| Reader::new(value).number()).transpose()
+    }
+
+    /// How many relays have passed it on, as far as it was told; more than 255 are as good as 255.
+    #[inline]
+    pub(crate) fn hops(&self) -> Result<u8, Violation> {
+        if self.extensions.is_empty() { Ok(0) } else { self.told_hops() }
+    }
+
+    #[cold]
+    fn told_hops(&self) -> Result<u8, Violation> {
+        let told = self.extensions.find(extension::HOPS).map(|value| Reader::new(value).number()).transpose()?;
+        Ok(told.map_or(0, |hops| u8::try_from(hops).unwrap_or(u8::MAX)))
+    }
+}
+
+/// A post as it was read.
+#[derive(Debug)]
+pub(crate) struct Received<'s, 'b, T> {
+    pub(crate) to: &'s T,
+    pub(crate) handles: &'s [T],
+    pub(crate) extensions: Extensions<'b>,
+    pub(crate) body: &'b [u8],
+}
+
+/// The reading end.
+#[derive(Debug)]
+#[cfg_attr(any(test, fuzzing), derive(Clone))]
+pub(crate) struct Incoming<T> {
+    meanings: Meanings<T>,
+    /// The target of the last post that had handles, or no lasting number for it.
+    target: Option<T>,
+    handles: Vec<T>,
+    posts: u64,
+}
+
+impl<T: Clone> Incoming<T> {
+    /// Accepts that many numbers, which the hello has announced.
+    pub(crate) fn new(numbers: usize) -> Incoming<T> {
+        Incoming { meanings: Meanings::new(numbers), target: None, handles: Vec::new(), posts: 0 }
+    }
+
+    /// Posts read so far.
+    pub(crate) fn posts(&self) -> u64 {
+        self.posts
+    }
+
+    /// Reads a post. Whatever becomes of it, the numbers that it sets are set.
+    #[inline]
+    pub(crate) fn post<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<Received<'s, 'b, T>, Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = read_flags(&mut reader)?;
+        self.addressed(flags, reader, acquaint)
+    }
+
+    /// Reads so many posts for what has that number, and nothing else in them but their bodies.
+    #[inline]
+    pub(crate) fn posts_for(&mut self, number: u64, count: usize) -> Result<&T, Violation> {
+        let to = self.meanings.get(number)?;
+        self.posts += count as u64;
+        Ok(to)
+    }
+
+    /// Reads a request, and its number.
+    pub(crate) fn ask<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<(u64, Received<'s, 'b, T>), Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = read_flags(&mut reader)?;
+        let correlation = reader.number()?;
+        Ok((correlation, self.addressed(flags, reader, acquaint)?))
+    }
+
+    /// Reads an answer: the number of the request, the handles and the body.
+    pub(crate) fn answer<'s, 'b>(
+        &'s mut self,
+        payload: &'b [u8],
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<(u64, &'s [T], &'b [u8]), Violation> {
+        let mut reader = Reader::new(payload);
+        let flags = read_flags(&mut reader)?;
+        let correlation = reader.number()?;
+        read_extensions(flags, &mut reader)?;
+        self.handles.clear();
+        if flags & flag::HANDLES != 0 {
+            self.read_handles(&mut reader, acquaint)?;
+        }
+        Ok((correlation, &self.handles, reader.rest()))
+    }
+
+    /// Reads what follows the flags of a post, and the number of an ask.
+    #[inline]
+    fn addressed<'s, 'b>(
+        &'s mut self,
+        flags: u8,
+        mut reader: Reader<'b>,
+        acquaint: &mut impl Acquaint<T>,
+    ) -> Result<Received<'s, 'b, T>, Violation> {
+        let extensions = read_extensions(flags, &mut reader)?;
+        let target = Handle::read(&mut reader)?;
+        // What most posts are: nothing has to be kept until the next.
+        if let (Handle::Use(number), 0) = (&target, flags & flag::HANDLES) {
+            let to = self.meanings.get(*number)?;
+            self.posts += 1;
+            return Ok(Received { to, handles: &[], extensions, body: reader.rest() });
+        }
+        self.handles.clear();
+        // Kept, because handles that follow may set its number anew.
+        self.target = Some(self.meaning(target, acquaint)?);
+        if flags & flag::HANDLES != 0 {
+            self.read_handles(&mut reader, acquaint)?;
+        }
+        let Some(to) = &self.target else { return Err(Violation::Truncated) };
+        self.posts += 1;
+        Ok(Received { to, handles: &self.handles, extensions, body: reader.rest() })
+    }
+
+    /// Lets go of what the last post's handles meant: there may be very many.
+    pub(crate) fn forget_handles(&mut self) {
+        self.handles.clear();
+    }
+
+    fn read_handles(&mut self, reader: &mut Reader<'_>, acquaint: &mut impl Acquaint<T>) -> Result<(), Violation> {
+        let count = reader.count(MAX_HANDLES)?;
+        for _ in 0..count {
+            let handle = Handle::read(reader)?;
+            let meaning = self.meaning(handle, acquaint)?;
+            self.handles.push(meaning);
+        }
+        Ok(())
+    }
+
+    fn meaning(&mut self, handle: Handle<'_>, acquaint: &mut impl Acquaint<T>) -> Result<T, Violation> {
+        match handle {
+            Handle::Use(number) => self.meanings.get(number).cloned(),
+            Handle::Set(number, introduction) => {
+                let meaning = acquaint.acquaint(&introduction);
+                self.meanings.set(number, meaning.clone())?;
+                Ok(meaning)
+            }
+            Handle::Inline(introduction) => Ok(acquaint.acquaint(&introduction)),
+        }
+    }
+}
+
+#[inline]
+fn read_flags(reader: &mut Reader<'_>) -> Result<u8, Violation> {
+    let flags = reader.u8()?;
+    if flags & !flag::KNOWN == 0 { Ok(flags) } else { Err(Violation::UnknownFlags(flags)) }
+}
+
+#[inline]
+fn read_extensions<'b>(flags: u8, reader: &mut Reader<'b>) -> Result<Extensions<'b>, Violation> {
+    match flags & flag::EXTENSIONS {
+        0 => Ok(Extensions::default()),
+        _ => Extensions::read(reader),
+    }
+}
