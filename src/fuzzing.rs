@@ -9,35 +9,35 @@ use crate::message;
 use crate::wire;
 
 /// What runs a function and says how many bytes it held at once, at most.
-pub type Meter = fn(&mut dyn FnMut()) -> u64;
+pub type AllocMeter = fn(&mut dyn FnMut()) -> u64;
 
 /// One hello or frame: what is read can be written, and says the same again.
-pub fn frames(bytes: &[u8], meter: Meter) {
+pub fn frames(bytes: &[u8], meter: AllocMeter) {
     wire::fuzz::frames::run(bytes, meter);
 }
 
 /// The reading end of a connection, given a stream in pieces.
-pub fn stream(bytes: &[u8], _: Meter) {
+pub fn stream(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::stream::run(bytes);
 }
 
 /// Two ends of a connection, driven by what the bytes decide.
-pub fn ends(bytes: &[u8], _: Meter) {
+pub fn ends(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::ends::run(bytes);
 }
 
 /// The guarding decoder, over types that ask for more than they are worth.
-pub fn bodies(bytes: &[u8], meter: Meter) {
+pub fn bodies(bytes: &[u8], meter: AllocMeter) {
     message::guard::fuzz::run(bytes, meter);
 }
 
 /// Shapes that a stranger sends, what differs between two of them, and bodies as JSON by them.
-pub fn shapes(bytes: &[u8], meter: Meter) {
+pub fn shapes(bytes: &[u8], meter: AllocMeter) {
     message::shape::fuzz::run(bytes, meter);
 }
 
 /// Endpoints and URIs, and addresses inside of messages.
-pub fn addresses(bytes: &[u8], meter: Meter) {
+pub fn addresses(bytes: &[u8], meter: AllocMeter) {
     handle::fuzz::run(bytes, meter);
 }
 

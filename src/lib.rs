@@ -5,6 +5,27 @@
 //! `Recipient`s travel in messages; [`Stats`], [`Event`] and [`DropReason`] tell what happened.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// # For those who work on this crate
+// The words, one for each concept:
+// - node: what an application starts; it owns boxes and connections, and has an id.
+// - mailbox, box: a bounded queue of messages with one reader. A mailbox is read by its owner; a published actor stands
+//   behind a box of its own.
+// - address: the handle that applications hold and send through; so is an actix `Recipient` of ours.
+// - pointer: what all clones of an address share: what it points to, and how messages get there.
+// - path: by which connection the messages of a pointer leave, among those that lead to the box.
+// - link: one way to a peer as other threads see it: an outbox, and what is known of the other end. A link that is
+//   dialled lives through many connections.
+// - connection: one stream to a peer from greeting to goodbye, with its reader, its writer and its router.
+// - peer: the node at the other end.
+// - lease: a count of handles by which a node elsewhere keeps a box alive here.
+// - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is told.
+//
+// The layers, from the top down, are in tests/layers.rs, which keeps them: node, net (connection, peers, link, control,
+// transport), boxes, handle (recipient, pointer), config, message, wire, observe, reason, ident, env, sync. A message
+// goes down through handle (send, serde_scope, pointer/path), net/link (outbound, outbox, drain), wire (outgoing) and
+// net/connection/writer, and up through net/connection (reader, dispatch, binding, delivery), wire (incoming),
+// boxes/queue and handle/serde_scope.
+
 mod boxes;
 mod config;
 mod env;

@@ -1,4 +1,4 @@
-//! The household: [`Node`], and how one is started.
+//! The node as applications hold it: [`Node`].
 
 pub(crate) mod builder;
 
@@ -19,8 +19,8 @@ use crate::boxes::registry::Registry;
 use crate::handle;
 use crate::handle::address::Address;
 use crate::handle::pointer::Pointer;
-use crate::handle::ports::Household;
 use crate::handle::ports::LocalBox;
+use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::handle::serde_scope;
 use crate::ident::AddressError;
@@ -32,7 +32,7 @@ use crate::message::shape::Shape;
 use crate::net::connection::accept;
 use crate::net::link::shape_query;
 use crate::net::link::shape_query::ShapesError;
-use crate::net::shared::House;
+use crate::net::shared::NodeInner;
 use crate::net::transport::Listener;
 use crate::node::builder::NodeBuilder;
 use crate::observe::event::Event;
@@ -53,7 +53,7 @@ pub enum ListenError {
     Stopped,
 }
 
-/// A handle on one household: the boxes of one process, and its connections to others.
+/// A handle on one node: the boxes of one process, and its connections to others.
 ///
 /// As a rule a process has one node for each actix System. Handles can be cloned and used from any thread; dropping them
 /// stops nothing. A node stops by [`shutdown`](Node::shutdown), or with the System that it was started in: then its
@@ -84,7 +84,7 @@ pub enum ListenError {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Node {
-    house: Arc<House>,
+    inner: Arc<NodeInner>,
 }
 
 impl Node {
@@ -100,7 +100,7 @@ impl Node {
 
     /// The node's id: new at every start.
     pub fn id(&self) -> NodeId {
-        self.house.id
+        self.inner.id
     }
 
     /// Takes connections at `host:port`, `[ipv6]:port` or `unix:/path`, and gives the endpoint to dial: with port 0, the
@@ -117,20 +117,20 @@ impl Node {
     pub async fn listen(&self, at: impl AsRef<str>) -> Result<Endpoint, ListenError> {
         let endpoint: Endpoint =
             at.as_ref().parse().map_err(|_| ListenError::InvalidEndpoint(at.as_ref().to_owned()))?;
-        if self.house.closing.is_cancelled() {
+        if self.inner.closing.is_cancelled() {
             return Err(ListenError::Stopped);
         }
         let (result, bound) = oneshot::channel();
-        let house = Arc::clone(&self.house);
-        self.house.io.perform(move || {
+        let inner = Arc::clone(&self.inner);
+        self.inner.io.perform(move || {
             actix_rt::spawn(async move {
                 match Listener::bind(&endpoint).await {
                     Ok((listener, endpoint)) => {
-                        house.listens(&endpoint);
-                        tracing::info!(target: "actix_hermod", node = %house.id, %endpoint, "listening");
+                        inner.listens(&endpoint);
+                        tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
-                        accept::accept(house, listener).await;
+                        accept::accept(inner, listener).await;
                     }
                     Err(error) => drop(result.send(Err(error))),
                 }
@@ -144,7 +144,7 @@ impl Node {
     where
         M: RemoteMessage + Message<Result = ()>,
     {
-        MailboxBuilder::new(self.home(), Arc::clone(&self.house.registry))
+        MailboxBuilder::new(self.router(), Arc::clone(&self.inner.registry))
     }
 
     /// Makes an existing actor known by a name, unchanged: what is sent to the name is handled by the actor.
@@ -183,18 +183,18 @@ impl Node {
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
         let name = Registry::check(Some(name.into()))?;
-        let identity = queue::Identity { id: BoxId::random(), name, counted: false };
-        let local = actor_feed::publication(&self.home(), identity, actor.into());
-        let pointer = Arc::new(Pointer::here(self.home(), Arc::clone(&local) as Arc<dyn LocalBox>));
+        let identity = queue::BoxIdentity { id: BoxId::random(), name, is_leased: false };
+        let local = actor_feed::publication(&self.router(), identity, actor.into());
+        let pointer = Arc::new(Pointer::here(self.router(), Arc::clone(&local) as Arc<dyn LocalBox>));
         // A box that did not open feeds nobody.
-        self.house.registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
+        self.inner.registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
         Ok(Address::new(pointer))
     }
 
     /// Takes the name back from a published actor; whether there was one of that name. What waits in its box is still
     /// handled. Mailboxes are closed by their owners only.
     pub fn unpublish(&self, name: impl AsRef<str>) -> bool {
-        self.house.registry.unpublish(name.as_ref())
+        self.inner.registry.unpublish(name.as_ref())
     }
 
     /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
@@ -205,7 +205,7 @@ impl Node {
     /// # Errors
     /// [`OpenError::Stopped`] once the node was shut down.
     pub fn export<M: RemoteMessage>(&self, actor: impl Into<Recipient<M>>) -> Result<Address<M>, OpenError> {
-        if self.house.closing.is_cancelled() {
+        if self.inner.closing.is_cancelled() {
             return Err(OpenError::Stopped);
         }
         let actor = actor.into();
@@ -213,11 +213,11 @@ impl Node {
         if let Some(pointer) = proxy::pointer_of(&key) {
             return Ok(Address::new(pointer));
         }
-        let home = self.home();
-        let make = |id| actor_feed::exported(&home, id, actor.clone()) as Arc<dyn LocalBox>;
-        let pointer = Arc::clone(&home).export(key, &make);
+        let router = self.router();
+        let make = |id| actor_feed::exported(&router, id, actor.clone()) as Arc<dyn LocalBox>;
+        let pointer = Arc::clone(&router).export(key, &make);
         if let Some(local) = pointer.local()
-            && let Some(evicted) = self.house.registry.exports().hold(&pointer, &*local, OURSELVES)
+            && let Some(evicted) = self.inner.registry.leases().lease(&pointer, &*local, OURSELVES)
         {
             evicted.close();
         }
@@ -237,7 +237,7 @@ impl Node {
         name: impl Into<String>,
     ) -> Result<Address<M>, AddressError> {
         let endpoint: Endpoint = at.as_ref().parse()?;
-        self.home().place(&endpoint, &name.into()).map(Address::new)
+        self.router().place(&endpoint, &name.into()).map(Address::new)
     }
 
     /// Reads addresses written as URIs (in JSON, TOML, …) outside a message.
@@ -260,7 +260,7 @@ impl Node {
     /// # Ok::<(), serde_json::Error>(()) }).unwrap();
     /// ```
     pub fn with<R>(&self, read: impl FnOnce() -> R) -> R {
-        serde_scope::with_text(&self.home(), read)
+        serde_scope::with_text(&self.router(), read)
     }
 
     /// The address that a URI stands for; see [`Address::uri`].
@@ -268,12 +268,12 @@ impl Node {
     /// # Errors
     /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`].
     pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
-        handle::resolve(&self.home(), uri.as_ref()).map(Address::new)
+        handle::resolve(&self.router(), uri.as_ref()).map(Address::new)
     }
 
     /// The boxes of this node that have names, and the shapes of the messages that they take.
     pub fn shapes(&self) -> BTreeMap<String, Shape> {
-        self.house.registry.shapes()
+        self.inner.registry.shapes()
     }
 
     /// As [`shapes`](Node::shapes), of the node that listens there: to compare two builds before both are to talk to each
@@ -289,7 +289,7 @@ impl Node {
     pub async fn shapes_at(&self, at: impl AsRef<str>) -> Result<BTreeMap<String, Shape>, ShapesError> {
         let at = at.as_ref();
         let endpoint = at.parse().map_err(|_| ShapesError::InvalidEndpoint(at.to_owned()))?;
-        shape_query::shapes_at(&self.house.link_to(&endpoint)).await
+        shape_query::shapes_at(&self.inner.link_to(&endpoint)).await
     }
 
     /// Tells a recipient what happens from now on: connections made and lost, messages dropped.
@@ -298,13 +298,13 @@ impl Node {
     /// full misses events: actix's holds 16 unless `set_mailbox_capacity` says otherwise in `started`. Do not rely on
     /// events alone; [`Address::connected`] tells how things stand. A subscriber that has stopped is forgotten.
     pub fn subscribe(&self, to: impl Into<Recipient<Event>>) {
-        self.house.observer.subscribe(to.into());
+        self.inner.observer.subscribe(to.into());
     }
 
     /// What the node has done so far, and how it stands. Reading it stops nothing; counts that belong together may be
     /// a moment apart.
     pub fn stats(&self) -> Stats {
-        self.house.stats()
+        self.inner.stats()
     }
 
     /// Shuts the node down in good order: what waits behind recipients and for connections is written, peers are told
@@ -321,16 +321,16 @@ impl Node {
     /// # Cancel safety
     /// The node shuts down even if the future is dropped.
     pub async fn shutdown(&self) {
-        let house = Arc::clone(&self.house);
-        if !self.house.closing.is_cancelled() {
-            self.house.io.perform(move || {
-                actix_rt::spawn(house.shut_down());
+        let inner = Arc::clone(&self.inner);
+        if !self.inner.closing.is_cancelled() {
+            self.inner.io.perform(move || {
+                actix_rt::spawn(inner.shut_down());
             });
         }
-        self.house.stopped().cancelled().await;
+        self.inner.stopped().cancelled().await;
     }
 
-    fn home(&self) -> Arc<dyn Household> {
-        Arc::clone(&self.house) as Arc<dyn Household>
+    fn router(&self) -> Arc<dyn Router> {
+        Arc::clone(&self.inner) as Arc<dyn Router>
     }
 }

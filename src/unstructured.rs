@@ -3,17 +3,17 @@
 
 /// What runs a function and says how many bytes it held at once, at most. It is handed in: an allocator that counts is
 /// for a whole program to choose.
-pub(crate) type Meter = fn(&mut dyn FnMut()) -> u64;
+pub(crate) type AllocMeter = fn(&mut dyn FnMut()) -> u64;
 
 /// Decisions not yet taken. Behind the last byte each is 0, so that an input cut short still means something.
 #[derive(Debug)]
-pub(crate) struct Choices<'a> {
+pub(crate) struct Unstructured<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Choices<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Choices<'a> {
-        Choices { rest: bytes }
+impl<'a> Unstructured<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Unstructured<'a> {
+        Unstructured { rest: bytes }
     }
 
     pub(crate) fn is_over(&self) -> bool {

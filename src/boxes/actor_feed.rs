@@ -1,4 +1,4 @@
-//! Existing actors behind a box: [`Feeder`] takes what waits in the box and gives it to the actor.
+//! Existing actors behind a box: [`ActorFeed`] takes what waits in the box and gives it to the actor.
 //!
 //! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: whatever waits, its last message
 //! sent so that the reply shows that all before it were begun. No more messages than the box's capacity are unsettled at
@@ -25,12 +25,12 @@ use futures_util::stream::FuturesUnordered;
 
 use super::buffer::Buffer;
 use super::queue::Batch;
-use super::queue::Identity;
-use super::queue::Inbox;
+use super::queue::BoxIdentity;
+use super::queue::BoxQueue;
 use crate::handle::envelope::Parcel;
 use crate::handle::envelope::Source;
-use crate::handle::ports::Household;
 use crate::handle::ports::LocalBox;
+use crate::handle::ports::Router;
 use crate::handle::reply::Reply;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
@@ -38,43 +38,43 @@ use crate::reason::DropReason;
 
 /// Puts an actor behind a new box, and starts feeding it. The box is not yet known to anybody.
 pub(crate) fn publication<M: RemoteMessage>(
-    home: &Arc<dyn Household>,
-    identity: Identity,
+    router: &Arc<dyn Router>,
+    identity: BoxIdentity,
     actor: Recipient<M>,
-) -> Arc<Inbox<M>> {
-    let inbox = inbox_before(home, identity, &actor);
-    feed(&inbox, actor);
-    inbox
+) -> Arc<BoxQueue<M>> {
+    let queue = inbox_before(router, identity, &actor);
+    feed(&queue, actor);
+    queue
 }
 
 /// A box for an actor whose recipient is sent to others, and which lives for as long as they hold it. It is fed from the
 /// first message on: many such boxes never get one, because the message with the recipient in it does not leave.
-pub(crate) fn exported<M: RemoteMessage>(home: &Arc<dyn Household>, id: BoxId, actor: Recipient<M>) -> Arc<Inbox<M>> {
-    let inbox = inbox_before(home, Identity { id, name: "".into(), counted: true }, &actor);
-    let weak = Arc::downgrade(&inbox);
-    inbox.start_when_needed(move || {
-        if let Some(inbox) = weak.upgrade() {
-            feed(&inbox, actor);
+pub(crate) fn exported<M: RemoteMessage>(router: &Arc<dyn Router>, id: BoxId, actor: Recipient<M>) -> Arc<BoxQueue<M>> {
+    let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor);
+    let weak = Arc::downgrade(&queue);
+    queue.start_when_needed(move || {
+        if let Some(queue) = weak.upgrade() {
+            feed(&queue, actor);
         }
     });
-    inbox
+    queue
 }
 
 fn inbox_before<M: RemoteMessage>(
-    home: &Arc<dyn Household>,
-    identity: Identity,
+    router: &Arc<dyn Router>,
+    identity: BoxIdentity,
     actor: &Recipient<M>,
-) -> Arc<Inbox<M>> {
-    let buffer = Buffer::dropping(home.limits().mailbox_buffer);
+) -> Arc<BoxQueue<M>> {
+    let buffer = Buffer::dropping(router.limits().mailbox_buffer);
     // Weak, because addresses and connections hold the box longer than it is open.
     let actor = actor.downgrade();
     let alive = move || actor.upgrade().is_some_and(|actor| actor.connected());
-    Arc::new(Inbox::new(identity, Arc::clone(home), &buffer, alive))
+    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, alive))
 }
 
-fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
-    inbox.home().run(Box::pin(Feeder {
-        inbox: Arc::clone(inbox),
+fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>) {
+    queue.router().run(Box::pin(ActorFeed {
+        queue: Arc::clone(queue),
         actor,
         given: FuturesUnordered::new(),
         unsettled: 0,
@@ -88,10 +88,10 @@ fn feed<M: RemoteMessage>(inbox: &Arc<Inbox<M>>, actor: Recipient<M>) {
 }
 
 /// A window or a request that the actor was given, until it is settled.
-type Given = Pin<Box<dyn Future<Output = Settled> + Send>>;
+type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What has become of it.
-struct Settled {
+struct Outcome {
     /// Which of all the messages that the actor was given it was; of a window, the last.
     number: u64,
     count: u64,
@@ -122,8 +122,8 @@ enum How {
 }
 
 /// Feeds one actor for as long as its box is there.
-struct Feeder<M: RemoteMessage> {
-    inbox: Arc<Inbox<M>>,
+struct ActorFeed<M: RemoteMessage> {
+    queue: Arc<BoxQueue<M>>,
     actor: Recipient<M>,
     /// Windows that the actor has not begun to the end, and requests that it has not answered.
     given: FuturesUnordered<Given>,
@@ -148,10 +148,10 @@ enum Fed {
     Closed,
 }
 
-impl<M: RemoteMessage> Feeder<M> {
+impl<M: RemoteMessage> ActorFeed<M> {
     /// Counts what the actor has begun or answered, and what was taken back.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(Settled { number, count, from, how })) = Pin::new(&mut self.given).poll_next(cx) {
+        while let Poll::Ready(Some(Outcome { number, count, from, how })) = Pin::new(&mut self.given).poll_next(cx) {
             self.forget(&from);
             if how == How::TakenBack && number >= self.reached {
                 self.taken_back.push(Reverse(number));
@@ -179,7 +179,7 @@ impl<M: RemoteMessage> Feeder<M> {
     /// One that lives has begun them, if only to leave a request unanswered.
     fn count(&self, begun: bool, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
         if begun || self.actor.connected() {
-            self.inbox.home().observer().delivered(count);
+            self.queue.router().observer().delivered(count);
         } else {
             self.lose(DropReason::BoxClosed, "the actor has stopped", count, from);
         }
@@ -187,8 +187,8 @@ impl<M: RemoteMessage> Feeder<M> {
 
     /// Counts messages that the actor was given as dropped, and tells those who sent them.
     fn lose(&self, reason: DropReason, detail: &str, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
-        self.inbox.tell_drop(reason, count, Some(detail));
-        from.into_iter().for_each(|(from, count)| self.inbox.home().report(from, &*self.inbox, reason, count));
+        self.queue.tell_drop(reason, count, Some(detail));
+        from.into_iter().for_each(|(from, count)| self.queue.router().report(from, &*self.queue, reason, count));
     }
 
     /// What came from there is settled, or taken back.
@@ -205,13 +205,13 @@ impl<M: RemoteMessage> Feeder<M> {
 
     /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
-        let mut room = self.inbox.capacity().max(1).saturating_sub(self.unsettled as usize);
+        let mut room = self.queue.capacity().max(1).saturating_sub(self.unsettled as usize);
         // All that it was given was taken back: how far it has come, only one more can show, which is not let go.
         let probing = room == 0 && self.given.is_empty();
         room += usize::from(probing);
         let mut end = Fed::Some;
         while self.batch.len() < room {
-            match self.inbox.poll_take(&mut self.taken, cx) {
+            match self.queue.poll_take(&mut self.taken, cx) {
                 Poll::Ready(Some(parcel)) => self.batch.push(parcel),
                 Poll::Ready(None) => {
                     end = Fed::Closed;
@@ -265,13 +265,13 @@ impl<M: RemoteMessage> Feeder<M> {
 
     /// Nothing of what waits will be handled.
     fn give_up(&mut self) {
-        self.inbox.close();
-        self.inbox.discard(&mut self.taken, DropReason::BoxClosed);
+        self.queue.close();
+        self.queue.discard(&mut self.taken, DropReason::BoxClosed);
         self.given.clear();
         let unsettled = self.waiting_with_actor() as u64;
         self.unsettled = 0;
         self.taken_back.clear();
-        self.inbox.wait_with_actor(0);
+        self.queue.wait_with_actor(0);
         let senders = std::mem::take(&mut self.senders);
         self.count(false, unsettled, senders);
     }
@@ -283,7 +283,7 @@ fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, (number, from): (u64
     let answer = actor.clone().send(message);
     Box::pin(async move {
         let how = if answer.await.is_ok() { How::Begun } else { How::Unanswered };
-        Settled { number, count, from, how }
+        Outcome { number, count, from, how }
     })
 }
 
@@ -311,11 +311,11 @@ fn ask<M: RemoteMessage>(
             Some(Err(_)) => How::Unanswered,
             None => How::TakenBack,
         };
-        Settled { number, count: 1, from, how }
+        Outcome { number, count: 1, from, how }
     })
 }
 
-impl<M: RemoteMessage> Future for Feeder<M> {
+impl<M: RemoteMessage> Future for ActorFeed<M> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -327,7 +327,7 @@ impl<M: RemoteMessage> Future for Feeder<M> {
                 return Poll::Ready(());
             }
             let fed = this.feed(cx);
-            this.inbox.wait_with_actor(this.waiting_with_actor());
+            this.queue.wait_with_actor(this.waiting_with_actor());
             match fed {
                 Fed::Some => {}
                 Fed::Closed if this.given.is_empty() => return Poll::Ready(()),
@@ -337,7 +337,7 @@ impl<M: RemoteMessage> Future for Feeder<M> {
     }
 }
 
-impl<M: RemoteMessage> Drop for Feeder<M> {
+impl<M: RemoteMessage> Drop for ActorFeed<M> {
     /// Also when the node ends: what the actor was given it has, if it lives, and what waits in the box it will not get.
     fn drop(&mut self) {
         self.give_up();
@@ -345,4 +345,4 @@ impl<M: RemoteMessage> Drop for Feeder<M> {
 }
 
 // Nothing in it is pinned in place: what must be is behind a box.
-impl<M: RemoteMessage> Unpin for Feeder<M> {}
+impl<M: RemoteMessage> Unpin for ActorFeed<M> {}

@@ -125,7 +125,7 @@ impl<M> fmt::Debug for Buffer<M> {
 }
 
 /// The level of a buffer that is so full, of 255: each is reported when it is first reached.
-pub(crate) fn level(fill: u8) -> u8 {
+pub(crate) fn fill_level(fill: u8) -> u8 {
     match fill {
         ..128 => 0,
         128..192 => 1,
@@ -136,7 +136,7 @@ pub(crate) fn level(fill: u8) -> u8 {
 }
 
 /// The messages of a buffer, as `T`s. Never more than its capacity, those that its reader holds included.
-pub(crate) struct Waiting<T> {
+pub(crate) struct Backlog<T> {
     /// In the order in which they came; empty where there are keys.
     items: VecDeque<T>,
     /// Places for items that are not in use, and empty: the reader's batch needs one, and so do messages in a row.
@@ -166,11 +166,11 @@ pub(crate) enum Pushed<T> {
     Full(T),
 }
 
-impl<T> Waiting<T> {
-    pub(crate) fn new<M>(buffer: &Buffer<M>) -> Waiting<T> {
+impl<T> Backlog<T> {
+    pub(crate) fn new<M>(buffer: &Buffer<M>) -> Backlog<T> {
         let latest = buffer.key.is_some().then(Box::default);
         let Buffer { capacity, overflow, .. } = *buffer;
-        Waiting { items: VecDeque::new(), spares: Default::default(), capacity, overflow, latest }
+        Backlog { items: VecDeque::new(), spares: Default::default(), capacity, overflow, latest }
     }
 
     /// Stores an item, while the reader holds `held` of those before it. Its key counts where the newest of each is kept.
@@ -193,7 +193,7 @@ impl<T> Waiting<T> {
         oldest.map_or(Pushed::Stored, |oldest| Pushed::Displaced(oldest, DropReason::OldestShed))
     }
 
-    /// Stores items as [`push`](Waiting::push) would, if there is room for all of them; otherwise they are left.
+    /// Stores items as [`push`](Backlog::push) would, if there is room for all of them; otherwise they are left.
     pub(crate) fn push_all(&mut self, items: &mut VecDeque<T>, held: usize) {
         if self.latest.is_some() || self.items.len() + held + items.len() > self.capacity {
             return;
@@ -287,8 +287,8 @@ impl<T> Waiting<T> {
 
     /// The [level] that it is full to, while the reader holds so many.
     #[inline]
-    pub(crate) fn level(&self, held: usize) -> u8 {
-        if 2 * (self.len() + held) < self.capacity { 0 } else { level(self.fill(held)) }
+    pub(crate) fn fill_level(&self, held: usize) -> u8 {
+        if 2 * (self.len() + held) < self.capacity { 0 } else { fill_level(self.fill(held)) }
     }
 
     /// How full it is, from 0 to 255, while the reader holds so many.
@@ -324,8 +324,8 @@ impl<T> Waiting<T> {
 mod tests {
     use super::*;
 
-    fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Waiting<u32>, Vec<Pushed<u32>>) {
-        let mut waiting = Waiting::new(buffer);
+    fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Backlog<u32>, Vec<Pushed<u32>>) {
+        let mut waiting = Backlog::new(buffer);
         let pushed = items.map(|item| waiting.push(item, None, 0)).collect();
         (waiting, pushed)
     }
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(waiting.room_in_a_row(9), 0);
         assert_eq!(waiting.take_all(), [1, 2, 3, 4]);
         // Where the newest of each key is kept, each is looked at.
-        let mut by_key = Waiting::new(&Buffer::latest_by(|()| 1));
+        let mut by_key = Backlog::new(&Buffer::latest_by(|()| 1));
         let mut row = VecDeque::from([1, 2]);
         by_key.push_all(&mut row, 0);
         assert_eq!((row.len(), by_key.len()), (2, 0));
@@ -417,7 +417,7 @@ mod tests {
         }
     }
     /// A buffer of numbers whose keys are their last digits.
-    fn by_last_digit() -> (Buffer<u32>, impl Fn(&mut Waiting<u32>, u32) -> Pushed<u32>) {
+    fn by_last_digit() -> (Buffer<u32>, impl Fn(&mut Backlog<u32>, u32) -> Pushed<u32>) {
         let buffer = Buffer::latest_by(|n: &u32| n % 10);
         let key_of = buffer.key().unwrap().clone();
         (buffer, move |waiting, n| waiting.push(n, key_of.find(&n), 0))
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn a_buffer_by_key_keeps_the_newest_of_each_in_the_order_in_which_they_came() {
         let (buffer, push) = by_last_digit();
-        let mut waiting = Waiting::new(&buffer);
+        let mut waiting = Backlog::new(&buffer);
         assert_eq!([1, 2, 3].map(|n| push(&mut waiting, n)), [Pushed::Stored, Pushed::Stored, Pushed::Stored]);
         assert_eq!(push(&mut waiting, 11), Pushed::Displaced(1, DropReason::Replaced));
         assert_eq!(push(&mut waiting, 13), Pushed::Displaced(3, DropReason::Replaced));
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn a_buffer_by_key_lets_the_oldest_go_for_a_key_too_many() {
         let (buffer, push) = by_last_digit();
-        let mut waiting = Waiting::new(&buffer.capacity(2));
+        let mut waiting = Backlog::new(&buffer.capacity(2));
         assert_eq!([1, 2].map(|n| push(&mut waiting, n)), [Pushed::Stored, Pushed::Stored]);
         assert_eq!(push(&mut waiting, 11), Pushed::Displaced(1, DropReason::Replaced));
         assert_eq!(push(&mut waiting, 3), Pushed::Displaced(2, DropReason::OldestShed));

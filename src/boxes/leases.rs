@@ -28,8 +28,8 @@ pub(crate) const OURSELVES: Holder = 0;
 
 /// What is exported from one node.
 #[derive(Debug, Default)]
-pub(crate) struct Exports {
-    tables: Mutex<Tables>,
+pub(crate) struct Leases {
+    tables: Mutex<LeaseTable>,
     /// Counts boxes that have come; see [`Registry::epoch`](super::registry::Registry::epoch).
     arrivals: AtomicU64,
     limit: usize,
@@ -38,8 +38,8 @@ pub(crate) struct Exports {
 }
 
 #[derive(Debug, Default)]
-struct Tables {
-    held: BTreeMap<BoxId, Export>,
+struct LeaseTable {
+    held: BTreeMap<BoxId, LeasedBox>,
     by_age: BTreeMap<u64, BoxId>,
     /// The boxes that stand for recipients, held or about to be.
     known: HashMap<ExportKey, Weak<Pointer>>,
@@ -49,7 +49,7 @@ struct Tables {
 }
 
 #[derive(Debug)]
-struct Export {
+struct LeasedBox {
     pointer: Arc<Pointer>,
     age: u64,
     holders: HashMap<Holder, u64>,
@@ -57,7 +57,7 @@ struct Export {
 
 /// An export that had to make room.
 pub(crate) struct Evicted {
-    export: Export,
+    export: LeasedBox,
     is_first: bool,
 }
 
@@ -73,9 +73,9 @@ impl Evicted {
     }
 }
 
-impl Exports {
-    pub(crate) fn new(limit: usize) -> Exports {
-        Exports { limit, ..Exports::default() }
+impl Leases {
+    pub(crate) fn new(limit: usize) -> Leases {
+        Leases { limit, ..Leases::default() }
     }
 
     /// The box that stands for what has this key, made if there is none that is open.
@@ -96,14 +96,14 @@ impl Exports {
 
     /// Counts one more handle of a box written to that holder.
     /// What had to go for it is to be closed when no lock is held.
-    pub(crate) fn hold(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, holder: Holder) -> Option<Evicted> {
+    pub(crate) fn lease(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, holder: Holder) -> Option<Evicted> {
         let mut tables = self.tables.lock();
         let tables = &mut *tables;
         let export = tables.held.entry(local.id()).or_insert_with(|| {
             tables.next_age += 1;
             self.arrivals.fetch_add(1, Ordering::Release);
             tables.by_age.insert(tables.next_age, local.id());
-            Export { pointer: Arc::clone(pointer), age: tables.next_age, holders: HashMap::new() }
+            LeasedBox { pointer: Arc::clone(pointer), age: tables.next_age, holders: HashMap::new() }
         });
         *export.holders.entry(holder).or_default() += 1;
         if tables.held.len() <= self.limit {
@@ -115,7 +115,7 @@ impl Exports {
     }
 
     /// A holder has handles of a box that were given to another. What is not held by anybody is not there any more.
-    pub(crate) fn hold_also(&self, id: BoxId, holder: Holder, count: u64) {
+    pub(crate) fn add_leases(&self, id: BoxId, holder: Holder, count: u64) {
         if let Some(export) = self.tables.lock().held.get_mut(&id)
             && count > 0
         {
@@ -143,7 +143,7 @@ impl Exports {
 
     /// A holder is gone.
     pub(crate) fn release_all(&self, holder: Holder) {
-        let released: Vec<Export> = {
+        let released: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
             let held = tables.held.iter_mut();
             let unheld: Vec<BoxId> = held
@@ -167,10 +167,10 @@ impl Exports {
 
     /// Forgets boxes that are closed, and recipients that nobody holds.
     pub(crate) fn sweep(&self) {
-        let closed: Vec<Export> = {
+        let closed: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
             tables.forget_unheld();
-            let is_closed = |export: &Export| !export.pointer.local().is_some_and(|local| local.is_open());
+            let is_closed = |export: &LeasedBox| !export.pointer.local().is_some_and(|local| local.is_open());
             let closed: Vec<BoxId> =
                 tables.held.iter().filter(|(_, export)| is_closed(export)).map(|(id, _)| *id).collect();
             closed.into_iter().filter_map(|id| tables.remove(id)).collect()
@@ -188,13 +188,13 @@ impl Exports {
     }
 }
 
-impl Tables {
+impl LeaseTable {
     fn forget_unheld(&mut self) {
         self.known.retain(|_, known| known.strong_count() > 0);
         self.known_held = self.known.len();
     }
 
-    fn remove(&mut self, id: BoxId) -> Option<Export> {
+    fn remove(&mut self, id: BoxId) -> Option<LeasedBox> {
         let export = self.held.remove(&id)?;
         self.by_age.remove(&export.age);
         Some(export)

@@ -14,15 +14,15 @@ use futures_core::Stream;
 
 use super::buffer::Buffer;
 use super::queue::Batch;
-use super::queue::Identity;
-use super::queue::Inbox;
+use super::queue::BoxIdentity;
+use super::queue::BoxQueue;
 use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
-use crate::handle::ports::Household;
 use crate::handle::ports::LocalBox;
+use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::handle::reply::Reply;
 use crate::ident::BoxId;
@@ -32,16 +32,16 @@ use crate::reason::DropReason;
 /// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
 pub struct MailboxBuilder<M> {
-    home: Arc<dyn Household>,
+    router: Arc<dyn Router>,
     registry: Arc<Registry>,
     name: Option<String>,
     buffer: Buffer<M>,
 }
 
 impl<M> MailboxBuilder<M> {
-    pub(crate) fn new(home: Arc<dyn Household>, registry: Arc<Registry>) -> MailboxBuilder<M> {
-        let buffer = Buffer::dropping(home.limits().mailbox_buffer);
-        MailboxBuilder { home, registry, name: None, buffer }
+    pub(crate) fn new(router: Arc<dyn Router>, registry: Arc<Registry>) -> MailboxBuilder<M> {
+        let buffer = Buffer::dropping(router.limits().mailbox_buffer);
+        MailboxBuilder { router, registry, name: None, buffer }
     }
 }
 
@@ -65,12 +65,12 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     /// its System has ended.
     pub fn open(self) -> Result<Mailbox<M>, OpenError> {
         let name = Registry::check(self.name)?;
-        let identity = Identity { id: BoxId::random(), name, counted: false };
-        let inbox = Arc::new(Inbox::new(identity, Arc::clone(&self.home), &self.buffer, || true));
-        let local: Arc<dyn LocalBox> = Arc::clone(&inbox) as _;
-        let pointer = Arc::new(Pointer::here(self.home, local));
-        self.registry.open(&pointer, &*inbox, false)?;
-        Ok(Mailbox { inbox, batch: Batch::new(), pointer, acknowledge })
+        let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
+        let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, || true));
+        let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
+        let pointer = Arc::new(Pointer::here(self.router, local));
+        self.registry.open(&pointer, &*queue, false)?;
+        Ok(Mailbox { queue, batch: Batch::new(), pointer, acknowledge })
     }
 }
 
@@ -108,7 +108,7 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
 /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
 /// ```
 pub struct Mailbox<M: RemoteMessage> {
-    inbox: Arc<Inbox<M>>,
+    queue: Arc<BoxQueue<M>>,
     batch: Batch<M>,
     pointer: Arc<Pointer>,
     /// Answers one who waits for the message to be taken.
@@ -131,43 +131,43 @@ impl<M: RemoteMessage> Mailbox<M> {
     /// The next message, if one waits now.
     pub fn try_recv(&mut self) -> Option<M> {
         loop {
-            if let Some(parcel) = self.inbox.hand_over(&mut self.batch) {
+            if let Some(parcel) = self.queue.hand_over(&mut self.batch) {
                 return Some(self.deliver(parcel));
             }
-            if !self.inbox.take_batch(&mut self.batch) && !self.take_coming() {
+            if !self.queue.take_batch(&mut self.batch) && !self.take_coming() {
                 return None;
             }
         }
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        if self.inbox.has_recipient()
+        if self.queue.has_recipient()
             && let Some(message) = self.try_recv()
         {
             return Poll::Ready(Some(message));
         }
-        let parcel = ready!(self.inbox.poll_take(&mut self.batch, cx));
+        let parcel = ready!(self.queue.poll_take(&mut self.batch, cx));
         Poll::Ready(parcel.map(|parcel| self.deliver(parcel)))
     }
 
     /// Takes what was sent through the box's recipient and is about to be put there, while nothing waits in the box: so a
     /// message is not handed from one queue to the next while its reader waits for nothing else.
     fn take_coming(&mut self) -> bool {
-        let intake = proxy::intake(&self.pointer);
-        let coming = intake.as_ref().and_then(|intake| intake.take());
-        coming.is_some_and(|mut coming| self.inbox.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
+        let queue = proxy::queue(&self.pointer);
+        let coming = queue.as_ref().and_then(|queue| queue.take());
+        coming.is_some_and(|mut coming| self.queue.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
     }
 
     /// The next message of the batch, if nobody waits for it to be taken.
     #[inline(always)]
     fn take_plain(&mut self) -> Option<M> {
-        let message = self.inbox.hand_over_plain(&mut self.batch)?;
-        self.inbox.home().observer().delivered_here();
+        let message = self.queue.hand_over_plain(&mut self.batch)?;
+        self.queue.router().observer().delivered_here();
         Some(message)
     }
 
     fn deliver(&mut self, parcel: Parcel<M>) -> M {
-        self.inbox.home().observer().delivered_here();
+        self.queue.router().observer().delivered_here();
         if let Some(reply) = parcel.reply {
             (self.acknowledge)(*reply);
         }
@@ -191,7 +191,7 @@ impl<M: RemoteMessage> Mailbox<M> {
 
     /// Messages that wait to be read.
     pub fn len(&self) -> usize {
-        self.inbox.len()
+        self.queue.len()
     }
 
     /// Whether no message waits.
@@ -201,12 +201,12 @@ impl<M: RemoteMessage> Mailbox<M> {
 
     /// Messages dropped at this box since it was opened, for whatever reason.
     pub fn dropped(&self) -> u64 {
-        self.inbox.dropped()
+        self.queue.dropped()
     }
 
     /// Takes no more messages and frees the name. What waits can still be read.
     pub fn close(&mut self) {
-        self.inbox.close();
+        self.queue.close();
     }
 }
 
@@ -223,8 +223,8 @@ impl<M: RemoteMessage> Stream for Mailbox<M> {
 
 impl<M: RemoteMessage> Drop for Mailbox<M> {
     fn drop(&mut self) {
-        self.inbox.close();
-        self.inbox.discard(&mut self.batch, DropReason::BoxClosed);
+        self.queue.close();
+        self.queue.discard(&mut self.batch, DropReason::BoxClosed);
     }
 }
 

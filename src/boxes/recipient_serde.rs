@@ -83,20 +83,20 @@ pub fn deserialize<'de, T: Carried, D: Deserializer<'de>>(deserializer: D) -> Re
 }
 
 /// Writes `T` as serde expects it.
-struct Writing<'a, T>(&'a T);
+struct WriteField<'a, T>(&'a T);
 
-impl<T: Carried> Serialize for Writing<'_, T> {
+impl<T: Carried> Serialize for WriteField<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.write(serializer)
     }
 }
 
 /// Reads `T` as serde expects it.
-struct Read<T>(T);
+struct ReadField<T>(T);
 
-impl<'de, T: Carried> Deserialize<'de> for Read<T> {
+impl<'de, T: Carried> Deserialize<'de> for ReadField<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::read(deserializer).map(Read)
+        T::read(deserializer).map(ReadField)
     }
 }
 
@@ -122,9 +122,9 @@ fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer
     match proxy::pointer_of(&key) {
         Some(pointer) => Some(pointer),
         None => {
-            let home = serde_scope::writing_home()?;
-            let make = |id| exported(&home, id, recipient.clone()) as Arc<dyn LocalBox>;
-            Some(Arc::clone(&home).export(key, &make))
+            let router = serde_scope::writing_router()?;
+            let make = |id| exported(&router, id, recipient.clone()) as Arc<dyn LocalBox>;
+            Some(Arc::clone(&router).export(key, &make))
         }
     }
 }
@@ -142,11 +142,11 @@ impl<M: RemoteMessage> Carried for Address<M> {
 
 impl<T: Carried> Carried for Option<T> {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.as_ref().map(Writing).serialize(serializer)
+        self.as_ref().map(WriteField).serialize(serializer)
     }
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::<Read<T>>::deserialize(deserializer)?.map(|read| read.0))
+        Ok(Option::<ReadField<T>>::deserialize(deserializer)?.map(|read| read.0))
     }
 }
 
@@ -162,11 +162,11 @@ impl<T: Carried> Carried for Box<T> {
 
 impl<T: Carried> Carried for Vec<T> {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(Writing))
+        serializer.collect_seq(self.iter().map(WriteField))
     }
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Read<T>>::deserialize(deserializer)?.into_iter().map(|read| read.0).collect())
+        Ok(Vec::<ReadField<T>>::deserialize(deserializer)?.into_iter().map(|read| read.0).collect())
     }
 }
 
@@ -174,7 +174,7 @@ macro_rules! carried_maps {
     ($([$($generics:tt)*] $map:ty, read as $read:ty;)*) => { $(
         impl<$($generics)*> Carried for $map {
             fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map(self.iter().map(|(key, value)| (key, Writing(value))))
+                serializer.collect_map(self.iter().map(|(key, value)| (key, WriteField(value))))
             }
 
             fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -186,7 +186,7 @@ macro_rules! carried_maps {
 
 carried_maps! {
     [K: Serialize + DeserializeOwned + Eq + Hash, T: Carried, H: BuildHasher + Default]
-        HashMap<K, T, H>, read as HashMap<K, Read<T>, H>;
+        HashMap<K, T, H>, read as HashMap<K, ReadField<T>, H>;
     [K: Serialize + DeserializeOwned + Ord, T: Carried]
-        BTreeMap<K, T>, read as BTreeMap<K, Read<T>>;
+        BTreeMap<K, T>, read as BTreeMap<K, ReadField<T>>;
 }

@@ -1,7 +1,7 @@
 //! Which boxes this node has: by id, by name, and kept alive for others.
 //!
 //! Every box is known by its id; those with a name also by that. One name, one box, whatever its type. A box of
-//! [`Exports`] is found by its id only.
+//! [`Leases`] is found by its id only.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::leases::Exports;
+use super::leases::Leases;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::ports::LocalBox;
@@ -56,30 +56,30 @@ pub enum OpenError {
 /// The boxes of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    open: Mutex<Open>,
+    open: Mutex<OpenBoxes>,
     /// Changes whenever a box opens or closes, so that what was looked up can be looked up again only then.
     epoch: AtomicU64,
     stopped: AtomicBool,
-    exports: Exports,
+    leases: Leases,
     /// How many boxes connections remember.
-    met: AtomicUsize,
+    cached: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    by_id: BTreeMap<BoxId, Entry>,
+struct OpenBoxes {
+    by_id: BTreeMap<BoxId, OpenBox>,
     /// In order, to be listed a part at a time.
     by_name: BTreeMap<Box<str>, Arc<Pointer>>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct OpenBox {
     pointer: Arc<Pointer>,
     published: bool,
 }
 
 /// As many boxes are remembered by all connections, of those that their peers call by name or id: some 400 bytes each.
-pub(crate) const MAX_MET: usize = 65_536;
+pub(crate) const MAX_CACHED: usize = 65_536;
 
 /// Names that are listed at a time.
 const MAX_LISTED: usize = 512;
@@ -92,12 +92,12 @@ fn id_of(pointer: &Arc<Pointer>) -> Option<BoxId> {
 }
 
 impl Registry {
-    pub(crate) fn new(exports: usize) -> Registry {
-        Registry { exports: Exports::new(exports), ..Registry::default() }
+    pub(crate) fn new(leases: usize) -> Registry {
+        Registry { leases: Leases::new(leases), ..Registry::default() }
     }
 
-    pub(crate) fn exports(&self) -> &Exports {
-        &self.exports
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// The name to open a box by; empty for none.
@@ -114,7 +114,7 @@ impl Registry {
     pub(crate) fn open(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, published: bool) -> Result<(), OpenError> {
         if let Some(holder) = self.named(local.given_name()) {
             // A publication whose actor has stopped gives its name up when somebody looks.
-            holder.local().inspect(|local| local.look());
+            holder.local().inspect(|local| local.reap_if_dead());
         }
         let mut open = self.open.lock();
         // Read under the lock under which `stop` takes the boxes, so that none is opened behind its back.
@@ -128,7 +128,7 @@ impl Registry {
             }
             open.by_name.insert(name.into(), Arc::clone(pointer));
         }
-        open.by_id.insert(id, Entry { pointer: Arc::clone(pointer), published });
+        open.by_id.insert(id, OpenBox { pointer: Arc::clone(pointer), published });
         self.epoch.fetch_add(1, Ordering::Release);
         drop(open);
         tracing::debug!(target: "actix_hermod", name = pointer.name(), type_name = local.type_name(), "box opened");
@@ -145,13 +145,13 @@ impl Registry {
             open.by_id.remove(&id)
         };
         self.epoch.fetch_add(1, Ordering::Release);
-        if let Some(Entry { pointer, .. }) = removed {
+        if let Some(OpenBox { pointer, .. }) = removed {
             tracing::debug!(target: "actix_hermod", name = pointer.name(), "box closed");
         }
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire).wrapping_add(self.exports.arrivals())
+        self.epoch.load(Ordering::Acquire).wrapping_add(self.leases.arrivals())
     }
 
     /// The box of that name; for an anonymous one the name is its id.
@@ -163,23 +163,23 @@ impl Registry {
     /// The box of that id.
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
         let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
-        found.or_else(|| self.exports.find(id))
+        found.or_else(|| self.leases.find(id))
     }
 
     /// Counts one more box that a connection remembers, unless there are too many.
-    pub(crate) fn count_met(&self) -> bool {
-        let one_more = |met| (met < MAX_MET).then_some(met + 1);
-        self.met.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    pub(crate) fn count_cached(&self) -> bool {
+        let one_more = |cached| (cached < MAX_CACHED).then_some(cached + 1);
+        self.cached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     /// So many are not remembered any more.
-    pub(crate) fn forget_met(&self, count: usize) {
-        self.met.fetch_sub(count, Ordering::Relaxed);
+    pub(crate) fn forget_cached(&self, count: usize) {
+        self.cached.fetch_sub(count, Ordering::Relaxed);
     }
 
     #[cfg(test)]
-    pub(crate) fn met(&self) -> usize {
-        self.met.load(Ordering::Relaxed)
+    pub(crate) fn cached(&self) -> usize {
+        self.cached.load(Ordering::Relaxed)
     }
 
     /// How many boxes are open, without those that live for their holders only.
@@ -219,15 +219,15 @@ impl Registry {
 
     /// Every box, those kept for others included.
     pub(crate) fn all(&self) -> Vec<Arc<dyn LocalBox>> {
-        let mut pointers = self.exports.all();
+        let mut pointers = self.leases.all();
         pointers.extend(self.open.lock().by_id.values().map(|entry| Arc::clone(&entry.pointer)));
         pointers.iter().filter_map(|pointer| pointer.local()).collect()
     }
 
     /// Closes boxes whose actors have stopped, and forgets what is forgotten.
     pub(crate) fn sweep(&self) {
-        self.all().iter().for_each(|local| local.look());
-        self.exports.sweep();
+        self.all().iter().for_each(|local| local.reap_if_dead());
+        self.leases.sweep();
     }
 
     /// Closes every box; none can be opened any more.
@@ -237,6 +237,6 @@ impl Registry {
             self.stopped.store(true, Ordering::Relaxed);
         }
         self.all().iter().for_each(|local| local.close());
-        self.exports.clear();
+        self.leases.clear();
     }
 }

@@ -15,18 +15,18 @@ use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::level;
+use super::buffer::fill_level;
 use crate::handle::ask_error::AskError;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Body;
-use crate::handle::envelope::Encoded;
+use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::LocalBox;
+use crate::handle::ports::PendingReply;
 use crate::handle::ports::Refusal;
 use crate::handle::ports::Rejection;
-use crate::handle::ports::Waiting;
 use crate::handle::reply::AnswerTo;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
@@ -49,7 +49,7 @@ pub(crate) struct Relay {
     allowed: u8,
     closed: CancellationToken,
     passed: AtomicU64,
-    level: AtomicU8,
+    fill_level: AtomicU8,
     drops: Drops,
 }
 
@@ -61,7 +61,7 @@ impl Relay {
             allowed,
             closed: CancellationToken::new(),
             passed: AtomicU64::new(0),
-            level: AtomicU8::new(0),
+            fill_level: AtomicU8::new(0),
             drops: Drops::default(),
         }
     }
@@ -86,11 +86,11 @@ impl Relay {
     /// ends, or the next on the way there has and nobody knows where the other listens.
     fn is_cut_off(&self) -> bool {
         let target = &self.target;
-        let Route::Away { by, .. } = target.route() else { return true };
-        let says_so = |node: Option<NodeId>| node.is_some_and(|node| target.home().is_gone(node));
-        let is_gone = || says_so(target.node_id()) || (by.hints().is_empty() && says_so(by.node()));
+        let Route::Away { path, .. } = target.route() else { return true };
+        let says_so = |node: Option<NodeId>| node.is_some_and(|node| target.router().is_gone(node));
+        let is_gone = || says_so(target.node_id()) || (path.hints().is_empty() && says_so(path.node()));
         let is_linked = || target.link().is_some_and(|link| link.is_linked());
-        target.has_ended() || (!by.first().is_linked() && is_gone() && !is_linked())
+        target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }
 
     /// Passes on a message that came from a connection, as it is.
@@ -111,10 +111,10 @@ impl Relay {
         }
         self.target.passes_on(arrival.fingerprint);
         let Arrival { fingerprint, hops, .. } = arrival;
-        let message = &Encoded { body: Body::from(body), handles, fingerprint, hops };
+        let message = &Envelope { body: Body::from(body), handles, fingerprint, hops };
         let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
         let time_left = answer.time_left();
-        let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Relaying(answer)));
+        let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(answer)));
         let asked = self.target.ask_encoded(message, time_left, &mut waiting);
         if let (Err(reason), Some(waiting)) = (&asked, waiting) {
             waiting.failed(AskError::NotDelivered { reason: *reason, detail: None });
@@ -171,7 +171,7 @@ impl LocalBox for Relay {
                 rejected(rejection);
             }
             // Looks at the target as often as after messages that come one by one.
-            self.level();
+            self.fill_level();
         }
     }
 
@@ -184,12 +184,12 @@ impl LocalBox for Relay {
         (self.target.pressure() * f32::from(u8::MAX)) as u8
     }
 
-    fn level(&self) -> u8 {
+    fn fill_level(&self) -> u8 {
         // To look at the target's costs more than at a box.
         if self.passed.load(Ordering::Relaxed).is_multiple_of(LOOK) {
-            self.level.store(level(self.fill()), Ordering::Relaxed);
+            self.fill_level.store(fill_level(self.fill()), Ordering::Relaxed);
         }
-        self.level.load(Ordering::Relaxed)
+        self.fill_level.load(Ordering::Relaxed)
     }
 
     fn note_recipient(&self) {}
@@ -198,11 +198,11 @@ impl LocalBox for Relay {
         self.drops.add(reason, 1);
     }
 
-    fn counted(&self) -> bool {
+    fn is_leased(&self) -> bool {
         true
     }
 
-    fn look(&self) {}
+    fn reap_if_dead(&self) {}
 
     fn close(&self) {
         self.closed.cancel();
@@ -233,7 +233,7 @@ impl LocalBox for Relay {
 /// Waits for an answer to a request that this node passes on.
 struct Relaying(AnswerTo);
 
-impl Waiting for Relaying {
+impl PendingReply for Relaying {
     fn answered(mut self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
         if !self.0.answer(Body::from(body), handles) {
             self.0.refuse_as_too_long();

@@ -100,7 +100,7 @@ impl<M: RemoteMessage> Address<M> {
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         match self.pointer.give_plain(message) {
             Ok(()) => {
-                self.pointer.home().observer().sent_here();
+                self.pointer.router().observer().sent_here();
                 Ok(())
             }
             Err((message, DropReason::OutboxFull | DropReason::NewestShed)) => Err(SendError::Full(message)),
@@ -170,7 +170,7 @@ impl<M: RemoteMessage> Address<M> {
     /// box is still there is told by [`closed`](Address::closed), and once it has said that the box or its node is gone, an
     /// address of that box is not connected any more.
     pub fn connected(&self) -> bool {
-        if self.pointer.home().is_stopped() {
+        if self.pointer.router().is_stopped() {
             return false;
         }
         match self.pointer.route() {

@@ -16,9 +16,9 @@ use super::envelope::Source;
 use super::pointer::Pointer;
 use super::pointer::Route;
 use super::ports::ExportKey;
-use super::ports::Household;
 use super::ports::LocalBox;
 use super::ports::Outbound;
+use super::ports::Router;
 use crate::config::Limits;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
@@ -30,18 +30,18 @@ use crate::reason::DropReason;
 
 /// A new pointer, so that no two that were made for different types share what a pointer keeps.
 pub(crate) fn pointer() -> Arc<Pointer> {
-    static NOWHERE: LazyLock<Arc<Nowhere>> = LazyLock::new(Nowhere::new);
-    Arc::new(NOWHERE.clone().pointer())
+    static DETACHED: LazyLock<Arc<Detached>> = LazyLock::new(Detached::new);
+    Arc::new(DETACHED.clone().pointer())
 }
 
 /// A pointer of another such node each time.
 #[cfg(test)]
 pub(crate) fn elsewhere() -> Arc<Pointer> {
-    Arc::new(Nowhere::new().pointer())
+    Arc::new(Detached::new().pointer())
 }
 
 /// No node.
-struct Nowhere {
+struct Detached {
     limits: Limits,
     /// Nobody can ask it.
     observer: Observer,
@@ -51,11 +51,11 @@ struct Nowhere {
     news: Notify,
 }
 
-impl Nowhere {
-    fn new() -> Arc<Nowhere> {
+impl Detached {
+    fn new() -> Arc<Detached> {
         let stopped = CancellationToken::new();
         stopped.cancel();
-        Arc::new(Nowhere { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
+        Arc::new(Detached { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
     }
 
     fn pointer(self: Arc<Self>) -> Pointer {
@@ -64,7 +64,7 @@ impl Nowhere {
     }
 }
 
-impl Household for Nowhere {
+impl Router for Detached {
     fn id(&self) -> NodeId {
         NodeId([0; 16])
     }
@@ -100,11 +100,11 @@ impl Household for Nowhere {
 
     fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
 
-    fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn look_for(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         None
     }
 
@@ -125,8 +125,8 @@ impl Household for Nowhere {
     }
 }
 
-impl fmt::Debug for Nowhere {
+impl fmt::Debug for Detached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nowhere")
+        f.write_str("Detached")
     }
 }

@@ -1,4 +1,4 @@
-//! A message on its way: typed inside this process ([`Parcel`]), encoded outside of it ([`Encoded`]), and where it came from.
+//! A message on its way: typed inside this process ([`Parcel`]), encoded outside of it ([`Envelope`]), and where it came from.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl<M: Message> Parcel<M> {
 
 /// A message as it travels.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Encoded<'a> {
+pub(crate) struct Envelope<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) handles: &'a [Arc<Pointer>],
     /// That of the shape of its type; 0 if it is not known.

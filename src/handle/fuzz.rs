@@ -17,9 +17,9 @@ use crate::ident::Endpoint;
 use crate::ident::MAX_ENDPOINT;
 use crate::ident::Place;
 use crate::message::guard;
-use crate::message::preflight::Look;
-use crate::unstructured::Choices;
-use crate::unstructured::Meter;
+use crate::message::preflight::Check;
+use crate::unstructured::AllocMeter;
+use crate::unstructured::Unstructured;
 
 /// As many handles as come beside a message.
 const HANDLES: usize = 8;
@@ -31,8 +31,8 @@ const PER_BYTE: u64 = 64;
 const AT_LEAST: u64 = 64 << 10;
 
 /// The first byte says whether the rest is a text or a message.
-pub(crate) fn run(bytes: &[u8], meter: Meter) {
-    let mut choices = Choices::new(bytes);
+pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
+    let mut choices = Unstructured::new(bytes);
     if choices.below(2) == 0 {
         let text = String::from_utf8_lossy(choices.rest());
         endpoint(&text);
@@ -123,27 +123,27 @@ impl Positions {
     }
 }
 
-fn letter(body: &[u8], count: usize, meter: Meter) {
-    let home = Arc::clone(detached::pointer().home());
+fn letter(body: &[u8], count: usize, meter: AllocMeter) {
+    let router = Arc::clone(detached::pointer().router());
     let beside: Vec<Arc<Pointer>> = (0..count).map(|_| detached::pointer()).collect();
     let (mut handles, mut read) = (beside.clone(), None);
-    let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&home, body, &mut handles)));
+    let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&router, body, &mut handles)));
     assert!(held <= AT_LEAST + PER_BYTE * body.len() as u64, "{held} bytes for {}", body.len());
     assert!(handles.is_empty(), "handles are left for the next message");
     // The scope has ended, however it did.
     let outside = guard::encode(&Inside(detached::pointer()), &mut Vec::new(), usize::MAX);
     assert!(outside.is_err(), "an address is written outside of a message");
     // Those at the positions that the body has, and no letter if one of them is not there.
-    let positions = guard::decode::<Positions>(body, home.limits().decode()).map(|positions| positions.all());
+    let positions = guard::decode::<Positions>(body, router.limits().decode()).map(|positions| positions.all());
     let at = |at: &usize| beside.get(*at).map(Arc::as_ptr);
     let expected: Option<Vec<_>> = positions.ok().and_then(|positions| positions.iter().map(at).collect());
     let letter = read.expect("it was read").ok();
     assert_eq!(letter.as_ref().map(Letter::named), expected);
     let (Some(letter), Some(named)) = (letter, expected) else { return };
-    let look = Look { at: |_: &Letter| Ok(()), anyway: false };
-    let written = serde_scope::write(&home, &letter, look, |body, handles| (body.to_vec(), handles.to_vec()));
+    let check = Check { run: |_: &Letter| Ok(()), always: false };
+    let written = serde_scope::write(&router, &letter, check, |body, handles| (body.to_vec(), handles.to_vec()));
     let (again, mut handles) = written.expect("what was read can be written");
     assert!(handles.iter().map(Arc::as_ptr).eq(named.iter().copied()), "in another order");
-    let read = serde_scope::read::<Letter>(&home, &again, &mut handles).expect("what was written can be read");
+    let read = serde_scope::read::<Letter>(&router, &again, &mut handles).expect("what was written can be read");
     assert_eq!((read.named(), read.text), (named, letter.text));
 }

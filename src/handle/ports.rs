@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use super::ask_error::AskError;
 use super::envelope::Arrival;
 use super::envelope::Body;
-use super::envelope::Encoded;
+use super::envelope::Envelope;
 use super::envelope::Source;
 use super::pointer::Pointer;
 use super::reply::AnswerTo;
-use super::reply::Asked;
+use super::reply::PeerRequest;
 use crate::config::Limits;
-use crate::handle::pointer::lease::Held;
+use crate::handle::pointer::lease::Lease;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -40,7 +40,7 @@ use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 
 /// The node, as its handles see it.
-pub(crate) trait Household: Send + Sync + fmt::Debug {
+pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn id(&self) -> NodeId;
     fn limits(&self) -> &Limits;
     fn observer(&self) -> &Observer;
@@ -57,10 +57,10 @@ pub(crate) trait Household: Send + Sync + fmt::Debug {
     /// A box has closed.
     fn forget(&self, id: BoxId, name: &str);
     /// A live connection to that node, when the one that a pointer came by has ended.
-    fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
+    fn live_link(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
     /// A way to that node by a connection that is made now to where it is said to listen; what is sent by it waits until it
     /// is known whether that node is there. `None` if that was tried lately, or cannot be.
-    fn look_for(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
+    fn discover(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
     /// Whether that node has said that it ends.
     fn is_gone(&self, node: NodeId) -> bool;
     /// Tells all who wait that a connection has come up, or that a node has said that it ends.
@@ -99,15 +99,15 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     /// How full it is, from 0 to 255.
     fn fill(&self) -> u8;
     /// How full it was when the last message was put into it, in a few steps that cost nothing to look at.
-    fn level(&self) -> u8;
+    fn fill_level(&self) -> u8;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
     /// From now on messages may come to it through an actix `Recipient`, too.
     fn note_recipient(&self);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
-    fn counted(&self) -> bool;
+    fn is_leased(&self) -> bool;
     /// Looks whether what the box stands for still lives, and closes it if not.
-    fn look(&self);
+    fn reap_if_dead(&self);
     /// Takes no more messages; its name is free. What waits can still be read.
     fn close(&self);
     /// For a relay: what it stands for.
@@ -121,21 +121,21 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits. One that is `patient` has the connection made if there is none, and
     /// waits in the outbox meanwhile.
-    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted>;
+    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted>;
     /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: &Encoded<'_>,
+        message: &Envelope<'_>,
         time_left: Option<Duration>,
-        waiting: &mut Option<Box<dyn Waiting>>,
+        waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted>;
     /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it. Nothing is put there if
     /// the request was taken back: its number may be that of another by now.
-    fn answer(&self, to: Correlation, asked: &Asked, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool;
+    fn answer(&self, to: Correlation, asked: &PeerRequest, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool;
     /// Says that there will be no answer, unless the request was taken back.
-    fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str);
+    fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str);
     /// Wants no answer any more.
     fn cancel(&self, which: Correlation);
     /// Whether messages given now would be written at once or after a dial under way.
@@ -157,13 +157,13 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn pressure(&self, target: &Target) -> f32;
     /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back
     /// if there is no such connection any more, or too much is kept.
-    fn keep(&self, connection: u64, held: Held) -> Option<Held>;
+    fn keep(&self, connection: u64, held: Lease) -> Option<Lease>;
     /// Handles of the peer's box were let go.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
 
 /// One who waits for an answer from a connection.
-pub(crate) trait Waiting: Send {
+pub(crate) trait PendingReply: Send {
     fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>);
     fn failed(self: Box<Self>, error: AskError);
     /// Whether nobody waits any more.

@@ -17,9 +17,9 @@ use super::ask_error::AskError;
 use super::envelope::Body;
 use super::pointer::Pointer;
 use super::ports::Correlation;
-use super::ports::Household;
 use super::ports::Outbound;
-use super::ports::Waiting;
+use super::ports::PendingReply;
+use super::ports::Router;
 use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 use crate::message::preflight;
@@ -28,60 +28,60 @@ use crate::wire::frames::refuse::Unanswered;
 
 /// The way back for one answer, as bytes. If it is dropped without one, the asker is told that there will be none.
 pub(crate) struct AnswerTo {
-    home: Arc<dyn Household>,
+    router: Arc<dyn Router>,
     /// `None` once it is used.
-    back: Option<Back>,
+    back: Option<ReplyRoute>,
     deadline: Option<Instant>,
 }
 
 /// Where an answer goes.
-enum Back {
+enum ReplyRoute {
     /// To the connection that the request came from.
-    Link { link: Arc<dyn Outbound>, correlation: Correlation, asked: Arc<Asked> },
+    Link { link: Arc<dyn Outbound>, correlation: Correlation, asked: Arc<PeerRequest> },
     /// To one of this node, whose message is of another Rust type than the box's.
-    Here(Box<dyn Waiting>),
+    Here(Box<dyn PendingReply>),
 }
 
-impl Back {
+impl ReplyRoute {
     fn refuse(self, why: Unanswered, detail: &str) {
         match self {
-            Back::Link { link, correlation, asked } => link.refuse(correlation, &asked, why, detail),
-            Back::Here(waiting) => waiting.failed(AskError::refused(why, detail)),
+            ReplyRoute::Link { link, correlation, asked } => link.refuse(correlation, &asked, why, detail),
+            ReplyRoute::Here(waiting) => waiting.failed(AskError::refused(why, detail)),
         }
     }
 }
 
 impl AnswerTo {
     pub(crate) fn new(
-        home: Arc<dyn Household>,
+        router: Arc<dyn Router>,
         link: Arc<dyn Outbound>,
         correlation: Correlation,
-        asked: Arc<Asked>,
+        asked: Arc<PeerRequest>,
         deadline: Option<Instant>,
     ) -> AnswerTo {
-        AnswerTo { home, back: Some(Back::Link { link, correlation, asked }), deadline }
+        AnswerTo { router, back: Some(ReplyRoute::Link { link, correlation, asked }), deadline }
     }
 
     /// The way to one who waits at this node.
-    pub(crate) fn here(home: Arc<dyn Household>, waiting: Box<dyn Waiting>, deadline: Option<Instant>) -> AnswerTo {
-        AnswerTo { home, back: Some(Back::Here(waiting)), deadline }
+    pub(crate) fn here(router: Arc<dyn Router>, waiting: Box<dyn PendingReply>, deadline: Option<Instant>) -> AnswerTo {
+        AnswerTo { router, back: Some(ReplyRoute::Here(waiting)), deadline }
     }
 
-    pub(crate) fn home(&self) -> &Arc<dyn Household> {
-        &self.home
+    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+        &self.router
     }
 
     /// Answers; if the asker cannot read it, it is still to be refused.
     pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
         match self.back.take() {
-            Some(Back::Link { link, correlation, asked }) => {
+            Some(ReplyRoute::Link { link, correlation, asked }) => {
                 let answered = link.answer(correlation, &asked, body, handles);
                 if !answered {
-                    self.back = Some(Back::Link { link, correlation, asked });
+                    self.back = Some(ReplyRoute::Link { link, correlation, asked });
                 }
                 answered
             }
-            Some(Back::Here(waiting)) => {
+            Some(ReplyRoute::Here(waiting)) => {
                 waiting.answered(&body, &mut handles.to_vec());
                 true
             }
@@ -111,8 +111,8 @@ impl AnswerTo {
     /// Whether the answer is not wanted any more.
     pub(crate) fn is_gone(&self) -> bool {
         match &self.back {
-            Some(Back::Link { asked, .. }) => asked.is_cancelled(),
-            Some(Back::Here(waiting)) => waiting.is_gone(),
+            Some(ReplyRoute::Link { asked, .. }) => asked.is_cancelled(),
+            Some(ReplyRoute::Here(waiting)) => waiting.is_gone(),
             None => true,
         }
     }
@@ -120,8 +120,8 @@ impl AnswerTo {
     /// Ready once the answer is not wanted any more.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.back {
-            Some(Back::Link { asked, .. }) => asked.poll_cancelled(cx),
-            Some(Back::Here(waiting)) => waiting.poll_gone(cx),
+            Some(ReplyRoute::Link { asked, .. }) => asked.poll_cancelled(cx),
+            Some(ReplyRoute::Here(waiting)) => waiting.poll_gone(cx),
             None => Poll::Ready(()),
         }
     }
@@ -143,13 +143,13 @@ impl fmt::Debug for AnswerTo {
 
 /// A request that came from a connection and is not yet answered, as the connection knows it.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct PeerRequest {
     cancelled: AtomicBool,
     /// Of one who would not go on if it were.
     waker: AtomicWaker,
 }
 
-impl Asked {
+impl PeerRequest {
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.waker.wake();
@@ -258,14 +258,14 @@ impl<R> fmt::Debug for Reply<R> {
 }
 
 /// Waits for an answer to a request of this node.
-pub(crate) struct Awaiting<R> {
-    pub(crate) home: Arc<dyn Household>,
+pub(crate) struct AwaitedReply<R> {
+    pub(crate) router: Arc<dyn Router>,
     pub(crate) reply: Reply<R>,
 }
 
-impl<R: DeserializeOwned + Send> Waiting for Awaiting<R> {
+impl<R: DeserializeOwned + Send> PendingReply for AwaitedReply<R> {
     fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        match serde_scope::read(&self.home, body, handles) {
+        match serde_scope::read(&self.router, body, handles) {
             Ok(result) => self.reply.answer(result),
             Err(error) => {
                 tracing::trace!(target: "actix_hermod", %error, "an answer cannot be decoded");
@@ -292,9 +292,9 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
     if answer.is_gone() {
         return;
     }
-    let home = Arc::clone(answer.home());
-    let look = preflight::look_at_result_of::<M>();
-    match serde_scope::write(&home, &result, look, |body, handles| answer.answer(body, handles)) {
+    let router = Arc::clone(answer.router());
+    let check = preflight::of_result::<M>();
+    match serde_scope::write(&router, &result, check, |body, handles| answer.answer(body, handles)) {
         Ok(true) => {}
         Ok(false) => answer.refuse_as_too_long(),
         Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),
@@ -303,13 +303,13 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
 
 /// A request on its way. When it is dropped, the answer is not wanted any more.
 #[derive(Debug)]
-pub(crate) struct Asking {
+pub(crate) struct RequestGuard {
     way: Option<(Arc<dyn Outbound>, Correlation)>,
 }
 
-impl Asking {
-    pub(crate) fn new(link: Arc<dyn Outbound>, correlation: Correlation) -> Asking {
-        Asking { way: Some((link, correlation)) }
+impl RequestGuard {
+    pub(crate) fn new(link: Arc<dyn Outbound>, correlation: Correlation) -> RequestGuard {
+        RequestGuard { way: Some((link, correlation)) }
     }
 
     /// Leaves the request to itself: who waits for it is seen by the sweep.
@@ -318,7 +318,7 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         if let Some((link, correlation)) = self.way.take() {
             link.cancel(correlation);

@@ -16,8 +16,8 @@ use tokio::time::Sleep;
 use super::ask_error::AskError;
 use super::envelope::Parcel;
 use super::pointer::Pointer;
-use super::reply::Asking;
 use super::reply::Reply;
+use super::reply::RequestGuard;
 use crate::message::RemoteMessage;
 
 /// The future of [`Address::send`](crate::Address::send).
@@ -28,7 +28,7 @@ use crate::message::RemoteMessage;
 #[must_use = "a request that is dropped is cancelled"]
 pub struct Request<M: RemoteMessage> {
     pub(super) answer: oneshot::Receiver<M::Result>,
-    pub(super) asking: Option<Asking>,
+    pub(super) asking: Option<RequestGuard>,
     pub(super) limit: Option<Duration>,
     pub(super) sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -85,9 +85,9 @@ pub struct Ask<M: RemoteMessage> {
 enum Stage<M: RemoteMessage> {
     New(Arc<Pointer>, M),
     /// With what takes the request back when it is dropped.
-    Asked {
+    PeerRequest {
         answer: oneshot::Receiver<Result<M::Result, AskError>>,
-        _asking: Option<Asking>,
+        _asking: Option<RequestGuard>,
     },
     Over,
 }
@@ -116,7 +116,7 @@ impl<M: RemoteMessage> Ask<M> {
         let deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         self.sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let asking = pointer.send(Parcel::new(message, Some(Reply::Told { sender, deadline })));
-        Stage::Asked { answer, _asking: asking }
+        Stage::PeerRequest { answer, _asking: asking }
     }
 }
 
@@ -137,7 +137,7 @@ impl<M: RemoteMessage> Future for Ask<M> {
             Stage::New(pointer, message) => this.begin(&pointer, message),
             stage => stage,
         };
-        let Stage::Asked { answer, .. } = &mut this.stage else { panic!("an Ask was polled after it had ended") };
+        let Stage::PeerRequest { answer, .. } = &mut this.stage else { panic!("an Ask was polled after it had ended") };
         if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
             this.stage = Stage::Over;
             // The one who was to answer has gone without a word.

@@ -8,23 +8,23 @@ use actix::Message;
 use super::ask_error::AskError;
 use super::envelope::Arrival;
 use super::envelope::Body;
-use super::envelope::Encoded;
+use super::envelope::Envelope;
 use super::envelope::Parcel;
 use super::envelope::Source;
 use super::pointer::Pointer;
 use super::pointer::Route;
 use super::ports::LocalBox;
+use super::ports::PendingReply;
 use super::ports::Refusal;
-use super::ports::Waiting;
 use super::reply::AnswerTo;
-use super::reply::Asking;
-use super::reply::Awaiting;
+use super::reply::AwaitedReply;
 use super::reply::Reply;
+use super::reply::RequestGuard;
 use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 use crate::message::guard::EncodeError;
 use crate::message::preflight;
-use crate::message::preflight::Look;
+use crate::message::preflight::Check;
 use crate::message::shape::Shape;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
@@ -43,7 +43,7 @@ impl<M: Message> Returned<M> {
 }
 
 /// Why a message could not be written to another process.
-struct Unwritten {
+struct NotSent {
     reason: DropReason,
     detail: Option<String>,
 }
@@ -57,8 +57,8 @@ impl Pointer {
             self.send(Parcel::new(message, None));
             return;
         }
-        self.home().observer().sent_here();
-        if let Err(Unwritten { reason, detail }) = self.write_plain(&message) {
+        self.router().observer().sent_here();
+        if let Err(NotSent { reason, detail }) = self.write_plain(&message) {
             self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
         }
     }
@@ -75,9 +75,9 @@ impl Pointer {
     }
 
     #[inline]
-    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), Unwritten> {
-        if self.home().is_stopped() {
-            return Err(Unwritten { reason: DropReason::Shutdown, detail: None });
+    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), NotSent> {
+        if self.router().is_stopped() {
+            return Err(NotSent { reason: DropReason::Shutdown, detail: None });
         }
         let fingerprint = self.fingerprint::<M>();
         self.encode(message, |body, handles| self.post_written(body, handles, fingerprint))
@@ -92,12 +92,12 @@ impl Pointer {
         handles: &[Arc<Pointer>],
         fingerprint: u64,
     ) -> Result<(), DropReason> {
-        self.post(&Encoded { body, handles, fingerprint, hops: 0 })
+        self.post(&Envelope { body, handles, fingerprint, hops: 0 })
     }
 
     /// Sends: the message is counted as sent, and as dropped if it is.
-    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<Asking> {
-        self.home().observer().sent_here();
+    pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<RequestGuard> {
+        self.router().observer().sent_here();
         match self.give(parcel) {
             Ok(asking) => asking,
             Err(Returned { parcel, reason, detail }) => {
@@ -112,20 +112,20 @@ impl Pointer {
     }
 
     /// Hands the message on, or back.
-    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<Asking>, Returned<M>> {
-        if self.home().is_stopped() {
+    fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
+        if self.router().is_stopped() {
             return Err(Returned::new(parcel, DropReason::Shutdown));
         }
         match self.route() {
             Route::Here(local) => self.give_local(&**local, parcel),
-            Route::HereNamed => match self.home().box_named(self.name()) {
+            Route::HereNamed => match self.router().box_named(self.name()) {
                 Some(local) => self.give_local(&*local, parcel),
                 None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
             },
             Route::Away { .. } => match parcel.reply {
                 None => match self.write_plain(&parcel.message) {
                     Ok(()) => Ok(None),
-                    Err(Unwritten { reason, detail }) => Err(Returned { parcel, reason, detail }),
+                    Err(NotSent { reason, detail }) => Err(Returned { parcel, reason, detail }),
                 },
                 Some(reply) => self.request(parcel.message, *reply),
             },
@@ -137,7 +137,7 @@ impl Pointer {
         &self,
         local: &dyn LocalBox,
         parcel: Parcel<M>,
-    ) -> Result<Option<Asking>, Returned<M>> {
+    ) -> Result<Option<RequestGuard>, Returned<M>> {
         let mut slot = Some(parcel);
         let refusal = local.accept(&mut slot);
         match (refusal, slot) {
@@ -155,9 +155,9 @@ impl Pointer {
     #[cold]
     fn give_encoded<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
         let mut answer = parcel.reply.map(|reply| {
-            let (home, deadline) = (Arc::clone(self.home()), reply.deadline());
-            let waiting = Box::new(Awaiting { home: Arc::clone(&home), reply: *reply });
-            AnswerTo::here(home, waiting, deadline)
+            let (router, deadline) = (Arc::clone(self.router()), reply.deadline());
+            let waiting = Box::new(AwaitedReply { router: Arc::clone(&router), reply: *reply });
+            AnswerTo::here(router, waiting, deadline)
         });
         let mut words = None;
         let shape = Shape::of::<M>();
@@ -165,7 +165,7 @@ impl Pointer {
         let given = match local.shape().filter(|takes| *takes != shape) {
             Some(takes) => {
                 let detail = Some(shape.differences(&takes));
-                Err(Unwritten { reason: DropReason::TypeMismatch, detail })
+                Err(NotSent { reason: DropReason::TypeMismatch, detail })
             }
             None => self.encode(&parcel.message, |body, handles| {
                 local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
@@ -174,7 +174,7 @@ impl Pointer {
                 })
             }),
         };
-        given.map_err(|Unwritten { reason, detail }| {
+        given.map_err(|NotSent { reason, detail }| {
             let detail = detail.or(words);
             if let Some(answer) = answer {
                 answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
@@ -188,28 +188,28 @@ impl Pointer {
         &self,
         message: &M,
         send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> Result<T, DropReason>,
-    ) -> Result<T, Unwritten> {
-        let (reason, detail) = match serde_scope::write(self.home(), message, self.look(), send) {
+    ) -> Result<T, NotSent> {
+        let (reason, detail) = match serde_scope::write(self.router(), message, self.check(), send) {
             Ok(Ok(sent)) => return Ok(sent),
             Ok(Err(reason)) => (reason, self.trouble(reason)),
             Err(error) if matches!(*error, EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
             Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
         };
-        Err(Unwritten { reason, detail })
+        Err(NotSent { reason, detail })
     }
 
     /// How the message is looked at before it leaves: a comparison, once enough of its type were.
     #[inline]
-    fn look<M: RemoteMessage>(&self) -> Look<M> {
+    fn check<M: RemoteMessage>(&self) -> Check<M> {
         let key = preflight::key::<M>();
         if self.settled().load(Ordering::Relaxed) == key {
-            return preflight::glance();
+            return preflight::of_known_message();
         }
-        let look = preflight::look();
-        if !look.anyway {
+        let check = preflight::of_message();
+        if !check.always {
             self.settled().store(key, Ordering::Relaxed);
         }
-        look
+        check
     }
 
     /// Sends a message that is to be answered over a connection.
@@ -217,16 +217,17 @@ impl Pointer {
         self: &Arc<Self>,
         message: M,
         reply: Reply<M::Result>,
-    ) -> Result<Option<Asking>, Returned<M>> {
+    ) -> Result<Option<RequestGuard>, Returned<M>> {
         let time_left = reply.time_left();
-        let mut waiting: Option<Box<dyn Waiting>> = Some(Box::new(Awaiting { home: Arc::clone(self.home()), reply }));
+        let mut waiting: Option<Box<dyn PendingReply>> =
+            Some(Box::new(AwaitedReply { router: Arc::clone(self.router()), reply }));
         let fingerprint = self.fingerprint::<M>();
         let asked = self.encode(&message, |body, handles| {
-            self.ask_encoded(&Encoded { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
+            self.ask_encoded(&Envelope { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
         });
         match asked {
-            Ok((link, correlation)) => Ok(Some(Asking::new(link, correlation))),
-            Err(Unwritten { reason, detail }) => {
+            Ok((link, correlation)) => Ok(Some(RequestGuard::new(link, correlation))),
+            Err(NotSent { reason, detail }) => {
                 if let Some(waiting) = waiting {
                     waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
                 }

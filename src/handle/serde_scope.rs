@@ -29,14 +29,14 @@ use serde::ser;
 
 use super::envelope::Body;
 use super::pointer::Pointer;
-use super::ports::Household;
+use super::ports::Router;
 use crate::handle::detached;
 use crate::handle::uri;
 use crate::message::guard;
 use crate::message::guard::DecodeError;
 use crate::message::guard::EncodeError;
 use crate::message::guard::Encoded;
-use crate::message::preflight::Look;
+use crate::message::preflight::Check;
 use crate::message::shape::check::Unfit;
 use crate::message::shape::mark;
 
@@ -48,7 +48,7 @@ const KEPT_HANDLES: usize = 16 << 10;
 
 /// What is under way on a thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum ScopeKind {
     Nothing,
     Writing,
     Reading,
@@ -58,22 +58,22 @@ enum What {
 
 /// The innermost scope of a thread.
 struct Now {
-    what: Cell<What>,
+    what: Cell<ScopeKind>,
     /// How many of [`HANDLES`] are its own: all, or none.
     handles: Cell<usize>,
-    /// Where the node lies that [`HOME`] leads to.
-    home: Cell<usize>,
+    /// Where the node lies that [`ROUTER`] leads to.
+    router: Cell<usize>,
 }
 
 thread_local! {
-    static NOW: Now = const { Now { what: Cell::new(What::Nothing), handles: Cell::new(0), home: Cell::new(0) } };
+    static NOW: Now = const { Now { what: Cell::new(ScopeKind::Nothing), handles: Cell::new(0), router: Cell::new(0) } };
 
     /// The handles of the message, as far as there are any.
     static HANDLES: ManuallyDrop<RefCell<Vec<Arc<Pointer>>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 
     /// The node that the innermost scope is for, or the last one was: it is not changed for each message of a thread that
     /// sends many by one node.
-    static HOME: ManuallyDrop<RefCell<Option<Weak<dyn Household>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    static ROUTER: ManuallyDrop<RefCell<Option<Weak<dyn Router>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
     /// Gives back what the two keep when the thread is torn down; they keep nothing then.
     static TIDY: Tidy = const { Tidy };
@@ -87,8 +87,8 @@ struct Tidy;
 
 impl Drop for Tidy {
     fn drop(&mut self) {
-        NOW.with(|now| now.home.set(0));
-        let kept = (HOME.with(|home| home.take()), HANDLES.with(|handles| handles.take()));
+        NOW.with(|now| now.router.set(0));
+        let kept = (ROUTER.with(|router| router.take()), HANDLES.with(|handles| handles.take()));
         drop(kept);
     }
 }
@@ -101,33 +101,33 @@ fn may_keep() -> bool {
 
 /// A scope, which ends with this.
 struct Scope {
-    outer: (What, usize),
+    outer: (ScopeKind, usize),
     aside: Option<Box<Aside>>,
 }
 
 /// What the scope around another one goes on with.
 struct Aside {
     handles: Vec<Arc<Pointer>>,
-    home: Option<Weak<dyn Household>>,
+    router: Option<Weak<dyn Router>>,
 }
 
 impl Scope {
     #[inline]
-    fn enter(what: What, home: &Arc<dyn Household>) -> Scope {
+    fn enter(what: ScopeKind, router: &Arc<dyn Router>) -> Scope {
         NOW.with(|now| {
             let outer = (now.what.replace(what), now.handles.replace(0));
-            let is_common = outer.0 == What::Nothing && now.home.get() == place_of(home);
-            Scope { outer, aside: if is_common { None } else { Scope::change(now, home, outer) } }
+            let is_common = outer.0 == ScopeKind::Nothing && now.router.get() == place_of(router);
+            Scope { outer, aside: if is_common { None } else { Scope::change(now, router, outer) } }
         })
     }
 
     /// For another node than before, or inside another scope; or on a thread that is being torn down.
     #[cold]
-    fn change(now: &Now, home: &Arc<dyn Household>, outer: (What, usize)) -> Option<Box<Aside>> {
-        now.home.set(place_of(home));
-        let home = HOME.with(|last| last.replace(Some(Arc::downgrade(home))));
+    fn change(now: &Now, router: &Arc<dyn Router>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
+        now.router.set(place_of(router));
+        let router = ROUTER.with(|last| last.replace(Some(Arc::downgrade(router))));
         let handles = if outer.1 > 0 { HANDLES.with(|handles| handles.take()) } else { Vec::new() };
-        (outer.0 != What::Nothing || !may_keep()).then(|| Box::new(Aside { handles, home }))
+        (outer.0 != ScopeKind::Nothing || !may_keep()).then(|| Box::new(Aside { handles, router }))
     }
 
     /// Has positions in the message that is read mean these handles.
@@ -171,43 +171,43 @@ fn forget_all() {
 impl Aside {
     #[cold]
     fn restore(self, now: &Now) {
-        let Aside { handles, home } = self;
-        now.home.set(home.as_ref().map_or(0, |home| home.as_ptr().addr()));
+        let Aside { handles, router } = self;
+        now.router.set(router.as_ref().map_or(0, |router| router.as_ptr().addr()));
         // What these let go of goes outside the borrows: with a pointer code of ours may run.
-        let inner = (HOME.with(|last| last.replace(home)), HANDLES.with(|last| last.replace(handles)));
+        let inner = (ROUTER.with(|last| last.replace(router)), HANDLES.with(|last| last.replace(handles)));
         drop(inner);
     }
 }
 
 /// Tells nodes apart: while there is a `Weak` of one, no other is in its place.
-fn place_of(home: &Arc<dyn Household>) -> usize {
-    Arc::as_ptr(home).addr()
+fn place_of(router: &Arc<dyn Router>) -> usize {
+    Arc::as_ptr(router).addr()
 }
 
 /// The node that the innermost scope is for.
-fn home() -> Option<Arc<dyn Household>> {
-    HOME.with(|home| home.borrow().as_ref().and_then(Weak::upgrade))
+fn router() -> Option<Arc<dyn Router>> {
+    ROUTER.with(|router| router.borrow().as_ref().and_then(Weak::upgrade))
 }
 
-fn under_way() -> What {
+fn under_way() -> ScopeKind {
     NOW.with(|now| now.what.get())
 }
 
-/// Encodes a message for another process and hands its body and its handles to `send`, if `look` has nothing against it.
+/// Encodes a message for another process and hands its body and its handles to `send`, if `check` has nothing against it.
 #[inline]
 pub(crate) fn write<M: Serialize, R>(
-    home: &Arc<dyn Household>,
+    router: &Arc<dyn Router>,
     message: &M,
-    look: Look<M>,
+    check: Check<M>,
     send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
 ) -> Result<R, Box<EncodeError>> {
-    let limit = home.limits().max_message;
+    let limit = router.limits().max_message;
     // A thread that is being torn down has nothing to spare, nor keeps anything.
     let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
-    let scope = Scope::enter(What::Writing, home);
+    let scope = Scope::enter(ScopeKind::Writing, router);
     let encoded = match guard::encode(message, &mut body, limit) {
-        Ok(Encoded { skipped: false }) if !look.anyway => Ok(()),
-        encoded => looked_at(encoded, || (look.at)(message)),
+        Ok(Encoded { skipped: false }) if !check.always => Ok(()),
+        encoded => checked(encoded, || (check.run)(message)),
     };
     let handles = scope.into_handles();
     let result = match encoded {
@@ -234,9 +234,9 @@ fn whole(body: &mut Vec<u8>) -> Bytes {
 /// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
 /// to the message. What looking finds says more than that it could not be encoded.
 #[cold]
-fn looked_at(
+fn checked(
     encoded: Result<Encoded, Box<EncodeError>>,
-    look: impl FnOnce() -> Result<(), Unfit>,
+    check: impl FnOnce() -> Result<(), Unfit>,
 ) -> Result<(), Box<EncodeError>> {
     let encoded = encoded.map(|_| ());
     if let Err(error) = &encoded
@@ -245,7 +245,7 @@ fn looked_at(
         return encoded;
     }
     let handles = noted();
-    let looked = catch_unwind(AssertUnwindSafe(look));
+    let looked = catch_unwind(AssertUnwindSafe(check));
     forget_after(handles);
     match looked {
         Ok(Err(unfit)) => Err(Box::new(EncodeError::Unfit(unfit.to_string()))),
@@ -295,12 +295,12 @@ fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
 /// Decodes a message that came with these handles, and takes them out of the list.
 #[inline]
 pub(crate) fn read<M: DeserializeOwned>(
-    home: &Arc<dyn Household>,
+    router: &Arc<dyn Router>,
     body: &[u8],
     handles: &mut Vec<Arc<Pointer>>,
 ) -> Result<M, Box<DecodeError>> {
-    let limits = home.limits().decode();
-    let scope = Scope::enter(What::Reading, home);
+    let limits = router.limits().decode();
+    let scope = Scope::enter(ScopeKind::Reading, router);
     if handles.is_empty() {
         return guard::decode(body, limits);
     }
@@ -315,13 +315,13 @@ pub(crate) fn read<M: DeserializeOwned>(
 /// Decodes messages that came without handles: each is given to `keep`, and why there is none to `fail`.
 #[inline]
 pub(crate) fn read_each<'b, M: DeserializeOwned>(
-    home: &Arc<dyn Household>,
+    router: &Arc<dyn Router>,
     bodies: impl Iterator<Item = &'b [u8]>,
     mut keep: impl FnMut(M),
     mut fail: impl FnMut(Box<DecodeError>),
 ) {
-    let limits = home.limits().decode();
-    let _scope = Scope::enter(What::Reading, home);
+    let limits = router.limits().decode();
+    let _scope = Scope::enter(ScopeKind::Reading, router);
     for body in bodies {
         if let Err(error) = guard::decode_to(body, limits, &mut keep) {
             fail(error);
@@ -330,14 +330,14 @@ pub(crate) fn read_each<'b, M: DeserializeOwned>(
 }
 
 /// Runs `read` with addresses in text read for this node.
-pub(crate) fn with_text<R>(home: &Arc<dyn Household>, read: impl FnOnce() -> R) -> R {
-    let _scope = Scope::enter(What::Text, home);
+pub(crate) fn with_text<R>(router: &Arc<dyn Router>, read: impl FnOnce() -> R) -> R {
+    let _scope = Scope::enter(ScopeKind::Text, router);
     read()
 }
 
 /// The node that a message is written for, if one is being written here.
-pub(crate) fn writing_home() -> Option<Arc<dyn Household>> {
-    if under_way() == What::Writing { home() } else { None }
+pub(crate) fn writing_router() -> Option<Arc<dyn Router>> {
+    if under_way() == ScopeKind::Writing { router() } else { None }
 }
 
 /// Writes an address: its position in the message's list, or its URI where people read.
@@ -351,7 +351,7 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
             ))),
         };
     }
-    let position = if under_way() == What::Writing { note(pointer) } else { None };
+    let position = if under_way() == ScopeKind::Writing { note(pointer) } else { None };
     match position {
         Some(position) => serializer.serialize_newtype_struct(mark::ADDRESS, &position),
         None => Err(ser::Error::custom("an address can be written in binary only inside a message that is sent")),
@@ -367,14 +367,14 @@ pub(crate) fn deserialize<'de, M: ?Sized, D: Deserializer<'de>>(deserializer: D)
 }
 
 fn handle_at(position: u32) -> Option<Arc<Pointer>> {
-    if under_way() != What::Reading || noted() == 0 {
+    if under_way() != ScopeKind::Reading || noted() == 0 {
         return None;
     }
     HANDLES.with(|handles| handles.borrow().get(position as usize).cloned())
 }
 
-fn text_home() -> Option<Arc<dyn Household>> {
-    if under_way() == What::Nothing { None } else { home() }
+fn text_router() -> Option<Arc<dyn Router>> {
+    if under_way() == ScopeKind::Nothing { None } else { router() }
 }
 
 struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
@@ -408,8 +408,8 @@ impl de::Visitor<'_> for UriVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<Pointer>, E> {
-        let home = text_home().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
-        uri::resolve(&home, text).map_err(E::custom)
+        let router = text_router().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
+        uri::resolve(&router, text).map_err(E::custom)
     }
 }
 
@@ -430,9 +430,9 @@ mod tests {
         let pointers = [detached::pointer(), detached::pointer()];
         let [one, other] = pointers.each_ref().map(|pointer| Address::new(Arc::clone(pointer)));
         let pair = Pair(one, other);
-        let look = preflight::look();
-        assert!(look.anyway, "nothing of this type was looked at before");
-        let written = write(pointers[0].home(), &pair, look, |body, handles| {
+        let check = preflight::of_message();
+        assert!(check.always, "nothing of this type was looked at before");
+        let written = write(pointers[0].router(), &pair, check, |body, handles| {
             assert_eq!(*body, [0, 1]);
             assert_eq!(handles.len(), 2);
             assert!(handles.iter().zip(&pointers).all(|(handle, pointer)| Arc::ptr_eq(handle, pointer)));
@@ -450,10 +450,10 @@ mod tests {
             },
         }
 
-        let home = Arc::clone(detached::pointer().home());
+        let router = Arc::clone(detached::pointer().router());
         let write = |n| {
             let refuse = |_: &Sparse| Err(Unfit { path: "Sparse".to_owned(), why: "looked at".to_owned() });
-            write(&home, &Sparse::Struct { n }, Look { at: refuse, anyway: false }, |body, _| body.to_vec())
+            write(&router, &Sparse::Struct { n }, Check { run: refuse, always: false }, |body, _| body.to_vec())
         };
         assert_eq!(write(Some(7)), Ok(vec![0, 1, 7]));
         assert_eq!(write(None), Err(Box::new(EncodeError::Unfit("Sparse: looked at".to_owned()))));
@@ -461,25 +461,27 @@ mod tests {
 
     #[test]
     fn a_panic_while_it_is_looked_at_costs_nothing() {
-        let home = Arc::clone(detached::pointer().home());
+        let router = Arc::clone(detached::pointer().router());
         let written =
-            write(&home, &7u64, Look { at: |_| panic!("looked too closely"), anyway: true }, |body, _| body.to_vec());
+            write(&router, &7u64, Check { run: |_| panic!("looked too closely"), always: true }, |body, _| {
+                body.to_vec()
+            });
         assert_eq!(written, Ok(vec![7]));
-        assert!(under_way() == What::Nothing);
+        assert!(under_way() == ScopeKind::Nothing);
     }
 
     /// Writes a message of its own while it is written: to another node, or to the same.
-    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Household>);
+    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Router>);
 
     impl Serialize for Writes<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let Writes(own, inner, home) = self;
+            let Writes(own, inner, router) = self;
             let before = Address::<Pair>::new(Arc::clone(own));
-            let look = Look { at: |_: &Vec<Address<Pair>>| Ok(()), anyway: false };
-            let written = write(home, &inner.to_vec(), look, |body, handles| (body.to_vec(), handles.len()));
+            let check = Check { run: |_: &Vec<Address<Pair>>| Ok(()), always: false };
+            let written = write(router, &inner.to_vec(), check, |body, handles| (body.to_vec(), handles.len()));
             let count = inner.len();
             assert_eq!(written, Ok((std::iter::once(count as u8).chain(0..count as u8).collect(), count)));
-            assert!(writing_home().is_some_and(|home| Arc::ptr_eq(&home, own.home())), "the outer one goes on");
+            assert!(writing_router().is_some_and(|router| Arc::ptr_eq(&router, own.router())), "the outer one goes on");
             (&before, Vec::<u8>::new(), &before).serialize(serializer)
         }
     }
@@ -487,21 +489,21 @@ mod tests {
     #[test]
     fn a_message_that_is_written_inside_another_has_its_own_handles_and_its_own_node() {
         let [one, other] = [detached::pointer(), detached::elsewhere()];
-        let outer = |inner: &[Address<Pair>], home: &Arc<dyn Household>| {
-            let message = Writes(&one, inner, home);
+        let outer = |inner: &[Address<Pair>], router: &Arc<dyn Router>| {
+            let message = Writes(&one, inner, router);
             let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
-            write(one.home(), &outer, Look { at: |_| Ok(()), anyway: false }, |body, handles| {
+            write(one.router(), &outer, Check { run: |_| Ok(()), always: false }, |body, handles| {
                 assert_eq!(*body, [0, 1, 0, 2]);
                 assert!(handles.iter().all(|handle| Arc::ptr_eq(handle, &one)));
                 handles.len()
             })
         };
         let addresses: Vec<_> = (0..3).map(|_| Address::new(Arc::clone(&other))).collect();
-        for home in [one.home(), other.home()] {
-            assert_eq!(outer(&addresses, home), Ok(3));
-            assert_eq!(outer(&[], home), Ok(3));
+        for router in [one.router(), other.router()] {
+            assert_eq!(outer(&addresses, router), Ok(3));
+            assert_eq!(outer(&[], router), Ok(3));
         }
-        assert!(under_way() == What::Nothing);
+        assert!(under_way() == ScopeKind::Nothing);
         assert_eq!(HANDLES.with(|handles| handles.borrow().len()), 0);
     }
 }

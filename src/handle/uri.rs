@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::pointer::Pointer;
-use super::ports::Household;
+use super::ports::Router;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
@@ -21,17 +21,17 @@ const UNIX: &str = "hermod+unix://";
 pub(crate) fn of(pointer: &Pointer) -> Option<String> {
     match pointer.origin() {
         Origin::Named { endpoint, .. } => Some(write(endpoint, pointer.name())),
-        Origin::Boxed { node, .. } if *node == pointer.home().id() => {
-            pointer.home().endpoints().first().map(|endpoint| write(endpoint, pointer.name()))
+        Origin::Boxed { node, .. } if *node == pointer.router().id() => {
+            pointer.router().endpoints().first().map(|endpoint| write(endpoint, pointer.name()))
         }
         Origin::Boxed { .. } => pointer.hints().first().map(|endpoint| write(endpoint, pointer.name())),
     }
 }
 
 /// The pointer that a URI leads to, for that node.
-pub(crate) fn resolve(home: &Arc<dyn Household>, text: &str) -> Result<Arc<Pointer>, AddressError> {
+pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointer>, AddressError> {
     let (endpoint, name) = read(text).ok_or_else(|| AddressError::InvalidUri(text.to_owned()))?;
-    Arc::clone(home).place(&endpoint, &name)
+    Arc::clone(router).place(&endpoint, &name)
 }
 
 pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {

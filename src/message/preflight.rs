@@ -1,9 +1,9 @@
-//! Which messages are [looked at](check) before they leave: the first of each type, and in debug builds every one.
+//! Which messages are [checked](of_message) before they leave: the first of each type, and in debug builds every one.
 //!
-//! What is looked for is in the type, and mostly shows in the first message. In every build two more kinds are always
-//! looked at: messages of which a field was left out, which the encoder notices, and those of a type that has a part
-//! which describes itself somewhere, since only those that contain one do not arrive. What else differs from message to
-//! message, a variant behind one that is skipped or what a `Serialize` by hand does, is found in debug builds.
+//! A fault is in the type, and mostly shows in the first message. In every build two more kinds of messages are always
+//! checked: those of which a field was left out, which the encoder notices, and those of a type that somewhere has a part
+//! which describes itself, since only messages that contain one do not arrive. Other differences between messages of one
+//! type, a variant behind a skipped one or a `Serialize` by hand, are found in debug builds.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -25,48 +25,47 @@ use crate::message::shape::check::describes_itself;
 use crate::message::shape::mark::short_name;
 use crate::message::shape::path::Start;
 
-/// How a value is looked at before it leaves.
-pub(crate) struct Look<T> {
-    pub(crate) at: fn(&T) -> Result<(), Unfit>,
-    /// Whether it is, if nothing seems to be wrong.
-    pub(crate) anyway: bool,
+/// How a value is checked before it leaves.
+pub(crate) struct Check<T> {
+    pub(crate) run: fn(&T) -> Result<(), Unfit>,
+    /// Whether it is checked even if encoding it has shown nothing unusual.
+    pub(crate) always: bool,
 }
 
-/// What of a message's type was looked at.
+/// Which part of a message's type was checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Message,
     Result,
 }
 
-/// Whether there is more to look at, of each type of which something was.
-static LOOKED_AT: LazyLock<RwLock<HashMap<(TypeId, Part), Again>>> = LazyLock::new(RwLock::default);
+/// Whether later messages are checked, for each part of a type of which one was.
+static CHECKED: LazyLock<RwLock<HashMap<(TypeId, Part), Again>>> = LazyLock::new(RwLock::default);
 
-/// Whether the next message is looked at again.
+/// Whether the next message is checked again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
     No,
     Always,
 }
 
-/// How the messages of type `M` are looked at.
-pub(crate) fn look<M: RemoteMessage>() -> Look<M> {
-    Look { at: look_at_message::<M>, anyway: !is_settled::<M>(Part::Message) }
+/// Returns the check for messages of type `M`.
+pub(crate) fn of_message<M: RemoteMessage>() -> Check<M> {
+    Check { run: check_message::<M>, always: !is_settled::<M>(Part::Message) }
 }
 
-/// How they are if enough of them were.
+/// As [`of_message`], once enough messages of the type were checked.
 #[inline]
-pub(crate) fn glance<M: RemoteMessage>() -> Look<M> {
-    Look { at: look_at_message::<M>, anyway: false }
+pub(crate) fn of_known_message<M: RemoteMessage>() -> Check<M> {
+    Check { run: check_message::<M>, always: false }
 }
 
-/// As [`look`], for what messages of type `M` are answered with.
-pub(crate) fn look_at_result_of<M: RemoteMessage>() -> Look<M::Result> {
-    Look { at: look_at_result::<M>, anyway: !is_settled::<M>(Part::Result) }
+/// As [`of_message`], for the results of messages of type `M`.
+pub(crate) fn of_result<M: RemoteMessage>() -> Check<M::Result> {
+    Check { run: check_result::<M>, always: !is_settled::<M>(Part::Result) }
 }
 
-/// A number for the type of which only the first messages are looked at, so that one who sends many can remember that
-/// they were; never 0.
+/// Identifies the type, so that a sender can remember that its first messages were checked; never 0.
 #[inline]
 pub(crate) fn key<M: 'static>() -> u64 {
     let mut lower = Lower(0);
@@ -95,27 +94,29 @@ impl Hasher for Lower {
 
 #[cold]
 fn is_settled<M: RemoteMessage>(part: Part) -> bool {
-    !cfg!(debug_assertions) && LOOKED_AT.read().get(&(TypeId::of::<M>(), part)) == Some(&Again::No)
+    !cfg!(debug_assertions) && CHECKED.read().get(&(TypeId::of::<M>(), part)) == Some(&Again::No)
 }
 
-fn look_at_message<M: RemoteMessage>(message: &M) -> Result<(), Unfit> {
+fn check_message<M: RemoteMessage>(message: &M) -> Result<(), Unfit> {
     let shape = Shape::of::<M>();
     let start = Start::message(shape.model());
-    conclude::<M>(Part::Message, start, check(message, start, &Named::<M>(Part::Message, PhantomData)))
+    conclude::<M>(Part::Message, start, check(message, start, &PartName::<M>(Part::Message, PhantomData)))
 }
 
-fn look_at_result<M: RemoteMessage>(result: &M::Result) -> Result<(), Unfit> {
+fn check_result<M: RemoteMessage>(result: &M::Result) -> Result<(), Unfit> {
     let shape = Shape::of::<M>();
     match Start::result(shape.model()) {
-        Some(start) => conclude::<M>(Part::Result, start, check(result, start, &Named::<M>(Part::Result, PhantomData))),
+        Some(start) => {
+            conclude::<M>(Part::Result, start, check(result, start, &PartName::<M>(Part::Result, PhantomData)))
+        }
         None => Ok(()),
     }
 }
 
-/// What is looked at, by its type's name in Rust: one that is flattened has none in its shape.
-struct Named<M>(Part, PhantomData<fn() -> M>);
+/// Names what is checked by its Rust type: a flattened value has no name in its shape.
+struct PartName<M>(Part, PhantomData<fn() -> M>);
 
-impl<M> Display for Named<M> {
+impl<M> Display for PartName<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&short_name::<M>())?;
         f.write_str(match self.0 {
@@ -130,10 +131,10 @@ fn conclude<M: RemoteMessage>(part: Part, start: Start<'_>, verdict: Verdict) ->
         Verdict::Fits => {
             let key = (TypeId::of::<M>(), part);
             // One after the other, so that the lock is not held while the shape is searched.
-            let known = LOOKED_AT.read().contains_key(&key);
+            let known = CHECKED.read().contains_key(&key);
             if !known {
                 let again = if describes_itself(start) { Again::Always } else { Again::No };
-                LOOKED_AT.write().insert(key, again);
+                CHECKED.write().insert(key, again);
             }
             Ok(())
         }

@@ -18,8 +18,8 @@ use tokio::task::LocalSet;
 use crate::config::IoThread;
 use crate::env;
 
-/// A pump: see [`Household::run`](crate::handle::ports::Household::run).
-pub(crate) type Pump = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A pump: see [`Router::run`](crate::handle::ports::Router::run).
+pub(crate) type PumpFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Something to be done once on the I/O thread, where it may start actors and local tasks.
 pub(crate) type Chore = Box<dyn FnOnce() + Send>;
@@ -29,13 +29,13 @@ pub(crate) type Chore = Box<dyn FnOnce() + Send>;
 /// The queues have no bound of their own: a pump belongs to a recipient or a box that exists, and a chore is done once.
 #[derive(Debug)]
 pub(crate) struct IoHandle {
-    pumps: mpsc::UnboundedSender<Pump>,
+    pumps: mpsc::UnboundedSender<PumpFuture>,
     chores: mpsc::UnboundedSender<Chore>,
 }
 
 /// The other end, to be driven by [`Io::start`].
 pub(crate) struct Io {
-    pumps: mpsc::UnboundedReceiver<Pump>,
+    pumps: mpsc::UnboundedReceiver<PumpFuture>,
     chores: mpsc::UnboundedReceiver<Chore>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn io() -> (IoHandle, Io) {
 }
 
 impl IoHandle {
-    pub(crate) fn run(&self, pump: Pump) {
+    pub(crate) fn run(&self, pump: PumpFuture) {
         // The thread has ended: dropping the pump is what it would do.
         let _ = self.pumps.send(pump);
     }
@@ -123,8 +123,8 @@ impl Io {
 /// Runs the pumps, which are as many as there are recipients and published actors: each has a waker of its own, so that
 /// only those with something to do are looked at.
 struct Pumping {
-    arriving: mpsc::UnboundedReceiver<Pump>,
-    running: FuturesUnordered<Pump>,
+    arriving: mpsc::UnboundedReceiver<PumpFuture>,
+    running: FuturesUnordered<PumpFuture>,
 }
 
 impl Future for Pumping {

@@ -16,20 +16,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::io_thread::IoHandle;
-use super::io_thread::Pump;
-use super::link::Ground;
+use super::io_thread::PumpFuture;
 use super::link::Link;
+use super::link::LinkContext;
 use crate::boxes::registry::Registry;
 use crate::config::Limits;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
-use crate::handle::pointer::path::Way;
+use crate::handle::pointer::path::Path;
 use crate::handle::ports::ExportKey;
-use crate::handle::ports::Household;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
+use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
@@ -37,11 +37,11 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Secret;
 use crate::ident::check_name;
-use crate::net::control::settlement::Books;
+use crate::net::control::settlement::Settlement;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::path_search;
-use crate::net::peers::path_search::Scouts;
-use crate::net::peers::table::Links;
+use crate::net::peers::path_search::PathSearches;
+use crate::net::peers::table::PeerTable;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::reason::DropReason;
@@ -57,19 +57,19 @@ const GATHER: Duration = Duration::from_millis(250);
 const PUBLISH: Duration = Duration::from_secs(1);
 
 /// Starts the router of a link, on the I/O thread.
-pub(crate) type StartRouter = fn(Arc<House>, Arc<Link>);
+pub(crate) type StartRouter = fn(Arc<NodeInner>, Arc<Link>);
 
 /// See the [module](self).
-pub(crate) struct House {
+pub(crate) struct NodeInner {
     pub(crate) id: NodeId,
     pub(crate) secret: Secret,
     pub(crate) limits: Limits,
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) links: Arc<Links>,
-    pub(crate) books: Arc<Books>,
-    scouts: Arc<Scouts>,
+    pub(crate) peers: Arc<PeerTable>,
+    pub(crate) settlement: Arc<Settlement>,
+    searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
@@ -82,26 +82,26 @@ pub(crate) struct House {
     has_stopped: AtomicBool,
 }
 
-impl House {
+impl NodeInner {
     pub(crate) fn new(
         limits: Limits,
         advertised: Vec<Endpoint>,
         io: IoHandle,
         start_router: StartRouter,
-    ) -> Arc<House> {
+    ) -> Arc<NodeInner> {
         let (id, secret) = (NodeId::random(), Secret::random());
-        let links = Links::default();
+        let peers = PeerTable::default();
         // The first to claim an id is believed: ours is ours.
-        links.reserve(id, secret.token_for(id));
-        Arc::new(House {
+        peers.reserve(id, secret.token_for(id));
+        Arc::new(NodeInner {
             id,
             secret,
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(limits.max_connections, limits.max_unproven)),
-            links: Arc::new(links),
-            books: Arc::default(),
-            scouts: Arc::default(),
+            peers: Arc::new(peers),
+            settlement: Arc::default(),
+            searches: Arc::default(),
             io,
             start_router,
             endpoints: Mutex::new(advertised),
@@ -122,21 +122,21 @@ impl House {
     }
 
     /// What a link needs of its node.
-    pub(crate) fn ground(self: &Arc<Self>) -> Ground {
-        let home = Arc::clone(self) as Arc<dyn Household>;
-        Ground { home, registry: Arc::clone(&self.registry), books: Arc::clone(&self.books) }
+    pub(crate) fn link_context(self: &Arc<Self>) -> LinkContext {
+        let router = Arc::clone(self) as Arc<dyn Router>;
+        LinkContext { router, registry: Arc::clone(&self.registry), settlement: Arc::clone(&self.settlement) }
     }
 
     /// The link to an endpoint.
     pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
-            if let Some(house) = weak.upgrade() {
-                let (start_router, of) = (house.start_router, Arc::clone(&house));
-                house.io.perform(move || start_router(of, link));
+            if let Some(node) = weak.upgrade() {
+                let (start_router, of) = (node.start_router, Arc::clone(&node));
+                node.io.perform(move || start_router(of, link));
             }
         });
-        self.links.to(endpoint, || Link::to(self.ground(), endpoint.clone(), start))
+        self.peers.to(endpoint, || Link::to(self.link_context(), endpoint.clone(), start))
     }
 
     /// Looks after what has to be looked after from time to time, until the node stops.
@@ -151,7 +151,7 @@ impl House {
                     None => tokio::select! {
                         biased;
                         () = self.observer.noted() => {}
-                        () = self.links.reports_due() => {}
+                        () = self.peers.reports_due() => {}
                     },
                 }
             };
@@ -160,13 +160,13 @@ impl House {
                 () = self.stopped.cancelled() => return,
                 _ = heartbeat.tick() => {
                     self.registry.sweep();
-                    self.links.sweep();
+                    self.peers.sweep();
                     proxy::sweep(self.id);
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
                         self.observer.flush(self.id);
-                        self.links.report();
+                        self.peers.report();
                     }
                     None => tell_at = Some(Instant::now() + GATHER),
                 },
@@ -214,9 +214,9 @@ impl House {
         self.io.perform(move || started.send(()).unwrap_or(()));
         let _ = all_started.await;
         // Nobody passes on what waits if the node's thread has ended.
-        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.scouts.hurry()).await;
+        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.searches.hurry()).await;
         self.closing.cancel();
-        for link in self.links.all() {
+        for link in self.peers.all() {
             link.close(Farewell::Shutdown, "");
         }
         self.busy.close();
@@ -231,10 +231,10 @@ impl House {
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
         // One whose router has not started, or will not run again, holds messages that nobody else counts.
-        for link in self.links.all() {
+        for link in self.peers.all() {
             link.down(DropReason::Shutdown, "", true);
         }
-        // Last: who waits for it, on whichever thread, finds the books closed.
+        // Last: who waits for it, on whichever thread, finds everything counted.
         self.stopped.cancel();
     }
 
@@ -245,24 +245,24 @@ impl House {
 
     fn stats_without_boxes(&self) -> Stats {
         let mut stats = self.observer.stats(self.id);
-        stats.connections = self.links.all().iter().filter_map(|link| link.stats()).collect();
-        stats.pending_requests = self.links.all().iter().map(|link| link.pending()).sum();
+        stats.connections = self.peers.all().iter().filter_map(|link| link.stats()).collect();
+        stats.pending_requests = self.peers.all().iter().map(|link| link.pending()).sum();
         stats
     }
 }
 
 /// Stops a node when the thread that it runs on, or the System that it was started in, ends.
-pub(crate) struct StopOnDrop(pub(crate) Weak<House>);
+pub(crate) struct StopOnDrop(pub(crate) Weak<NodeInner>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        if let Some(house) = self.0.upgrade() {
-            house.stop();
+        if let Some(node) = self.0.upgrade() {
+            node.stop();
         }
     }
 }
 
-impl Household for House {
+impl Router for NodeInner {
     fn id(&self) -> NodeId {
         self.id
     }
@@ -283,7 +283,7 @@ impl Household for House {
         &self.stopped
     }
 
-    fn run(&self, pump: Pump) {
+    fn run(&self, pump: PumpFuture) {
         self.io.run(pump);
     }
 
@@ -291,40 +291,40 @@ impl Household for House {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
         let link: Arc<dyn Outbound> = self.link_to(endpoint);
-        let route = Route::Away { by: Way::by_name(link), to: None };
+        let route = Route::Away { path: Path::by_name(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 
     fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
         let registry = Arc::clone(&self.registry);
-        registry.exports().stand_for(key, || Arc::new(Pointer::here(self, make(BoxId::random()))))
+        registry.leases().stand_for(key, || Arc::new(Pointer::here(self, make(BoxId::random()))))
     }
 
     fn forget(&self, id: BoxId, name: &str) {
         self.registry.remove(id, name);
     }
 
-    fn way_to(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
-        self.links.way_to(node).map(|link| link as Arc<dyn Outbound>)
+    fn live_link(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
+        self.peers.live_link(node).map(|link| link as Arc<dyn Outbound>)
     }
 
-    fn look_for(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
-        self.scouts.search(node, self.limits.outbox, |scout| {
+        self.searches.search(node, self.limits.outbox, |queue| {
             let dialled = hints.iter().map(|hint| self.link_to(hint)).collect();
-            let (scouts, links) = (Arc::clone(&self.scouts), Arc::clone(&self.links));
-            self.run(Box::pin(path_search::search(scouts, node, links, dialled, self.limits.clone(), scout)));
+            let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
+            self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));
         })
     }
 
     fn is_gone(&self, node: NodeId) -> bool {
-        self.links.is_gone(node)
+        self.peers.is_gone(node)
     }
 
     fn news(&self) -> &Notify {
-        self.links.news()
+        self.peers.news()
     }
 
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {
@@ -333,9 +333,9 @@ impl Household for House {
 
     fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64) {
         let Some((connection, by_id)) = from.away() else { return };
-        let Some(link) = self.links.connection(connection) else { return };
+        let Some(link) = self.peers.connection(connection) else { return };
         let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
-        self.links.account(&link, connection, target, reason, count);
+        self.peers.note_drop(&link, connection, target, reason, count);
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {
@@ -343,8 +343,8 @@ impl Household for House {
     }
 }
 
-impl fmt::Debug for House {
+impl fmt::Debug for NodeInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("House").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("NodeInner").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use crate::handle::recipient::permits;
 use crate::ident::Endpoint;
 use crate::net::connection::accept;
 use crate::net::io_thread;
-use crate::net::shared::House;
+use crate::net::shared::NodeInner;
 use crate::net::shared::StopOnDrop;
 
 /// The limits of a node to be started. Each has a default that suits an application server; each is there because
@@ -120,11 +120,11 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
-        let house = House::new(self.limits, self.advertised, handle, accept::start);
-        let stop = || StopOnDrop(Arc::downgrade(&house));
-        let keeping = Arc::clone(&house).keep(stop());
-        let ending = Arc::clone(&house);
+        let inner = NodeInner::new(self.limits, self.advertised, handle, accept::start);
+        let stop = || StopOnDrop(Arc::downgrade(&inner));
+        let keeping = Arc::clone(&inner).keep(stop());
+        let ending = Arc::clone(&inner);
         io.start(self.thread, keeping, move || ending.close_books(), stop());
-        Node { house }
+        Node { inner }
     }
 }

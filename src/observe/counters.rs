@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum What {
+pub(crate) enum Counter {
     Sent,
     Delivered,
 }
@@ -21,21 +21,21 @@ pub(crate) enum What {
 struct Counts([AtomicU64; 2]);
 
 impl Counts {
-    fn of(&self, what: What) -> &AtomicU64 {
+    fn of(&self, counter: Counter) -> &AtomicU64 {
         let Counts([sent, delivered]) = self;
-        match what {
-            What::Sent => sent,
-            What::Delivered => delivered,
+        match counter {
+            Counter::Sent => sent,
+            Counter::Delivered => delivered,
         }
     }
 }
 
 /// What all threads have counted for one node.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tallies(Arc<Kept>);
+pub(crate) struct ShardedCounters(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Shared {
     /// What was counted by threads that have gone, and by those that have no tally. What a thread leaves is added under the
     /// lock of `live`.
     rest: Counts,
@@ -44,9 +44,9 @@ struct Kept {
 }
 
 /// What one thread has counted. Only that thread counts there; others read it.
-struct Tally {
+struct Shard {
     counts: Arc<Counts>,
-    all: Tallies,
+    all: ShardedCounters,
     /// How often the thread counted for other nodes since.
     misses: u32,
 }
@@ -57,14 +57,14 @@ const MISSES: u32 = 1024;
 thread_local! {
     /// The tally of this thread, which has one. One that counts for several nodes does not change from one to the other with
     /// each message.
-    static HERE: RefCell<Option<Tally>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Shard>> = const { RefCell::new(None) };
 }
 
-impl Tally {
-    fn new(all: &Tallies) -> Tally {
-        let tally = Tally { counts: Arc::default(), all: all.clone(), misses: 0 };
-        all.0.live.lock().insert(tally.key(), Arc::clone(&tally.counts));
-        tally
+impl Shard {
+    fn new(all: &ShardedCounters) -> Shard {
+        let shard = Shard { counts: Arc::default(), all: all.clone(), misses: 0 };
+        all.0.live.lock().insert(shard.key(), Arc::clone(&shard.counts));
+        shard
     }
 
     fn key(&self) -> usize {
@@ -72,51 +72,51 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for Shard {
     fn drop(&mut self) {
         let mut live = self.all.0.live.lock();
-        for what in [What::Sent, What::Delivered] {
-            self.all.add(what, self.counts.of(what).load(Ordering::Relaxed));
+        for counter in [Counter::Sent, Counter::Delivered] {
+            self.all.add(counter, self.counts.of(counter).load(Ordering::Relaxed));
         }
         live.remove(&self.key());
     }
 }
 
-impl Tallies {
+impl ShardedCounters {
     /// Counts one.
     #[inline]
-    pub(super) fn count(&self, what: What) {
-        let counted = HERE.try_with(|here| match &mut *here.borrow_mut() {
-            Some(tally) if Arc::ptr_eq(&tally.all.0, &self.0) => {
-                let count = tally.counts.of(what);
+    pub(super) fn count(&self, counter: Counter) {
+        let is_leased = HERE.try_with(|here| match &mut *here.borrow_mut() {
+            Some(shard) if Arc::ptr_eq(&shard.all.0, &self.0) => {
+                let count = shard.counts.of(counter);
                 count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             }
-            other => self.count_elsewhere(what, other),
+            other => self.count_elsewhere(counter, other),
         });
-        if counted.is_err() {
+        if is_leased.is_err() {
             // The thread is being torn down.
-            self.add(what, 1);
+            self.add(counter, 1);
         }
     }
 
     #[cold]
-    fn count_elsewhere(&self, what: What, here: &mut Option<Tally>) {
-        self.add(what, 1);
+    fn count_elsewhere(&self, counter: Counter, here: &mut Option<Shard>) {
+        self.add(counter, 1);
         match here {
-            Some(Tally { misses, .. }) if *misses < MISSES => *misses += 1,
-            _ => *here = Some(Tally::new(self)),
+            Some(Shard { misses, .. }) if *misses < MISSES => *misses += 1,
+            _ => *here = Some(Shard::new(self)),
         }
     }
 
     /// Counts so many.
-    pub(super) fn add(&self, what: What, count: u64) {
-        self.0.rest.of(what).fetch_add(count, Ordering::Relaxed);
+    pub(super) fn add(&self, counter: Counter, count: u64) {
+        self.0.rest.of(counter).fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn sum(&self, what: What) -> u64 {
+    pub(super) fn sum(&self, counter: Counter) -> u64 {
         let live = self.0.live.lock();
-        let threads = live.values().map(|counts| counts.of(what).load(Ordering::Relaxed)).sum::<u64>();
-        self.0.rest.of(what).load(Ordering::Relaxed) + threads
+        let threads = live.values().map(|counts| counts.of(counter).load(Ordering::Relaxed)).sum::<u64>();
+        self.0.rest.of(counter).load(Ordering::Relaxed) + threads
     }
 }
 
@@ -128,35 +128,35 @@ mod tests {
 
     #[test]
     fn a_thread_counts_for_several_and_leaves_its_counts_behind() {
-        let (first, second) = (Tallies::default(), Tallies::default());
-        let (here, there) = (first.clone(), second.clone());
+        let (first, second) = (ShardedCounters::default(), ShardedCounters::default());
+        let (here, at_peer) = (first.clone(), second.clone());
         let counting = thread::spawn(move || {
             for _ in 0..3 * MISSES {
-                here.count(What::Sent);
-                there.count(What::Sent);
-                there.count(What::Delivered);
+                here.count(Counter::Sent);
+                at_peer.count(Counter::Sent);
+                at_peer.count(Counter::Delivered);
             }
-            here.live() + there.live()
+            here.live() + at_peer.live()
         });
         assert_eq!(counting.join().expect("it counts"), 1, "one tally for a thread");
         let all = u64::from(3 * MISSES);
-        assert_eq!([&first, &second].map(|tallies| tallies.sum(What::Sent)), [all; 2]);
-        assert_eq!([&first, &second].map(|tallies| tallies.sum(What::Delivered)), [0, all]);
+        assert_eq!([&first, &second].map(|counters| counters.sum(Counter::Sent)), [all; 2]);
+        assert_eq!([&first, &second].map(|counters| counters.sum(Counter::Delivered)), [0, all]);
         assert_eq!(first.live() + second.live(), 0, "it has gone");
     }
 
     #[test]
     fn a_thread_that_counts_for_another_node_from_now_on_gets_a_tally_there() {
         let counting = thread::spawn(|| {
-            let (first, second) = (Tallies::default(), Tallies::default());
-            (0..MISSES).for_each(|_| first.count(What::Delivered));
-            (0..2 * MISSES).for_each(|_| second.count(What::Delivered));
-            (first.sum(What::Delivered), second.sum(What::Delivered), second.live())
+            let (first, second) = (ShardedCounters::default(), ShardedCounters::default());
+            (0..MISSES).for_each(|_| first.count(Counter::Delivered));
+            (0..2 * MISSES).for_each(|_| second.count(Counter::Delivered));
+            (first.sum(Counter::Delivered), second.sum(Counter::Delivered), second.live())
         });
         assert_eq!(counting.join().expect("it counts"), (u64::from(MISSES), u64::from(2 * MISSES), 1));
     }
 
-    impl Tallies {
+    impl ShardedCounters {
         fn live(&self) -> usize {
             self.0.live.lock().len()
         }

@@ -49,7 +49,7 @@ impl Drops {
 
 /// What a dropped message was for, in words for a person.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Letter<'a> {
+pub(crate) struct DroppedMessage<'a> {
     pub(crate) name: &'a str,
     pub(crate) type_name: &'static str,
     pub(crate) detail: Option<&'a str>,
@@ -58,34 +58,34 @@ pub(crate) struct Letter<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Audience {
     pub(super) subscribers: Vec<Recipient<Event>>,
-    untold: BTreeMap<Kind, (u64, Option<String>)>,
+    untold: BTreeMap<DropKind, (u64, Option<String>)>,
 }
 
 /// Drops that are told together.
-type Kind = (Arc<str>, &'static str, DropReason, There);
+type DropKind = (Arc<str>, &'static str, DropReason, AtPeer);
 
 /// Whether the peer has dropped it.
-pub(crate) type There = bool;
+pub(crate) type AtPeer = bool;
 
 impl Observer {
     /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
-    pub(crate) fn dropped(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+    pub(crate) fn dropped(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
         if count == 0 {
             return;
         }
         self.dropped.add(reason, count);
-        tracing::trace!(target: "actix_hermod", name = letter.name, ?reason, count, detail = letter.detail, "dropped");
+        tracing::trace!(target: "actix_hermod", name = message.name, ?reason, count, detail = message.detail, "dropped");
         if self.watched.load(Ordering::Relaxed) {
-            self.note(letter, reason, count, false);
+            self.note(message, reason, count, false);
         }
         self.stir();
     }
 
     /// A peer has dropped messages sent from here.
-    pub(crate) fn reported(&self, letter: Letter<'_>, reason: DropReason, count: u64) {
+    pub(crate) fn reported(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
         self.reported.add(reason, count);
         if self.watched.load(Ordering::Relaxed) {
-            self.note(letter, reason, count, true);
+            self.note(message, reason, count, true);
         }
         self.stir();
     }
@@ -93,18 +93,18 @@ impl Observer {
     /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
     pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
         if self.watched.load(Ordering::Relaxed) {
-            self.note(Letter { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
+            self.note(DroppedMessage { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
             self.stir();
         }
     }
 
-    fn note(&self, letter: Letter<'_>, reason: DropReason, count: u64, there: There) {
+    fn note(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64, at_peer: AtPeer) {
         let mut audience = self.audience.lock();
-        let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { letter.name.into() } else { "".into() };
-        let (sum, detail) = audience.untold.entry((name, letter.type_name, reason, there)).or_default();
+        let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { message.name.into() } else { "".into() };
+        let (sum, detail) = audience.untold.entry((name, message.type_name, reason, at_peer)).or_default();
         *sum += count;
-        if letter.detail.is_some() {
-            *detail = letter.detail.map(str::to_owned);
+        if message.detail.is_some() {
+            *detail = message.detail.map(str::to_owned);
         }
     }
 
@@ -129,9 +129,9 @@ impl Observer {
             return;
         }
         let untold = std::mem::take(&mut self.audience.lock().untold);
-        for ((name, type_name, reason, there), (count, detail)) in untold {
+        for ((name, type_name, reason, at_peer), (count, detail)) in untold {
             let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
-            let side = if there { Side::Peer } else { Side::Here };
+            let side = if at_peer { Side::Peer } else { Side::Here };
             self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
         }
     }

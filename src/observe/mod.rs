@@ -18,17 +18,17 @@ use actix::prelude::Recipient;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::counters::Tallies;
-use self::counters::What;
+use self::counters::Counter;
+use self::counters::ShardedCounters;
 use self::event::Event;
 use self::loss::Audience;
 use self::loss::Drops;
 use crate::reason::DropReason;
 
-/// The books of one node.
+/// The counts of one node, and whom it tells.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    tallies: Tallies,
+    counters: ShardedCounters,
     in_doubt: AtomicU64,
     late_answers: AtomicU64,
     connects: AtomicU64,
@@ -47,23 +47,23 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn sent(&self, count: u64) {
-        self.tallies.add(What::Sent, count);
+        self.counters.add(Counter::Sent, count);
     }
 
     /// One more was sent on this thread.
     #[inline]
     pub(crate) fn sent_here(&self) {
-        self.tallies.count(What::Sent);
+        self.counters.count(Counter::Sent);
     }
 
     pub(crate) fn delivered(&self, count: u64) {
-        self.tallies.add(What::Delivered, count);
+        self.counters.add(Counter::Delivered, count);
     }
 
     /// One more was delivered on this thread.
     #[inline]
     pub(crate) fn delivered_here(&self) {
-        self.tallies.count(What::Delivered);
+        self.counters.count(Counter::Delivered);
     }
 
     pub(crate) fn in_doubt(&self, count: u64) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Observer;
-use super::counters::What;
+use super::counters::Counter;
 use crate::ident::NodeId;
 use crate::reason::DropReason;
 
@@ -145,8 +145,8 @@ impl Observer {
     pub(crate) fn stats(&self, node: NodeId) -> Stats {
         Stats {
             node,
-            sent: self.tallies.sum(What::Sent),
-            delivered: self.tallies.sum(What::Delivered),
+            sent: self.counters.sum(Counter::Sent),
+            delivered: self.counters.sum(Counter::Delivered),
             dropped: self.dropped.to_map(),
             reported: self.reported.to_map(),
             in_doubt: self.in_doubt.load(Ordering::Relaxed),

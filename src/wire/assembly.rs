@@ -24,7 +24,7 @@ const KEPT: usize = 512 << 10;
 /// What is put together from pieces at the reading end. All frames under way together are at most as long as one may be.
 #[derive(Debug)]
 pub(crate) struct Assembly {
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, UnfinishedFrame>,
     /// The number of the next frame that is cut.
     next: u64,
     /// Bytes that the open frames will have.
@@ -37,7 +37,7 @@ pub(crate) struct Assembly {
 }
 
 #[derive(Debug)]
-struct Open {
+struct UnfinishedFrame {
     bytes: BytesMut,
     /// How many more bytes come.
     rest: usize,
@@ -82,7 +82,7 @@ impl Assembly {
         Ok(Some(whole))
     }
 
-    fn begin(&mut self, stream: u64, piece: usize, rest: usize) -> Result<&mut Open, Violation> {
+    fn begin(&mut self, stream: u64, piece: usize, rest: usize) -> Result<&mut UnfinishedFrame, Violation> {
         let len = piece.saturating_add(rest);
         if stream != self.next || self.open.len() >= MAX_OPEN || piece == 0 {
             return Err(Violation::FragmentAstray(stream));
@@ -93,7 +93,7 @@ impl Assembly {
         self.next += 1;
         self.announced += len;
         let bytes = self.room_for(len);
-        Ok(self.open.entry(stream).or_insert(Open { bytes, rest: len, last: Duration::ZERO }))
+        Ok(self.open.entry(stream).or_insert(UnfinishedFrame { bytes, rest: len, last: Duration::ZERO }))
     }
 
     /// Room for a frame of so many bytes: that of an earlier one, unless it is far too much. Else each of several small ones

@@ -11,8 +11,8 @@ use bytes::BytesMut;
 
 use super::codec::Reader;
 use super::codec::put_number;
-use super::handshake::Greeting;
 use super::handshake::Hello;
+use super::handshake::HelloFront;
 use super::incoming::Incoming;
 use super::incoming::Received;
 use super::outgoing::Correlated;
@@ -139,7 +139,7 @@ impl Referent for Named {
 }
 
 fn named(key: u64, identity: Identity<'static>) -> Named {
-    Named { key, hint: AtomicU32::new(0), introduction: Introduction { identity, counted: false, fingerprint: 0 } }
+    Named { key, hint: AtomicU32::new(0), introduction: Introduction { identity, is_leased: false, fingerprint: 0 } }
 }
 
 fn echo() -> Named {
@@ -223,7 +223,7 @@ fn forms() -> Vec<(&'static str, Value)> {
     ];
     let post = |key, identity: Identity<'static>| {
         let mut full = named(key + 1, identity.clone());
-        full.introduction.counted = true;
+        full.introduction.is_leased = true;
         full.introduction.fingerprint = FINGERPRINT;
         let handles = vec![named(key, identity), full];
         Value::Post(Message { extensions: &[], to: echo(), handles, body: &[0, 1], hops: 0 })
@@ -232,14 +232,14 @@ fn forms() -> Vec<(&'static str, Value)> {
 }
 
 fn more_posts() -> Vec<(&'static str, Value)> {
-    let mut counted = named(14, Identity::MyBox { id: BoxId([0x66; 16]), name: "" });
-    counted.introduction.counted = true;
+    let mut leased = named(14, Identity::MyBox { id: BoxId([0x66; 16]), name: "" });
+    leased.introduction.is_leased = true;
     let mut shaped = named(15, Identity::YourBox(BoxId([0x55; 16])));
     shaped.introduction.fingerprint = FINGERPRINT;
     let post = |extensions, handles, body| Value::Post(Message { extensions, to: echo(), handles, body, hops: 0 });
     let passed = |extensions, handles, body, hops| Value::Post(Message { extensions, to: echo(), handles, body, hops });
     vec![
-        ("post: nameless, counted alone, fingerprint alone", post(&[], vec![counted, shaped], &[0xff])),
+        ("post: nameless, counted alone, fingerprint alone", post(&[], vec![leased, shaped], &[0xff])),
         ("post: one handle three times", post(&[], vec![known(), known(), known()], &[0, 1, 2])),
         ("post: extension block", post(EXTENSIONS, vec![], b"hi")),
         ("post: extension block and handles", post(EXTENSIONS, vec![known()], &[0])),
@@ -449,7 +449,7 @@ impl Direction {
     fn check_decoded(&mut self, name: &str, bytes: &[u8], value: &Value) {
         match value {
             Value::Hello(hello) => {
-                assert_eq!(Hello::front(bytes, LIMIT), Ok(Greeting::Hello(hello.clone(), bytes.len())), "{name}");
+                assert_eq!(Hello::front(bytes, LIMIT), Ok(HelloFront::Hello(hello.clone(), bytes.len())), "{name}");
             }
             Value::Resume(resume) => {
                 assert_eq!(Resume::read(payload(kind::RESUME, bytes)).as_ref(), Ok(resume), "{name}");

@@ -44,7 +44,7 @@ pub(crate) struct Hello {
 
 /// What the front of a connection's bytes is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Greeting {
+pub(crate) enum HelloFront {
     /// The hello, and how many bytes it took.
     Hello(Hello, usize),
     /// So many bytes more are needed, at least.
@@ -72,13 +72,13 @@ impl Hello {
 
     /// Reads the hello at the front of `buffer`; it may take `limit` bytes in all. What is no hello is refused at its
     /// first wrong byte, so that a client of another protocol is not waited for.
-    pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Greeting, Violation> {
+    pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<HelloFront, Violation> {
         let known = buffer.len().min(MAGIC.len());
         if buffer.get(..known) != MAGIC.get(..known) {
             return Err(Violation::NotHermod);
         }
         if buffer.len() < PREFIX {
-            return Ok(Greeting::Wants(PREFIX - buffer.len()));
+            return Ok(HelloFront::Wants(PREFIX - buffer.len()));
         }
         let mut reader = Reader::new(buffer);
         reader.array::<{ MAGIC.len() }>()?;
@@ -89,8 +89,8 @@ impl Hello {
             return Err(Violation::HelloTooLong { len, limit });
         }
         match reader.rest().get(..size) {
-            Some(rest) => Ok(Greeting::Hello(Hello::read(versions, rest)?, len)),
-            None => Ok(Greeting::Wants(len - buffer.len())),
+            Some(rest) => Ok(HelloFront::Hello(Hello::read(versions, rest)?, len)),
+            None => Ok(HelloFront::Wants(len - buffer.len())),
         }
     }
 

@@ -11,12 +11,12 @@ use super::introduction::MAX_HANDLES;
 use super::numbering::Meanings;
 
 /// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
-pub(crate) trait Acquaint<T> {
-    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T;
+pub(crate) trait Bind<T> {
+    fn bind(&mut self, introduction: &Introduction<'_>) -> T;
 }
 
-impl<T, F: FnMut(&Introduction<'_>) -> T> Acquaint<T> for F {
-    fn acquaint(&mut self, introduction: &Introduction<'_>) -> T {
+impl<T, F: FnMut(&Introduction<'_>) -> T> Bind<T> for F {
+    fn bind(&mut self, introduction: &Introduction<'_>) -> T {
         self(introduction)
     }
 }
@@ -76,11 +76,11 @@ impl<T: Clone> Incoming<T> {
     pub(crate) fn post<'s, 'b>(
         &'s mut self,
         payload: &'b [u8],
-        acquaint: &mut impl Acquaint<T>,
+        bind: &mut impl Bind<T>,
     ) -> Result<Received<'s, 'b, T>, Violation> {
         let mut reader = Reader::new(payload);
         let flags = read_flags(&mut reader)?;
-        self.addressed(flags, reader, acquaint)
+        self.addressed(flags, reader, bind)
     }
 
     /// Reads so many posts for what has that number, and nothing else in them but their bodies.
@@ -95,19 +95,19 @@ impl<T: Clone> Incoming<T> {
     pub(crate) fn ask<'s, 'b>(
         &'s mut self,
         payload: &'b [u8],
-        acquaint: &mut impl Acquaint<T>,
+        bind: &mut impl Bind<T>,
     ) -> Result<(u64, Received<'s, 'b, T>), Violation> {
         let mut reader = Reader::new(payload);
         let flags = read_flags(&mut reader)?;
         let correlation = reader.number()?;
-        Ok((correlation, self.addressed(flags, reader, acquaint)?))
+        Ok((correlation, self.addressed(flags, reader, bind)?))
     }
 
     /// Reads an answer: the number of the request, the handles and the body.
     pub(crate) fn answer<'s, 'b>(
         &'s mut self,
         payload: &'b [u8],
-        acquaint: &mut impl Acquaint<T>,
+        bind: &mut impl Bind<T>,
     ) -> Result<(u64, &'s [T], &'b [u8]), Violation> {
         let mut reader = Reader::new(payload);
         let flags = read_flags(&mut reader)?;
@@ -115,7 +115,7 @@ impl<T: Clone> Incoming<T> {
         read_extensions(flags, &mut reader)?;
         self.handles.clear();
         if flags & flag::HANDLES != 0 {
-            self.read_handles(&mut reader, acquaint)?;
+            self.read_handles(&mut reader, bind)?;
         }
         Ok((correlation, &self.handles, reader.rest()))
     }
@@ -126,7 +126,7 @@ impl<T: Clone> Incoming<T> {
         &'s mut self,
         flags: u8,
         mut reader: Reader<'b>,
-        acquaint: &mut impl Acquaint<T>,
+        bind: &mut impl Bind<T>,
     ) -> Result<Received<'s, 'b, T>, Violation> {
         let extensions = read_extensions(flags, &mut reader)?;
         let target = Handle::read(&mut reader)?;
@@ -138,9 +138,9 @@ impl<T: Clone> Incoming<T> {
         }
         self.handles.clear();
         // Kept, because handles that follow may set its number anew.
-        self.target = Some(self.meaning(target, acquaint)?);
+        self.target = Some(self.meaning(target, bind)?);
         if flags & flag::HANDLES != 0 {
-            self.read_handles(&mut reader, acquaint)?;
+            self.read_handles(&mut reader, bind)?;
         }
         let Some(to) = &self.target else { return Err(Violation::Truncated) };
         self.posts += 1;
@@ -152,25 +152,25 @@ impl<T: Clone> Incoming<T> {
         self.handles.clear();
     }
 
-    fn read_handles(&mut self, reader: &mut Reader<'_>, acquaint: &mut impl Acquaint<T>) -> Result<(), Violation> {
+    fn read_handles(&mut self, reader: &mut Reader<'_>, bind: &mut impl Bind<T>) -> Result<(), Violation> {
         let count = reader.count(MAX_HANDLES)?;
         for _ in 0..count {
             let handle = Handle::read(reader)?;
-            let meaning = self.meaning(handle, acquaint)?;
+            let meaning = self.meaning(handle, bind)?;
             self.handles.push(meaning);
         }
         Ok(())
     }
 
-    fn meaning(&mut self, handle: Handle<'_>, acquaint: &mut impl Acquaint<T>) -> Result<T, Violation> {
+    fn meaning(&mut self, handle: Handle<'_>, bind: &mut impl Bind<T>) -> Result<T, Violation> {
         match handle {
             Handle::Use(number) => self.meanings.get(number).cloned(),
             Handle::Set(number, introduction) => {
-                let meaning = acquaint.acquaint(&introduction);
+                let meaning = bind.bind(&introduction);
                 self.meanings.set(number, meaning.clone())?;
                 Ok(meaning)
             }
-            Handle::Inline(introduction) => Ok(acquaint.acquaint(&introduction)),
+            Handle::Inline(introduction) => Ok(bind.bind(&introduction)),
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Identity<'a> {
 pub(crate) struct Introduction<'a> {
     pub(crate) identity: Identity<'a>,
     /// Whether the writer counts this handle and wants it back in a release.
-    pub(crate) counted: bool,
+    pub(crate) is_leased: bool,
     /// The shape of the box's message and result; 0 is unchecked.
     pub(crate) fingerprint: u64,
 }
@@ -64,7 +64,7 @@ impl<'a> Introduction<'a> {
         if self.fingerprint != 0 {
             first |= form::FINGERPRINT;
         }
-        if self.counted {
+        if self.is_leased {
             first |= form::COUNTED;
         }
         out.put_u8(first);
@@ -142,7 +142,7 @@ impl<'a> Introduction<'a> {
             _ => return Err(Violation::UnknownForm(first)),
         };
         let fingerprint = if first & form::FINGERPRINT != 0 { reader.u64()? } else { 0 };
-        Ok(Introduction { identity, counted: first & form::COUNTED != 0, fingerprint })
+        Ok(Introduction { identity, is_leased: first & form::COUNTED != 0, fingerprint })
     }
 }
 

@@ -171,7 +171,7 @@
 //! whole, or whose number is not next, ends the connection, and so does a frame of another kind.
 //!
 //! At most 8 frames are under way in pieces at a time, and all of them together, without their length fields, are no longer
-//! than the longest frame that the reader reads. A frame counts where its last piece stands: for the books, and for the
+//! than the longest frame that the reader reads. A frame counts where its last piece stands: for settlement, and for the
 //! numbers that it sets. A writer that has other messages for the box of a frame that is under way lets them wait behind
 //! it. A reader may drop a frame of which no piece has come for long, if no other message and no piece of one has come
 //! either, and takes what comes of it later for a violation.
@@ -214,7 +214,7 @@
 //! change since the last report may be left out. A reader ignores counts that shrink and reasons that it does not know.
 //!
 //! A box is a `u8` and what follows: 0, the box of that name, `text`; 1, the box with that `id`; 2, nothing: all boxes
-//! for which the writer keeps no account of their own.
+//! for which the writer keeps no count of their own.
 //!
 //! ## Shapes
 //! Either side may ask the other, at any time, and ends nothing by leaving a question unanswered. A question is a `u8`

@@ -15,7 +15,7 @@ pub(crate) const MIN_NUMBERS: usize = 64;
 
 /// Keys remembered as named once, at first. What is named again soon is worth a number; what is not (the return
 /// address of a single question) must not push out what is. Grows with use up to the number of numbers.
-const FIRST_KNOCKS: usize = 64;
+const FIRST_ADMITTED: usize = 64;
 
 /// How the sender names something this time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Numbers {
     slots: Vec<Slot>,
     hand: usize,
     limit: usize,
-    knocks: Knocks,
+    doorkeeper: Doorkeeper,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Numbers {
         if let Some(number) = self.find(key) {
             return Naming::Use(number);
         }
-        if key == 0 || self.limit == 0 || self.knocks.is_first(key, self.limit) {
+        if key == 0 || self.limit == 0 || self.doorkeeper.is_first(key, self.limit) {
             return Naming::Inline;
         }
         let number = self.free_slot(key);
@@ -128,16 +128,16 @@ impl Numbers {
 
 /// Which keys were named once lately: the doorkeeper of the table (Einziger, Friedman and Manes, TinyLFU, 2017).
 #[derive(Debug, Default)]
-struct Knocks {
+struct Doorkeeper {
     last: Vec<u64>,
     replaced: usize,
 }
 
-impl Knocks {
+impl Doorkeeper {
     /// Whether this key was not named lately; remembers it. Keys that push one another out make room for more of them.
     fn is_first(&mut self, key: u64, limit: usize) -> bool {
         if self.last.is_empty() || (self.replaced > 4 * self.last.len() && self.last.len() < limit) {
-            self.last = vec![0; (2 * self.last.len()).max(FIRST_KNOCKS)];
+            self.last = vec![0; (2 * self.last.len()).max(FIRST_ADMITTED)];
             self.replaced = 0;
         }
         let at = key as usize % self.last.len().max(1);
@@ -276,7 +276,7 @@ mod tests {
         let inline = rounds.filter(|&key| numbers.name(key, u32::MAX) == Naming::Inline).count();
         assert!(inline < 6 * keys, "{inline}");
         assert_eq!(numbers.slots.len(), keys);
-        assert!(numbers.knocks.last.len() <= 4096);
+        assert!(numbers.doorkeeper.last.len() <= 4096);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::ident::MAX_NAME;
 pub(crate) enum Target {
     Name(Box<str>),
     Id(BoxId),
-    /// All for which no account of their own is kept.
+    /// All for which no count of their own is kept.
     Others,
 }
 

@@ -149,7 +149,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 fn limits() -> Vec<String> {
     let mut limits = Vec::new();
     for (path, text) in sources("src") {
-        if path == "src/node.rs" {
+        if path == "src/node/builder.rs" {
             let (_, list) = text.split_once("\nlimits! {").expect("the limits of the builder");
             let (list, _) = list.split_once("\n}").expect("they end");
             let methods = list.lines().map(str::trim).filter(|line| !line.starts_with("///"));

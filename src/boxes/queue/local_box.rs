@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Inbox;
-use super::outlook;
-use crate::boxes::buffer::level;
+use super::BoxQueue;
+use super::fill_level;
+use crate::boxes::buffer::fill_level;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
@@ -40,7 +40,7 @@ fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal)) -> Reject
     reason.into()
 }
 
-impl<M: RemoteMessage> LocalBox for Inbox<M> {
+impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     fn id(&self) -> BoxId {
         self.identity.id
     }
@@ -54,7 +54,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn is_open(&self) -> bool {
-        self.queue.lock().open
+        self.state.lock().open
     }
 
     fn closed(&self) -> &CancellationToken {
@@ -80,7 +80,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
-        let message = serde_scope::read(&self.home, body, handles).map_err(|error| undecodable(&error))?;
+        let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
         self.put(Parcel { message, reply, from: arrival.from }).map_err(rejected)
     }
@@ -93,7 +93,7 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
             let (mut parcels, room) = self.row();
             parcels.reserve(room.min(bodies.len()));
             let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
-            serde_scope::read_each(&self.home, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
+            serde_scope::read_each(&self.router, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
             self.put_all(parcels, |refused| reject(rejected(refused)));
         }
     }
@@ -103,15 +103,15 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn fill(&self) -> u8 {
-        self.queue.lock().waiting.fill(self.held())
+        self.state.lock().backlog.fill(self.held())
     }
 
     #[inline]
-    fn level(&self) -> u8 {
-        match self.outlook.load(Ordering::Relaxed) {
-            outlook::FULL => level(u8::MAX),
-            outlook::CLOSED => 0,
-            level => level,
+    fn fill_level(&self) -> u8 {
+        match self.fill_level.load(Ordering::Relaxed) {
+            fill_level::FULL => fill_level(u8::MAX),
+            fill_level::CLOSED => 0,
+            fill_level => fill_level,
         }
     }
 
@@ -123,12 +123,12 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
         self.drops.add(reason, 1);
     }
 
-    fn counted(&self) -> bool {
-        self.identity.counted
+    fn is_leased(&self) -> bool {
+        self.identity.is_leased
     }
 
-    fn look(&self) {
-        self.queue.lock().waiting.shrink();
+    fn reap_if_dead(&self) {
+        self.state.lock().backlog.shrink();
         if !(self.alive)() {
             self.close();
         }
@@ -137,14 +137,14 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     fn close(&self) {
         // What is not started any more is dropped outside the lock: it may hold the last address of an actor.
         let (reader, _start) = {
-            let mut queue = self.queue.lock();
-            if !std::mem::replace(&mut queue.open, false) {
+            let mut state = self.state.lock();
+            if !std::mem::replace(&mut state.open, false) {
                 return;
             }
-            self.look_ahead(&queue);
-            (queue.reader.take(), queue.start.take())
+            self.update_fill_level(&state);
+            (state.reader.take(), state.start.take())
         };
-        self.home.forget(self.identity.id, &self.identity.name);
+        self.router.forget(self.identity.id, &self.identity.name);
         self.closed.cancel();
         if let Some(reader) = reader {
             reader.wake();
@@ -156,12 +156,12 @@ impl<M: RemoteMessage> LocalBox for Inbox<M> {
     }
 
     fn occupancy(&self) -> (u64, u64) {
-        let queue = self.queue.lock();
-        ((queue.waiting.len() + self.held()) as u64, queue.waiting.capacity() as u64)
+        let state = self.state.lock();
+        ((state.backlog.len() + self.held()) as u64, state.backlog.capacity() as u64)
     }
 
     fn stats(&self) -> BoxStats {
-        let ((depth, capacity), received) = (self.occupancy(), self.queue.lock().received);
+        let ((depth, capacity), received) = (self.occupancy(), self.state.lock().received);
         let name = match &*self.identity.name {
             "" => self.identity.id.to_string(),
             name => name.to_owned(),

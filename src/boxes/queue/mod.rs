@@ -26,30 +26,30 @@ use std::task::Waker;
 
 use tokio_util::sync::CancellationToken;
 
+use super::buffer::Backlog;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
-use super::buffer::Waiting;
 use super::keyed::KeyOf;
 use crate::handle::envelope::Parcel;
-use crate::handle::ports::Household;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Refusal;
+use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
-use crate::observe::loss::Letter;
 use crate::reason::DropReason;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
 use crate::sync::Mutex;
 
 /// What tells a box from others before it is open.
-pub(crate) struct Identity {
+pub(crate) struct BoxIdentity {
     pub(crate) id: BoxId,
     /// Empty: the box is called by its id.
     pub(crate) name: Box<str>,
-    /// See [`LocalBox::counted`].
-    pub(crate) counted: bool,
+    /// See [`LocalBox::is_leased`].
+    pub(crate) is_leased: bool,
 }
 
 /// A box for messages of type `M`.
@@ -57,19 +57,19 @@ pub(crate) struct Identity {
 /// What each message touches comes first and stands together: where there are very many boxes, what a message costs is
 /// how often the memory has to be waited for.
 #[repr(C)]
-pub(crate) struct Inbox<M: RemoteMessage> {
-    /// What `queue` would answer to one more message, for those who look before they decode.
-    outlook: AtomicU8,
+pub(crate) struct BoxQueue<M: RemoteMessage> {
+    /// What the queue would answer to one more message, for callers that look before they decode.
+    fill_level: AtomicU8,
     /// Whether messages may come through an actix `Recipient`, too.
     has_recipient: AtomicBool,
-    queue: Mutex<Queue<M>>,
-    /// Messages that the reader has taken out of `queue` and not yet handed over: they wait as the others do. Only the
+    state: Mutex<QueueState<M>>,
+    /// Messages that the reader has taken out of `state` and not yet handed over: they wait as the others do. Only the
     /// reader changes it, so that a message that it hands over costs no lock.
     held: AtomicUsize,
-    home: Arc<dyn Household>,
+    router: Arc<dyn Router>,
     /// Finds the keys of messages, where the newest of each is kept.
     key: Option<KeyOf<M>>,
-    identity: Identity,
+    identity: BoxIdentity,
     closed: CancellationToken,
     /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
     given: AtomicUsize,
@@ -79,7 +79,7 @@ pub(crate) struct Inbox<M: RemoteMessage> {
 }
 
 /// Below these it is a [level](super::buffer::level) of a box that takes messages.
-mod outlook {
+mod fill_level {
     pub(super) const FULL: u8 = 254;
     pub(super) const CLOSED: u8 = 255;
 }
@@ -87,38 +87,38 @@ mod outlook {
 /// Messages that a reader has taken out of the box at once, or that come in a row.
 pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
 
-/// Messages that are [intercepted](Inbox::intercept) at a time, while those who send to the box by other ways wait.
+/// Messages that are [intercepted](BoxQueue::intercept) at a time, while those who send to the box by other ways wait.
 const AT_ONCE: usize = 64;
 
-struct Queue<M: RemoteMessage> {
-    waiting: Waiting<Parcel<M>>,
+struct QueueState<M: RemoteMessage> {
+    backlog: Backlog<Parcel<M>>,
     /// Messages put into it so far.
     received: u64,
     open: bool,
     reader: Option<Waker>,
     /// Starts the reader, if it waits for the first message.
-    start: Option<Start>,
+    start: Option<StartReader>,
 }
 
-/// See [`Inbox::start_when_needed`].
-type Start = Box<dyn FnOnce() + Send>;
+/// See [`BoxQueue::start_when_needed`].
+type StartReader = Box<dyn FnOnce() + Send>;
 
-impl<M: RemoteMessage> Inbox<M> {
+impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn new(
-        identity: Identity,
-        home: Arc<dyn Household>,
+        identity: BoxIdentity,
+        router: Arc<dyn Router>,
         buffer: &Buffer<M>,
         alive: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Inbox<M> {
-        let queue = Queue::new(buffer);
+    ) -> BoxQueue<M> {
+        let state = QueueState::new(buffer);
         // One without room is full from the beginning.
-        let outlook = if queue.waiting.refuses(0) { outlook::FULL } else { 0 };
-        Inbox {
-            outlook: AtomicU8::new(outlook),
+        let fill_level = if state.backlog.refuses(0) { fill_level::FULL } else { 0 };
+        BoxQueue {
+            fill_level: AtomicU8::new(fill_level),
             has_recipient: AtomicBool::new(false),
-            queue: Mutex::new(queue),
+            state: Mutex::new(state),
             held: AtomicUsize::new(0),
-            home,
+            router,
             key: buffer.key().cloned(),
             identity,
             closed: CancellationToken::new(),
@@ -130,11 +130,11 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Has `start` called once the first message is there; it is dropped if the box closes before.
     pub(crate) fn start_when_needed(&self, start: impl FnOnce() + Send + 'static) {
-        self.queue.lock().start = Some(Box::new(start));
+        self.state.lock().start = Some(Box::new(start));
     }
 
-    pub(crate) fn home(&self) -> &Arc<dyn Household> {
-        &self.home
+    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+        &self.router
     }
 
     /// Whether messages may come through an actix `Recipient`, too.
@@ -144,11 +144,11 @@ impl<M: RemoteMessage> Inbox<M> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().waiting.len() + self.held()
+        self.state.lock().backlog.len() + self.held()
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.queue.lock().waiting.capacity()
+        self.state.lock().backlog.capacity()
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -163,38 +163,38 @@ impl<M: RemoteMessage> Inbox<M> {
             if let Some(parcel) = self.hand_over(batch) {
                 return Poll::Ready(Some(parcel));
             }
-            let mut queue = self.queue.lock();
-            if self.refill(&mut queue, batch) {
+            let mut state = self.state.lock();
+            if self.refill(&mut state, batch) {
                 continue;
             }
-            if !queue.open {
+            if !state.open {
                 return Poll::Ready(None);
             }
-            queue.waiting.keep(batch);
-            queue.wait(cx);
+            state.backlog.keep(batch);
+            state.wait(cx);
             return Poll::Pending;
         }
     }
 
     /// Takes the next batch, if there is any, into one that is empty.
     pub(crate) fn take_batch(&self, batch: &mut Batch<M>) -> bool {
-        self.refill(&mut self.queue.lock(), batch)
+        self.refill(&mut self.state.lock(), batch)
     }
 
     /// Has the reader's batch, which is empty, filled with so many messages that were about to be put into the box, unless
     /// others wait in it; whether there are any now. While this is called, nobody puts one of those messages into the box,
     /// so that none overtakes another.
     pub(crate) fn intercept(&self, batch: &mut Batch<M>, fill: impl FnOnce(&mut Batch<M>, usize)) -> bool {
-        let mut queue = self.queue.lock();
-        if self.refill(&mut queue, batch) {
+        let mut state = self.state.lock();
+        if self.refill(&mut state, batch) {
             return true;
         }
-        if queue.open {
-            let room = queue.waiting.room_for_batch(batch).min(AT_ONCE);
+        if state.open {
+            let room = state.backlog.room_for_batch(batch).min(AT_ONCE);
             fill(batch, room);
-            queue.received += batch.len() as u64;
+            state.received += batch.len() as u64;
             self.held.store(batch.len(), Ordering::Relaxed);
-            self.look_ahead(&queue);
+            self.update_fill_level(&state);
         }
         !batch.is_empty()
     }
@@ -223,8 +223,8 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Takes the next batch; whether there was anything to take.
     #[inline]
-    fn refill(&self, queue: &mut Queue<M>, batch: &mut Batch<M>) -> bool {
-        let any = queue.waiting.take_batch(batch);
+    fn refill(&self, state: &mut QueueState<M>, batch: &mut Batch<M>) -> bool {
+        let any = state.backlog.take_batch(batch);
         self.held.store(batch.len(), Ordering::Relaxed);
         any
     }
@@ -240,7 +240,7 @@ impl<M: RemoteMessage> Inbox<M> {
 
     /// Drops what waits, in the reader's batch and behind it, for that reason.
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
-        let (first, left) = (std::mem::take(batch), self.queue.lock().waiting.take_all());
+        let (first, left) = (std::mem::take(batch), self.state.lock().backlog.take_all());
         self.held.store(0, Ordering::Relaxed);
         to_each(first.into_iter().chain(left), |parcel| self.drop_taken(parcel, reason));
     }
@@ -248,7 +248,7 @@ impl<M: RemoteMessage> Inbox<M> {
     /// Drops a parcel that the box has taken.
     fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
         self.tell_drop(reason, 1, None);
-        self.home.report(parcel.from, self, reason, 1);
+        self.router.report(parcel.from, self, reason, 1);
         parcel.drop_for(reason, None);
     }
 
@@ -262,8 +262,8 @@ impl<M: RemoteMessage> Inbox<M> {
         } else {
             &*self.identity.name
         };
-        let letter = Letter { name, type_name: std::any::type_name::<M>(), detail };
-        self.home.observer().dropped(letter, reason, count);
+        let message = DroppedMessage { name, type_name: std::any::type_name::<M>(), detail };
+        self.router.observer().dropped(message, reason, count);
     }
 
     /// Puts a parcel into the buffer, or gives it back.
@@ -271,19 +271,19 @@ impl<M: RemoteMessage> Inbox<M> {
         // The application's code: before the lock.
         let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
         let (displaced, reader, start) = {
-            let mut queue = self.queue.lock();
-            if !queue.open {
+            let mut state = self.state.lock();
+            if !state.open {
                 return Err((parcel, Refusal::Closed));
             }
-            let pushed = queue.waiting.push(parcel, key, self.held());
-            self.look_ahead(&queue);
+            let pushed = state.backlog.push(parcel, key, self.held());
+            self.update_fill_level(&state);
             let displaced = match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
                 Pushed::Stored => None,
                 Pushed::Displaced(older, reason) => Some((older, reason)),
             };
-            queue.received += 1;
-            (displaced, queue.reader.take(), queue.start.take())
+            state.received += 1;
+            (displaced, state.reader.take(), state.start.take())
         };
         if let Some(reader) = reader {
             reader.wake();
@@ -301,23 +301,23 @@ impl<M: RemoteMessage> Inbox<M> {
     fn put_all(&self, mut parcels: Batch<M>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
         if self.key.is_some() {
             to_each(parcels.drain(..), |parcel| self.put(parcel).unwrap_or_else(&mut refused));
-            return self.queue.lock().waiting.keep(&mut parcels);
+            return self.state.lock().backlog.keep(&mut parcels);
         }
         if parcels.is_empty() {
-            return self.queue.lock().waiting.keep(&mut parcels);
+            return self.state.lock().backlog.keep(&mut parcels);
         }
         // And why it goes, of one that was stored before.
         let mut dropped = Vec::new();
         let (reader, start) = {
-            let mut queue = self.queue.lock();
-            if !queue.open {
-                drop(queue);
+            let mut state = self.state.lock();
+            if !state.open {
+                drop(state);
                 return to_each(parcels, |parcel| refused((parcel, Refusal::Closed)));
             }
             let (held, mut stored) = (self.held(), parcels.len());
-            queue.waiting.push_all(&mut parcels, held);
+            state.backlog.push_all(&mut parcels, held);
             for parcel in parcels.drain(..) {
-                match queue.waiting.push(parcel, None, held) {
+                match state.backlog.push(parcel, None, held) {
                     Pushed::Stored => {}
                     Pushed::Displaced(older, reason) => dropped.push((older, Some(reason))),
                     Pushed::Full(parcel) => {
@@ -326,10 +326,10 @@ impl<M: RemoteMessage> Inbox<M> {
                     }
                 }
             }
-            queue.waiting.keep(&mut parcels);
-            self.look_ahead(&queue);
-            queue.received += stored as u64;
-            if stored > 0 { (queue.reader.take(), queue.start.take()) } else { (None, None) }
+            state.backlog.keep(&mut parcels);
+            self.update_fill_level(&state);
+            state.received += stored as u64;
+            if stored > 0 { (state.reader.take(), state.start.take()) } else { (None, None) }
         };
         if let Some(reader) = reader {
             reader.wake();
@@ -346,17 +346,17 @@ impl<M: RemoteMessage> Inbox<M> {
     /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
     /// for which there is no room. Of one there may always be.
     fn row(&self) -> (Batch<M>, usize) {
-        let mut queue = self.queue.lock();
-        let room = queue.waiting.room_in_a_row(self.held());
-        (queue.waiting.place(), room.max(1))
+        let mut state = self.state.lock();
+        let room = state.backlog.room_in_a_row(self.held());
+        (state.backlog.place(), room.max(1))
     }
 
     /// Why a message would not be taken, before work is spent on decoding it.
     #[inline]
     fn refusal(&self) -> Option<DropReason> {
-        match self.outlook.load(Ordering::Relaxed) {
-            outlook::FULL => self.still_full(),
-            outlook::CLOSED => Some(DropReason::BoxClosed),
+        match self.fill_level.load(Ordering::Relaxed) {
+            fill_level::FULL => self.still_full(),
+            fill_level::CLOSED => Some(DropReason::BoxClosed),
             _ => None,
         }
     }
@@ -364,20 +364,20 @@ impl<M: RemoteMessage> Inbox<M> {
     /// The reader makes room without a word.
     #[cold]
     fn still_full(&self) -> Option<DropReason> {
-        let queue = self.queue.lock();
-        self.look_ahead(&queue);
-        queue.waiting.refuses(self.held()).then_some(DropReason::NewestShed)
+        let state = self.state.lock();
+        self.update_fill_level(&state);
+        state.backlog.refuses(self.held()).then_some(DropReason::NewestShed)
     }
 
     /// Remembers how the queue stands; called under its lock when it may have become fuller, or has closed.
     #[inline]
-    fn look_ahead(&self, queue: &Queue<M>) {
-        let outlook = match () {
-            () if !queue.open => outlook::CLOSED,
-            () if queue.waiting.refuses(self.held()) => outlook::FULL,
-            () => queue.waiting.level(self.held()),
+    fn update_fill_level(&self, state: &QueueState<M>) {
+        let fill_level = match () {
+            () if !state.open => fill_level::CLOSED,
+            () if state.backlog.refuses(self.held()) => fill_level::FULL,
+            () => state.backlog.fill_level(self.held()),
         };
-        self.outlook.store(outlook, Ordering::Relaxed);
+        self.fill_level.store(fill_level, Ordering::Relaxed);
     }
 }
 
@@ -395,9 +395,9 @@ fn to_each<T>(items: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
     }
 }
 
-impl<M: RemoteMessage> Queue<M> {
-    fn new(buffer: &Buffer<M>) -> Queue<M> {
-        Queue { waiting: Waiting::new(buffer), received: 0, open: true, reader: None, start: None }
+impl<M: RemoteMessage> QueueState<M> {
+    fn new(buffer: &Buffer<M>) -> QueueState<M> {
+        QueueState { backlog: Backlog::new(buffer), received: 0, open: true, reader: None, start: None }
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) {
@@ -408,7 +408,7 @@ impl<M: RemoteMessage> Queue<M> {
     }
 }
 
-impl<M: RemoteMessage> Drop for Inbox<M> {
+impl<M: RemoteMessage> Drop for BoxQueue<M> {
     /// Its reader has gone, and nobody can send here any more.
     fn drop(&mut self) {
         self.closed.cancel();
@@ -416,9 +416,9 @@ impl<M: RemoteMessage> Drop for Inbox<M> {
     }
 }
 
-impl<M: RemoteMessage> fmt::Debug for Inbox<M> {
+impl<M: RemoteMessage> fmt::Debug for BoxQueue<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox")
+        f.debug_struct("BoxQueue")
             .field("id", &self.identity.id)
             .field("name", &self.identity.name)
             .field("type", &self.type_name())

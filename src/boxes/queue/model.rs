@@ -33,19 +33,19 @@ pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// A household that does nothing but count. What it counts with is not loom's, and no lock of it is held for longer than
+/// A node that does nothing but count. What it counts with is not loom's, and no lock of it is held for longer than
 /// a count takes.
 #[derive(Debug)]
-pub(crate) struct Hut {
+pub(crate) struct StubRouter {
     id: NodeId,
     limits: Limits,
     observer: Observer,
     stopped: CancellationToken,
 }
 
-impl Hut {
-    pub(crate) fn new() -> Arc<Hut> {
-        Arc::new(Hut {
+impl StubRouter {
+    pub(crate) fn new() -> Arc<StubRouter> {
+        Arc::new(StubRouter {
             id: NodeId([7; 16]),
             limits: Limits::default(),
             observer: Observer::default(),
@@ -59,7 +59,7 @@ impl Hut {
     }
 }
 
-impl Household for Hut {
+impl Router for StubRouter {
     fn id(&self) -> NodeId {
         self.id
     }
@@ -94,11 +94,11 @@ impl Household for Hut {
 
     fn forget(&self, _: BoxId, _: &str) {}
 
-    fn way_to(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn look_for(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         None
     }
 
@@ -121,197 +121,197 @@ impl Household for Hut {
     }
 }
 
-fn open(buffer: &Buffer<Number>) -> (Arc<Hut>, Arc<Inbox<Number>>) {
-    let hut = Hut::new();
-    let identity = Identity { id: BoxId([1; 16]), name: "box".into(), counted: false };
-    let home: Arc<dyn Household> = Arc::clone(&hut) as _;
-    (hut, Arc::new(Inbox::new(identity, home, buffer, || true)))
+fn open(buffer: &Buffer<Number>) -> (Arc<StubRouter>, Arc<BoxQueue<Number>>) {
+    let stub = StubRouter::new();
+    let identity = BoxIdentity { id: BoxId([1; 16]), name: "box".into(), is_leased: false };
+    let router: Arc<dyn Router> = Arc::clone(&stub) as _;
+    (stub, Arc::new(BoxQueue::new(identity, router, buffer, || true)))
 }
 
-fn put(inbox: &Inbox<Number>, n: u8) -> Result<(), Refusal> {
-    inbox.accept(&mut Some(Parcel::new(Number(n), None)))
+fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), Refusal> {
+    queue.accept(&mut Some(Parcel::new(Number(n), None)))
 }
 
 /// A thread that does something with the box.
 fn meanwhile<T: 'static>(
-    inbox: &Arc<Inbox<Number>>,
-    act: impl FnOnce(&Inbox<Number>) -> T + Send + 'static,
+    queue: &Arc<BoxQueue<Number>>,
+    act: impl FnOnce(&BoxQueue<Number>) -> T + Send + 'static,
 ) -> JoinHandle<T> {
-    let inbox = Arc::clone(inbox);
-    thread::spawn(move || act(&inbox))
+    let queue = Arc::clone(queue);
+    thread::spawn(move || act(&queue))
 }
 
 /// The next message as a reader waits for it. If nobody wakes it, loom says that this hangs.
-fn take(inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> Option<u8> {
-    block_on(poll_fn(|cx| inbox.poll_take(batch, cx))).map(|parcel| parcel.message.0)
+fn take(queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> Option<u8> {
+    block_on(poll_fn(|cx| queue.poll_take(batch, cx))).map(|parcel| parcel.message.0)
 }
 
 /// The next message, if one waits.
-fn take_now(inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> Option<Parcel<Number>> {
-    inbox.hand_over(batch).or_else(|| inbox.take_batch(batch).then(|| inbox.hand_over(batch)).flatten())
+fn take_now(queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> Option<Parcel<Number>> {
+    queue.hand_over(batch).or_else(|| queue.take_batch(batch).then(|| queue.hand_over(batch)).flatten())
 }
 
 /// What the hint has to be when nothing happens any more.
-fn assert_outlook(inbox: &Inbox<Number>) {
-    let queue = inbox.queue.lock();
+fn assert_fill_level(queue: &BoxQueue<Number>) {
+    let state = queue.state.lock();
     let truth = match () {
-        () if !queue.open => Some(DropReason::BoxClosed),
-        () if queue.waiting.refuses(inbox.held()) => Some(DropReason::NewestShed),
+        () if !state.open => Some(DropReason::BoxClosed),
+        () if state.backlog.refuses(queue.held()) => Some(DropReason::NewestShed),
         () => None,
     };
-    drop(queue);
-    assert_eq!(inbox.refusal(), truth);
+    drop(state);
+    assert_eq!(queue.refusal(), truth);
 }
 
 #[test]
 fn a_reader_that_waits_is_woken_by_each_sender() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(4));
-        let senders = [1, 2].map(|n| meanwhile(&inbox, move |inbox| put(inbox, n)));
+        let (_stub, queue) = open(&Buffer::dropping(4));
+        let senders = [1, 2].map(|n| meanwhile(&queue, move |queue| put(queue, n)));
         let batch = &mut Batch::new();
-        let mut taken = [take(&inbox, batch), take(&inbox, batch)];
+        let mut taken = [take(&queue, batch), take(&queue, batch)];
         taken.sort_unstable();
         assert_eq!(taken, [Some(1), Some(2)]);
         for sender in senders {
             assert_eq!(sender.join().unwrap(), Ok(()));
         }
-        assert_outlook(&inbox);
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn a_reader_that_waits_reads_to_the_end_when_a_close_meets_a_send() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::dropping(4));
-        let sender = meanwhile(&inbox, |inbox| put(inbox, 1).is_ok());
-        let closer = meanwhile(&inbox, |inbox| inbox.close());
+        let (stub, queue) = open(&Buffer::dropping(4));
+        let sender = meanwhile(&queue, |queue| put(queue, 1).is_ok());
+        let closer = meanwhile(&queue, |queue| queue.close());
         let (mut taken, mut batch) = (0, Batch::new());
-        while take(&inbox, &mut batch).is_some() {
+        while take(&queue, &mut batch).is_some() {
             taken += 1;
         }
         assert_eq!(taken, u32::from(sender.join().unwrap()));
         closer.join().unwrap();
-        assert_eq!((inbox.dropped(), hut.dropped()), (0, 0));
-        assert!(inbox.closed().is_cancelled());
-        assert_outlook(&inbox);
+        assert_eq!((queue.dropped(), stub.dropped()), (0, 0));
+        assert!(queue.closed().is_cancelled());
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn what_a_closed_box_is_left_with_is_counted() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::dropping(4));
-        let sender = meanwhile(&inbox, |inbox| u64::from(put(inbox, 1).is_ok()) + u64::from(put(inbox, 2).is_ok()));
+        let (stub, queue) = open(&Buffer::dropping(4));
+        let sender = meanwhile(&queue, |queue| u64::from(put(queue, 1).is_ok()) + u64::from(put(queue, 2).is_ok()));
         let mut batch = Batch::new();
-        let taken = u64::from(take_now(&inbox, &mut batch).is_some());
+        let taken = u64::from(take_now(&queue, &mut batch).is_some());
         // As a mailbox that is dropped.
-        inbox.close();
-        inbox.discard(&mut batch, DropReason::BoxClosed);
-        assert_eq!(sender.join().unwrap(), taken + inbox.dropped());
-        assert_eq!(inbox.dropped(), hut.dropped());
-        assert_eq!(inbox.len(), 0);
-        assert_outlook(&inbox);
+        queue.close();
+        queue.discard(&mut batch, DropReason::BoxClosed);
+        assert_eq!(sender.join().unwrap(), taken + queue.dropped());
+        assert_eq!(queue.dropped(), stub.dropped());
+        assert_eq!(queue.len(), 0);
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn a_full_box_takes_again_once_it_was_read() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(1));
-        assert_eq!(put(&inbox, 1), Ok(()));
-        let sender = meanwhile(&inbox, |inbox| put(inbox, 2));
+        let (_stub, queue) = open(&Buffer::dropping(1));
+        assert_eq!(put(&queue, 1), Ok(()));
+        let sender = meanwhile(&queue, |queue| put(queue, 2));
         let mut batch = Batch::new();
-        let looker = meanwhile(&inbox, |inbox| inbox.refusal() != Some(DropReason::BoxClosed));
-        assert_eq!(take(&inbox, &mut batch), Some(1));
+        let looker = meanwhile(&queue, |queue| queue.refusal() != Some(DropReason::BoxClosed));
+        assert_eq!(take(&queue, &mut batch), Some(1));
         let stored = sender.join().unwrap();
         assert!(looker.join().unwrap());
-        assert_outlook(&inbox);
+        assert_fill_level(&queue);
         match stored {
-            Ok(()) => assert_eq!(take(&inbox, &mut batch), Some(2)),
+            Ok(()) => assert_eq!(take(&queue, &mut batch), Some(2)),
             Err(refusal) => assert_eq!(refusal, Refusal::Full(DropReason::NewestShed)),
         }
-        assert_outlook(&inbox);
-        assert_eq!(inbox.refusal(), None);
-        assert_eq!(put(&inbox, 3), Ok(()));
-        assert_eq!(inbox.refusal(), Some(DropReason::NewestShed));
+        assert_fill_level(&queue);
+        assert_eq!(queue.refusal(), None);
+        assert_eq!(put(&queue, 3), Ok(()));
+        assert_eq!(queue.refusal(), Some(DropReason::NewestShed));
     });
 }
 
 #[test]
 fn what_the_reader_holds_still_takes_room() {
     explore(|| holds_and_takes_room(take));
-    explore(|| holds_and_takes_room(|inbox, batch| take_now(inbox, batch).map(|parcel| parcel.message.0)));
+    explore(|| holds_and_takes_room(|queue, batch| take_now(queue, batch).map(|parcel| parcel.message.0)));
 }
 
-fn holds_and_takes_room(first: fn(&Inbox<Number>, &mut Batch<Number>) -> Option<u8>) {
-    let (_hut, inbox) = open(&Buffer::dropping(2));
-    assert_eq!((put(&inbox, 1), put(&inbox, 2)), (Ok(()), Ok(())));
-    let sender = meanwhile(&inbox, |inbox| usize::from(put(inbox, 3).is_ok()) + usize::from(put(inbox, 4).is_ok()));
+fn holds_and_takes_room(first: fn(&BoxQueue<Number>, &mut Batch<Number>) -> Option<u8>) {
+    let (_stub, queue) = open(&Buffer::dropping(2));
+    assert_eq!((put(&queue, 1), put(&queue, 2)), (Ok(()), Ok(())));
+    let sender = meanwhile(&queue, |queue| usize::from(put(queue, 3).is_ok()) + usize::from(put(queue, 4).is_ok()));
     let mut batch = Batch::new();
     // Takes all that waits, and hands over the first of it.
-    assert_eq!(first(&inbox, &mut batch), Some(1));
+    assert_eq!(first(&queue, &mut batch), Some(1));
     let accepted = sender.join().unwrap();
     assert!(accepted <= 1, "one more than was handed over");
-    assert_eq!(inbox.len(), 1 + accepted);
-    assert_outlook(&inbox);
-    let rest: Vec<u8> = std::iter::from_fn(|| take_now(&inbox, &mut batch)).map(|parcel| parcel.message.0).collect();
+    assert_eq!(queue.len(), 1 + accepted);
+    assert_fill_level(&queue);
+    let rest: Vec<u8> = std::iter::from_fn(|| take_now(&queue, &mut batch)).map(|parcel| parcel.message.0).collect();
     assert!(rest.len() == 1 + accepted && rest.starts_with(&[2]) && rest.is_sorted(), "{rest:?}");
-    assert_outlook(&inbox);
-    assert_eq!((inbox.len(), inbox.refusal()), (0, None));
+    assert_fill_level(&queue);
+    assert_eq!((queue.len(), queue.refusal()), (0, None));
 }
 
 #[test]
 fn a_sliding_box_counts_each_message_that_made_room() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::sliding(1));
-        let senders = [1, 2].map(|n| meanwhile(&inbox, move |inbox| put(inbox, n)));
+        let (stub, queue) = open(&Buffer::sliding(1));
+        let senders = [1, 2].map(|n| meanwhile(&queue, move |queue| put(queue, n)));
         let mut batch = Batch::new();
-        let mut taken = u64::from(take(&inbox, &mut batch).is_some());
+        let mut taken = u64::from(take(&queue, &mut batch).is_some());
         for sender in senders {
             assert_eq!(sender.join().unwrap(), Ok(()));
         }
-        taken += u64::from(take_now(&inbox, &mut batch).is_some());
-        assert_eq!(taken + inbox.dropped(), 2);
-        assert_eq!(inbox.dropped(), hut.dropped());
-        assert_outlook(&inbox);
+        taken += u64::from(take_now(&queue, &mut batch).is_some());
+        assert_eq!(taken + queue.dropped(), 2);
+        assert_eq!(queue.dropped(), stub.dropped());
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn a_box_by_key_counts_each_message_that_was_replaced() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::latest_by(|_: &Number| ()));
-        let senders = [1, 2].map(|n| meanwhile(&inbox, move |inbox| put(inbox, n)));
+        let (stub, queue) = open(&Buffer::latest_by(|_: &Number| ()));
+        let senders = [1, 2].map(|n| meanwhile(&queue, move |queue| put(queue, n)));
         let mut batch = Batch::new();
-        let mut taken = u64::from(take(&inbox, &mut batch).is_some());
+        let mut taken = u64::from(take(&queue, &mut batch).is_some());
         for sender in senders {
             assert_eq!(sender.join().unwrap(), Ok(()));
         }
-        assert!(inbox.len() <= 1, "one of a key");
-        taken += u64::from(take_now(&inbox, &mut batch).is_some());
-        assert_eq!(taken + inbox.dropped(), 2);
-        assert_eq!(inbox.dropped(), hut.dropped());
-        assert_outlook(&inbox);
+        assert!(queue.len() <= 1, "one of a key");
+        taken += u64::from(take_now(&queue, &mut batch).is_some());
+        assert_eq!(taken + queue.dropped(), 2);
+        assert_eq!(queue.dropped(), stub.dropped());
+        assert_fill_level(&queue);
     });
 }
 
-/// Messages behind a recipient, which two take up: as with an intake, whoever does holds the lock until they are where they
-/// belong.
+/// Messages behind a recipient, which two take up: as with a recipient's queue, whoever does holds the lock until they are
+/// where they belong.
 struct Coming(Mutex<VecDeque<u8>>);
 
 impl Coming {
     /// What a pump does: puts all that waits into the box.
-    fn pass_on(&self, inbox: &Inbox<Number>) {
+    fn pass_on(&self, queue: &BoxQueue<Number>) {
         let mut coming = self.0.lock();
         while let Some(n) = coming.pop_front() {
-            assert_eq!(put(inbox, n), Ok(()));
+            assert_eq!(put(queue, n), Ok(()));
         }
     }
 
     /// What a reader does that finds nothing in the box.
-    fn intercept(&self, inbox: &Inbox<Number>, batch: &mut Batch<Number>) -> bool {
+    fn intercept(&self, queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> bool {
         let mut coming = self.0.lock();
-        inbox.intercept(batch, |batch, room| {
+        queue.intercept(batch, |batch, room| {
             let room = room.min(coming.len());
             batch.extend(coming.drain(..room).map(|n| Parcel::new(Number(n), None)));
         })
@@ -321,58 +321,58 @@ impl Coming {
 #[test]
 fn what_a_reader_intercepts_has_overtaken_none() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::dropping(4));
+        let (stub, queue) = open(&Buffer::dropping(4));
         let coming = Arc::new(Coming(Mutex::new([1, 2].into())));
         let pumped = Arc::clone(&coming);
-        let pump = meanwhile(&inbox, move |inbox| {
-            pumped.pass_on(inbox);
+        let pump = meanwhile(&queue, move |queue| {
+            pumped.pass_on(queue);
             pumped.0.lock().push_back(3);
-            pumped.pass_on(inbox);
+            pumped.pass_on(queue);
         });
         let (mut taken, mut batch) = (Vec::new(), Batch::new());
         while taken.len() < 3 {
-            let next = inbox.hand_over(&mut batch).map(|parcel| parcel.message.0);
+            let next = queue.hand_over(&mut batch).map(|parcel| parcel.message.0);
             match next {
                 Some(n) => taken.push(n),
-                None if inbox.take_batch(&mut batch) || coming.intercept(&inbox, &mut batch) => {}
-                None => taken.extend(take(&inbox, &mut batch)),
+                None if queue.take_batch(&mut batch) || coming.intercept(&queue, &mut batch) => {}
+                None => taken.extend(take(&queue, &mut batch)),
             }
         }
         pump.join().unwrap();
         assert_eq!(taken, [1, 2, 3]);
-        assert_eq!((inbox.len(), hut.dropped()), (0, 0));
-        assert_outlook(&inbox);
+        assert_eq!((queue.len(), stub.dropped()), (0, 0));
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn what_a_reader_intercepts_takes_room() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(2));
+        let (_stub, queue) = open(&Buffer::dropping(2));
         let coming = Coming(Mutex::new([1, 2, 3].into()));
-        let sender = meanwhile(&inbox, |inbox| usize::from(put(inbox, 4).is_ok()) + usize::from(put(inbox, 5).is_ok()));
+        let sender = meanwhile(&queue, |queue| usize::from(put(queue, 4).is_ok()) + usize::from(put(queue, 5).is_ok()));
         let mut batch = Batch::new();
-        coming.intercept(&inbox, &mut batch);
-        assert!(inbox.len() <= 2);
+        coming.intercept(&queue, &mut batch);
+        assert!(queue.len() <= 2);
         let accepted = sender.join().unwrap();
         // All of the one or all of the other: a reader that finds something in the box takes that.
-        assert_eq!(inbox.len(), 2);
+        assert_eq!(queue.len(), 2);
         assert_eq!(accepted + (3 - coming.0.lock().len()), 2);
-        assert_outlook(&inbox);
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn what_starts_with_the_first_message_starts_once_or_never() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(4));
+        let (_stub, queue) = open(&Buffer::dropping(4));
         let starts = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&starts);
-        inbox.start_when_needed(move || {
+        queue.start_when_needed(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let senders = [1, 2].map(|n| meanwhile(&inbox, move |inbox| put(inbox, n).is_ok()));
-        inbox.close();
+        let senders = [1, 2].map(|n| meanwhile(&queue, move |queue| put(queue, n).is_ok()));
+        queue.close();
         let accepted = senders.map(|sender| sender.join().unwrap());
         assert_eq!(starts.load(Ordering::Relaxed), usize::from(accepted.contains(&true)));
         // What was not started is let go: it may hold an actor.
@@ -381,45 +381,45 @@ fn what_starts_with_the_first_message_starts_once_or_never() {
 }
 
 /// Puts messages in a row, as a connection does; how many of them the box takes.
-fn put_row(inbox: &Inbox<Number>, numbers: impl IntoIterator<Item = u8>) -> usize {
-    let (mut row, _) = inbox.row();
+fn put_row(queue: &BoxQueue<Number>, numbers: impl IntoIterator<Item = u8>) -> usize {
+    let (mut row, _) = queue.row();
     row.extend(numbers.into_iter().map(|n| Parcel::new(Number(n), None)));
     let mut taken = row.len();
-    inbox.put_all(row, |_| taken -= 1);
+    queue.put_all(row, |_| taken -= 1);
     taken
 }
 
 #[test]
 fn a_reader_that_waits_reads_all_of_a_row_or_nothing_when_a_close_meets_it() {
     explore(|| {
-        let (hut, inbox) = open(&Buffer::dropping(4));
-        let sender = meanwhile(&inbox, |inbox| put_row(inbox, [1, 2]));
-        let closer = meanwhile(&inbox, |inbox| inbox.close());
+        let (stub, queue) = open(&Buffer::dropping(4));
+        let sender = meanwhile(&queue, |queue| put_row(queue, [1, 2]));
+        let closer = meanwhile(&queue, |queue| queue.close());
         let (mut taken, mut batch) = (Vec::new(), Batch::new());
-        while let Some(n) = take(&inbox, &mut batch) {
+        while let Some(n) = take(&queue, &mut batch) {
             taken.push(n);
         }
         assert!([&[][..], &[1, 2]].contains(&&*taken), "{taken:?}");
         assert_eq!(taken.len(), sender.join().unwrap());
         closer.join().unwrap();
-        assert_eq!((inbox.dropped(), hut.dropped()), (0, 0));
-        assert_outlook(&inbox);
+        assert_eq!((queue.dropped(), stub.dropped()), (0, 0));
+        assert_fill_level(&queue);
     });
 }
 
 #[test]
 fn a_row_and_others_together_take_no_more_than_there_is_room_for() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(2));
-        let rows = [[1, 2], [3, 4]].map(|row| meanwhile(&inbox, move |inbox| put_row(inbox, row)));
+        let (_stub, queue) = open(&Buffer::dropping(2));
+        let rows = [[1, 2], [3, 4]].map(|row| meanwhile(&queue, move |queue| put_row(queue, row)));
         let mut batch = Batch::new();
-        let first = take(&inbox, &mut batch).expect("the box is open");
+        let first = take(&queue, &mut batch).expect("the box is open");
         let taken: usize = rows.into_iter().map(|row| row.join().unwrap()).sum();
-        assert_eq!(inbox.len() + 1, taken);
+        assert_eq!(queue.len() + 1, taken);
         assert!((2..=3).contains(&taken), "{taken} with {first}");
-        assert_outlook(&inbox);
+        assert_fill_level(&queue);
         let rest: Vec<u8> =
-            std::iter::from_fn(|| take_now(&inbox, &mut batch)).map(|parcel| parcel.message.0).collect();
+            std::iter::from_fn(|| take_now(&queue, &mut batch)).map(|parcel| parcel.message.0).collect();
         let all: Vec<u8> = [first].into_iter().chain(rest).collect();
         // Of each row the first ones, in order.
         let of = |row: [u8; 2]| all.iter().copied().filter(|n| row.contains(n)).collect::<Vec<_>>();
@@ -430,14 +430,14 @@ fn a_row_and_others_together_take_no_more_than_there_is_room_for() {
 #[test]
 fn what_starts_with_the_first_message_starts_with_a_row_too() {
     explore(|| {
-        let (_hut, inbox) = open(&Buffer::dropping(4));
+        let (_stub, queue) = open(&Buffer::dropping(4));
         let starts = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&starts);
-        inbox.start_when_needed(move || {
+        queue.start_when_needed(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let senders = [vec![1, 2], vec![]].map(|row| meanwhile(&inbox, move |inbox| put_row(inbox, row)));
-        inbox.close();
+        let senders = [vec![1, 2], vec![]].map(|row| meanwhile(&queue, move |queue| put_row(queue, row)));
+        queue.close();
         let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
         assert_eq!(starts.load(Ordering::Relaxed), usize::from(taken > 0));
         assert_eq!(Arc::strong_count(&starts), 1);

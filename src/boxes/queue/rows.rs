@@ -84,7 +84,7 @@ impl Wake for Count {
 
 /// A box, and all that can be seen of it.
 struct Seen {
-    inbox: Inbox<Number>,
+    queue: BoxQueue<Number>,
     batch: Batch<Number>,
     woken: Arc<Count>,
     started: Arc<Count>,
@@ -99,12 +99,12 @@ impl Seen {
             Sort::Sliding => Buffer::sliding(capacity),
             Sort::ByLastDigit => Buffer::latest_by(|number: &Number| number.0 % 10).capacity(capacity),
         };
-        let identity = Identity { id: BoxId([7; 16]), name: "numbers".into(), counted: false };
-        let inbox = Inbox::new(identity, Arc::clone(detached::pointer().home()), &buffer, || true);
+        let identity = BoxIdentity { id: BoxId([7; 16]), name: "numbers".into(), is_leased: false };
+        let queue = BoxQueue::new(identity, Arc::clone(detached::pointer().router()), &buffer, || true);
         let (woken, started) = <(Arc<Count>, Arc<Count>)>::default();
         let start = Arc::clone(&started);
-        inbox.start_when_needed(move || start.one());
-        Seen { inbox, batch: Batch::new(), woken, started, taken: Vec::new(), rejected: Vec::new() }
+        queue.start_when_needed(move || start.one());
+        Seen { queue, batch: Batch::new(), woken, started, taken: Vec::new(), rejected: Vec::new() }
     }
 
     fn happens(&mut self, event: &Event, in_rows: bool) {
@@ -112,13 +112,13 @@ impl Seen {
             Event::Come(bodies) if in_rows && bodies.len() > 1 => self.come_in_a_row(bodies),
             Event::Come(bodies) => bodies.iter().for_each(|body| self.comes(*body)),
             Event::Take(most) => self.take(*most),
-            Event::Look => self.inbox.look(),
-            Event::Close => self.inbox.close(),
+            Event::Look => self.queue.reap_if_dead(),
+            Event::Close => self.queue.close(),
         }
     }
 
     fn comes(&mut self, body: u8) {
-        let taken = self.inbox.accept_encoded(&[body], &mut Vec::new(), &mut None, arrival());
+        let taken = self.queue.accept_encoded(&[body], &mut Vec::new(), &mut None, arrival());
         self.rejected.extend(taken.err().map(|rejection| (rejection.reason, rejection.detail)));
     }
 
@@ -130,14 +130,14 @@ impl Seen {
         assert_eq!(posts.count(), bodies.len());
         let rejected = &mut self.rejected;
         let reject = &mut |rejection: Rejection| rejected.push((rejection.reason, rejection.detail));
-        self.inbox.accept_all(posts.bodies(), arrival(), reject);
+        self.queue.accept_all(posts.bodies(), arrival(), reject);
     }
 
     fn take(&mut self, most: usize) {
         let waker = Waker::from(Arc::clone(&self.woken));
         let mut cx = Context::from_waker(&waker);
         for _ in 0..most {
-            match self.inbox.poll_take(&mut self.batch, &mut cx) {
+            match self.queue.poll_take(&mut self.batch, &mut cx) {
                 Poll::Ready(Some(parcel)) => self.taken.push(parcel.message),
                 Poll::Ready(None) | Poll::Pending => return,
             }
@@ -146,17 +146,17 @@ impl Seen {
 
     /// Of one event: reasons in no order, because what cannot be read is known before what has no room.
     fn shows(&mut self) -> String {
-        let (stats, level) = (self.inbox.stats(), self.inbox.level());
+        let (stats, fill_level) = (self.queue.stats(), self.queue.fill_level());
         let counts = [self.woken.get(), self.started.get(), self.batch.len()];
         let (taken, mut rejected) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.rejected));
         rejected.sort();
-        format!("{stats:?} {level} {counts:?} {taken:?} {rejected:?}")
+        format!("{stats:?} {fill_level} {counts:?} {taken:?} {rejected:?}")
     }
 
     /// What waits, in order.
     fn left(&mut self) -> Vec<Number> {
         let mut left: Vec<_> = self.batch.drain(..).map(|parcel| parcel.message).collect();
-        left.extend(self.inbox.queue.lock().waiting.take_all().into_iter().map(|parcel| parcel.message));
+        left.extend(self.queue.state.lock().backlog.take_all().into_iter().map(|parcel| parcel.message));
         left
     }
 }
@@ -216,23 +216,23 @@ fn a_dropping_box_keeps_the_first_of_a_row_and_reads_no_more_than_it_keeps() {
     assert_eq!(seen.left(), numbers(&[1, 2, 3]));
     let not_decodable = |(reason, _): &&(DropReason, _)| *reason == DropReason::NotDecodable;
     assert_eq!((seen.rejected.len(), seen.rejected.iter().filter(not_decodable).count()), (4, 1));
-    assert_eq!((seen.inbox.stats().received, seen.inbox.level()), (3, 4));
+    assert_eq!((seen.queue.stats().received, seen.queue.fill_level()), (3, 4));
 }
 
 #[test]
 fn a_sliding_box_keeps_the_last_of_a_row() {
     let mut seen = come(Sort::Sliding, 3, &[1, 2, 3, 4, 201, 5, 6, 7, 8]);
     assert_eq!(seen.left(), numbers(&[6, 7, 8]));
-    assert_eq!(seen.inbox.stats().dropped, [(DropReason::OldestShed, 5)].into());
-    assert_eq!((seen.rejected.len(), seen.inbox.stats().received), (1, 8));
+    assert_eq!(seen.queue.stats().dropped, [(DropReason::OldestShed, 5)].into());
+    assert_eq!((seen.rejected.len(), seen.queue.stats().received), (1, 8));
 }
 
 #[test]
 fn a_box_by_key_keeps_the_newest_of_each_of_a_row() {
     let mut seen = come(Sort::ByLastDigit, 10, &[1, 2, 11, 3, 21, 13]);
     assert_eq!(seen.left(), numbers(&[2, 21, 13]));
-    assert_eq!(seen.inbox.stats().dropped, [(DropReason::Replaced, 3)].into());
-    assert_eq!((seen.rejected.len(), seen.inbox.stats().received), (0, 6));
+    assert_eq!(seen.queue.stats().dropped, [(DropReason::Replaced, 3)].into());
+    assert_eq!((seen.rejected.len(), seen.queue.stats().received), (0, 6));
 }
 
 #[test]
@@ -246,10 +246,10 @@ fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
         unread.take(1);
         unread.come_in_a_row(&[201, 203]);
         let mut closed = Seen::new(sort, 10);
-        closed.inbox.close();
+        closed.queue.close();
         closed.come_in_a_row(&[1, 2]);
         for seen in [no_room, unread, closed] {
-            assert_eq!((seen.started.get(), seen.woken.get(), seen.inbox.stats().received), (0, 0, 0));
+            assert_eq!((seen.started.get(), seen.woken.get(), seen.queue.stats().received), (0, 0, 0));
         }
         let mut kept = Seen::new(sort, 10);
         kept.take(1);
@@ -262,26 +262,26 @@ fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
 #[test]
 fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
     let seen = Seen::new(Sort::Dropping, 10);
-    let (mut row, room) = seen.inbox.row();
+    let (mut row, room) = seen.queue.row();
     assert_eq!(room, 10);
     row.extend([1, 2].map(|n| Parcel { message: Number(n), reply: None, from: Source::HERE }));
-    seen.inbox.close();
+    seen.queue.close();
     let mut refused = Vec::new();
-    seen.inbox.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    seen.queue.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
     assert_eq!(refused, [1, 2].map(|n| (Number(n), Refusal::Closed)));
-    assert_eq!((seen.inbox.len(), seen.inbox.stats().received), (0, 0));
+    assert_eq!((seen.queue.len(), seen.queue.stats().received), (0, 0));
 }
 
 /// Others may have filled the box since the room was looked at.
 #[test]
 fn what_does_not_fit_any_more_is_given_back_in_order() {
     let mut seen = Seen::new(Sort::Dropping, 3);
-    let (mut row, _) = seen.inbox.row();
+    let (mut row, _) = seen.queue.row();
     row.extend([1, 2, 3].map(|n| Parcel { message: Number(n), reply: None, from: Source::HERE }));
     seen.comes(9);
     seen.comes(8);
     let mut refused = Vec::new();
-    seen.inbox.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    seen.queue.put_all(row, |(parcel, refusal)| refused.push((parcel.message, refusal)));
     assert_eq!(refused, [2, 3].map(|n| (Number(n), Refusal::Full(DropReason::NewestShed))));
     assert_eq!(seen.left(), numbers(&[9, 8, 1]));
 }

@@ -31,7 +31,7 @@ impl Pointer {
     #[inline]
     pub(crate) fn is_direct_by(&self, link: &dyn Outbound) -> bool {
         match (&self.route, &self.origin) {
-            (Route::Away { by, .. }, Origin::Boxed { node, .. }) => by.is_relayed() && link.peer() == Some(*node),
+            (Route::Away { path, .. }, Origin::Boxed { node, .. }) => path.is_relayed() && link.peer() == Some(*node),
             _ => false,
         }
     }
@@ -53,37 +53,37 @@ impl Pointer {
             (None, Origin::Boxed { id, .. }) => Identity::YourBox(*id),
             (None, Origin::Named { name, .. }) => Identity::YourName(name),
         };
-        Introduction { identity, counted: false, fingerprint }
+        Introduction { identity, is_leased: false, fingerprint }
     }
 
     /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with
     /// `via`, the relay to it.
     pub(crate) fn introduce_handle(&self, peer: Option<NodeId>, via: Option<BoxId>) -> Introduction<'_> {
-        let mut counted = false;
+        let mut is_leased = false;
         let identity = match &self.origin {
             Origin::Named { endpoint, name } if peer.is_some() && self.node_id() == peer => {
                 Identity::YourPlace { endpoint: endpoint.as_ref(), name }
             }
             Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
             Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
-            Origin::Boxed { node, id } if *node == self.home.id() && via.is_none() => {
-                counted = self.counted_here().is_some();
+            Origin::Boxed { node, id } if *node == self.router.id() && via.is_none() => {
+                is_leased = self.leased_here().is_some();
                 Identity::MyBox { id: *id, name: self.travelling_name() }
             }
             Origin::Boxed { node, id } => {
-                counted = true;
+                is_leased = true;
                 let via = via.unwrap_or(*id);
                 let endpoints = self.hints().iter().map(AsRef::as_ref).collect();
                 Identity::Third { node: *node, id: *id, via, name: self.travelling_name(), endpoints }
             }
         };
-        Introduction { identity, counted, fingerprint: 0 }
+        Introduction { identity, is_leased, fingerprint: 0 }
     }
 
     /// Where the node of a box elsewhere is said to listen.
     pub(crate) fn hints(&self) -> &[Endpoint] {
         match &self.route {
-            Route::Away { by, .. } => by.hints(),
+            Route::Away { path, .. } => path.hints(),
             _ => &[],
         }
     }

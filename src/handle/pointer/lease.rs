@@ -13,7 +13,7 @@ use crate::ident::NodeId;
 
 /// A count of handles that a peer keeps for us, given back when this goes.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Lease {
     pub(crate) link: Weak<dyn Outbound>,
     /// The connection, of those that the link has had.
     pub(crate) connection: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Held {
     pub(crate) count: AtomicU64,
 }
 
-impl Drop for Held {
+impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(link) = self.link.upgrade() {
             link.release(self.connection, self.id, *self.count.get_mut());
@@ -30,47 +30,47 @@ impl Drop for Held {
 }
 
 /// The connection's peer counts a handle for the pointer already.
-pub(crate) struct AlreadyClaimed;
+pub(crate) struct AlreadyLeased;
 
 impl Pointer {
-    pub(crate) fn held(&self) -> Option<&Held> {
+    pub(crate) fn held(&self) -> Option<&Lease> {
         self.held.as_ref()
     }
 
     /// Whether it is a box of that node that does not live for its holders elsewhere: in a message from there, nothing is to
     /// be done for it but to name it. One of another node of this process is not: it needs a relay.
     #[inline]
-    pub(crate) fn is_uncounted_at(&self, home: NodeId) -> bool {
+    pub(crate) fn is_unleased_at(&self, router: NodeId) -> bool {
         match (&self.route, &self.origin) {
-            (Route::Here(local), Origin::Boxed { node, .. }) => *node == home && !local.counted(),
+            (Route::Here(local), Origin::Boxed { node, .. }) => *node == router && !local.is_leased(),
             _ => false,
         }
     }
 
     /// The box, if it is one of this node that lives for its holders elsewhere.
     #[inline]
-    pub(crate) fn counted_here(&self) -> Option<&dyn LocalBox> {
+    pub(crate) fn leased_here(&self) -> Option<&dyn LocalBox> {
         match &self.route {
-            Route::Here(local) if local.counted() => Some(&**local),
+            Route::Here(local) if local.is_leased() => Some(&**local),
             _ => None,
         }
     }
 
     /// Claims a handle from the box's own node, by a connection that leads there: that node is to be told if `Ok`, with what
     /// was claimed before, which is to be dropped without a lock.
-    pub(crate) fn claim(
+    pub(crate) fn lease(
         &self,
         link: &Weak<dyn Outbound>,
         connection: u64,
-    ) -> Result<Option<Box<Held>>, AlreadyClaimed> {
-        let (Route::Away { by, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
-            return Err(AlreadyClaimed);
+    ) -> Result<Option<Box<Lease>>, AlreadyLeased> {
+        let (Route::Away { path, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
+            return Err(AlreadyLeased);
         };
-        let mut claim = by.claim.lock();
-        if claim.as_ref().is_some_and(|claim| claim.connection == connection) {
-            return Err(AlreadyClaimed);
+        let mut lease = path.lease.lock();
+        if lease.as_ref().is_some_and(|lease| lease.connection == connection) {
+            return Err(AlreadyLeased);
         }
-        let held = Held { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) };
-        Ok(claim.replace(Box::new(held)))
+        let held = Lease { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) };
+        Ok(lease.replace(Box::new(held)))
     }
 }

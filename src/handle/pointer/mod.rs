@@ -24,16 +24,15 @@ use parking_lot::Mutex;
 
 use self::identity::Origin;
 use self::identity::Stamp;
-use self::lease::Held;
-use self::path::Way;
+use self::lease::Lease;
+use self::path::Path;
 use super::ports::ExportKey;
-use super::ports::Household;
 use super::ports::LocalBox;
-use super::ports::Outbound;
+use super::ports::Router;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
+use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
-use crate::observe::loss::Letter;
 use crate::reason::DropReason;
 
 /// How one gets there.
@@ -45,7 +44,7 @@ pub(crate) enum Route {
     HereNamed,
     /// By a connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
     /// `None` sends to the origin's name.
-    Away { by: Way<dyn Outbound, Held>, to: Option<BoxId> },
+    Away { path: Path, to: Option<BoxId> },
     /// The box was this node's and is closed.
     Nowhere,
 }
@@ -60,9 +59,9 @@ pub(crate) struct Pointer {
     name: Box<str>,
     /// Whether the name is only its id, spelled.
     anonymous: bool,
-    home: Arc<dyn Household>,
+    router: Arc<dyn Router>,
     route: Route,
-    held: Option<Held>,
+    held: Option<Lease>,
     lost: Drops,
     settled: AtomicU64,
     stamp: OnceLock<Stamp>,
@@ -79,11 +78,11 @@ static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 impl Pointer {
     pub(crate) fn new(
-        home: Arc<dyn Household>,
+        router: Arc<dyn Router>,
         origin: Origin,
         name: &str,
         route: Route,
-        held: Option<Held>,
+        held: Option<Lease>,
     ) -> Pointer {
         let (name, anonymous) = match &origin {
             Origin::Boxed { id, .. } if name.is_empty() => (id.to_string().into_boxed_str(), true),
@@ -95,7 +94,7 @@ impl Pointer {
             origin,
             name,
             anonymous,
-            home,
+            router,
             route,
             held,
             lost: Drops::default(),
@@ -110,10 +109,10 @@ impl Pointer {
     }
 
     /// The pointer to a box of this node.
-    pub(crate) fn here(home: Arc<dyn Household>, local: Arc<dyn LocalBox>) -> Pointer {
-        let origin = Origin::Boxed { node: home.id(), id: local.id() };
+    pub(crate) fn here(router: Arc<dyn Router>, local: Arc<dyn LocalBox>) -> Pointer {
+        let origin = Origin::Boxed { node: router.id(), id: local.id() };
         let name = local.given_name().to_owned();
-        Pointer::new(home, origin, &name, Route::Here(local), None)
+        Pointer::new(router, origin, &name, Route::Here(local), None)
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -124,8 +123,8 @@ impl Pointer {
         &self.name
     }
 
-    pub(crate) fn home(&self) -> &Arc<dyn Household> {
-        &self.home
+    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+        &self.router
     }
 
     /// The last type of which no more messages are looked at before they leave, by its [`key`](crate::message::preflight::key);
@@ -157,7 +156,7 @@ impl Pointer {
     pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
         match &self.route {
             Route::Here(local) => Some(Arc::clone(local)),
-            Route::HereNamed => self.home.box_named(&self.name),
+            Route::HereNamed => self.router.box_named(&self.name),
             Route::Away { .. } | Route::Nowhere => None,
         }
     }
@@ -222,15 +221,15 @@ impl Pointer {
     pub(crate) fn node_id(&self) -> Option<NodeId> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
-            (_, Route::Away { by, .. }) => by.first().peer(),
-            _ => Some(self.home.id()),
+            (_, Route::Away { path, .. }) => path.primary().peer(),
+            _ => Some(self.router.id()),
         }
     }
 
     /// Counts messages of type `type_name` sent through this pointer and dropped on this side.
     pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
         self.lost.add(reason, 1);
-        self.home.observer().dropped(Letter { name: &self.name, type_name, detail }, reason, 1);
+        self.router.observer().dropped(DroppedMessage { name: &self.name, type_name, detail }, reason, 1);
     }
 
     /// What was dropped on this side.
@@ -243,16 +242,16 @@ impl Drop for Pointer {
     /// Nobody holds the address any more: a box that lives only for its holders takes no more messages. Those that wait in
     /// it are still handled. What peers count for us is given back as the rest of the pointer goes.
     fn drop(&mut self) {
-        if let Some(local) = self.counted_here() {
+        if let Some(local) = self.leased_here() {
             local.close();
         }
         // The box's own node may not have read yet that it has a handle to count itself.
-        if let Route::Away { by, .. } = &mut self.route
-            && let Some(claim) = by.claim.get_mut()
-            && let Some(link) = claim.link.upgrade()
+        if let Route::Away { path, .. } = &mut self.route
+            && let Some(lease) = path.lease.get_mut()
+            && let Some(link) = lease.link.upgrade()
             && let Some(held) = self.held.take()
         {
-            drop(link.keep(claim.connection, held));
+            drop(link.keep(lease.connection, held));
         }
     }
 }

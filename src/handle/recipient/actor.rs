@@ -1,9 +1,9 @@
 //! The actor behind a `Recipient` of ours, its context, and the envelopes that wait for it.
 //!
 //! actix offers no way to make a `Recipient` of one's own, but an `Addr` of any actor can be made over any channel. The actor
-//! here has a context of ours and no task; its channel is the [`Intake`](super::queue::Intake).
+//! here has a context of ours and no task; its channel is the [`RecipientQueue`](super::queue::RecipientQueue).
 //!
-//! actix's queue cannot refuse a message, so [`ProxyContext::pack`](ToEnvelope::pack) sheds above a process-wide bound: it
+//! actix's queue cannot refuse a message, so [`MailboxActorContext::pack`](ToEnvelope::pack) sheds above a process-wide bound: it
 //! queues an empty tombstone instead, which is counted against its box when it is read, and slows threads that flood it.
 
 use std::cell::RefCell;
@@ -24,7 +24,7 @@ use actix::dev::MessageResponse;
 use actix::dev::OneshotSender;
 use actix::dev::ToEnvelope;
 
-use super::permits::Left;
+use super::permits::Permits;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
 use crate::handle::recipient::permits;
@@ -43,15 +43,15 @@ const PENALTY: Duration = Duration::from_millis(1);
 static BURIED: AtomicUsize = AtomicUsize::new(0);
 
 /// The actor behind a recipient: where messages that are read from its channel are put.
-pub(crate) struct Proxy<M: RemoteMessage> {
+pub(crate) struct MailboxActor<M: RemoteMessage> {
     pub(super) read: VecDeque<Parcel<M>>,
 }
 
 /// Its context: there is nothing to it, as the actor is never started.
 #[derive(Debug)]
-pub(crate) struct ProxyContext;
+pub(crate) struct MailboxActorContext;
 
-impl ActorContext for ProxyContext {
+impl ActorContext for MailboxActorContext {
     fn stop(&mut self) {}
     fn terminate(&mut self) {}
     fn state(&self) -> ActorState {
@@ -60,16 +60,16 @@ impl ActorContext for ProxyContext {
 }
 
 // It is never pinned in place.
-impl<M: RemoteMessage> Unpin for Proxy<M> {}
+impl<M: RemoteMessage> Unpin for MailboxActor<M> {}
 
-impl<M: RemoteMessage> Actor for Proxy<M> {
-    type Context = ProxyContext;
+impl<M: RemoteMessage> Actor for MailboxActor<M> {
+    type Context = MailboxActorContext;
 }
 
-impl<M: RemoteMessage> Handler<M> for Proxy<M> {
+impl<M: RemoteMessage> Handler<M> for MailboxActor<M> {
     type Result = Passed;
 
-    fn handle(&mut self, message: M, _: &mut ProxyContext) -> Passed {
+    fn handle(&mut self, message: M, _: &mut MailboxActorContext) -> Passed {
         self.read.push_back(Parcel::new(message, None));
         Passed
     }
@@ -79,14 +79,14 @@ impl<M: RemoteMessage> Handler<M> for Proxy<M> {
 #[derive(Debug)]
 pub(crate) struct Passed;
 
-impl<M: RemoteMessage> MessageResponse<Proxy<M>, M> for Passed {
-    fn handle(self, _: &mut ProxyContext, _: Option<OneshotSender<M::Result>>) {}
+impl<M: RemoteMessage> MessageResponse<MailboxActor<M>, M> for Passed {
+    fn handle(self, _: &mut MailboxActorContext, _: Option<OneshotSender<M::Result>>) {}
 }
 
-impl<M: RemoteMessage> ToEnvelope<Proxy<M>, M> for ProxyContext {
+impl<M: RemoteMessage> ToEnvelope<MailboxActor<M>, M> for MailboxActorContext {
     #[inline(always)]
-    fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<Proxy<M>> {
-        if !permits::take_one() {
+    fn pack(message: M, reply: Option<OneshotSender<M::Result>>) -> Envelope<MailboxActor<M>> {
+        if !permits::acquire() {
             return bury::<M>();
         }
         // Made empty, so that the message is moved to where it stays, and not first to where that is made.
@@ -99,7 +99,7 @@ impl<M: RemoteMessage> ToEnvelope<Proxy<M>, M> for ProxyContext {
 
 /// What takes the place of a message that there is no room for.
 #[cold]
-fn bury<M: RemoteMessage>() -> Envelope<Proxy<M>> {
+fn bury<M: RemoteMessage>() -> Envelope<MailboxActor<M>> {
     match BURIED.fetch_add(1, Ordering::Relaxed) {
         ..TOMBSTONES => {}
         n if n < 2 * TOMBSTONES => std::thread::yield_now(),
@@ -121,9 +121,9 @@ impl<M: RemoteMessage> Packed<M> {
     }
 }
 
-impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Packed<M> {
+impl<M: RemoteMessage> EnvelopeProxy<MailboxActor<M>> for Packed<M> {
     /// Who reads it counts it out of the queue.
-    fn handle(&mut self, proxy: &mut Proxy<M>, _: &mut ProxyContext) {
+    fn handle(&mut self, proxy: &mut MailboxActor<M>, _: &mut MailboxActorContext) {
         if let Some(parcel) = self.take() {
             proxy.read.push_back(parcel);
         }
@@ -142,7 +142,7 @@ impl<M: RemoteMessage> Packed<M> {
     /// Not handled: it came while its pump was ending. It goes the same way, to be delivered or counted.
     #[cold]
     fn go_late(&mut self) {
-        let _left = Left(1);
+        let _left = Permits(1);
         if let (Some(parcel), Some(pointer)) = (self.take(), served()) {
             pass(&pointer, parcel);
         }
@@ -155,7 +155,7 @@ pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) 
     if parcel.reply.is_none() {
         pointer.send_plain(parcel.message);
     } else if let Some(reason) = parcel.lapsed() {
-        pointer.home().observer().sent(1);
+        pointer.router().observer().sent(1);
         pointer.count_drop(std::any::type_name::<M>(), reason, None);
     } else if let Some(asking) = pointer.send(parcel) {
         asking.detach();
@@ -165,8 +165,8 @@ pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) 
 /// The place of a message that was shed: nothing in it, so that its box takes no memory.
 struct Tombstone<M>(PhantomData<fn(M)>);
 
-impl<M: RemoteMessage> EnvelopeProxy<Proxy<M>> for Tombstone<M> {
-    fn handle(&mut self, _: &mut Proxy<M>, _: &mut ProxyContext) {}
+impl<M: RemoteMessage> EnvelopeProxy<MailboxActor<M>> for Tombstone<M> {
+    fn handle(&mut self, _: &mut MailboxActor<M>, _: &mut MailboxActorContext) {}
 }
 
 impl<M> Drop for Tombstone<M> {
@@ -174,7 +174,7 @@ impl<M> Drop for Tombstone<M> {
     fn drop(&mut self) {
         BURIED.fetch_sub(1, Ordering::Relaxed);
         if let Some(pointer) = served() {
-            pointer.home().observer().sent(1);
+            pointer.router().observer().sent(1);
             pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
         }
     }

@@ -1,5 +1,5 @@
 //! The actix side of a pointer: a `Recipient` that leads anywhere, what is known of it, and the [`Pump`] that empties its
-//! [`Intake`] on the node's I/O thread.
+//! [`RecipientQueue`] on the node's I/O thread.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -27,9 +27,9 @@ use tokio_util::sync::DropGuard;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::permits::queued;
-use super::queue::After;
-use super::queue::Intake;
-use super::queue::TURN;
+use super::queue::Drained;
+use super::queue::RecipientQueue;
+use super::queue::YIELD_AFTER;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::monitor;
@@ -43,7 +43,7 @@ use crate::wire::numbering::KeyHasher;
 /// whole process, and others may go on sending: neither is waited for longer.
 pub(crate) async fn catch_up() {
     const SPARE: usize = 64;
-    for _ in 0..queued() / TURN + SPARE {
+    for _ in 0..queued() / YIELD_AFTER + SPARE {
         if queued() == 0 {
             return;
         }
@@ -60,9 +60,9 @@ pub(crate) async fn catch_up() {
     }
 }
 
-/// Empties an intake until no recipient is left or nothing can be reached through it any more.
+/// Empties a queue until no recipient is left or nothing can be reached through it any more.
 struct Pump<M: RemoteMessage> {
-    intake: Arc<Intake<M>>,
+    queue: Arc<RecipientQueue<M>>,
     key: ExportKey,
     /// Cancelled when nothing can be reached any more, and the wait for that.
     gone: CancellationToken,
@@ -74,8 +74,8 @@ struct Pump<M: RemoteMessage> {
 impl<M: RemoteMessage> Pump<M> {
     /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
     fn is_unheld(&self) -> bool {
-        let mut remembered = self.intake.pointer().proxy().lock();
-        let unheld = !self.intake.is_held();
+        let mut remembered = self.queue.pointer().proxy().lock();
+        let unheld = !self.queue.is_held();
         // It may be that of another type by now.
         if unheld && remembered.as_ref().is_some_and(|(of, _)| *of == self.key.0) {
             *remembered = None;
@@ -85,7 +85,7 @@ impl<M: RemoteMessage> Pump<M> {
 
     /// Whether nothing can be reached any more, of which this task is told.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let pointer = self.intake.pointer();
+        let pointer = self.queue.pointer();
         let may_end = pointer.is_away_for_good();
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             return self.gone.is_cancelled() || (may_end && pointer.has_ended());
@@ -102,12 +102,12 @@ impl<M: RemoteMessage> Future for Pump<M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = match self.intake.pass_on(cx) {
-            After::More => {
+        let is_over = match self.queue.pass_on(cx) {
+            Drained::More => {
                 cx.waker().wake_by_ref();
                 false
             }
-            After::Empty { is_held } => (!is_held && self.is_unheld()) || self.is_over(cx),
+            Drained::Empty { is_held } => (!is_held && self.is_unheld()) || self.is_over(cx),
         };
         if is_over { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -118,24 +118,24 @@ impl<M: RemoteMessage> Drop for Pump<M> {
         // Before the channel, whose address the next one may get.
         let known = PROXIES.lock().remove(&self.key);
         drop(known);
-        self.intake.pointer().forget_pump(self.key);
-        self.intake.close();
+        self.queue.pointer().forget_pump(self.key);
+        self.queue.close();
     }
 }
 
 /// Which recipients of this process are proxies, and for what.
-static PROXIES: LazyLock<Mutex<HashMap<ExportKey, Known, BuildHasherDefault<KeyHasher>>>> =
+static PROXIES: LazyLock<Mutex<HashMap<ExportKey, ProxyEntry, BuildHasherDefault<KeyHasher>>>> =
     LazyLock::new(Mutex::default);
 
 /// Recipients of the process that are kept, at most: each has some two kilobytes.
-const MAX_KEPT: usize = 4_096;
+const MAX_CACHED: usize = 4_096;
 
 /// What is known of a proxy.
-struct Known {
+struct ProxyEntry {
     pointer: Weak<Pointer>,
     /// Until the next sweep: a recipient that a peer's messages bring again and again, and that is gone before the next one
     /// comes. To make its channel and its pump anew costs more than the message.
-    kept: Option<Kept>,
+    kept: Option<CachedRecipient>,
     /// Whether it was there at the last sweep.
     is_old: bool,
     /// Ends the watch over its box with the proxy.
@@ -143,24 +143,24 @@ struct Known {
 }
 
 /// A recipient that is kept, and counts as long as it is.
-struct Kept(Option<Box<dyn Any + Send>>);
+struct CachedRecipient(Option<Box<dyn Any + Send>>);
 
 /// How many there are.
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+static CACHED: AtomicUsize = AtomicUsize::new(0);
 
-impl Kept {
+impl CachedRecipient {
     /// `None` if there are too many.
-    fn new<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Kept> {
-        let one_more = |kept| (kept < MAX_KEPT).then_some(kept + 1);
-        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Kept(Some(Box::new(recipient.clone()))))
+    fn new<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<CachedRecipient> {
+        let one_more = |kept| (kept < MAX_CACHED).then_some(kept + 1);
+        CACHED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(CachedRecipient(Some(Box::new(recipient.clone()))))
     }
 }
 
-impl Drop for Kept {
+impl Drop for CachedRecipient {
     fn drop(&mut self) {
         self.0 = None;
-        KEPT.fetch_sub(1, Ordering::Relaxed);
+        CACHED.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn sweep(node: NodeId) {
     let (mut lasting, mut kept) = (Vec::new(), Vec::new());
     for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none() || known.kept.is_some()) {
         // That of another node of the process is old when that one says so.
-        let is_ours = |pointer: &Arc<Pointer>| pointer.is_away_for_good() && pointer.home().id() == node;
+        let is_ours = |pointer: &Arc<Pointer>| pointer.is_away_for_good() && pointer.router().id() == node;
         let Some(pointer) = known.pointer.upgrade().filter(is_ours) else { continue };
         if let Some(recipient) = known.kept.take() {
             // Whether anybody else holds it is seen the next time.
@@ -217,19 +217,19 @@ pub(crate) fn key_of<M: RemoteMessage>(recipient: &Recipient<M>) -> ExportKey {
 }
 
 /// What a pointer remembers of its last proxy.
-struct Remembered<M: RemoteMessage> {
+struct LastProxy<M: RemoteMessage> {
     recipient: WeakRecipient<M>,
-    intake: Weak<Intake<M>>,
+    queue: Weak<RecipientQueue<M>>,
 }
 
 /// What is remembered of one for messages of that type.
-fn remembered<M: RemoteMessage>(last: &Option<(TypeId, Box<dyn Any + Send>)>) -> Option<&Remembered<M>> {
+fn remembered<M: RemoteMessage>(last: &Option<(TypeId, Box<dyn Any + Send>)>) -> Option<&LastProxy<M>> {
     last.as_ref().and_then(|(_, remembered)| remembered.downcast_ref())
 }
 
 /// Where messages wait that were sent through the pointer's recipients, if there are any.
-pub(crate) fn intake<M: RemoteMessage>(pointer: &Pointer) -> Option<Arc<Intake<M>>> {
-    remembered(&pointer.proxy().lock())?.intake.upgrade()
+pub(crate) fn queue<M: RemoteMessage>(pointer: &Pointer) -> Option<Arc<RecipientQueue<M>>> {
+    remembered(&pointer.proxy().lock())?.queue.upgrade()
 }
 
 /// A recipient for what the pointer leads to: the same one as long as one is held.
@@ -240,21 +240,21 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     {
         return recipient;
     }
-    let (recipient, intake) = Intake::open(pointer);
+    let (recipient, queue) = RecipientQueue::open(pointer);
     let key = key_of(&recipient);
     // Not one that lives for those who hold it: it is let go with the last of them.
     let comes_again = pointer.has_proxy() && pointer.is_away_for_good() && pointer.held().is_none();
-    let kept = if comes_again { Kept::new(&recipient) } else { None };
-    *last = Some((key.0, Box::new(Remembered { recipient: recipient.downgrade(), intake: Arc::downgrade(&intake) })));
+    let kept = if comes_again { CachedRecipient::new(&recipient) } else { None };
+    *last = Some((key.0, Box::new(LastProxy { recipient: recipient.downgrade(), queue: Arc::downgrade(&queue) })));
     pointer.set_proxy();
     drop(last);
-    PROXIES.lock().insert(key, Known { pointer: Arc::downgrade(pointer), kept, is_old: false, watch: None });
+    PROXIES.lock().insert(key, ProxyEntry { pointer: Arc::downgrade(pointer), kept, is_old: false, watch: None });
     let gone = match pointer.route() {
         Route::Here(local) => local.closed().clone(),
-        _ => pointer.home().stopped().clone(),
+        _ => pointer.router().stopped().clone(),
     };
     let waits = Box::pin(gone.clone().cancelled_owned());
-    pointer.home().run(Box::pin(Pump { intake, key, gone, waits, waker: None }));
+    pointer.router().run(Box::pin(Pump { queue, key, gone, waits, waker: None }));
     recipient
 }
 
@@ -282,9 +282,9 @@ mod tests {
     #[test]
     fn a_pointer_keeps_nothing_of_a_pump_that_has_ended() {
         let (pointer, gone) = (detached::elsewhere(), CancellationToken::new());
-        let (recipient, intake) = Intake::<Note>::open(&pointer);
+        let (recipient, queue) = RecipientQueue::<Note>::open(&pointer);
         let (key, waits) = (key_of(&recipient), Box::pin(gone.clone().cancelled_owned()));
-        let pump = Pump { intake, key, gone, waits, waker: None };
+        let pump = Pump { queue, key, gone, waits, waker: None };
         let task = Arc::new(Task);
         (0..2).for_each(|_| assert!(!pointer.ends_for(key, &Waker::from(Arc::clone(&task)))));
         assert_eq!(Arc::strong_count(&task), 2, "it is woken once");

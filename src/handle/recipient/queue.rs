@@ -27,53 +27,53 @@ use futures_core::Stream;
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
 
-use super::actor::Proxy;
-use super::actor::ProxyContext;
+use super::actor::MailboxActor;
+use super::actor::MailboxActorContext;
 use super::actor::pass;
 use super::actor::serving;
-use super::permits::Left;
+use super::permits::Permits;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
 use crate::message::RemoteMessage;
 
 /// Messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the channel.
-pub(crate) const TURN: usize = 256;
+pub(crate) const YIELD_AFTER: usize = 256;
 
 /// The reading end of the channel behind a pointer's recipients.
-pub(crate) struct Intake<M: RemoteMessage> {
+pub(crate) struct RecipientQueue<M: RemoteMessage> {
     pointer: Arc<Pointer>,
-    end: Mutex<End<M>>,
+    end: Mutex<ReadEnd<M>>,
 }
 
-struct End<M: RemoteMessage> {
+struct ReadEnd<M: RemoteMessage> {
     /// `None` once it is closed.
-    receiver: Option<AddressReceiver<Proxy<M>>>,
-    proxy: Proxy<M>,
+    receiver: Option<AddressReceiver<MailboxActor<M>>>,
+    proxy: MailboxActor<M>,
     /// Of the pump, which is to be woken also when somebody else has read what there was.
     waker: Option<Waker>,
 }
 
 /// How a turn of the pump has left the channel.
-pub(crate) enum After {
+pub(crate) enum Drained {
     /// There may be more.
     More,
     /// It was empty. Whether somebody held a recipient then: who is the last to let one go wakes the pump.
     Empty { is_held: bool },
 }
 
-impl<M: RemoteMessage> End<M> {
+impl<M: RemoteMessage> ReadEnd<M> {
     /// How the channel is left by one who has seen it empty.
-    fn emptied(&self) -> After {
-        After::Empty { is_held: self.receiver.as_ref().is_some_and(AddressReceiver::connected) }
+    fn emptied(&self) -> Drained {
+        Drained::Empty { is_held: self.receiver.as_ref().is_some_and(AddressReceiver::connected) }
     }
 
     /// Puts the next message where those are that were read before. What is left of it, which is all there was of one that
     /// was shed.
     #[inline]
-    fn read(&mut self, cx: &mut Context<'_>) -> Option<Envelope<Proxy<M>>> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Option<Envelope<MailboxActor<M>>> {
         match Pin::new(self.receiver.as_mut()?).poll_next(cx) {
             Poll::Ready(Some(mut envelope)) => {
-                envelope.handle(&mut self.proxy, &mut ProxyContext);
+                envelope.handle(&mut self.proxy, &mut MailboxActorContext);
                 Some(envelope)
             }
             Poll::Ready(None) | Poll::Pending => None,
@@ -83,7 +83,7 @@ impl<M: RemoteMessage> End<M> {
     /// Puts up to `room` messages where those are that were read before; whether there may be more.
     #[inline]
     fn read_turn(&mut self, cx: &mut Context<'_>, room: usize, shed: &mut Shed<'_, M>) -> bool {
-        for _ in 0..TURN {
+        for _ in 0..YIELD_AFTER {
             let before = self.proxy.read.len();
             if before == room {
                 break;
@@ -105,13 +105,13 @@ impl<M: RemoteMessage> End<M> {
     }
 }
 
-impl<M: RemoteMessage> Intake<M> {
+impl<M: RemoteMessage> RecipientQueue<M> {
     /// A new channel, and a recipient that leads into it.
-    pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<Intake<M>>) {
-        let (sender, receiver) = channel::<Proxy<M>>(0);
-        let end = End { receiver: Some(receiver), proxy: Proxy { read: VecDeque::new() }, waker: None };
-        let intake = Intake { pointer: Arc::clone(pointer), end: Mutex::new(end) };
-        (Addr::new(sender).recipient(), Arc::new(intake))
+    pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<RecipientQueue<M>>) {
+        let (sender, receiver) = channel::<MailboxActor<M>>(0);
+        let end = ReadEnd { receiver: Some(receiver), proxy: MailboxActor { read: VecDeque::new() }, waker: None };
+        let queue = RecipientQueue { pointer: Arc::clone(pointer), end: Mutex::new(end) };
+        (Addr::new(sender).recipient(), Arc::new(queue))
     }
 
     pub(crate) fn pointer(&self) -> &Arc<Pointer> {
@@ -119,19 +119,19 @@ impl<M: RemoteMessage> Intake<M> {
     }
 
     /// Gives the box what waits, up to a turn. The one who calls is woken when there is more.
-    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> After {
+    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> Drained {
         if self.pointer.is_local() { self.pass_on_here(cx) } else { self.send_on(cx) }
     }
 
     /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
     /// else reads it.
-    fn send_on(&self, cx: &mut Context<'_>) -> After {
+    fn send_on(&self, cx: &mut Context<'_>) -> Drained {
         let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
-        let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Left::default() };
+        let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Permits::default() };
         let after = {
             let end = &mut *self.end.lock();
             end.wake_on_more(cx);
-            let after = if end.read_turn(cx, TURN, &mut shed) { After::More } else { end.emptied() };
+            let after = if end.read_turn(cx, YIELD_AFTER, &mut shed) { Drained::More } else { end.emptied() };
             unsent.parcels = std::mem::take(&mut end.proxy.read);
             after
         };
@@ -139,7 +139,7 @@ impl<M: RemoteMessage> Intake<M> {
         while let Some(parcel) = unsent.parcels.pop_front() {
             pass(&self.pointer, parcel);
         }
-        if matches!(after, After::More) {
+        if matches!(after, Drained::More) {
             // Its place is used again in the next turn, which comes soon.
             self.end.lock().proxy.read = std::mem::take(&mut unsent.parcels);
         }
@@ -147,14 +147,14 @@ impl<M: RemoteMessage> Intake<M> {
     }
 
     /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
-    fn pass_on_here(&self, cx: &mut Context<'_>) -> After {
+    fn pass_on_here(&self, cx: &mut Context<'_>) -> Drained {
         let end = &mut *self.end.lock();
         end.wake_on_more(cx);
-        let mut left = Left::default();
+        let mut left = Permits::default();
         serving(&self.pointer, || {
-            for _ in 0..TURN {
+            for _ in 0..YIELD_AFTER {
                 let Some(_envelope) = end.read(cx) else {
-                    // There are as many intakes as recipients, and most are idle: none keeps room for a message.
+                    // There are as many queues as recipients, and most are idle: none keeps room for a message.
                     end.proxy.read = VecDeque::new();
                     return end.emptied();
                 };
@@ -163,16 +163,16 @@ impl<M: RemoteMessage> Intake<M> {
                     pass(&self.pointer, parcel);
                 }
             }
-            After::More
+            Drained::More
         })
     }
 
     /// What waits, for the reader of the box that the pointer leads to; `None` while somebody else reads it, who then
     /// puts it into the box.
-    pub(crate) fn take(&self) -> Option<Taking<'_, M>> {
+    pub(crate) fn take(&self) -> Option<DirectRead<'_, M>> {
         let end = self.end.try_lock()?;
         let shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
-        Some(Taking { end, taken: Left::default(), shed })
+        Some(DirectRead { end, taken: Permits::default(), shed })
     }
 
     /// Whether somebody holds a recipient.
@@ -191,14 +191,14 @@ impl<M: RemoteMessage> Intake<M> {
 }
 
 /// The channel in the hands of the box's reader. While it has it, no code of the application runs.
-pub(crate) struct Taking<'a, M: RemoteMessage> {
-    end: MutexGuard<'a, End<M>>,
-    taken: Left,
+pub(crate) struct DirectRead<'a, M: RemoteMessage> {
+    end: MutexGuard<'a, ReadEnd<M>>,
+    taken: Permits,
     // After the lock: telling of what was shed is nothing to hold it for.
     shed: Shed<'a, M>,
 }
 
-impl<M: RemoteMessage> Taking<'_, M> {
+impl<M: RemoteMessage> DirectRead<'_, M> {
     /// Puts up to `room` messages into `batch`, which is empty.
     pub(crate) fn fill(&mut self, batch: &mut VecDeque<Parcel<M>>, room: usize) {
         let end = &mut *self.end;
@@ -213,9 +213,9 @@ impl<M: RemoteMessage> Taking<'_, M> {
     }
 }
 
-impl<M: RemoteMessage> Drop for Taking<'_, M> {
+impl<M: RemoteMessage> Drop for DirectRead<'_, M> {
     fn drop(&mut self) {
-        self.shed.pointer.home().observer().sent(self.taken.0 as u64);
+        self.shed.pointer.router().observer().sent(self.taken.0 as u64);
     }
 }
 
@@ -223,7 +223,7 @@ impl<M: RemoteMessage> Drop for Taking<'_, M> {
 struct Unsent<'a, M: RemoteMessage> {
     pointer: &'a Arc<Pointer>,
     parcels: VecDeque<Parcel<M>>,
-    left: Left,
+    left: Permits,
 }
 
 impl<M: RemoteMessage> Drop for Unsent<'_, M> {
@@ -238,7 +238,7 @@ impl<M: RemoteMessage> Drop for Unsent<'_, M> {
 /// Tombstones that were read.
 struct Shed<'a, M: RemoteMessage> {
     pointer: &'a Arc<Pointer>,
-    envelopes: Vec<Envelope<Proxy<M>>>,
+    envelopes: Vec<Envelope<MailboxActor<M>>>,
 }
 
 impl<M: RemoteMessage> Drop for Shed<'_, M> {
@@ -249,8 +249,8 @@ impl<M: RemoteMessage> Drop for Shed<'_, M> {
     }
 }
 
-impl<M: RemoteMessage> fmt::Debug for Intake<M> {
+impl<M: RemoteMessage> fmt::Debug for RecipientQueue<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Intake").field("pointer", &self.pointer).finish_non_exhaustive()
+        f.debug_struct("RecipientQueue").field("pointer", &self.pointer).finish_non_exhaustive()
     }
 }

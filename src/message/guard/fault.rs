@@ -13,7 +13,7 @@ pub(super) const MAX_WORDS: usize = 256;
 
 /// The error that travels through serde. One byte, because every element of every array returns one: with the words in
 /// it a small message took three times as long to decode. What the guard itself refuses is recorded in
-/// [`Reader::verdict`](super::reading::Reader) and [`Bounded::full`](super::writing::Bounded), where the type being decoded cannot lose it.
+/// [`BudgetedReader::verdict`](super::reading::BudgetedReader) and [`Bounded::full`](super::writing::Bounded), where the type being decoded cannot lose it.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
     /// Postcard's own.

@@ -24,8 +24,8 @@ use super::DecodeError;
 use super::DecodeLimits;
 use super::decode;
 use super::encode;
-use crate::unstructured::Choices;
-use crate::unstructured::Meter;
+use crate::unstructured::AllocMeter;
+use crate::unstructured::Unstructured;
 
 /// A `BTreeMap` of one entry has room for eleven, and a vector that grows is there twice: so much memory a value may
 /// take for each byte that it is charged.
@@ -42,10 +42,10 @@ const DEPTHS: [usize; 4] = [3, 16, 64, 128];
 const MEMORIES: [usize; 4] = [64, 1 << 10, 64 << 10, 2 << 20];
 
 /// A type that bodies are read as.
-type Check = fn(&[u8], DecodeLimits, Meter);
+type TypeCheck = fn(&[u8], DecodeLimits, AllocMeter);
 
 /// A line for each; the order is part of the corpus, so new ones come last.
-const TYPES: [Check; 24] = [
+const TYPES: [TypeCheck; 24] = [
     check::<Nest>,
     check::<Tree>,
     check::<HashSet<()>>,
@@ -73,8 +73,8 @@ const TYPES: [Check; 24] = [
 ];
 
 /// The first bytes say the type and the limits, the rest is the body.
-pub(crate) fn run(bytes: &[u8], meter: Meter) {
-    let mut choices = Choices::new(bytes);
+pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
+    let mut choices = Unstructured::new(bytes);
     let check = TYPES[choices.below(TYPES.len())];
     let depth = DEPTHS[choices.below(DEPTHS.len())];
     let memory = MEMORIES[choices.below(MEMORIES.len())];
@@ -85,7 +85,7 @@ pub(crate) fn run(bytes: &[u8], meter: Meter) {
 fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
     body: &[u8],
     limits: DecodeLimits,
-    meter: Meter,
+    meter: AllocMeter,
 ) {
     let mut decoded = None;
     let held = meter(&mut || decoded = Some(decode::<T>(body, limits)));
@@ -108,7 +108,7 @@ fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
 }
 
 /// The guard reads what postcard reads, and refuses what postcard refuses.
-pub(super) fn agrees_with_postcard(body: &[u8], limits: DecodeLimits, meter: Meter) {
+pub(super) fn agrees_with_postcard(body: &[u8], limits: DecodeLimits, meter: AllocMeter) {
     let mut guarded = None;
     meter(&mut || guarded = Some(decode::<Moderate>(body, limits)));
     let guarded = guarded.expect("it was decoded").map_err(|error| *error);

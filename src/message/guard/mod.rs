@@ -36,10 +36,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::fault::panic_words;
+use self::reading::BudgetedReader;
 use self::reading::Guard;
-use self::reading::Reader;
 use self::writing::Bounded;
-use self::writing::Writer;
+use self::writing::GuardedWriter;
 
 /// What decoding one message may cost at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub(crate) fn decode_to<T: DeserializeOwned>(
 ) -> Result<(), Box<DecodeError>> {
     let decoding = || {
         let postcard = postcard::Deserializer::from_bytes(body);
-        let mut reader = Reader { postcard, memory: limits.memory, limits, verdict: None };
+        let mut reader = BudgetedReader { postcard, memory: limits.memory, limits, verdict: None };
         let decoded = T::deserialize(Guard { reader: &mut reader, levels: limits.depth, paid: 0 });
         // First, because the type may have put the guard's error into words of its own, or even ignored it.
         if let Some(verdict) = reader.verdict {
@@ -163,7 +163,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     let start = out.len();
     let encoding = || {
         let output = Bounded { end: start.saturating_add(limit), out: &mut *out, full: false };
-        let mut writer = Writer { postcard: postcard::Serializer { output }, skipped: false };
+        let mut writer = GuardedWriter { postcard: postcard::Serializer { output }, skipped: false };
         let encoded = value.serialize(&mut writer);
         // First, because the type may have put the error into words of its own, or even ignored it.
         if writer.postcard.output.full {

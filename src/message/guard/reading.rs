@@ -22,7 +22,7 @@ const MAX_HINT: usize = 4096;
 const MAX_RESERVED: usize = 1 << 20;
 
 /// What is left of the body, and of the memory that decoding it may cost.
-pub(super) struct Reader<'de> {
+pub(super) struct BudgetedReader<'de> {
     pub(super) postcard: postcard::Deserializer<'de, Slice<'de>>,
     pub(super) memory: usize,
     pub(super) limits: DecodeLimits,
@@ -30,7 +30,7 @@ pub(super) struct Reader<'de> {
     pub(super) verdict: Option<Box<DecodeError>>,
 }
 
-impl Reader<'_> {
+impl BudgetedReader<'_> {
     #[inline]
     fn pay(&mut self, bytes: usize) -> Result<(), Fault> {
         match self.memory.checked_sub(bytes) {
@@ -69,7 +69,7 @@ impl Reader<'_> {
 
 /// The deserializer of one value inside the message.
 pub(super) struct Guard<'a, 'de> {
-    pub(super) reader: &'a mut Reader<'de>,
+    pub(super) reader: &'a mut BudgetedReader<'de>,
     /// How many levels may still be entered.
     pub(super) levels: usize,
     /// A value of this size or less lies in memory that is paid for.
@@ -187,7 +187,7 @@ impl<'de> de::Deserializer<'de> for Guard<'_, 'de> {
         self.pay_for::<V::Value>()?;
         self.enter()?;
         let left = self.read::<usize>()?;
-        visitor.visit_seq(Elements { guard: self, left, price: 0 })
+        visitor.visit_seq(GuardedElements { guard: self, left, price: 0 })
     }
 
     #[inline]
@@ -195,7 +195,7 @@ impl<'de> de::Deserializer<'de> for Guard<'_, 'de> {
         self.pay_for::<V::Value>()?;
         self.enter()?;
         let left = self.read::<usize>()?;
-        visitor.visit_map(Entries { guard: self, left, key_price: 0, value_price: 0 })
+        visitor.visit_map(GuardedEntries { guard: self, left, key_price: 0, value_price: 0 })
     }
 
     #[inline]
@@ -239,14 +239,14 @@ impl<'de> de::Deserializer<'de> for Guard<'_, 'de> {
 }
 
 /// A sequence whose length the peer chose.
-struct Elements<'a, 'de> {
+struct GuardedElements<'a, 'de> {
     guard: Guard<'a, 'de>,
     left: usize,
     /// What each of the elements left is paid for.
     price: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
+impl<'de> de::SeqAccess<'de> for GuardedElements<'_, 'de> {
     type Error = Fault;
 
     #[inline]
@@ -264,7 +264,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
 }
 
 /// A map whose length the peer chose.
-struct Entries<'a, 'de> {
+struct GuardedEntries<'a, 'de> {
     guard: Guard<'a, 'de>,
     left: usize,
     /// What each of the keys left, and each of their values, is paid for.
@@ -272,7 +272,7 @@ struct Entries<'a, 'de> {
     value_price: usize,
 }
 
-impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
+impl<'de> de::MapAccess<'de> for GuardedEntries<'_, 'de> {
     type Error = Fault;
 
     #[inline]

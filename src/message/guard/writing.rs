@@ -87,7 +87,7 @@ impl fmt::Write for Bounded<'_> {
 }
 
 /// Postcard's serializer, with an error that keeps the type's words.
-pub(super) struct Writer<'a> {
+pub(super) struct GuardedWriter<'a> {
     pub(super) postcard: postcard::Serializer<Bounded<'a>>,
     /// A field was left out.
     pub(super) skipped: bool,
@@ -130,7 +130,7 @@ macro_rules! begun {
     )* };
 }
 
-impl ser::Serializer for &mut Writer<'_> {
+impl ser::Serializer for &mut GuardedWriter<'_> {
     type Ok = ();
     type Error = Fault;
     type SerializeSeq = Self;
@@ -214,7 +214,7 @@ impl ser::Serializer for &mut Writer<'_> {
 /// The composites whose parts come one after the other, without names.
 macro_rules! parts {
     ($($kind:ident $method:ident,)*) => { $(
-        impl ser::$kind for &mut Writer<'_> {
+        impl ser::$kind for &mut GuardedWriter<'_> {
             type Ok = ();
             type Error = Fault;
 
@@ -241,7 +241,7 @@ parts! {
 /// The composites whose parts have names, which postcard does not write.
 macro_rules! named_parts {
     ($($kind:ident)*) => { $(
-        impl ser::$kind for &mut Writer<'_> {
+        impl ser::$kind for &mut GuardedWriter<'_> {
             type Ok = ();
             type Error = Fault;
 
@@ -265,7 +265,7 @@ macro_rules! named_parts {
 
 named_parts! { SerializeStruct SerializeStructVariant }
 
-impl ser::SerializeMap for &mut Writer<'_> {
+impl ser::SerializeMap for &mut GuardedWriter<'_> {
     type Ok = ();
     type Error = Fault;
 

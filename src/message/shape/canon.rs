@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::ROOT;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 
 /// The canonical graph of the same shape.
 pub(super) fn canonical(model: &Model) -> Model {
@@ -27,7 +27,7 @@ pub(super) fn canonical(model: &Model) -> Model {
 
 /// Who leads to whom.
 struct Graph<'a> {
-    nodes: &'a [Node],
+    nodes: &'a [ShapeNode],
     children: Vec<Vec<usize>>,
     /// Who refers to a node, and by which of their references.
     parents: Vec<Vec<(usize, usize)>>,
@@ -84,8 +84,8 @@ struct Partition {
 
 impl Partition {
     /// Classes by what can be seen of a node without following its references.
-    fn new(nodes: &[Node]) -> Partition {
-        let mut known: HashMap<Node, Vec<usize>> = HashMap::new();
+    fn new(nodes: &[ShapeNode]) -> Partition {
+        let mut known: HashMap<ShapeNode, Vec<usize>> = HashMap::new();
         for (at, node) in nodes.iter().enumerate() {
             let mut label = node.clone();
             label.each_reference(&mut |id| *id = ROOT);
@@ -158,7 +158,7 @@ fn number(model: &Model, graph: &Graph<'_>, classes: &[usize]) -> Model {
             waiting.extend(graph.children[node].iter().rev());
         }
     }
-    let new = |old: usize| NodeId(numbers[&classes[old]]);
+    let new = |old: usize| ShapeNodeId(numbers[&classes[old]]);
     let renumbered = |&at: &usize| {
         let mut node = graph.nodes[at].clone();
         node.each_reference(&mut |id| *id = new(id.0 as usize));

@@ -16,11 +16,11 @@ use serde::Serialize;
 use super::model::Content;
 use super::model::Field;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 use super::model::Variant;
 use super::show::Name;
-use super::show::Names;
+use super::show::ShownNames;
 
 /// As many differences as are told.
 pub(super) const MAX_DIFFERENCES: usize = 32;
@@ -66,8 +66,8 @@ pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
         return Vec::new();
     }
     let mut search = Search {
-        here: Names::new(here),
-        there: Names::new(there),
+        here: ShownNames::new(here),
+        there: ShownNames::new(there),
         found: Vec::new(),
         seen: HashSet::new(),
         waiting: VecDeque::new(),
@@ -96,12 +96,12 @@ pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
 }
 
 struct Search<'a> {
-    here: Names<'a>,
-    there: Names<'a>,
+    here: ShownNames<'a>,
+    there: ShownNames<'a>,
     found: Vec<Difference>,
     /// Pairs that wait or were compared: types that contain themselves come back.
-    seen: HashSet<(NodeId, NodeId)>,
-    waiting: VecDeque<(String, NodeId, NodeId)>,
+    seen: HashSet<(ShapeNodeId, ShapeNodeId)>,
+    waiting: VecDeque<(String, ShapeNodeId, ShapeNodeId)>,
 }
 
 impl Search<'_> {
@@ -118,7 +118,7 @@ impl Search<'_> {
 
     /// Compares a pair, now or after those that are nearer to the root. Of a pair that comes twice, only the first place
     /// is told, unless it is a leaf, of which there is nothing more to tell.
-    fn wait(&mut self, path: String, here: NodeId, there: NodeId) {
+    fn wait(&mut self, path: String, here: ShapeNodeId, there: ShapeNodeId) {
         let nodes = (self.here.model().node(here), self.there.model().node(there));
         if nodes.0.is_leaf() || nodes.1.is_leaf() {
             self.compare(&path, nodes.0, nodes.1, (here, there));
@@ -127,21 +127,23 @@ impl Search<'_> {
         }
     }
 
-    fn compare(&mut self, path: &str, here: &Node, there: &Node, ids: (NodeId, NodeId)) {
+    fn compare(&mut self, path: &str, here: &ShapeNode, there: &ShapeNode, ids: (ShapeNodeId, ShapeNodeId)) {
         match (here, there) {
             _ if self.is_full() => {}
-            (Node::Option(here), Node::Option(there)) => self.wait(step(path, "?"), *here, *there),
-            (Node::Seq(here), Node::Seq(there)) => self.wait(step(path, "[]"), *here, *there),
-            (Node::Map { key: here, value }, Node::Map { key: there, value: value_there }) => {
+            (ShapeNode::Option(here), ShapeNode::Option(there)) => self.wait(step(path, "?"), *here, *there),
+            (ShapeNode::Seq(here), ShapeNode::Seq(there)) => self.wait(step(path, "[]"), *here, *there),
+            (ShapeNode::Map { key: here, value }, ShapeNode::Map { key: there, value: value_there }) => {
                 self.wait(step(path, "[key]"), *here, *there);
                 self.wait(step(path, "[value]"), *value, *value_there);
             }
-            (Node::Tuple(here), Node::Tuple(there)) if here.len() == there.len() => self.parts(path, here, there),
-            (Node::Struct { name, content }, Node::Struct { name: name_there, content: content_there }) => {
+            (ShapeNode::Tuple(here), ShapeNode::Tuple(there)) if here.len() == there.len() => {
+                self.parts(path, here, there)
+            }
+            (ShapeNode::Struct { name, content }, ShapeNode::Struct { name: name_there, content: content_there }) => {
                 self.names(path, name, name_there);
                 self.content(path, content, content_there);
             }
-            (Node::Enum { name, variants }, Node::Enum { name: name_there, variants: variants_there }) => {
+            (ShapeNode::Enum { name, variants }, ShapeNode::Enum { name: name_there, variants: variants_there }) => {
                 self.names(path, name, name_there);
                 self.variants(path, variants, variants_there);
             }
@@ -159,7 +161,7 @@ impl Search<'_> {
         }
     }
 
-    fn parts(&mut self, path: &str, here: &[NodeId], there: &[NodeId]) {
+    fn parts(&mut self, path: &str, here: &[ShapeNodeId], there: &[ShapeNodeId]) {
         for (at, (here, there)) in here.iter().zip(there).enumerate() {
             self.wait(step(path, &format!(".{at}")), *here, *there);
         }
@@ -264,7 +266,7 @@ impl Aligned {
 }
 
 /// What a struct, or a variant, has in it.
-fn form(names: &Names<'_>, content: &Content) -> String {
+fn form(names: &ShownNames<'_>, content: &Content) -> String {
     match content {
         Content::Unit => "no content".to_owned(),
         Content::Newtype(inner) => format!("({})", brief(names.of(*inner))),

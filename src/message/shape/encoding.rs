@@ -7,10 +7,10 @@ use super::canon;
 use super::model::Content;
 use super::model::Field;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::Opaque;
 use super::model::Scalar;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 use super::model::Variant;
 
 /// As many bytes as the encoding of a shape has at most. An enum of ten thousand variants has a quarter of it.
@@ -55,17 +55,17 @@ const SELF_DESCRIBING: u8 = 40;
 
 /// The encoding of a canonical graph.
 pub(super) fn encode(model: &Model) -> Vec<u8> {
-    let mut out = Writer { out: vec![VERSION] };
+    let mut out = ShapeWriter { out: vec![VERSION] };
     out.number(model.result().map_or(0, |id| id.0 as usize + 1));
-    out.list(model.nodes(), Writer::node);
+    out.list(model.nodes(), ShapeWriter::node);
     out.out
 }
 
-struct Writer {
+struct ShapeWriter {
     out: Vec<u8>,
 }
 
-impl Writer {
+impl ShapeWriter {
     fn byte(&mut self, byte: u8) {
         self.out.push(byte);
     }
@@ -88,31 +88,31 @@ impl Writer {
         items.iter().for_each(|item| write(self, item));
     }
 
-    fn reference(&mut self, id: &NodeId) {
+    fn reference(&mut self, id: &ShapeNodeId) {
         self.number(id.0 as usize);
     }
 
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &ShapeNode) {
         match node {
-            Node::Scalar(scalar) => self.byte(SCALARS.iter().position(|known| known == scalar).unwrap_or(0) as u8),
-            Node::Option(inner) => self.tagged(OPTION, |out| out.reference(inner)),
-            Node::Seq(inner) => self.tagged(SEQ, |out| out.reference(inner)),
-            Node::Map { key, value } => self.tagged(MAP, |out| {
+            ShapeNode::Scalar(scalar) => self.byte(SCALARS.iter().position(|known| known == scalar).unwrap_or(0) as u8),
+            ShapeNode::Option(inner) => self.tagged(OPTION, |out| out.reference(inner)),
+            ShapeNode::Seq(inner) => self.tagged(SEQ, |out| out.reference(inner)),
+            ShapeNode::Map { key, value } => self.tagged(MAP, |out| {
                 out.reference(key);
                 out.reference(value);
             }),
-            Node::Tuple(parts) => self.tagged(TUPLE, |out| out.list(parts, Writer::reference)),
-            Node::Struct { name, content } => self.tagged(STRUCT, |out| {
+            ShapeNode::Tuple(parts) => self.tagged(TUPLE, |out| out.list(parts, ShapeWriter::reference)),
+            ShapeNode::Struct { name, content } => self.tagged(STRUCT, |out| {
                 out.name(name);
                 out.content(content);
             }),
-            Node::Enum { name, variants } => self.tagged(ENUM, |out| {
+            ShapeNode::Enum { name, variants } => self.tagged(ENUM, |out| {
                 out.name(name);
-                out.list(variants, Writer::variant);
+                out.list(variants, ShapeWriter::variant);
             }),
-            Node::Address { message } => self.tagged(ADDRESS, |out| out.name(message)),
-            Node::Opaque(why) => self.tagged(OPAQUE, |out| out.opaque(why)),
-            Node::SelfDescribing => self.byte(SELF_DESCRIBING),
+            ShapeNode::Address { message } => self.tagged(ADDRESS, |out| out.name(message)),
+            ShapeNode::Opaque(why) => self.tagged(OPAQUE, |out| out.opaque(why)),
+            ShapeNode::SelfDescribing => self.byte(SELF_DESCRIBING),
         }
     }
 
@@ -130,8 +130,8 @@ impl Writer {
         match content {
             Content::Unit => self.byte(0),
             Content::Newtype(inner) => self.tagged(1, |out| out.reference(inner)),
-            Content::Tuple(parts) => self.tagged(2, |out| out.list(parts, Writer::reference)),
-            Content::Fields(fields) => self.tagged(3, |out| out.list(fields, Writer::field)),
+            Content::Tuple(parts) => self.tagged(2, |out| out.list(parts, ShapeWriter::reference)),
+            Content::Fields(fields) => self.tagged(3, |out| out.list(fields, ShapeWriter::field)),
             Content::Opaque(why) => self.tagged(4, |out| out.opaque(why)),
         }
     }
@@ -176,13 +176,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model, NoShape> {
     if bytes.len() > MAX_ENCODED {
         return Err(NoShape::TooLarge);
     }
-    let mut reader = Reader { rest: bytes };
+    let mut reader = ShapeReader { rest: bytes };
     match reader.byte()? {
         VERSION => {}
         other => return Err(NoShape::OtherFormat(other)),
     }
-    let result = reader.number()?.checked_sub(1).map(NodeId);
-    let nodes = reader.list(Reader::node)?;
+    let result = reader.number()?.checked_sub(1).map(ShapeNodeId);
+    let nodes = reader.list(ShapeReader::node)?;
     if nodes.len() > MAX_NODES {
         return Err(NoShape::TooLarge);
     }
@@ -198,7 +198,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model, NoShape> {
 /// Whether there is a root, and a node behind each reference.
 fn is_whole(model: &Model) -> bool {
     let count = model.nodes().len();
-    let is_there = |id: NodeId| (id.0 as usize) < count;
+    let is_there = |id: ShapeNodeId| (id.0 as usize) < count;
     let mut whole = is_there(model.root()) && model.result().is_none_or(is_there);
     for node in model.nodes() {
         node.each_child(|child| whole &= is_there(child));
@@ -206,11 +206,11 @@ fn is_whole(model: &Model) -> bool {
     whole
 }
 
-struct Reader<'a> {
+struct ShapeReader<'a> {
     rest: &'a [u8],
 }
 
-impl Reader<'_> {
+impl ShapeReader<'_> {
     fn byte(&mut self) -> Result<u8, NoShape> {
         let (&byte, rest) = self.rest.split_first().ok_or(NoShape::Truncated)?;
         self.rest = rest;
@@ -243,22 +243,22 @@ impl Reader<'_> {
         (0..count).map(|_| read(self)).collect()
     }
 
-    fn reference(&mut self) -> Result<NodeId, NoShape> {
-        self.number().map(NodeId)
+    fn reference(&mut self) -> Result<ShapeNodeId, NoShape> {
+        self.number().map(ShapeNodeId)
     }
 
-    fn node(&mut self) -> Result<Node, NoShape> {
+    fn node(&mut self) -> Result<ShapeNode, NoShape> {
         Ok(match self.byte()? {
-            OPTION => Node::Option(self.reference()?),
-            SEQ => Node::Seq(self.reference()?),
-            MAP => Node::Map { key: self.reference()?, value: self.reference()? },
-            TUPLE => Node::Tuple(self.list(Reader::reference)?),
-            STRUCT => Node::Struct { name: self.name()?, content: self.content()? },
-            ENUM => Node::Enum { name: self.name()?, variants: self.list(Reader::variant)? },
-            ADDRESS => Node::Address { message: self.name()? },
-            OPAQUE => Node::Opaque(self.opaque()?),
-            SELF_DESCRIBING => Node::SelfDescribing,
-            tag => Node::Scalar(*SCALARS.get(usize::from(tag)).ok_or(NoShape::UnknownTag(tag))?),
+            OPTION => ShapeNode::Option(self.reference()?),
+            SEQ => ShapeNode::Seq(self.reference()?),
+            MAP => ShapeNode::Map { key: self.reference()?, value: self.reference()? },
+            TUPLE => ShapeNode::Tuple(self.list(ShapeReader::reference)?),
+            STRUCT => ShapeNode::Struct { name: self.name()?, content: self.content()? },
+            ENUM => ShapeNode::Enum { name: self.name()?, variants: self.list(ShapeReader::variant)? },
+            ADDRESS => ShapeNode::Address { message: self.name()? },
+            OPAQUE => ShapeNode::Opaque(self.opaque()?),
+            SELF_DESCRIBING => ShapeNode::SelfDescribing,
+            tag => ShapeNode::Scalar(*SCALARS.get(usize::from(tag)).ok_or(NoShape::UnknownTag(tag))?),
         })
     }
 
@@ -270,8 +270,8 @@ impl Reader<'_> {
         Ok(match self.byte()? {
             0 => Content::Unit,
             1 => Content::Newtype(self.reference()?),
-            2 => Content::Tuple(self.list(Reader::reference)?),
-            3 => Content::Fields(self.list(Reader::field)?),
+            2 => Content::Tuple(self.list(ShapeReader::reference)?),
+            3 => Content::Fields(self.list(ShapeReader::field)?),
             4 => Content::Opaque(self.opaque()?),
             tag => return Err(NoShape::UnknownTag(tag)),
         })

@@ -12,14 +12,14 @@ use super::encoding::encode;
 use super::model::Content;
 use super::model::Field;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::Opaque;
 use super::model::Scalar;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 use super::model::Variant;
 use super::show::MAX_PAGE;
-use crate::unstructured::Choices;
-use crate::unstructured::Meter;
+use crate::unstructured::AllocMeter;
+use crate::unstructured::Unstructured;
 
 /// What a shape may take in memory while it is read, for each of its bytes: a part of one byte becomes a node, which
 /// stands in several tables while it is told from the others.
@@ -33,8 +33,8 @@ const ELLIPSIS: usize = 3;
 const RESULT: usize = 10;
 
 /// The first byte says whether the bytes are two encodings or decide about two graphs.
-pub(crate) fn run(bytes: &[u8], meter: Meter) {
-    let mut choices = Choices::new(bytes);
+pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
+    let mut choices = Unstructured::new(bytes);
     if choices.below(2) == 0 {
         let len = choices.below(1 << 16);
         let rest = choices.rest();
@@ -54,7 +54,7 @@ pub(crate) fn run(bytes: &[u8], meter: Meter) {
 }
 
 /// A stranger's shape, if it is one.
-fn read(encoded: &[u8], meter: Meter) -> Option<Shape> {
+fn read(encoded: &[u8], meter: AllocMeter) -> Option<Shape> {
     let mut shape = None;
     let held = meter(&mut || shape = Shape::decode(encoded));
     assert!(held <= AT_LEAST + PER_BYTE * encoded.len() as u64, "{held} bytes for {}", encoded.len());
@@ -99,7 +99,7 @@ fn compare(one: &Shape, other: &Shape) {
 
 /// The body as a message of that shape. What comes out as JSON goes in again.
 #[cfg(feature = "json")]
-fn json(shape: &Shape, body: &[u8], meter: Meter) {
+fn json(shape: &Shape, body: &[u8], meter: AllocMeter) {
     let mut decoded = None;
     let held = meter(&mut || decoded = Some(shape.decode_json(body)));
     // Four times what the decoder allows itself: an array of one has room for four, and a vector that grows is there twice.
@@ -113,22 +113,22 @@ fn json(shape: &Shape, body: &[u8], meter: Meter) {
 }
 
 /// A graph of a few nodes, of few kinds and few names, so that many are alike.
-fn model(choices: &mut Choices<'_>) -> Model {
+fn model(choices: &mut Unstructured<'_>) -> Model {
     let count = 1 + choices.below(24);
     let nodes = (0..count).map(|_| node(choices, count)).collect();
     let result = (choices.below(2) == 1).then(|| id(choices, count));
     Model::new(nodes, result)
 }
 
-fn id(choices: &mut Choices<'_>, count: usize) -> NodeId {
-    NodeId(choices.below(count) as u32)
+fn id(choices: &mut Unstructured<'_>, count: usize) -> ShapeNodeId {
+    ShapeNodeId(choices.below(count) as u32)
 }
 
-fn ids(choices: &mut Choices<'_>, count: usize) -> Vec<NodeId> {
+fn ids(choices: &mut Unstructured<'_>, count: usize) -> Vec<ShapeNodeId> {
     (0..choices.below(4)).map(|_| id(choices, count)).collect()
 }
 
-fn name(choices: &mut Choices<'_>) -> Box<str> {
+fn name(choices: &mut Unstructured<'_>) -> Box<str> {
     match choices.below(8) {
         0 => "".into(),
         1 => "\u{202e}\n".into(),
@@ -137,27 +137,27 @@ fn name(choices: &mut Choices<'_>) -> Box<str> {
     }
 }
 
-fn node(choices: &mut Choices<'_>, count: usize) -> Node {
+fn node(choices: &mut Unstructured<'_>, count: usize) -> ShapeNode {
     const SCALARS: [Scalar; 8] =
         [Scalar::Bool, Scalar::U8, Scalar::I64, Scalar::U128, Scalar::F64, Scalar::Str, Scalar::Bytes, Scalar::Unit];
     match choices.below(10) {
-        0 => Node::Scalar(SCALARS[choices.below(SCALARS.len())]),
-        1 => Node::Option(id(choices, count)),
-        2 => Node::Seq(id(choices, count)),
-        3 => Node::Map { key: id(choices, count), value: id(choices, count) },
-        4 => Node::Tuple(ids(choices, count)),
-        5 => Node::Struct { name: name(choices), content: content(choices, count) },
+        0 => ShapeNode::Scalar(SCALARS[choices.below(SCALARS.len())]),
+        1 => ShapeNode::Option(id(choices, count)),
+        2 => ShapeNode::Seq(id(choices, count)),
+        3 => ShapeNode::Map { key: id(choices, count), value: id(choices, count) },
+        4 => ShapeNode::Tuple(ids(choices, count)),
+        5 => ShapeNode::Struct { name: name(choices), content: content(choices, count) },
         6 => {
             let variant = |choices: &mut _| Variant { name: name(choices), content: content(choices, count) };
-            Node::Enum { name: name(choices), variants: (0..choices.below(4)).map(|_| variant(choices)).collect() }
+            ShapeNode::Enum { name: name(choices), variants: (0..choices.below(4)).map(|_| variant(choices)).collect() }
         }
-        7 => Node::Address { message: name(choices) },
-        8 => Node::Opaque(opaque(choices)),
-        _ => Node::SelfDescribing,
+        7 => ShapeNode::Address { message: name(choices) },
+        8 => ShapeNode::Opaque(opaque(choices)),
+        _ => ShapeNode::SelfDescribing,
     }
 }
 
-fn content(choices: &mut Choices<'_>, count: usize) -> Content {
+fn content(choices: &mut Unstructured<'_>, count: usize) -> Content {
     match choices.below(5) {
         0 => Content::Unit,
         1 => Content::Newtype(id(choices, count)),
@@ -170,7 +170,7 @@ fn content(choices: &mut Choices<'_>, count: usize) -> Content {
     }
 }
 
-fn opaque(choices: &mut Choices<'_>) -> Opaque {
+fn opaque(choices: &mut Unstructured<'_>) -> Opaque {
     match choices.below(5) {
         0 => Opaque::Named(name(choices)),
         1 => Opaque::Unreached,

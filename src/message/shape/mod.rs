@@ -43,8 +43,8 @@ use self::encoding::MAX_ENCODED;
 use self::encoding::MAX_NODES;
 pub use self::mark::opaque;
 use self::model::Model;
-use self::model::Node;
 use self::model::Opaque;
+use self::model::ShapeNode;
 use super::RemoteMessage;
 
 /// What a type looks like on the wire and by its names: everything that two processes must agree on.
@@ -146,11 +146,11 @@ struct Inner {
 const MAX_LINE: usize = 4096;
 
 /// Shapes that were traced: a type is looked at once.
-static KNOWN: LazyLock<RwLock<HashMap<(TypeId, What), Shape>>> = LazyLock::new(RwLock::default);
+static KNOWN: LazyLock<RwLock<HashMap<(TypeId, ShapePart), Shape>>> = LazyLock::new(RwLock::default);
 
 /// What of a type was traced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum What {
+enum ShapePart {
     Value,
     Exchange,
 }
@@ -171,13 +171,13 @@ impl Shape {
     /// assert_eq!(shape.to_string(), "Lookup -> Option<String>\n\nstruct Lookup {\n    key: u64,\n}");
     /// ```
     pub fn of<M: RemoteMessage>() -> Shape {
-        known((TypeId::of::<M>(), What::Exchange), trace::exchange::<M, M::Result>)
+        known((TypeId::of::<M>(), ShapePart::Exchange), trace::exchange::<M, M::Result>)
     }
 
     /// The shape of any type that serde can read. That of a message so made has no result, and differs from
     /// [`of`](Shape::of).
     pub fn of_value<T: DeserializeOwned>() -> Shape {
-        known((typeid::of::<T>(), What::Value), trace::value::<T>)
+        known((typeid::of::<T>(), ShapePart::Value), trace::value::<T>)
     }
 
     /// The shape that a graph describes, which need not be canonical.
@@ -185,7 +185,7 @@ impl Shape {
         let model = canon::canonical(model);
         let encoded = encoding::encode(&model);
         if encoded.len() > MAX_ENCODED || model.nodes().len() > MAX_NODES {
-            return Shape::new(&Model::new(vec![Node::Opaque(Opaque::TooLarge)], None));
+            return Shape::new(&Model::new(vec![ShapeNode::Opaque(Opaque::TooLarge)], None));
         }
         Shape::from_parts(model, encoded)
     }
@@ -256,7 +256,7 @@ impl Shape {
 }
 
 /// The shape from the table, or traced now; no lock is held meanwhile, as code of the type runs.
-fn known(which: (TypeId, What), trace: impl FnOnce() -> Model) -> Shape {
+fn known(which: (TypeId, ShapePart), trace: impl FnOnce() -> Model) -> Shape {
     if let Some(shape) = KNOWN.read().get(&which) {
         return shape.clone();
     }
@@ -321,17 +321,17 @@ impl Serialize for Shape {
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_str(Encoded)
+            deserializer.deserialize_str(EncodedShape)
         } else {
-            deserializer.deserialize_bytes(Encoded)
+            deserializer.deserialize_bytes(EncodedShape)
         }
     }
 }
 
 /// Reads an encoding, in either form.
-struct Encoded;
+struct EncodedShape;
 
-impl de::Visitor<'_> for Encoded {
+impl de::Visitor<'_> for EncodedShape {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,70 +3,70 @@
 //! A graph and not a tree, so that a type may contain itself. Any graph can be walked through here; only
 //! [`canon`](super::canon) makes one that can be compared, and a [`Shape`](super::Shape) holds no other.
 //!
-//! Invariant: each [`NodeId`] in a [`Model`] is that of a node in it. Who walks must expect circles and long chains:
+//! Invariant: each [`ShapeNodeId`] in a [`Model`] is that of a node in it. Who walks must expect circles and long chains:
 //! bound the depth, or remember where you have been.
 
 /// The number of a node in its [`Model`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct NodeId(pub(crate) u32);
+pub(crate) struct ShapeNodeId(pub(crate) u32);
 
 /// The number of the message itself, or of the value if there is no result.
-pub(crate) const ROOT: NodeId = NodeId(0);
+pub(crate) const ROOT: ShapeNodeId = ShapeNodeId(0);
 
 /// A message (or any value) and what it is answered with.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Model {
     /// The root is [`ROOT`].
-    nodes: Vec<Node>,
-    result: Option<NodeId>,
+    nodes: Vec<ShapeNode>,
+    result: Option<ShapeNodeId>,
 }
 
 impl Model {
     /// The first node is the root. Not canonical; a reference astray leads to an opaque node.
-    pub(crate) fn new(nodes: Vec<Node>, result: Option<NodeId>) -> Model {
+    pub(crate) fn new(nodes: Vec<ShapeNode>, result: Option<ShapeNodeId>) -> Model {
         Model { nodes, result }
     }
 
     /// The message, or the value.
-    pub(crate) fn root(&self) -> NodeId {
+    pub(crate) fn root(&self) -> ShapeNodeId {
         ROOT
     }
 
     /// What a message is answered with; `None` for the shape of a plain value.
-    pub(crate) fn result(&self) -> Option<NodeId> {
+    pub(crate) fn result(&self) -> Option<ShapeNodeId> {
         self.result
     }
 
     /// The node of that number; an opaque one if there is none.
-    pub(crate) fn node(&self, id: NodeId) -> &Node {
-        const ASTRAY: Node = Node::Opaque(Opaque::Unreached);
+    pub(crate) fn node(&self, id: ShapeNodeId) -> &ShapeNode {
+        const ASTRAY: ShapeNode = ShapeNode::Opaque(Opaque::Unreached);
         self.nodes.get(id.0 as usize).unwrap_or(&ASTRAY)
     }
 
     /// All nodes, by number.
-    pub(crate) fn nodes(&self) -> &[Node] {
+    pub(crate) fn nodes(&self) -> &[ShapeNode] {
         &self.nodes
     }
 }
 
 /// One kind of value: what `Deserialize` asks a deserializer for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Node {
+pub(crate) enum ShapeNode {
     /// What is not made of other values.
     Scalar(Scalar),
     /// Nothing, or one of it.
-    Option(NodeId),
+    Option(ShapeNodeId),
     /// Any number of it.
-    Seq(NodeId),
+    Seq(ShapeNodeId),
     /// Any number of pairs.
     Map {
         /// What is looked up.
-        key: NodeId,
+        key: ShapeNodeId,
         /// What is found.
-        value: NodeId,
+        value: ShapeNodeId,
     },
     /// So many, one after the other: also an array.
-    Tuple(Vec<NodeId>),
+    Tuple(Vec<ShapeNodeId>),
     /// A struct, with serde's name for it.
     Struct {
         /// As serde has it: without path, renamed if serde was told so.
@@ -92,38 +92,41 @@ pub(crate) enum Node {
     SelfDescribing,
 }
 
-impl Node {
+impl ShapeNode {
     /// Shows what the node refers to, in order.
-    pub(crate) fn each_child(&self, mut show: impl FnMut(NodeId)) {
+    pub(crate) fn each_child(&self, mut show: impl FnMut(ShapeNodeId)) {
         // One list of the places where references are; that of the copy is as long.
         self.clone().each_reference(&mut |id| show(*id));
     }
 
     /// Whether it is of a kind that refers to nothing.
     pub(crate) fn is_leaf(&self) -> bool {
-        matches!(self, Node::Scalar(_) | Node::Address { .. } | Node::Opaque(_) | Node::SelfDescribing)
+        matches!(
+            self,
+            ShapeNode::Scalar(_) | ShapeNode::Address { .. } | ShapeNode::Opaque(_) | ShapeNode::SelfDescribing
+        )
     }
 
     /// Shows the places where the node refers to others, in order.
-    pub(super) fn each_reference(&mut self, show: &mut impl FnMut(&mut NodeId)) {
+    pub(super) fn each_reference(&mut self, show: &mut impl FnMut(&mut ShapeNodeId)) {
         match self {
-            Node::Option(inner) | Node::Seq(inner) => show(inner),
-            Node::Map { key, value } => {
+            ShapeNode::Option(inner) | ShapeNode::Seq(inner) => show(inner),
+            ShapeNode::Map { key, value } => {
                 show(key);
                 show(value);
             }
-            Node::Tuple(parts) => parts.iter_mut().for_each(show),
-            Node::Struct { content, .. } => content.each_reference(show),
-            Node::Enum { variants, .. } => {
+            ShapeNode::Tuple(parts) => parts.iter_mut().for_each(show),
+            ShapeNode::Struct { content, .. } => content.each_reference(show),
+            ShapeNode::Enum { variants, .. } => {
                 variants.iter_mut().for_each(|variant| variant.content.each_reference(show));
             }
-            Node::Scalar(_) | Node::Address { .. } | Node::Opaque(_) | Node::SelfDescribing => {}
+            ShapeNode::Scalar(_) | ShapeNode::Address { .. } | ShapeNode::Opaque(_) | ShapeNode::SelfDescribing => {}
         }
     }
 }
 
 impl Content {
-    fn each_reference(&mut self, show: &mut impl FnMut(&mut NodeId)) {
+    fn each_reference(&mut self, show: &mut impl FnMut(&mut ShapeNodeId)) {
         match self {
             Content::Newtype(inner) => show(inner),
             Content::Tuple(parts) => parts.iter_mut().for_each(show),
@@ -163,9 +166,9 @@ pub(crate) enum Content {
     /// Nothing.
     Unit,
     /// One value, of which serde says that it stands for the whole.
-    Newtype(NodeId),
+    Newtype(ShapeNodeId),
     /// Values by position.
-    Tuple(Vec<NodeId>),
+    Tuple(Vec<ShapeNodeId>),
     /// Values by name, in the order in which they are on the wire.
     Fields(Vec<Field>),
     /// A variant that could not be looked into; never in a struct.
@@ -178,7 +181,7 @@ pub(crate) struct Field {
     /// As serde has it.
     pub(crate) name: Box<str>,
     /// Its kind.
-    pub(crate) node: NodeId,
+    pub(crate) node: ShapeNodeId,
 }
 
 /// A variant of an enum.

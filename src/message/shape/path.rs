@@ -7,9 +7,9 @@ use std::fmt;
 use std::fmt::Display;
 
 use super::model::Model;
-use super::model::NodeId;
+use super::model::ShapeNodeId;
 use super::show::Name;
-use super::show::Names;
+use super::show::ShownNames;
 
 /// As much of a map's key as a path shows, in characters: whoever wrote the key chose its length.
 const MAX_KEY: usize = 64;
@@ -18,7 +18,7 @@ const MAX_KEY: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct Start<'m> {
     pub(crate) model: &'m Model,
-    pub(crate) node: NodeId,
+    pub(crate) node: ShapeNodeId,
     is_result: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'m> Start<'m> {
 
 impl Display for Start<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Names::new(self.model);
+        let name = ShownNames::new(self.model);
         write!(f, "{}{}", name.of(self.model.root()), if self.is_result { " -> result" } else { "" })
     }
 }

@@ -9,10 +9,10 @@ use std::fmt::Write;
 
 use super::model::Content;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::Opaque;
 use super::model::Scalar;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 
 /// As many types as are shown where one is used, one inside the other or side by side.
 const MAX_INLINE: usize = 200;
@@ -27,23 +27,23 @@ const MAX_NAME: usize = 120;
 pub(super) const MAX_PAGE: usize = 4 << 20;
 
 /// The names by which the types of one shape are called.
-pub(super) struct Names<'a> {
+pub(super) struct ShownNames<'a> {
     model: &'a Model,
     /// Those that would be called the same, with their numbers.
-    ambiguous: HashMap<NodeId, usize>,
+    ambiguous: HashMap<ShapeNodeId, usize>,
 }
 
-impl<'a> Names<'a> {
-    pub(super) fn new(model: &'a Model) -> Names<'a> {
-        let mut named: HashMap<&str, Vec<NodeId>> = HashMap::new();
-        for (at, node) in (0..).map(NodeId).zip(model.nodes()) {
-            if let Node::Struct { name, .. } | Node::Enum { name, .. } = node {
+impl<'a> ShownNames<'a> {
+    pub(super) fn new(model: &'a Model) -> ShownNames<'a> {
+        let mut named: HashMap<&str, Vec<ShapeNodeId>> = HashMap::new();
+        for (at, node) in (0..).map(ShapeNodeId).zip(model.nodes()) {
+            if let ShapeNode::Struct { name, .. } | ShapeNode::Enum { name, .. } = node {
                 named.entry(name).or_default().push(at);
             }
         }
         let several = named.into_values().filter(|ids| ids.len() > 1);
         let ambiguous = several.flat_map(|ids| ids.into_iter().zip(1..)).collect();
-        Names { model, ambiguous }
+        ShownNames { model, ambiguous }
     }
 
     pub(super) fn model(&self) -> &'a Model {
@@ -51,15 +51,15 @@ impl<'a> Names<'a> {
     }
 
     /// The type as it is written where it is used.
-    pub(super) fn of(&self, id: NodeId) -> Inline<'_, 'a> {
+    pub(super) fn of(&self, id: ShapeNodeId) -> Inline<'_, 'a> {
         Inline { names: self, id, left: Cell::new(MAX_INLINE) }
     }
 }
 
 /// A type where it is used: named ones by their name.
 pub(super) struct Inline<'n, 'a> {
-    names: &'n Names<'a>,
-    id: NodeId,
+    names: &'n ShownNames<'a>,
+    id: ShapeNodeId,
     left: Cell<usize>,
 }
 
@@ -71,34 +71,34 @@ impl fmt::Display for Inline<'_, '_> {
 }
 
 impl Inline<'_, '_> {
-    fn write(&self, f: &mut fmt::Formatter<'_>, id: NodeId, level: usize) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, id: ShapeNodeId, level: usize) -> fmt::Result {
         let Some(left) = self.left.get().checked_sub(1).filter(|_| level < MAX_NESTED) else {
             return f.write_str("…");
         };
         self.left.set(left);
         match self.names.model.node(id) {
-            Node::Scalar(scalar) => f.write_str(word(*scalar)),
-            Node::Option(inner) => self.wrapped(f, "Option<", &[*inner], level),
-            Node::Seq(inner) => self.wrapped(f, "Vec<", &[*inner], level),
-            Node::Map { key, value } => self.wrapped(f, "Map<", &[*key, *value], level),
-            Node::Tuple(parts) => self.tuple(f, parts, level),
-            Node::Struct { name, .. } | Node::Enum { name, .. } => match self.names.ambiguous.get(&id) {
+            ShapeNode::Scalar(scalar) => f.write_str(word(*scalar)),
+            ShapeNode::Option(inner) => self.wrapped(f, "Option<", &[*inner], level),
+            ShapeNode::Seq(inner) => self.wrapped(f, "Vec<", &[*inner], level),
+            ShapeNode::Map { key, value } => self.wrapped(f, "Map<", &[*key, *value], level),
+            ShapeNode::Tuple(parts) => self.tuple(f, parts, level),
+            ShapeNode::Struct { name, .. } | ShapeNode::Enum { name, .. } => match self.names.ambiguous.get(&id) {
                 Some(number) => write!(f, "{}#{number}", Name(name)),
                 None => write!(f, "{}", Name(name)),
             },
-            Node::Address { message } => write!(f, "Address<{}>", Name(message)),
-            Node::Opaque(why) => write!(f, "opaque({})", Name(reason(why))),
-            Node::SelfDescribing => f.write_str("any"),
+            ShapeNode::Address { message } => write!(f, "Address<{}>", Name(message)),
+            ShapeNode::Opaque(why) => write!(f, "opaque({})", Name(reason(why))),
+            ShapeNode::SelfDescribing => f.write_str("any"),
         }
     }
 
-    fn wrapped(&self, f: &mut fmt::Formatter<'_>, begin: &str, parts: &[NodeId], level: usize) -> fmt::Result {
+    fn wrapped(&self, f: &mut fmt::Formatter<'_>, begin: &str, parts: &[ShapeNodeId], level: usize) -> fmt::Result {
         f.write_str(begin)?;
         self.list(f, parts, level)?;
         f.write_str(">")
     }
 
-    fn list(&self, f: &mut fmt::Formatter<'_>, parts: &[NodeId], level: usize) -> fmt::Result {
+    fn list(&self, f: &mut fmt::Formatter<'_>, parts: &[ShapeNodeId], level: usize) -> fmt::Result {
         for (at, part) in parts.iter().enumerate() {
             if at > 0 {
                 f.write_str(", ")?;
@@ -112,7 +112,7 @@ impl Inline<'_, '_> {
     }
 
     /// Also an array, which is told by its parts: from four equal ones on it is shown as one.
-    fn tuple(&self, f: &mut fmt::Formatter<'_>, parts: &[NodeId], level: usize) -> fmt::Result {
+    fn tuple(&self, f: &mut fmt::Formatter<'_>, parts: &[ShapeNodeId], level: usize) -> fmt::Result {
         if let [first, _, _, _, ..] = parts
             && parts.iter().all(|part| part == first)
         {
@@ -175,7 +175,7 @@ pub(super) struct Title<'a>(pub(super) &'a Model);
 
 impl fmt::Display for Title<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Names::new(self.0);
+        let names = ShownNames::new(self.0);
         names.of(self.0.root()).fmt(f)?;
         match self.0.result() {
             Some(result) => write!(f, " -> {}", names.of(result)),
@@ -215,15 +215,15 @@ impl Write for Page<'_, '_> {
 }
 
 fn definitions(page: &mut Page<'_, '_>, model: &Model) -> fmt::Result {
-    let names = Names::new(model);
+    let names = ShownNames::new(model);
     write!(page, "{}", Title(model))?;
-    for (id, node) in (0..).map(NodeId).zip(model.nodes()) {
+    for (id, node) in (0..).map(ShapeNodeId).zip(model.nodes()) {
         match node {
-            Node::Struct { content, .. } => {
+            ShapeNode::Struct { content, .. } => {
                 write!(page, "\n\nstruct {}", names.of(id))?;
                 definition(page, &names, content, "")?;
             }
-            Node::Enum { variants, .. } => {
+            ShapeNode::Enum { variants, .. } => {
                 write!(page, "\n\nenum {} {{", names.of(id))?;
                 for variant in variants {
                     write!(page, "\n    {}", Name(&variant.name))?;
@@ -238,7 +238,7 @@ fn definitions(page: &mut Page<'_, '_>, model: &Model) -> fmt::Result {
     Ok(())
 }
 
-fn definition(page: &mut Page<'_, '_>, names: &Names<'_>, content: &Content, indent: &str) -> fmt::Result {
+fn definition(page: &mut Page<'_, '_>, names: &ShownNames<'_>, content: &Content, indent: &str) -> fmt::Result {
     match content {
         Content::Unit => Ok(()),
         Content::Newtype(inner) => write!(page, "({})", names.of(*inner)),

@@ -10,15 +10,15 @@ use super::encoding::encode;
 use super::model::Content;
 use super::model::Field;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::Opaque;
 use super::model::Scalar;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 use super::model::Variant;
 
 /// A node of a graph of `count`. Few kinds and few names, so that many are alike.
-fn node(count: u32) -> impl Strategy<Value = Node> {
-    let id = move || (0..count).prop_map(NodeId);
+fn node(count: u32) -> impl Strategy<Value = ShapeNode> {
+    let id = move || (0..count).prop_map(ShapeNodeId);
     let name = || prop_oneof![Just("A"), Just("B")].prop_map(Box::<str>::from);
     let content = move || {
         prop_oneof![
@@ -32,23 +32,24 @@ fn node(count: u32) -> impl Strategy<Value = Node> {
     };
     let variant = (name(), content()).prop_map(|(name, content)| Variant { name, content });
     prop_oneof![
-        2 => prop_oneof![Just(Scalar::U8), Just(Scalar::Unit)].prop_map(Node::Scalar),
-        3 => id().prop_map(Node::Option),
-        1 => id().prop_map(Node::Seq),
-        1 => (id(), id()).prop_map(|(key, value)| Node::Map { key, value }),
-        3 => prop::collection::vec(id(), 0..4).prop_map(Node::Tuple),
-        2 => (name(), content()).prop_map(|(name, content)| Node::Struct { name, content }),
-        1 => (name(), prop::collection::vec(variant, 0..3)).prop_map(|(name, variants)| Node::Enum { name, variants }),
-        1 => name().prop_map(|message| Node::Address { message }),
-        1 => name().prop_map(|name| Node::Opaque(Opaque::Named(name))),
-        1 => Just(Node::SelfDescribing),
+        2 => prop_oneof![Just(Scalar::U8), Just(Scalar::Unit)].prop_map(ShapeNode::Scalar),
+        3 => id().prop_map(ShapeNode::Option),
+        1 => id().prop_map(ShapeNode::Seq),
+        1 => (id(), id()).prop_map(|(key, value)| ShapeNode::Map { key, value }),
+        3 => prop::collection::vec(id(), 0..4).prop_map(ShapeNode::Tuple),
+        2 => (name(), content()).prop_map(|(name, content)| ShapeNode::Struct { name, content }),
+        1 => (name(), prop::collection::vec(variant, 0..3)).prop_map(|(name, variants)| ShapeNode::Enum { name, variants }),
+        1 => name().prop_map(|message| ShapeNode::Address { message }),
+        1 => name().prop_map(|name| ShapeNode::Opaque(Opaque::Named(name))),
+        1 => Just(ShapeNode::SelfDescribing),
     ]
 }
 
 fn model() -> impl Strategy<Value = Model> {
     (1_u32..24).prop_flat_map(|count| {
         let nodes = prop::collection::vec(node(count), count as usize);
-        (nodes, prop::option::of((0..count).prop_map(NodeId))).prop_map(|(nodes, result)| Model::new(nodes, result))
+        (nodes, prop::option::of((0..count).prop_map(ShapeNodeId)))
+            .prop_map(|(nodes, result)| Model::new(nodes, result))
     })
 }
 
@@ -62,11 +63,11 @@ fn in_other_words(model: &Model, order: &[Index], which: &[bool]) -> Model {
     }
     // Node n is at the places of n and of n + count.
     let mut turn = which.iter().cycle();
-    let mut moved = |id: NodeId| {
+    let mut moved = |id: ShapeNodeId| {
         let twin = if *turn.next().unwrap_or(&false) { count } else { 0 };
-        NodeId(shuffled[id.0 as usize + twin] as u32)
+        ShapeNodeId(shuffled[id.0 as usize + twin] as u32)
     };
-    let mut nodes = vec![Node::SelfDescribing; 2 * count];
+    let mut nodes = vec![ShapeNode::SelfDescribing; 2 * count];
     for at in 0..2 * count {
         let mut node = model.nodes()[at % count].clone();
         node.each_reference(&mut |id| *id = moved(*id));
@@ -79,12 +80,12 @@ fn in_other_words(model: &Model, order: &[Index], which: &[bool]) -> Model {
 /// Whether walks of so many steps cannot tell two nodes apart: what being the same means, without any cleverness.
 fn look_alike(model: &Model, steps: usize) -> Vec<Vec<bool>> {
     let nodes = model.nodes();
-    let label = |node: &Node| {
+    let label = |node: &ShapeNode| {
         let mut label = node.clone();
-        label.each_reference(&mut |id| *id = NodeId(0));
+        label.each_reference(&mut |id| *id = ShapeNodeId(0));
         label
     };
-    let children = |node: &Node| {
+    let children = |node: &ShapeNode| {
         let mut children = Vec::new();
         node.each_child(|child| children.push(child.0 as usize));
         children

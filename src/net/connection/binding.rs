@@ -7,15 +7,15 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use super::context::Around;
-use super::delivery::Found;
+use super::context::ConnectionContext;
+use super::delivery::FoundBox;
 #[cfg(test)]
 use crate::boxes::relay::Relay;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
-use crate::handle::pointer::lease::Held;
-use crate::handle::pointer::path::Way;
+use crate::handle::pointer::lease::Lease;
+use crate::handle::pointer::path::Path;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -31,59 +31,59 @@ use crate::wire::target::Target;
 ///
 /// What each message touches comes first and stands together, as in the box.
 #[repr(C)]
-pub(super) struct Contact {
+pub(super) struct Binding {
     /// Of the shape of what the peer sends to it; 0 if that was not told.
     pub(super) fingerprint: u64,
-    counted: bool,
+    is_leased: bool,
     /// Whether the peer calls it by its id.
     pub(super) by_id: bool,
-    /// How full the box was when that was last looked at, as [`LocalBox::level`](crate::handle::ports::LocalBox::level) says.
-    pub(super) level: Cell<u8>,
+    /// How full the box was when that was last looked at.
+    pub(super) fill_level: Cell<u8>,
     pub(super) asked: Cell<bool>,
     pub(super) epoch: Cell<u64>,
     /// The box it is at this node, as of an epoch of the registry.
-    pub(super) target: RefCell<Found>,
-    /// What [`Around::relieved`] was when the level was looked at: the peer may take the box for empty since, although
-    /// others have filled it.
+    pub(super) target: RefCell<FoundBox>,
+    /// What [`ConnectionContext::relieved`] was when `fill_level` was looked at: the peer may take the box for empty since,
+    /// although others have filled it.
     pub(super) relieved: Cell<u64>,
-    pub(super) who: Who,
+    pub(super) bound: Bound,
     /// Where the box takes messages of another shape, and it is known by now.
     pub(super) explained: RefCell<Words>,
     /// The pointer that messages from this connection hold.
-    pointer: RefCell<Known>,
+    pointer: RefCell<BoundPointer>,
 }
 
 /// A pointer that was made before.
 #[derive(Default)]
-enum Known {
+enum BoundPointer {
     #[default]
     None,
     /// As long as somebody holds it: then it is given back to the peer, which counts it.
-    Held(Weak<Pointer>),
+    Lease(Weak<Pointer>),
     /// For as long as the peer may mean it by a number. A ping brings the same one each time, and it is gone before the
     /// next comes.
-    Kept(Arc<Pointer>),
+    DeferredReleases(Arc<Pointer>),
 }
 
-impl Known {
+impl BoundPointer {
     fn get(&self) -> Option<Arc<Pointer>> {
         match self {
-            Known::None => None,
-            Known::Held(pointer) => pointer.upgrade(),
-            Known::Kept(pointer) => Some(Arc::clone(pointer)),
+            BoundPointer::None => None,
+            BoundPointer::Lease(pointer) => pointer.upgrade(),
+            BoundPointer::DeferredReleases(pointer) => Some(Arc::clone(pointer)),
         }
     }
 }
 
 /// How a peer calls a box of this node.
-pub(super) enum Called<'a> {
+pub(super) enum CalledBy<'a> {
     ByName(&'a str),
     ById(BoxId),
 }
 
 /// An [`Identity`] that is kept.
 #[derive(Debug)]
-pub(super) enum Who {
+pub(super) enum Bound {
     OurName(Box<str>),
     OurBox(BoxId),
     Peers { id: BoxId, name: Box<str> },
@@ -92,32 +92,32 @@ pub(super) enum Who {
     OurPlace { endpoint: Box<str>, name: Box<str> },
 }
 
-impl Contact {
+impl Binding {
     /// As a peer introduces it, which is `near`, on this host, or not.
-    pub(super) fn new(introduction: &Introduction<'_>, near: bool) -> Contact {
-        let who = match &introduction.identity {
-            Identity::YourName(name) => Who::OurName((*name).into()),
-            Identity::YourBox(id) => Who::OurBox(*id),
-            Identity::MyBox { id, name } => Who::Peers { id: *id, name: (*name).into() },
+    pub(super) fn new(introduction: &Introduction<'_>, near: bool) -> Binding {
+        let bound = match &introduction.identity {
+            Identity::YourName(name) => Bound::OurName((*name).into()),
+            Identity::YourBox(id) => Bound::OurBox(*id),
+            Identity::MyBox { id, name } => Bound::Peers { id: *id, name: (*name).into() },
             Identity::Third { node, id, via, name, endpoints } => {
                 let hints = hints::believed(endpoints.iter().copied(), near);
-                Who::Third { node: *node, id: *id, via: *via, name: (*name).into(), hints }
+                Bound::Third { node: *node, id: *id, via: *via, name: (*name).into(), hints }
             }
-            Identity::Place { endpoint, name } => Who::Place { endpoint: (*endpoint).into(), name: (*name).into() },
+            Identity::Place { endpoint, name } => Bound::Place { endpoint: (*endpoint).into(), name: (*name).into() },
             Identity::YourPlace { endpoint, name } => {
-                Who::OurPlace { endpoint: (*endpoint).into(), name: (*name).into() }
+                Bound::OurPlace { endpoint: (*endpoint).into(), name: (*name).into() }
             }
         };
-        Contact {
+        Binding {
             fingerprint: introduction.fingerprint,
-            counted: introduction.counted,
-            by_id: matches!(who, Who::OurBox(_)),
-            level: Cell::new(0),
+            is_leased: introduction.is_leased,
+            by_id: matches!(bound, Bound::OurBox(_)),
+            fill_level: Cell::new(0),
             asked: Cell::new(false),
             epoch: Cell::new(u64::MAX),
-            target: RefCell::new(Found::Nothing),
+            target: RefCell::new(FoundBox::Nothing),
             relieved: Cell::new(0),
-            who,
+            bound,
             explained: RefCell::default(),
             pointer: RefCell::default(),
         }
@@ -125,14 +125,14 @@ impl Contact {
 
     /// Whether what is said of it beside its name or its id is what was said before.
     pub(super) fn is_meant_by(&self, introduction: &Introduction<'_>) -> bool {
-        self.fingerprint == introduction.fingerprint && self.counted == introduction.counted
+        self.fingerprint == introduction.fingerprint && self.is_leased == introduction.is_leased
     }
 
     /// What the peer calls it, if it is a box of this node.
-    pub(super) fn called(&self) -> Option<Called<'_>> {
-        match &self.who {
-            Who::OurName(name) => Some(Called::ByName(name)),
-            Who::OurBox(id) => Some(Called::ById(*id)),
+    pub(super) fn called(&self) -> Option<CalledBy<'_>> {
+        match &self.bound {
+            Bound::OurName(name) => Some(CalledBy::ByName(name)),
+            Bound::OurBox(id) => Some(CalledBy::ById(*id)),
             _ => None,
         }
     }
@@ -140,79 +140,81 @@ impl Contact {
     /// As if it had been found.
     #[cfg(test)]
     pub(super) fn find_any(&self) {
-        *self.target.borrow_mut() = Found::Counted(Weak::<Relay>::new());
+        *self.target.borrow_mut() = FoundBox::Counted(Weak::<Relay>::new());
     }
 
     /// What the peer calls it.
     pub(super) fn target(&self) -> Target {
-        match &self.who {
-            Who::OurName(name) => Target::Name(name.clone()),
-            Who::OurBox(id) => Target::Id(*id),
+        match &self.bound {
+            Bound::OurName(name) => Target::Name(name.clone()),
+            Bound::OurBox(id) => Target::Id(*id),
             _ => Target::Others,
         }
     }
 
     /// The pointer for one more handle in a message.
-    pub(super) fn pointer(&self, around: &Around) -> Arc<Pointer> {
-        let known = self.pointer.borrow().get();
-        let pointer = known.unwrap_or_else(|| {
-            let pointer = self.make_pointer(around);
-            *self.pointer.borrow_mut() = match &self.who {
-                Who::Peers { .. } if !self.counted && !pointer.is_local() => Known::Kept(Arc::clone(&pointer)),
-                _ => Known::Held(Arc::downgrade(&pointer)),
+    pub(super) fn pointer(&self, context: &ConnectionContext) -> Arc<Pointer> {
+        let cache = self.pointer.borrow().get();
+        let pointer = cache.unwrap_or_else(|| {
+            let pointer = self.make_pointer(context);
+            *self.pointer.borrow_mut() = match &self.bound {
+                Bound::Peers { .. } if !self.is_leased && !pointer.is_local() => {
+                    BoundPointer::DeferredReleases(Arc::clone(&pointer))
+                }
+                _ => BoundPointer::Lease(Arc::downgrade(&pointer)),
             };
             pointer
         });
-        if self.counted {
-            self.count(&pointer, around);
+        if self.is_leased {
+            self.count(&pointer, context);
         }
         pointer
     }
 
     /// One more handle that the peer counts: given back when the pointer goes or, where no pointer of the peer's was made
     /// of it, at once.
-    fn count(&self, pointer: &Pointer, around: &Around) {
-        let (Who::Peers { id, .. } | Who::Third { via: id, .. }) = &self.who else { return };
+    fn count(&self, pointer: &Pointer, context: &ConnectionContext) {
+        let (Bound::Peers { id, .. } | Bound::Third { via: id, .. }) = &self.bound else { return };
         match pointer.held() {
-            Some(held) if held.connection == around.connection && held.id == *id => {
+            Some(held) if held.connection == context.connection && held.id == *id => {
                 held.count.fetch_add(1, Ordering::Relaxed);
             }
-            _ => around.link.release(around.connection, *id, 1),
+            _ => context.link.release(context.connection, *id, 1),
         }
     }
 
-    fn make_pointer(&self, around: &Around) -> Arc<Pointer> {
-        let ours = around.home.id();
-        match &self.who {
-            Who::OurName(name) => around.registry.named(name).unwrap_or_else(|| around.nobody()),
-            Who::OurBox(id) => around.our_box(*id),
-            Who::Peers { id, .. } if around.peer == ours => around.our_box(*id),
+    fn make_pointer(&self, context: &ConnectionContext) -> Arc<Pointer> {
+        let ours = context.router.id();
+        match &self.bound {
+            Bound::OurName(name) => context.registry.named(name).unwrap_or_else(|| context.nobody()),
+            Bound::OurBox(id) => context.our_box(*id),
+            Bound::Peers { id, .. } if context.peer == ours => context.our_box(*id),
             // A node that has dialled itself has no need to pass on what it sends to itself.
-            Who::Third { via, .. } if around.peer == ours => around.our_box(*via),
-            Who::Third { node, id, .. } if *node == ours => around.our_box(*id),
-            Who::Peers { id, name } => {
-                let origin = Origin::Boxed { node: around.peer, id: *id };
-                around.away(origin, name, *id, around.link.hints(), self.counted)
+            Bound::Third { via, .. } if context.peer == ours => context.our_box(*via),
+            Bound::Third { node, id, .. } if *node == ours => context.our_box(*id),
+            Bound::Peers { id, name } => {
+                let origin = Origin::Boxed { node: context.peer, id: *id };
+                context.away(origin, name, *id, context.link.hints(), self.is_leased)
             }
-            Who::Third { node, id, via, name, hints } => {
+            Bound::Third { node, id, via, name, hints } => {
                 let origin = Origin::Boxed { node: *node, id: *id };
-                around.away(origin, name, *via, Arc::clone(hints), self.counted)
+                context.away(origin, name, *via, Arc::clone(hints), self.is_leased)
             }
-            Who::Place { endpoint, name } => match endpoint.parse() {
+            Bound::Place { endpoint, name } => match endpoint.parse() {
                 // Written before the greeting, when the peer could not know yet that it leads here.
-                Ok(endpoint) if around.home.endpoints().contains(&endpoint) => around.our_place(endpoint, name),
-                Ok(endpoint) => Arc::clone(&around.home).place(&endpoint, name).unwrap_or_else(|_| around.nobody()),
-                Err(_) => around.nobody(),
+                Ok(endpoint) if context.router.endpoints().contains(&endpoint) => context.our_place(endpoint, name),
+                Ok(endpoint) => Arc::clone(&context.router).place(&endpoint, name).unwrap_or_else(|_| context.nobody()),
+                Err(_) => context.nobody(),
             },
-            Who::OurPlace { endpoint, name } => match endpoint.parse() {
-                Ok(endpoint) => around.our_place(endpoint, name),
-                Err(_) => around.nobody(),
+            Bound::OurPlace { endpoint, name } => match endpoint.parse() {
+                Ok(endpoint) => context.our_place(endpoint, name),
+                Err(_) => context.nobody(),
             },
         }
     }
 }
 
-impl Around {
+impl ConnectionContext {
     /// A handle that has come home: the pointer to the box itself, or to what a relay stands for.
     fn our_box(&self, id: BoxId) -> Arc<Pointer> {
         let Some(pointer) = self.registry.find(id) else { return self.nowhere(id) };
@@ -225,7 +227,7 @@ impl Around {
     /// The pointer to whatever box of this node has that name.
     fn our_place(&self, endpoint: Endpoint, name: &str) -> Arc<Pointer> {
         let origin = Origin::Named { endpoint, name: name.into() };
-        Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, Route::HereNamed, None))
+        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
     }
 
     /// A pointer that leads nowhere, made of a name that none can have.
@@ -235,14 +237,14 @@ impl Around {
 
     /// A pointer to a box of this node that is gone, or never was.
     fn nowhere(&self, id: BoxId) -> Arc<Pointer> {
-        let origin = Origin::Boxed { node: self.home.id(), id };
-        Arc::new(Pointer::new(Arc::clone(&self.home), origin, "", Route::Nowhere, None))
+        let origin = Origin::Boxed { node: self.router.id(), id };
+        Arc::new(Pointer::new(Arc::clone(&self.router), origin, "", Route::Nowhere, None))
     }
 
     /// A pointer that leads by this connection to the peer's box `to`.
-    fn away(&self, origin: Origin, name: &str, to: BoxId, hints: Arc<[Endpoint]>, counted: bool) -> Arc<Pointer> {
+    fn away(&self, origin: Origin, name: &str, to: BoxId, hints: Arc<[Endpoint]>, is_leased: bool) -> Arc<Pointer> {
         let link: Arc<dyn Outbound> = Arc::clone(&self.link) as _;
-        let held = counted.then(|| Held {
+        let held = is_leased.then(|| Lease {
             link: Arc::downgrade(&link),
             connection: self.connection,
             id: to,
@@ -252,7 +254,7 @@ impl Around {
             Origin::Boxed { node, .. } => *node,
             Origin::Named { .. } => self.peer,
         };
-        let route = Route::Away { by: Way::between(link, self.peer, node, hints), to: Some(to) };
-        Arc::new(Pointer::new(Arc::clone(&self.home), origin, name, route, held))
+        let route = Route::Away { path: Path::between(link, self.peer, node, hints), to: Some(to) };
+        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, route, held))
     }
 }

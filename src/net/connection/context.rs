@@ -6,24 +6,24 @@ use std::sync::atomic::AtomicU64;
 
 use crate::boxes::registry::Registry;
 use crate::handle::ports::Correlation;
-use crate::handle::ports::Household;
+use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
-use crate::net::control::settlement::Books;
+use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
-use crate::net::peers::table::Links;
-use crate::net::shared::House;
-use crate::observe::loss::Letter;
+use crate::net::peers::table::PeerTable;
+use crate::net::shared::NodeInner;
+use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::target::Target;
 
 /// Where the connection stands.
-pub(super) struct Around {
-    pub(super) home: Arc<dyn Household>,
+pub(super) struct ConnectionContext {
+    pub(super) router: Arc<dyn Router>,
     pub(super) registry: Arc<Registry>,
-    pub(super) links: Arc<Links>,
-    books: Arc<Books>,
+    pub(super) peers: Arc<PeerTable>,
+    settlement: Arc<Settlement>,
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
     pub(super) peer: NodeId,
@@ -32,45 +32,61 @@ pub(super) struct Around {
     /// How often the peer was told that a box it presses is empty.
     pub(super) relieved: Arc<AtomicU64>,
     /// Drops in a row that are alike, to be accounted for together.
-    pub(super) alike: RefCell<Option<Alike>>,
+    pub(super) drop_run: RefCell<Option<DropRun>>,
 }
 
 /// Messages that were dropped in a row, for one box, as the peer calls it, and for one reason.
-pub(super) struct Alike {
+pub(super) struct DropRun {
     pub(super) target: Target,
     pub(super) reason: DropReason,
     pub(super) count: u64,
 }
 
-impl Drop for Around {
+impl Drop for ConnectionContext {
     /// The connection has ended in the middle of what was read.
     fn drop(&mut self) {
-        self.account_alike();
+        self.note_drop_run();
     }
 }
 
-impl Around {
-    pub(super) fn new(house: &Arc<House>, link: Arc<Link>, connection: u64, (peer, near): (NodeId, bool)) -> Around {
-        let home = Arc::clone(house) as Arc<dyn Household>;
-        let (registry, links) = (Arc::clone(&house.registry), Arc::clone(&house.links));
-        let (books, relieved) = (Arc::clone(&house.books), link.relieved());
-        Around { home, registry, links, books, link, connection, peer, near, relieved, alike: RefCell::default() }
+impl ConnectionContext {
+    pub(super) fn new(
+        node: &Arc<NodeInner>,
+        link: Arc<Link>,
+        connection: u64,
+        (peer, near): (NodeId, bool),
+    ) -> ConnectionContext {
+        let router = Arc::clone(node) as Arc<dyn Router>;
+        let (registry, peers) = (Arc::clone(&node.registry), Arc::clone(&node.peers));
+        let (settlement, relieved) = (Arc::clone(&node.settlement), link.relieved());
+        ConnectionContext {
+            router,
+            registry,
+            peers,
+            settlement,
+            link,
+            connection,
+            peer,
+            near,
+            relieved,
+            drop_run: RefCell::default(),
+        }
     }
 
     /// The peer tells how much it has read of connections that have ended, by its own names of them.
     pub(super) fn settle(&self, told: &[(ConnectionId, u64)]) {
-        self.books.settle_all(self.home.observer(), self.peer, told);
+        self.settlement.settle_all(self.router.observer(), self.peer, told);
         self.link.settled(told);
     }
 
-    /// Accounts for the drops that were gathered.
-    pub(super) fn account_alike(&self) {
-        self.account(self.alike.take());
+    /// Reports the drops that were gathered.
+    pub(super) fn note_drop_run(&self) {
+        self.note_drop(self.drop_run.take());
     }
 
-    pub(super) fn account(&self, alike: Option<Alike>) {
-        if let Some(Alike { target, reason, count }) = alike {
-            self.links.account(&self.link, self.connection, target, reason, count);
+    pub(super) fn note_drop(&self, drop_run: Option<DropRun>) {
+        if let Some(DropRun { target, reason, count }) = drop_run {
+            self.peers.note_drop(&self.link, self.connection, target, reason, count);
         }
     }
 
@@ -83,10 +99,10 @@ impl Around {
         };
         let grown = self.link.told(target.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
-            explain_there(&self.link, &self.home, target, name.clone());
+            explain_there(&self.link, &self.router, target, name.clone());
         }
         if grown > 0 {
-            self.home.observer().reported(Letter { name: &name, type_name: "", detail: None }, reason, grown);
+            self.router.observer().reported(DroppedMessage { name: &name, type_name: "", detail: None }, reason, grown);
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 
-use super::binding::Contact;
-use super::binding::Who;
-use super::context::Alike;
-use super::context::Around;
+use super::binding::Binding;
+use super::binding::Bound;
+use super::context::ConnectionContext;
+use super::context::DropRun;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
@@ -17,14 +17,14 @@ use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::message::shape::Shape;
 use crate::net::link::shape_query::explain_here;
-use crate::observe::loss::Letter;
+use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 
 /// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
-pub(super) enum Found {
+pub(super) enum FoundBox {
     Nothing,
     Lasting(Arc<dyn LocalBox>),
     Counted(Weak<dyn LocalBox>),
@@ -32,69 +32,73 @@ pub(super) enum Found {
     Differing(Weak<dyn LocalBox>, Shape),
 }
 
-impl Found {
+impl FoundBox {
     /// Whether both take messages of the same other shape.
-    fn differs_as(&self, other: &Found) -> bool {
-        matches!((self, other), (Found::Differing(_, takes), Found::Differing(_, others)) if takes == others)
+    fn differs_as(&self, other: &FoundBox) -> bool {
+        matches!((self, other), (FoundBox::Differing(_, takes), FoundBox::Differing(_, others)) if takes == others)
     }
 }
 
-impl Contact {
+impl Binding {
     /// Whether there was such a box when it was last looked up.
     pub(super) fn was_found(&self) -> bool {
-        !matches!(*self.target.borrow(), Found::Nothing)
+        !matches!(*self.target.borrow(), FoundBox::Nothing)
     }
 
     /// Gives a message, which so many relays have passed on, to the box, or counts why not.
     #[inline]
     pub(super) fn deliver(
         &self,
-        around: &Around,
+        context: &ConnectionContext,
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
         hops: u8,
     ) {
-        self.at_target(around, |target| match target {
+        self.at_target(context, |target| match target {
             Ok(local) => {
-                if let Err(rejection) = local.accept_encoded(body, handles, answer, self.arrival(around, hops)) {
-                    self.refuse(around, Some(local), &rejection, answer);
+                if let Err(rejection) = local.accept_encoded(body, handles, answer, self.arrival(context, hops)) {
+                    self.refuse(context, Some(local), &rejection, answer);
                 }
             }
-            Err(Some((local, takes))) => self.refuse_shape(around, local, takes, answer),
-            Err(None) => self.refuse(around, None, &DropReason::NoSuchBox.into(), answer),
+            Err(Some((local, takes))) => self.refuse_shape(context, local, takes, answer),
+            Err(None) => self.refuse(context, None, &DropReason::NoSuchBox.into(), answer),
         });
     }
 
     /// The same for messages in a row that carry nothing but their bodies.
-    pub(super) fn deliver_all(&self, around: &Around, bodies: Bodies<'_>) {
-        self.at_target(around, |target| match target {
-            Ok(local) => local.accept_all(bodies, self.arrival(around, 0), &mut |rejection| {
-                self.refuse(around, Some(local), &rejection, &mut None);
+    pub(super) fn deliver_all(&self, context: &ConnectionContext, bodies: Bodies<'_>) {
+        self.at_target(context, |target| match target {
+            Ok(local) => local.accept_all(bodies, self.arrival(context, 0), &mut |rejection| {
+                self.refuse(context, Some(local), &rejection, &mut None);
             }),
-            Err(Some((local, takes))) => bodies.for_each(|_| self.refuse_shape(around, local, takes, &mut None)),
+            Err(Some((local, takes))) => bodies.for_each(|_| self.refuse_shape(context, local, takes, &mut None)),
             Err(None) => {
-                bodies.for_each(|_| self.refuse(around, None, &DropReason::NoSuchBox.into(), &mut None));
+                bodies.for_each(|_| self.refuse(context, None, &DropReason::NoSuchBox.into(), &mut None));
             }
         });
     }
 
     /// Calls `give` with the box, or without one; or with that of another shape, and what it takes.
     #[inline]
-    fn at_target(&self, around: &Around, give: impl FnOnce(Result<&dyn LocalBox, Option<(&dyn LocalBox, &Shape)>>)) {
-        if self.epoch.get() != around.registry.epoch() {
-            self.look_up(around);
+    fn at_target(
+        &self,
+        context: &ConnectionContext,
+        give: impl FnOnce(Result<&dyn LocalBox, Option<(&dyn LocalBox, &Shape)>>),
+    ) {
+        if self.epoch.get() != context.registry.epoch() {
+            self.look_up(context);
         }
         let held;
         let target = self.target.borrow();
         let local = match &*target {
-            Found::Lasting(local) => Some(&**local),
-            Found::Counted(weak) => {
+            FoundBox::Lasting(local) => Some(&**local),
+            FoundBox::Counted(weak) => {
                 held = weak.upgrade();
                 held.as_deref()
             }
-            Found::Nothing => None,
-            Found::Differing(weak, takes) => {
+            FoundBox::Nothing => None,
+            FoundBox::Differing(weak, takes) => {
                 held = weak.upgrade();
                 return give(Err(held.as_deref().map(|local| (local, takes))));
             }
@@ -102,42 +106,43 @@ impl Contact {
         let Some(local) = local else { return give(Err(None)) };
         give(Ok(local));
         // Also of one that has no room: others may have filled it.
-        if !self.knows(around, local.level()) {
-            self.fill(around, local.level(), &target);
+        if !self.knows(context, local.fill_level()) {
+            self.fill(context, local.fill_level(), &target);
         }
     }
 
     /// Whether the box has the level that it had, and the peer was told of it since.
     #[inline]
-    fn knows(&self, around: &Around, level: u8) -> bool {
-        level == self.level.get() && (level == 0 || around.relieved.load(Ordering::Relaxed) == self.relieved.get())
+    fn knows(&self, context: &ConnectionContext, fill_level: u8) -> bool {
+        fill_level == self.fill_level.get()
+            && (fill_level == 0 || context.relieved.load(Ordering::Relaxed) == self.relieved.get())
     }
 
     /// The box has another level of messages than it had, or the peer may not know it any more.
     #[cold]
-    fn fill(&self, around: &Around, level: u8, found: &Found) {
-        let relieved = around.relieved.load(Ordering::Relaxed);
-        let before = self.level.replace(level);
+    fn fill(&self, context: &ConnectionContext, fill_level: u8, found: &FoundBox) {
+        let relieved = context.relieved.load(Ordering::Relaxed);
+        let before = self.fill_level.replace(fill_level);
         let before = if self.relieved.replace(relieved) == relieved { before } else { 0 };
         let local = match found {
-            Found::Lasting(local) => Some(Arc::clone(local)),
-            Found::Counted(local) => local.upgrade(),
-            Found::Nothing | Found::Differing(..) => None,
+            FoundBox::Lasting(local) => Some(Arc::clone(local)),
+            FoundBox::Counted(local) => local.upgrade(),
+            FoundBox::Nothing | FoundBox::Differing(..) => None,
         };
-        if let Some(local) = local.filter(|_| level > before) {
-            around.links.pressed(&around.link, around.connection, self.target(), &local);
+        if let Some(local) = local.filter(|_| fill_level > before) {
+            context.peers.pressed(&context.link, context.connection, self.target(), &local);
         }
     }
 
     fn refuse(
         &self,
-        around: &Around,
+        context: &ConnectionContext,
         local: Option<&dyn LocalBox>,
         rejection: &Rejection,
         answer: &mut Option<AnswerTo>,
     ) {
         let detail = rejection.detail.as_deref();
-        self.dropped(around, local, rejection.reason, detail);
+        self.dropped(context, local, rejection.reason, detail);
         if let Some(answer) = answer.take() {
             answer.refuse(Unanswered::NotDelivered(rejection.reason), detail.unwrap_or_default());
         }
@@ -145,35 +150,48 @@ impl Contact {
 
     /// The box takes messages of another shape. The sender finds the difference out for itself, and says it from its side.
     #[cold]
-    fn refuse_shape(&self, around: &Around, local: &dyn LocalBox, takes: &Shape, answer: &mut Option<AnswerTo>) {
+    fn refuse_shape(
+        &self,
+        context: &ConnectionContext,
+        local: &dyn LocalBox,
+        takes: &Shape,
+        answer: &mut Option<AnswerTo>,
+    ) {
         if !self.asked.replace(true) {
             let what = (self.name(Some(local)).into(), local.type_name());
-            explain_here(&around.link, &around.home, self.fingerprint, what, takes.clone(), &self.explained.borrow());
+            explain_here(
+                &context.link,
+                &context.router,
+                self.fingerprint,
+                what,
+                takes.clone(),
+                &self.explained.borrow(),
+            );
         }
         let explained = self.explained.borrow();
         let detail = explained.get().map(|words| &**words);
-        self.dropped(around, Some(local), DropReason::TypeMismatch, detail);
+        self.dropped(context, Some(local), DropReason::TypeMismatch, detail);
         if let Some(answer) = answer.take() {
             answer.refuse(Unanswered::NotDelivered(DropReason::TypeMismatch), "");
         }
     }
 
     #[inline]
-    fn arrival(&self, around: &Around, hops: u8) -> Arrival {
-        let from = Source::connection(around.connection, self.by_id);
+    fn arrival(&self, context: &ConnectionContext, hops: u8) -> Arrival {
+        let from = Source::connection(context.connection, self.by_id);
         Arrival { from, fingerprint: self.fingerprint, hops }
     }
 
     /// Finds the box of this node, if it is one and open.
     #[cold]
-    fn look_up(&self, around: &Around) {
+    fn look_up(&self, context: &ConnectionContext) {
         // Read before the look-up: what changes during it is looked up again.
-        self.epoch.set(around.registry.epoch());
+        self.epoch.set(context.registry.epoch());
         // It may be another box of that name.
-        self.level.set(0);
-        let pointer = match &self.who {
-            Who::OurName(name) => around.registry.named(name),
-            Who::OurBox(id) => around.registry.find(*id),
+        self.fill_level.set(0);
+        let pointer = match &self.bound {
+            Bound::OurName(name) => context.registry.named(name),
+            Bound::OurBox(id) => context.registry.find(*id),
             _ => None,
         };
         let local = pointer.and_then(|pointer| pointer.local());
@@ -181,11 +199,11 @@ impl Contact {
         let differs = |takes: &Shape| self.fingerprint != 0 && takes.fingerprint() != self.fingerprint;
         let found = match local {
             Some(local) => match local.shape().filter(differs) {
-                Some(takes) => Found::Differing(Arc::downgrade(&local), takes),
-                None if local.counted() => Found::Counted(Arc::downgrade(&local)),
-                None => Found::Lasting(local),
+                Some(takes) => FoundBox::Differing(Arc::downgrade(&local), takes),
+                None if local.is_leased() => FoundBox::Counted(Arc::downgrade(&local)),
+                None => FoundBox::Lasting(local),
             },
-            None => Found::Nothing,
+            None => FoundBox::Nothing,
         };
         let before = self.target.replace(found);
         if !before.differs_as(&self.target.borrow()) {
@@ -197,7 +215,7 @@ impl Contact {
 
     pub(super) fn dropped(
         &self,
-        around: &Around,
+        context: &ConnectionContext,
         local: Option<&dyn LocalBox>,
         reason: DropReason,
         detail: Option<&str>,
@@ -207,31 +225,31 @@ impl Contact {
         }
         let name = self.name(local);
         let type_name = local.map_or("", |local| local.type_name());
-        around.home.observer().dropped(Letter { name: &name, type_name, detail }, reason, 1);
-        let mut alike = around.alike.borrow_mut();
-        match &mut *alike {
-            Some(alike) if alike.reason == reason && self.is(&alike.target) => alike.count += 1,
+        context.router.observer().dropped(DroppedMessage { name: &name, type_name, detail }, reason, 1);
+        let mut drop_run = context.drop_run.borrow_mut();
+        match &mut *drop_run {
+            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.target) => drop_run.count += 1,
             _ => {
-                let before = alike.replace(Alike { target: self.target(), reason, count: 1 });
-                around.account(before);
+                let before = drop_run.replace(DropRun { target: self.target(), reason, count: 1 });
+                context.note_drop(before);
             }
         }
     }
 
     fn is(&self, target: &Target) -> bool {
-        match (&self.who, target) {
-            (Who::OurName(name), Target::Name(other)) => name == other,
-            (Who::OurBox(id), Target::Id(other)) => id == other,
+        match (&self.bound, target) {
+            (Bound::OurName(name), Target::Name(other)) => name == other,
+            (Bound::OurBox(id), Target::Id(other)) => id == other,
             _ => false,
         }
     }
 
     /// What this side calls the box.
     fn name<'a>(&'a self, local: Option<&'a dyn LocalBox>) -> Cow<'a, str> {
-        match (&self.who, local) {
+        match (&self.bound, local) {
             (_, Some(local)) if !local.given_name().is_empty() => Cow::Borrowed(local.given_name()),
-            (Who::OurName(name), _) => Cow::Borrowed(name),
-            (Who::OurBox(id), _) => Cow::Owned(id.to_string()),
+            (Bound::OurName(name), _) => Cow::Borrowed(name),
+            (Bound::OurBox(id), _) => Cow::Owned(id.to_string()),
             _ => Cow::Borrowed(""),
         }
     }

@@ -9,7 +9,7 @@ use actix::Handler;
 use actix::Message;
 use tracing::Span;
 
-use super::accept::Occupied;
+use super::accept::Occupancy;
 use super::reader::Ended;
 use super::router::RemoteRouter;
 use crate::env;
@@ -22,14 +22,14 @@ use crate::wire::frames::goodbye::Farewell;
 /// The reader or the writer has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct PipeEnded {
+pub(super) struct DirectionEnded {
     pub(super) connection: u64,
     pub(super) how: Ended,
 }
 
 impl RemoteRouter {
     /// The reader or the writer has ended.
-    fn ended(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+    fn ended(&mut self, ended: DirectionEnded, ctx: &mut Context<Self>) {
         let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
         match ended.how {
             Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
@@ -54,7 +54,7 @@ impl RemoteRouter {
         if why == Farewell::Shutdown
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
-            self.house.links.gone(live.peer);
+            self.node.peers.gone(live.peer);
         }
         let reason = match why {
             Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
@@ -81,7 +81,7 @@ impl RemoteRouter {
         }
         live.read_to_end = Some(reason.clone());
         // A peer that reads nothing is not waited for.
-        let (limit, connection) = (self.house.limits.shutdown_timeout, live.connection);
+        let (limit, connection) = (self.node.limits.shutdown_timeout, live.connection);
         ctx.run_later(limit, move |router, ctx| {
             if router.live.as_ref().is_some_and(|live| live.connection == connection) {
                 router.in_span(|router| router.down(reason, ctx));
@@ -94,15 +94,15 @@ impl RemoteRouter {
         let Some(live) = self.live.take() else { return };
         live.reader.abort();
         live.writer.abort();
-        let reason = if self.house.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
+        let reason = if self.node.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
         tracing::info!(target: "actix_hermod", peer = %live.peer, ?why, "disconnected");
         if let Some(link) = &self.link {
-            self.house.links.leave(live.peer, link);
+            self.node.peers.leave(live.peer, link);
         }
         self.end(reason, &why.to_string(), ctx);
         // One that only claimed to be that node says nothing about it.
         if live.announced {
-            self.house.observer.tell(&Event::PeerDown { peer: live.peer, why });
+            self.node.observer.tell(&Event::PeerDown { peer: live.peer, why });
         }
     }
 
@@ -110,8 +110,8 @@ impl RemoteRouter {
     /// wants it.
     pub(super) fn end(&mut self, reason: DropReason, detail: &str, ctx: &mut Context<Self>) {
         let Some(link) = self.link.take() else { return };
-        self.occupied = None;
-        let over = link.endpoint().is_none() || self.house.closing.is_cancelled();
+        self.occupancy = None;
+        let over = link.endpoint().is_none() || self.node.closing.is_cancelled();
         link.down(reason, detail, over);
         drop(link);
         self.span = Span::none();
@@ -123,8 +123,8 @@ impl RemoteRouter {
 
     fn try_again(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = self.waiting.upgrade() else { return ctx.stop() };
-        self.occupied = Occupied::new(&self.house);
-        if self.occupied.is_none() {
+        self.occupancy = Occupancy::new(&self.node);
+        if self.occupancy.is_none() {
             ctx.run_later(self.pause(), Self::try_again);
             return;
         }
@@ -136,16 +136,16 @@ impl RemoteRouter {
     /// Doubles with each failure, up to the limit; less up to half of it by chance, so that the clients of a restarted
     /// server do not all come back at once.
     fn pause(&self) -> Duration {
-        let (first, longest) = (*self.house.limits.reconnect.start(), *self.house.limits.reconnect.end());
+        let (first, longest) = (*self.node.limits.reconnect.start(), *self.node.limits.reconnect.end());
         let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
         doubled.min(longest).mul_f64(1.0 - env::random_fraction() / 2.0)
     }
 }
 
-impl Handler<PipeEnded> for RemoteRouter {
+impl Handler<DirectionEnded> for RemoteRouter {
     type Result = ();
 
-    fn handle(&mut self, ended: PipeEnded, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ended: DirectionEnded, ctx: &mut Context<Self>) {
         self.in_span(|router| router.ended(ended, ctx));
     }
 }

@@ -5,68 +5,68 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::binding::Called;
-use super::binding::Contact;
+use super::binding::Binding;
+use super::binding::CalledBy;
 use crate::boxes::registry::Registry;
 use crate::ident::BoxId;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 
 /// One connection remembers as many however few boxes there are.
-const MIN_MET: usize = 64;
+const MIN_CACHED: usize = 64;
 
 /// Those that one peer has called lately, each of which there is or was. Beyond twice as many as there are, they are
 /// forgotten: so of those that come and go, none is kept long.
-pub(super) struct Acquaintances {
-    by_name: HashMap<Box<str>, Rc<Contact>>,
-    by_id: HashMap<BoxId, Rc<Contact>>,
+pub(super) struct LookupCache {
+    by_name: HashMap<Box<str>, Rc<Binding>>,
+    by_id: HashMap<BoxId, Rc<Binding>>,
     /// The one that was met last, of which it is not known yet whether there is such a box.
-    newcomer: Option<Rc<Contact>>,
+    newest: Option<Rc<Binding>>,
     registry: Arc<Registry>,
 }
 
-impl Acquaintances {
-    pub(super) fn new(registry: &Arc<Registry>) -> Acquaintances {
+impl LookupCache {
+    pub(super) fn new(registry: &Arc<Registry>) -> LookupCache {
         let (by_name, by_id) = Default::default();
-        Acquaintances { by_name, by_id, newcomer: None, registry: Arc::clone(registry) }
+        LookupCache { by_name, by_id, newest: None, registry: Arc::clone(registry) }
     }
 
     /// The one that is introduced, which may be known.
-    pub(super) fn meet(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Contact> {
-        let known = match introduction.identity {
+    pub(super) fn bind(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Binding> {
+        let cache = match introduction.identity {
             Identity::YourName(name) => self.by_name.get(name),
             Identity::YourBox(id) => self.by_id.get(&id),
             _ => None,
         };
-        match known {
-            Some(contact) if contact.is_meant_by(introduction) => Rc::clone(contact),
-            _ => self.meet_anew(introduction, near),
+        match cache {
+            Some(binding) if binding.is_meant_by(introduction) => Rc::clone(binding),
+            _ => self.bind_anew(introduction, near),
         }
     }
 
-    fn meet_anew(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Contact> {
-        if let Some(newcomer) = self.newcomer.take().filter(|newcomer| newcomer.was_found()) {
-            self.remember(newcomer);
+    fn bind_anew(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Binding> {
+        if let Some(newest) = self.newest.take().filter(|newest| newest.was_found()) {
+            self.remember(newest);
         }
-        let contact = Rc::new(Contact::new(introduction, near));
-        self.newcomer = Some(Rc::clone(&contact));
-        contact
+        let binding = Rc::new(Binding::new(introduction, near));
+        self.newest = Some(Rc::clone(&binding));
+        binding
     }
 
-    fn remember(&mut self, contact: Rc<Contact>) {
-        if self.len() >= self.registry.len().saturating_mul(2).max(MIN_MET) {
+    fn remember(&mut self, binding: Rc<Binding>) {
+        if self.len() >= self.registry.len().saturating_mul(2).max(MIN_CACHED) {
             self.forget_all();
         }
-        if !self.registry.count_met() {
+        if !self.registry.count_cached() {
             return;
         }
-        let known = match contact.called() {
-            Some(Called::ByName(name)) => self.by_name.insert(name.into(), contact),
-            Some(Called::ById(id)) => self.by_id.insert(id, contact),
+        let cache = match binding.called() {
+            Some(CalledBy::ByName(name)) => self.by_name.insert(name.into(), binding),
+            Some(CalledBy::ById(id)) => self.by_id.insert(id, binding),
             // Of another node: it goes again.
-            None => Some(contact),
+            None => Some(binding),
         };
-        self.registry.forget_met(usize::from(known.is_some()));
+        self.registry.forget_cached(usize::from(cache.is_some()));
     }
 
     fn len(&self) -> usize {
@@ -74,12 +74,12 @@ impl Acquaintances {
     }
 
     fn forget_all(&mut self) {
-        self.registry.forget_met(self.len());
+        self.registry.forget_cached(self.len());
         (self.by_name, self.by_id) = Default::default();
     }
 }
 
-impl Drop for Acquaintances {
+impl Drop for LookupCache {
     fn drop(&mut self) {
         self.forget_all();
     }
@@ -88,10 +88,10 @@ impl Drop for Acquaintances {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boxes::registry::MAX_MET;
+    use crate::boxes::registry::MAX_CACHED;
 
     fn named(name: &str, fingerprint: u64) -> Introduction<'_> {
-        Introduction { identity: Identity::YourName(name), counted: false, fingerprint }
+        Introduction { identity: Identity::YourName(name), is_leased: false, fingerprint }
     }
 
     fn by_id(n: u128) -> Introduction<'static> {
@@ -99,54 +99,54 @@ mod tests {
     }
 
     /// Meets one of which there is such a box.
-    fn meet(met: &mut Acquaintances, introduction: &Introduction<'_>) -> Rc<Contact> {
-        let contact = met.meet(introduction, true);
-        contact.find_any();
-        contact
+    fn bind(cached: &mut LookupCache, introduction: &Introduction<'_>) -> Rc<Binding> {
+        let binding = cached.bind(introduction, true);
+        binding.find_any();
+        binding
     }
 
     #[test]
     fn one_that_was_met_is_met_again_and_another_of_that_name_is_not_taken_for_it() {
-        let met = &mut Acquaintances::new(&Arc::default());
-        let [first, second] = [named("box", 7), by_id(1)].map(|introduction| meet(met, &introduction));
-        meet(met, &named("other", 7));
-        assert!(Rc::ptr_eq(&first, &meet(met, &named("box", 7))));
-        assert!(Rc::ptr_eq(&second, &meet(met, &by_id(1))));
-        assert!(!Rc::ptr_eq(&first, &meet(met, &named("box", 8))), "of another shape");
+        let cached = &mut LookupCache::new(&Arc::default());
+        let [first, second] = [named("box", 7), by_id(1)].map(|introduction| bind(cached, &introduction));
+        bind(cached, &named("other", 7));
+        assert!(Rc::ptr_eq(&first, &bind(cached, &named("box", 7))));
+        assert!(Rc::ptr_eq(&second, &bind(cached, &by_id(1))));
+        assert!(!Rc::ptr_eq(&first, &bind(cached, &named("box", 8))), "of another shape");
         let theirs = Introduction { identity: Identity::MyBox { id: BoxId([1; 16]), name: "box" }, ..named("box", 7) };
-        assert!(!Rc::ptr_eq(&meet(met, &theirs), &meet(met, &theirs)), "who is there is not remembered here");
+        assert!(!Rc::ptr_eq(&bind(cached, &theirs), &bind(cached, &theirs)), "who is there is not remembered here");
     }
 
     #[test]
     fn who_makes_up_names_is_not_remembered_and_who_is_gone_is_forgotten() {
         let registry = Arc::default();
-        let mut met = Acquaintances::new(&registry);
+        let mut cached = LookupCache::new(&registry);
         for n in 0..1_000 {
-            met.meet(&named(&n.to_string(), 7), true);
+            cached.bind(&named(&n.to_string(), 7), true);
         }
-        assert_eq!(met.len(), 0);
+        assert_eq!(cached.len(), 0);
         for n in 0..10_000 {
-            meet(&mut met, &by_id(n));
-            assert!(met.len() <= MIN_MET);
-            assert_eq!(registry.met(), met.len());
+            bind(&mut cached, &by_id(n));
+            assert!(cached.len() <= MIN_CACHED);
+            assert_eq!(registry.cached(), cached.len());
         }
-        drop(met);
-        assert_eq!(registry.met(), 0);
+        drop(cached);
+        assert_eq!(registry.cached(), 0);
     }
 
     #[test]
     fn all_connections_together_remember_no_more_than_the_limit_says() {
         let registry = Arc::default();
-        let crowd: Vec<_> = (0..2 * MAX_MET / MIN_MET)
+        let crowd: Vec<_> = (0..2 * MAX_CACHED / MIN_CACHED)
             .map(|_| {
-                let mut met = Acquaintances::new(&registry);
-                (0..=MIN_MET as u128).for_each(|n| drop(meet(&mut met, &by_id(n))));
-                met
+                let mut cached = LookupCache::new(&registry);
+                (0..=MIN_CACHED as u128).for_each(|n| drop(bind(&mut cached, &by_id(n))));
+                cached
             })
             .collect();
-        let sum: usize = crowd.iter().map(Acquaintances::len).sum();
-        assert_eq!((sum, registry.met()), (MAX_MET, MAX_MET));
+        let sum: usize = crowd.iter().map(LookupCache::len).sum();
+        assert_eq!((sum, registry.cached()), (MAX_CACHED, MAX_CACHED));
         drop(crowd);
-        assert_eq!(registry.met(), 0);
+        assert_eq!(registry.cached(), 0);
     }
 }

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 
-use super::dispatch::Inbound;
-use super::dispatch::Tiding;
+use super::dispatch::Dispatcher;
+use super::dispatch::Signal;
 use crate::wire::batch::Posts;
 use crate::wire::codec::Violation;
 use crate::wire::frames::Front;
@@ -32,14 +32,14 @@ pub(super) const KEPT: usize = 512 << 10;
 
 /// Frames handled before other tasks of the thread get a turn, so that readers on this thread can empty their mailboxes
 /// before they are full: a quarter of a mailbox's default.
-const TURN: usize = 256;
+const YIELD_AFTER: usize = 256;
 
 /// Bytes written or read before other tasks of the thread get a turn.
-const TURN_BYTES: usize = 128 << 10;
+const YIELD_AFTER_BYTES: usize = 128 << 10;
 
 /// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
 /// each. All of them are decoded before the first is in the box.
-const RUN: usize = 32;
+const BATCH: usize = 32;
 
 /// How a direction ended.
 #[derive(Debug)]
@@ -69,16 +69,26 @@ impl From<Violation> for Ended {
 pub(crate) async fn read(
     from: Box<dyn AsyncRead + Send + Unpin>,
     rest: BytesMut,
-    inbound: Inbound,
+    dispatcher: Dispatcher,
     heard: Arc<AtomicBool>,
     max_frame: usize,
     proven: impl Fn(),
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
-    let mut reader =
-        Reader { from, came, buffer: rest, room, came_since, is_wide, is_idle, inbound, max_frame, proven };
-    let mut turn = Turn::default();
+    let mut reader = ConnectionReader {
+        from,
+        came,
+        buffer: rest,
+        room,
+        came_since,
+        is_wide,
+        is_idle,
+        dispatcher,
+        max_frame,
+        proven,
+    };
+    let mut turn = YieldBudget::default();
     loop {
         let wants = match reader.handle_all().await {
             Ok(wants) => wants,
@@ -96,14 +106,14 @@ pub(crate) async fn read(
 
 /// What one direction of a connection has done without a break.
 #[derive(Default)]
-pub(super) struct Turn(usize);
+pub(super) struct YieldBudget(usize);
 
-impl Turn {
+impl YieldBudget {
     /// Whether other tasks of the thread are to run after so many bytes: a stream that is always ready, as one between two
     /// processes of a host is, would keep it for as long as there is anything to carry.
     pub(super) fn ends_after(&mut self, bytes: usize) -> bool {
         self.0 += bytes;
-        let is_over = self.0 >= TURN_BYTES;
+        let is_over = self.0 >= YIELD_AFTER_BYTES;
         if is_over {
             self.0 = 0;
         }
@@ -111,7 +121,7 @@ impl Turn {
     }
 }
 
-struct Reader<P> {
+struct ConnectionReader<P> {
     from: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes that came last.
     came: usize,
@@ -125,32 +135,32 @@ struct Reader<P> {
     is_wide: bool,
     /// Whether the buffer is to be given back.
     is_idle: bool,
-    inbound: Inbound,
+    dispatcher: Dispatcher,
     max_frame: usize,
     /// Called when the peer has shown who it is.
     proven: P,
 }
 
-impl<P: Fn()> Reader<P> {
+impl<P: Fn()> ConnectionReader<P> {
     /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
     async fn handle_all(&mut self) -> Result<usize, Ended> {
         loop {
-            let (mut taken, mut left, mut wants) = (0, TURN, None);
+            let (mut taken, mut left, mut wants) = (0, YIELD_AFTER, None);
             while left > 0 {
                 let rest = self.buffer.get(taken..).unwrap_or_default();
-                if let Some(posts) = Posts::at(rest, self.max_frame, left.min(RUN)) {
-                    self.inbound.run(posts)?;
+                if let Some(posts) = Posts::at(rest, self.max_frame, left.min(BATCH)) {
+                    self.dispatcher.run(posts)?;
                     (taken, left) = (taken + posts.size(), left - posts.count());
                     continue;
                 }
                 match front(rest, self.max_frame)? {
                     Front::Frame(raw) => {
                         (taken, left) = (taken + raw.size, left - 1);
-                        match self.inbound.frame(raw)? {
-                            Tiding::Nothing => {}
-                            Tiding::Beat => self.beat(),
-                            Tiding::Proven => (self.proven)(),
-                            Tiding::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
+                        match self.dispatcher.frame(raw)? {
+                            Signal::Nothing => {}
+                            Signal::Heartbeat => self.beat(),
+                            Signal::Proven => (self.proven)(),
+                            Signal::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
                         }
                     }
                     Front::Wants(bytes) => {
@@ -160,7 +170,7 @@ impl<P: Fn()> Reader<P> {
                 }
             }
             self.buffer.advance(taken);
-            self.inbound.book();
+            self.dispatcher.book();
             match wants {
                 Some(bytes) => return Ok(bytes),
                 None => tokio::task::yield_now().await,

@@ -22,13 +22,13 @@ use tracing::Instrument;
 use tracing::Span;
 use tracing::field;
 
-use super::accept::Occupied;
-use super::dispatch::Inbound;
-use super::ending::PipeEnded;
-use super::handshake::GreetError;
-use super::handshake::Greeted;
+use super::accept::Occupancy;
+use super::dispatch::Dispatcher;
+use super::ending::DirectionEnded;
+use super::handshake::Established;
+use super::handshake::HandshakeError;
 use super::reader::Ended;
-use crate::handle::ports::Household;
+use crate::handle::ports::Router;
 use crate::ident::NodeId;
 use crate::net::connection::handshake;
 use crate::net::connection::reader;
@@ -37,7 +37,7 @@ use crate::net::link::Link;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
 use crate::net::peers::identity::Proof;
-use crate::net::shared::House;
+use crate::net::shared::NodeInner;
 use crate::net::transport;
 use crate::net::transport::Stream;
 use crate::observe::event::DownReason;
@@ -50,14 +50,14 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(crate) struct RemoteRouter {
-    pub(super) house: Arc<House>,
+    pub(super) node: Arc<NodeInner>,
     /// Held while there is a connection or an attempt at one; in the pause between, only those who hold addresses do.
     pub(super) link: Option<Arc<Link>>,
     pub(super) waiting: Weak<Link>,
     /// The connection that a peer has opened, until it has greeted.
     accepted: Option<(Stream, UnprovenConnection)>,
     /// Held as `link` is.
-    pub(super) occupied: Option<Occupied>,
+    pub(super) occupancy: Option<Occupancy>,
     pub(super) live: Option<Live>,
     /// Attempts that failed since the last connection.
     pub(super) failures: u32,
@@ -91,17 +91,17 @@ pub(super) struct Proven;
 
 impl RemoteRouter {
     pub(super) fn new(
-        house: Arc<House>,
+        node: Arc<NodeInner>,
         link: Arc<Link>,
         accepted: Option<(Stream, UnprovenConnection)>,
-        occupied: Occupied,
+        occupancy: Occupancy,
     ) -> RemoteRouter {
         RemoteRouter {
-            house,
+            node,
             waiting: Arc::downgrade(&link),
             link: Some(link),
             accepted,
-            occupied: Some(occupied),
+            occupancy: Some(occupancy),
             live: None,
             failures: 0,
             nonce: 0,
@@ -113,39 +113,39 @@ impl RemoteRouter {
     /// Dials or, if the peer has, greets.
     pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let (house, endpoint, accepted) = (Arc::clone(&self.house), link.endpoint().cloned(), self.accepted.take());
-        let limit = house.limits.handshake_timeout;
+        let (node, endpoint, accepted) = (Arc::clone(&self.node), link.endpoint().cloned(), self.accepted.take());
+        let limit = node.limits.handshake_timeout;
         let link = Arc::clone(link);
-        self.span = span(&house, &link);
-        let attempt = link.endpoint().map(|_| house.admission.attempt());
+        self.span = span(&node, &link);
+        let attempt = link.endpoint().map(|_| node.admission.attempt());
         let greet = async move {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => {
                     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
                     let dial = async {
                         let stream = link.metered(transport::dial(&endpoint).await?);
-                        handshake::dialler(&house, stream).await
+                        handshake::dialler(&node, stream).await
                     };
                     tokio::select! {
                         biased;
-                        () = expelled(attempt.as_ref()) => Err(GreetError::TooMany),
-                        greeted = dial => greeted,
+                        () = expelled(attempt.as_ref()) => Err(HandshakeError::TooMany),
+                        established = dial => established,
                     }
                 }
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
-                    () = unproven.expelled.cancelled() => Err(GreetError::TooMany),
+                    () = unproven.expelled.cancelled() => Err(HandshakeError::TooMany),
                     // Nobody would tell it goodbye: those that are told are up.
-                    () = house.closing.cancelled() => Err(GreetError::Closing),
-                    greeted = handshake::listener(&house, link.metered(stream)) => greeted,
+                    () = node.closing.cancelled() => Err(HandshakeError::Closing),
+                    established = handshake::listener(&node, link.metered(stream)) => established,
                 },
-                (None, None) => Err(GreetError::Late),
+                (None, None) => Err(HandshakeError::Late),
             }
         };
-        let greet = async move { tokio::time::timeout(limit, greet).await.unwrap_or(Err(GreetError::Late)) };
-        ctx.spawn(greet.instrument(self.span.clone()).into_actor(self).map(|greeted, router, ctx| {
-            router.in_span(|router| match greeted {
-                Ok(greeted) => router.up(greeted, ctx),
+        let greet = async move { tokio::time::timeout(limit, greet).await.unwrap_or(Err(HandshakeError::Late)) };
+        ctx.spawn(greet.instrument(self.span.clone()).into_actor(self).map(|established, router, ctx| {
+            router.in_span(|router| match established {
+                Ok(established) => router.up(established, ctx),
                 Err(error) => router.failed(&error, ctx),
             });
         }));
@@ -157,7 +157,7 @@ impl RemoteRouter {
         span.in_scope(|| act(self));
     }
 
-    fn failed(&mut self, error: &GreetError, ctx: &mut Context<Self>) {
+    fn failed(&mut self, error: &HandshakeError, ctx: &mut Context<Self>) {
         let to = self.link.as_ref().map(|link| link.label());
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
@@ -168,23 +168,23 @@ impl RemoteRouter {
         }
     }
 
-    fn up(&mut self, greeted: Greeted, ctx: &mut Context<Self>) {
+    fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let Greeted { stream, hello, names, rest, resumed } = greeted;
+        let Established { stream, hello, names, rest, resumed } = established;
         let peer = hello.node;
-        if resumed && self.house.links.join(peer, link) == Proof::Refused {
-            return self.failed(&GreetError::TooMany, ctx);
+        if resumed && self.node.peers.join(peer, link) == Proof::Refused {
+            return self.failed(&HandshakeError::TooMany, ctx);
         }
         self.span.record("peer", field::display(peer));
         let hints = hints::believed(hello.endpoints.iter().map(String::as_str), stream.near);
         let connection = link.up(&hello, names, hints);
         let superseded = link.superseded();
-        let inbound = Inbound::new(&self.house, Arc::clone(link), connection, (peer, stream.near), resumed);
+        let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), resumed);
         let heard = Arc::new(AtomicBool::new(true));
-        let (router, max_frame) = (ctx.address(), self.house.limits.max_message);
+        let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
         let proven = move || router.do_send(Proven);
         // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
-        let reading = Box::pin(reader::read(stream.read, rest, inbound, Arc::clone(&heard), max_frame, proven));
+        let reading = Box::pin(reader::read(stream.read, rest, dispatcher, Arc::clone(&heard), max_frame, proven));
         let writing = writer::write(stream.write, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {
@@ -219,9 +219,9 @@ impl RemoteRouter {
     /// The peer of a connection that was dialled from here is who it says.
     pub(super) fn proven(&mut self, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
-        match self.house.links.join(live.peer, link) {
+        match self.node.peers.join(live.peer, link) {
             Proof::Proven => self.announce(),
-            Proof::Refused => self.down(DownReason::Misbehaved(GreetError::TooMany.to_string()), ctx),
+            Proof::Refused => self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx),
         }
     }
 
@@ -230,13 +230,13 @@ impl RemoteRouter {
         let Some(live) = &mut self.live else { return };
         live.announced = true;
         tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
-        self.house.observer.tell(&Event::PeerUp { peer: live.peer });
+        self.node.observer.tell(&Event::PeerUp { peer: live.peer });
     }
 
     /// Runs one direction as a task, which tells when it has ended.
     fn pipe(connection: u64, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
         let router = ctx.address();
-        actix_rt::spawn(async move { router.do_send(PipeEnded { connection, how: direction.await }) })
+        actix_rt::spawn(async move { router.do_send(DirectionEnded { connection, how: direction.await }) })
     }
 
     fn heartbeat(&mut self, ctx: &mut Context<Self>) {
@@ -251,7 +251,7 @@ impl RemoteRouter {
         } else {
             live.silent += every;
         }
-        if live.silent >= self.house.limits.dead_after {
+        if live.silent >= self.node.limits.dead_after {
             return self.down(DownReason::Silent, ctx);
         }
         self.nonce += 1;
@@ -260,7 +260,7 @@ impl RemoteRouter {
 
     /// How often it beats: often enough to notice within `dead_after` that the peer is silent.
     fn every(&self) -> Duration {
-        let limits = &self.house.limits;
+        let limits = &self.node.limits;
         limits.heartbeat.min(limits.dead_after / 3).max(Duration::from_millis(1))
     }
 
@@ -268,8 +268,8 @@ impl RemoteRouter {
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = self.link.clone().or_else(|| self.waiting.upgrade()) else { return };
         link.sweep_pending();
-        link.sweep_inquiries();
-        link.sweep_watches(self.house.limits.dead_after);
+        link.sweep_shape_queries();
+        link.sweep_watches(self.node.limits.dead_after);
         let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
         if is_open && link.is_overrun() {
             self.violated(&Violation::RefusalsUnread, ctx);
@@ -281,7 +281,7 @@ impl Actor for RemoteRouter {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let stopped = self.house.stopped().clone();
+        let stopped = self.node.stopped().clone();
         let stop = async move { stopped.cancelled().await };
         ctx.spawn(stop.into_actor(self).map(|(), router, ctx| {
             router.in_span(|router| router.down(DownReason::Goodbye, ctx));
@@ -310,9 +310,9 @@ async fn expelled(attempt: Option<&UnprovenConnection>) {
 }
 
 /// Stands around all that is said of one connection, or of an attempt at one.
-pub(super) fn span(house: &House, link: &Link) -> Span {
+pub(super) fn span(node: &NodeInner, link: &Link) -> Span {
     let endpoint = link.endpoint().map(field::display);
-    tracing::info_span!(target: "actix_hermod", "connection", node = %house.id, endpoint, peer = field::Empty)
+    tracing::info_span!(target: "actix_hermod", "connection", node = %node.id, endpoint, peer = field::Empty)
 }
 
 impl Drop for RemoteRouter {
@@ -321,7 +321,7 @@ impl Drop for RemoteRouter {
         if let Some(live) = &self.live
             && let Some(link) = &self.link
         {
-            self.house.links.leave(live.peer, link);
+            self.node.peers.leave(live.peer, link);
         }
         if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
             link.down(DropReason::Shutdown, "", true);

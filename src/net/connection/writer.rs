@@ -11,14 +11,14 @@ use tokio::io::AsyncWriteExt;
 
 use super::reader::Ended;
 use super::reader::KEPT;
-use super::reader::Turn;
+use super::reader::YieldBudget;
 use crate::net::link::Link;
 use crate::net::link::drain::Chunk;
 use crate::net::link::drain::Next;
 
 /// Writes what the link has, until it has said goodbye.
 pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<Link>, connection: u64) -> Ended {
-    let (mut chunk, mut turn) = (Chunk::default(), Turn::default());
+    let (mut chunk, mut turn) = (Chunk::default(), YieldBudget::default());
     loop {
         if chunk.bytes.capacity() > KEPT {
             chunk.bytes = BytesMut::new();

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::handle::pointer::lease::Held;
+use crate::handle::pointer::lease::Lease;
 
 /// Counts that wait at a time; further ones are given back at once.
 const MAX_KEPT: usize = 65_536;
@@ -17,14 +17,14 @@ const MARK: u64 = 1 << 63;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct DeferredReleases {
     /// By the ping that each waits for, in order.
-    held: VecDeque<(u64, Held)>,
+    held: VecDeque<(u64, Lease)>,
     asked: u64,
     answered: u64,
 }
 
-impl Kept {
+impl DeferredReleases {
     /// Whether the answer is one to such a ping.
     pub(crate) fn is_marked(nonce: u64) -> bool {
         nonce & MARK != 0
@@ -32,7 +32,7 @@ impl Kept {
 
     /// Keeps a count until a ping is answered that is asked from now on. The ping, if it is to be asked now; the count, if
     /// there are too many.
-    pub(crate) fn keep(&mut self, held: Held) -> Result<Option<u64>, Held> {
+    pub(crate) fn keep(&mut self, held: Lease) -> Result<Option<u64>, Lease> {
         if self.held.len() >= MAX_KEPT {
             return Err(held);
         }
@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// The peer has answered. What is given back now, when no lock is held, and the ping that is to be asked next.
-    pub(crate) fn answered(&mut self, nonce: u64) -> (Vec<Held>, Option<u64>) {
+    pub(crate) fn answered(&mut self, nonce: u64) -> (Vec<Lease>, Option<u64>) {
         if self.under_way() != Some(nonce) {
             return (Vec::new(), None);
         }
@@ -73,21 +73,21 @@ mod tests {
 
     use super::*;
     use crate::ident::BoxId;
-    use crate::net::peers::search_queue::Scout;
+    use crate::net::peers::search_queue::SearchQueue;
 
-    fn held(n: u64) -> Held {
-        Held { link: Weak::<Scout>::new(), connection: n, id: BoxId([0; 16]), count: AtomicU64::new(1) }
+    fn held(n: u64) -> Lease {
+        Lease { link: Weak::<SearchQueue>::new(), connection: n, id: BoxId([0; 16]), count: AtomicU64::new(1) }
     }
 
-    fn numbers(held: &[Held]) -> Vec<u64> {
+    fn numbers(held: &[Lease]) -> Vec<u64> {
         held.iter().map(|held| held.connection).collect()
     }
 
     #[test]
     fn what_is_kept_waits_for_a_ping_behind_it_and_one_is_asked_at_a_time() {
-        let mut kept = Kept::default();
+        let mut kept = DeferredReleases::default();
         let first = kept.keep(held(1)).expect("there is room").expect("a ping");
-        assert!(Kept::is_marked(first) && !Kept::is_marked(first & !MARK));
+        assert!(DeferredReleases::is_marked(first) && !DeferredReleases::is_marked(first & !MARK));
         for n in [2, 3] {
             assert_eq!(kept.keep(held(n)).expect("there is room"), None, "one is under way, before these");
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn so_many_are_kept() {
-        let mut kept = Kept::default();
+        let mut kept = DeferredReleases::default();
         (0..MAX_KEPT as u64).for_each(|n| assert!(kept.keep(held(n)).is_ok()));
         assert_eq!(kept.keep(held(7)).expect_err("one too many").connection, 7);
     }

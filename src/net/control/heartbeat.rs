@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 /// Pings of one connection, whose numbers grow.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pings {
+pub(crate) struct RoundTrips {
     /// The one that is measured, and when it was asked: the peer may take longer to answer than it is until the next.
     measured: Option<(u64, Instant)>,
     /// How long the last took that was measured.
     pub(crate) took: Option<Duration>,
 }
 
-impl Pings {
+impl RoundTrips {
     pub(crate) fn asked(&mut self, nonce: u64, now: Instant) {
         self.measured.get_or_insert((nonce, now));
     }
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_ping_is_measured_by_its_own_answer_however_late_it_comes() {
-        let (mut pings, began) = (Pings::default(), Instant::now());
+        let (mut pings, began) = (RoundTrips::default(), Instant::now());
         let at = |seconds| began + Duration::from_secs(seconds);
         pings.asked(1, at(0));
         pings.asked(2, at(5));
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_left_out_ends_no_measuring() {
-        let (mut pings, began) = (Pings::default(), Instant::now());
+        let (mut pings, began) = (RoundTrips::default(), Instant::now());
         let at = |seconds| began + Duration::from_secs(seconds);
         pings.asked(1, at(0));
         pings.asked(2, at(5));

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::observe::Observer;
-use crate::observe::loss::Letter;
+use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::frames::resume::MAX_TOLD;
 
@@ -22,7 +22,7 @@ const MAX_UNPROVEN: usize = 1024;
 
 /// Both ends' names of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Names {
+pub(crate) struct ConnectionNames {
     pub(crate) peer: NodeId,
     pub(crate) ours: ConnectionId,
     pub(crate) theirs: ConnectionId,
@@ -30,7 +30,7 @@ pub(crate) struct Names {
 
 /// How a connection stood when it ended, in messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Balance {
+pub(crate) struct Unsettled {
     /// Written to it.
     pub(crate) written: u64,
     /// Of these, those that the peer is known to have read.
@@ -39,7 +39,7 @@ pub(crate) struct Balance {
     pub(crate) read: u64,
 }
 
-impl Balance {
+impl Unsettled {
     pub(crate) fn in_doubt(&self) -> u64 {
         self.written.saturating_sub(self.known)
     }
@@ -56,14 +56,14 @@ struct Settled {
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(crate) struct Books {
-    ended: Mutex<Ended>,
+pub(crate) struct Settlement {
+    ended: Mutex<EndedConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Ended {
+struct EndedConnections {
     /// By the peer and its name of the connection.
-    by_name: HashMap<(NodeId, ConnectionId), Entry>,
+    by_name: HashMap<(NodeId, ConnectionId), EndedConnection>,
     by_age: VecDeque<(NodeId, ConnectionId)>,
     unproven_by_age: VecDeque<(NodeId, ConnectionId)>,
     /// Connections of which the peer has not said how much it has read: the last [`MAX_TOLD`] of each peer.
@@ -71,26 +71,26 @@ struct Ended {
 }
 
 #[derive(Debug)]
-struct Entry {
-    names: Names,
-    balance: Balance,
+struct EndedConnection {
+    names: ConnectionNames,
+    unsettled: Unsettled,
     /// Whether the peer was told how much was read, so that nothing may be read from it any more.
     told: bool,
 }
 
-impl Ended {
-    fn enter(
+impl EndedConnections {
+    fn record(
         &mut self,
-        names: Names,
-        balance: Balance,
+        names: ConnectionNames,
+        unsettled: Unsettled,
         limit: usize,
-        by_age: fn(&mut Ended) -> &mut VecDeque<(NodeId, ConnectionId)>,
+        by_age: fn(&mut EndedConnections) -> &mut VecDeque<(NodeId, ConnectionId)>,
     ) {
         let key = (names.peer, names.theirs);
         if self.by_name.contains_key(&key) {
             return;
         }
-        self.by_name.insert(key, Entry { names, balance, told: false });
+        self.by_name.insert(key, EndedConnection { names, unsettled, told: false });
         let ages = by_age(self);
         ages.push_back(key);
         let oldest = if ages.len() > limit { ages.pop_front() } else { None };
@@ -120,24 +120,24 @@ impl Ended {
     }
 }
 
-impl Books {
+impl Settlement {
     /// A connection has ended.
-    pub(crate) fn enter(&self, names: Names, balance: Balance) {
+    pub(crate) fn record(&self, names: ConnectionNames, unsettled: Unsettled) {
         let mut ended = self.ended.lock();
-        ended.enter(names, balance, MAX_REMEMBERED, |ended| &mut ended.by_age);
+        ended.record(names, unsettled, MAX_REMEMBERED, |ended| &mut ended.by_age);
         ended.is_to_be_told(names.peer, names.theirs);
     }
 
     /// The other end of a connection has not shown who it is, and may take it for up. It is as good as ended until it has:
     /// a peer may give it up, and ask on another one what became of it, before it ends here.
-    pub(crate) fn enter_unproven(&self, names: Names) {
-        let nothing = Balance { written: 0, known: 0, read: 0 };
-        self.ended.lock().enter(names, nothing, MAX_UNPROVEN, |ended| &mut ended.unproven_by_age);
+    pub(crate) fn record_unproven(&self, names: ConnectionNames) {
+        let nothing = Unsettled { written: 0, known: 0, read: 0 };
+        self.ended.lock().record(names, nothing, MAX_UNPROVEN, |ended| &mut ended.unproven_by_age);
     }
 
     /// The other end of such a connection has shown who it is. Whether it may be read from: not if the peer was told
     /// meanwhile that nothing was.
-    pub(crate) fn prove(&self, names: Names) -> bool {
+    pub(crate) fn prove(&self, names: ConnectionNames) -> bool {
         let (mut ended, key) = (self.ended.lock(), (names.peer, names.theirs));
         if ended.by_name.get(&key).is_some_and(|entry| entry.told) {
             return false;
@@ -158,16 +158,16 @@ impl Books {
         for &(theirs, read) in told {
             let Settled { messages, lost } = self.settle(peer, theirs, read);
             observer.settled(messages);
-            let letter = Letter { name: &peer.to_string(), type_name: "", detail: None };
-            observer.dropped(letter, DropReason::Lost, lost);
+            let message = DroppedMessage { name: &peer.to_string(), type_name: "", detail: None };
+            observer.dropped(message, DropReason::Lost, lost);
         }
     }
 
     /// How many messages are in doubt of those connections.
-    pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = Names>) -> u64 {
+    pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = ConnectionNames>) -> u64 {
         let ended = self.ended.lock();
         let balances = of.into_iter().filter_map(|names| ended.by_name.get(&(names.peer, names.theirs)));
-        balances.map(|entry| entry.balance.in_doubt()).sum()
+        balances.map(|entry| entry.unsettled.in_doubt()).sum()
     }
 
     /// What this side tells of those connections: its own names of them, and how much it has read.
@@ -180,7 +180,7 @@ impl Books {
         let told = theirs.into_iter().filter_map(|theirs| {
             let entry = ended.by_name.get_mut(&(peer, theirs))?;
             entry.told = true;
-            Some((entry.names.ours, entry.balance.read))
+            Some((entry.names.ours, entry.unsettled.read))
         });
         told.collect()
     }
@@ -190,12 +190,14 @@ impl Books {
     fn settle(&self, peer: NodeId, theirs: ConnectionId, read: u64) -> Settled {
         let mut ended = self.ended.lock();
         ended.is_told(peer, theirs);
-        let Some(Entry { balance, .. }) = ended.by_name.get_mut(&(peer, theirs)) else { return Settled::default() };
-        let messages = balance.in_doubt();
+        let Some(EndedConnection { unsettled, .. }) = ended.by_name.get_mut(&(peer, theirs)) else {
+            return Settled::default();
+        };
+        let messages = unsettled.in_doubt();
         // What was known to be read is not in doubt, so no more is lost than was.
-        let lost = balance.written.saturating_sub(read).min(messages);
+        let lost = unsettled.written.saturating_sub(read).min(messages);
         // Settled once and for all.
-        balance.known = balance.written;
+        unsettled.known = unsettled.written;
         Settled { messages, lost }
     }
 }
@@ -205,87 +207,92 @@ mod tests {
     use super::*;
 
     const PEER: NodeId = NodeId([1; 16]);
-    const NAMES: Names = Names { peer: PEER, ours: ConnectionId([2; 16]), theirs: ConnectionId([3; 16]) };
+    const NAMES: ConnectionNames =
+        ConnectionNames { peer: PEER, ours: ConnectionId([2; 16]), theirs: ConnectionId([3; 16]) };
 
-    fn books(written: u64, known: u64) -> Books {
-        let books = Books::default();
-        books.enter(NAMES, Balance { written, known, read: 7 });
-        books
+    fn settlement(written: u64, known: u64) -> Settlement {
+        let settlement = Settlement::default();
+        settlement.record(NAMES, Unsettled { written, known, read: 7 });
+        settlement
     }
 
     #[test]
     fn what_was_not_read_is_lost_and_the_rest_is_not() {
-        assert_eq!(books(10, 4).settle(PEER, NAMES.theirs, 9), Settled { messages: 6, lost: 1 });
-        assert_eq!(books(10, 4).settle(PEER, NAMES.theirs, 10), Settled { messages: 6, lost: 0 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 9), Settled { messages: 6, lost: 1 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 10), Settled { messages: 6, lost: 0 });
     }
 
     #[test]
     fn a_count_that_cannot_be_is_not_believed() {
-        assert_eq!(books(10, 4).settle(PEER, NAMES.theirs, 0), Settled { messages: 6, lost: 6 });
-        assert_eq!(books(10, 4).settle(PEER, NAMES.theirs, u64::MAX), Settled { messages: 6, lost: 0 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 0), Settled { messages: 6, lost: 6 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, u64::MAX), Settled { messages: 6, lost: 0 });
     }
 
     #[test]
     fn a_connection_is_settled_once() {
-        let books = books(10, 4);
-        books.settle(PEER, NAMES.theirs, 4);
-        assert_eq!(books.settle(PEER, NAMES.theirs, 4), Settled::default());
-        assert_eq!(books.settle(NodeId([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
+        let settlement = settlement(10, 4);
+        settlement.settle(PEER, NAMES.theirs, 4);
+        assert_eq!(settlement.settle(PEER, NAMES.theirs, 4), Settled::default());
+        assert_eq!(settlement.settle(NodeId([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
     }
 
     #[test]
     fn a_peer_is_told_of_its_own_connections_by_our_names() {
-        let books = books(10, 4);
-        assert_eq!(books.tell(PEER, [NAMES.theirs, NAMES.ours]), [(NAMES.ours, 7)]);
-        assert_eq!(books.tell(NodeId([9; 16]), [NAMES.theirs]), []);
+        let settlement = settlement(10, 4);
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs, NAMES.ours]), [(NAMES.ours, 7)]);
+        assert_eq!(settlement.tell(NodeId([9; 16]), [NAMES.theirs]), []);
     }
 
     #[test]
     fn what_the_peer_was_told_stays_true() {
-        let books = Books::default();
-        books.enter_unproven(NAMES);
-        assert!(books.prove(NAMES));
-        assert_eq!(books.tell(PEER, [NAMES.theirs]), [], "it is up, and may be read from");
-        books.enter_unproven(NAMES);
-        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)]);
-        assert!(!books.prove(NAMES), "the peer knows that nothing was read");
-        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)], "it may not have heard it");
+        let settlement = Settlement::default();
+        settlement.record_unproven(NAMES);
+        assert!(settlement.prove(NAMES));
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [], "it is up, and may be read from");
+        settlement.record_unproven(NAMES);
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)]);
+        assert!(!settlement.prove(NAMES), "the peer knows that nothing was read");
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)], "it may not have heard it");
     }
 
     #[test]
     fn a_connection_that_was_proven_is_remembered_like_others() {
-        let books = Books::default();
-        books.enter_unproven(NAMES);
-        assert!(books.prove(NAMES));
-        books.enter(NAMES, Balance { written: 10, known: 4, read: 7 });
+        let settlement = Settlement::default();
+        settlement.record_unproven(NAMES);
+        assert!(settlement.prove(NAMES));
+        settlement.record(NAMES, Unsettled { written: 10, known: 4, read: 7 });
         for n in 0..MAX_UNPROVEN as u64 {
-            books.enter_unproven(Names { theirs: ConnectionId((u128::from(n) + 1000).to_le_bytes()), ..NAMES });
+            settlement.record_unproven(ConnectionNames {
+                theirs: ConnectionId((u128::from(n) + 1000).to_le_bytes()),
+                ..NAMES
+            });
         }
-        assert_eq!(books.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 7)]);
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 7)]);
     }
 
     #[test]
     fn a_peer_is_asked_about_each_connection_until_it_has_told() {
-        let books = books(10, 4);
-        assert_eq!(books.untold(PEER), [NAMES.theirs]);
-        assert_eq!(books.untold(NodeId([9; 16])), []);
-        books.settle(PEER, NAMES.theirs, 4);
-        assert_eq!(books.untold(PEER), []);
+        let settlement = settlement(10, 4);
+        assert_eq!(settlement.untold(PEER), [NAMES.theirs]);
+        assert_eq!(settlement.untold(NodeId([9; 16])), []);
+        settlement.settle(PEER, NAMES.theirs, 4);
+        assert_eq!(settlement.untold(PEER), []);
         let name = |n: usize| ConnectionId((n as u128 + 1000).to_le_bytes());
         for n in 0..=MAX_TOLD {
-            books.enter(Names { theirs: name(n), ..NAMES }, Balance { written: 0, known: 0, read: 0 });
+            settlement
+                .record(ConnectionNames { theirs: name(n), ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
         }
-        assert_eq!(books.untold(PEER), (1..=MAX_TOLD).map(name).collect::<Vec<_>>(), "the oldest goes");
+        assert_eq!(settlement.untold(PEER), (1..=MAX_TOLD).map(name).collect::<Vec<_>>(), "the oldest goes");
     }
 
     #[test]
     fn no_more_is_remembered_than_the_limit_says() {
-        let books = books(10, 4);
+        let settlement = settlement(10, 4);
         for n in 0..MAX_REMEMBERED as u64 {
             let theirs = ConnectionId((u128::from(n) + 1000).to_le_bytes());
-            books.enter(Names { theirs, ..NAMES }, Balance { written: 0, known: 0, read: 0 });
+            settlement.record(ConnectionNames { theirs, ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
         }
-        assert_eq!(books.ended.lock().by_name.len(), MAX_REMEMBERED);
-        assert_eq!(books.tell(PEER, [NAMES.theirs]), []);
+        assert_eq!(settlement.ended.lock().by_name.len(), MAX_REMEMBERED);
+        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), []);
     }
 }

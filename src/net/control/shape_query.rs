@@ -15,19 +15,19 @@ use crate::wire::frames::shape::Question;
 const MAX_WAITING: usize = 1024;
 
 /// Hears the answer; `None` if there is none.
-pub(crate) type Hear = Box<dyn FnOnce(Option<&Told<'_>>) + Send>;
+pub(crate) type AnswerCallback = Box<dyn FnOnce(Option<&ShapeAnswer<'_>>) + Send>;
 
 /// An answer. It is looked into once, however many wait for it: a peer can have a thousand wait for one that takes long.
-pub(crate) struct Told<'a> {
+pub(crate) struct ShapeAnswer<'a> {
     bytes: &'a [u8],
     shape: OnceCell<Option<Shape>>,
     /// How it differs from shapes of this node, by their fingerprints.
     differences: RefCell<HashMap<u64, Box<str>>>,
 }
 
-impl<'a> Told<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Told<'a> {
-        Told { bytes, shape: OnceCell::new(), differences: RefCell::default() }
+impl<'a> ShapeAnswer<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> ShapeAnswer<'a> {
+        ShapeAnswer { bytes, shape: OnceCell::new(), differences: RefCell::default() }
     }
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
@@ -45,39 +45,39 @@ impl<'a> Told<'a> {
 
 /// The questions of one connection that are not answered yet.
 #[derive(Default)]
-pub(crate) struct Inquiries {
-    open: BTreeMap<Question, Inquiry>,
+pub(crate) struct ShapeQueries {
+    open: BTreeMap<Question, ShapeQuery>,
     waiting: usize,
 }
 
 #[derive(Default)]
-struct Inquiry {
+struct ShapeQuery {
     sweeps: u8,
-    hear: Vec<Hear>,
+    callback: Vec<AnswerCallback>,
 }
 
-impl Inquiries {
+impl ShapeQueries {
     /// Notes one who wants to know; gives it back if there are too many. Whether the question is new.
-    pub(crate) fn note(&mut self, question: &Question, hear: Hear) -> Result<bool, Hear> {
+    pub(crate) fn note(&mut self, question: &Question, callback: AnswerCallback) -> Result<bool, AnswerCallback> {
         if self.waiting >= MAX_WAITING {
-            return Err(hear);
+            return Err(callback);
         }
         self.waiting += 1;
         let is_new = !self.open.contains_key(question);
-        self.open.entry(question.clone()).or_default().hear.push(hear);
+        self.open.entry(question.clone()).or_default().callback.push(callback);
         Ok(is_new)
     }
 
-    pub(crate) fn take(&mut self, question: &Question) -> Vec<Hear> {
-        let hear = self.open.remove(question).map(|inquiry| inquiry.hear).unwrap_or_default();
-        self.waiting -= hear.len();
-        hear
+    pub(crate) fn take(&mut self, question: &Question) -> Vec<AnswerCallback> {
+        let callback = self.open.remove(question).map(|query| query.callback).unwrap_or_default();
+        self.waiting -= callback.len();
+        callback
     }
 
     /// Those who have waited for long enough.
-    pub(crate) fn sweep(&mut self) -> Vec<Hear> {
-        self.open.values_mut().for_each(|inquiry| inquiry.sweeps += 1);
-        let old = self.open.iter().filter(|(_, inquiry)| inquiry.sweeps > 2);
+    pub(crate) fn sweep(&mut self) -> Vec<AnswerCallback> {
+        self.open.values_mut().for_each(|query| query.sweeps += 1);
+        let old = self.open.iter().filter(|(_, query)| query.sweeps > 2);
         let old: Vec<Question> = old.map(|(question, _)| question.clone()).collect();
         old.iter().flat_map(|question| self.take(question)).collect()
     }
@@ -87,15 +87,15 @@ impl Inquiries {
         self.open.keys()
     }
 
-    pub(crate) fn take_all(&mut self) -> Vec<Hear> {
+    pub(crate) fn take_all(&mut self) -> Vec<AnswerCallback> {
         self.waiting = 0;
-        std::mem::take(&mut self.open).into_values().flat_map(|inquiry| inquiry.hear).collect()
+        std::mem::take(&mut self.open).into_values().flat_map(|query| query.callback).collect()
     }
 }
 
 /// Says that there is no answer.
-pub(crate) fn end(waiting: Vec<Hear>) {
-    waiting.into_iter().for_each(|hear| hear(None));
+pub(crate) fn end(waiting: Vec<AnswerCallback>) {
+    waiting.into_iter().for_each(|callback| callback(None));
 }
 
 #[cfg(test)]
@@ -104,15 +104,15 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_the_limit_says() {
-        let mut inquiries = Inquiries::default();
-        let hear = || Box::new(|_: Option<&Told<'_>>| {}) as Hear;
+        let mut shape_queries = ShapeQueries::default();
+        let callback = || Box::new(|_: Option<&ShapeAnswer<'_>>| {}) as AnswerCallback;
         let question = |n: usize| Question::Fingerprint(n as u64);
         // Few questions or many: it is those who wait that are counted.
-        (0..MAX_WAITING).for_each(|n| assert_eq!(inquiries.note(&question(n % 7), hear()).ok(), Some(n < 7)));
-        assert!(inquiries.note(&question(0), hear()).is_err());
-        assert!(inquiries.note(&question(8), hear()).is_err());
-        let room = inquiries.take(&question(0)).len();
-        (0..room).for_each(|n| assert_eq!(inquiries.note(&question(8), hear()).ok(), Some(n == 0)));
-        assert!(inquiries.note(&question(8), hear()).is_err());
+        (0..MAX_WAITING).for_each(|n| assert_eq!(shape_queries.note(&question(n % 7), callback()).ok(), Some(n < 7)));
+        assert!(shape_queries.note(&question(0), callback()).is_err());
+        assert!(shape_queries.note(&question(8), callback()).is_err());
+        let room = shape_queries.take(&question(0)).len();
+        (0..room).for_each(|n| assert_eq!(shape_queries.note(&question(8), callback()).ok(), Some(n == 0)));
+        assert!(shape_queries.note(&question(8), callback()).is_err());
     }
 }

@@ -59,11 +59,11 @@ pub(crate) struct Waiter {
 /// Those who are to be told something when no lock is held.
 #[must_use]
 #[derive(Debug, Default)]
-pub(crate) struct Told(Vec<(oneshot::Sender<CloseReason>, CloseReason)>);
+pub(crate) struct Notices(Vec<(oneshot::Sender<CloseReason>, CloseReason)>);
 
-impl Told {
-    pub(crate) fn one(told: oneshot::Sender<CloseReason>, why: CloseReason) -> Told {
-        Told(vec![(told, why)])
+impl Notices {
+    pub(crate) fn one(told: oneshot::Sender<CloseReason>, why: CloseReason) -> Notices {
+        Notices(vec![(told, why)])
     }
 
     pub(crate) fn tell(self) {
@@ -80,7 +80,7 @@ impl Watches {
     }
 
     /// There is a connection to that node: what is waited for is asked for, unless it was another's.
-    pub(crate) fn greeted(&mut self, peer: NodeId, understands: bool) -> Told {
+    pub(crate) fn greeted(&mut self, peer: NodeId, understands: bool) -> Notices {
         self.lost = None;
         let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
         self.waiting.values_mut().flatten().for_each(|waiter| waiter.node = Some(peer));
@@ -141,13 +141,13 @@ impl Watches {
     }
 
     /// Takes out those of whom `which` is true.
-    pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Told {
+    pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Notices {
         let mut told = Vec::new();
         self.waiting.retain(|_, waiters| {
             told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone())));
             !waiters.is_empty()
         });
-        Told(told)
+        Notices(told)
     }
 
     /// Forgets those who have gone, and with the last the watch.
@@ -164,11 +164,11 @@ impl Watches {
     }
 
     /// The peer says that a box is gone.
-    pub(crate) fn gone(&mut self, target: &Target, why: CloseReason) -> Told {
-        let Some(waiters) = self.waiting.remove(target) else { return Told::default() };
+    pub(crate) fn gone(&mut self, target: &Target, why: CloseReason) -> Notices {
+        let Some(waiters) = self.waiting.remove(target) else { return Notices::default() };
         self.asked.remove(target);
         self.to_ask.remove(target);
-        Told(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
+        Notices(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -213,9 +213,9 @@ mod tests {
     }
 
     fn waiting(watches: &mut Watches, target: Target, node: Option<NodeId>) -> oneshot::Receiver<CloseReason> {
-        let (told, hear) = oneshot::channel();
+        let (told, callback) = oneshot::channel();
         watches.waiting.entry(target).or_default().push(Waiter { node, told });
-        hear
+        callback
     }
 
     fn frames(watches: &mut Watches) -> Vec<Watch> {
@@ -294,9 +294,9 @@ mod tests {
     #[test]
     fn a_peer_that_was_not_asked_is_not_told_that_nobody_waits() {
         let mut watches = Watches::default();
-        let hear = waiting(&mut watches, name(1), None);
+        let callback = waiting(&mut watches, name(1), None);
         watches.greeted(ONE, false).tell();
-        drop(hear);
+        drop(callback);
         watches.forget_gone();
         assert!(!watches.has_news(), "it would take that for a violation");
         // Nor does anything pile up where there is no connection.
@@ -315,9 +315,9 @@ mod tests {
         let hears: Vec<_> = (0..MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
         watches.greeted(ONE, true).tell();
         let wait = |watches: &mut Watches, n| {
-            let (told, hear) = oneshot::channel();
+            let (told, callback) = oneshot::channel();
             watches.wait(&name(n), Waiter { node: None, told }, true, true);
-            hear
+            callback
         };
         drop(wait(&mut watches, MAX_WATCHED));
         watches.forget_gone();

@@ -6,10 +6,10 @@ use std::task::Poll;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use super::fragment_queue::Cut;
+use super::fragment_queue::Fragmentation;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use super::requests::Pending;
+use super::requests::PendingRequest;
 use crate::wire::features::feature;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::release::put_releases;
@@ -56,7 +56,7 @@ impl Outbox {
         if self.is_idle {
             self.give_room_back(chunk);
         }
-        let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.lanes.is_empty();
+        let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.fragments.is_empty();
         // In turns, so that a peer that pings without end does not keep messages and releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
         if !self.control.is_empty() && !posts_turn {
@@ -111,21 +111,21 @@ impl Outbox {
 
     /// Takes a piece of what is too large to be written at once, with what is small and comes before it in turn.
     fn take_piece(&mut self, chunk: &mut Chunk) {
-        if self.lanes.is_empty() {
+        if self.fragments.is_empty() {
             return;
         }
         let is_known = self.features & feature::FRAGMENTS != 0;
-        let cut = Cut { piece: self.fragment, max_frame: self.outgoing.max_frame(), is_known };
+        let fragmentation = Fragmentation { piece: self.fragment, max_frame: self.outgoing.max_frame(), is_known };
         // Two pieces at a time: the first is copied, which costs less than a write of its own.
         let most = chunk.bytes.len() + self.fragment + self.fragment / 4;
-        while let Some(piece) = self.lanes.next(&mut chunk.bytes, cut) {
+        while let Some(piece) = self.fragments.next(&mut chunk.bytes, fragmentation) {
             let number = self.written();
             if let Some(pending) = piece.asked.and_then(|asked| self.pending.get_mut(&asked)) {
                 pending.post = number;
-                pending.lane = None;
+                pending.flow = None;
             }
             piece.released.into_iter().for_each(|(id, count)| self.release(id, count));
-            if chunk.bytes.len() + piece.bytes.len() > most || self.lanes.is_empty() {
+            if chunk.bytes.len() + piece.bytes.len() > most || self.fragments.is_empty() {
                 chunk.piece = piece.bytes;
                 return;
             }
@@ -133,9 +133,9 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits in lanes and is longer than the peer reads: how many messages, and which requests.
-    pub(super) fn drop_unreadable(&mut self) -> (u64, Vec<(u64, Pending)>) {
-        let (dropped, asked) = self.lanes.drop_longer_than(self.outgoing.max_frame());
+    /// Drops what waits in flows and is longer than the peer reads: how many messages, and which requests.
+    pub(super) fn drop_unreadable(&mut self) -> (u64, Vec<(u64, PendingRequest)>) {
+        let (dropped, asked) = self.fragments.drop_longer_than(self.outgoing.max_frame());
         (dropped, asked.into_iter().filter_map(|number| Some((number, self.pending.remove(&number)?))).collect())
     }
 }

@@ -25,8 +25,8 @@ impl Outbox {
 }
 
 impl Link {
-    /// Accounts for messages of a connection that were dropped here; whether a report is due that was not before.
-    pub(crate) fn account(&self, connection: u64, target: Target, reason: DropReason, count: u64) -> bool {
+    /// Counts messages of a connection that were dropped here; whether a report is due that was not before.
+    pub(crate) fn note_drop(&self, connection: u64, target: Target, reason: DropReason, count: u64) -> bool {
         let mut state = self.state.lock();
         let wanted = state.features & feature::REPORTS != 0;
         wanted && state.connection == connection && state.ours.dropped(target, reason, count)

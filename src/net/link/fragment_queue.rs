@@ -1,7 +1,7 @@
 //! Messages that are too large to be written at once, and what has to wait behind them.
 //!
-//! Each box has a lane of its own, in which everything for it waits in order while something large does. The lanes take
-//! turns, a piece at a time, and between the pieces goes whatever is for other boxes. In a lane everything is named in
+//! Each box has a flow of its own, in which everything for it waits in order while something large does. The flows take
+//! turns, a piece at a time, and between the pieces goes whatever is for other boxes. In a flow everything is named in
 //! full, because the numbers of the connection may mean something else by the time it is written.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use super::target::Heading;
+use super::target::TargetRef;
 use crate::ident::BoxId;
 use crate::wire::assembly::MAX_OPEN;
 use crate::wire::frames::Framed;
@@ -19,9 +19,9 @@ use crate::wire::frames::LENGTH;
 use crate::wire::frames::fragment::FRAGMENT_HEAD;
 use crate::wire::frames::fragment::put_fragment_head;
 
-/// Whose lane it is.
+/// Whose flow it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Lane {
+pub(super) enum Flow {
     Box(BoxId),
     /// A box by its name, for each pointer to it.
     Name(u64),
@@ -29,20 +29,20 @@ pub(super) enum Lane {
     Answer(u64),
 }
 
-impl Lane {
+impl Flow {
     /// Of what goes by a pointer.
-    pub(super) fn of(to: Heading<'_>) -> Lane {
-        to.pointer.box_id(to.direct).map_or(Lane::Name(to.pointer.key()), Lane::Box)
+    pub(super) fn of(to: TargetRef<'_>) -> Flow {
+        to.pointer.box_id(to.direct).map_or(Flow::Name(to.pointer.key()), Flow::Box)
     }
 }
 
-/// What waits in lanes. Bounded by the outbox, whose room it takes.
+/// What waits in flows. Bounded by the outbox, whose room it takes.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
-    waiting: HashMap<Lane, VecDeque<Item>>,
-    /// Lanes of which the first item is under way, and those of which it is not, in turn.
-    open: VecDeque<Lane>,
-    closed: VecDeque<Lane>,
+pub(super) struct FragmentQueue {
+    waiting: HashMap<Flow, VecDeque<QueuedFrame>>,
+    /// Flows of which the first item is under way, and those of which it is not, in turn.
+    open: VecDeque<Flow>,
+    closed: VecDeque<Flow>,
     /// Bytes of the items that are under way, in all.
     under_way: usize,
     /// Bytes that wait.
@@ -67,16 +67,16 @@ struct Mentions {
 }
 
 #[derive(Debug)]
-struct Item {
+struct QueuedFrame {
     frame: Framed,
-    what: What,
+    what: FrameRole,
     /// The boxes of the peer that it names beside its target.
     names: Vec<BoxId>,
     /// Its number, and how much of it was written, once a piece was.
     begun: Option<(u64, usize)>,
 }
 
-impl Item {
+impl QueuedFrame {
     /// Those bytes of the frame. If it is in two parts, those that are of its head go into `chunk`.
     fn put(&self, bytes: Range<usize>, chunk: &mut BytesMut) -> Bytes {
         let Framed { head, body } = &self.frame;
@@ -88,9 +88,9 @@ impl Item {
     }
 }
 
-/// What a frame in a lane is.
+/// What a frame in a flow is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum What {
+pub(super) enum FrameRole {
     Post,
     /// A request of this side, by its number.
     Ask(u64),
@@ -100,15 +100,15 @@ pub(super) enum What {
     Follower,
 }
 
-impl What {
+impl FrameRole {
     fn is_message(self) -> bool {
-        matches!(self, What::Post | What::Ask(_))
+        matches!(self, FrameRole::Post | FrameRole::Ask(_))
     }
 }
 
 /// How frames are cut.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
+pub(super) struct Fragmentation {
     /// Bytes of a piece at most; what is no longer is not cut.
     pub(super) piece: usize,
     /// The longest frame that both sides allow.
@@ -117,8 +117,8 @@ pub(super) struct Cut {
     pub(super) is_known: bool,
 }
 
-impl Cut {
-    fn is_cut(self, len: usize) -> bool {
+impl Fragmentation {
+    fn is_fragmented(self, len: usize) -> bool {
         self.is_known && len > self.piece
     }
 
@@ -140,21 +140,21 @@ pub(super) struct Piece {
     pub(super) released: Vec<(BoxId, u64)>,
 }
 
-impl Lanes {
+impl FragmentQueue {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Whether what goes by a pointer has to wait in a lane, because something does.
+    /// Whether what goes by a pointer has to wait in a flow, because something does.
     #[inline]
-    pub(super) fn holds(&self, to: Heading<'_>) -> bool {
-        !self.is_empty() && self.waiting.contains_key(&Lane::of(to))
+    pub(super) fn holds(&self, to: TargetRef<'_>) -> bool {
+        !self.is_empty() && self.waiting.contains_key(&Flow::of(to))
     }
 
     /// Whether something waits for the box of that id.
     pub(super) fn holds_box(&self, id: BoxId) -> bool {
-        self.waiting.contains_key(&Lane::Box(id))
+        self.waiting.contains_key(&Flow::Box(id))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -169,22 +169,22 @@ impl Lanes {
         self.written
     }
 
-    /// A lane for an answer.
-    pub(super) fn for_answer(&mut self) -> Lane {
+    /// A flow for an answer.
+    pub(super) fn for_answer(&mut self) -> Flow {
         self.next_answer += 1;
-        Lane::Answer(self.next_answer)
+        Flow::Answer(self.next_answer)
     }
 
-    /// Puts a frame behind what waits in its lane.
-    pub(super) fn put(&mut self, lane: Lane, frame: impl Into<Framed>, what: What, names: Vec<BoxId>) {
+    /// Puts a frame behind what waits in its flow.
+    pub(super) fn put(&mut self, flow: Flow, frame: impl Into<Framed>, what: FrameRole, names: Vec<BoxId>) {
         let frame = frame.into();
         self.bytes += frame.len();
         self.messages += u64::from(what.is_message());
         names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
-        let items = self.waiting.entry(lane).or_default();
-        items.push_back(Item { frame, what, names, begun: None });
+        let items = self.waiting.entry(flow).or_default();
+        items.push_back(QueuedFrame { frame, what, names, begun: None });
         if items.len() == 1 {
-            self.closed.push_back(lane);
+            self.closed.push_back(flow);
         }
     }
 
@@ -210,18 +210,18 @@ impl Lanes {
     }
 
     /// The next piece, or a whole frame: what it begins with goes into `chunk`, and what this gives behind that.
-    pub(super) fn next(&mut self, chunk: &mut BytesMut, cut: Cut) -> Option<Piece> {
-        self.open_more(cut.max_frame);
-        let lane = self.open.pop_front()?;
-        let items = self.waiting.get_mut(&lane)?;
+    pub(super) fn next(&mut self, chunk: &mut BytesMut, fragmentation: Fragmentation) -> Option<Piece> {
+        self.open_more(fragmentation.max_frame);
+        let flow = self.open.pop_front()?;
+        let items = self.waiting.get_mut(&flow)?;
         let item = items.front_mut()?;
         let len = item.frame.len().saturating_sub(LENGTH);
-        let (bytes, is_whole) = if cut.is_cut(len) {
+        let (bytes, is_whole) = if fragmentation.is_fragmented(len) {
             let (stream, at) = *item.begun.get_or_insert_with(|| {
                 self.next_stream += 1;
                 (self.next_stream - 1, 0)
             });
-            let end = at + cut.piece_of(len - at);
+            let end = at + fragmentation.piece_of(len - at);
             put_fragment_head(chunk, stream, len - end, end - at);
             item.begun = Some((stream, end));
             self.bytes = self.bytes.saturating_sub(end - at);
@@ -231,37 +231,37 @@ impl Lanes {
             (item.put(0..item.frame.len(), chunk), true)
         };
         if !is_whole {
-            self.open.push_back(lane);
+            self.open.push_back(flow);
             return Some(Piece { bytes, asked: None, released: Vec::new() });
         }
-        let Item { what, names, .. } = items.pop_front()?;
+        let QueuedFrame { what, names, .. } = items.pop_front()?;
         // The length field of what was cut was never written.
-        self.bytes = self.bytes.saturating_sub(if cut.is_cut(len) { LENGTH } else { 0 });
+        self.bytes = self.bytes.saturating_sub(if fragmentation.is_fragmented(len) { LENGTH } else { 0 });
         self.under_way = self.under_way.saturating_sub(len);
         if items.is_empty() {
-            self.waiting.remove(&lane);
+            self.waiting.remove(&flow);
         } else {
-            self.closed.push_back(lane);
+            self.closed.push_back(flow);
         }
         self.messages = self.messages.saturating_sub(u64::from(what.is_message()));
         self.written += u64::from(what.is_message());
-        let asked = if let What::Ask(number) = what { Some(number) } else { None };
+        let asked = if let FrameRole::Ask(number) = what { Some(number) } else { None };
         Some(Piece { bytes, asked, released: self.forget_names(&names) })
     }
 
     /// Begins with further items, while the peer has room for them.
     fn open_more(&mut self, max_frame: usize) {
         while self.open.len() < MAX_OPEN
-            && let Some(lane) = self.closed.front().copied()
+            && let Some(flow) = self.closed.front().copied()
         {
-            let len = self.waiting.get(&lane).and_then(|items| items.front()).map_or(0, |item| item.frame.len());
+            let len = self.waiting.get(&flow).and_then(|items| items.front()).map_or(0, |item| item.frame.len());
             let len = len.saturating_sub(LENGTH);
             if !self.open.is_empty() && self.under_way + len > max_frame {
                 return;
             }
             self.under_way += len;
             self.closed.pop_front();
-            self.open.push_back(lane);
+            self.open.push_back(flow);
         }
     }
 
@@ -269,7 +269,7 @@ impl Lanes {
     /// and no box of the peer can have been named before it has greeted.
     pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
         let (mut dropped, mut asked) = (0, Vec::new());
-        let Lanes { waiting, bytes, messages, .. } = self;
+        let FragmentQueue { waiting, bytes, messages, .. } = self;
         waiting.retain(|_, items| {
             items.retain(|item| {
                 let fits = item.frame.len() <= LENGTH + max_frame;
@@ -277,13 +277,13 @@ impl Lanes {
                     *bytes = bytes.saturating_sub(item.frame.len());
                     *messages = messages.saturating_sub(u64::from(item.what.is_message()));
                     dropped += u64::from(item.what.is_message());
-                    asked.extend(if let What::Ask(number) = item.what { Some(number) } else { None });
+                    asked.extend(if let FrameRole::Ask(number) = item.what { Some(number) } else { None });
                 }
                 fits
             });
             !items.is_empty()
         });
-        self.closed.retain(|lane| waiting.contains_key(lane));
+        self.closed.retain(|flow| waiting.contains_key(flow));
         (dropped, asked)
     }
 }
@@ -300,7 +300,7 @@ mod tests {
     use crate::wire::frames::kind;
     use crate::wire::frames::put_frame;
 
-    const CUT: Cut = Cut { piece: 100, max_frame: 2_000, is_known: true };
+    const CUT: Fragmentation = Fragmentation { piece: 100, max_frame: 2_000, is_known: true };
 
     fn post(byte: u8, len: usize) -> BytesMut {
         let mut frame = BytesMut::new();
@@ -308,18 +308,18 @@ mod tests {
         frame
     }
 
-    fn lane(n: u8) -> Lane {
-        Lane::Box(BoxId([n; 16]))
+    fn flow(n: u8) -> Flow {
+        Flow::Box(BoxId([n; 16]))
     }
 
     /// All that is written: for each frame its first byte, and whether it is a piece.
-    fn written(lanes: &mut Lanes, cut: Cut) -> (Vec<(u8, bool)>, Vec<Vec<u8>>) {
-        let (mut frames, mut whole, mut assembly) = (Vec::new(), Vec::new(), Assembly::new(cut.max_frame));
-        while !lanes.is_empty() {
+    fn written(fragments: &mut FragmentQueue, fragmentation: Fragmentation) -> (Vec<(u8, bool)>, Vec<Vec<u8>>) {
+        let (mut frames, mut whole, mut assembly) = (Vec::new(), Vec::new(), Assembly::new(fragmentation.max_frame));
+        while !fragments.is_empty() {
             let mut out = BytesMut::new();
-            let piece = lanes.next(&mut out, cut).expect("they are not empty");
+            let piece = fragments.next(&mut out, fragmentation).expect("they are not empty");
             out.extend_from_slice(&piece.bytes);
-            let Ok(Front::Frame(raw)) = front(&out, cut.max_frame) else { panic!("{out:?}") };
+            let Ok(Front::Frame(raw)) = front(&out, fragmentation.max_frame) else { panic!("{out:?}") };
             assert_eq!(raw.size, out.len());
             if raw.kind == kind::FRAGMENT {
                 let fragment = Fragment::read(raw.payload).expect("a fragment");
@@ -330,46 +330,46 @@ mod tests {
                 whole.push(out[LENGTH..].to_vec());
             }
         }
-        assert_eq!((lanes.bytes, lanes.messages, lanes.under_way, lanes.named.len()), (0, 0, 0, 0));
+        assert_eq!((fragments.bytes, fragments.messages, fragments.under_way, fragments.named.len()), (0, 0, 0, 0));
         (frames, whole)
     }
 
     #[test]
     fn what_is_for_other_boxes_goes_between_the_pieces_and_what_is_for_the_same_behind_them() {
-        let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Post, Vec::new());
-        lanes.put(lane(1), post(2, 10), What::Post, Vec::new());
-        lanes.put(lane(3), post(3, 150), What::Post, Vec::new());
-        lanes.put(lane(4), post(4, 10), What::Post, Vec::new());
-        let (frames, whole) = written(&mut lanes, CUT);
+        let mut fragments = FragmentQueue::default();
+        fragments.put(flow(1), post(1, 250), FrameRole::Post, Vec::new());
+        fragments.put(flow(1), post(2, 10), FrameRole::Post, Vec::new());
+        fragments.put(flow(3), post(3, 150), FrameRole::Post, Vec::new());
+        fragments.put(flow(4), post(4, 10), FrameRole::Post, Vec::new());
+        let (frames, whole) = written(&mut fragments, CUT);
         let pieces = [(1, true), (3, true), (4, false), (1, true), (3, true), (1, true), (2, false)];
         assert_eq!(frames, pieces);
         assert_eq!(whole.iter().map(|whole| whole.len()).collect::<Vec<_>>(), [11, 151, 251, 11]);
-        assert_eq!(lanes.written(), 4);
+        assert_eq!(fragments.written(), 4);
     }
 
     #[test]
     fn a_peer_that_knows_no_pieces_gets_whole_frames() {
-        let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
-        lanes.put(lane(2), post(2, 250), What::Answer, Vec::new());
+        let mut fragments = FragmentQueue::default();
+        fragments.put(flow(1), post(1, 250), FrameRole::Ask(7), Vec::new());
+        fragments.put(flow(2), post(2, 250), FrameRole::Answer, Vec::new());
         let mut out = BytesMut::new();
-        let cut = Cut { is_known: false, ..CUT };
-        let piece = lanes.next(&mut out, cut).expect("something waits");
+        let fragmentation = Fragmentation { is_known: false, ..CUT };
+        let piece = fragments.next(&mut out, fragmentation).expect("something waits");
         assert_eq!((out.len() + piece.bytes.len(), piece.asked), (255, Some(7)));
-        assert_eq!(written(&mut lanes, cut).0, [(2, false)]);
-        assert_eq!(lanes.written(), 1, "an answer is no message");
+        assert_eq!(written(&mut fragments, fragmentation).0, [(2, false)]);
+        assert_eq!(fragments.written(), 1, "an answer is no message");
     }
 
     #[test]
     fn no_more_is_under_way_than_the_peer_has_room_for() {
-        let mut lanes = Lanes::default();
-        (0..20).for_each(|n| lanes.put(lane(n), post(n, 900), What::Post, Vec::new()));
-        let (_, whole) = written(&mut lanes, CUT);
+        let mut fragments = FragmentQueue::default();
+        (0..20).for_each(|n| fragments.put(flow(n), post(n, 900), FrameRole::Post, Vec::new()));
+        let (_, whole) = written(&mut fragments, CUT);
         assert_eq!(whole.len(), 20);
-        let mut lanes = Lanes::default();
-        (0..20).for_each(|n| lanes.put(lane(n), post(n, 150), What::Post, Vec::new()));
-        let (frames, whole) = written(&mut lanes, CUT);
+        let mut fragments = FragmentQueue::default();
+        (0..20).for_each(|n| fragments.put(flow(n), post(n, 150), FrameRole::Post, Vec::new()));
+        let (frames, whole) = written(&mut fragments, CUT);
         assert_eq!(whole.len(), 20);
         let first: Vec<u8> = frames[..MAX_OPEN].iter().map(|(n, _)| *n).collect();
         assert_eq!(first, (0..MAX_OPEN as u8).collect::<Vec<_>>());
@@ -378,62 +378,66 @@ mod tests {
 
     #[test]
     fn what_the_peer_does_not_read_is_dropped_and_the_rest_is_not() {
-        let mut lanes = Lanes::default();
-        lanes.put(lane(1), post(1, 250), What::Ask(7), Vec::new());
-        lanes.put(lane(1), post(2, 10), What::Follower, Vec::new());
-        lanes.put(lane(3), post(3, 250), What::Post, Vec::new());
-        assert_eq!(lanes.drop_longer_than(200), (2, vec![7]));
-        assert_eq!(written(&mut lanes, CUT).0, [(2, false)]);
+        let mut fragments = FragmentQueue::default();
+        fragments.put(flow(1), post(1, 250), FrameRole::Ask(7), Vec::new());
+        fragments.put(flow(1), post(2, 10), FrameRole::Follower, Vec::new());
+        fragments.put(flow(3), post(3, 250), FrameRole::Post, Vec::new());
+        assert_eq!(fragments.drop_longer_than(200), (2, vec![7]));
+        assert_eq!(written(&mut fragments, CUT).0, [(2, false)]);
     }
 
     #[test]
     fn pieces_are_frames_that_the_peer_reads() {
-        let mut lanes = Lanes::default();
-        let cut = Cut { piece: 1_000_000, max_frame: 300, is_known: true };
-        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
-        assert_eq!(written(&mut lanes, cut).0, [(1, false)]);
-        let cut = Cut { piece: 280, ..cut };
-        lanes.put(lane(1), post(1, 290), What::Post, Vec::new());
-        assert_eq!(written(&mut lanes, cut).0.len(), 2);
+        let mut fragments = FragmentQueue::default();
+        let fragmentation = Fragmentation { piece: 1_000_000, max_frame: 300, is_known: true };
+        fragments.put(flow(1), post(1, 290), FrameRole::Post, Vec::new());
+        assert_eq!(written(&mut fragments, fragmentation).0, [(1, false)]);
+        let fragmentation = Fragmentation { piece: 280, ..fragmentation };
+        fragments.put(flow(1), post(1, 290), FrameRole::Post, Vec::new());
+        assert_eq!(written(&mut fragments, fragmentation).0.len(), 2);
     }
 
     #[test]
     fn a_frame_in_two_parts_is_written_as_if_it_were_one() {
         let frame: BytesMut = (0..250_u8).collect();
-        let write = |frame: Framed, cut: Cut| {
-            let (mut lanes, mut out) = (Lanes::default(), Vec::new());
-            lanes.put(lane(1), frame, What::Post, Vec::new());
-            while !lanes.is_empty() {
+        let write = |frame: Framed, fragmentation: Fragmentation| {
+            let (mut fragments, mut out) = (FragmentQueue::default(), Vec::new());
+            fragments.put(flow(1), frame, FrameRole::Post, Vec::new());
+            while !fragments.is_empty() {
                 let mut chunk = BytesMut::new();
-                let piece = lanes.next(&mut chunk, cut).expect("they are not empty");
+                let piece = fragments.next(&mut chunk, fragmentation).expect("they are not empty");
                 chunk.extend_from_slice(&piece.bytes);
                 out.push(chunk);
             }
-            assert_eq!((lanes.bytes, lanes.messages, lanes.under_way), (0, 0, 0));
+            assert_eq!((fragments.bytes, fragments.messages, fragments.under_way), (0, 0, 0));
             out
         };
-        for cut in [CUT, Cut { is_known: false, ..CUT }] {
-            let whole = write(frame.clone().into(), cut);
+        for fragmentation in [CUT, Fragmentation { is_known: false, ..CUT }] {
+            let whole = write(frame.clone().into(), fragmentation);
             for at in LENGTH..=frame.len() {
                 let (mut head, body) = (frame.clone(), Box::new(frame[at..].to_vec().into()));
                 head.truncate(at);
-                assert_eq!(write(Framed { head: head.freeze(), body: Some(body) }, cut), whole, "cut at {at}");
+                assert_eq!(
+                    write(Framed { head: head.freeze(), body: Some(body) }, fragmentation),
+                    whole,
+                    "cut at {at}"
+                );
             }
         }
     }
 
     #[test]
     fn what_is_let_go_is_said_when_no_frame_that_names_it_waits_any_more() {
-        let (mut lanes, named, other) = (Lanes::default(), BoxId([7; 16]), BoxId([8; 16]));
-        lanes.put(lane(1), post(1, 150), What::Post, vec![named, named]);
-        lanes.put(lane(2), post(2, 250), What::Answer, vec![named]);
-        assert!(!lanes.release(other, 1) && lanes.release(named, 1) && lanes.release(named, 2));
+        let (mut fragments, named, other) = (FragmentQueue::default(), BoxId([7; 16]), BoxId([8; 16]));
+        fragments.put(flow(1), post(1, 150), FrameRole::Post, vec![named, named]);
+        fragments.put(flow(2), post(2, 250), FrameRole::Answer, vec![named]);
+        assert!(!fragments.release(other, 1) && fragments.release(named, 1) && fragments.release(named, 2));
         let mut released = Vec::new();
-        while let Some(piece) = lanes.next(&mut BytesMut::new(), CUT) {
+        while let Some(piece) = fragments.next(&mut BytesMut::new(), CUT) {
             assert!(released.is_empty(), "it was said before the last piece");
             released = piece.released;
         }
         assert_eq!(released, [(named, 3)]);
-        assert!(!lanes.release(named, 1));
+        assert!(!fragments.release(named, 1));
     }
 }

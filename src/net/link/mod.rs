@@ -33,22 +33,22 @@ use self::drain::Next;
 use self::outbox::MAX_CONTROL;
 use self::outbox::Outbox;
 use self::outbox::Phase;
-use self::requests::Pending;
+use self::requests::PendingRequest;
 use self::requests::fail_all;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
-use crate::handle::ports::Household;
 use crate::handle::ports::Outbound;
+use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
-use crate::net::control::drop_report::Theirs;
-use crate::net::control::settlement::Balance;
-use crate::net::control::settlement::Books;
-use crate::net::control::settlement::Names;
+use crate::net::control::drop_report::PeerDrops;
+use crate::net::control::settlement::ConnectionNames;
+use crate::net::control::settlement::Settlement;
+use crate::net::control::settlement::Unsettled;
 use crate::net::control::shape_query::end;
-use crate::net::transport::meter::Meter;
-use crate::observe::loss::Letter;
+use crate::net::transport::meter::ByteMeter;
+use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
 use crate::wire::features::feature;
@@ -60,58 +60,58 @@ use crate::wire::handshake::Hello;
 use crate::wire::outgoing::Outgoing;
 
 /// What a link needs of its node.
-pub(crate) struct Ground {
-    pub(crate) home: Arc<dyn Household>,
+pub(crate) struct LinkContext {
+    pub(crate) router: Arc<dyn Router>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) books: Arc<Books>,
+    pub(crate) settlement: Arc<Settlement>,
 }
 
 /// Starts a router for a link that is used for the first time.
-pub(crate) type Start = Box<dyn Fn(Arc<Link>) + Send + Sync>;
+pub(crate) type StartDial = Box<dyn Fn(Arc<Link>) + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct Link {
     me: Weak<Link>,
-    pub(super) home: Arc<dyn Household>,
+    pub(super) router: Arc<dyn Router>,
     registry: Arc<Registry>,
-    pub(super) books: Arc<Books>,
+    pub(super) settlement: Arc<Settlement>,
     endpoint: Option<Endpoint>,
-    start: Option<Start>,
+    start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<NodeId>>,
     /// Where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
     state: Mutex<Outbox>,
     /// Drops at the other end, as far as it has told.
-    theirs: Mutex<Theirs>,
+    theirs: Mutex<PeerDrops>,
     /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
     /// [`MAX_TOLD`].
-    unsettled: Mutex<VecDeque<Names>>,
-    meter: Arc<Meter>,
+    unsettled: Mutex<VecDeque<ConnectionNames>>,
+    meter: Arc<ByteMeter>,
 }
 
 impl Link {
     /// A link to be dialled when it is first used.
-    pub(crate) fn to(ground: Ground, endpoint: Endpoint, start: Start) -> Arc<Link> {
-        Link::new(ground, Some(endpoint), Some(start), Phase::Idle)
+    pub(crate) fn to(link_context: LinkContext, endpoint: Endpoint, start: StartDial) -> Arc<Link> {
+        Link::new(link_context, Some(endpoint), Some(start), Phase::Idle)
     }
 
     /// A link over a connection that a peer has opened.
-    pub(crate) fn accepted(ground: Ground) -> Arc<Link> {
-        Link::new(ground, None, None, Phase::Dialling)
+    pub(crate) fn accepted(link_context: LinkContext) -> Arc<Link> {
+        Link::new(link_context, None, None, Phase::Dialling)
     }
 
-    fn new(ground: Ground, endpoint: Option<Endpoint>, start: Option<Start>, phase: Phase) -> Arc<Link> {
-        let Ground { home, registry, books } = ground;
-        let state = Mutex::new(Outbox::new(phase, home.limits()));
+    fn new(link_context: LinkContext, endpoint: Option<Endpoint>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
+        let LinkContext { router, registry, settlement } = link_context;
+        let state = Mutex::new(Outbox::new(phase, router.limits()));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
-        let (theirs, unsettled) = (Mutex::new(Theirs::default()), Mutex::new(VecDeque::new()));
-        let meter = Meter::new(Arc::clone(&home));
+        let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
+        let meter = ByteMeter::new(Arc::clone(&router));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
-            home,
+            router,
             registry,
-            books,
+            settlement,
             endpoint,
             start,
             peer,
@@ -124,7 +124,7 @@ impl Link {
     }
 
     /// Both ends' names of the connection that is up.
-    pub(crate) fn names(&self) -> Option<Names> {
+    pub(crate) fn names(&self) -> Option<ConnectionNames> {
         self.state.lock().names
     }
 
@@ -139,7 +139,7 @@ impl Link {
     }
 
     /// Connections of which the peer is to say how much it has read.
-    pub(crate) fn unsettled(&self) -> VecDeque<Names> {
+    pub(crate) fn unsettled(&self) -> VecDeque<ConnectionNames> {
         self.unsettled.lock().clone()
     }
 
@@ -191,16 +191,16 @@ impl Link {
     }
 
     /// The peer has greeted; what waits is written from now on. The number of the connection.
-    pub(crate) fn up(&self, hello: &Hello, names: Names, hints: Arc<[Endpoint]>) -> u64 {
+    pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
             // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
-            state.outgoing = Outgoing::new(self.home.limits().max_message);
+            state.outgoing = Outgoing::new(self.router.limits().max_message);
             state.posts.clear();
             unreadable = std::mem::take(&mut state.waiting);
         }
-        let numbers = self.home.limits().interned.min(hello.numbers as usize);
+        let numbers = self.router.limits().interned.min(hello.numbers as usize);
         state.outgoing.peer_accepts(hello.max_frame as usize, numbers);
         let (too_large, asked) = state.drop_unreadable();
         *self.peer.lock() = Some(hello.node);
@@ -212,8 +212,8 @@ impl Link {
         state.names = Some(names);
         state.trouble = Box::default();
         let connection = state.connection;
-        // Those in lanes go on.
-        let is_lost = |pending: &Pending| unreadable > 0 && pending.lane.is_none();
+        // Those in flows go on.
+        let is_lost = |pending: &PendingRequest| unreadable > 0 && pending.flow.is_none();
         let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
         let unanswered = state.ask_what_is_open();
         let strangers = state.watch_again(hello.node);
@@ -223,41 +223,41 @@ impl Link {
         end(unanswered);
         fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
-        self.home.observer().connected();
+        self.router.observer().connected();
         connection
     }
 
     /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
     /// says more to a person if it is not empty. `over` is for good.
     pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
-        let (mut old, waiting, balance) = {
+        let (mut old, waiting, unsettled) = {
             let mut state = self.state.lock();
             if state.phase == Phase::Over {
                 return;
             }
-            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.home.limits());
+            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.router.limits());
             let mut old = std::mem::replace(&mut *state, fresh);
             if !over {
                 state.watches = old.watches.over_to_next();
             }
             state.times_up = old.times_up;
             state.trouble = detail.into();
-            let balance = Balance { written: old.written(), known: old.read.0, read: old.read.1 };
-            state.past = (old.past.0 + balance.written, old.past.1 + balance.read);
+            let unsettled = Unsettled { written: old.written(), known: old.read.0, read: old.read.1 };
+            state.past = (old.past.0 + unsettled.written, old.past.1 + unsettled.read);
             let waiting = old.unwritten();
-            (old, waiting, balance)
+            (old, waiting, unsettled)
         };
         // In doubt before it can be settled, which another thread may do as soon as it is remembered.
-        self.home.observer().in_doubt(balance.in_doubt());
+        self.router.observer().in_doubt(unsettled.in_doubt());
         if let Some(names) = old.names {
-            self.remember(names, balance);
+            self.remember(names, unsettled);
         }
         self.theirs.lock().close();
-        self.registry.exports().release_all(old.connection);
+        self.registry.leases().release_all(old.connection);
         let written = old.written();
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
-        end(old.inquiries.take_all());
+        end(old.shape_queries.take_all());
         let mut asked: Vec<_> = old.asked.drain().collect();
         asked.sort_unstable_by_key(|(number, _)| *number);
         asked.iter().for_each(|(_, asked)| asked.cancel());
@@ -265,8 +265,8 @@ impl Link {
     }
 
     /// A connection has ended: the next one tells what became of what was written to it.
-    fn remember(&self, names: Names, balance: Balance) {
-        self.books.enter(names, balance);
+    fn remember(&self, names: ConnectionNames, unsettled: Unsettled) {
+        self.settlement.record(names, unsettled);
         if self.endpoint.is_none() {
             return;
         }
@@ -280,7 +280,11 @@ impl Link {
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
         if count > 0 {
-            self.home.observer().dropped(Letter { name: &self.label(), type_name: "", detail }, reason, count);
+            self.router.observer().dropped(
+                DroppedMessage { name: &self.label(), type_name: "", detail },
+                reason,
+                count,
+            );
         }
     }
 
@@ -318,7 +322,7 @@ impl Link {
         }
     }
 
-    /// Books how many messages of a connection were read here so far.
+    /// Notes how many messages of a connection were read here so far.
     pub(crate) fn have_read(&self, connection: u64, posts: u64) {
         let mut state = self.state.lock();
         if state.connection == connection {

@@ -9,39 +9,39 @@ use loom::thread;
 use loom::thread::JoinHandle;
 
 use super::*;
-use crate::boxes::queue::model::Hut;
+use crate::boxes::queue::model::StubRouter;
 use crate::boxes::queue::model::explore;
 use crate::handle::envelope::Body;
-use crate::handle::envelope::Encoded;
+use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
-use crate::handle::pointer::path::Way;
+use crate::handle::pointer::path::Path;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 
 /// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
-fn greeted(hut: &Arc<Hut>) -> (Arc<Link>, u64, Arc<Pointer>) {
-    let link = Link::accepted(ground(hut));
+fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
+    let link = Link::accepted(link_context(stub));
     let connection = link.up(&hello(), names(), Arc::default());
-    let pointer = pointer(hut, &link);
+    let pointer = pointer(stub, &link);
     (link, connection, pointer)
 }
 
-fn pointer(hut: &Arc<Hut>, link: &Arc<Link>) -> Arc<Pointer> {
+fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
-    let route = Route::Away { by: Way::by_name(Arc::clone(link) as _), to: None };
-    Arc::new(Pointer::new(Arc::clone(hut) as _, origin, "", route, None))
+    let route = Route::Away { path: Path::by_name(Arc::clone(link) as _), to: None };
+    Arc::new(Pointer::new(Arc::clone(stub) as _, origin, "", route, None))
 }
 
-fn ground(hut: &Arc<Hut>) -> Ground {
-    Ground { home: Arc::clone(hut) as _, registry: Arc::default(), books: Arc::default() }
+fn link_context(stub: &Arc<StubRouter>) -> LinkContext {
+    LinkContext { router: Arc::clone(stub) as _, registry: Arc::default(), settlement: Arc::default() }
 }
 
-fn names() -> Names {
-    Names { peer: hello().node, ours: ConnectionId([4; 16]), theirs: hello().connection }
+fn names() -> ConnectionNames {
+    ConnectionNames { peer: hello().node, ours: ConnectionId([4; 16]), theirs: hello().connection }
 }
 
 fn hello() -> Hello {
@@ -65,7 +65,7 @@ fn sender_of(body: &'static [u8], link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHa
     let (link, to) = (Arc::clone(link), Arc::clone(to));
     thread::spawn(move || {
         u64::from(
-            link.post(&to, &Encoded { body: Body::from(body), handles: &[], fingerprint: 0, hops: 0 }, true).is_ok(),
+            link.post(&to, &Envelope { body: Body::from(body), handles: &[], fingerprint: 0, hops: 0 }, true).is_ok(),
         )
     })
 }
@@ -93,8 +93,8 @@ fn written(link: &Link, connection: u64) -> Option<Vec<u8>> {
 #[test]
 fn a_writer_that_waits_is_woken_by_each_sender() {
     explore(|| {
-        let hut = Hut::new();
-        let (link, connection, to) = greeted(&hut);
+        let stub = StubRouter::new();
+        let (link, connection, to) = greeted(&stub);
         let senders = [sender(&link, &to), sender(&link, &to)];
         let mut posts = 0;
         while posts < 2 {
@@ -107,8 +107,8 @@ fn a_writer_that_waits_is_woken_by_each_sender() {
 #[test]
 fn a_writer_that_waits_writes_what_was_taken_before_the_goodbye_and_ends() {
     explore(|| {
-        let hut = Hut::new();
-        let (link, connection, to) = greeted(&hut);
+        let stub = StubRouter::new();
+        let (link, connection, to) = greeted(&stub);
         let sender = sender(&link, &to);
         let closer = {
             let link = Arc::clone(&link);
@@ -128,20 +128,20 @@ fn a_writer_that_waits_writes_what_was_taken_before_the_goodbye_and_ends() {
 #[test]
 fn a_ping_among_messages_wakes_the_writer_too() {
     explore(|| {
-        let hut = Hut::new();
-        let (link, connection, to) = greeted(&hut);
+        let stub = StubRouter::new();
+        let (link, connection, to) = greeted(&stub);
         let sender = sender(&link, &to);
         let pinger = {
             let link = Arc::clone(&link);
             thread::spawn(move || link.ping(1))
         };
-        let (mut posts, mut pings) = (0, 0);
-        while posts + pings < 2 {
+        let (mut posts, mut round_trips) = (0, 0);
+        while posts + round_trips < 2 {
             let chunk = written(&link, connection).expect("nobody has ended it");
             posts += count(&chunk, kind::POST);
-            pings += count(&chunk, kind::PING);
+            round_trips += count(&chunk, kind::PING);
         }
-        assert_eq!((posts, pings), (sender.join().unwrap(), 1));
+        assert_eq!((posts, round_trips), (sender.join().unwrap(), 1));
         pinger.join().unwrap();
     });
 }
@@ -149,9 +149,9 @@ fn a_ping_among_messages_wakes_the_writer_too() {
 #[test]
 fn what_is_taken_before_the_greeting_is_written_after_it() {
     explore(|| {
-        let hut = Hut::new();
-        let link = Link::accepted(ground(&hut));
-        let to = pointer(&hut, &link);
+        let stub = StubRouter::new();
+        let link = Link::accepted(link_context(&stub));
+        let to = pointer(&stub, &link);
         let sender = sender(&link, &to);
         let connection = link.up(&hello(), names(), Arc::default());
         let chunk = written(&link, connection).expect("nobody has ended it");
@@ -159,13 +159,13 @@ fn what_is_taken_before_the_greeting_is_written_after_it() {
     });
 }
 
-/// The peer knows no pieces, so what is large is written whole: it waits in a lane all the same.
+/// The peer knows no pieces, so what is large is written whole: it waits in a flow all the same.
 #[test]
 fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
     static LARGE: [u8; 40 << 10] = [0; 40 << 10];
     explore(|| {
-        let hut = Hut::new();
-        let (link, connection, to) = greeted(&hut);
+        let stub = StubRouter::new();
+        let (link, connection, to) = greeted(&stub);
         let large = sender_of(&LARGE, &link, &to);
         let small = sender(&link, &to);
         let mut posts = 0;
@@ -180,8 +180,8 @@ fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
 #[test]
 fn what_a_connection_that_ends_has_not_written_is_counted() {
     explore(|| {
-        let hut = Hut::new();
-        let (link, connection, to) = greeted(&hut);
+        let stub = StubRouter::new();
+        let (link, connection, to) = greeted(&stub);
         let senders = [sender(&link, &to), sender(&link, &to)];
         let writer = {
             let link = Arc::clone(&link);
@@ -197,28 +197,28 @@ fn what_a_connection_that_ends_has_not_written_is_counted() {
         };
         link.down(DropReason::Lost, "", true);
         let taken: u64 = senders.map(|sender| sender.join().unwrap()).iter().sum();
-        assert_eq!(writer.join().unwrap() + hut.dropped(), taken);
+        assert_eq!(writer.join().unwrap() + stub.dropped(), taken);
     });
 }
 
 #[test]
 fn a_link_is_dialled_once_by_whoever_sends_first() {
     explore(|| {
-        let hut = Hut::new();
+        let stub = StubRouter::new();
         let dials = Arc::new(AtomicUsize::new(0));
-        let start: Start = {
+        let start: StartDial = {
             let dials = Arc::clone(&dials);
             Box::new(move |_| {
                 dials.fetch_add(1, Ordering::Relaxed);
             })
         };
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
-        let link = Link::to(ground(&hut), endpoint, start);
-        let to = pointer(&hut, &link);
+        let link = Link::to(link_context(&stub), endpoint, start);
+        let to = pointer(&stub, &link);
         let senders = [sender(&link, &to), sender(&link, &to)];
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
         assert_eq!(dials.load(Ordering::Relaxed), 1);
         link.down(DropReason::NotConnected, "", false);
-        assert_eq!(hut.dropped(), 2);
+        assert_eq!(stub.dropped(), 2);
     });
 }

@@ -10,24 +10,23 @@ use tokio::sync::oneshot;
 use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use super::requests::Pending;
-use super::target::Heading;
-use super::target::Named;
+use super::requests::PendingRequest;
+use super::target::HandleRef;
 use super::target::Relayed;
-use super::target::Role;
+use super::target::TargetRef;
 use crate::boxes::leases::Evicted;
 use crate::boxes::relay::Relay;
 use crate::handle::envelope::Body;
-use crate::handle::envelope::Encoded;
+use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::identity::Origin;
-use crate::handle::pointer::lease::Held;
+use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
-use crate::handle::ports::Waiting;
-use crate::handle::reply::Asked;
+use crate::handle::ports::PendingReply;
+use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
@@ -43,9 +42,9 @@ use crate::wire::target::Target;
 impl Link {
     /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
     fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
-        let home = self.home.id();
+        let router = self.router.id();
         let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
-            Origin::Boxed { node, .. } if *node != home => Some(*node),
+            Origin::Boxed { node, .. } if *node != router => Some(*node),
             _ => None,
         };
         if !handles.iter().any(|pointer| elsewhere(pointer).is_some()) {
@@ -56,10 +55,10 @@ impl Link {
         if !handles.iter().any(third) {
             return Vec::new();
         }
-        let allowed = self.home.limits().relay_hops;
+        let allowed = self.router.limits().relay_hops;
         let relay = |pointer: &Arc<Pointer>| {
             let make = |id| Arc::new(Relay::new(id, Arc::clone(pointer), allowed)) as Arc<dyn LocalBox>;
-            let relay = Arc::clone(&self.home).export(Relay::key(pointer), &make);
+            let relay = Arc::clone(&self.router).export(Relay::key(pointer), &make);
             let local = relay.local()?;
             Some(Relayed { relay, local })
         };
@@ -92,8 +91,8 @@ impl Link {
 
     /// Claims a handle of a box that another node has introduced from its own, which this connection leads to.
     #[cold]
-    fn claim(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Held>> {
-        state.claim(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
+    fn lease(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Lease>> {
+        state.lease(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
     }
 
     /// The shape of what was sent to a box over this connection.
@@ -102,55 +101,59 @@ impl Link {
         Shape::known(fingerprint)
     }
 
-    /// Calls `write` with the handles as they are named on this connection, and counts them if it succeeds.
-    fn with_named<T>(
+    /// Calls `write` with the relays of a message's handles, and counts the handles if it succeeds.
+    fn with_relays<T>(
         &self,
         handles: &[Arc<Pointer>],
-        write: impl for<'a> FnOnce(
-            &dyn Fn(usize) -> Role<'a>,
-            &dyn Fn(u64) -> Vec<Evicted>,
-        ) -> Result<(T, Vec<Evicted>), NotPosted>,
+        write: impl FnOnce(&[Option<Relayed>], &dyn Fn(u64) -> Vec<Evicted>) -> Result<(T, Vec<Evicted>), NotPosted>,
     ) -> Result<T, NotPosted> {
         let relays = self.relays(handles);
-        let role = |at: usize| Role::Handle { peer: &self.peer, via: relays.get(at).and_then(Option::as_ref) };
-        let (written, evicted) = write(&role, &|connection| self.hold(handles, &relays, connection))?;
+        let (written, evicted) = write(&relays, &|connection| self.lease_handles(handles, &relays, connection))?;
         evicted.into_iter().for_each(Evicted::close);
         Ok(written)
     }
 
+    /// The handles of a message as they stand on this connection.
+    fn handle_refs<'a>(
+        &'a self,
+        handles: &'a [Arc<Pointer>],
+        relays: &'a [Option<Relayed>],
+    ) -> impl ExactSizeIterator<Item = HandleRef<'a>> + Clone {
+        let via = |at: usize| relays.get(at).and_then(Option::as_ref);
+        handles.iter().enumerate().map(move |(at, pointer)| HandleRef { pointer, peer: &self.peer, via: via(at) })
+    }
+
     /// Counts the handles of a message that has been appended.
-    fn hold(&self, handles: &[Arc<Pointer>], relays: &[Option<Relayed>], connection: u64) -> Vec<Evicted> {
-        let exports = self.registry.exports();
+    fn lease_handles(&self, handles: &[Arc<Pointer>], relays: &[Option<Relayed>], connection: u64) -> Vec<Evicted> {
+        let leases = self.registry.leases();
         let held = handles.iter().enumerate().filter_map(|(at, pointer)| match relays.get(at) {
-            Some(Some(relayed)) => exports.hold(&relayed.relay, &*relayed.local, connection),
-            _ => exports.hold(pointer, pointer.counted_here()?, connection),
+            Some(Some(relayed)) => leases.lease(&relayed.relay, &*relayed.local, connection),
+            _ => leases.lease(pointer, pointer.leased_here()?, connection),
         });
         held.collect()
     }
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
-        let &Encoded { body, handles, fingerprint, hops } = message;
-        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
-        let target = heading.named(fingerprint);
-        if handles.iter().all(|pointer| pointer.is_uncounted_at(self.home.id())) {
-            let role = Role::Handle { peer: &self.peer, via: None };
-            let named = handles.iter().map(|pointer| Named { pointer, role });
+    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted> {
+        let &Envelope { body, handles, fingerprint, hops } = message;
+        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint };
+        if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
+            let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
             let before = self.append(patient, |state| {
-                state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
-                Ok(if heading.direct { self.claim(state, to) } else { None })
+                state.remember(target);
+                state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                Ok(if target.direct { self.lease(state, to) } else { None })
             })?;
             drop(before);
             return Ok(());
         }
-        let before = self.with_named(handles, |role, hold| {
-            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
+        let before = self.with_relays(handles, |relays, hold| {
+            let refs = self.handle_refs(handles, relays);
             self.append(patient, |state| {
-                state.remember(heading, fingerprint);
-                state.post(heading, &Post { to: target, handles: named, body: &body, hops }, body.kept())?;
-                let before = if heading.direct { self.claim(state, to) } else { None };
+                state.remember(target);
+                state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                let before = if target.direct { self.lease(state, to) } else { None };
                 Ok((before, hold(state.connection)))
             })
         })?;
@@ -161,34 +164,33 @@ impl Outbound for Link {
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: &Encoded<'_>,
+        message: &Envelope<'_>,
         time_left: Option<Duration>,
-        waiting: &mut Option<Box<dyn Waiting>>,
+        waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
-        let &Encoded { body, handles, fingerprint, hops } = message;
-        let heading = Heading { pointer: to, direct: to.is_direct_by(self) };
+        let &Envelope { body, handles, fingerprint, hops } = message;
+        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-        let asked = self.with_named(handles, |role, hold| {
-            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: Some(heading.named(fingerprint)), handles: named, body: &body, hops };
+        let asked = self.with_relays(handles, |relays, hold| {
+            let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body: &body, hops };
             self.make_room_to_ask();
-            let limit = self.home.limits().pending_requests;
+            let limit = self.router.limits().pending_requests;
             let asked = self.append(patient, |state| {
                 if state.pending.len() >= limit {
                     return Ok(None);
                 }
-                state.remember(heading, fingerprint);
+                state.remember(target);
                 let number = state.next_request;
                 let what = Correlated::Ask { correlation: number, deadline };
-                let lane = state.correlated(Some(heading), what, &post, body.kept())?;
+                let flow = state.correlated(Some(target), what, &post, body.kept())?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
-                    // One in a lane gets its place when it is written to its end.
-                    let post = if lane.is_none() { state.numbered() } else { u64::MAX };
-                    state.pending.insert(number, Pending { waiting, to: Arc::downgrade(to), post, lane });
+                    // One in a flow gets its place when it is written to its end.
+                    let post = if flow.is_none() { state.numbered() } else { u64::MAX };
+                    state.pending.insert(number, PendingRequest { waiting, to: Arc::downgrade(to), post, flow });
                 }
-                let before = if heading.direct { self.claim(state, to) } else { None };
+                let before = if target.direct { self.lease(state, to) } else { None };
                 let which = Correlation { connection: state.connection, number };
                 Ok(Some(((which, before), hold(state.connection))))
             })?;
@@ -198,10 +200,10 @@ impl Outbound for Link {
         asked.map(|(which, _)| which)
     }
 
-    fn answer(&self, to: Correlation, asked: &Asked, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
-        let answered = self.with_named(handles, |role, hold| {
-            let named = handles.iter().enumerate().map(|(at, pointer)| Named { pointer, role: role(at) });
-            let post = Post { to: None::<Named<'_>>, handles: named, body: &body, hops: 0 };
+    fn answer(&self, to: Correlation, asked: &PeerRequest, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
+        let answered = self.with_relays(handles, |relays, hold| {
+            let handles = self.handle_refs(handles, relays);
+            let post = Post { to: None::<TargetRef<'_>>, handles, body: &body, hops: 0 };
             let mut state = self.state.lock();
             if state.connection != to.connection || asked.is_cancelled() {
                 // Nobody wants it any more, and the number may be that of another request.
@@ -216,7 +218,7 @@ impl Outbound for Link {
         answered.is_ok()
     }
 
-    fn refuse(&self, to: Correlation, asked: &Asked, why: Unanswered, detail: &str) {
+    fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str) {
         let mut state = self.state.lock();
         if state.connection != to.connection || asked.is_cancelled() {
             return;
@@ -232,7 +234,7 @@ impl Outbound for Link {
             if let Some(pending) = &pending
                 && matches!(state.phase, Phase::Dialling | Phase::Up)
             {
-                state.cancel(which.number, pending.lane);
+                state.cancel(which.number, pending.flow);
                 state.wake();
             }
             pending
@@ -274,12 +276,12 @@ impl Outbound for Link {
         DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
     }
 
-    fn keep(&self, connection: u64, held: Held) -> Option<Held> {
+    fn keep(&self, connection: u64, held: Lease) -> Option<Lease> {
         let mut state = self.state.lock();
         if state.connection != connection || state.phase != Phase::Up {
             return Some(held);
         }
-        let ping = match state.kept.keep(held) {
+        let ping = match state.deferred.keep(held) {
             Ok(ping) => ping,
             Err(held) => return Some(held),
         };

@@ -12,24 +12,24 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
-use super::fragment_queue::Lane;
-use super::fragment_queue::Lanes;
-use super::fragment_queue::What;
-pub(super) use super::requests::Pending;
-use super::target::Heading;
+use super::fragment_queue::Flow;
+use super::fragment_queue::FragmentQueue;
+use super::fragment_queue::FrameRole;
+pub(super) use super::requests::PendingRequest;
+use super::target::TargetRef;
 use crate::config::Limits;
 use crate::handle::pointer::Pointer;
-use crate::handle::pointer::lease::Held;
+use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
-use crate::handle::reply::Asked;
+use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
-use crate::net::control::deferred_release::Kept;
-use crate::net::control::drop_report::Ours;
-use crate::net::control::heartbeat::Pings;
+use crate::net::control::deferred_release::DeferredReleases;
+use crate::net::control::drop_report::LocalDrops;
+use crate::net::control::heartbeat::RoundTrips;
 use crate::net::control::pressure::Pressures;
-use crate::net::control::settlement::Names;
-use crate::net::control::shape_query::Inquiries;
+use crate::net::control::settlement::ConnectionNames;
+use crate::net::control::shape_query::ShapeQueries;
 use crate::net::control::watch::Watches;
 use crate::reason::DropReason;
 use crate::wire::features::feature;
@@ -58,7 +58,7 @@ pub(crate) const MAX_REMEMBERED: usize = 65_536;
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
-/// Bytes that are kept of a message in a lane besides its own.
+/// Bytes that are kept of a message in a flow besides its own.
 const ITEM: usize = 192;
 
 /// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
@@ -96,7 +96,7 @@ pub(super) struct Outbox {
     /// Messages in `posts`.
     pub(super) waiting: u64,
     /// What is too large to be written at once, and what waits behind it.
-    pub(super) lanes: Lanes,
+    pub(super) fragments: FragmentQueue,
     /// Bytes of a frame above which it is cut.
     pub(super) fragment: usize,
     /// Bytes that may wait.
@@ -107,7 +107,7 @@ pub(super) struct Outbox {
     pub(super) control_was_last: bool,
     pub(super) releases: BTreeMap<BoxId, u64>,
     /// What is given back elsewhere once the peer has read what it was told.
-    pub(super) kept: Kept,
+    pub(super) deferred: DeferredReleases,
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
@@ -117,8 +117,8 @@ pub(super) struct Outbox {
     pub(super) is_idle: bool,
     pub(super) writer: Option<Waker>,
     /// Requests of ours without an answer, and of the peer's.
-    pub(super) pending: HashMap<u64, Pending>,
-    pub(super) asked: HashMap<u64, Arc<Asked>>,
+    pub(super) pending: HashMap<u64, PendingRequest>,
+    pub(super) asked: HashMap<u64, Arc<PeerRequest>>,
     /// How many of ours somebody waited for when that was last looked for.
     pub(super) pending_swept: usize,
     pub(super) next_request: u64,
@@ -129,18 +129,18 @@ pub(super) struct Outbox {
     /// Messages written to connections of the link that have ended, and messages read from them.
     pub(super) past: (u64, u64),
     pub(super) times_up: u64,
-    pub(super) pings: Pings,
+    pub(super) round_trips: RoundTrips,
     /// What the peer may be sent beyond the rest of version 1.
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
-    pub(super) ours: Ours,
+    pub(super) ours: LocalDrops,
     /// The shapes of what was sent to boxes of the peer, by their fingerprints.
     pub(super) sent: HashMap<Target, u64>,
-    pub(super) inquiries: Inquiries,
+    pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
     pub(super) pressures: Pressures,
     /// Both ends' names of the connection, once they have greeted.
-    pub(super) names: Option<Names>,
+    pub(super) names: Option<ConnectionNames>,
     /// Cancelled when the peer has given the connection up for another one.
     pub(super) superseded: CancellationToken,
     /// Why there is no connection, for a person; empty if there is one, or none was tried.
@@ -155,14 +155,14 @@ impl Outbox {
             outgoing: Outgoing::new(limits.max_message),
             posts: BytesMut::new(),
             waiting: 0,
-            lanes: Lanes::default(),
+            fragments: FragmentQueue::default(),
             fragment: limits.fragment.max(MIN_FRAGMENT),
             capacity: limits.outbox,
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
             releases: BTreeMap::new(),
-            kept: Kept::default(),
+            deferred: DeferredReleases::default(),
             goodbye: None,
             writing: 0,
             written_since: 0,
@@ -176,11 +176,11 @@ impl Outbox {
             read: (0, 0),
             past: (0, 0),
             times_up: 0,
-            pings: Pings::default(),
+            round_trips: RoundTrips::default(),
             features: 0,
-            ours: Ours::default(),
+            ours: LocalDrops::default(),
             sent: HashMap::new(),
-            inquiries: Inquiries::default(),
+            shape_queries: ShapeQueries::default(),
             watches: Watches::default(),
             pressures: Pressures::default(),
             names: None,
@@ -191,9 +191,9 @@ impl Outbox {
 
     /// Remembers of what shape the messages for a box are, so that it can be said where the box's differs.
     #[inline]
-    pub(super) fn remember(&mut self, to: Heading<'_>, fingerprint: u64) {
+    pub(super) fn remember(&mut self, to: TargetRef<'_>) {
         if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
-            self.sent.insert(to.pointer.target(to.direct), fingerprint);
+            self.sent.insert(to.pointer.target(to.direct), to.fingerprint);
         }
     }
 
@@ -201,12 +201,12 @@ impl Outbox {
     #[inline]
     pub(super) fn post<R: Referent, H: Handles>(
         &mut self,
-        to: Heading<'_>,
+        to: TargetRef<'_>,
         post: &Post<'_, R, H>,
         kept: Option<&Bytes>,
     ) -> Result<(), Unwritten> {
-        if post.body.len() > self.fragment || self.lanes.holds(to) {
-            return self.post_in_lane(to, post, kept);
+        if post.body.len() > self.fragment || self.fragments.holds(to) {
+            return self.post_in_flow(to, post, kept);
         }
         let before = self.posts.len();
         let room = self.room(self.capacity);
@@ -219,41 +219,41 @@ impl Outbox {
     }
 
     #[cold]
-    fn post_in_lane<R: Referent, H: Handles>(
+    fn post_in_flow<R: Referent, H: Handles>(
         &mut self,
-        to: Heading<'_>,
+        to: TargetRef<'_>,
         post: &Post<'_, R, H>,
         kept: Option<&Bytes>,
     ) -> Result<(), Unwritten> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        let frame = self.outgoing.in_full(self.lane_room(self.capacity), None, &post, kept)?;
-        self.lanes.put(Lane::of(to), frame, What::Post, named_of_peer(&post.handles));
+        let frame = self.outgoing.in_full(self.flow_room(self.capacity), None, &post, kept)?;
+        self.fragments.put(Flow::of(to), frame, FrameRole::Post, named_of_peer(&post.handles));
         Ok(())
     }
 
-    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The lane, if it waits in one. Its
+    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The flow, if it waits in one. Its
     /// body may be `kept`.
     pub(super) fn correlated<R: Referent, H: Handles>(
         &mut self,
-        to: Option<Heading<'_>>,
+        to: Option<TargetRef<'_>>,
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
         kept: Option<&Bytes>,
-    ) -> Result<Option<Lane>, Unwritten> {
+    ) -> Result<Option<Flow>, Unwritten> {
         let capacity = match what {
             Correlated::Ask { .. } => self.capacity,
             // Data must not shed answers: they have as much room again.
             Correlated::Answer { .. } => 2 * self.capacity,
         };
-        if post.body.len() > self.fragment || to.is_some_and(|to| self.lanes.holds(to)) {
-            let frame = self.outgoing.in_full(self.lane_room(capacity), Some(what), post, kept)?;
-            let lane = to.map_or_else(|| self.lanes.for_answer(), Lane::of);
+        if post.body.len() > self.fragment || to.is_some_and(|to| self.fragments.holds(to)) {
+            let frame = self.outgoing.in_full(self.flow_room(capacity), Some(what), post, kept)?;
+            let flow = to.map_or_else(|| self.fragments.for_answer(), Flow::of);
             let what = match what {
-                Correlated::Ask { correlation, .. } => What::Ask(correlation),
-                Correlated::Answer { .. } => What::Answer,
+                Correlated::Ask { correlation, .. } => FrameRole::Ask(correlation),
+                Correlated::Answer { .. } => FrameRole::Answer,
             };
-            self.lanes.put(lane, frame, what, named_of_peer(&post.handles));
-            return Ok(Some(lane));
+            self.fragments.put(flow, frame, what, named_of_peer(&post.handles));
+            return Ok(Some(flow));
         }
         let before = self.posts.len();
         let room = self.room(capacity);
@@ -265,9 +265,9 @@ impl Outbox {
         Ok(None)
     }
 
-    /// Messages of the connection so far, without those in lanes that are not written to their end.
+    /// Messages of the connection so far, without those in flows that are not written to their end.
     pub(super) fn numbered(&self) -> u64 {
-        self.outgoing.posts() + self.lanes.written()
+        self.outgoing.posts() + self.fragments.written()
     }
 
     /// Messages that the writer has taken.
@@ -277,47 +277,47 @@ impl Outbox {
 
     /// Messages that the writer has not taken, or not to their end.
     pub(super) fn unwritten(&self) -> u64 {
-        self.waiting + self.lanes.messages()
+        self.waiting + self.fragments.messages()
     }
 
-    /// Bytes that may be appended to the posts, if an outbox holds so many. What waits in lanes leaves a quarter of it to
+    /// Bytes that may be appended to the posts, if an outbox holds so many. What waits in flows leaves a quarter of it to
     /// what is small. An empty one takes any one message, or some could never be sent.
     #[inline]
     fn room(&self, capacity: usize) -> usize {
         match self.bytes() {
             0 => usize::MAX,
-            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.lanes.bytes().min(large(capacity))),
+            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.fragments.bytes().min(large(capacity))),
         }
     }
 
-    /// Bytes that may be put into lanes. If they are empty, they take any one message.
-    fn lane_room(&self, capacity: usize) -> usize {
-        if self.lanes.is_empty() {
+    /// Bytes that may be put into flows. If they are empty, they take any one message.
+    fn flow_room(&self, capacity: usize) -> usize {
+        if self.fragments.is_empty() {
             return usize::MAX;
         }
         // A small message there takes more than its bytes.
-        let kept = self.lanes.bytes() + ITEM * self.lanes.messages() as usize;
+        let kept = self.fragments.bytes() + ITEM * self.fragments.messages() as usize;
         large(capacity).saturating_sub(kept)
     }
 
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
-        self.posts.len() + self.lanes.bytes() + self.writing
+        self.posts.len() + self.fragments.bytes() + self.writing
     }
 
     /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
     pub(super) fn fill(&self) -> f32 {
-        let (whole, lanes) = (self.bytes() as f32, self.lanes.bytes() as f32);
-        (whole / self.capacity.max(1) as f32).max(lanes / large(self.capacity).max(1) as f32)
+        let (whole, fragments) = (self.bytes() as f32, self.fragments.bytes() as f32);
+        (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32)
     }
 
     /// Wants no answer to a request any more: says so behind the request itself.
-    pub(super) fn cancel(&mut self, number: u64, lane: Option<Lane>) {
-        match lane {
-            Some(lane) => {
+    pub(super) fn cancel(&mut self, number: u64, flow: Option<Flow>) {
+        match flow {
+            Some(flow) => {
                 let mut frame = BytesMut::new();
                 put_cancel(&mut frame, number);
-                self.lanes.put(lane, frame, What::Follower, Vec::new());
+                self.fragments.put(flow, frame, FrameRole::Follower, Vec::new());
             }
             None => put_cancel(&mut self.posts, number),
         }
@@ -325,13 +325,13 @@ impl Outbox {
 
     /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
     pub(super) fn release(&mut self, id: BoxId, count: u64) {
-        if self.lanes.release(id, count) {
+        if self.fragments.release(id, count) {
             return;
         }
-        if self.lanes.holds_box(id) {
+        if self.fragments.holds_box(id) {
             let mut frame = BytesMut::new();
             put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
-            self.lanes.put(Lane::Box(id), frame, What::Follower, Vec::new());
+            self.fragments.put(Flow::Box(id), frame, FrameRole::Follower, Vec::new());
         } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
             *self.releases.entry(id).or_default() += count;
         }
@@ -341,11 +341,11 @@ impl Outbox {
     /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
     /// a lock.
     #[cold]
-    pub(super) fn claim(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Held>> {
+    pub(super) fn lease(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Lease>> {
         if self.features & feature::HOLDS == 0 {
             return None;
         }
-        let before = to.claim(link, self.connection).ok()?;
+        let before = to.lease(link, self.connection).ok()?;
         if let Some(id) = to.box_id(true) {
             put_hold(&mut self.posts, [(id, 1)]);
         }
@@ -404,21 +404,21 @@ mod tests {
     use std::task::Context;
 
     use super::*;
-    use crate::handle::ports::Household;
+    use crate::handle::ports::Router;
     use crate::ident::Endpoint;
     use crate::net::io_thread;
     use crate::net::link::drain::Chunk;
-    use crate::net::shared::House;
+    use crate::net::shared::NodeInner;
 
     #[test]
     fn of_boxes_without_end_so_many_are_remembered() {
         let (io, _not_started) = io_thread::io();
-        let house = House::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
         let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
-        let link = house.link_to(&endpoint);
+        let link = node.link_to(&endpoint);
         for n in 0..=MAX_REMEMBERED {
-            let to = Arc::clone(&house).place(&endpoint, &n.to_string()).expect("a name");
-            link.state.lock().remember(Heading { pointer: &to, direct: false }, 7);
+            let to = Arc::clone(&node).place(&endpoint, &n.to_string()).expect("a name");
+            link.state.lock().remember(TargetRef { pointer: &to, direct: false, fingerprint: 7 });
         }
         assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
     }
@@ -440,8 +440,8 @@ mod tests {
         let mut outbox = Outbox::new(Phase::Up, &Limits::default());
         outbox.features = feature::FRAGMENTS;
         for n in 0..100 * LANES {
-            let lane = Lane::Box(BoxId((n % LANES).to_le_bytes()));
-            outbox.lanes.put(lane, BytesMut::from(&[0; 16][..]), What::Post, Vec::new());
+            let flow = Flow::Box(BoxId((n % LANES).to_le_bytes()));
+            outbox.fragments.put(flow, BytesMut::from(&[0; 16][..]), FrameRole::Post, Vec::new());
         }
         let (mut chunk, mut steps) = (Chunk::default(), 0);
         let connection = outbox.connection;
@@ -449,7 +449,7 @@ mod tests {
             steps += 1;
             chunk = Chunk::default();
         }
-        let left = (outbox.unwritten(), outbox.lanes.bytes());
+        let left = (outbox.unwritten(), outbox.fragments.bytes());
         assert_eq!((outbox.written(), left), (100 * LANES as u64, (0, 0)));
         assert!(steps < 1000, "{steps} writes");
     }

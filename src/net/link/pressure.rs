@@ -82,7 +82,7 @@ impl Link {
         let mut state = self.state.lock();
         for entry in read_pressure(payload) {
             let (target, fill) = entry?;
-            state.pressures.hear(target, fill);
+            state.pressures.callback(target, fill);
         }
         Ok(())
     }

@@ -4,40 +4,40 @@ use std::sync::Arc;
 use std::sync::Weak;
 
 use super::Link;
-use super::fragment_queue::Lane;
+use super::fragment_queue::Flow;
 use super::outbox::Outbox;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Outbound;
-use crate::handle::ports::Waiting;
-use crate::handle::reply::Asked;
+use crate::handle::ports::PendingReply;
+use crate::handle::reply::PeerRequest;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 
 /// A request of ours.
-pub(crate) struct Pending {
-    pub(super) waiting: Box<dyn Waiting>,
+pub(crate) struct PendingRequest {
+    pub(super) waiting: Box<dyn PendingReply>,
     pub(super) to: Weak<Pointer>,
     /// Which message of the connection it is, or an earlier one: large ones may be written before it.
     pub(super) post: u64,
-    /// The lane in which it waits, until it is written to its end.
-    pub(super) lane: Option<Lane>,
+    /// The flow in which it waits, until it is written to its end.
+    pub(super) flow: Option<Flow>,
 }
 
 /// Ends requests that will have no answer, in the order in which they were made. Those of the first `written` messages may
 /// have been handled.
 pub(super) fn fail_all(
-    pending: impl IntoIterator<Item = (u64, Pending)>,
+    pending: impl IntoIterator<Item = (u64, PendingRequest)>,
     written: u64,
     reason: DropReason,
     detail: Option<&str>,
 ) {
     let mut pending: Vec<_> = pending.into_iter().collect();
     pending.sort_unstable_by_key(|(number, _)| *number);
-    for (_, Pending { waiting, post, .. }) in pending {
+    for (_, PendingRequest { waiting, post, .. }) in pending {
         waiting.failed(match post {
             post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
             _ => AskError::OutcomeUnknown { reason },
@@ -47,7 +47,7 @@ pub(super) fn fail_all(
 
 impl Link {
     /// Takes a request out of the table.
-    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn Waiting>, Weak<Pointer>)> {
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn PendingReply>, Weak<Pointer>)> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
             return None;
@@ -63,7 +63,7 @@ impl Link {
 
     /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
     /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
-    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<Asked>>, Violation> {
+    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<PeerRequest>>, Violation> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
             return Ok(None);
@@ -71,10 +71,10 @@ impl Link {
         if state.asked.contains_key(&which.number) {
             return Err(Violation::AskedAgain(which.number));
         }
-        if state.asked.len() >= self.home.limits().pending_requests {
+        if state.asked.len() >= self.router.limits().pending_requests {
             return Ok(None);
         }
-        let asked = Arc::new(Asked::default());
+        let asked = Arc::new(PeerRequest::default());
         state.asked.insert(which.number, Arc::clone(&asked));
         Ok(Some(asked))
     }
@@ -102,7 +102,7 @@ impl Link {
     /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
     /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
     pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
-        let room = state.capacity.max(self.home.limits().pending_requests.saturating_mul(Refuse::TERSE));
+        let room = state.capacity.max(self.router.limits().pending_requests.saturating_mul(Refuse::TERSE));
         if state.control.len() >= room {
             state.overrun = true;
             return;
@@ -136,7 +136,7 @@ impl Link {
     pub(super) fn make_room_to_ask(&self) {
         let worth_it = {
             let state = self.state.lock();
-            is_worth_a_sweep(state.pending.len(), state.pending_swept, self.home.limits().pending_requests)
+            is_worth_a_sweep(state.pending.len(), state.pending_swept, self.router.limits().pending_requests)
         };
         if worth_it {
             self.sweep_pending();

@@ -15,11 +15,11 @@ use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
-use crate::handle::ports::Household;
-use crate::handle::ports::Waiting;
+use crate::handle::ports::PendingReply;
+use crate::handle::ports::Router;
 use crate::message::shape::Shape;
-use crate::net::control::shape_query::Hear;
-use crate::net::control::shape_query::Told;
+use crate::net::control::shape_query::AnswerCallback;
+use crate::net::control::shape_query::ShapeAnswer;
 use crate::net::control::shape_query::end;
 use crate::reason::DropReason;
 use crate::reason::Side;
@@ -32,22 +32,22 @@ use crate::wire::target::Target;
 
 impl Outbox {
     /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
-    pub(super) fn ask_what_is_open(&mut self) -> Vec<Hear> {
+    pub(super) fn ask_what_is_open(&mut self) -> Vec<AnswerCallback> {
         if self.features & feature::SHAPES == 0 {
-            return self.inquiries.take_all();
+            return self.shape_queries.take_all();
         }
-        let Outbox { inquiries, control, .. } = self;
-        inquiries.questions().for_each(|question| question.ask(control));
+        let Outbox { shape_queries, control, .. } = self;
+        shape_queries.questions().for_each(|question| question.ask(control));
         Vec::new()
     }
 
     /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
-    pub(super) fn inquire(&mut self, question: &Question, hear: Hear) -> Result<(), Hear> {
+    pub(super) fn query(&mut self, question: &Question, callback: AnswerCallback) -> Result<(), AnswerCallback> {
         let is_up = self.phase == Phase::Up;
         if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
-            return Err(hear);
+            return Err(callback);
         }
-        if self.inquiries.note(question, hear)? && is_up {
+        if self.shape_queries.note(question, callback)? && is_up {
             question.ask(&mut self.control);
             self.wake();
         }
@@ -56,13 +56,13 @@ impl Outbox {
 }
 
 impl Link {
-    /// Has `hear` called with what the peer answers. Makes the connection if there is none.
-    pub(crate) fn inquire(self: &Arc<Self>, question: &Question, hear: Hear) {
+    /// Has `callback` called with what the peer answers. Makes the connection if there is none.
+    pub(crate) fn query(self: &Arc<Self>, question: &Question, callback: AnswerCallback) {
         let mut state = self.state.lock();
         let admitted = state.admit(true);
         let refused = match admitted {
-            Ok(_) => state.inquire(question, hear).err(),
-            Err(_) => Some(hear),
+            Ok(_) => state.query(question, callback).err(),
+            Err(_) => Some(callback),
         };
         drop(state);
         end(refused.into_iter().collect());
@@ -74,9 +74,9 @@ impl Link {
     /// The peer has answered a question.
     pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
         let (question, answer) = Question::read_answered(payload)?;
-        let waiting = self.state.lock().inquiries.take(&question);
-        let told = Told::new(answer);
-        waiting.into_iter().for_each(|hear| hear(Some(&told)));
+        let waiting = self.state.lock().shape_queries.take(&question);
+        let told = ShapeAnswer::new(answer);
+        waiting.into_iter().for_each(|callback| callback(Some(&told)));
         Ok(())
     }
 
@@ -93,8 +93,8 @@ impl Link {
         self.put_control(|state| question.answer(&mut state.control, answer));
     }
 
-    pub(crate) fn sweep_inquiries(&self) {
-        let waited = self.state.lock().inquiries.sweep();
+    pub(crate) fn sweep_shape_queries(&self) {
+        let waited = self.state.lock().shape_queries.sweep();
         end(waited);
     }
 }
@@ -151,7 +151,7 @@ pub enum ShapesError {
 
 /// The shapes that the boxes with a name at the other end of a link take.
 pub(crate) async fn shapes_at(link: &Arc<Link>) -> Result<BTreeMap<String, Shape>, ShapesError> {
-    let mut heard = Heard::default();
+    let mut heard = CollectedShapes::default();
     let mut after = String::new();
     loop {
         let answer = ask(link, Question::NamesAfter(after.as_str().into())).await?;
@@ -168,7 +168,7 @@ pub(crate) async fn shapes_at(link: &Arc<Link>) -> Result<BTreeMap<String, Shape
 
 /// What was heard so far.
 #[derive(Default)]
-struct Heard {
+struct CollectedShapes {
     boxes: usize,
     shapes: BTreeMap<String, Shape>,
     /// By their encodings.
@@ -176,7 +176,7 @@ struct Heard {
     bytes: usize,
 }
 
-impl Heard {
+impl CollectedShapes {
     /// A box of that name is told, with its shape, if it has one still.
     fn note(&mut self, name: &str, told: Vec<u8>) -> Result<(), ShapesError> {
         self.boxes += 1;
@@ -200,7 +200,7 @@ impl Heard {
 async fn ask(link: &Arc<Link>, question: Question) -> Result<Vec<u8>, ShapesError> {
     let (told, answer) = oneshot::channel();
     // Who asked may have gone.
-    link.inquire(&question, Box::new(move |answer| drop(told.send(answer.map(|answer| answer.bytes().to_vec())))));
+    link.query(&question, Box::new(move |answer| drop(told.send(answer.map(|answer| answer.bytes().to_vec())))));
     answer.await.ok().flatten().ok_or(ShapesError::Unanswered)
 }
 
@@ -210,48 +210,48 @@ pub(crate) type Words = Arc<OnceLock<Box<str>>>;
 /// Asks the sender for the shape of what it sends to a box that takes messages of another, and explains the drops.
 pub(crate) fn explain_here(
     link: &Arc<Link>,
-    home: &Arc<dyn Household>,
+    router: &Arc<dyn Router>,
     fingerprint: u64,
     (name, type_name): (Box<str>, &'static str),
     takes: Shape,
     explained: &Words,
 ) {
-    let (home, explained) = (Arc::clone(home), Arc::clone(explained));
-    let hear = move |told: Option<&Told<'_>>| {
+    let (router, explained) = (Arc::clone(router), Arc::clone(explained));
+    let callback = move |told: Option<&ShapeAnswer<'_>>| {
         // There is no box here that takes what was sent: the difference is told from the box's side.
         if let Some(words) = told.and_then(|told| told.differences(&takes)) {
-            home.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
+            router.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
             // It may have been explained twice.
             let _ = explained.set(words);
         }
     };
-    link.inquire(&Question::Fingerprint(fingerprint), Box::new(hear));
+    link.query(&Question::Fingerprint(fingerprint), Box::new(callback));
 }
 
 /// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported.
-pub(crate) fn explain_there(link: &Arc<Link>, home: &Arc<dyn Household>, target: Target, name: String) {
+pub(crate) fn explain_there(link: &Arc<Link>, router: &Arc<dyn Router>, target: Target, name: String) {
     let Some(sent) = link.sent_to(&target) else { return };
-    let home = Arc::clone(home);
-    let hear = move |told: Option<&Told<'_>>| {
+    let router = Arc::clone(router);
+    let callback = move |told: Option<&ShapeAnswer<'_>>| {
         if let Some(words) = told.and_then(|told| told.differences(&sent)) {
-            home.observer().explain(&name, "", DropReason::TypeMismatch, Side::Peer, &words);
+            router.observer().explain(&name, "", DropReason::TypeMismatch, Side::Peer, &words);
         }
     };
-    link.inquire(&Question::Box(target), Box::new(hear));
+    link.query(&Question::Box(target), Box::new(callback));
 }
 
 /// Ends a request that was refused because of its shape, with the difference if it can be found out.
-pub(crate) fn refused(link: &Arc<Link>, target: Option<Target>, waiting: Box<dyn Waiting>) {
+pub(crate) fn refused(link: &Arc<Link>, target: Option<Target>, waiting: Box<dyn PendingReply>) {
     let reason = DropReason::TypeMismatch;
     let sent = target.and_then(|target| Some((link.sent_to(&target)?, target)));
     let Some((sent, target)) = sent else {
         return waiting.failed(AskError::NotDelivered { reason, detail: None });
     };
-    let hear = move |told: Option<&Told<'_>>| {
+    let callback = move |told: Option<&ShapeAnswer<'_>>| {
         let detail = told.and_then(|told| told.differences(&sent)).map(String::from);
         waiting.failed(AskError::NotDelivered { reason, detail });
     };
-    link.inquire(&Question::Box(target), Box::new(hear));
+    link.query(&Question::Box(target), Box::new(callback));
 }
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn boxes_without_end_are_not_listened_to() {
-        let mut heard = Heard::default();
+        let mut heard = CollectedShapes::default();
         for n in 0..MAX_BOXES {
             assert_eq!(heard.note(&n.to_string(), vec![1, 0, 1, 6]), Ok(()));
         }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Link;
 use super::outbox::Phase;
 use crate::handle::ports::Outbound;
-use crate::net::control::deferred_release::Kept;
+use crate::net::control::deferred_release::DeferredReleases;
 use crate::observe::stats::ConnectionState;
 use crate::observe::stats::ConnectionStats;
 use crate::wire::frames::kind;
@@ -16,9 +16,9 @@ impl Link {
     pub(crate) fn ping(&self, nonce: u64) {
         self.put_control(|state| {
             state.beat();
-            state.pings.asked(nonce, Instant::now());
+            state.round_trips.asked(nonce, Instant::now());
             Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING);
-            let under_way = state.kept.under_way();
+            let under_way = state.deferred.under_way();
             state.ping_behind(under_way);
         });
     }
@@ -27,11 +27,11 @@ impl Link {
     pub(crate) fn ponged(&self, pong: &Ping) {
         self.peer_has_read(pong.read);
         let mut state = self.state.lock();
-        if !Kept::is_marked(pong.nonce) {
-            state.pings.answered(pong.nonce, Instant::now());
+        if !DeferredReleases::is_marked(pong.nonce) {
+            state.round_trips.answered(pong.nonce, Instant::now());
             return;
         }
-        let (given_back, next) = state.kept.answered(pong.nonce);
+        let (given_back, next) = state.deferred.answered(pong.nonce);
         state.ping_behind(next);
         drop(state);
         drop(given_back);
@@ -39,7 +39,7 @@ impl Link {
 
     /// How the link stands; `None` if it is not used.
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
-        let in_doubt = self.books.in_doubt(self.unsettled());
+        let in_doubt = self.settlement.in_doubt(self.unsettled());
         let peer = self.peer();
         let state = self.state.lock();
         let (written, read) = state.past;
@@ -53,7 +53,7 @@ impl Link {
                 Phase::Closing => ConnectionState::Closing,
                 Phase::Idle | Phase::Over => return None,
             },
-            rtt: state.pings.took,
+            rtt: state.round_trips.took,
             messages_sent: written + state.written(),
             messages_received: read + state.read.1,
             bytes_sent: self.meter.sent(),

@@ -9,10 +9,10 @@ use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
-use crate::handle::pointer::monitor::Lookout;
-use crate::handle::ports::Household;
+use crate::handle::pointer::monitor::Monitor;
+use crate::handle::ports::Router;
 use crate::ident::NodeId;
-use crate::net::control::watch::Told;
+use crate::net::control::watch::Notices;
 use crate::net::control::watch::Waiter;
 use crate::net::control::watch::Watches;
 use crate::observe::event::CloseReason;
@@ -33,7 +33,7 @@ impl Outbox {
     }
 
     /// There is a connection to that node.
-    pub(super) fn watch_again(&mut self, peer: NodeId) -> Told {
+    pub(super) fn watch_again(&mut self, peer: NodeId) -> Notices {
         let understands = self.features & feature::WATCHES != 0;
         self.watching(|watches| watches.greeted(peer, understands))
     }
@@ -53,7 +53,7 @@ impl Link {
         let node = node.or(peer.filter(|_| is_up));
         if is_up && node.is_some() && node != peer {
             drop(state);
-            return Told::one(told, CloseReason::NodeGone).tell();
+            return Notices::one(told, CloseReason::NodeGone).tell();
         }
         let starts = matches!(state.admit(true), Ok(true));
         let understands = state.phase == Phase::Up && state.features & feature::WATCHES != 0;
@@ -108,7 +108,7 @@ impl Link {
     /// The peer wants to be told when a box is gone, or does not want it any more.
     pub(crate) fn watched_by_peer(
         self: &Arc<Self>,
-        home: &Arc<dyn Household>,
+        router: &Arc<dyn Router>,
         registry: &Registry,
         connection: u64,
         Watch { target, on }: Watch,
@@ -131,12 +131,12 @@ impl Link {
         };
         let local = pointer.and_then(|pointer| pointer.local()).filter(|local| local.is_open());
         let Some(local) = local else { return self.tell_gone(connection, target, Gone::Closed) };
-        let (lookout, link) = (Lookout::of(&*local), Arc::downgrade(self));
-        home.run(Box::pin(async move {
+        let (monitor, link) = (Monitor::of(&*local), Arc::downgrade(self));
+        router.run(Box::pin(async move {
             let why = tokio::select! {
                 biased;
                 () = unwanted.cancelled() => return,
-                why = lookout.gone() => why,
+                why = monitor.gone() => why,
             };
             if let Some(link) = link.upgrade() {
                 link.tell_gone(connection, target, gone(&why));

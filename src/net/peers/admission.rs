@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Admission {
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
     max_connections: usize,
     max_unproven: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AdmissionState {
     /// Connections open or being made.
     open: usize,
     /// Connections that somebody has opened and that have not greeted, and those that this node is making: by the order in
@@ -107,7 +107,7 @@ impl Admission {
     }
 }
 
-impl State {
+impl AdmissionState {
     fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next

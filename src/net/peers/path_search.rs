@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::search_queue::Scout;
-use super::table::Links;
+use super::search_queue::SearchQueue;
+use super::table::PeerTable;
 use crate::config::Limits;
 use crate::handle::ports::Outbound;
 use crate::ident::NodeId;
@@ -34,32 +34,32 @@ const MAX_MISSED: usize = 1024;
 
 /// The searches of one node.
 #[derive(Debug, Default)]
-pub(crate) struct Scouts {
-    tables: Mutex<Tables>,
+pub(crate) struct PathSearches {
+    tables: Mutex<SearchTable>,
     /// Cancelled when no connection is waited for any more.
     hurry: CancellationToken,
     has_ended: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Tables {
-    under_way: HashMap<NodeId, Arc<Scout>>,
+struct SearchTable {
+    under_way: HashMap<NodeId, Arc<SearchQueue>>,
     /// Nodes that were looked for in vain, and when they may be looked for again.
     missed: HashMap<NodeId, Instant>,
 }
 
-impl Scouts {
+impl PathSearches {
     /// The search for a node, begun with `begin` if there is none; `None` if there is to be none.
     pub(crate) fn search(
         &self,
         node: NodeId,
         limit: usize,
-        begin: impl FnOnce(Arc<Scout>),
+        begin: impl FnOnce(Arc<SearchQueue>),
     ) -> Option<Arc<dyn Outbound>> {
-        let scout = {
+        let queue = {
             let mut tables = self.tables.lock();
-            if let Some(scout) = tables.under_way.get(&node) {
-                return Some(Arc::clone(scout) as _);
+            if let Some(queue) = tables.under_way.get(&node) {
+                return Some(Arc::clone(queue) as _);
             }
             let now = Instant::now();
             if tables.missed.get(&node).is_some_and(|until| now < *until) {
@@ -72,12 +72,12 @@ impl Scouts {
             {
                 return None;
             }
-            let scout = Arc::new(Scout::new(limit));
-            tables.under_way.insert(node, Arc::clone(&scout));
-            scout
+            let queue = Arc::new(SearchQueue::new(limit));
+            tables.under_way.insert(node, Arc::clone(&queue));
+            queue
         };
-        begin(Arc::clone(&scout));
-        Some(scout)
+        begin(Arc::clone(&queue));
+        Some(queue)
     }
 
     fn ended(&self, node: NodeId, again: Option<Instant>) {
@@ -108,38 +108,38 @@ impl Scouts {
 }
 
 /// A search that is under way.
-struct Search {
-    scouts: Arc<Scouts>,
+struct PathSearch {
+    searches: Arc<PathSearches>,
     node: NodeId,
-    scout: Arc<Scout>,
+    queue: Arc<SearchQueue>,
     /// When the node may be looked for again, if it was not found.
     again: Option<Instant>,
 }
 
-impl Drop for Search {
+impl Drop for PathSearch {
     fn drop(&mut self) {
         // Nothing waits any more unless the search is cut off.
-        self.scout.give_up(DropReason::Shutdown);
-        self.scouts.ended(self.node, self.again);
+        self.queue.give_up(DropReason::Shutdown);
+        self.searches.ended(self.node, self.again);
     }
 }
 
 /// Looks for a node by the `dialled` links to where it is said to listen, until it is found or `handshake_timeout` is over.
 pub(crate) fn search(
-    scouts: Arc<Scouts>,
+    searches: Arc<PathSearches>,
     node: NodeId,
-    links: Arc<Links>,
+    peers: Arc<PeerTable>,
     dialled: Vec<Arc<Link>>,
     limits: Limits,
-    scout: Arc<Scout>,
+    queue: Arc<SearchQueue>,
 ) -> impl Future<Output = ()> + Send {
     // Made at once: what waits is also counted if the node ends before this is begun with.
-    let mut search = Search { scouts, node, scout, again: None };
+    let mut search = PathSearch { searches, node, queue, again: None };
     async move {
-        let hurry = search.scouts.hurry.clone();
+        let hurry = search.searches.hurry.clone();
         let found = tokio::select! {
             biased;
-            found = find(node, &links, dialled) => found,
+            found = find(node, &peers, dialled) => found,
             () = hurry.cancelled() => None,
             () = tokio::time::sleep(limits.handshake_timeout) => None,
         };
@@ -147,12 +147,12 @@ pub(crate) fn search(
         if found.is_none() {
             search.again = Some(Instant::now() + *limits.reconnect.end());
         }
-        search.scout.settle(found.map(|link| link as Arc<dyn Outbound>)).await;
+        search.queue.settle(found.map(|link| link as Arc<dyn Outbound>)).await;
     }
 }
 
-async fn find(node: NodeId, links: &Links, dialled: Vec<Arc<Link>>) -> Option<Arc<Link>> {
-    let mut dials: FuturesUnordered<_> = dialled.into_iter().map(|link| leads_to(node, links, link)).collect();
+async fn find(node: NodeId, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> Option<Arc<Link>> {
+    let mut dials: FuturesUnordered<_> = dialled.into_iter().map(|link| leads_to(node, peers, link)).collect();
     while let Some(led) = dials.next().await {
         if led.is_some() {
             return led;
@@ -162,17 +162,17 @@ async fn find(node: NodeId, links: &Links, dialled: Vec<Arc<Link>>) -> Option<Ar
 }
 
 /// The link, if that node is there and has shown that it is.
-async fn leads_to(node: NodeId, links: &Links, link: Arc<Link>) -> Option<Arc<Link>> {
+async fn leads_to(node: NodeId, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
     greeted(&link).await;
     // One that answers no questions may have said who it is and not shown it yet.
     loop {
-        let mut news = std::pin::pin!(links.news().notified());
+        let mut news = std::pin::pin!(peers.news().notified());
         // From here on nothing is missed.
         news.as_mut().enable();
         if !link.is_linked() || link.peer() != Some(node) {
             return None;
         }
-        if links.is_live(node, &link) {
+        if peers.is_live(node, &link) {
             return Some(link);
         }
         news.await;
@@ -183,7 +183,7 @@ async fn leads_to(node: NodeId, links: &Links, link: Arc<Link>) -> Option<Arc<Li
 async fn greeted(link: &Arc<Link>) {
     let (told, answered) = oneshot::channel();
     // There is no such shape; whoever was looked for answers that.
-    link.inquire(&Question::Fingerprint(0), Box::new(move |_| told.send(()).unwrap_or_default()));
+    link.query(&Question::Fingerprint(0), Box::new(move |_| told.send(()).unwrap_or_default()));
     // Dropped is as good as answered.
     answered.await.unwrap_or_default();
 }
@@ -200,45 +200,45 @@ mod tests {
         NodeId(id)
     }
 
-    fn begins(scouts: &Scouts, n: usize) -> bool {
+    fn begins(searches: &PathSearches, n: usize) -> bool {
         let mut has_begun = false;
-        scouts.search(node(n), 1, |_| has_begun = true);
+        searches.search(node(n), 1, |_| has_begun = true);
         has_begun
     }
 
     #[test]
     fn no_more_nodes_are_looked_for_at_a_time_than_the_limit_says() {
-        let scouts = Scouts::default();
-        assert!((0..MAX_SEARCHES).all(|n| begins(&scouts, n)));
-        assert!(!begins(&scouts, MAX_SEARCHES));
-        assert!(scouts.search(node(0), 1, |_| panic!("it is looked for already")).is_some());
-        scouts.ended(node(0), None);
-        assert!(begins(&scouts, MAX_SEARCHES));
+        let searches = PathSearches::default();
+        assert!((0..MAX_SEARCHES).all(|n| begins(&searches, n)));
+        assert!(!begins(&searches, MAX_SEARCHES));
+        assert!(searches.search(node(0), 1, |_| panic!("it is looked for already")).is_some());
+        searches.ended(node(0), None);
+        assert!(begins(&searches, MAX_SEARCHES));
     }
 
     /// The node has ended before.
     #[test]
     fn a_search_that_is_never_begun_with_is_over() {
-        let (scouts, links) = (Arc::new(Scouts::default()), Arc::new(Links::default()));
-        let begin = |scout| {
-            drop(search(Arc::clone(&scouts), node(0), links, Vec::new(), Limits::default(), scout));
+        let (searches, peers) = (Arc::new(PathSearches::default()), Arc::new(PeerTable::default()));
+        let begin = |queue| {
+            drop(search(Arc::clone(&searches), node(0), peers, Vec::new(), Limits::default(), queue));
         };
-        let scout = scouts.search(node(0), 1, begin).expect("there was none");
-        assert!(scout.is_over());
-        assert!(scouts.tables.lock().under_way.is_empty());
+        let queue = searches.search(node(0), 1, begin).expect("there was none");
+        assert!(queue.is_over());
+        assert!(searches.tables.lock().under_way.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn so_many_nodes_that_were_not_found_are_remembered_until_they_may_be_looked_for_again() {
-        let scouts = Scouts::default();
+        let searches = PathSearches::default();
         let pause = Duration::from_secs(10);
         for n in 0..MAX_MISSED {
-            assert!(begins(&scouts, n));
-            scouts.ended(node(n), Some(Instant::now() + pause));
+            assert!(begins(&searches, n));
+            searches.ended(node(n), Some(Instant::now() + pause));
         }
-        assert!(!begins(&scouts, 0), "it was not found a moment ago");
-        assert!(!begins(&scouts, MAX_MISSED), "there are too many");
+        assert!(!begins(&searches, 0), "it was not found a moment ago");
+        assert!(!begins(&searches, MAX_MISSED), "there are too many");
         tokio::time::advance(pause).await;
-        assert!(begins(&scouts, MAX_MISSED) && begins(&scouts, 0));
+        assert!(begins(&searches, MAX_MISSED) && begins(&searches, 0));
     }
 }

@@ -16,14 +16,14 @@ use tokio::time::Instant;
 
 use crate::handle::ask_error::AskError;
 use crate::handle::envelope::Body;
-use crate::handle::envelope::Encoded;
+use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
-use crate::handle::pointer::lease::Held;
+use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
-use crate::handle::ports::Waiting;
-use crate::handle::reply::Asked;
+use crate::handle::ports::PendingReply;
+use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
 use crate::net::link::outbox;
@@ -36,18 +36,18 @@ use crate::wire::target::Target;
 const ROUNDS: u32 = 16;
 
 /// One search: see the [module](self).
-pub(crate) struct Scout {
+pub(crate) struct SearchQueue {
     limit: usize,
     /// Instead of a connection's, in the numbers of requests that wait.
     number: u64,
-    state: Mutex<State>,
+    state: Mutex<SearchState>,
 }
 
 #[derive(Default)]
-struct State {
+struct SearchState {
     /// Once it is known: the connection that was found, or that there is none.
     found: Option<Option<Arc<dyn Outbound>>>,
-    waiting: VecDeque<Parcel>,
+    waiting: VecDeque<QueuedMessage>,
     bytes: usize,
     requests: u64,
     /// The requests that have waited, as they are known to the connection by which they went, for who takes them back.
@@ -62,26 +62,26 @@ enum NoWait {
 }
 
 /// A message that waits.
-struct Parcel {
+struct QueuedMessage {
     to: Arc<Pointer>,
     body: Bytes,
     handles: Vec<Arc<Pointer>>,
     fingerprint: u64,
     hops: u8,
     /// Of a request.
-    request: Option<Request>,
+    request: Option<QueuedRequest>,
 }
 
-struct Request {
+struct QueuedRequest {
     number: u64,
     deadline: Option<Instant>,
-    waiting: Option<Box<dyn Waiting>>,
+    waiting: Option<Box<dyn PendingReply>>,
 }
 
-impl Parcel {
-    fn new(to: &Arc<Pointer>, message: &Encoded<'_>, request: Option<Request>) -> Parcel {
-        let &Encoded { body, handles, fingerprint, hops } = message;
-        Parcel { to: Arc::clone(to), body: body.keep(), handles: handles.to_vec(), fingerprint, hops, request }
+impl QueuedMessage {
+    fn new(to: &Arc<Pointer>, message: &Envelope<'_>, request: Option<QueuedRequest>) -> QueuedMessage {
+        let &Envelope { body, handles, fingerprint, hops } = message;
+        QueuedMessage { to: Arc::clone(to), body: body.keep(), handles: handles.to_vec(), fingerprint, hops, request }
     }
 
     fn drop_for(mut self, reason: DropReason) {
@@ -92,18 +92,22 @@ impl Parcel {
     }
 }
 
-impl Scout {
-    pub(super) fn new(limit: usize) -> Scout {
-        Scout { limit, number: outbox::next_connection(), state: Mutex::default() }
+impl SearchQueue {
+    pub(super) fn new(limit: usize) -> SearchQueue {
+        SearchQueue { limit, number: outbox::next_connection(), state: Mutex::default() }
     }
 
     /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
-    fn or_wait<T>(&self, message: &Encoded<'_>, wait: impl FnOnce(&mut State) -> (Parcel, T)) -> Result<T, NoWait> {
+    fn or_wait<T>(
+        &self,
+        message: &Envelope<'_>,
+        wait: impl FnOnce(&mut SearchState) -> (QueuedMessage, T),
+    ) -> Result<T, NoWait> {
         let mut state = self.state.lock();
         if let Some(found) = &state.found {
             return Err(found.clone().map_or(NoWait::InVain, NoWait::Found));
         }
-        let size = size_of::<Parcel>() + message.body.len() + size_of_val(message.handles);
+        let size = size_of::<QueuedMessage>() + message.body.len() + size_of_val(message.handles);
         // One takes any one message, as an outbox does.
         if state.bytes > 0 && state.bytes + size > self.limit {
             return Err(NoWait::Full);
@@ -146,13 +150,13 @@ impl Scout {
             }
         }
         for to in settled {
-            to.settle_way((&raw const *self).cast(), found.as_ref());
+            to.settle_search((&raw const *self).cast(), found.as_ref());
         }
     }
 
     /// There is no connection `found` any more if it turns out to have broken.
-    fn pass_on(&self, mut parcel: Parcel, found: &mut Option<Arc<dyn Outbound>>) {
-        let message = &Encoded {
+    fn pass_on(&self, mut parcel: QueuedMessage, found: &mut Option<Arc<dyn Outbound>>) {
+        let message = &Envelope {
             body: Body::from(&parcel.body),
             handles: &parcel.handles,
             fingerprint: parcel.fingerprint,
@@ -161,10 +165,10 @@ impl Scout {
         let to = &parcel.to;
         let passed = match &mut parcel.request {
             None => send(to, found, |link, patient| link.post(to, message, patient)),
-            Some(Request { waiting, .. }) if waiting.as_ref().is_none_or(|waiting| waiting.is_gone()) => {
+            Some(QueuedRequest { waiting, .. }) if waiting.as_ref().is_none_or(|waiting| waiting.is_gone()) => {
                 Err(DropReason::Cancelled)
             }
-            Some(Request { number, deadline, waiting }) => {
+            Some(QueuedRequest { number, deadline, waiting }) => {
                 let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 let asked = send(to, found, |link, patient| {
                     let correlation = link.ask(to, message, time_left, waiting, patient)?;
@@ -200,14 +204,14 @@ pub(super) fn send<T>(
         Some(Err(NotPosted::Dropped(reason))) => Err(reason),
         None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => {
             *found = None;
-            to.send_the_long_way(send)
+            to.send_by_primary(send)
         }
     }
 }
 
-impl Outbound for Scout {
-    fn post(&self, to: &Arc<Pointer>, message: &Encoded<'_>, patient: bool) -> Result<(), NotPosted> {
-        self.or_wait(message, |_| (Parcel::new(to, message, None), ())).or_else(|no_wait| match no_wait {
+impl Outbound for SearchQueue {
+    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted> {
+        self.or_wait(message, |_| (QueuedMessage::new(to, message, None), ())).or_else(|no_wait| match no_wait {
             NoWait::Found(link) => link.post(to, message, patient),
             NoWait::InVain => Err(NotPosted::NotUp),
             NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
@@ -217,17 +221,17 @@ impl Outbound for Scout {
     fn ask(
         &self,
         to: &Arc<Pointer>,
-        message: &Encoded<'_>,
+        message: &Envelope<'_>,
         time_left: Option<Duration>,
-        waiting: &mut Option<Box<dyn Waiting>>,
+        waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
         let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
         let waits = self.or_wait(message, |state| {
             state.requests += 1;
             let number = state.requests;
-            let request = Request { number, deadline, waiting: waiting.take() };
-            (Parcel::new(to, message, Some(request)), Correlation { connection: self.number, number })
+            let request = QueuedRequest { number, deadline, waiting: waiting.take() };
+            (QueuedMessage::new(to, message, Some(request)), Correlation { connection: self.number, number })
         });
         waits.or_else(|no_wait| match no_wait {
             NoWait::Found(link) => link.ask(to, message, time_left, waiting, patient),
@@ -237,11 +241,11 @@ impl Outbound for Scout {
     }
 
     /// Requests come by connections.
-    fn answer(&self, _: Correlation, _: &Asked, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
+    fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
         true
     }
 
-    fn refuse(&self, _: Correlation, _: &Asked, _: Unanswered, _: &str) {}
+    fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}
 
     fn cancel(&self, which: Correlation) {
         // One that waits does not go on, as nobody waits for its answer.
@@ -294,7 +298,7 @@ impl Outbound for Scout {
     }
 
     /// Boxes are claimed by connections.
-    fn keep(&self, _: u64, held: Held) -> Option<Held> {
+    fn keep(&self, _: u64, held: Lease) -> Option<Lease> {
         Some(held)
     }
 
@@ -305,8 +309,8 @@ impl Outbound for Scout {
     }
 }
 
-impl fmt::Debug for Scout {
+impl fmt::Debug for SearchQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scout").field("waiting", &self.state.lock().waiting.len()).finish_non_exhaustive()
+        f.debug_struct("SearchQueue").field("waiting", &self.state.lock().waiting.len()).finish_non_exhaustive()
     }
 }

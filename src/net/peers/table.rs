@@ -29,8 +29,8 @@ const MAX_GONE: usize = 1024;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(crate) struct Links {
-    tables: Mutex<Tables>,
+pub(crate) struct PeerTable {
+    tables: Mutex<PeerState>,
     /// Links on which a report is due, each once or twice.
     due: Mutex<Vec<Weak<Link>>>,
     became_due: Notify,
@@ -40,7 +40,7 @@ pub(crate) struct Links {
 }
 
 #[derive(Debug, Default)]
-struct Tables {
+struct PeerState {
     dialled: HashMap<Endpoint, Weak<Link>>,
     /// How many of `dialled` were held when those that were not were last forgotten.
     dialled_held: usize,
@@ -50,7 +50,7 @@ struct Tables {
     identities: Identities,
 }
 
-impl Links {
+impl PeerTable {
     /// The id of this node is nobody else's, however many come.
     pub(crate) fn reserve(&self, ourselves: NodeId, token: Token) {
         self.tables.lock().identities.reserve(ourselves, token);
@@ -58,7 +58,7 @@ impl Links {
 
     /// A peer shows the token for its id.
     pub(crate) fn prove(&self, node: NodeId, token: Token) -> Proof {
-        let Tables { identities, live, .. } = &mut *self.tables.lock();
+        let PeerState { identities, live, .. } = &mut *self.tables.lock();
         identities.prove(node, token, |node| live.contains_key(node))
     }
 
@@ -152,7 +152,7 @@ impl Links {
     }
 
     /// A live connection to that node. One that was given up is still among the live ones for a moment.
-    pub(crate) fn way_to(&self, node: NodeId) -> Option<Arc<Link>> {
+    pub(crate) fn live_link(&self, node: NodeId) -> Option<Arc<Link>> {
         self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
     }
 
@@ -167,9 +167,9 @@ impl Links {
         self.tables.lock().by_connection.get(&number)?.upgrade()
     }
 
-    /// Accounts for messages of a connection that were dropped here, to be told soon.
-    pub(crate) fn account(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
-        if link.account(connection, target, reason, count) {
+    /// Counts messages of a connection that were dropped here, to be told soon.
+    pub(crate) fn note_drop(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
+        if link.note_drop(connection, target, reason, count) {
             self.report_later(link);
         }
     }
@@ -205,17 +205,17 @@ impl Links {
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
         let live = tables.live.values().flatten().cloned();
-        let links = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
+        let peers = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
         // A peer may have named very many endpoints.
-        let links: HashMap<*const Link, Arc<Link>> = links.map(|link| (Arc::as_ptr(&link), link)).collect();
+        let peers: HashMap<*const Link, Arc<Link>> = peers.map(|link| (Arc::as_ptr(&link), link)).collect();
         drop(tables);
-        let mut links: Vec<Arc<Link>> = links.into_values().collect();
-        links.sort_by_cached_key(|link| link.connection());
-        links
+        let mut peers: Vec<Arc<Link>> = peers.into_values().collect();
+        peers.sort_by_cached_key(|link| link.connection());
+        peers
     }
 }
 
-impl Tables {
+impl PeerState {
     fn forget_unheld(&mut self) {
         self.dialled.retain(|_, link| link.strong_count() > 0);
         self.dialled_held = self.dialled.len();
@@ -232,12 +232,12 @@ mod tests {
 
     #[test]
     fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
-        let links = Links::default();
-        links.gone(node(0));
-        (0..2 * MAX_GONE).for_each(|_| links.gone(node(1)));
-        assert!(links.is_gone(node(0)), "one that says it again takes no more places");
-        (1..=MAX_GONE).for_each(|n| links.gone(node(n)));
-        assert!(!links.is_gone(node(0)) && links.is_gone(node(MAX_GONE)));
-        assert_eq!(links.gone.lock().len(), MAX_GONE);
+        let peers = PeerTable::default();
+        peers.gone(node(0));
+        (0..2 * MAX_GONE).for_each(|_| peers.gone(node(1)));
+        assert!(peers.is_gone(node(0)), "one that says it again takes no more places");
+        (1..=MAX_GONE).for_each(|n| peers.gone(node(n)));
+        assert!(!peers.is_gone(node(0)) && peers.is_gone(node(MAX_GONE)));
+        assert_eq!(peers.gone.lock().len(), MAX_GONE);
     }
 }

@@ -15,18 +15,18 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 
 use super::Stream;
-use crate::handle::ports::Household;
+use crate::handle::ports::Router;
 
 /// Bytes over the life of a link, which also count for its node.
-pub(crate) struct Meter {
-    home: Arc<dyn Household>,
+pub(crate) struct ByteMeter {
+    router: Arc<dyn Router>,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Meter {
-    pub(crate) fn new(home: Arc<dyn Household>) -> Arc<Meter> {
-        Arc::new(Meter { home, sent: AtomicU64::new(0), received: AtomicU64::new(0) })
+impl ByteMeter {
+    pub(crate) fn new(router: Arc<dyn Router>) -> Arc<ByteMeter> {
+        Arc::new(ByteMeter { router, sent: AtomicU64::new(0), received: AtomicU64::new(0) })
     }
 
     /// Bytes written so far.
@@ -48,25 +48,28 @@ impl Meter {
 
     fn count_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.home.observer().bytes_sent(bytes as u64);
+        self.router.observer().bytes_sent(bytes as u64);
     }
 
     fn count_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.home.observer().bytes_received(bytes as u64);
+        self.router.observer().bytes_received(bytes as u64);
     }
 }
 
-impl fmt::Debug for Meter {
+impl fmt::Debug for ByteMeter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").field("sent", &self.sent()).field("received", &self.received()).finish_non_exhaustive()
+        f.debug_struct("ByteMeter")
+            .field("sent", &self.sent())
+            .field("received", &self.received())
+            .finish_non_exhaustive()
     }
 }
 
 /// One direction of a connection.
 struct Metered<D> {
     direction: D,
-    meter: Arc<Meter>,
+    meter: Arc<ByteMeter>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {

@@ -47,7 +47,7 @@ pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
 pub(crate) enum Listener {
     Tcp(tcp::Listener),
     #[cfg(unix)]
-    Unix(unix::Listener),
+    Unix(unix::BoundSocket),
     #[cfg(feature = "turmoil")]
     Simulated(simulated::Listener),
 }

@@ -15,20 +15,20 @@ pub(super) async fn dial(path: &str) -> io::Result<Stream> {
 }
 
 /// Takes connections at one path.
-pub(crate) struct Listener {
+pub(crate) struct BoundSocket {
     /// Goes first: once nobody listens, another may have put its own file there.
     _file: SocketFile,
     listener: UnixListener,
 }
 
 /// Listens at a path, in place of a process that has left its file behind.
-pub(super) async fn bind(path: &str) -> io::Result<Listener> {
+pub(super) async fn bind(path: &str) -> io::Result<BoundSocket> {
     remove_stale(Path::new(path)).await;
     let listener = UnixListener::bind(path)?;
-    Ok(Listener { _file: SocketFile(path.into()), listener })
+    Ok(BoundSocket { _file: SocketFile(path.into()), listener })
 }
 
-pub(super) async fn accept(listener: &Listener) -> io::Result<Stream> {
+pub(super) async fn accept(listener: &BoundSocket) -> io::Result<Stream> {
     Ok(stream(listener.listener.accept().await?.0))
 }
 

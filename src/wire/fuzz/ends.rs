@@ -11,7 +11,7 @@ use super::meant::Came;
 use super::meant::Meant;
 use super::meant::Whom;
 use super::meant::pool;
-use crate::unstructured::Choices;
+use crate::unstructured::Unstructured;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 use crate::wire::incoming::Incoming;
@@ -24,7 +24,7 @@ pub(crate) const BOXES: usize = 300;
 
 /// The bytes say what both ends accept, then what happens.
 pub(crate) fn run(bytes: &[u8]) {
-    let mut choices = Choices::new(bytes);
+    let mut choices = Unstructured::new(bytes);
     let size = 1 + choices.below(BOXES);
     let terms = [(); 2].map(|()| Terms {
         numbers: choices.below(BOXES),
@@ -36,7 +36,7 @@ pub(crate) fn run(bytes: &[u8]) {
 }
 
 /// At which of the ends something happens, and what.
-fn event(choices: &mut Choices<'_>) -> (bool, Event) {
+fn event(choices: &mut Unstructured<'_>) -> (bool, Event) {
     let first = choices.byte();
     let event = match first & 0x7f {
         0 => Event::Break,
@@ -61,7 +61,7 @@ fn event(choices: &mut Choices<'_>) -> (bool, Event) {
 }
 
 /// Half of them among the first few, so that some are named often and others rarely.
-fn place(choices: &mut Choices<'_>) -> u16 {
+fn place(choices: &mut Unstructured<'_>) -> u16 {
     let any = choices.byte();
     if any < 0x80 { u16::from(any % 8) } else { u16::from_le_bytes([any, choices.byte()]) }
 }

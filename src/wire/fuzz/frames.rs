@@ -4,14 +4,14 @@
 use bytes::BytesMut;
 
 use super::super::codec::put_number;
-use super::super::handshake::Greeting;
 use super::super::handshake::Hello;
+use super::super::handshake::HelloFront;
 use super::super::handshake::PREFIX;
 use super::kinds::KINDS;
 use super::kinds::Kind;
 use super::kinds::acquainted;
 use super::values::written;
-use crate::unstructured::Meter;
+use crate::unstructured::AllocMeter;
 use crate::wire::frames::Front;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::front;
@@ -26,7 +26,7 @@ const PER_BYTE: u64 = 4_096;
 const AT_LEAST: u64 = 64 << 10;
 
 /// Reads the bytes as a hello and as a frame.
-pub(crate) fn run(bytes: &[u8], meter: Meter) {
+pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     envelope(bytes);
     hello(bytes);
     let Some((&kind, payload)) = bytes.get(LENGTH..).and_then(<[u8]>::split_first) else { return };
@@ -55,24 +55,24 @@ fn envelope(bytes: &[u8]) {
 fn hello(bytes: &[u8]) {
     let limit = bytes.len().max(PREFIX);
     let (hello, size) = match Hello::front(bytes, limit) {
-        Ok(Greeting::Hello(hello, size)) => (hello, size),
-        Ok(Greeting::Wants(more)) => return assert!(more > 0 && bytes.len() + more <= limit),
+        Ok(HelloFront::Hello(hello, size)) => (hello, size),
+        Ok(HelloFront::Wants(more)) => return assert!(more > 0 && bytes.len() + more <= limit),
         Err(_) => return,
     };
     assert!(size <= bytes.len());
     assert!(Hello::front(bytes, size - 1).is_err(), "a hello over the limit");
     for cut in [0, PREFIX / 2, PREFIX, (PREFIX + size) / 2, size - 1] {
         let wants = Hello::front(&bytes[..cut], limit);
-        assert!(matches!(wants, Ok(Greeting::Wants(more)) if more > 0 && cut + more <= size), "{wants:?} at {cut}");
+        assert!(matches!(wants, Ok(HelloFront::Wants(more)) if more > 0 && cut + more <= size), "{wants:?} at {cut}");
     }
     let again = written(|out| hello.put(out));
     // Without the extensions that it may have had.
     assert!(again.len() <= size || again.len() <= bytes.len());
-    assert_eq!(Hello::front(&again, again.len()), Ok(Greeting::Hello(hello, again.len())));
+    assert_eq!(Hello::front(&again, again.len()), Ok(HelloFront::Hello(hello, again.len())));
 }
 
 /// What a frame says, it says again.
-fn frame(kind: &Kind, payload: &[u8], meter: Meter) {
+fn frame(kind: &Kind, payload: &[u8], meter: AllocMeter) {
     let (mut said, mut reader) = (None, acquainted());
     let held = meter(&mut || said = Some((kind.read)(payload, &mut reader)));
     let most = AT_LEAST + PER_BYTE * payload.len() as u64;

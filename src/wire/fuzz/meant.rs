@@ -48,7 +48,7 @@ pub(crate) fn whom(place: u32) -> Whom {
         others: [[1; 16], [2; 16]],
         name: place.to_string(),
         endpoints: vec!["localhost:4242".to_owned()],
-        counted: place.is_multiple_of(5),
+        is_leased: place.is_multiple_of(5),
         fingerprint: u64::from(place % 3),
     };
     Whom { key: u64::from(place) + 1, hint: AtomicU32::new(u32::MAX), told }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::super::codec::Violation;
-use super::super::handshake::Greeting;
 use super::super::handshake::Hello;
+use super::super::handshake::HelloFront;
 use super::kinds::acquainted;
 use super::kinds::said;
 use super::pieces;
@@ -15,7 +15,7 @@ use super::plain::Plain;
 use super::plain::Understood;
 use super::plain::understood;
 use super::runs;
-use crate::unstructured::Choices;
+use crate::unstructured::Unstructured;
 use crate::wire::frames::Front;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::Raw;
@@ -44,7 +44,7 @@ pub(crate) struct Announced {
 
 /// The first bytes say what was announced and how the rest of them comes.
 pub(crate) fn run(bytes: &[u8]) {
-    let mut choices = Choices::new(bytes);
+    let mut choices = Unstructured::new(bytes);
     let announced =
         Announced { hello: choices.below(2) == 0, max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
     let pieces = [(); PIECES].map(|()| 1 + choices.below(256));
@@ -104,8 +104,8 @@ fn next(
 ) -> Result<Next, Violation> {
     if announced.hello && is_first {
         return Ok(match Hello::front(buffer, HELLO)? {
-            Greeting::Hello(hello, size) => Next::Said(format!("{hello:?}"), size),
-            Greeting::Wants(more) => Next::Wants(more),
+            HelloFront::Hello(hello, size) => Next::Said(format!("{hello:?}"), size),
+            HelloFront::Wants(more) => Next::Wants(more),
         });
     }
     Ok(match front(buffer, announced.max_frame)? {
@@ -119,7 +119,7 @@ fn next(
 fn understands(stream: &[u8], announced: Announced) {
     let mut rest = stream;
     if announced.hello {
-        let Ok(Greeting::Hello(_, size)) = Hello::front(stream, HELLO) else { return };
+        let Ok(HelloFront::Hello(_, size)) = Hello::front(stream, HELLO) else { return };
         rest = &stream[size..];
     }
     let (mut incoming, mut keeper) = (Incoming::new(announced.numbers), Keeper::new(announced.numbers));
@@ -158,14 +158,14 @@ impl Keeper {
         // What numbers mean, and the target.
         let most = self.plain.known() + 1;
         let mut met = 0;
-        let mut acquaint = |_: &Introduction<'_>| {
+        let mut bind = |_: &Introduction<'_>| {
             met += 1;
             Rc::clone(&self.kept)
         };
         let read = match raw.kind {
-            kind::ANSWER => self.incoming.answer(raw.payload, &mut acquaint).map(|(_, handles, body)| (handles, body)),
-            kind::ASK => self.incoming.ask(raw.payload, &mut acquaint).map(|(_, got)| (got.handles, got.body)),
-            _ => self.incoming.post(raw.payload, &mut acquaint).map(|got| (got.handles, got.body)),
+            kind::ANSWER => self.incoming.answer(raw.payload, &mut bind).map(|(_, handles, body)| (handles, body)),
+            kind::ASK => self.incoming.ask(raw.payload, &mut bind).map(|(_, got)| (got.handles, got.body)),
+            _ => self.incoming.post(raw.payload, &mut bind).map(|got| (got.handles, got.body)),
         };
         if let Ok((handles, body)) = read {
             assert!(handles.len() + body.len() < raw.payload.len(), "more than there was");

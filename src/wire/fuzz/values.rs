@@ -30,7 +30,7 @@ pub(crate) struct Told {
     pub(crate) others: [[u8; 16]; 2],
     pub(crate) name: String,
     pub(crate) endpoints: Vec<String>,
-    pub(crate) counted: bool,
+    pub(crate) is_leased: bool,
     pub(crate) fingerprint: u64,
 }
 
@@ -43,7 +43,7 @@ impl Told {
             others: [[0; 16]; 2],
             name: name.to_owned(),
             endpoints: Vec::new(),
-            counted: false,
+            is_leased: false,
             fingerprint: 0,
         }
     }
@@ -65,12 +65,12 @@ impl Told {
             4 => Identity::Place { endpoint, name },
             _ => Identity::YourPlace { endpoint, name },
         };
-        Introduction { identity, counted: self.counted, fingerprint: self.fingerprint }
+        Introduction { identity, is_leased: self.is_leased, fingerprint: self.fingerprint }
     }
 
     fn of(introduction: &Introduction<'_>) -> Told {
-        let Introduction { identity, counted, fingerprint } = introduction;
-        let plain = Told { counted: *counted, fingerprint: *fingerprint, ..Told::your_name("") };
+        let Introduction { identity, is_leased, fingerprint } = introduction;
+        let plain = Told { is_leased: *is_leased, fingerprint: *fingerprint, ..Told::your_name("") };
         let owned = |text: &&str| (*text).to_owned();
         match identity {
             Identity::YourName(name) => Told { name: owned(name), ..plain },

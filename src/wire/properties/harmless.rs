@@ -21,8 +21,8 @@ proptest! {
         for start in [&[][..], &MAGIC, &[MAGIC.as_slice(), &[1, 0, 1, 0, 60, 0, 0, 0]].concat()] {
             let bytes = [start, &bytes].concat();
             match Hello::front(&bytes, limit) {
-                Ok(Greeting::Hello(_, size)) => prop_assert!(size <= bytes.len() && size <= limit),
-                Ok(Greeting::Wants(more)) => prop_assert!(more > 0 && bytes.len() + more <= limit.max(PREFIX)),
+                Ok(HelloFront::Hello(_, size)) => prop_assert!(size <= bytes.len() && size <= limit),
+                Ok(HelloFront::Wants(more)) => prop_assert!(more > 0 && bytes.len() + more <= limit.max(PREFIX)),
                 Err(_) => {}
             }
         }
@@ -72,7 +72,7 @@ proptest! {
         let bytes = written(|out| hello.put(out));
         let cut = cut.index(bytes.len());
         match Hello::front(&bytes[..cut], bytes.len()) {
-            Ok(Greeting::Wants(more)) => prop_assert!(more > 0 && cut + more <= bytes.len()),
+            Ok(HelloFront::Wants(more)) => prop_assert!(more > 0 && cut + more <= bytes.len()),
             other => prop_assert!(false, "{other:?}"),
         }
     }
@@ -135,7 +135,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= bits;
         let read = Hello::front(&bytes, 1 << 20);
-        prop_assert!(read != Ok(Greeting::Hello(hello, bytes.len())));
+        prop_assert!(read != Ok(HelloFront::Hello(hello, bytes.len())));
         prop_assert!(at >= MAGIC.len() || read == Err(Violation::NotHermod));
     }
 

@@ -47,13 +47,13 @@ fn told() -> impl Strategy<Value = Told> {
     let fingerprint = prop_oneof![Just(0), any::<u64>()];
     let ids = (any::<[u8; 16]>(), any::<[[u8; 16]; 2]>());
     (0..6_u8, ids, text(MAX_NAME), endpoints, any::<bool>(), fingerprint).prop_map(
-        |(form, (id, others), name, endpoints, counted, fingerprint)| Told {
+        |(form, (id, others), name, endpoints, is_leased, fingerprint)| Told {
             form,
             id,
             others,
             name,
             endpoints,
-            counted,
+            is_leased,
             fingerprint,
         },
     )

@@ -43,7 +43,7 @@ proptest! {
     fn hellos(hello in any_hello(), behind in vec(any::<u8>(), 0..3)) {
         let bytes = written(|out| hello.put(out));
         let all = [bytes.as_slice(), &behind].concat();
-        prop_assert_eq!(Hello::front(&all, bytes.len()), Ok(Greeting::Hello(hello, bytes.len())));
+        prop_assert_eq!(Hello::front(&all, bytes.len()), Ok(HelloFront::Hello(hello, bytes.len())));
         let too_long = Violation::HelloTooLong { len: bytes.len(), limit: bytes.len() - 1 };
         prop_assert_eq!(Hello::front(&all, bytes.len() - 1), Err(too_long));
     }

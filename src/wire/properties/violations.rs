@@ -110,7 +110,7 @@ fn lists() -> Vec<Case> {
         others: [[0; 16]; 2],
         name: "n".repeat(name),
         endpoints: vec!["e".repeat(endpoint)],
-        counted: false,
+        is_leased: false,
         fingerprint: 0,
     };
     let many = Told { endpoints: vec![String::new(); 9], ..told(3, 0, 0) };

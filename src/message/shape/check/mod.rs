@@ -28,10 +28,10 @@ use std::fmt::Display;
 use serde::Serialize;
 use serde::ser;
 
-use self::place::Place;
+use self::place::ValuePlace;
 use self::place::Wanted;
 use super::model::Model;
-use super::model::Node;
+use super::model::ShapeNode;
 use super::path::Start;
 use super::path::Trail;
 
@@ -73,7 +73,7 @@ pub(crate) enum Verdict {
 /// The type's `Serialize` may panic; who calls deals with that.
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T, start: Start<'_>, name: &dyn Display) -> Verdict {
     let checker = Checker { model: start.model, unfit: RefCell::new(None), left: Cell::new(MAX_VALUES) };
-    let written = value.serialize(Place::new(&checker, Wanted::Node(start.node), Trail::new(name)));
+    let written = value.serialize(ValuePlace::new(&checker, Wanted::ShapeNode(start.node), Trail::new(name)));
     // First, because the type may have put the error into words of its own, or even ignored it.
     match (checker.unfit.into_inner(), written) {
         (Some(unfit), _) => Verdict::Unfit(unfit),
@@ -87,7 +87,7 @@ pub(crate) fn describes_itself(start: Start<'_>) -> bool {
     let (mut seen, mut waiting) = (HashSet::from([start.node]), vec![start.node]);
     while let Some(id) = waiting.pop() {
         let node = start.model.node(id);
-        if *node == Node::SelfDescribing {
+        if *node == ShapeNode::SelfDescribing {
             return true;
         }
         node.each_child(|child| {

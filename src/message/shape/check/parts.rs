@@ -5,11 +5,11 @@ use serde::ser;
 
 use super::Checker;
 use super::Stop;
-use super::place::Place;
+use super::place::ValuePlace;
 use super::place::Wanted;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
-use crate::message::shape::model::NodeId;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
 
@@ -18,11 +18,11 @@ pub(super) enum Plan<'a> {
     /// Whatever: the parts are not looked at.
     Anything,
     /// So many as the sequence said, all of one kind.
-    Elements(NodeId),
+    Elements(ShapeNodeId),
     /// The same, where bytes are read.
     Bytes,
     /// So many pairs as the map said.
-    Entries(NodeId, NodeId),
+    Entries(ShapeNodeId, ShapeNodeId),
     /// One value for each place.
     Row(Row<'a>),
 }
@@ -30,7 +30,7 @@ pub(super) enum Plan<'a> {
 /// The places of a tuple, a struct or a variant.
 #[derive(Clone, Copy)]
 pub(super) enum Row<'a> {
-    Positions(&'a [NodeId]),
+    Positions(&'a [ShapeNodeId]),
     Fields(&'a [Field]),
 }
 
@@ -52,7 +52,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn place(&self, number: usize) -> Option<(Step<'a>, NodeId)> {
+    fn place(&self, number: usize) -> Option<(Step<'a>, ShapeNodeId)> {
         match self {
             Row::Positions(parts) => parts.get(number).map(|part| (Step::Position(number), *part)),
             Row::Fields(fields) => fields.get(number).map(|field| (Step::Field(&field.name), field.node)),
@@ -80,7 +80,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(place: Place<'a>, plan: Plan<'a>, announced: usize) -> Parts<'a> {
+    pub(super) fn new(place: ValuePlace<'a>, plan: Plan<'a>, announced: usize) -> Parts<'a> {
         Parts { checker: place.checker, at: place.at, plan, announced, written: 0 }
     }
 
@@ -91,22 +91,22 @@ impl<'a> Parts<'a> {
         let (step, wanted) = match &self.plan {
             Plan::Anything => return Ok(()),
             Plan::Bytes => (Step::Element(number), Wanted::Byte),
-            Plan::Elements(element) => (Step::Element(number), Wanted::Node(*element)),
-            Plan::Entries(_, value) => (Step::ValueOf(number), Wanted::Node(*value)),
+            Plan::Elements(element) => (Step::Element(number), Wanted::ShapeNode(*element)),
+            Plan::Entries(_, value) => (Step::ValueOf(number), Wanted::ShapeNode(*value)),
             Plan::Row(row) => match row.place(number) {
-                Some((step, part)) => (step, Wanted::Node(part)),
+                Some((step, part)) => (step, Wanted::ShapeNode(part)),
                 None => {
                     let why = "Serialize writes it, and Deserialize does not read it";
                     return Err(self.checker.refuse(&self.at.to(Step::Position(number)), why.to_owned()));
                 }
             },
         };
-        value.serialize(Place::new(self.checker, wanted, self.at.to(step)))
+        value.serialize(ValuePlace::new(self.checker, wanted, self.at.to(step)))
     }
 
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Stop> {
         let Plan::Entries(wanted, _) = self.plan else { return Ok(()) };
-        key.serialize(Place::new(self.checker, Wanted::Node(wanted), self.at.to(Step::KeyOf(self.written))))
+        key.serialize(ValuePlace::new(self.checker, Wanted::ShapeNode(wanted), self.at.to(Step::KeyOf(self.written))))
     }
 
     /// The next part, of that name. Names do not travel, so one that is not read at all is a field renamed for one

@@ -4,12 +4,12 @@ use super::Checker;
 use super::MAX_DEPTH;
 use super::Stop;
 use crate::message::shape::model::Content;
-use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
-use crate::message::shape::show::Names;
+use crate::message::shape::show::ShownNames;
 use crate::message::shape::show::word;
 
 const SELF_DESCRIBING: &str = "Deserialize reads what describes itself (deserialize_any: serde_json::Value, untagged and \
@@ -17,7 +17,7 @@ const SELF_DESCRIBING: &str = "Deserialize reads what describes itself (deserial
 
 /// The serializer of one value.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct ValuePlace<'a> {
     pub(super) checker: &'a Checker<'a>,
     pub(super) at: Trail<'a>,
     wanted: Wanted,
@@ -26,7 +26,7 @@ pub(super) struct Place<'a> {
 /// What the shape has at a place.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted {
-    Node(NodeId),
+    ShapeNode(ShapeNodeId),
     /// A byte of what is read as bytes: no node, as they are one leaf.
     Byte,
 }
@@ -34,14 +34,14 @@ pub(super) enum Wanted {
 /// What is read where a value is written.
 pub(super) enum Read<'a> {
     /// A value of this kind, which is no newtype.
-    Kind(&'a Node),
+    Kind(&'a ShapeNode),
     /// Whatever: it is not looked at.
     Anything,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn new(checker: &'a Checker<'a>, wanted: Wanted, at: Trail<'a>) -> Place<'a> {
-        Place { checker, at, wanted }
+impl<'a> ValuePlace<'a> {
+    pub(super) fn new(checker: &'a Checker<'a>, wanted: Wanted, at: Trail<'a>) -> ValuePlace<'a> {
+        ValuePlace { checker, at, wanted }
     }
 
     /// What is read here.
@@ -52,22 +52,22 @@ impl<'a> Place<'a> {
         }
         self.checker.left.set(left - 1);
         match self.plain() {
-            Some(Node::SelfDescribing) => Err(self.checker.refuse(&self.at, SELF_DESCRIBING.to_owned())),
-            Some(Node::Opaque(_)) | None => Ok(Read::Anything),
+            Some(ShapeNode::SelfDescribing) => Err(self.checker.refuse(&self.at, SELF_DESCRIBING.to_owned())),
+            Some(ShapeNode::Opaque(_)) | None => Ok(Read::Anything),
             Some(node) => Ok(Read::Kind(node)),
         }
     }
 
     /// The kind below all newtypes; `None` if they never end.
-    pub(super) fn plain(&self) -> Option<&'a Node> {
+    pub(super) fn plain(&self) -> Option<&'a ShapeNode> {
         let model = self.checker.model;
         let mut node = match self.wanted {
-            Wanted::Node(id) => model.node(id),
-            Wanted::Byte => const { &Node::Scalar(Scalar::U8) },
+            Wanted::ShapeNode(id) => model.node(id),
+            Wanted::Byte => const { &ShapeNode::Scalar(Scalar::U8) },
         };
         for _ in 0..MAX_DEPTH {
             match node {
-                Node::Struct { content: Content::Newtype(inner), .. } => node = model.node(*inner),
+                ShapeNode::Struct { content: Content::Newtype(inner), .. } => node = model.node(*inner),
                 _ => return Some(node),
             }
         }
@@ -75,14 +75,14 @@ impl<'a> Place<'a> {
     }
 
     /// The place of a value inside that is no step.
-    pub(super) fn inner(&self, wanted: NodeId) -> Place<'_> {
-        Place { checker: self.checker, wanted: Wanted::Node(wanted), at: self.at.to(Step::Inside) }
+    pub(super) fn inner(&self, wanted: ShapeNodeId) -> ValuePlace<'_> {
+        ValuePlace { checker: self.checker, wanted: Wanted::ShapeNode(wanted), at: self.at.to(Step::Inside) }
     }
 
     #[cold]
     pub(super) fn differs(&self, written: &str) -> Stop {
         let read = match self.wanted {
-            Wanted::Node(id) => Names::new(self.checker.model).of(id).to_string(),
+            Wanted::ShapeNode(id) => ShownNames::new(self.checker.model).of(id).to_string(),
             Wanted::Byte => word(Scalar::U8).to_owned(),
         };
         let why = format!("Serialize writes {written}, where Deserialize reads {read}");

@@ -7,22 +7,22 @@ use super::Stop;
 use super::parts::Parts;
 use super::parts::Plan;
 use super::parts::Row;
-use super::place::Place;
 use super::place::Read;
+use super::place::ValuePlace;
 use crate::message::shape::mark::ADDRESS;
 use crate::message::shape::model::Content;
-use crate::message::shape::model::Node;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
 use crate::message::shape::model::Variant;
 use crate::message::shape::show::word;
 
-impl<'a> Place<'a> {
+impl<'a> ValuePlace<'a> {
     fn scalar(&self, written: Scalar) -> Result<(), Stop> {
         match self.read()? {
             Read::Anything => Ok(()),
-            Read::Kind(Node::Scalar(read)) if is_read_as(written, *read) => Ok(()),
-            Read::Kind(Node::Seq(element)) if written == Scalar::Bytes => match self.inner(*element).plain() {
-                None | Some(Node::Scalar(Scalar::U8) | Node::Opaque(_)) => Ok(()),
+            Read::Kind(ShapeNode::Scalar(read)) if is_read_as(written, *read) => Ok(()),
+            Read::Kind(ShapeNode::Seq(element)) if written == Scalar::Bytes => match self.inner(*element).plain() {
+                None | Some(ShapeNode::Scalar(Scalar::U8) | ShapeNode::Opaque(_)) => Ok(()),
                 Some(_) => Err(self.differs(word(written))),
             },
             Read::Kind(_) => Err(self.differs(word(written))),
@@ -36,9 +36,9 @@ impl<'a> Place<'a> {
             Read::Kind(read) => read,
         };
         let row = match read {
-            Node::Tuple(parts) => Some(Row::Positions(parts)),
-            Node::Struct { content, .. } => Row::of(content),
-            Node::Scalar(Scalar::Unit) => Some(Row::Positions(&[])),
+            ShapeNode::Tuple(parts) => Some(Row::Positions(parts)),
+            ShapeNode::Struct { content, .. } => Row::of(content),
+            ShapeNode::Scalar(Scalar::Unit) => Some(Row::Positions(&[])),
             _ => None,
         };
         match row {
@@ -51,7 +51,7 @@ impl<'a> Place<'a> {
     fn variant(&self, index: u32, name: &str) -> Result<Option<&'a Variant>, Stop> {
         let variants = match self.read()? {
             Read::Anything => return Ok(None),
-            Read::Kind(Node::Enum { variants, .. }) => variants,
+            Read::Kind(ShapeNode::Enum { variants, .. }) => variants,
             Read::Kind(_) => return Err(self.differs(&format!("the variant {name}"))),
         };
         let found = usize::try_from(index).ok().and_then(|index| variants.get(index));
@@ -122,7 +122,7 @@ macro_rules! scalars {
     )* };
 }
 
-impl<'a> Serializer for Place<'a> {
+impl<'a> Serializer for ValuePlace<'a> {
     type Ok = ();
     type Error = Stop;
     type SerializeSeq = Parts<'a>;
@@ -161,7 +161,7 @@ impl<'a> Serializer for Place<'a> {
 
     fn serialize_none(self) -> Result<(), Stop> {
         match self.read()? {
-            Read::Anything | Read::Kind(Node::Option(_)) => Ok(()),
+            Read::Anything | Read::Kind(ShapeNode::Option(_)) => Ok(()),
             Read::Kind(_) => Err(self.differs("an option")),
         }
     }
@@ -169,14 +169,14 @@ impl<'a> Serializer for Place<'a> {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
         match self.read()? {
             Read::Anything => Ok(()),
-            Read::Kind(Node::Option(inner)) => value.serialize(self.inner(*inner)),
+            Read::Kind(ShapeNode::Option(inner)) => value.serialize(self.inner(*inner)),
             Read::Kind(_) => Err(self.differs("an option")),
         }
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Stop> {
         match self.plain() {
-            Some(Node::Address { .. }) if name == ADDRESS => Ok(()),
+            Some(ShapeNode::Address { .. }) if name == ADDRESS => Ok(()),
             _ => value.serialize(self),
         }
     }
@@ -204,8 +204,8 @@ impl<'a> Serializer for Place<'a> {
     fn serialize_seq(self, len: Option<usize>) -> Result<Parts<'a>, Stop> {
         let plan = match self.read()? {
             Read::Anything => Plan::Anything,
-            Read::Kind(Node::Seq(element)) => Plan::Elements(*element),
-            Read::Kind(Node::Scalar(Scalar::Bytes)) => Plan::Bytes,
+            Read::Kind(ShapeNode::Seq(element)) => Plan::Elements(*element),
+            Read::Kind(ShapeNode::Scalar(Scalar::Bytes)) => Plan::Bytes,
             Read::Kind(_) => return Err(self.differs("a sequence")),
         };
         match len {
@@ -218,7 +218,7 @@ impl<'a> Serializer for Place<'a> {
         let plan = match (self.read()?, len) {
             (_, None) => return Err(self.endless(UNKNOWN_ENTRIES)),
             (Read::Anything, _) => Plan::Anything,
-            (Read::Kind(Node::Map { key, value }), _) => Plan::Entries(*key, *value),
+            (Read::Kind(ShapeNode::Map { key, value }), _) => Plan::Entries(*key, *value),
             (Read::Kind(_), _) => return Err(self.differs("a map")),
         };
         Ok(Parts::new(self, plan, len.unwrap_or_default()))

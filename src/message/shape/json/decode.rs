@@ -11,9 +11,9 @@ use super::key;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
 use crate::message::shape::model::Model;
-use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::model::Variant;
 use crate::message::shape::path::Start;
 use crate::message::shape::path::Step;
@@ -35,7 +35,7 @@ const OBJECT: usize = 512;
 /// The JSON of the value whose encoding the whole body is.
 pub(super) fn decode(start: Start<'_>, body: &[u8]) -> Result<Value, JsonError> {
     let limit = allowance(body.len());
-    let mut reader = Reader { model: start.model, rest: body, limit, left: limit };
+    let mut reader = JsonReader { model: start.model, rest: body, limit, left: limit };
     let json = reader.value(start.node, Trail::new(&start))?;
     match reader.rest {
         [] => Ok(json),
@@ -48,32 +48,32 @@ fn allowance(body: usize) -> usize {
     body.saturating_mul(PER_BYTE).saturating_add(FREE).min(MAX_MEMORY)
 }
 
-struct Reader<'m, 'b> {
+struct JsonReader<'m, 'b> {
     model: &'m Model,
     rest: &'b [u8],
     limit: usize,
     left: usize,
 }
 
-impl<'m, 'b> Reader<'m, 'b> {
-    fn value(&mut self, id: NodeId, at: Trail<'_>) -> Result<Value, JsonError> {
+impl<'m, 'b> JsonReader<'m, 'b> {
+    fn value(&mut self, id: ShapeNodeId, at: Trail<'_>) -> Result<Value, JsonError> {
         check_depth(&at)?;
         self.pay(size_of::<Value>(), &at)?;
         match self.model.node(id) {
-            Node::Scalar(scalar) => self.scalar(*scalar, &at),
-            Node::Option(inner) => self.option(*inner, &at),
-            Node::Seq(element) => self.sequence(*element, &at),
-            Node::Map { key, value } => self.map(*key, *value, &at),
-            Node::Tuple(parts) => self.parts(parts, &at),
-            Node::Struct { content, .. } => self.content(content, at),
-            Node::Enum { variants, .. } => self.variant(variants, at),
-            Node::Address { .. } => Err(JsonError::Address { path: at.to_string() }),
-            Node::Opaque(_) => Err(JsonError::Opaque { path: at.to_string() }),
-            Node::SelfDescribing => Err(JsonError::SelfDescribing { path: at.to_string() }),
+            ShapeNode::Scalar(scalar) => self.scalar(*scalar, &at),
+            ShapeNode::Option(inner) => self.option(*inner, &at),
+            ShapeNode::Seq(element) => self.sequence(*element, &at),
+            ShapeNode::Map { key, value } => self.map(*key, *value, &at),
+            ShapeNode::Tuple(parts) => self.parts(parts, &at),
+            ShapeNode::Struct { content, .. } => self.content(content, at),
+            ShapeNode::Enum { variants, .. } => self.variant(variants, at),
+            ShapeNode::Address { .. } => Err(JsonError::Address { path: at.to_string() }),
+            ShapeNode::Opaque(_) => Err(JsonError::Opaque { path: at.to_string() }),
+            ShapeNode::SelfDescribing => Err(JsonError::SelfDescribing { path: at.to_string() }),
         }
     }
 
-    fn option(&mut self, inner: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+    fn option(&mut self, inner: ShapeNodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
         match self.read::<u8>(at)? {
             0 => Ok(Value::Null),
             1 => self.value(inner, at.to(Step::Inside)),
@@ -82,14 +82,14 @@ impl<'m, 'b> Reader<'m, 'b> {
     }
 
     /// Nothing is reserved on the word of the count: the elements have to be there, and paid for.
-    fn sequence(&mut self, element: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+    fn sequence(&mut self, element: ShapeNodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
         let count: usize = self.read(at)?;
         let elements = (0..count).map(|n| self.value(element, at.to(Step::Element(n))));
         elements.collect::<Result<Vec<_>, _>>().map(Value::Array)
     }
 
     /// Of two entries with one key the later counts, as it does for a `HashMap`.
-    fn map(&mut self, key: NodeId, value: NodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
+    fn map(&mut self, key: ShapeNodeId, value: ShapeNodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
         let count: usize = self.read(at)?;
         let mut entries = Map::new();
         for n in 0..count {
@@ -101,7 +101,7 @@ impl<'m, 'b> Reader<'m, 'b> {
         Ok(Value::Object(entries))
     }
 
-    fn parts(&mut self, parts: &[NodeId], at: &Trail<'_>) -> Result<Value, JsonError> {
+    fn parts(&mut self, parts: &[ShapeNodeId], at: &Trail<'_>) -> Result<Value, JsonError> {
         let parts = parts.iter().enumerate().map(|(n, part)| self.value(*part, at.to(Step::Position(n))));
         parts.collect::<Result<Vec<_>, _>>().map(Value::Array)
     }
@@ -188,18 +188,22 @@ impl<'m, 'b> Reader<'m, 'b> {
     }
 
     /// A key of a map, as a text.
-    fn key(&mut self, id: NodeId, at: &Trail<'_>) -> Result<String, JsonError> {
+    fn key(&mut self, id: ShapeNodeId, at: &Trail<'_>) -> Result<String, JsonError> {
         check_depth(at)?;
         match self.model.node(id) {
-            Node::Struct { content: Content::Newtype(inner), .. } => self.key(*inner, &at.to(Step::Inside)),
-            Node::Enum { variants, .. } => match self.chosen(variants, at)? {
+            ShapeNode::Struct { content: Content::Newtype(inner), .. } => self.key(*inner, &at.to(Step::Inside)),
+            ShapeNode::Enum { variants, .. } => match self.chosen(variants, at)? {
                 Variant { name, content: Content::Unit } => Ok(name.to_string()),
                 _ => Err(key::not_a_key(self.model, id, at)),
             },
-            Node::Scalar(Scalar::Str) => self.text(at),
-            Node::Scalar(Scalar::F32) => self.read(at).and_then(|float: f32| float_key(float, float.is_finite(), at)),
-            Node::Scalar(Scalar::F64) => self.read(at).and_then(|float: f64| float_key(float, float.is_finite(), at)),
-            Node::Scalar(scalar) if key::can_be_key(*scalar) => Ok(match self.scalar(*scalar, at)? {
+            ShapeNode::Scalar(Scalar::Str) => self.text(at),
+            ShapeNode::Scalar(Scalar::F32) => {
+                self.read(at).and_then(|float: f32| float_key(float, float.is_finite(), at))
+            }
+            ShapeNode::Scalar(Scalar::F64) => {
+                self.read(at).and_then(|float: f64| float_key(float, float.is_finite(), at))
+            }
+            ShapeNode::Scalar(scalar) if key::can_be_key(*scalar) => Ok(match self.scalar(*scalar, at)? {
                 Value::String(text) => text,
                 other => other.to_string(),
             }),

@@ -19,9 +19,9 @@ use super::unexpected;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
 use crate::message::shape::model::Model;
-use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::model::Variant;
 use crate::message::shape::path::Start;
 use crate::message::shape::path::Step;
@@ -30,50 +30,50 @@ use crate::message::shape::show::word;
 
 /// The bytes of the value that the JSON is.
 pub(super) fn encode(start: Start<'_>, json: &Value) -> Result<Vec<u8>, JsonError> {
-    let mut writer = Writer { model: start.model, out: Vec::new() };
+    let mut writer = JsonWriter { model: start.model, out: Vec::new() };
     writer.value(start.node, json, Trail::new(&start))?;
     Ok(writer.out)
 }
 
-struct Writer<'m> {
+struct JsonWriter<'m> {
     model: &'m Model,
     out: Vec<u8>,
 }
 
-impl Writer<'_> {
-    fn value(&mut self, id: NodeId, json: &Value, at: Trail<'_>) -> Result<(), JsonError> {
+impl JsonWriter<'_> {
+    fn value(&mut self, id: ShapeNodeId, json: &Value, at: Trail<'_>) -> Result<(), JsonError> {
         check_depth(&at)?;
         match (self.model.node(id), json) {
-            (Node::Scalar(scalar), _) => self.scalar(*scalar, json, &at),
-            (Node::Option(_), Value::Null) => {
+            (ShapeNode::Scalar(scalar), _) => self.scalar(*scalar, json, &at),
+            (ShapeNode::Option(_), Value::Null) => {
                 self.put(&0u8);
                 Ok(())
             }
-            (Node::Option(inner), _) => {
+            (ShapeNode::Option(inner), _) => {
                 self.put(&1u8);
                 self.value(*inner, json, at.to(Step::Inside))
             }
-            (Node::Seq(element), Value::Array(elements)) => {
+            (ShapeNode::Seq(element), Value::Array(elements)) => {
                 self.put(&elements.len());
                 let mut numbered = elements.iter().enumerate();
                 numbered.try_for_each(|(n, json)| self.value(*element, json, at.to(Step::Element(n))))
             }
-            (Node::Map { key, value }, Value::Object(entries)) => self.map(*key, *value, entries, &at),
-            (Node::Tuple(parts), Value::Array(elements)) if parts.len() == elements.len() => {
+            (ShapeNode::Map { key, value }, Value::Object(entries)) => self.map(*key, *value, entries, &at),
+            (ShapeNode::Tuple(parts), Value::Array(elements)) if parts.len() == elements.len() => {
                 self.parts(parts, elements, &at)
             }
-            (Node::Struct { name, content }, _) => self.content(name, content, json, at),
-            (Node::Enum { variants, .. }, _) => self.variant(id, variants, json, at),
-            (Node::Address { .. }, _) => Err(JsonError::Address { path: at.to_string() }),
-            (Node::Opaque(_), _) => Err(JsonError::Opaque { path: at.to_string() }),
-            (Node::SelfDescribing, _) => Err(JsonError::SelfDescribing { path: at.to_string() }),
-            (Node::Seq(_) | Node::Map { .. } | Node::Tuple(_), _) => {
+            (ShapeNode::Struct { name, content }, _) => self.content(name, content, json, at),
+            (ShapeNode::Enum { variants, .. }, _) => self.variant(id, variants, json, at),
+            (ShapeNode::Address { .. }, _) => Err(JsonError::Address { path: at.to_string() }),
+            (ShapeNode::Opaque(_), _) => Err(JsonError::Opaque { path: at.to_string() }),
+            (ShapeNode::SelfDescribing, _) => Err(JsonError::SelfDescribing { path: at.to_string() }),
+            (ShapeNode::Seq(_) | ShapeNode::Map { .. } | ShapeNode::Tuple(_), _) => {
                 Err(unexpected(expected(self.model, id), json, &at))
             }
         }
     }
 
-    fn parts(&mut self, parts: &[NodeId], elements: &[Value], at: &Trail<'_>) -> Result<(), JsonError> {
+    fn parts(&mut self, parts: &[ShapeNodeId], elements: &[Value], at: &Trail<'_>) -> Result<(), JsonError> {
         let mut numbered = parts.iter().zip(elements).enumerate();
         numbered.try_for_each(|(n, (part, json))| self.value(*part, json, at.to(Step::Position(n))))
     }
@@ -103,7 +103,7 @@ impl Writer<'_> {
                     self.value(field.node, json, at)?;
                     used += 1;
                 }
-                (None, Node::Option(_)) => self.put(&0u8),
+                (None, ShapeNode::Option(_)) => self.put(&0u8),
                 (None, _) => return Err(JsonError::MissingField { path: at.to_string() }),
             }
         }
@@ -116,7 +116,7 @@ impl Writer<'_> {
         }
     }
 
-    fn variant(&mut self, id: NodeId, variants: &[Variant], json: &Value, at: Trail<'_>) -> Result<(), JsonError> {
+    fn variant(&mut self, id: ShapeNodeId, variants: &[Variant], json: &Value, at: Trail<'_>) -> Result<(), JsonError> {
         let (name, carried) = match json {
             Value::String(name) => (name, None),
             Value::Object(entries) if entries.len() == 1 => match entries.iter().next() {
@@ -140,7 +140,13 @@ impl Writer<'_> {
     }
 
     /// Keys in their own order and not in that of their texts, so that the bytes are those of a `BTreeMap`.
-    fn map(&mut self, key: NodeId, value: NodeId, given: &Map<String, Value>, at: &Trail<'_>) -> Result<(), JsonError> {
+    fn map(
+        &mut self,
+        key: ShapeNodeId,
+        value: ShapeNodeId,
+        given: &Map<String, Value>,
+        at: &Trail<'_>,
+    ) -> Result<(), JsonError> {
         let mut entries = Vec::with_capacity(given.len());
         for (n, (text, json)) in given.iter().enumerate() {
             entries.push((key::parse(self.model, key, text, &at.to(Step::KeyOf(n)))?, text, json));

@@ -21,13 +21,13 @@ use self::encode::encode;
 use super::Shape;
 use super::model::Content;
 use super::model::Model;
-use super::model::Node;
-use super::model::NodeId;
 use super::model::Scalar;
+use super::model::ShapeNode;
+use super::model::ShapeNodeId;
 use super::path::Start;
 use super::path::Trail;
 use super::show::Name;
-use super::show::Names;
+use super::show::ShownNames;
 use super::show::word;
 
 /// In how many others a value may stand, as in a message that a node receives: options that hold something, newtypes,
@@ -232,16 +232,16 @@ impl Shape {
 }
 
 /// What JSON must have for a value of that kind.
-fn expected(model: &Model, id: NodeId) -> String {
+fn expected(model: &Model, id: ShapeNodeId) -> String {
     match model.node(id) {
-        Node::Scalar(scalar) => expected_scalar(*scalar),
-        Node::Seq(_) => "an array".to_owned(),
-        Node::Map { .. } => "an object".to_owned(),
-        Node::Tuple(parts) => format!("an array of {}", parts.len()),
-        Node::Struct { name, content } => expected_content(name, content),
-        Node::Enum { name, .. } => format!("a variant of {}", Name(name)),
-        Node::Option(_) | Node::Address { .. } | Node::Opaque(_) | Node::SelfDescribing => {
-            Names::new(model).of(id).to_string()
+        ShapeNode::Scalar(scalar) => expected_scalar(*scalar),
+        ShapeNode::Seq(_) => "an array".to_owned(),
+        ShapeNode::Map { .. } => "an object".to_owned(),
+        ShapeNode::Tuple(parts) => format!("an array of {}", parts.len()),
+        ShapeNode::Struct { name, content } => expected_content(name, content),
+        ShapeNode::Enum { name, .. } => format!("a variant of {}", Name(name)),
+        ShapeNode::Option(_) | ShapeNode::Address { .. } | ShapeNode::Opaque(_) | ShapeNode::SelfDescribing => {
+            ShownNames::new(model).of(id).to_string()
         }
     }
 }

@@ -11,26 +11,26 @@ use super::encode::encode;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
 use crate::message::shape::model::Model;
-use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::ROOT;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::model::Variant;
 use crate::message::shape::path::Start;
 
-const ITSELF: NodeId = ROOT;
-const SECOND: NodeId = NodeId(1);
+const ITSELF: ShapeNodeId = ROOT;
+const SECOND: ShapeNodeId = ShapeNodeId(1);
 
-fn model<const N: usize>(nodes: [Node; N]) -> Model {
+fn model<const N: usize>(nodes: [ShapeNode; N]) -> Model {
     Model::new(nodes.to_vec(), None)
 }
 
-fn structure(name: &str, content: Content) -> Node {
-    Node::Struct { name: name.into(), content }
+fn structure(name: &str, content: Content) -> ShapeNode {
+    ShapeNode::Struct { name: name.into(), content }
 }
 
-fn fields<const N: usize>(fields: [(&str, NodeId); N]) -> Content {
+fn fields<const N: usize>(fields: [(&str, ShapeNodeId); N]) -> Content {
     Content::Fields(fields.map(|(name, node)| Field { name: name.into(), node }).to_vec())
 }
 
@@ -49,12 +49,12 @@ fn to_bytes(model: &Model, json: &Value) -> Result<Vec<u8>, JsonError> {
 #[test]
 fn five_bytes_cannot_ask_for_more_elements_than_there_is_memory_for() {
     for element in [
-        Node::Scalar(Scalar::Unit),
+        ShapeNode::Scalar(Scalar::Unit),
         structure("Empty", Content::Unit),
         structure("Void", Content::Fields(vec![])),
-        Node::Tuple(vec![]),
+        ShapeNode::Tuple(vec![]),
     ] {
-        let list = model([Node::Seq(SECOND), element]);
+        let list = model([ShapeNode::Seq(SECOND), element]);
         let body = [0xff, 0xff, 0xff, 0xff, 0x0f];
         let refused = from_bytes(&list, &body);
         assert!(matches!(refused, Err(JsonError::TooLarge { .. })), "{refused:?}");
@@ -63,7 +63,7 @@ fn five_bytes_cannot_ask_for_more_elements_than_there_is_memory_for() {
 
 #[test]
 fn a_few_thousand_empty_elements_are_fine() {
-    let list = model([Node::Seq(SECOND), Node::Scalar(Scalar::Unit)]);
+    let list = model([ShapeNode::Seq(SECOND), ShapeNode::Scalar(Scalar::Unit)]);
     let many = Value::Array(vec![Value::Null; 5_000]);
     let body = to_bytes(&list, &many).unwrap();
     assert_eq!(body.len(), 2);
@@ -72,12 +72,12 @@ fn a_few_thousand_empty_elements_are_fine() {
 
 #[test]
 fn a_count_without_elements_is_refused_and_reserves_nothing() {
-    let list = model([Node::Seq(SECOND), Node::Scalar(Scalar::U32)]);
+    let list = model([ShapeNode::Seq(SECOND), ShapeNode::Scalar(Scalar::U32)]);
     let body = postcard::to_stdvec(&u64::MAX).unwrap();
     let refused = from_bytes(&list, &body);
     assert!(matches!(&refused, Err(JsonError::Malformed { path, .. }) if path == "Vec<u32>[0]"), "{refused:?}");
 
-    let map = model([Node::Map { key: SECOND, value: SECOND }, Node::Scalar(Scalar::U32)]);
+    let map = model([ShapeNode::Map { key: SECOND, value: SECOND }, ShapeNode::Scalar(Scalar::U32)]);
     let refused = from_bytes(&map, &body);
     assert!(
         matches!(&refused, Err(JsonError::Malformed { path, .. }) if path == "Map<u32, u32>[key 0]"),
@@ -89,9 +89,9 @@ fn a_count_without_elements_is_refused_and_reserves_nothing() {
 fn a_map_of_nothing_to_nothing_ends() {
     // All keys are alike, so that the object does not grow; the count alone must not keep it going for long.
     let map = model([
-        Node::Map { key: SECOND, value: NodeId(2) },
-        Node::Enum { name: "One".into(), variants: vec![variant("Only", Content::Unit)] },
-        Node::Scalar(Scalar::Unit),
+        ShapeNode::Map { key: SECOND, value: ShapeNodeId(2) },
+        ShapeNode::Enum { name: "One".into(), variants: vec![variant("Only", Content::Unit)] },
+        ShapeNode::Scalar(Scalar::Unit),
     ]);
     let mut body = postcard::to_stdvec(&u32::MAX).unwrap();
     body.extend([0; 64]);
@@ -100,15 +100,18 @@ fn a_map_of_nothing_to_nothing_ends() {
 
 #[test]
 fn arrays_of_arrays_of_nothing_are_bounded() {
-    let level = |inner| Node::Tuple(vec![NodeId(inner); 1_000]);
-    let cube = model([level(1), level(2), level(3), Node::Scalar(Scalar::Unit)]);
+    let level = |inner| ShapeNode::Tuple(vec![ShapeNodeId(inner); 1_000]);
+    let cube = model([level(1), level(2), level(3), ShapeNode::Scalar(Scalar::Unit)]);
     assert!(matches!(from_bytes(&cube, &[]), Err(JsonError::TooLarge { .. })));
 }
 
 #[test]
 fn objects_with_nothing_to_read_are_paid_for() {
-    let list =
-        model([Node::Seq(SECOND), structure("Tag", fields([("nothing", NodeId(2))])), Node::Scalar(Scalar::Unit)]);
+    let list = model([
+        ShapeNode::Seq(SECOND),
+        structure("Tag", fields([("nothing", ShapeNodeId(2))])),
+        ShapeNode::Scalar(Scalar::Unit),
+    ]);
     let few = postcard::to_stdvec(&10_000u32).unwrap();
     assert!(from_bytes(&list, &few).is_ok());
     let many = postcard::to_stdvec(&100_000u32).unwrap();
@@ -119,7 +122,7 @@ fn objects_with_nothing_to_read_are_paid_for() {
 fn the_names_of_variants_are_paid_for() {
     let name = "n".repeat(1 << 20);
     let all = [variant(&name, Content::Unit), variant("short", Content::Unit)];
-    let shape = model([Node::Seq(NodeId(1)), Node::Enum { name: "E".into(), variants: all.into() }]);
+    let shape = model([ShapeNode::Seq(ShapeNodeId(1)), ShapeNode::Enum { name: "E".into(), variants: all.into() }]);
     let body = |number: u8| [&[100][..], &[number; 100]].concat();
     assert!(matches!(from_bytes(&shape, &body(0)), Err(JsonError::TooLarge { .. })));
     assert_eq!(from_bytes(&shape, &body(1)), Ok(vec!["short"; 100].into()));
@@ -131,19 +134,19 @@ fn shapes_without_an_end_are_too_deep() {
         structure("Self", Content::Newtype(ITSELF)),
         structure("Self", fields([("me", ITSELF)])),
         structure("Self", Content::Tuple(vec![ITSELF])),
-        Node::Tuple(vec![ITSELF, ITSELF]),
-        Node::Option(ITSELF),
-        Node::Seq(ITSELF),
-        Node::Map { key: ITSELF, value: ITSELF },
-        Node::Enum { name: "Self".into(), variants: vec![variant("Me", Content::Newtype(ITSELF)); 2] },
+        ShapeNode::Tuple(vec![ITSELF, ITSELF]),
+        ShapeNode::Option(ITSELF),
+        ShapeNode::Seq(ITSELF),
+        ShapeNode::Map { key: ITSELF, value: ITSELF },
+        ShapeNode::Enum { name: "Self".into(), variants: vec![variant("Me", Content::Newtype(ITSELF)); 2] },
     ];
     for node in endless {
         let model = model([node.clone()]);
         let decoded = from_bytes(&model, &[1; 4096]);
-        let keyless = matches!(node, Node::Map { .. }) && matches!(decoded, Err(JsonError::NotAKey { .. }));
+        let keyless = matches!(node, ShapeNode::Map { .. }) && matches!(decoded, Err(JsonError::NotAKey { .. }));
         assert!(keyless || matches!(decoded, Err(JsonError::TooDeep { .. })), "{node:?}: {decoded:?}");
     }
-    let keys = model([Node::Map { key: SECOND, value: SECOND }, structure("Self", Content::Newtype(SECOND))]);
+    let keys = model([ShapeNode::Map { key: SECOND, value: SECOND }, structure("Self", Content::Newtype(SECOND))]);
     assert!(matches!(from_bytes(&keys, &[1; 64]), Err(JsonError::TooDeep { .. })));
     assert!(matches!(to_bytes(&keys, &json!({"a": 1})), Err(JsonError::TooDeep { .. })));
 }
@@ -154,7 +157,7 @@ fn json_of_any_depth_is_refused_and_not_followed() {
     for _ in 0..100 {
         deep = json!([deep]);
     }
-    let list = model([Node::Seq(ITSELF)]);
+    let list = model([ShapeNode::Seq(ITSELF)]);
     assert!(to_bytes(&list, &deep).is_ok());
     for _ in 0..100 {
         deep = json!([deep]);
@@ -168,7 +171,7 @@ fn json_of_any_depth_is_refused_and_not_followed() {
 
 #[test]
 fn a_reference_astray_is_opaque() {
-    let astray = model([Node::Seq(NodeId(7))]);
+    let astray = model([ShapeNode::Seq(ShapeNodeId(7))]);
     let path = "Vec<opaque(not reached)>[0]".to_owned();
     assert_eq!(to_bytes(&astray, &json!([1])), Err(JsonError::Opaque { path: path.clone() }));
     assert_eq!(from_bytes(&astray, &[1, 1]), Err(JsonError::Opaque { path }));
@@ -177,15 +180,15 @@ fn a_reference_astray_is_opaque() {
 #[test]
 fn what_is_not_known_or_cannot_be_is_named() {
     let holder = |node| {
-        let content = fields([("n", NodeId(2)), ("what", SECOND)]);
-        model([structure("Holder", content), node, Node::Scalar(Scalar::U8)])
+        let content = fields([("n", ShapeNodeId(2)), ("what", SECOND)]);
+        model([structure("Holder", content), node, ShapeNode::Scalar(Scalar::U8)])
     };
     let path = || "Holder.what".to_owned();
     let given = json!({"n": 1, "what": 2});
     for (node, error) in [
-        (Node::Opaque(Opaque::Varies), JsonError::Opaque { path: path() }),
-        (Node::SelfDescribing, JsonError::SelfDescribing { path: path() }),
-        (Node::Address { message: "Pong".into() }, JsonError::Address { path: path() }),
+        (ShapeNode::Opaque(Opaque::Varies), JsonError::Opaque { path: path() }),
+        (ShapeNode::SelfDescribing, JsonError::SelfDescribing { path: path() }),
+        (ShapeNode::Address { message: "Pong".into() }, JsonError::Address { path: path() }),
     ] {
         let holder = holder(node);
         assert_eq!(to_bytes(&holder, &given), Err(error.clone()));
@@ -196,7 +199,7 @@ fn what_is_not_known_or_cannot_be_is_named() {
 #[test]
 fn an_opaque_variant_leaves_the_others_usable() {
     let variants = vec![variant("Plain", Content::Unit), variant("Odd", Content::Opaque(Opaque::Varies))];
-    let choice = model([Node::Enum { name: "Choice".into(), variants }]);
+    let choice = model([ShapeNode::Enum { name: "Choice".into(), variants }]);
     assert_eq!(to_bytes(&choice, &json!("Plain")), Ok(vec![0]));
     assert_eq!(from_bytes(&choice, &[0]), Ok(json!("Plain")));
     let path = "Choice::Odd".to_owned();
@@ -206,7 +209,7 @@ fn an_opaque_variant_leaves_the_others_usable() {
 
 /// Nodes that may refer to one another in any way, or to nowhere.
 fn any_model() -> impl Strategy<Value = Model> {
-    let id = || (0u32..8).prop_map(NodeId);
+    let id = || (0u32..8).prop_map(ShapeNodeId);
     let scalar = prop::sample::select(vec![
         Scalar::Bool,
         Scalar::I8,
@@ -232,15 +235,15 @@ fn any_model() -> impl Strategy<Value = Model> {
         Just(Content::Opaque(Opaque::Unreached)),
     ];
     let node = prop_oneof![
-        4 => scalar.prop_map(Node::Scalar),
-        1 => id().prop_map(Node::Option),
-        1 => id().prop_map(Node::Seq),
-        1 => (id(), id()).prop_map(|(key, value)| Node::Map { key, value }),
-        1 => prop::collection::vec(id(), 0..4).prop_map(Node::Tuple),
+        4 => scalar.prop_map(ShapeNode::Scalar),
+        1 => id().prop_map(ShapeNode::Option),
+        1 => id().prop_map(ShapeNode::Seq),
+        1 => (id(), id()).prop_map(|(key, value)| ShapeNode::Map { key, value }),
+        1 => prop::collection::vec(id(), 0..4).prop_map(ShapeNode::Tuple),
         2 => content.clone().prop_map(|content| structure("S", content)),
         2 => prop::collection::vec(content, 0..4).prop_map(|contents| {
             let named = contents.into_iter().zip(["A", "B", "C", "D"]);
-            Node::Enum { name: "E".into(), variants: named.map(|(content, name)| variant(name, content)).collect() }
+            ShapeNode::Enum { name: "E".into(), variants: named.map(|(content, name)| variant(name, content)).collect() }
         }),
     ];
     prop::collection::vec(node, 1..8).prop_map(|nodes| Model::new(nodes, None))

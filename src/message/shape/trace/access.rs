@@ -5,19 +5,19 @@ use serde::de::DeserializeSeed;
 use serde::de::IntoDeserializer;
 
 use super::candidates;
-use super::draft::Key;
+use super::draft::DraftKey;
+use super::draft::DraftSlot;
 use super::draft::Names;
-use super::draft::Slot;
 use super::tracer::Blame;
-use super::tracer::Fault;
 use super::tracer::MAX_PARTS;
-use super::tracer::Place;
 use super::tracer::Probe;
+use super::tracer::TraceFault;
+use super::tracer::TracePlace;
 use super::tracer::Tracer;
 
 impl Tracer {
     /// Whether something is to be put into a slot that may be left empty, in order to learn more about it.
-    pub(super) fn wants(&self, place: Place) -> bool {
+    pub(super) fn wants(&self, place: TracePlace) -> bool {
         // In what is being read already, there is no more to learn that is not learnt there.
         self.slot(place).reading == 0 && !self.is_decided(place)
     }
@@ -30,7 +30,7 @@ impl Tracer {
     /// How many elements, or pairs, are offered.
     pub(super) fn how_many(&self, draft: usize, variation: usize) -> usize {
         let count = self.drafts[draft].slots.len();
-        let mut slots = (0..count).map(|slot| Place { draft, slot });
+        let mut slots = (0..count).map(|slot| TracePlace { draft, slot });
         if slots.any(|place| self.wants(place)) {
             1
         } else if variation > 0 && self.may_vary(draft) && self.drafts[draft].slots.iter().all(|slot| slot.good) {
@@ -57,7 +57,7 @@ impl Tracer {
         };
         if chosen.is_none() {
             let inner = self.drafts[draft].slots.iter().rposition(|slot| slot.reading > 0);
-            self.endless = inner.map(|slot| Place { draft, slot }).or(self.endless);
+            self.endless = inner.map(|slot| TracePlace { draft, slot }).or(self.endless);
             self.give_up();
         }
         chosen
@@ -65,7 +65,7 @@ impl Tracer {
 
     /// Notes how reading a variant went: `levels` is how many it took, if it went well.
     pub(super) fn chosen(&mut self, draft: usize, slot: usize, levels: Option<usize>) {
-        let decided = self.is_decided(Place { draft, slot });
+        let decided = self.is_decided(TracePlace { draft, slot });
         let of = &mut self.drafts[draft];
         if let Some(levels) = levels
             && of.shortest.is_none_or(|(_, shortest)| levels < shortest)
@@ -87,20 +87,20 @@ impl Tracer {
     }
 
     /// The slot of a part by its number; `None` if there are too many.
-    fn part(&mut self, draft: usize, slot: usize) -> Result<Place, Fault> {
+    fn part(&mut self, draft: usize, slot: usize) -> Result<TracePlace, TraceFault> {
         if self.drafts[draft].slots.len() <= slot {
             self.parts += 1;
             if self.parts > MAX_PARTS {
                 return Err(self.give_up());
             }
-            self.drafts[draft].slots.push(Slot::default());
+            self.drafts[draft].slots.push(DraftSlot::default());
         }
-        Ok(Place { draft, slot })
+        Ok(TracePlace { draft, slot })
     }
 }
 
 /// The parts of a tuple or a struct, in order.
-pub(super) struct Parts<'t> {
+pub(super) struct TracedParts<'t> {
     pub(super) tracer: &'t mut Tracer,
     pub(super) draft: usize,
     pub(super) next: usize,
@@ -109,10 +109,10 @@ pub(super) struct Parts<'t> {
     pub(super) variation: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Parts<'_> {
-    type Error = Fault;
+impl<'de> de::SeqAccess<'de> for TracedParts<'_> {
+    type Error = TraceFault;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, TraceFault> {
         if self.next >= self.count {
             return Ok(None);
         }
@@ -136,28 +136,28 @@ pub(super) struct NamedParts<'t> {
 }
 
 impl<'de> de::MapAccess<'de> for NamedParts<'_> {
-    type Error = Fault;
+    type Error = TraceFault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TraceFault> {
         self.value_of = self.left.pop();
         let Some(name) = self.value_of.and_then(|slot| self.names.get(slot)) else {
             // That something is missing now is no news.
             self.tracer.blame = Blame::Settled;
             return Ok(None);
         };
-        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
+        let name: de::value::StrDeserializer<'_, TraceFault> = (*name).into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        let Some(slot) = self.value_of.take() else { return Err(Fault::Refused) };
-        let place = Place { draft: self.draft, slot };
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TraceFault> {
+        let Some(slot) = self.value_of.take() else { return Err(TraceFault::Refused) };
+        let place = TracePlace { draft: self.draft, slot };
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
     }
 }
 
 /// The elements of a sequence.
-pub(super) struct Elements<'t> {
+pub(super) struct TracedElements<'t> {
     pub(super) tracer: &'t mut Tracer,
     pub(super) draft: usize,
     pub(super) left: usize,
@@ -165,13 +165,13 @@ pub(super) struct Elements<'t> {
     pub(super) variation: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Elements<'_> {
-    type Error = Fault;
+impl<'de> de::SeqAccess<'de> for TracedElements<'_> {
+    type Error = TraceFault;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, TraceFault> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
-        let place = Place { draft: self.draft, slot: 0 };
+        let place = TracePlace { draft: self.draft, slot: 0 };
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe)).map(Some)
     }
 
@@ -181,7 +181,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_> {
 }
 
 /// The pairs of a map.
-pub(super) struct Entries<'t> {
+pub(super) struct TracedEntries<'t> {
     pub(super) tracer: &'t mut Tracer,
     pub(super) draft: usize,
     pub(super) left: usize,
@@ -189,18 +189,18 @@ pub(super) struct Entries<'t> {
     pub(super) variation: usize,
 }
 
-impl<'de> de::MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
+impl<'de> de::MapAccess<'de> for TracedEntries<'_> {
+    type Error = TraceFault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TraceFault> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
-        let place = Place { draft: self.draft, slot: 0 };
+        let place = TracePlace { draft: self.draft, slot: 0 };
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe)).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        let place = Place { draft: self.draft, slot: 1 };
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TraceFault> {
+        let place = TracePlace { draft: self.draft, slot: 1 };
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
     }
 
@@ -215,13 +215,13 @@ pub(super) struct Choice<'t> {
 }
 
 impl<'de, 't> de::EnumAccess<'de> for Choice<'t> {
-    type Error = Fault;
+    type Error = TraceFault;
     type Variant = Probe<'t>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Probe<'t>), Fault> {
-        let index: de::value::U32Deserializer<Fault> = (self.probe.place.slot as u32).into_deserializer();
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Probe<'t>), TraceFault> {
+        let index: de::value::U32Deserializer<TraceFault> = (self.probe.place.slot as u32).into_deserializer();
         let read = seed.deserialize(index)?;
-        self.probe.tracer.slot_mut(self.probe.place).key = Some(Key::of(&read));
+        self.probe.tracer.slot_mut(self.probe.place).key = Some(DraftKey::of(&read));
         Ok((read, self.probe))
     }
 }

@@ -3,28 +3,28 @@
 use std::any::TypeId;
 
 use super::draft::Draft;
+use super::draft::DraftSlot;
 use super::draft::Kind;
 use super::draft::Names;
-use super::draft::Slot;
-use super::tracer::Ask;
 use super::tracer::Listed;
-use super::tracer::Place;
+use super::tracer::TracePlace;
+use super::tracer::TraceQuery;
+use super::tracer::TraceSubject;
 use super::tracer::Tracer;
-use super::tracer::What;
-use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
+use crate::message::shape::model::ShapeNode;
 
 impl Tracer {
-    pub(super) fn slot(&self, place: Place) -> &Slot {
+    pub(super) fn slot(&self, place: TracePlace) -> &DraftSlot {
         &self.drafts[place.draft].slots[place.slot]
     }
 
-    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
+    pub(super) fn slot_mut(&mut self, place: TracePlace) -> &mut DraftSlot {
         &mut self.drafts[place.draft].slots[place.slot]
     }
 
     /// Whether nothing more can be learnt there, but for what is being read around it.
-    pub(super) fn is_settled(&self, place: Place) -> bool {
+    pub(super) fn is_settled(&self, place: TracePlace) -> bool {
         let slot = self.slot(place);
         match slot.link.map(|link| &self.drafts[link]) {
             None => slot.good || slot.stuck,
@@ -33,13 +33,13 @@ impl Tracer {
     }
 
     /// Besides, whether it is known if there is a value for it.
-    pub(super) fn is_decided(&self, place: Place) -> bool {
+    pub(super) fn is_decided(&self, place: TracePlace) -> bool {
         let slot = self.slot(place);
         (slot.good || slot.stuck) && self.is_settled(place)
     }
 
     /// Notes what is asked for in a slot.
-    pub(super) fn link(&mut self, place: Place, draft: usize) {
+    pub(super) fn link(&mut self, place: TracePlace, draft: usize) {
         let slot = self.slot_mut(place);
         match slot.link {
             None => {
@@ -54,8 +54,9 @@ impl Tracer {
     /// It depends on what was read before. If that goes as far as what describes itself, as with flattened fields, then
     /// this is what is said of it.
     #[cold]
-    fn varies(&mut self, place: Place, link: usize, draft: usize) {
-        let describes_itself = |&draft: &usize| matches!(self.drafts[draft].kind, Kind::Leaf(Node::SelfDescribing));
+    fn varies(&mut self, place: TracePlace, link: usize, draft: usize) {
+        let describes_itself =
+            |&draft: &usize| matches!(self.drafts[draft].kind, Kind::Leaf(ShapeNode::SelfDescribing));
         let describing = [link, draft].into_iter().find(describes_itself);
         let slot = self.slot_mut(place);
         match describing {
@@ -64,7 +65,7 @@ impl Tracer {
         }
     }
 
-    pub(super) fn leaf(&mut self, node: Node) -> usize {
+    pub(super) fn leaf(&mut self, node: ShapeNode) -> usize {
         let next = self.drafts.len();
         let draft = *self.leaves.entry(node.clone()).or_insert(next);
         if draft == next {
@@ -73,9 +74,9 @@ impl Tracer {
         draft
     }
 
-    pub(super) fn composite(&mut self, visitor: TypeId, what: What, kind: impl FnOnce() -> Kind) -> usize {
+    pub(super) fn composite(&mut self, visitor: TypeId, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
         let next = self.drafts.len();
-        let draft = *self.known.entry(Ask { visitor, what }).or_insert(next);
+        let draft = *self.known.entry(TraceQuery { visitor, what }).or_insert(next);
         if draft == next {
             self.drafts.push(Draft::new(kind()));
             self.parts += self.drafts[draft].slots.len();

@@ -6,8 +6,8 @@ use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 
-use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
+use crate::message::shape::model::ShapeNode;
 
 /// A list of names as serde passes it.
 pub(super) type Names = &'static [&'static str];
@@ -16,7 +16,7 @@ pub(super) type Names = &'static [&'static str];
 #[derive(Debug)]
 pub(super) enum Kind {
     /// It refers to nothing.
-    Leaf(Node),
+    Leaf(ShapeNode),
     Option,
     Seq,
     /// Slot 0 is the key, slot 1 the value.
@@ -43,9 +43,9 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) kind: Kind,
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Vec<DraftSlot>,
     /// What is being found out about its names, and what came of it if they are not those of the kind.
-    pub(super) naming: Option<Naming>,
+    pub(super) naming: Option<DraftNaming>,
     pub(super) names: Option<Vec<&'static str>>,
     /// A value of it was made.
     pub(super) whole: bool,
@@ -79,7 +79,7 @@ impl Draft {
             },
             Kind::Leaf(_) | Kind::Tuple => 0,
         };
-        slots.resize_with(count, Slot::default);
+        slots.resize_with(count, DraftSlot::default);
         let open = if matches!(kind, Kind::Enum(..)) { (0..count).collect() } else { VecDeque::new() };
         let done = matches!(kind, Kind::Leaf(_));
         Draft {
@@ -120,11 +120,11 @@ impl Draft {
 
 /// Something that a node refers to.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Slot {
+pub(super) struct DraftSlot {
     /// The draft of what was asked for here.
     pub(super) link: Option<usize>,
     /// Of a variant: what its number was read as.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<DraftKey>,
     /// It was asked for.
     pub(super) entered: bool,
     /// It was read at least once without an error.
@@ -145,28 +145,28 @@ pub(super) struct Slot {
 /// What a name, or a number, was read as: the variant of the enum that derived code has for that. Of anything else it
 /// says nothing, and all are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Key(u64);
+pub(super) struct DraftKey(u64);
 
-impl Key {
-    pub(super) fn of<T>(read: &T) -> Key {
+impl DraftKey {
+    pub(super) fn of<T>(read: &T) -> DraftKey {
         let mut hash = DefaultHasher::new();
         std::mem::discriminant(read).hash(&mut hash);
-        Key(hash.finish())
+        DraftKey(hash.finish())
     }
 }
 
 /// What is known of the names of a draft.
 #[derive(Default, Debug)]
-pub(super) struct Naming {
+pub(super) struct DraftNaming {
     /// For each name of the list, what it was read as; `None` if it was refused.
-    pub(super) keys: Vec<Option<Key>>,
+    pub(super) keys: Vec<Option<DraftKey>>,
     /// For each field so far its own name.
     pub(super) own: Vec<&'static str>,
 }
 
-impl Naming {
+impl DraftNaming {
     /// For each different key, the first name that gives it.
-    pub(super) fn groups(&self, names: Names) -> Vec<(Key, &'static str)> {
+    pub(super) fn groups(&self, names: Names) -> Vec<(DraftKey, &'static str)> {
         let mut seen = BTreeSet::new();
         let known = self.keys.iter().zip(names).filter_map(|(key, name)| key.map(|key| (key, *name)));
         known.filter(|(key, _)| seen.insert(*key)).collect()

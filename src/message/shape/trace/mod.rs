@@ -12,7 +12,7 @@
 //! # Types that are picky
 //! When a pass fails, the innermost slot of which the content was not accepted is to blame. If it is a leaf, the value
 //! offered there is not offered there again; if it is a composite whose parts were accepted, all of its leaves are
-//! varied together. What refuses everything has no value ([`stuck`](draft::Slot::stuck)); then its owner has none either
+//! varied together. What refuses everything has no value ([`stuck`](draft::DraftSlot::stuck)); then its owner has none either
 //! if it needs one ([`barren`](draft::Draft::barren)), and otherwise goes on without. The other fields of a barren struct
 //! are read by their names, so that its shape is known all the same.
 //!

@@ -14,19 +14,19 @@ use serde::de::IntoDeserializer;
 use serde::de::Visitor;
 
 use super::draft::Draft;
-use super::draft::Key;
+use super::draft::DraftKey;
+use super::draft::DraftNaming;
 use super::draft::Kind;
-use super::draft::Naming;
-use super::tracer::Fault;
-use super::tracer::Place;
+use super::tracer::TraceFault;
+use super::tracer::TracePlace;
 use super::tracer::Tracer;
 
 /// A step in finding out.
-pub(super) enum Question {
+pub(super) enum NamingQuestion {
     /// What is that name read as?
-    Key(&'static str),
+    DraftKey(&'static str),
     /// What is the name of that field, which is also called so?
-    Own(&'static str, Place),
+    Own(&'static str, TracePlace),
 }
 
 impl Draft {
@@ -34,7 +34,7 @@ impl Draft {
     /// whose number is accepted and means no other.
     fn count(&self) -> usize {
         if let Kind::Enum(..) = self.kind {
-            let keys: Vec<Key> = self.slots.iter().filter_map(|slot| slot.key).collect();
+            let keys: Vec<DraftKey> = self.slots.iter().filter_map(|slot| slot.key).collect();
             let different = keys.iter().collect::<BTreeSet<_>>().len();
             // Numbers that are all read as the same are not read by derived code.
             return if different == 1 { keys.len() } else { different };
@@ -48,7 +48,7 @@ impl Draft {
         let count = self.count();
         let too_many = is_known && count > 0 && self.listed().is_some_and(|names| names.len() > count);
         if self.names.is_none() && self.naming.is_none() && too_many {
-            self.naming = Some(Naming::default());
+            self.naming = Some(DraftNaming::default());
         }
         self.naming.is_some()
     }
@@ -56,18 +56,18 @@ impl Draft {
 
 impl Tracer {
     /// What to ask about a draft's names; `None` if there is nothing (more) to ask.
-    pub(super) fn question(&mut self, draft: usize) -> Option<Question> {
+    pub(super) fn question(&mut self, draft: usize) -> Option<NamingQuestion> {
         let of = &mut self.drafts[draft];
         let (Some(names), Some(naming), 1) = (of.listed(), &of.naming, of.reading) else { return None };
         if let Some(&name) = names.get(naming.keys.len()) {
-            return Some(Question::Key(name));
+            return Some(NamingQuestion::DraftKey(name));
         }
         let groups = naming.groups(names);
         if groups.len() == of.count() {
             if !matches!(of.kind, Kind::Enum(..))
                 && let Some(&(_, name)) = groups.get(naming.own.len())
             {
-                return Some(Question::Own(name, Place { draft, slot: naming.own.len() }));
+                return Some(NamingQuestion::Own(name, TracePlace { draft, slot: naming.own.len() }));
             }
             let firsts = groups.into_iter().map(|(_, name)| name).collect();
             of.names = Some(if naming.own.is_empty() { firsts } else { naming.own.clone() });
@@ -83,15 +83,15 @@ impl Tracer {
     pub(super) fn answered(
         &mut self,
         draft: usize,
-        question: &Question,
-        key: Option<Key>,
-        fault: Option<Fault>,
-    ) -> Fault {
+        question: &NamingQuestion,
+        key: Option<DraftKey>,
+        fault: Option<TraceFault>,
+    ) -> TraceFault {
         if let Some(naming) = &mut self.drafts[draft].naming {
             match (question, fault) {
-                (Question::Key(_), _) => naming.keys.push(key),
-                (Question::Own(..), Some(Fault::Duplicate(own))) => naming.own.push(own),
-                (Question::Own(name, _), _) => naming.own.push(name),
+                (NamingQuestion::DraftKey(_), _) => naming.keys.push(key),
+                (NamingQuestion::Own(..), Some(TraceFault::Duplicate(own))) => naming.own.push(own),
+                (NamingQuestion::Own(name, _), _) => naming.own.push(name),
             }
         }
         self.progress = true;
@@ -101,11 +101,11 @@ impl Tracer {
     /// Asks a struct, or a variant with fields, about a name.
     pub(super) fn ask<'de, V: Visitor<'de>>(
         &mut self,
-        question: &Question,
+        question: &NamingQuestion,
         draft: usize,
         level: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, TraceFault> {
         let mut key = None;
         let shown = Shown { tracer: &mut *self, question, key: &mut key, times: 0, level };
         let fault = visitor.visit_map(shown).err();
@@ -113,7 +113,12 @@ impl Tracer {
     }
 
     /// Asks an enum about a name.
-    pub(super) fn ask_variant<'de, V: Visitor<'de>>(&mut self, question: &Question, draft: usize, visitor: V) -> Fault {
+    pub(super) fn ask_variant<'de, V: Visitor<'de>>(
+        &mut self,
+        question: &NamingQuestion,
+        draft: usize,
+        visitor: V,
+    ) -> TraceFault {
         let mut key = None;
         let fault = visitor.visit_enum(ShownVariant { question, key: &mut key }).err();
         self.answered(draft, question, key, fault)
@@ -122,75 +127,75 @@ impl Tracer {
 
 /// A variant by its name, without content.
 struct ShownVariant<'t> {
-    question: &'t Question,
-    key: &'t mut Option<Key>,
+    question: &'t NamingQuestion,
+    key: &'t mut Option<DraftKey>,
 }
 
 /// There is no content.
 enum Never {}
 
 impl<'de> de::VariantAccess<'de> for Never {
-    type Error = Fault;
+    type Error = TraceFault;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), TraceFault> {
         match self {}
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Fault> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, TraceFault> {
         match self {}
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, TraceFault> {
         match self {}
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, TraceFault> {
         match self {}
     }
 }
 
 impl<'de> de::EnumAccess<'de> for ShownVariant<'_> {
-    type Error = Fault;
+    type Error = TraceFault;
     type Variant = Never;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), Fault> {
-        let (Question::Key(name) | Question::Own(name, _)) = self.question;
-        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
-        *self.key = Some(Key::of(&seed.deserialize(name)?));
-        Err(Fault::Refused)
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), TraceFault> {
+        let (NamingQuestion::DraftKey(name) | NamingQuestion::Own(name, _)) = self.question;
+        let name: de::value::StrDeserializer<'_, TraceFault> = (*name).into_deserializer();
+        *self.key = Some(DraftKey::of(&seed.deserialize(name)?));
+        Err(TraceFault::Refused)
     }
 }
 
 /// A struct with one field, which comes twice if its own name is asked for.
 struct Shown<'t> {
     tracer: &'t mut Tracer,
-    question: &'t Question,
-    key: &'t mut Option<Key>,
+    question: &'t NamingQuestion,
+    key: &'t mut Option<DraftKey>,
     times: usize,
     level: usize,
 }
 
 impl<'de> de::MapAccess<'de> for Shown<'_> {
-    type Error = Fault;
+    type Error = TraceFault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TraceFault> {
         self.times += 1;
-        let (Question::Key(name) | Question::Own(name, _)) = self.question;
+        let (NamingQuestion::DraftKey(name) | NamingQuestion::Own(name, _)) = self.question;
         if self.times > 2 {
             return Ok(None);
         }
-        let name: de::value::StrDeserializer<'_, Fault> = (*name).into_deserializer();
+        let name: de::value::StrDeserializer<'_, TraceFault> = (*name).into_deserializer();
         let read = seed.deserialize(name)?;
-        *self.key = Some(Key::of(&read));
+        *self.key = Some(DraftKey::of(&read));
         Ok(Some(read))
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TraceFault> {
         match self.question {
-            Question::Own(_, place) if self.times == 1 => {
+            NamingQuestion::Own(_, place) if self.times == 1 => {
                 self.tracer.read(*place, self.level, 0, |probe| seed.deserialize(probe))
             }
-            _ => Err(Fault::Refused),
+            _ => Err(TraceFault::Refused),
         }
     }
 }

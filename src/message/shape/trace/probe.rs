@@ -8,27 +8,27 @@ use serde::de::Expected;
 use serde::de::Visitor;
 
 use super::access::Choice;
-use super::access::Elements;
-use super::access::Entries;
 use super::access::NamedParts;
-use super::access::Parts;
+use super::access::TracedElements;
+use super::access::TracedEntries;
+use super::access::TracedParts;
 use super::candidates;
 use super::draft::Form;
 use super::draft::Kind;
 use super::draft::Names;
-use super::tracer::Fault;
-use super::tracer::Place;
 use super::tracer::Probe;
-use super::tracer::What;
+use super::tracer::TraceFault;
+use super::tracer::TracePlace;
+use super::tracer::TraceSubject;
 use crate::message::shape::mark::ADDRESS;
 use crate::message::shape::mark::LEAF;
-use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
 
 impl Probe<'_> {
     /// The candidate to offer, as its place among `count`.
-    fn candidate(&mut self, node: Node, count: usize) -> Result<usize, Fault> {
+    fn candidate(&mut self, node: ShapeNode, count: usize) -> Result<usize, TraceFault> {
         let leaf = self.tracer.leaf(node);
         self.tracer.link(self.place, leaf);
         self.tracer.reads += 1;
@@ -47,37 +47,37 @@ impl Probe<'_> {
             None => {
                 let news = !std::mem::replace(&mut slot.stuck, true);
                 self.tracer.progress |= news;
-                Err(Fault::Refused)
+                Err(TraceFault::Refused)
             }
         }
     }
 
-    fn scalar(&mut self, scalar: Scalar, count: usize) -> Result<usize, Fault> {
-        self.candidate(Node::Scalar(scalar), count)
+    fn scalar(&mut self, scalar: Scalar, count: usize) -> Result<usize, TraceFault> {
+        self.candidate(ShapeNode::Scalar(scalar), count)
     }
 
     /// A leaf of which the visitor itself has the only value.
-    fn marked<'de, V: Visitor<'de>>(mut self, node: Node, visitor: V) -> Result<V::Value, Fault> {
+    fn marked<'de, V: Visitor<'de>>(mut self, node: ShapeNode, visitor: V) -> Result<V::Value, TraceFault> {
         self.candidate(node, 1)?;
         visitor.visit_unit()
     }
 
     /// The draft of a composite.
-    fn composite<V>(&mut self, what: What, kind: impl FnOnce() -> Kind) -> usize {
+    fn composite<V>(&mut self, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
         self.tracer.composite(visitor_of::<V>(), what, kind)
     }
 
     /// Reads what has its parts in order.
-    fn parts<'de, V: Visitor<'de>>(self, draft: usize, count: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn parts<'de, V: Visitor<'de>>(self, draft: usize, count: usize, visitor: V) -> Result<V::Value, TraceFault> {
         let (level, variation) = (self.level + 1, self.variation);
         self.tracer.drafts[draft].declared = count;
         self.tracer.enter(self.place, draft, level, |tracer| {
-            visitor.visit_seq(Parts { tracer, draft, next: 0, count, level, variation })
+            visitor.visit_seq(TracedParts { tracer, draft, next: 0, count, level, variation })
         })
     }
 
     /// Reads what has its parts by name: in order, or if one of them has no value, those that are not known yet.
-    fn fields<'de, V: Visitor<'de>>(self, draft: usize, names: Names, visitor: V) -> Result<V::Value, Fault> {
+    fn fields<'de, V: Visitor<'de>>(self, draft: usize, names: Names, visitor: V) -> Result<V::Value, TraceFault> {
         let (level, variation) = (self.level + 1, self.variation);
         let of = &self.tracer.drafts[draft];
         if !of.barren && of.naming.is_none() {
@@ -88,25 +88,26 @@ impl Probe<'_> {
                 return tracer.ask(&question, draft, level, visitor);
             }
             if !tracer.drafts[draft].barren {
-                return visitor.visit_seq(Parts { tracer, draft, next: 0, count: names.len(), level, variation });
+                return visitor.visit_seq(TracedParts { tracer, draft, next: 0, count: names.len(), level, variation });
             }
-            let mut left: Vec<usize> = (0..names.len()).filter(|&slot| tracer.wants(Place { draft, slot })).collect();
+            let mut left: Vec<usize> =
+                (0..names.len()).filter(|&slot| tracer.wants(TracePlace { draft, slot })).collect();
             // Those without a value last; the list is taken from its end.
-            left.sort_by_key(|&slot| !tracer.slot(Place { draft, slot }).stuck);
+            left.sort_by_key(|&slot| !tracer.slot(TracePlace { draft, slot }).stuck);
             visitor.visit_map(NamedParts { tracer, draft, names, left, value_of: None, level, variation })
         })
     }
 
     /// Reads the content of a variant, which is part of the level of the enum.
     fn content(&mut self, form: Form) -> usize {
-        let Place { draft, slot } = self.place;
+        let TracePlace { draft, slot } = self.place;
         let number = match form {
             Form::Unit => 0,
             Form::Newtype => 1,
             Form::Tuple => 2,
             Form::Fields(_) => 3,
         };
-        self.composite::<()>(What::Variant(draft, slot, number), || Kind::Variant(form))
+        self.composite::<()>(TraceSubject::Variant(draft, slot, number), || Kind::Variant(form))
     }
 }
 
@@ -122,7 +123,7 @@ fn expected<'de, V: Visitor<'de>>(visitor: &V) -> Box<str> {
 /// What has one value at a time to offer, of a list.
 macro_rules! leaves {
     ($($method:ident $scalar:ident $visit:ident $count:expr, $value:expr;)*) => { $(
-        fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
             let at = self.scalar(Scalar::$scalar, $count)?;
             visitor.$visit($value(at))
         }
@@ -130,7 +131,7 @@ macro_rules! leaves {
 }
 
 impl<'de> Deserializer<'de> for Probe<'_> {
-    type Error = Fault;
+    type Error = TraceFault;
 
     leaves! {
         deserialize_bool Bool visit_bool 2, |at| at == 1;
@@ -157,8 +158,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         false
     }
 
-    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        match self.candidate(Node::SelfDescribing, 6)? {
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        match self.candidate(ShapeNode::SelfDescribing, 6)? {
             0 => visitor.visit_unit(),
             1 => visitor.visit_bool(true),
             2 => visitor.visit_u64(1),
@@ -170,30 +171,34 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
     /// Names of fields and variants are not read here; where a value is read as one, as the tag of an adjacently tagged
     /// enum is, it may be a text or a number, and bytes that do not describe themselves cannot say which.
-    fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        let at = self.candidate(Node::SelfDescribing, candidates::TEXTS.len())?;
+    fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        let at = self.candidate(ShapeNode::SelfDescribing, candidates::TEXTS.len())?;
         visitor.visit_borrowed_str(candidates::TEXTS[at])
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceFault> {
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
         self.scalar(Scalar::Unit, 1)?;
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(mut self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::Unit(name), || Kind::Struct(name, Form::Unit));
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::Unit(name), || Kind::Struct(name, Form::Unit));
         self.tracer.enter(self.place, draft, self.level + 1, |_| visitor.visit_unit())
     }
 
-    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::Option, || Kind::Option);
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::Option, || Kind::Option);
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
-            let inner = Place { draft, slot: 0 };
+            let inner = TracePlace { draft, slot: 0 };
             // What was refused so far has nothing inside, or something.
             if tracer.wants(inner) || tracer.may_vary(draft) && tracer.slot(inner).good && variation % 2 == 1 {
                 tracer.read(inner, level + 1, variation, |probe| visitor.visit_some(probe))
@@ -207,46 +212,46 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         mut self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, TraceFault> {
         match name {
             ADDRESS => {
                 let message = expected(&visitor);
-                return self.marked(Node::Address { message }, visitor);
+                return self.marked(ShapeNode::Address { message }, visitor);
             }
             LEAF => {
                 let named = Opaque::Named(expected(&visitor));
-                return self.marked(Node::Opaque(named), visitor);
+                return self.marked(ShapeNode::Opaque(named), visitor);
             }
             _ => {}
         }
-        let draft = self.composite::<V>(What::Newtype(name), || Kind::Struct(name, Form::Newtype));
+        let draft = self.composite::<V>(TraceSubject::Newtype(name), || Kind::Struct(name, Form::Newtype));
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
-            let inner = Place { draft, slot: 0 };
+            let inner = TracePlace { draft, slot: 0 };
             tracer.read(inner, level + 1, variation, |probe| visitor.visit_newtype_struct(probe))
         })
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::Seq, || Kind::Seq);
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::Seq, || Kind::Seq);
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
             let left = tracer.how_many(draft, variation);
-            visitor.visit_seq(Elements { tracer, draft, left, level: level + 1, variation })
+            visitor.visit_seq(TracedElements { tracer, draft, left, level: level + 1, variation })
         })
     }
 
-    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::Map, || Kind::Map);
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::Map, || Kind::Map);
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
             let left = tracer.how_many(draft, variation);
-            visitor.visit_map(Entries { tracer, draft, left, level: level + 1, variation })
+            visitor.visit_map(TracedEntries { tracer, draft, left, level: level + 1, variation })
         })
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::Tuple, || Kind::Tuple);
+    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::Tuple, || Kind::Tuple);
         self.parts(draft, len, visitor)
     }
 
@@ -255,8 +260,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         name: &'static str,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
-        let draft = self.composite::<V>(What::TupleStruct(name), || Kind::Struct(name, Form::Tuple));
+    ) -> Result<V::Value, TraceFault> {
+        let draft = self.composite::<V>(TraceSubject::TupleStruct(name), || Kind::Struct(name, Form::Tuple));
         self.parts(draft, len, visitor)
     }
 
@@ -265,9 +270,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, TraceFault> {
         let list = self.tracer.listed(fields);
-        let draft = self.composite::<V>(What::Struct(name, list), || Kind::Struct(name, Form::Fields(fields)));
+        let draft = self.composite::<V>(TraceSubject::Struct(name, list), || Kind::Struct(name, Form::Fields(fields)));
         self.fields(draft, fields, visitor)
     }
 
@@ -276,17 +281,17 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, TraceFault> {
         let list = self.tracer.listed(variants);
-        let draft = self.composite::<V>(What::Enum(name, list), || Kind::Enum(name, variants));
+        let draft = self.composite::<V>(TraceSubject::Enum(name, list), || Kind::Enum(name, variants));
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
             if let Some(question) = tracer.question(draft) {
                 return Err(tracer.ask_variant(&question, draft, visitor));
             }
-            let Some(slot) = tracer.choose(draft, variation) else { return Err(Fault::Refused) };
+            let Some(slot) = tracer.choose(draft, variation) else { return Err(TraceFault::Refused) };
             let outer = std::mem::replace(&mut tracer.deepest, level + 1);
-            let inner = Place { draft, slot };
+            let inner = TracePlace { draft, slot };
             let read = tracer.read(inner, level + 1, variation, |probe| visitor.visit_enum(Choice { probe }));
             let levels = tracer.deepest - level;
             tracer.deepest = tracer.deepest.max(outer);
@@ -298,22 +303,22 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
 /// What is in a variant.
 impl<'de> de::VariantAccess<'de> for Probe<'_> {
-    type Error = Fault;
+    type Error = TraceFault;
 
-    fn unit_variant(mut self) -> Result<(), Fault> {
+    fn unit_variant(mut self) -> Result<(), TraceFault> {
         let draft = self.content(Form::Unit);
         self.tracer.enter(self.place, draft, self.level, |_| Ok(()))
     }
 
-    fn newtype_variant_seed<T: de::DeserializeSeed<'de>>(mut self, seed: T) -> Result<T::Value, Fault> {
+    fn newtype_variant_seed<T: de::DeserializeSeed<'de>>(mut self, seed: T) -> Result<T::Value, TraceFault> {
         let draft = self.content(Form::Newtype);
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level, |tracer| {
-            tracer.read(Place { draft, slot: 0 }, level, variation, |probe| seed.deserialize(probe))
+            tracer.read(TracePlace { draft, slot: 0 }, level, variation, |probe| seed.deserialize(probe))
         })
     }
 
-    fn tuple_variant<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, TraceFault> {
         let draft = self.content(Form::Tuple);
         self.level -= 1;
         self.parts(draft, len, visitor)
@@ -323,7 +328,7 @@ impl<'de> de::VariantAccess<'de> for Probe<'_> {
         mut self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, TraceFault> {
         let draft = self.content(Form::Fields(fields));
         self.level -= 1;
         self.fields(draft, fields, visitor)

@@ -1,23 +1,23 @@
 //! The graph that drafts become.
 
 use super::draft::Draft;
+use super::draft::DraftSlot;
 use super::draft::Form;
 use super::draft::Kind;
-use super::draft::Slot;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
 use crate::message::shape::model::Model;
-use crate::message::shape::model::Node;
-use crate::message::shape::model::NodeId;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
+use crate::message::shape::model::ShapeNode;
+use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::model::Variant;
 
 /// As many parts as are believed to come, of what announced them and then asked for fewer.
 const MAX_ANNOUNCED: usize = 1024;
 
 /// Turns drafts into a graph. What was never reached is opaque, for the reason given.
-pub(super) fn finish(drafts: &[Draft], root: &Slot, result: Option<&Slot>, unreached: Opaque) -> Model {
+pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Opaque) -> Model {
     let mut sketch =
         Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
     sketch.number(root);
@@ -29,31 +29,31 @@ pub(super) fn finish(drafts: &[Draft], root: &Slot, result: Option<&Slot>, unrea
     Model::new(sketch.nodes, result)
 }
 
-const UNIT: Node = Node::Scalar(Scalar::Unit);
+const UNIT: ShapeNode = ShapeNode::Scalar(Scalar::Unit);
 
 struct Sketch<'a> {
     drafts: &'a [Draft],
-    nodes: Vec<Node>,
-    numbers: Vec<Option<NodeId>>,
+    nodes: Vec<ShapeNode>,
+    numbers: Vec<Option<ShapeNodeId>>,
     /// Nodes that have a number and no content yet.
-    waiting: Vec<(NodeId, &'a Draft)>,
+    waiting: Vec<(ShapeNodeId, &'a Draft)>,
     unreached: Opaque,
 }
 
 impl<'a> Sketch<'a> {
-    fn push(&mut self, node: Node) -> NodeId {
+    fn push(&mut self, node: ShapeNode) -> ShapeNodeId {
         self.nodes.push(node);
-        NodeId(self.nodes.len() as u32 - 1)
+        ShapeNodeId(self.nodes.len() as u32 - 1)
     }
 
     /// The node that a slot refers to.
-    fn number(&mut self, slot: &Slot) -> NodeId {
+    fn number(&mut self, slot: &DraftSlot) -> ShapeNodeId {
         if let Some(why) = &slot.opaque {
-            return self.push(Node::Opaque(why.clone()));
+            return self.push(ShapeNode::Opaque(why.clone()));
         }
         let Some(link) = slot.link else {
             // It was read, and asked for nothing: it takes none of the bytes.
-            let node = if slot.good { UNIT } else { Node::Opaque(self.unreached.clone()) };
+            let node = if slot.good { UNIT } else { ShapeNode::Opaque(self.unreached.clone()) };
             return self.push(node);
         };
         if let Some(number) = self.numbers[link] {
@@ -66,31 +66,33 @@ impl<'a> Sketch<'a> {
     }
 
     /// Parts by position, also those that were announced, but stand behind one that has no value.
-    fn all(&mut self, draft: &Draft) -> Vec<NodeId> {
+    fn all(&mut self, draft: &Draft) -> Vec<ShapeNodeId> {
         let announced = if draft.whole { 0 } else { draft.declared.min(MAX_ANNOUNCED) };
         let missing = announced.saturating_sub(draft.slots.len());
-        let missing = std::iter::repeat_n(Slot::default(), missing);
+        let missing = std::iter::repeat_n(DraftSlot::default(), missing);
         let slots = draft.slots.iter().cloned().chain(missing);
         slots.map(|slot| self.number(&slot)).collect()
     }
 
-    fn node(&mut self, draft: &'a Draft) -> Node {
+    fn node(&mut self, draft: &'a Draft) -> ShapeNode {
         match (&draft.kind, draft.slots.as_slice()) {
             (Kind::Leaf(node), _) => node.clone(),
-            (Kind::Option, [inner]) => Node::Option(self.number(inner)),
-            (Kind::Seq, [inner]) => Node::Seq(self.number(inner)),
-            (Kind::Map, [key, value]) => Node::Map { key: self.number(key), value: self.number(value) },
-            (Kind::Tuple, _) => Node::Tuple(self.all(draft)),
-            (Kind::Struct(name, form), _) => Node::Struct { name: (*name).into(), content: self.content(*form, draft) },
-            (Kind::Enum(name, _), slots) => Node::Enum {
+            (Kind::Option, [inner]) => ShapeNode::Option(self.number(inner)),
+            (Kind::Seq, [inner]) => ShapeNode::Seq(self.number(inner)),
+            (Kind::Map, [key, value]) => ShapeNode::Map { key: self.number(key), value: self.number(value) },
+            (Kind::Tuple, _) => ShapeNode::Tuple(self.all(draft)),
+            (Kind::Struct(name, form), _) => {
+                ShapeNode::Struct { name: (*name).into(), content: self.content(*form, draft) }
+            }
+            (Kind::Enum(name, _), slots) => ShapeNode::Enum {
                 name: (*name).into(),
                 variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
             },
-            _ => Node::Opaque(self.unreached.clone()),
+            _ => ShapeNode::Opaque(self.unreached.clone()),
         }
     }
 
-    fn variant(&mut self, name: &str, slot: &Slot) -> Variant {
+    fn variant(&mut self, name: &str, slot: &DraftSlot) -> Variant {
         let content = match (&slot.opaque, slot.link.map(|link| &self.drafts[link])) {
             (Some(why), _) => Content::Opaque(why.clone()),
             (None, Some(draft @ Draft { kind: Kind::Variant(form), .. })) => self.content(*form, draft),
@@ -106,7 +108,7 @@ impl<'a> Sketch<'a> {
             (Form::Newtype, [inner]) => Content::Newtype(self.number(inner)),
             (Form::Newtype | Form::Tuple, _) => Content::Tuple(self.all(draft)),
             (Form::Fields(_), slots) => {
-                let field = |(name, slot): (&&str, &Slot)| Field { name: (*name).into(), node: self.number(slot) };
+                let field = |(name, slot): (&&str, &DraftSlot)| Field { name: (*name).into(), node: self.number(slot) };
                 Content::Fields(draft.names().iter().zip(slots).map(field).collect())
             }
         }

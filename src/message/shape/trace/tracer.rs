@@ -17,8 +17,8 @@ use super::draft::Kind;
 use super::draft::Names;
 use super::sketch;
 use crate::message::shape::model::Model;
-use crate::message::shape::model::Node;
 use crate::message::shape::model::Opaque;
+use crate::message::shape::model::ShapeNode;
 
 /// Levels of nesting: as many as a message may have when it is decoded.
 const MAX_LEVELS: usize = 128;
@@ -41,13 +41,13 @@ pub(super) const MAX_PARTS: usize = 1 << 18;
 
 /// What a visitor asks for: one [`Draft`] for each.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct Ask {
+pub(super) struct TraceQuery {
     pub(super) visitor: TypeId,
-    pub(super) what: What,
+    pub(super) what: TraceSubject,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum What {
+pub(super) enum TraceSubject {
     Option,
     Seq,
     Map,
@@ -66,14 +66,14 @@ pub(super) type Listed = usize;
 
 /// A slot of a draft.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct TracePlace {
     pub(super) draft: usize,
     pub(super) slot: usize,
 }
 
 /// Something that is being read.
-enum Step {
-    Slot(Place),
+enum TraceStep {
+    DraftSlot(TracePlace),
     Draft(usize),
 }
 
@@ -85,23 +85,23 @@ pub(super) enum Blame {
     /// Known and dealt with.
     Settled,
     /// What was offered there is not accepted.
-    At(Place),
+    At(TracePlace),
 }
 
 pub(super) struct Tracer {
     pub(super) drafts: Vec<Draft>,
-    pub(super) known: HashMap<Ask, usize>,
-    pub(super) leaves: HashMap<Node, usize>,
+    pub(super) known: HashMap<TraceQuery, usize>,
+    pub(super) leaves: HashMap<ShapeNode, usize>,
     /// Lists by where they lie, so that their names need not be compared each time; and by content.
     pub(super) lists: HashMap<(usize, usize), Listed>,
     pub(super) list_contents: HashMap<Names, Listed>,
     /// What is being read, innermost last.
-    trail: Vec<Step>,
+    trail: Vec<TraceStep>,
     pub(super) blame: Blame,
     /// This pass has learnt something.
     pub(super) progress: bool,
     /// Where the last value that became too deep took a way that did not end.
-    pub(super) endless: Option<Place>,
+    pub(super) endless: Option<TracePlace>,
     /// The deepest level that was reached since it was last set back.
     pub(super) deepest: usize,
     /// Leaves read in this pass.
@@ -133,7 +133,7 @@ impl Tracer {
     }
 
     pub(super) fn explore<T: DeserializeOwned>(&mut self, slot: usize) {
-        let place = Place { draft: START, slot };
+        let place = TracePlace { draft: START, slot };
         let mut idle = 0;
         for _ in 0..MAX_PASSES {
             self.pass::<T>(place);
@@ -150,7 +150,7 @@ impl Tracer {
         }
     }
 
-    fn pass<T: DeserializeOwned>(&mut self, place: Place) {
+    fn pass<T: DeserializeOwned>(&mut self, place: TracePlace) {
         (self.blame, self.progress) = (Blame::None, false);
         (self.deepest, self.leaf_count) = (0, 0);
         // The value goes here, where a panic of its destructor is one of its slot.
@@ -192,19 +192,19 @@ impl Tracer {
     /// Reads what belongs into a slot.
     pub(super) fn read<R>(
         &mut self,
-        place: Place,
+        place: TracePlace,
         level: usize,
         variation: usize,
-        read: impl FnOnce(Probe<'_>) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
+        read: impl FnOnce(Probe<'_>) -> Result<R, TraceFault>,
+    ) -> Result<R, TraceFault> {
         let before = self.trail.len();
-        self.trail.push(Step::Slot(place));
+        self.trail.push(TraceStep::DraftSlot(place));
         let slot = self.slot_mut(place);
         slot.reading += 1;
         slot.entered = true;
         let variation = variation + slot.variation;
         let probe = Probe { tracer: &mut *self, place, level, variation };
-        let result = catch_unwind(AssertUnwindSafe(|| read(probe))).unwrap_or(Err(Fault::Refused));
+        let result = catch_unwind(AssertUnwindSafe(|| read(probe))).unwrap_or(Err(TraceFault::Refused));
         self.go_back(before);
         match &result {
             Ok(_) => self.went_well(place),
@@ -213,14 +213,14 @@ impl Tracer {
         result
     }
 
-    fn went_well(&mut self, place: Place) {
+    fn went_well(&mut self, place: TracePlace) {
         let slot = self.slot_mut(place);
         let new = !slot.good;
         slot.good = true;
         self.progress |= new;
     }
 
-    fn went_wrong(&mut self, place: Place) {
+    fn went_wrong(&mut self, place: TracePlace) {
         let slot = self.slot(place);
         if slot.link.is_some_and(|link| self.drafts[link].barren) && !slot.stuck {
             self.slot_mut(place).stuck = true;
@@ -235,26 +235,26 @@ impl Tracer {
     pub(super) fn go_back(&mut self, to: usize) {
         for step in self.trail.drain(to.min(self.trail.len())..) {
             match step {
-                Step::Slot(place) => self.drafts[place.draft].slots[place.slot].reading -= 1,
-                Step::Draft(draft) => self.drafts[draft].reading -= 1,
+                TraceStep::DraftSlot(place) => self.drafts[place.draft].slots[place.slot].reading -= 1,
+                TraceStep::Draft(draft) => self.drafts[draft].reading -= 1,
             }
         }
     }
 
     /// Gives up this pass, for a reason for which nothing that was offered is to blame.
-    pub(super) fn give_up(&mut self) -> Fault {
+    pub(super) fn give_up(&mut self) -> TraceFault {
         self.blame = Blame::Settled;
-        Fault::Refused
+        TraceFault::Refused
     }
 
     /// Reads a composite: what `read` does to the draft.
     pub(super) fn enter<R>(
         &mut self,
-        place: Place,
+        place: TracePlace,
         draft: usize,
         level: usize,
-        read: impl FnOnce(&mut Tracer) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
+        read: impl FnOnce(&mut Tracer) -> Result<R, TraceFault>,
+    ) -> Result<R, TraceFault> {
         self.link(place, draft);
         self.reads += 1;
         if self.is_exhausted() {
@@ -264,7 +264,7 @@ impl Tracer {
             return Err(self.too_deep(place));
         }
         let before = self.trail.len();
-        self.trail.push(Step::Draft(draft));
+        self.trail.push(TraceStep::Draft(draft));
         self.drafts[draft].reading += 1;
         self.deepest = self.deepest.max(level);
         let progress = std::mem::take(&mut self.progress);
@@ -276,17 +276,17 @@ impl Tracer {
     }
 
     #[cold]
-    fn too_deep(&mut self, place: Place) -> Fault {
+    fn too_deep(&mut self, place: TracePlace) -> TraceFault {
         let recursive = self.trail.iter().any(|step| match step {
-            Step::Draft(draft) => self.drafts[*draft].reading > 1,
-            Step::Slot(_) => false,
+            TraceStep::Draft(draft) => self.drafts[*draft].reading > 1,
+            TraceStep::DraftSlot(_) => false,
         });
         if recursive {
             let slots = self.trail.iter().rev().filter_map(|step| match step {
-                Step::Slot(place) => Some(*place),
-                Step::Draft(_) => None,
+                TraceStep::DraftSlot(place) => Some(*place),
+                TraceStep::Draft(_) => None,
             });
-            let is_choice = |place: &Place| {
+            let is_choice = |place: &TracePlace| {
                 let draft = &self.drafts[place.draft];
                 draft.reading > 1 && matches!(draft.kind, Kind::Enum(..))
             };
@@ -308,7 +308,7 @@ impl Tracer {
         if of.done {
             return;
         }
-        let mut slots = (0..of.slots.len()).map(|slot| Place { draft, slot });
+        let mut slots = (0..of.slots.len()).map(|slot| TracePlace { draft, slot });
         let stuck = of.needs_all() && of.slots.iter().any(|slot| slot.stuck);
         let done = match &of.kind {
             Kind::Enum(..) => of.open.is_empty(),
@@ -335,34 +335,34 @@ impl Tracer {
 
 /// The error that travels through serde while a type is traced; nobody reads its words.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(super) enum TraceFault {
     Refused,
     /// A field of that name came twice.
     Duplicate(&'static str),
 }
 
-impl Display for Fault {
+impl Display for TraceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value offered is not accepted")
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for TraceFault {}
 
-impl de::Error for Fault {
-    fn custom<T: Display>(_: T) -> Fault {
-        Fault::Refused
+impl de::Error for TraceFault {
+    fn custom<T: Display>(_: T) -> TraceFault {
+        TraceFault::Refused
     }
 
-    fn duplicate_field(name: &'static str) -> Fault {
-        Fault::Duplicate(name)
+    fn duplicate_field(name: &'static str) -> TraceFault {
+        TraceFault::Duplicate(name)
     }
 }
 
 /// The deserializer of what belongs into one slot.
 pub(super) struct Probe<'t> {
     pub(super) tracer: &'t mut Tracer,
-    pub(super) place: Place,
+    pub(super) place: TracePlace,
     /// How many levels are around it.
     pub(super) level: usize,
     /// How often what is around it was refused as a whole.
