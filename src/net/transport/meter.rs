@@ -1,18 +1,12 @@
 //! Counts the bytes of a link's connections, where they are read and written: once for each chunk, without a lock.
 
 use std::fmt;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
 
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
+use tokio_util::io::InspectReader;
+use tokio_util::io::InspectWriter;
 
 use super::Stream;
 use crate::handle::ports::Router;
@@ -41,8 +35,9 @@ impl ByteMeter {
 
     /// The same stream, counted.
     pub(crate) fn count(self: &Arc<Self>, mut stream: Stream) -> Stream {
-        stream.read = Box::new(Metered { direction: stream.read, meter: Arc::clone(self) });
-        stream.write = Box::new(Metered { direction: stream.write, meter: Arc::clone(self) });
+        let (reads, writes) = (Arc::clone(self), Arc::clone(self));
+        stream.read = Box::new(InspectReader::new(stream.read, move |bytes: &[u8]| reads.count_received(bytes.len())));
+        stream.write = Box::new(InspectWriter::new(stream.write, move |bytes: &[u8]| writes.count_sent(bytes.len())));
         stream
     }
 
@@ -66,35 +61,64 @@ impl fmt::Debug for ByteMeter {
     }
 }
 
-/// One direction of a connection.
-struct Metered<D> {
-    direction: D,
-    meter: Arc<ByteMeter>,
-}
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::io::IoSlice;
+    use std::pin::Pin;
+    use std::task::Context;
+    use std::task::Poll;
 
-impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.direction).poll_read(cx, buf))?;
-        this.meter.count_received(buf.filled().len().saturating_sub(before));
-        Poll::Ready(Ok(()))
+    use bytes::Buf;
+    use parking_lot::Mutex;
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWrite;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::handle::detached;
+
+    /// Takes all it is given, and notes how many slices came with each call.
+    #[derive(Clone, Default)]
+    struct Calls(Arc<Mutex<Vec<usize>>>);
+
+    impl AsyncWrite for Calls {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.0.lock().push(slices.len());
+            Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
     }
-}
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Metered<W> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.direction).poll_write(cx, buf))?;
-        this.meter.count_sent(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().direction).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().direction).poll_shutdown(cx)
+    #[tokio::test]
+    async fn a_chunk_and_its_piece_are_written_and_counted_in_one_call() {
+        let (calls, meter) = (Calls::default(), ByteMeter::new(Arc::clone(detached::pointer().router())));
+        let stream = Stream { read: Box::new(&b"answer"[..]), write: Box::new(calls.clone()), near: true };
+        let mut stream = meter.count(stream);
+        let (chunk, piece) = (b"the chunk, ", b"and its piece");
+        stream.write.write_all_buf(&mut Buf::chain(&chunk[..], &piece[..])).await.unwrap();
+        assert_eq!(*calls.0.lock(), [2], "slices in each call");
+        let mut read = Vec::new();
+        stream.read.read_to_end(&mut read).await.unwrap();
+        assert_eq!((meter.sent(), meter.received()), ((chunk.len() + piece.len()) as u64, read.len() as u64));
     }
 }
