@@ -87,6 +87,9 @@ fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>) {
     }));
 }
 
+/// Windows that an actor is given before other pumps of the thread get a turn.
+const YIELD_AFTER: usize = 8;
+
 /// A window or a request that the actor was given, until it is settled.
 type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -320,7 +323,7 @@ impl<M: RemoteMessage> Future for ActorFeed<M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        loop {
+        for _ in 0..YIELD_AFTER {
             this.settle(cx);
             if !this.actor.connected() {
                 this.give_up();
@@ -334,6 +337,9 @@ impl<M: RemoteMessage> Future for ActorFeed<M> {
                 Fed::Closed | Fed::Nothing => return Poll::Pending,
             }
         }
+        // The actor may begin as fast as it is fed, on a thread of its own: other pumps have their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -1,18 +1,21 @@
 //! The I/O thread of a node: what runs there, and how others have it run.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::thread;
 
 use futures_core::Stream;
-use futures_util::FutureExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime;
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::task::LocalSet;
 
 use crate::config::IoThread;
@@ -103,7 +106,7 @@ impl Io {
 
     async fn drive(self, housekeeping: impl Future<Output = ()>) {
         let Io { pumps, mut chores } = self;
-        let pumping = actix_rt::spawn(Pumping { arriving: pumps, running: FuturesUnordered::new() });
+        let pumping = pump_on(pumps);
         let chores = async {
             while let Some(chore) = chores.recv().await {
                 chore();
@@ -120,22 +123,133 @@ impl Io {
     }
 }
 
+fn pump_on(arriving: mpsc::UnboundedReceiver<PumpFuture>) -> JoinHandle<()> {
+    actix_rt::spawn(tokio::task::unconstrained(Pumping::new(arriving)))
+}
+
+/// Pumps that are polled before other tasks of the thread get a turn.
+const YIELD_AFTER: usize = 256;
+
 /// Runs the pumps, which are as many as there are recipients and published actors: each has a waker of its own, so that
-/// only those with something to do are looked at.
+/// only those with something to do are polled.
+///
+/// It runs outside tokio's cooperative budget and has one of its own, because tokio's does not fit a set of futures: a
+/// resource that finds the budget used up wakes its task only when the task has ended its turn. So the set would poll every
+/// pump that is ready, of which all but the first 128 achieve nothing, and again in the next turn: n pumps that become ready
+/// at once would cost n² / 128 polls. A pump that finds this budget used up wakes itself at once, whereupon the set ends
+/// its turn.
 struct Pumping {
     arriving: mpsc::UnboundedReceiver<PumpFuture>,
-    running: FuturesUnordered<PumpFuture>,
+    running: FuturesUnordered<Budgeted>,
+    /// Pumps that may still be polled in this turn.
+    budget: Rc<Cell<usize>>,
+}
+
+impl Pumping {
+    fn new(arriving: mpsc::UnboundedReceiver<PumpFuture>) -> Pumping {
+        Pumping { arriving, running: FuturesUnordered::new(), budget: Rc::default() }
+    }
 }
 
 impl Future for Pumping {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(Some(pump)) = self.arriving.poll_recv(cx) {
-            // A message whose `Drop` panics ends the pump that it was in, and no other.
-            self.running.push(Box::pin(AssertUnwindSafe(pump).catch_unwind().map(|_| ())));
+        self.budget.set(YIELD_AFTER);
+        for arrived in 1..=YIELD_AFTER {
+            let Poll::Ready(Some(pump)) = self.arriving.poll_recv(cx) else { break };
+            let budget = Rc::clone(&self.budget);
+            self.running.push(Budgeted { pump, budget });
+            if arrived == YIELD_AFTER {
+                // There may be more, which come in the next turn.
+                cx.waker().wake_by_ref();
+            }
         }
         while let Poll::Ready(Some(())) = Pin::new(&mut self.running).poll_next(cx) {}
         Poll::Pending
+    }
+}
+
+/// A pump, as one of many that share a turn.
+struct Budgeted {
+    pump: PumpFuture,
+    budget: Rc<Cell<usize>>,
+}
+
+impl Future for Budgeted {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(left) = self.budget.get().checked_sub(1) else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        self.budget.set(left);
+        // A message whose `Drop` panics ends the pump that it was in, and no other.
+        catch_unwind(AssertUnwindSafe(|| self.pump.as_mut().poll(cx))).unwrap_or(Poll::Ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A pump that waits as a watch does, by what tokio counts against a task's budget; and how often all such pumps were
+    /// polled.
+    fn counted(polls: &Arc<AtomicUsize>) -> (oneshot::Sender<()>, PumpFuture) {
+        let ((told, mut hear), polls) = (oneshot::channel(), Arc::clone(polls));
+        let pump = poll_fn(move |cx| {
+            polls.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut hear).poll(cx).map(drop)
+        });
+        (told, Box::pin(pump))
+    }
+
+    /// Has so many pumps end at once; how often they were polled for that, and how many turns other tasks had meanwhile.
+    fn end_at_once(pumps: usize) -> (usize, usize) {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let (handle, Io { pumps: arriving, .. }) = io();
+            let (told, waiting): (Vec<_>, Vec<_>) = (0..pumps).map(|_| counted(&polls)).unzip();
+            waiting.into_iter().for_each(|pump| handle.run(pump));
+            let pumping = pump_on(arriving);
+            while polls.load(Ordering::Relaxed) < pumps {
+                tokio::task::yield_now().await;
+            }
+            let (before, left) = (polls.swap(0, Ordering::Relaxed), Arc::clone(&polls));
+            assert_eq!(before, pumps, "each looks once whether it has to wait");
+            drop(told);
+            // Each is let go when it has ended. Of the two tasks that are ready each has its turn after the other's.
+            let turns = actix_rt::spawn(async move {
+                let mut turns = 0;
+                poll_fn(|cx| {
+                    turns += 1;
+                    cx.waker().wake_by_ref();
+                    if Arc::strong_count(&left) == 2 { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                turns
+            });
+            let turns = turns.await.expect("it ends");
+            pumping.abort();
+            (polls.load(Ordering::Relaxed), turns)
+        })
+    }
+
+    #[test]
+    fn pumps_that_end_at_once_cost_in_proportion_to_their_number_and_leave_others_their_turns() {
+        for pumps in [2_000, 4_000, 8_000] {
+            let (polls, turns) = end_at_once(pumps);
+            assert!(polls <= 2 * pumps, "{polls} polls for {pumps} pumps");
+            assert!(turns >= pumps / YIELD_AFTER, "{turns} turns of others beside {pumps} pumps");
+        }
     }
 }
