@@ -21,10 +21,13 @@
 // - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is told.
 //
 // The layers, from the top down, are in tests/layers.rs, which keeps them: node, net (connection, peers, link, control,
-// transport), boxes, handle (recipient, pointer), config, message, wire, observe, reason, ident, env, sync. A message
-// goes down through handle (send, serde_scope, pointer/path), net/link (outbound, outbox, drain), wire (outgoing) and
-// net/connection/writer, and up through net/connection (reader, dispatch, binding, delivery), wire (incoming),
-// boxes/queue and handle/serde_scope.
+// transport), boxes, handle (recipient, pointer), config, message, wire, observe, reason, ident, env, sync. The README
+// (*How it is built*) says what each file is for.
+//
+// A message's way down: handle/{address,send,serde_scope}, message/guard, handle/pointer/path, net/link/{outbound,outbox},
+// wire/outgoing; then net/connection/writer takes it out through net/link/drain. Its way up: net/connection/reader,
+// wire/batch or wire/frames, net/connection/dispatch, wire/incoming, net/connection/{binding,delivery}, boxes/queue,
+// handle/serde_scope, message/guard, boxes/mailbox.
 
 mod boxes;
 mod config;

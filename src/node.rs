@@ -29,7 +29,7 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
-use crate::net::connection::accept;
+use crate::net::connection::start;
 use crate::net::link::shape_query;
 use crate::net::link::shape_query::ShapesError;
 use crate::net::shared::NodeInner;
@@ -130,7 +130,7 @@ impl Node {
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
-                        accept::accept(inner, listener).await;
+                        start::accept(inner, listener).await;
                     }
                     Err(error) => drop(result.send(Err(error))),
                 }

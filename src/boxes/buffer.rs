@@ -125,7 +125,7 @@ impl<M> fmt::Debug for Buffer<M> {
 }
 
 /// The level of a buffer that is so full, of 255: each is reported when it is first reached.
-pub(crate) fn fill_level(fill: u8) -> u8 {
+pub(crate) fn fill_level_of(fill: u8) -> u8 {
     match fill {
         ..128 => 0,
         128..192 => 1,
@@ -285,10 +285,10 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// The [level] that it is full to, while the reader holds so many.
+    /// The [fill level](fill_level_of) that it is full to, while the reader holds so many.
     #[inline]
     pub(crate) fn fill_level(&self, held: usize) -> u8 {
-        if 2 * (self.len() + held) < self.capacity { 0 } else { fill_level(self.fill(held)) }
+        if 2 * (self.len() + held) < self.capacity { 0 } else { fill_level_of(self.fill(held)) }
     }
 
     /// How full it is, from 0 to 255, while the reader holds so many.

@@ -15,7 +15,7 @@ use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::fill_level;
+use super::buffer::fill_level_of;
 use crate::handle::ask_error::AskError;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Body;
@@ -187,7 +187,7 @@ impl LocalBox for Relay {
     fn fill_level(&self) -> u8 {
         // To look at the target's costs more than at a box.
         if self.passed.load(Ordering::Relaxed).is_multiple_of(LOOK) {
-            self.fill_level.store(fill_level(self.fill()), Ordering::Relaxed);
+            self.fill_level.store(fill_level_of(self.fill()), Ordering::Relaxed);
         }
         self.fill_level.load(Ordering::Relaxed)
     }

@@ -140,7 +140,7 @@ impl NodeInner {
     }
 
     /// Looks after what has to be looked after from time to time, until the node stops.
-    pub(crate) async fn keep(self: Arc<Self>, _stop: StopOnDrop) {
+    pub(crate) async fn housekeep(self: Arc<Self>, _stop: StopOnDrop) {
         let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
         let mut tell_at = None;
         let mut publishing = pin!(self.publish_on());
@@ -151,7 +151,7 @@ impl NodeInner {
                     None => tokio::select! {
                         biased;
                         () = self.observer.noted() => {}
-                        () = self.peers.reports_due() => {}
+                        () = self.peers.news_due() => {}
                     },
                 }
             };
@@ -166,7 +166,7 @@ impl NodeInner {
                 () = tell => match tell_at.take() {
                     Some(_) => {
                         self.observer.flush(self.id);
-                        self.peers.report();
+                        self.peers.tell_peers();
                     }
                     None => tell_at = Some(Instant::now() + GATHER),
                 },

@@ -9,7 +9,7 @@ use crate::config::IoThread;
 use crate::config::Limits;
 use crate::handle::recipient::permits;
 use crate::ident::Endpoint;
-use crate::net::connection::accept;
+use crate::net::connection::start;
 use crate::net::io_thread;
 use crate::net::shared::NodeInner;
 use crate::net::shared::StopOnDrop;
@@ -120,9 +120,9 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
-        let inner = NodeInner::new(self.limits, self.advertised, handle, accept::start);
+        let inner = NodeInner::new(self.limits, self.advertised, handle, start::start);
         let stop = || StopOnDrop(Arc::downgrade(&inner));
-        let keeping = Arc::clone(&inner).keep(stop());
+        let keeping = Arc::clone(&inner).housekeep(stop());
         let ending = Arc::clone(&inner);
         io.start(self.thread, keeping, move || ending.close_books(), stop());
         Node { inner }

@@ -1,4 +1,5 @@
-//! The hello: what each side says first, before any frame, and which version they agree on.
+//! The hello: what each side says first, before any frame, and which version they agree on. The resume frame that follows
+//! it is in `frames/resume`.
 
 use bytes::BufMut;
 use bytes::BytesMut;

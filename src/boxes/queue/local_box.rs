@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 
 use super::BoxQueue;
-use super::fill_level;
-use crate::boxes::buffer::fill_level;
+use super::level;
+use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
@@ -109,8 +109,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     #[inline]
     fn fill_level(&self) -> u8 {
         match self.fill_level.load(Ordering::Relaxed) {
-            fill_level::FULL => fill_level(u8::MAX),
-            fill_level::CLOSED => 0,
+            level::FULL => fill_level_of(u8::MAX),
+            level::CLOSED => 0,
             fill_level => fill_level,
         }
     }

@@ -58,7 +58,7 @@ pub(crate) struct BoxIdentity {
 /// how often the memory has to be waited for.
 #[repr(C)]
 pub(crate) struct BoxQueue<M: RemoteMessage> {
-    /// What the queue would answer to one more message, for callers that look before they decode.
+    /// How full the queue is, in the levels of a buffer, or that it is full or closed: for callers that look before they decode.
     fill_level: AtomicU8,
     /// Whether messages may come through an actix `Recipient`, too.
     has_recipient: AtomicBool,
@@ -78,8 +78,8 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     alive: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Below these it is a [level](super::buffer::level) of a box that takes messages.
-mod fill_level {
+/// Below these it is a [level](super::buffer::fill_level_of) of a box that takes messages.
+mod level {
     pub(super) const FULL: u8 = 254;
     pub(super) const CLOSED: u8 = 255;
 }
@@ -112,7 +112,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     ) -> BoxQueue<M> {
         let state = QueueState::new(buffer);
         // One without room is full from the beginning.
-        let fill_level = if state.backlog.refuses(0) { fill_level::FULL } else { 0 };
+        let fill_level = if state.backlog.refuses(0) { level::FULL } else { 0 };
         BoxQueue {
             fill_level: AtomicU8::new(fill_level),
             has_recipient: AtomicBool::new(false),
@@ -355,8 +355,8 @@ impl<M: RemoteMessage> BoxQueue<M> {
     #[inline]
     fn refusal(&self) -> Option<DropReason> {
         match self.fill_level.load(Ordering::Relaxed) {
-            fill_level::FULL => self.still_full(),
-            fill_level::CLOSED => Some(DropReason::BoxClosed),
+            level::FULL => self.still_full(),
+            level::CLOSED => Some(DropReason::BoxClosed),
             _ => None,
         }
     }
@@ -373,8 +373,8 @@ impl<M: RemoteMessage> BoxQueue<M> {
     #[inline]
     fn update_fill_level(&self, state: &QueueState<M>) {
         let fill_level = match () {
-            () if !state.open => fill_level::CLOSED,
-            () if state.backlog.refuses(self.held()) => fill_level::FULL,
+            () if !state.open => level::CLOSED,
+            () if state.backlog.refuses(self.held()) => level::FULL,
             () => state.backlog.fill_level(self.held()),
         };
         self.fill_level.store(fill_level, Ordering::Relaxed);

@@ -62,7 +62,7 @@ enum BoundPointer {
     Lease(Weak<Pointer>),
     /// For as long as the peer may mean it by a number. A ping brings the same one each time, and it is gone before the
     /// next comes.
-    DeferredReleases(Arc<Pointer>),
+    Kept(Arc<Pointer>),
 }
 
 impl BoundPointer {
@@ -70,7 +70,7 @@ impl BoundPointer {
         match self {
             BoundPointer::None => None,
             BoundPointer::Lease(pointer) => pointer.upgrade(),
-            BoundPointer::DeferredReleases(pointer) => Some(Arc::clone(pointer)),
+            BoundPointer::Kept(pointer) => Some(Arc::clone(pointer)),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Binding {
             let pointer = self.make_pointer(context);
             *self.pointer.borrow_mut() = match &self.bound {
                 Bound::Peers { .. } if !self.is_leased && !pointer.is_local() => {
-                    BoundPointer::DeferredReleases(Arc::clone(&pointer))
+                    BoundPointer::Kept(Arc::clone(&pointer))
                 }
                 _ => BoundPointer::Lease(Arc::downgrade(&pointer)),
             };

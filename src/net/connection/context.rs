@@ -91,13 +91,13 @@ impl ConnectionContext {
     }
 
     /// The peer tells how many messages for one of its boxes it has dropped.
-    pub(super) fn told(&self, target: Target, reason: DropReason, count: u64) {
+    pub(super) fn hear_drops(&self, target: Target, reason: DropReason, count: u64) {
         let name = match &target {
             Target::Name(name) => name.to_string(),
             Target::Id(id) => id.to_string(),
             Target::Others => String::new(),
         };
-        let grown = self.link.told(target.clone(), reason, count);
+        let grown = self.link.hear_drops(target.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
             explain_there(&self.link, &self.router, target, name.clone());
         }

@@ -107,7 +107,7 @@ impl Binding {
         give(Ok(local));
         // Also of one that has no room: others may have filled it.
         if !self.knows(context, local.fill_level()) {
-            self.fill(context, local.fill_level(), &target);
+            self.note_level(context, local.fill_level(), &target);
         }
     }
 
@@ -120,7 +120,7 @@ impl Binding {
 
     /// The box has another level of messages than it had, or the peer may not know it any more.
     #[cold]
-    fn fill(&self, context: &ConnectionContext, fill_level: u8, found: &FoundBox) {
+    fn note_level(&self, context: &ConnectionContext, fill_level: u8, found: &FoundBox) {
         let relieved = context.relieved.load(Ordering::Relaxed);
         let before = self.fill_level.replace(fill_level);
         let before = if self.relieved.replace(relieved) == relieved { before } else { 0 };
@@ -130,7 +130,7 @@ impl Binding {
             FoundBox::Nothing | FoundBox::Differing(..) => None,
         };
         if let Some(local) = local.filter(|_| fill_level > before) {
-            context.peers.pressed(&context.link, context.connection, self.target(), &local);
+            context.peers.note_pressed(&context.link, context.connection, self.target(), &local);
         }
     }
 

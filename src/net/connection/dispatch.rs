@@ -298,7 +298,7 @@ impl Dispatcher {
         for entry in entries {
             let Dropped { target, reason, count } = entry?;
             if let Some(reason) = reason {
-                self.context.told(target, reason, count);
+                self.context.hear_drops(target, reason, count);
             }
         }
         Ok(Signal::Nothing)

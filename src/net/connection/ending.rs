@@ -9,9 +9,9 @@ use actix::Handler;
 use actix::Message;
 use tracing::Span;
 
-use super::accept::Occupancy;
 use super::reader::Ended;
 use super::router::RemoteRouter;
+use super::start::Occupancy;
 use crate::env;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;

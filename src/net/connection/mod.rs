@@ -1,6 +1,5 @@
 //! One connection's life: from the dial or the accept to the goodbye, and what is read from it.
 
-pub(crate) mod accept;
 mod binding;
 mod context;
 mod delivery;
@@ -10,4 +9,5 @@ pub(crate) mod handshake;
 mod lookup_cache;
 mod reader;
 pub(crate) mod router;
+pub(crate) mod start;
 mod writer;

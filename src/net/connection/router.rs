@@ -22,12 +22,12 @@ use tracing::Instrument;
 use tracing::Span;
 use tracing::field;
 
-use super::accept::Occupancy;
 use super::dispatch::Dispatcher;
 use super::ending::DirectionEnded;
 use super::handshake::Established;
 use super::handshake::HandshakeError;
 use super::reader::Ended;
+use super::start::Occupancy;
 use crate::handle::ports::Router;
 use crate::ident::NodeId;
 use crate::net::connection::handshake;

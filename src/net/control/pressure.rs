@@ -91,7 +91,7 @@ impl Pressures {
     }
 
     /// The peer says that one of its boxes is so full.
-    pub(crate) fn callback(&mut self, target: Target, fill: u8) {
+    pub(crate) fn hear(&mut self, target: Target, fill: u8) {
         if fill == 0 {
             self.heard.remove(&target);
         } else if self.heard.len() < MAX_PRESSED || self.heard.contains_key(&target) {
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn a_peer_is_believed_of_so_many_boxes() {
         let mut pressures = Pressures::default();
-        (0..=MAX_PRESSED as u16).for_each(|n| pressures.callback(target(n), 200));
+        (0..=MAX_PRESSED as u16).for_each(|n| pressures.hear(target(n), 200));
         assert_eq!(pressures.heard.len(), MAX_PRESSED);
-        pressures.callback(target(0), 255);
+        pressures.hear(target(0), 255);
         assert_eq!(pressures.heard[&target(0)], 255);
-        pressures.callback(target(0), 0);
+        pressures.hear(target(0), 0);
         assert_eq!(pressures.heard.len(), MAX_PRESSED - 1);
     }
 }

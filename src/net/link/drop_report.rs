@@ -33,7 +33,7 @@ impl Link {
     }
 
     /// Tells the peer what it was not told yet; whether there is nothing more to look after.
-    pub(crate) fn report(&self) -> bool {
+    pub(crate) fn tell_peer(&self) -> bool {
         let is_at_ease = self.tell_pressure();
         let mut state = self.state.lock();
         if state.phase == Phase::Up {
@@ -44,7 +44,7 @@ impl Link {
     }
 
     /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
-    pub(crate) fn told(&self, target: Target, reason: DropReason, count: u64) -> u64 {
+    pub(crate) fn hear_drops(&self, target: Target, reason: DropReason, count: u64) -> u64 {
         let written = self.state.lock().written();
         self.theirs.lock().told(target, reason, count, written)
     }

@@ -42,9 +42,9 @@ use crate::wire::target::Target;
 impl Link {
     /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
     fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
-        let router = self.router.id();
+        let ourselves = self.router.id();
         let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
-            Origin::Boxed { node, .. } if *node != router => Some(*node),
+            Origin::Boxed { node, .. } if *node != ourselves => Some(*node),
             _ => None,
         };
         if !handles.iter().any(|pointer| elsewhere(pointer).is_some()) {

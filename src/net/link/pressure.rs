@@ -50,7 +50,7 @@ impl Link {
 
     /// A box of this side has filled up to another level by what came over a connection. Whether it is to be looked at
     /// from now on.
-    pub(crate) fn pressed(&self, connection: u64, target: Target, local: &Arc<dyn LocalBox>) -> bool {
+    pub(crate) fn note_pressed(&self, connection: u64, target: Target, local: &Arc<dyn LocalBox>) -> bool {
         let fill = fill_of(&**local);
         let mut state = self.state.lock();
         let wanted = state.connection == connection && state.features & feature::PRESSURE != 0;
@@ -82,7 +82,7 @@ impl Link {
         let mut state = self.state.lock();
         for entry in read_pressure(payload) {
             let (target, fill) = entry?;
-            state.pressures.callback(target, fill);
+            state.pressures.hear(target, fill);
         }
         Ok(())
     }

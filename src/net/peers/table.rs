@@ -170,33 +170,33 @@ impl PeerTable {
     /// Counts messages of a connection that were dropped here, to be told soon.
     pub(crate) fn note_drop(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
         if link.note_drop(connection, target, reason, count) {
-            self.report_later(link);
+            self.tell_later(link);
         }
     }
 
     /// A box of this side has filled up to another level by what came over a connection.
-    pub(crate) fn pressed(&self, link: &Arc<Link>, connection: u64, target: Target, local: &Arc<dyn LocalBox>) {
-        if link.pressed(connection, target, local) {
-            self.report_later(link);
+    pub(crate) fn note_pressed(&self, link: &Arc<Link>, connection: u64, target: Target, local: &Arc<dyn LocalBox>) {
+        if link.note_pressed(connection, target, local) {
+            self.tell_later(link);
         }
     }
 
-    fn report_later(&self, link: &Arc<Link>) {
+    fn tell_later(&self, link: &Arc<Link>) {
         self.due.lock().push(Arc::downgrade(link));
         self.became_due.notify_one();
     }
 
     /// Ends when a report is due.
-    pub(crate) async fn reports_due(&self) {
+    pub(crate) async fn news_due(&self) {
         self.became_due.notified().await;
     }
 
     /// Tells peers what they were not told yet.
-    pub(crate) fn report(&self) {
+    pub(crate) fn tell_peers(&self) {
         let due = std::mem::take(&mut *self.due.lock());
         for link in due.iter().filter_map(Weak::upgrade) {
-            if !link.report() {
-                self.report_later(&link);
+            if !link.tell_peer() {
+                self.tell_later(&link);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Where routers begin: for a link that is dialled, and for connections that peers open.
+//! Where routers start: for a link that is dialled, and for connections that peers open.
 
 use std::sync::Arc;
 
