@@ -7,7 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::Serializer;
+use serde::de;
 use uuid::Uuid;
 
 use crate::env;
@@ -21,8 +24,26 @@ pub(crate) const MAX_ENDPOINT: usize = 300;
 /// Identifies one running node: 16 random bytes, new at every start, so that a restarted process is another node.
 ///
 /// Ids travel inside addresses to third parties; knowing one proves nothing about its bearer.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+///
+/// `Display`, `Debug` and serde's human-readable formats write it as a hyphenated UUID (RFC 9562), which `FromStr` reads;
+/// in binary formats it is its 16 bytes.
+///
+/// # Examples
+/// ```
+/// use actix_hermod::NodeId;
+///
+/// let id: NodeId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+/// assert_eq!(id.to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+/// assert!("67e55044".parse::<NodeId>().is_err());
+/// # Ok::<(), actix_hermod::ParseNodeIdError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) [u8; 16]);
+
+/// The text is no [`NodeId`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no node id: write 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12, with hyphens between")]
+pub struct ParseNodeIdError(String);
 
 impl NodeId {
     pub(crate) fn random() -> NodeId {
@@ -33,6 +54,54 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = ParseNodeIdError;
+
+    /// # Errors
+    /// [`ParseNodeIdError`] unless the text is a hyphenated UUID, in digits of either case.
+    fn from_str(text: &str) -> Result<NodeId, ParseNodeIdError> {
+        let id = hyphenated(text).ok_or_else(|| ParseNodeIdError(text.to_owned()))?;
+        Ok(NodeId(*id.as_bytes()))
+    }
+}
+
+/// The UUID that a text spells with hyphens; the other forms of UUIDs are none.
+fn hyphenated(text: &str) -> Option<Uuid> {
+    if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
+}
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_newtype_struct("NodeId", &self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
+        /// As serde derives it.
+        #[derive(Deserialize)]
+        #[serde(rename = "NodeId")]
+        struct Bytes([u8; 16]);
+
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            text.parse().map_err(de::Error::custom)
+        } else {
+            Bytes::deserialize(deserializer).map(|Bytes(id)| NodeId(id))
+        }
     }
 }
 
@@ -47,10 +116,7 @@ impl BoxId {
 
     /// The id that an anonymous box's name spells, if `name` is one.
     pub(crate) fn from_name(name: &str) -> Option<BoxId> {
-        if name.len() != uuid::fmt::Hyphenated::LENGTH {
-            return None;
-        }
-        Uuid::try_parse(name).ok().map(|id| BoxId(*id.as_bytes()))
+        hyphenated(name).map(|id| BoxId(*id.as_bytes()))
     }
 }
 
@@ -236,6 +302,44 @@ impl From<BadName> for AddressError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_id_is_its_text_where_people_read_and_its_bytes_elsewhere() {
+        let id = NodeId([0x67; 16]);
+        let text = "67676767-6767-6767-6767-676767676767";
+        assert_eq!((id.to_string(), format!("{id:?}")), (text.to_owned(), text.to_owned()));
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!("ABABABAB-abab-ABAB-abab-ABABABABABAB".parse(), Ok(NodeId([0xab; 16])));
+        for other in ["", "67676767676767676767676767676767", &format!("{{{text}}}"), &format!("urn:uuid:{text}")] {
+            assert_eq!(other.parse::<NodeId>(), Err(ParseNodeIdError(other.to_owned())));
+        }
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!((json.as_str(), serde_json::from_str::<NodeId>(&json).unwrap()), (&*format!("{text:?}"), id));
+        assert!(serde_json::from_str::<NodeId>("\"67\"").is_err());
+        assert_eq!(postcard::to_stdvec(&id).unwrap(), [0x67; 16]);
+        assert_eq!(postcard::from_bytes::<NodeId>(&[0x67; 16]).unwrap(), id);
+    }
+
+    /// Messages that hold ids are still of the shape that they had when serde derived how ids are written.
+    #[test]
+    fn a_node_id_has_the_shape_that_serde_derives() {
+        mod derived {
+            #[derive(serde::Serialize, serde::Deserialize, actix::Message)]
+            #[rtype(result = "()")]
+            pub(super) struct NodeId(pub(super) [u8; 16]);
+        }
+        #[derive(actix::Message, Serialize, Deserialize)]
+        #[rtype(result = "NodeId")]
+        struct Whose(NodeId);
+
+        #[derive(actix::Message, Serialize, Deserialize)]
+        #[rtype(result = "derived::NodeId")]
+        #[serde(rename = "Whose")]
+        struct Derived(derived::NodeId);
+
+        use crate::message::shape::Shape;
+        assert_eq!(Shape::of::<Whose>(), Shape::of::<Derived>());
+    }
 
     #[test]
     fn an_endpoint_keeps_its_text() {

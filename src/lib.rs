@@ -52,6 +52,7 @@ pub use config::IoThread;
 pub use ident::AddressError;
 pub use ident::Endpoint;
 pub use ident::NodeId;
+pub use ident::ParseNodeIdError;
 pub use node::ListenError;
 pub use node::Node;
 pub use node::builder::NodeBuilder;

@@ -89,6 +89,11 @@ pub struct Node {
 
 impl Node {
     /// Starts a node with the default limits; see [`NodeBuilder`].
+    ///
+    /// # Panics
+    /// In a current-thread tokio runtime without a `LocalSet`, such as that of `#[tokio::test]`; see
+    /// [`NodeBuilder::start`].
+    #[track_caller]
     pub fn start() -> Node {
         Node::builder().start()
     }

@@ -9,7 +9,7 @@ use crate::wire::frames::refuse::Unanswered;
 pub enum AskError {
     /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial that is
     /// `NotConnected` at once, so wait a little before.
-    #[error("the request was not delivered: {reason:?}{}", in_brackets(detail.as_deref()))]
+    #[error("the request was not delivered: {reason}{}", in_brackets(detail.as_deref()))]
     NotDelivered {
         /// What stood in the way.
         reason: DropReason,
@@ -18,7 +18,7 @@ pub enum AskError {
         detail: Option<String>,
     },
     /// The request was given to the connection and no answer has come, nor will: it may have been handled.
-    #[error("the outcome of the request is unknown: {reason:?}")]
+    #[error("the outcome of the request is unknown: {reason}")]
     OutcomeUnknown {
         /// What came in between.
         reason: DropReason,

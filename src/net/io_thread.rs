@@ -64,8 +64,12 @@ impl Io {
     /// ended after it.
     ///
     /// On the current thread if that is what is wanted and it has a runtime, otherwise on a new one; in a simulation, which
-    /// has one thread, always on that. `tie` is
-    /// dropped when the current thread's runtime ends; if it has none, when the new thread does.
+    /// has one thread, always on that. `tie` is dropped when the current thread's runtime ends; if it has none, when the new
+    /// thread does.
+    ///
+    /// # Panics
+    /// If that is the current thread, and it runs no local tasks.
+    #[track_caller]
     pub(crate) fn start<T: Send + 'static>(
         self,
         thread: IoThread,
@@ -76,11 +80,14 @@ impl Io {
         let current = runtime::Handle::try_current().ok();
         let is_local = current.as_ref().is_some_and(|handle| handle.runtime_flavor() == RuntimeFlavor::CurrentThread);
         if (thread == IoThread::Current || env::is_simulated()) && is_local {
-            actix_rt::spawn(async move {
+            let drive = async move {
                 let _tie = tie;
                 self.drive(housekeeping).await;
                 last();
-            });
+            };
+            // tokio cannot be asked whether local tasks run here, and what it says when they do not helps nobody who has
+            // started a node.
+            assert!(catch_unwind(AssertUnwindSafe(|| actix_rt::spawn(drive))).is_ok(), "{NO_LOCAL_TASKS}");
             return;
         }
         let mut tie = Some(tie);
@@ -122,6 +129,11 @@ impl Io {
         let _ = pumping.await;
     }
 }
+
+/// What to do where no local tasks run.
+const NO_LOCAL_TASKS: &str = "a node was started in a current-thread tokio runtime without a LocalSet: start it in an actix \
+     System (`#[actix::test]`, `System::new().block_on(..)`) or in a `tokio::task::LocalSet`, or give it a thread of its \
+     own with `Node::builder().io_thread(IoThread::Own).start()`";
 
 fn pump_on(arriving: mpsc::UnboundedReceiver<PumpFuture>) -> JoinHandle<()> {
     actix_rt::spawn(tokio::task::unconstrained(Pumping::new(arriving)))

@@ -101,11 +101,16 @@ impl NodeBuilder {
 
     /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
     /// it listens at all addresses of its host. Peers tell it to those that they pass its addresses on to, who dial it
-    /// there; that it is this node is believed only once it has greeted. A text that is no endpoint is ignored.
+    /// there; that it is this node is believed only once it has greeted.
+    ///
+    /// # Panics
+    /// If the text is no endpoint: `host:port`, `[ipv6]:port` or `unix:/path`. To check a text that is read at run time,
+    /// parse it as an [`Endpoint`] first.
+    #[track_caller]
     pub fn advertise(mut self, endpoint: &str) -> Self {
         match endpoint.parse() {
             Ok(endpoint) => self.advertised.push(endpoint),
-            Err(error) => tracing::error!(target: "actix_hermod", %error, "not advertised"),
+            Err(error) => panic!("not advertised: {error}"),
         }
         self
     }
@@ -116,7 +121,9 @@ impl NodeBuilder {
     /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
     ///
     /// # Panics
-    /// In a current-thread tokio runtime without a `LocalSet`, unless the I/O thread is [`IoThread::Own`].
+    /// In a current-thread tokio runtime without a `LocalSet`, such as that of `#[tokio::test]`, unless the I/O thread is
+    /// [`IoThread::Own`]: there nothing could run the node's tasks. `#[actix::test]` has one.
+    #[track_caller]
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();

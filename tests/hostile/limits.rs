@@ -55,7 +55,7 @@ fn a_body_that_nests_deeper_than_a_lower_limit_costs_one_message() {
         let nest = |levels: usize| post(&inline(&your_box("nests")), &[vec![1; levels], vec![0]].concat());
         assert!(ground.goes_on_after(&nest(1)).await);
         assert_eq!(nests.len(), 1);
-        ground.refuses_body(&nest(8), "nests more than 8 levels").await;
+        ground.refuses_body(&nest(8), "nests more than 8 levels, the limit `decode_depth`").await;
         assert_eq!(nests.len(), 1);
     });
 }
@@ -67,7 +67,7 @@ fn a_body_that_takes_more_than_a_lower_limit_costs_one_message() {
         let set = |count: u64| post(&inline(&your_box("units")), &number(count));
         assert!(ground.goes_on_after(&set(1_000)).await);
         assert_eq!(units.len(), 1);
-        ground.refuses_body(&set(70_000), "would occupy more than 65536 bytes").await;
+        ground.refuses_body(&set(70_000), "would occupy more than 65536 bytes once decoded, the limit `decode_memory`").await;
         assert_eq!(units.len(), 1);
     });
 }

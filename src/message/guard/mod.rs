@@ -61,13 +61,13 @@ impl Default for DecodeLimits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     /// It nests more levels than [`DecodeLimits::depth`].
-    #[error("the message nests more than {limit} levels")]
+    #[error("the message nests more than {limit} levels, the limit `decode_depth` of the node")]
     TooDeep {
         /// The limit, in levels.
         limit: usize,
     },
     /// It would occupy more than [`DecodeLimits::memory`].
-    #[error("the message would occupy more than {limit} bytes once decoded")]
+    #[error("the message would occupy more than {limit} bytes once decoded, the limit `decode_memory` of the node")]
     TooMuchMemory {
         /// The limit, in bytes.
         limit: usize,
