@@ -3,12 +3,18 @@
 mod support;
 
 use std::cell::RefCell;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc;
+use std::task::Context;
+use std::task::Wake;
+use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
 use actix::System;
 use actix_hermod::Address;
+use actix_hermod::Mailbox;
 use actix_hermod::Node;
 
 use support::Elsewhere;
@@ -174,4 +180,39 @@ fn a_thread_that_has_counted_for_nodes_that_are_gone_counts_for_others() {
             assert_eq!(node.stats().sent, n * 100);
         }
     });
+}
+
+/// An executor may drop a task with its last waker, and the task may hold whatever it likes.
+#[test]
+fn a_waker_that_uses_the_box_may_go_when_the_box_takes_another() {
+    /// Looks at the box when it goes.
+    struct Nosy(Address<Number>);
+
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.0.pressure();
+        }
+    }
+
+    let (done, is_done) = std::sync::mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let node = Node::start();
+        let mut inbox: Mailbox<Number> = node.mailbox().open().expect("the node runs");
+        for _ in 0..3 {
+            // The one before is dropped: only the box has kept it.
+            let waker = Waker::from(Arc::new(Nosy(inbox.address())));
+            let mut reading = pin!(inbox.recv());
+            assert!(reading.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        inbox.address().do_send(Number(1));
+        assert_eq!(inbox.try_recv(), Some(Number(1)));
+        done.send(()).expect("the test waits");
+    });
+    // Only a deadlock takes so long.
+    is_done.recv_timeout(Duration::from_secs(30)).expect("the box waits for itself");
+    waiting.join().expect("it has ended");
 }

@@ -29,6 +29,7 @@ use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
 use crate::handle::envelope::Parcel;
 use crate::handle::envelope::Source;
+use crate::handle::envelope::contained;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Router;
 use crate::handle::reply::Reply;
@@ -254,7 +255,9 @@ impl<M: RemoteMessage> ActorFeed<M> {
                     let from = std::mem::take(&mut from);
                     self.given.push(give(&self.actor, parcel.message, (number, from), count));
                 }
-                None => self.actor.do_send(parcel.message),
+                None => {
+                    contained::<M, _>(|| self.actor.do_send(parcel.message));
+                }
             }
         }
         self.batch = batch;
@@ -283,9 +286,18 @@ impl<M: RemoteMessage> ActorFeed<M> {
 /// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
 /// actix parks a sender whose queue is full, and a request that is parked never ends.
 fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, (number, from): (u64, Senders), count: u64) -> Given {
-    let answer = actor.clone().send(message);
+    let answer = contained::<M, _>(|| actor.clone().send(message));
     Box::pin(async move {
-        let how = if answer.await.is_ok() { How::Begun } else { How::Unanswered };
+        let how = match answer {
+            Some(answer) => match answer.await {
+                Ok(result) => {
+                    contained::<M, _>(|| drop(result));
+                    How::Begun
+                }
+                Err(_) => How::Unanswered,
+            },
+            None => How::Unanswered,
+        };
         Outcome { number, count, from, how }
     })
 }
@@ -298,8 +310,9 @@ fn ask<M: RemoteMessage>(
     (number, from): (u64, Senders),
     kept: bool,
 ) -> Given {
-    let answer = actor.clone().send(message);
+    let answer = contained::<M, _>(|| actor.clone().send(message));
     Box::pin(async move {
+        let Some(answer) = answer else { return Outcome { number, count: 1, from, how: How::Unanswered } };
         let mut answer = pin!(answer);
         let ended = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),

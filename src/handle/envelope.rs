@@ -1,6 +1,8 @@
 //! A message on its way: typed inside this process ([`Parcel`]), encoded outside of it ([`Envelope`]), and where it came from.
 
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use actix::prelude::Message;
@@ -32,12 +34,25 @@ impl<M: Message> Parcel<M> {
         self.reply.as_ref().and_then(|reply| reply.lapsed())
     }
 
-    /// Tells the one who waits that it is dropped.
+    /// Drops the message, and tells the one who waits for its result. A panic of its `Drop` costs nothing else.
     pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
-        if let Some(reply) = self.reply {
+        let Parcel { message, reply, .. } = self;
+        if let Some(reply) = reply {
             (*reply).fail(AskError::NotDelivered { reason, detail });
         }
+        contained::<M, _>(|| drop(message));
     }
+}
+
+/// Runs code that may drop a message of type `M`, or its result. A panic of their `Drop` ends here: it must not end the task
+/// that many other messages pass through. `None` if there was one.
+pub(crate) fn contained<M, R>(work: impl FnOnce() -> R) -> Option<R> {
+    let done = catch_unwind(AssertUnwindSafe(work)).ok();
+    if done.is_none() {
+        let type_name = std::any::type_name::<M>();
+        tracing::error!(target: "actix_hermod", type_name, "a message panicked when it was dropped");
+    }
+    done
 }
 
 /// A message as it travels.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::ask_error::AskError;
 use super::envelope::Body;
+use super::envelope::contained;
 use super::pointer::Pointer;
 use super::ports::Correlation;
 use super::ports::Outbound;
@@ -180,12 +181,12 @@ pub(crate) enum Reply<R> {
 
 impl<R> Reply<R> {
     pub(crate) fn answer(self, result: R) {
-        // The one who waited may have gone.
-        match self {
+        // The one who waited may have gone; then the result is dropped here.
+        contained::<R, _>(|| match self {
             Reply::Plain(sender) => drop(sender.send(result)),
             Reply::Told { sender, .. } => drop(sender.send(Ok(result))),
             Reply::Away { answer, encode } => encode(answer, result),
-        }
+        });
     }
 
     pub(crate) fn fail(self, error: AskError) {

@@ -67,7 +67,9 @@ fn a_body_that_takes_more_than_a_lower_limit_costs_one_message() {
         let set = |count: u64| post(&inline(&your_box("units")), &number(count));
         assert!(ground.goes_on_after(&set(1_000)).await);
         assert_eq!(units.len(), 1);
-        ground.refuses_body(&set(70_000), "would occupy more than 65536 bytes once decoded, the limit `decode_memory`").await;
+        ground
+            .refuses_body(&set(70_000), "would occupy more than 65536 bytes once decoded, the limit `decode_memory`")
+            .await;
         assert_eq!(units.len(), 1);
     });
 }

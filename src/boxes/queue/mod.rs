@@ -14,9 +14,6 @@ mod rows;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -159,6 +156,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     /// is the reader's, and holds what it has taken before.
     #[inline]
     pub(crate) fn poll_take(&self, batch: &mut Batch<M>, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
+        let mut waker = None;
         loop {
             if let Some(parcel) = self.hand_over(batch) {
                 return Poll::Ready(Some(parcel));
@@ -171,7 +169,20 @@ impl<M: RemoteMessage> BoxQueue<M> {
                 return Poll::Ready(None);
             }
             state.backlog.keep(batch);
-            state.wait(cx);
+            if state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            // A waker is code of the executor's, cloned and dropped without the lock.
+            let before = match waker.take() {
+                Some(waker) => state.reader.replace(waker),
+                None => {
+                    drop(state);
+                    waker = Some(cx.waker().clone());
+                    continue;
+                }
+            };
+            drop(state);
+            drop(before);
             return Poll::Pending;
         }
     }
@@ -242,7 +253,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
         let (first, left) = (std::mem::take(batch), self.state.lock().backlog.take_all());
         self.held.store(0, Ordering::Relaxed);
-        to_each(first.into_iter().chain(left), |parcel| self.drop_taken(parcel, reason));
+        first.into_iter().chain(left).for_each(|parcel| self.drop_taken(parcel, reason));
     }
 
     /// Drops a parcel that the box has taken.
@@ -300,7 +311,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     /// Puts parcels into the buffer, in order, and gives back what it does not take.
     fn put_all(&self, mut parcels: Batch<M>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
         if self.key.is_some() {
-            to_each(parcels.drain(..), |parcel| self.put(parcel).unwrap_or_else(&mut refused));
+            parcels.drain(..).for_each(|parcel| self.put(parcel).unwrap_or_else(&mut refused));
             return self.state.lock().backlog.keep(&mut parcels);
         }
         if parcels.is_empty() {
@@ -312,7 +323,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             let mut state = self.state.lock();
             if !state.open {
                 drop(state);
-                return to_each(parcels, |parcel| refused((parcel, Refusal::Closed)));
+                return parcels.into_iter().for_each(|parcel| refused((parcel, Refusal::Closed)));
             }
             let (held, mut stored) = (self.held(), parcels.len());
             state.backlog.push_all(&mut parcels, held);
@@ -337,7 +348,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         if let Some(start) = start {
             start();
         }
-        to_each(dropped, |(parcel, displaced)| match displaced {
+        dropped.into_iter().for_each(|(parcel, displaced)| match displaced {
             Some(reason) => self.drop_taken(parcel, reason),
             None => refused((parcel, Refusal::Full(DropReason::NewestShed))),
         });
@@ -381,30 +392,9 @@ impl<M: RemoteMessage> BoxQueue<M> {
     }
 }
 
-/// Does the same to each of some messages. A panic in the `Drop` of one costs those behind it nothing, and goes on when
-/// all have gone: two at a time would end the process.
-fn to_each<T>(items: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
-    let mut first = None;
-    for item in items {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(item))) {
-            first.get_or_insert(panic);
-        }
-    }
-    if let Some(panic) = first {
-        resume_unwind(panic);
-    }
-}
-
 impl<M: RemoteMessage> QueueState<M> {
     fn new(buffer: &Buffer<M>) -> QueueState<M> {
         QueueState { backlog: Backlog::new(buffer), received: 0, open: true, reader: None, start: None }
-    }
-
-    fn wait(&mut self, cx: &mut Context<'_>) {
-        match &mut self.reader {
-            Some(reader) => reader.clone_from(cx.waker()),
-            None => self.reader = Some(cx.waker().clone()),
-        }
     }
 }
 

@@ -26,6 +26,7 @@ use actix::dev::ToEnvelope;
 
 use super::permits::Permits;
 use crate::handle::envelope::Parcel;
+use crate::handle::envelope::contained;
 use crate::handle::pointer::Pointer;
 use crate::handle::recipient::permits;
 use crate::handle::reply::Reply;
@@ -152,6 +153,10 @@ impl<M: RemoteMessage> Packed<M> {
 /// Gives a message to the box, as an `Address` would; actix, too, passes over a request that nobody waits for any more.
 /// Of one who does, only actix's own sender is seen.
 pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
+    contained::<M, _>(|| pass_to_box(pointer, parcel));
+}
+
+fn pass_to_box<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     if parcel.reply.is_none() {
         pointer.send_plain(parcel.message);
     } else if let Some(reason) = parcel.lapsed() {
