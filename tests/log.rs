@@ -417,3 +417,36 @@ fn requests_that_are_refused_and_recipients_that_are_too_many_say_nothing_each()
     });
     check(&ear.all());
 }
+
+#[test]
+fn drops_are_said_with_their_boxes_and_peers() {
+    let (ear, _guard) = Ear::start();
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let client = Node::start();
+        let ask = async |name: &str| {
+            let nobody: Address<Number> = client.remote(&endpoint, name).expect("an address");
+            assert!(within(nobody.ask(Number(1))).await.is_err());
+        };
+        let said = |side: &str| {
+            let lines = ear.of("messages were dropped").into_iter();
+            let lines = lines.filter(|heard| heard.fields["side"].contains(side));
+            let field = |heard: &Heard, name: &str| heard.fields[name].trim_matches('"').to_owned();
+            lines.map(|heard| (field(&heard, "boxes"), field(&heard, "peers"))).collect::<Vec<_>>()
+        };
+        ask("nobody").await;
+        settled(|| !said("here").is_empty() && !said("peer").is_empty()).await;
+        assert_eq!(said("here"), [("nobody".to_owned(), client.id().to_string())]);
+        assert_eq!(said("peer"), [("nobody".to_owned(), server.id().to_string())]);
+        for name in ["b", "a", "c", "b"] {
+            ask(name).await;
+        }
+        settled(|| ear.told(DropReason::NoSuchBox, "here") == 5).await;
+        // Some may have been said before the others came.
+        let names = said("here").into_iter().map(|(boxes, _)| boxes).collect::<Vec<_>>().join(" ");
+        assert!(names.contains("a and ") || names.split(' ').count() >= 4, "{names}");
+        within(client.shutdown()).await;
+        within(server.shutdown()).await;
+    });
+    check(&ear.all());
+}

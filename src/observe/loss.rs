@@ -4,6 +4,8 @@
 //! line for each reason.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -53,6 +55,37 @@ pub(crate) struct DroppedMessage<'a> {
     pub(crate) name: &'a str,
     pub(crate) type_name: &'static str,
     pub(crate) detail: Option<&'a str>,
+    /// The node that it came from, or that it was to go to, if that is another one and known.
+    pub(crate) peer: Option<NodeId>,
+}
+
+/// The boxes and the peers that the drops of one reason concern, until they are logged: of each at most [`MAX_UNTOLD`].
+#[derive(Debug, Default)]
+pub(super) struct Concerned {
+    boxes: BTreeSet<Box<str>>,
+    peers: BTreeSet<NodeId>,
+}
+
+impl Concerned {
+    fn note(&mut self, message: DroppedMessage<'_>) {
+        if self.boxes.len() < MAX_UNTOLD && !self.boxes.contains(message.name) {
+            self.boxes.insert(message.name.into());
+        }
+        if self.peers.len() < MAX_UNTOLD {
+            self.peers.extend(message.peer);
+        }
+    }
+}
+
+/// "a", "a and 2 others", or nothing: as a log line has room for.
+fn first_and_others<T: fmt::Display + Ord>(all: &BTreeSet<T>) -> String {
+    let Some(first) = all.first() else { return String::new() };
+    match all.len() - 1 {
+        0 => first.to_string(),
+        1 => format!("{first} and 1 other"),
+        others if all.len() >= MAX_UNTOLD => format!("{first} and at least {others} others"),
+        others => format!("{first} and {others} others"),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +107,7 @@ impl Observer {
             return;
         }
         self.dropped.add(reason, count);
+        self.concern(message, reason, Side::Here);
         tracing::trace!(target: "actix_hermod", name = message.name, ?reason, count, detail = message.detail, "dropped");
         if self.watched.load(Ordering::Relaxed) {
             self.note(message, reason, count, false);
@@ -84,6 +118,7 @@ impl Observer {
     /// A peer has dropped messages sent from here.
     pub(crate) fn reported(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
         self.reported.add(reason, count);
+        self.concern(message, reason, Side::Peer);
         if self.watched.load(Ordering::Relaxed) {
             self.note(message, reason, count, true);
         }
@@ -93,9 +128,16 @@ impl Observer {
     /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
     pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
         if self.watched.load(Ordering::Relaxed) {
-            self.note(DroppedMessage { name, type_name, detail: Some(words) }, reason, 0, side == Side::Peer);
+            let message = DroppedMessage { name, type_name, detail: Some(words), peer: None };
+            self.note(message, reason, 0, side == Side::Peer);
             self.stir();
         }
+    }
+
+    /// The next line in the log about drops for that reason names the box and the peer.
+    fn concern(&self, message: DroppedMessage<'_>, reason: DropReason, side: Side) {
+        let mut concerned = self.concerned.lock();
+        concerned.entry((reason, side == Side::Peer)).or_default().note(message);
     }
 
     fn note(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64, at_peer: AtPeer) {
@@ -138,12 +180,19 @@ impl Observer {
 
     /// Logs the drops since the last flush: one line for each reason, however many there were.
     fn log(&self, node: NodeId) {
+        let mut concerned = std::mem::take(&mut *self.concerned.lock());
         for (side, counts, logged) in [("here", &self.dropped, 0), ("peer", &self.reported, 1)] {
             for (reason, count) in self.unlogged(counts, logged) {
+                let Concerned { boxes, peers } = concerned.remove(&(reason, side == "peer")).unwrap_or_default();
+                let (boxes, peers) = (first_and_others(&boxes), first_and_others(&peers));
                 if is_by_choice(reason) {
-                    tracing::debug!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                    tracing::debug!(
+                        target: "actix_hermod", %node, ?reason, count, side, boxes, peers, "messages were dropped"
+                    );
                 } else {
-                    tracing::warn!(target: "actix_hermod", %node, ?reason, count, side, "messages were dropped");
+                    tracing::warn!(
+                        target: "actix_hermod", %node, ?reason, count, side, boxes, peers, "messages were dropped"
+                    );
                 }
             }
         }
@@ -164,4 +213,33 @@ impl Observer {
 /// request back.
 fn is_by_choice(reason: DropReason) -> bool {
     matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_one_and_says_how_many_others_there_are() {
+        let some = |count: usize| (0..count).map(|n| format!("box {n:03}")).collect::<BTreeSet<_>>();
+        for (count, words) in [
+            (0, ""),
+            (1, "box 000"),
+            (2, "box 000 and 1 other"),
+            (4, "box 000 and 3 others"),
+            (MAX_UNTOLD, "box 000 and at least 255 others"),
+        ] {
+            assert_eq!(first_and_others(&some(count)), words);
+        }
+    }
+
+    #[test]
+    fn of_boxes_and_peers_without_end_so_many_are_named() {
+        let mut concerned = Concerned::default();
+        for n in 0..10 * MAX_UNTOLD {
+            let (name, peer) = (n.to_string(), Some(NodeId((n as u128).to_le_bytes())));
+            concerned.note(DroppedMessage { name: &name, type_name: "", detail: None, peer });
+        }
+        assert_eq!((concerned.boxes.len(), concerned.peers.len()), (MAX_UNTOLD, MAX_UNTOLD));
+    }
 }

@@ -21,7 +21,9 @@ use tokio::sync::Notify;
 use self::counters::Counter;
 use self::counters::ShardedCounters;
 use self::event::Event;
+use self::loss::AtPeer;
 use self::loss::Audience;
+use self::loss::Concerned;
 use self::loss::Drops;
 use crate::reason::DropReason;
 
@@ -38,6 +40,8 @@ pub(crate) struct Observer {
     reported: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
+    /// What the drops that are not logged yet concern, by the reason and whether a peer has told of them.
+    concerned: Mutex<BTreeMap<(DropReason, AtPeer), Concerned>>,
     /// What of `dropped` and of `reported` was logged.
     logged: Mutex<[BTreeMap<DropReason, u64>; 2]>,
     /// Whether anything was dropped since the last flush.

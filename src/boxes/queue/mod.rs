@@ -273,7 +273,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         } else {
             &*self.identity.name
         };
-        let message = DroppedMessage { name, type_name: std::any::type_name::<M>(), detail };
+        let message = DroppedMessage { name, type_name: std::any::type_name::<M>(), detail, peer: None };
         self.router.observer().dropped(message, reason, count);
     }
 

@@ -229,7 +229,8 @@ impl Pointer {
     /// Counts messages of type `type_name` sent through this pointer and dropped on this side.
     pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
         self.lost.add(reason, 1);
-        self.router.observer().dropped(DroppedMessage { name: &self.name, type_name, detail }, reason, 1);
+        let peer = if self.is_local() { None } else { self.node_id() };
+        self.router.observer().dropped(DroppedMessage { name: &self.name, type_name, detail, peer }, reason, 1);
     }
 
     /// What was dropped on this side.

@@ -102,7 +102,8 @@ impl ConnectionContext {
             explain_there(&self.link, &self.router, target, name.clone());
         }
         if grown > 0 {
-            self.router.observer().reported(DroppedMessage { name: &name, type_name: "", detail: None }, reason, grown);
+            let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(self.peer) };
+            self.router.observer().reported(message, reason, grown);
         }
     }
 

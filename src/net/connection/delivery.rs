@@ -225,7 +225,8 @@ impl Binding {
         }
         let name = self.name(local);
         let type_name = local.map_or("", |local| local.type_name());
-        context.router.observer().dropped(DroppedMessage { name: &name, type_name, detail }, reason, 1);
+        let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer) };
+        context.router.observer().dropped(message, reason, 1);
         let mut drop_run = context.drop_run.borrow_mut();
         match &mut *drop_run {
             Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.target) => drop_run.count += 1,

@@ -158,7 +158,7 @@ impl Settlement {
         for &(theirs, read) in told {
             let Settled { messages, lost } = self.settle(peer, theirs, read);
             observer.settled(messages);
-            let message = DroppedMessage { name: &peer.to_string(), type_name: "", detail: None };
+            let message = DroppedMessage { name: &peer.to_string(), type_name: "", detail: None, peer: Some(peer) };
             observer.dropped(message, DropReason::Lost, lost);
         }
     }

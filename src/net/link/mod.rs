@@ -281,7 +281,7 @@ impl Link {
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
         if count > 0 {
             self.router.observer().dropped(
-                DroppedMessage { name: &self.label(), type_name: "", detail },
+                DroppedMessage { name: &self.label(), type_name: "", detail, peer: self.peer() },
                 reason,
                 count,
             );
