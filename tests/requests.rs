@@ -402,16 +402,21 @@ fn a_request_that_is_too_large_is_not_delivered() {
         let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
         // One that sends no more than this, and one that may send more than its peer reads.
         let (small, small_at) = listening(Node::builder().io_thread(thread).max_message(1024)).await;
-        let too_large = AskError::NotDelivered { reason: DropReason::TooLarge, detail: None };
+        let too_large = |detail: &str| {
+            let detail = Some(detail.to_owned());
+            AskError::NotDelivered { reason: DropReason::TooLarge, detail }
+        };
+        let here = "the message takes more than 1024 bytes, the limit `max_message` of the node";
+        let both = "100003 bytes and its handles are more than 1024, what `max_message` allows at both nodes";
         let inboxes = [&there, &small].map(|node| node.mailbox::<support::Text>().name("inbox").open().unwrap());
-        for (from, at) in [(&small, &endpoint), (&there, &small_at)] {
+        for (from, at, detail) in [(&small, &endpoint, here), (&there, &small_at, both)] {
             let to = from.remote::<support::Text>(at, "inbox").unwrap();
             // So that the limit of the other side is known.
             to.do_send(support::Text("short".to_owned()));
             settled(|| from.stats().connections.iter().any(|connection| connection.peer == to.node_id())).await;
             settled(|| to.node_id().is_some()).await;
             let large = || support::Text("x".repeat(LARGE));
-            assert_eq!(within(to.ask(large())).await, Err(too_large.clone()));
+            assert_eq!(within(to.ask(large())).await, Err(too_large(detail)));
             assert_eq!(within(to.send(large())).await, Err(MailboxError::Closed));
             assert_eq!(within(to.recipient().send(large())).await, Err(MailboxError::Closed));
             settled(|| dropped(from, DropReason::TooLarge) == 3).await;

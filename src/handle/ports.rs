@@ -144,6 +144,8 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn is_linked(&self) -> bool;
     /// Whether it has ended for good.
     fn is_over(&self) -> bool;
+    /// Bytes of the longest message that both sides allow, with its head and handles.
+    fn longest_message(&self) -> usize;
     /// Why there is no connection, if that is known; for a person.
     fn trouble(&self) -> Option<String>;
     /// The node at the other end; `None` before the first greeting.

@@ -48,6 +48,14 @@ struct NotSent {
     detail: Option<String>,
 }
 
+/// How a message counts that was not encoded.
+fn not_encoded(error: &EncodeError) -> DropReason {
+    match error {
+        EncodeError::TooLarge { .. } => DropReason::TooLarge,
+        _ => DropReason::NotEncodable,
+    }
+}
+
 impl Pointer {
     /// Sends a message for which no answer is wanted. Most messages go this way, to another process: one that is written
     /// there is not moved once more.
@@ -189,13 +197,16 @@ impl Pointer {
         message: &M,
         send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> Result<T, DropReason>,
     ) -> Result<T, NotSent> {
-        let (reason, detail) = match serde_scope::write(self.router(), message, self.check(), send) {
-            Ok(Ok(sent)) => return Ok(sent),
-            Ok(Err(reason)) => (reason, self.trouble(reason)),
-            Err(error) if matches!(*error, EncodeError::TooLarge { .. }) => (DropReason::TooLarge, None),
-            Err(error) => (DropReason::NotEncodable, Some(error.to_string())),
+        let mut size = 0;
+        let send = |body: Body<'_>, handles: &[Arc<Pointer>]| {
+            size = body.len();
+            send(body, handles)
         };
-        Err(NotSent { reason, detail })
+        match serde_scope::write(self.router(), message, self.check(), send) {
+            Ok(Ok(sent)) => Ok(sent),
+            Ok(Err(reason)) => Err(NotSent { reason, detail: self.trouble(reason, size) }),
+            Err(error) => Err(NotSent { reason: not_encoded(&error), detail: Some(error.to_string()) }),
+        }
     }
 
     /// How the message is looked at before it leaves: a comparison, once enough of its type were.

@@ -289,9 +289,17 @@ impl Pointer {
     }
 
     /// More about why nothing can be sent by it now, if that is known.
-    pub(crate) fn trouble(&self, reason: DropReason) -> Option<String> {
-        match self.route() {
-            Route::Away { path, .. } if reason == DropReason::NotConnected => path.primary().trouble(),
+    /// The message takes so many bytes without its handles.
+    pub(crate) fn trouble(&self, reason: DropReason, size: usize) -> Option<String> {
+        let Route::Away { path, .. } = self.route() else { return None };
+        match reason {
+            DropReason::NotConnected => path.primary().trouble(),
+            DropReason::TooLarge => {
+                let limit = self.link()?.longest_message();
+                Some(format!(
+                    "{size} bytes and its handles are more than {limit}, what `max_message` allows at both nodes"
+                ))
+            }
             _ => None,
         }
     }

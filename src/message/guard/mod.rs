@@ -129,7 +129,7 @@ pub(crate) fn decode_to<T: DeserializeOwned>(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EncodeError {
     /// Its encoding is longer than allowed.
-    #[error("the message takes more than {limit} bytes")]
+    #[error("the message takes more than {limit} bytes, the limit `max_message` of the node")]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,

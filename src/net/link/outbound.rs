@@ -254,6 +254,10 @@ impl Outbound for Link {
         self.state.lock().phase == Phase::Over
     }
 
+    fn longest_message(&self) -> usize {
+        self.state.lock().outgoing.max_frame()
+    }
+
     fn trouble(&self) -> Option<String> {
         let state = self.state.lock();
         (!state.trouble.is_empty()).then(|| state.trouble.to_string())

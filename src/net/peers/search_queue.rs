@@ -274,6 +274,10 @@ impl Outbound for SearchQueue {
         matches!(self.state.lock().found, Some(None))
     }
 
+    fn longest_message(&self) -> usize {
+        self.link().map_or(0, |link| link.longest_message())
+    }
+
     fn trouble(&self) -> Option<String> {
         self.link()?.trouble()
     }
