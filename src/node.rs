@@ -60,6 +60,11 @@ pub enum ListenError {
 /// boxes close, opening gives [`OpenError::Stopped`], and messages sent count as
 /// [`DropReason::Shutdown`](crate::DropReason::Shutdown).
 ///
+/// - In actix-web, `web::Data<Node>` shares one node with all workers.
+/// - A process that forks, as daemons do, starts its node after the fork: threads and connections stay with the parent.
+/// - Under tokio's paused clock, both nodes have to be inside of the paused runtime: to a peer outside, whose clock goes on,
+///   a node looks dead as soon as the clock jumps.
+///
 /// # Examples
 /// Two nodes, here for once in one process; see the [crate's page](crate) for two.
 /// ```
@@ -203,9 +208,9 @@ impl Node {
     }
 
     /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
-    /// messages. The actor is kept alive until the node stops.
+    /// messages. The actor is kept alive until the node stops, or until [`unexport`](Node::unexport).
     ///
-    /// A `Recipient` in a message (see [`recipient`](crate::recipient)) needs no `export`.
+    /// To export an actor again changes nothing, and gives an equal address. A `Recipient` in a message (see [`recipient`](crate::recipient)) needs no `export`.
     ///
     /// # Errors
     /// [`OpenError::Stopped`] once the node was shut down.
@@ -227,6 +232,33 @@ impl Node {
             evicted.close();
         }
         Ok(Address::new(pointer))
+    }
+
+    /// Ends an [`export`](Node::export), however often it was made; whether there was one. From then on the actor lives as
+    /// long as somebody holds its address, here or elsewhere, and what was sent to it is still handled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # struct Echo;
+    /// # impl Actor for Echo { type Context = Context<Self>; }
+    /// # impl Handler<Ping> for Echo { type Result = (); fn handle(&mut self, _: Ping, _: &mut Context<Self>) {} }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let echo = Echo.start();
+    /// let address = node.export::<Ping>(echo.clone())?;
+    /// assert_eq!(node.export::<Ping>(echo)?, address);
+    /// assert!(node.unexport(&address));
+    /// assert!(!node.unexport(&address));
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn unexport<M: RemoteMessage>(&self, address: &Address<M>) -> bool {
+        let id = address.box_here().filter(|_| address.node_id() == Some(self.id()));
+        id.is_some_and(|id| self.inner.registry.leases().release(id, OURSELVES, u64::MAX))
     }
 
     /// The address of whatever box has that name at whatever node listens there, now or later.

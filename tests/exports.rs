@@ -267,6 +267,28 @@ fn an_exported_actor_outlives_its_remote_holders() {
 }
 
 #[test]
+fn an_export_that_was_ended_lives_for_its_holders() {
+    on_either_thread(|thread| async move {
+        let (there, endpoint, mut jobs) = office(thread).await;
+        let here = Node::builder().io_thread(thread).start();
+        let (recipient, mut caught) = catcher();
+        let address = here.export(recipient.clone()).unwrap();
+        assert_eq!(here.export(recipient).unwrap(), address, "the same actor again");
+        let job = Job::new(address.recipient());
+        here.remote::<Job>(&endpoint, "jobs").unwrap().do_send(job);
+        let job = next(&mut jobs).await;
+        assert!(here.unexport(&address) && !here.unexport(&address), "however often it was exported");
+        drop(address);
+        // Held elsewhere, and by nobody else.
+        job.report_to.do_send(Number(7));
+        assert_eq!(caught.next().await, 7);
+        assert!(!there.unexport(&there.mailbox::<Number>().open().unwrap().address()), "it was not exported");
+        drop(job);
+        caught.gone().await;
+    });
+}
+
+#[test]
 fn over_the_limit_the_oldest_export_is_closed() {
     on_either_thread(|thread| async move {
         let (_there, endpoint, mut jobs) = office(thread).await;

@@ -124,21 +124,22 @@ impl Leases {
         }
     }
 
-    /// A holder returns handles: more than it was given count as all.
-    pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) {
+    /// A holder returns handles: more than it was given count as all. Whether it had any.
+    pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) -> bool {
         let released = {
             let mut tables = self.tables.lock();
-            let Some(export) = tables.held.get_mut(&id) else { return };
-            let Some(held) = export.holders.get_mut(&holder) else { return };
+            let Some(export) = tables.held.get_mut(&id) else { return false };
+            let Some(held) = export.holders.get_mut(&holder) else { return false };
             *held = held.saturating_sub(count);
             if *held > 0 {
-                return;
+                return true;
             }
             export.holders.remove(&holder);
             if export.holders.is_empty() { tables.remove(id) } else { None }
         };
         // Outside the lock: it may stop an actor.
         drop(released);
+        true
     }
 
     /// A holder is gone.

@@ -5,6 +5,24 @@
 //! came from this crate: the receiver gets a recipient that leads to the same actor, and an actor of the receiver's own
 //! that comes home can be compared with its own [`Address`](crate::Address).
 //!
+//! # Where the annotation is forgotten
+//! the compiler says that `Recipient<Progress>` does not implement `Serialize` and `Deserialize`, and that
+//! `RemoteMessage` is not implemented for the message:
+//! ```compile_fail,E0277
+//! # use actix::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Message, Serialize, Deserialize)]
+//! # #[rtype(result = "()")]
+//! # struct Progress(f32);
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[rtype(result = "()")]
+//! struct Job {
+//!     report_to: Recipient<Progress>,
+//! }
+//! ```
+//! The cure is the annotation, or a field of type [`Address`](crate::Address), which needs none. The two have one shape:
+//! one side may write a `Recipient` where the other reads an `Address`.
+//!
 //! # Lifetime
 //! An ordinary actor whose recipient was sent is kept alive until the receiver has let go of it, or the connection
 //! ends: as with a local clone.

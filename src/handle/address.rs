@@ -29,6 +29,7 @@ use super::uri;
 use crate::handle::pointer::monitor;
 use crate::handle::recipient::proxy;
 use crate::handle::serde_scope;
+use crate::ident::BoxId;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::observe::event::CloseReason;
@@ -77,6 +78,11 @@ pub struct Address<M> {
 impl<M> Address<M> {
     pub(crate) fn new(pointer: Arc<Pointer>) -> Address<M> {
         Address { pointer, message: PhantomData }
+    }
+
+    /// The id of the box, if it is one of this node.
+    pub(crate) fn box_here(&self) -> Option<BoxId> {
+        self.pointer.local().map(|local| local.id())
     }
 }
 

@@ -27,12 +27,31 @@ use serde::de::DeserializeOwned;
 /// can_travel::<Hello>();
 /// ```
 ///
+/// # Messages own what they hold
+/// A message is read on the other side from bytes that are gone when its handler runs, so it cannot borrow: fields are
+/// `String`, `Vec<u8>`, `Arc<str>`, not `&str` or `&[u8]`. With a borrowed field, the compiler complains of a lifetime that
+/// is not general enough, or that `Deserialize` is not implemented for any lifetime:
+/// ```compile_fail,E0277
+/// #[derive(actix::Message, serde::Serialize, serde::Deserialize)]
+/// #[rtype(result = "()")]
+/// struct Hello<'a>(&'a str);
+///
+/// fn can_travel<M: actix_hermod::RemoteMessage>() {}
+/// fn check<'a>() { can_travel::<Hello<'a>>() }
+/// ```
+///
+/// # Order
+/// Messages that one thread sends to one box arrive in order. Between boxes there is no order, so messages that have to
+/// stay in order, a `Join` and the `Say` after it, are variants of one enum sent to one name, not two types with two names.
+///
 /// # Limits
 /// Messages travel in postcard's format, which does not describe itself. What would not arrive as it was sent is refused
 /// before it leaves, as [`DropReason::NotEncodable`](crate::DropReason::NotEncodable), and the detail names the place
 /// (`Ping.note: Serialize leaves it out …`):
 ///
-/// - what looks at its bytes to know what it is: `serde_json::Value`, untagged, internally and adjacently tagged enums;
+/// - what looks at its bytes to know what it is: `serde_json::Value`, untagged, internally and adjacently tagged enums, and
+///   types of other crates that read any of several forms, such as `rust_decimal::Decimal`. Most of these offer another
+///   form for `#[serde(with)]` (there, `rust_decimal::serde::str`), which travels;
 /// - `flatten`;
 /// - fields that are left out (`skip_serializing_if`) or that are only written or only read, and any other `Serialize`
 ///   that does not write what the type's `Deserialize` reads.

@@ -41,6 +41,10 @@ limits! {
     mailbox_buffer(messages: usize),
     /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
     /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
+    ///
+    /// So by default 48 messages of 64 KiB wait at most: of a burst of 64, sent in one go without looking at
+    /// [`Address::pressure`](crate::Address::pressure), the rest is dropped as
+    /// [`OutboxFull`](crate::DropReason::OutboxFull).
     outbox(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
