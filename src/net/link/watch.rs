@@ -150,7 +150,8 @@ impl Link {
             if state.connection != connection {
                 return;
             }
-            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }));
+            let barrier = state.fragments.barrier();
+            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }, barrier));
         }
         self.peer_forgets(connection, &target);
     }
