@@ -53,7 +53,7 @@ struct Ban {
     rule: &'static str,
 }
 
-const BANS: [Ban; 6] = [
+const BANS: [Ban; 7] = [
     Ban {
         within: "wire/",
         except: &[],
@@ -90,6 +90,12 @@ const BANS: [Ban; 6] = [
         except: &["net/transport/"],
         words: &["TcpStream", "TcpListener", "TcpSocket", "UnixStream", "UnixListener", "UnixSocket", "socket2"],
         rule: "only transport opens sockets, so that another kind of stream changes one place",
+    },
+    Ban {
+        within: "",
+        except: &["net/transport/resolver.rs"],
+        words: &["lookup_host", "ToSocketAddrs", "to_socket_addrs"],
+        rule: "only the resolver looks up names: a lookup on the runtime's blocking pool holds up the program's end",
     },
     Ban {
         within: "",

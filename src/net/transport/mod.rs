@@ -2,7 +2,9 @@
 //!
 //! Each file is one kind of stream, with the same few functions: dial, bind, accept.
 
+mod happy_eyeballs;
 pub(crate) mod meter;
+mod resolver;
 #[cfg(feature = "turmoil")]
 mod simulated;
 mod tcp;
@@ -28,7 +30,7 @@ pub(crate) struct Stream {
     pub(crate) near: bool,
 }
 
-/// Opens a connection. A host name is looked up anew each time; its addresses are tried in turn.
+/// Opens a connection. A host name is looked up anew each time; its addresses are tried as RFC 8305 says.
 pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
     match endpoint.place() {
         #[cfg(feature = "turmoil")]

@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use super::Stream;
+use super::happy_eyeballs;
 use super::is_near;
+use super::resolver;
 
 pub(crate) use tokio::net::TcpListener as Listener;
 
@@ -24,16 +26,18 @@ const BACKLOG: i32 = 1024;
 /// takes megabytes. On other connections it knows better.
 const NEAR_BUFFER: usize = 128 << 10;
 
-/// The addresses of the host are tried in turn.
+/// Connects to the first address of the host that answers.
 pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
-    stream(refuse_itself(TcpStream::connect((host, port)).await?)?)
+    let addresses = resolver::look_up(host, port).await?;
+    let connect = |address: SocketAddr| async move { refuse_itself(TcpStream::connect(address).await?) };
+    stream(happy_eyeballs::race(addresses, connect).await?)
 }
 
 /// Listens at the first address of the host that the system accepts, with SO_REUSEADDR, so that a restarted server gets
 /// its port back at once. Returns the port as well.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in tokio::net::lookup_host((host, port)).await? {
+    for address in resolver::look_up(host, port).await? {
         match bind_at(address) {
             Ok(listener) => {
                 let port = listener.local_addr()?.port();

@@ -1,0 +1,204 @@
+//! Looks up the addresses of a name, on a thread that nobody waits for.
+//!
+//! The system's `getaddrinfo` cannot be interrupted, and takes 40 seconds and more while a name server does not answer.
+//! tokio's own lookup runs it on the runtime's blocking pool, and a runtime waits at its end for all that runs there. So it
+//! runs on a detached thread here: whoever gives up waiting, or ends, leaves it behind.
+//!
+//! Invariant: one thread for each name that is being looked up, and at most [`MAX_LOOKUPS`] in the process, however often
+//! and by however many the names are asked for.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Names looked up at a time in this process. Each costs a thread, which a name server that does not answer keeps for as
+/// long as it likes; while there are so many, dials of further names fail and are tried again after a pause.
+const MAX_LOOKUPS: usize = 64;
+
+type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
+
+static LOOKUPS: Lookups = Lookups { under_way: Mutex::new(BTreeMap::new()) };
+
+/// The lookups under way, and who waits for each.
+struct Lookups {
+    under_way: Mutex<BTreeMap<String, Vec<oneshot::Sender<Answer>>>>,
+}
+
+/// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. What is
+/// an address already is not looked up; nothing is remembered.
+pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let addresses = LOOKUPS.look_up(host, |host| Ok((host, 0).to_socket_addrs()?.collect())).await?;
+    let mut seen = BTreeSet::new();
+    let mut addresses: Vec<_> = addresses.into_iter().filter(|address| seen.insert(*address)).collect();
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")));
+    }
+    addresses.iter_mut().for_each(|address| address.set_port(port));
+    Ok(addresses)
+}
+
+impl Lookups {
+    async fn look_up(
+        &'static self,
+        host: &str,
+        resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let answer = self.ask(host, resolve)?.await;
+        // The thread has panicked in the system's resolver.
+        let answer = answer.map_err(|_| io::Error::other(format!("the lookup of {host} broke off")))?;
+        answer.map_err(|error| io::Error::new(error.kind(), error))
+    }
+
+    /// Waits for the lookup of a name together with others, begun with `resolve` if none is under way.
+    fn ask(
+        &'static self,
+        host: &str,
+        resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+    ) -> io::Result<oneshot::Receiver<Answer>> {
+        let (tell, answer) = oneshot::channel();
+        let mut under_way = self.under_way.lock();
+        if let Some(waiting) = under_way.get_mut(host) {
+            // Those who have given up would pile up behind a resolver that hangs.
+            waiting.retain(|waiting| !waiting.is_closed());
+            waiting.push(tell);
+            return Ok(answer);
+        }
+        if under_way.len() >= MAX_LOOKUPS {
+            let words = format!("{MAX_LOOKUPS} other names are being looked up, and the resolver does not answer");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, words));
+        }
+        let name = host.to_owned();
+        // Started under the lock: the thread, too, finds the name in the table.
+        thread::Builder::new().name("hermod-lookup".to_owned()).spawn(move || {
+            let mut lookup = Lookup { lookups: self, host: name, answer: None };
+            lookup.answer = Some(resolve(&lookup.host).map_err(Arc::new));
+        })?;
+        under_way.insert(host.to_owned(), vec![tell]);
+        Ok(answer)
+    }
+}
+
+/// A lookup under way. Those who wait are told when it goes; without an answer if the system's resolver panics.
+struct Lookup {
+    lookups: &'static Lookups,
+    host: String,
+    answer: Option<Answer>,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        let waiting = self.lookups.under_way.lock().remove(&self.host).unwrap_or_default();
+        let Some(answer) = &self.answer else { return };
+        for waiting in waiting {
+            // It may have given up.
+            let _ = waiting.send(answer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn lookups() -> &'static Lookups {
+        Box::leak(Box::new(Lookups { under_way: Mutex::new(BTreeMap::new()) }))
+    }
+
+    fn loopback() -> Vec<SocketAddr> {
+        vec![SocketAddr::from(([127, 0, 0, 1], 0))]
+    }
+
+    /// A resolver that answers once the sender is dropped.
+    fn hanging() -> (mpsc::Sender<()>, impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send) {
+        let (release, released) = mpsc::channel::<()>();
+        let resolve = move |_: &str| {
+            let _ = released.recv();
+            Ok(loopback())
+        };
+        (release, resolve)
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_does_not_hold_the_end_of_a_runtime() {
+        let (release, resolve) = hanging();
+        let (ended, end) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = lookups().look_up("name.test", resolve) => panic!("it does not answer yet"),
+                    () = std::future::ready(()) => {}
+                }
+            });
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        assert_eq!(end.recv_timeout(LIMIT), Ok(()));
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_name_that_is_being_looked_up_waits_for_that_answer() {
+        let (lookups, (release, resolve)) = (lookups(), hanging());
+        let first = lookups.ask("name.test", resolve).unwrap();
+        let second = lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
+        drop(first);
+        let third = lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
+        assert_eq!(lookups.under_way.lock()["name.test"].len(), 2, "who has given up is forgotten");
+        drop(release);
+        for answer in [second, third] {
+            assert_eq!(answer.await.unwrap().unwrap(), loopback());
+        }
+        // It is looked up anew each time.
+        let error = lookups.look_up("name.test", |_| Err(io::ErrorKind::HostUnreachable.into())).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::HostUnreachable);
+    }
+
+    #[tokio::test]
+    async fn no_more_names_are_looked_up_at_a_time_than_the_limit_says() {
+        let lookups = lookups();
+        let (mut releases, mut answers) = (Vec::new(), Vec::new());
+        for n in 0..MAX_LOOKUPS {
+            let (release, resolve) = hanging();
+            releases.push(release);
+            answers.push(lookups.ask(&n.to_string(), resolve).unwrap());
+        }
+        let refused = lookups.look_up("one more", |_| Ok(loopback())).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(lookups.ask("0", |_| panic!("it is being looked up")).is_ok());
+        drop(releases.pop());
+        answers.pop().unwrap().await.unwrap().unwrap();
+        assert_eq!(lookups.look_up("one more", |_| Ok(loopback())).await.unwrap(), loopback());
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_panics_is_over() {
+        let lookups = lookups();
+        assert!(lookups.look_up("name.test", |_| panic!("on purpose")).await.is_err());
+        assert_eq!(lookups.look_up("name.test", |_| Ok(loopback())).await.unwrap(), loopback());
+    }
+
+    #[tokio::test]
+    async fn what_is_an_address_has_that_address() {
+        for (host, address) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+            assert_eq!(look_up(host, 7).await.unwrap(), [address.parse().unwrap()]);
+        }
+    }
+}
