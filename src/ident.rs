@@ -4,6 +4,7 @@
 //! one another and never counted up.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -171,6 +172,9 @@ impl Secret {
 /// `Display` and `FromStr` are inverse: an endpoint keeps the text it was made from, and two endpoints are equal if
 /// their texts are. A host name is looked up each time it is dialled.
 ///
+/// A link-local IPv6 address names the interface by which it is reached, `[fe80::1%eth0]:4242`, and means something on this
+/// host only.
+///
 /// # Examples
 /// ```
 /// let endpoint: actix_hermod::Endpoint = "localhost:4242".parse()?;
@@ -211,15 +215,24 @@ fn place(text: &str) -> Option<Place<'_>> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|_| !port.starts_with('+'))?;
     let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(v6) => {
-            v6.parse::<std::net::Ipv6Addr>().ok()?;
-            v6
-        }
+        Some(v6) => Some(v6).filter(|v6| is_ipv6(v6))?,
         None => host,
     };
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"/@?#[]".contains(c);
     let bare_v6 = host.contains(':') && !text.starts_with('[');
     (!host.is_empty() && !bare_v6 && host.chars().all(plain)).then_some(Place::Tcp { host, port })
+}
+
+/// Whether that is an IPv6 address, as a link-local one with the zone in which it is meant (RFC 4007 section 11.2).
+fn is_ipv6(text: &str) -> bool {
+    let zone_char = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    match text.split_once('%') {
+        Some((ip, zone)) => {
+            let is_link_local = ip.parse().is_ok_and(|ip: Ipv6Addr| ip.is_unicast_link_local());
+            is_link_local && !zone.is_empty() && zone.chars().all(zone_char)
+        }
+        None => text.parse::<Ipv6Addr>().is_ok(),
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -343,7 +356,15 @@ mod tests {
 
     #[test]
     fn an_endpoint_keeps_its_text() {
-        for text in ["localhost:4242", "127.0.0.1:0", "[::1]:80", "unix:/run/hermod.sock", "a-b.example:65535"] {
+        for text in [
+            "localhost:4242",
+            "127.0.0.1:0",
+            "[::1]:80",
+            "[fe80::1%eth0]:4242",
+            "[fe80::1%3]:1",
+            "unix:/run/hermod.sock",
+            "a-b.example:65535",
+        ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), text);
             assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
@@ -366,6 +387,11 @@ mod tests {
             "a b:1",
             "unix:",
             "[x]:1",
+            "[fe80::1%]:1",
+            "[fe80::1%a b]:1",
+            "[fe80::1%a%b]:1",
+            "[2001:db8::1%eth0]:1",
+            "[host%eth0]:1",
             &long,
         ] {
             assert!(matches!(text.parse::<Endpoint>(), Err(AddressError::InvalidEndpoint(t)) if t == text), "{text:?}");

@@ -37,7 +37,8 @@ pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointe
 pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {
     let mut uri = String::new();
     match endpoint.place() {
-        Place::Tcp { .. } => uri.extend([TCP, endpoint.as_ref(), "/"]),
+        // The zone of a link-local address stands behind a `%`, which is escaped like any other (RFC 6874).
+        Place::Tcp { .. } => uri.extend([TCP, &endpoint.as_ref().replace('%', "%25"), "/"]),
         Place::Unix { path } => {
             uri.push_str(UNIX);
             escape(path, &mut uri);
@@ -54,11 +55,18 @@ pub(super) fn read(text: &str) -> Option<(Endpoint, String)> {
         None => (false, text.strip_prefix(UNIX)?),
     };
     let (place, name) = rest.split_once('/')?;
-    let endpoint = if is_tcp { place.to_owned() } else { format!("unix:{}", unescape(place)?) };
+    let endpoint = if is_tcp { with_zone(place)? } else { format!("unix:{}", unescape(place)?) };
     let endpoint: Endpoint = endpoint.parse().ok()?;
     // As an endpoint `unix:80` is a socket's path, so no URI leads to a host of that name.
     let is_what_it_says = is_tcp == matches!(endpoint.place(), Place::Tcp { .. });
     if is_what_it_says { Some((endpoint, unescape(name)?)) } else { None }
+}
+
+/// The host and port of a URI as an endpoint writes them.
+fn with_zone(place: &str) -> Option<String> {
+    let host = place.replace("%25", "%");
+    let is_escaped = host.replace('%', "%25") == place;
+    is_escaped.then_some(host)
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -105,6 +113,8 @@ mod tests {
             ("[a-z0-9._-]{1,40}", any::<u16>()).prop_map(|(host, port)| format!("{host}:{port}")),
             any::<std::net::SocketAddrV4>().prop_map(|at| at.to_string()),
             (any::<std::net::Ipv6Addr>(), any::<u16>()).prop_map(|(ip, port)| format!("[{ip}]:{port}")),
+            ("[a-f0-9]{1,4}", "[a-zA-Z0-9._~-]{1,15}", any::<u16>())
+                .prop_map(|(ip, zone, port)| format!("[fe80::{ip}%{zone}]:{port}")),
             "\\PC{1,60}".prop_map(|path| format!("unix:{path}")),
         ];
         text.prop_map(|text| text.parse().expect("an endpoint"))
@@ -139,6 +149,8 @@ mod tests {
             "hermod://h:1/a/b",
             "hermod://h:1/a?b",
             "hermod+unix:///x",
+            "hermod://[fe80::1%eth0]:1/x",
+            "hermod://[fe80::1%25]:1/x",
             "hermod://unix:80/x",
         ] {
             assert!(read(text).is_none(), "{text}");

@@ -23,17 +23,28 @@ fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
     if port == 0 {
         return None;
     }
-    match host.parse::<IpAddr>() {
+    // A zone is one of the host that has written it (RFC 4007 section 6).
+    match host.split_once('%').map_or(host, |(ip, _)| ip).parse::<IpAddr>() {
         // All of a host's addresses, as it writes them for itself: at this host they are not to be dialled everywhere.
         Ok(ip) if ip.is_unspecified() => {
             let loopback = if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
             let here = std::net::SocketAddr::new(loopback, port).to_string();
             if near { here.parse().ok() } else { None }
         }
-        Ok(ip) => (near || !ip.to_canonical().is_loopback()).then_some(endpoint),
+        Ok(ip) => (near || !means_another_elsewhere(ip.to_canonical())).then_some(endpoint),
         // RFC 6761 section 6.3: such names are loopback.
         Err(_) => (near || !is_localhost(host)).then_some(endpoint),
     }
+}
+
+/// Whether the address is another's on another host, or on another link: loopback, and link-local addresses (RFC 3927,
+/// RFC 4291 section 2.5.6).
+fn means_another_elsewhere(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    ip.is_loopback() || is_link_local
 }
 
 fn is_localhost(host: &str) -> bool {
@@ -56,6 +67,10 @@ mod tests {
             "127.9.9.9:1",
             "[::1]:1",
             "[::ffff:127.0.0.1]:1",
+            "[fe80::1]:1",
+            "[fe80::1%eth0]:1",
+            "169.254.1.2:1",
+            "[::ffff:169.254.1.2]:1",
             "localhost:1",
             "LocalHost.:1",
             "a.localhost:1",
