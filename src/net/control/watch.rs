@@ -45,9 +45,7 @@ pub(crate) struct Watches {
     /// Boxes of this side that the peer watches; what goes from here is watched no longer.
     watched: BTreeMap<Target, DropGuard>,
     /// Those of which it is to be told.
-    ///
-    /// Each with the barrier that has to be past before: what was sent before a box closed arrives before that is told.
-    to_tell: VecDeque<(u64, Closed)>,
+    to_tell: VecDeque<Closed>,
 }
 
 /// One who waits for a box to be gone.
@@ -128,10 +126,10 @@ impl Watches {
     }
 
     /// The peer is to be told that a box is gone.
-    pub(crate) fn tell(&mut self, closed: Closed, barrier: u64) {
+    pub(crate) fn tell(&mut self, closed: Closed) {
         // A peer that watches what is not there, and reads nothing, is told so much and no more.
         if self.to_tell.len() < MAX_WATCHED {
-            self.to_tell.push_back((barrier, closed));
+            self.to_tell.push_back(closed);
         }
     }
 
@@ -178,8 +176,7 @@ impl Watches {
     }
 
     /// Writes what there is to ask and to tell, up to some size, in frames of at most `longest` bytes.
-    /// What `is_past` says no of is not told yet.
-    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize, is_past: impl Fn(u64) -> bool) {
+    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize) {
         let most = CHUNK / LONGEST;
         let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
         for target in asked {
@@ -187,8 +184,8 @@ impl Watches {
                 put_if_readable(out, longest, |out| Watch { target, on }.put(out));
             }
         }
-        let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
-        self.to_tell.drain(..told).for_each(|(_, closed)| put_if_readable(out, longest, |out| closed.put(out)));
+        let told = self.to_tell.len().min(most);
+        self.to_tell.drain(..told).for_each(|closed| put_if_readable(out, longest, |out| closed.put(out)));
     }
 }
 
@@ -223,7 +220,7 @@ mod tests {
 
     fn frames(watches: &mut Watches) -> Vec<Watch> {
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 1024, |_| true);
+        watches.put_news(&mut out, 1024);
         let (mut rest, mut read) = (&out[..], Vec::new());
         while let Ok(Front::Frame(raw)) = front(rest, 1024) {
             read.push(Watch::read(raw.payload).expect("it was just written"));
@@ -281,7 +278,7 @@ mod tests {
         let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
         watches.greeted(ONE, true).tell();
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 8, |_| true);
+        watches.put_news(&mut out, 8);
         assert_eq!(out.len(), 0);
         assert!(!watches.has_news());
     }
@@ -361,7 +358,7 @@ mod tests {
         assert_eq!(watched, MAX_WATCHED);
         assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
         (0..=MAX_WATCHED)
-            .for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }, 0));
+            .for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }));
         assert_eq!(watches.to_tell.len(), MAX_WATCHED);
     }
 }

@@ -4,7 +4,6 @@
 //! turns, a piece at a time, and between the pieces goes whatever is for other boxes. In a flow everything is named in
 //! full, because the numbers of the connection may mean something else by the time it is written.
 
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -53,9 +52,6 @@ pub(super) struct FragmentQueue {
     /// Messages that were written to the end.
     written: u64,
     next_stream: u64,
-    /// The numbers, in the order in which they came, of the frames that are not written to their end.
-    unfinished: BTreeSet<u64>,
-    next_frame: u64,
     next_answer: u64,
     /// The boxes of the peer that frames here name beside their targets.
     named: HashMap<BoxId, Mentions>,
@@ -73,7 +69,6 @@ struct Mentions {
 #[derive(Debug)]
 struct QueuedFrame {
     frame: Framed,
-    number: u64,
     what: FrameRole,
     /// The boxes of the peer that it names beside its target.
     names: Vec<BoxId>,
@@ -162,16 +157,6 @@ impl FragmentQueue {
         self.waiting.contains_key(&Flow::Box(id))
     }
 
-    /// Stands for all that waits here now; see [`is_past`](FragmentQueue::is_past).
-    pub(super) fn barrier(&self) -> u64 {
-        self.next_frame
-    }
-
-    /// Whether all that waited when the barrier was made is written.
-    pub(super) fn is_past(&self, barrier: u64) -> bool {
-        self.unfinished.first().is_none_or(|oldest| *oldest >= barrier)
-    }
-
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -196,11 +181,8 @@ impl FragmentQueue {
         self.bytes += frame.len();
         self.messages += u64::from(what.is_message());
         names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
-        let number = self.next_frame;
-        self.next_frame += 1;
-        self.unfinished.insert(number);
         let items = self.waiting.entry(flow).or_default();
-        items.push_back(QueuedFrame { frame, number, what, names, begun: None });
+        items.push_back(QueuedFrame { frame, what, names, begun: None });
         if items.len() == 1 {
             self.closed.push_back(flow);
         }
@@ -252,8 +234,7 @@ impl FragmentQueue {
             self.open.push_back(flow);
             return Some(Piece { bytes, asked: None, released: Vec::new() });
         }
-        let QueuedFrame { number, what, names, .. } = items.pop_front()?;
-        self.unfinished.remove(&number);
+        let QueuedFrame { what, names, .. } = items.pop_front()?;
         // The length field of what was cut was never written.
         self.bytes = self.bytes.saturating_sub(if fragmentation.is_fragmented(len) { LENGTH } else { 0 });
         self.under_way = self.under_way.saturating_sub(len);
@@ -288,12 +269,11 @@ impl FragmentQueue {
     /// and no box of the peer can have been named before it has greeted.
     pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
         let (mut dropped, mut asked) = (0, Vec::new());
-        let FragmentQueue { waiting, bytes, messages, unfinished, .. } = self;
+        let FragmentQueue { waiting, bytes, messages, .. } = self;
         waiting.retain(|_, items| {
             items.retain(|item| {
                 let fits = item.frame.len() <= LENGTH + max_frame;
                 if !fits {
-                    unfinished.remove(&item.number);
                     *bytes = bytes.saturating_sub(item.frame.len());
                     *messages = messages.saturating_sub(u64::from(item.what.is_message()));
                     dropped += u64::from(item.what.is_message());

@@ -150,8 +150,7 @@ impl Link {
             if state.connection != connection {
                 return;
             }
-            let barrier = state.fragments.barrier();
-            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }, barrier));
+            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }));
         }
         self.peer_forgets(connection, &target);
     }
