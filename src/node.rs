@@ -210,7 +210,8 @@ impl Node {
     /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
     /// messages. The actor is kept alive until the node stops, or until [`unexport`](Node::unexport).
     ///
-    /// To export an actor again changes nothing, and gives an equal address. A `Recipient` in a message (see [`recipient`](crate::recipient)) needs no `export`.
+    /// To export an actor again changes nothing, and gives an equal address. A `Recipient` in a message needs no `export`;
+    /// see [`recipient`](crate::recipient).
     ///
     /// # Errors
     /// [`OpenError::Stopped`] once the node was shut down.
@@ -234,8 +235,8 @@ impl Node {
         Ok(Address::new(pointer))
     }
 
-    /// Ends an [`export`](Node::export), however often it was made; whether there was one. From then on the actor lives as
-    /// long as somebody holds its address, here or elsewhere, and what was sent to it is still handled.
+    /// Ends an [`export`](Node::export), however often it was made, and returns whether there was one. From then on the
+    /// actor lives as long as somebody holds its address, here or elsewhere, and messages sent to it are still handled.
     ///
     /// # Examples
     /// ```

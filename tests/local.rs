@@ -230,7 +230,7 @@ async fn what_waits_in_a_dropped_mailbox_counts_as_box_closed() {
 #[rtype(result = "()")]
 struct Brittle;
 
-/// Those that were dropped.
+/// Brittle messages that were dropped.
 static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 impl Drop for Brittle {

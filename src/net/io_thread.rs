@@ -130,7 +130,7 @@ impl Io {
     }
 }
 
-/// What to do where no local tasks run.
+/// The advice for a runtime without local tasks.
 const NO_LOCAL_TASKS: &str = "a node was started in a current-thread tokio runtime without a LocalSet: start it in an actix \
      System (`#[actix::test]`, `System::new().block_on(..)`) or in a `tokio::task::LocalSet`, or give it a thread of its \
      own with `Node::builder().io_thread(IoThread::Own).start()`";

@@ -199,7 +199,7 @@ impl NodeInner {
     }
 
     /// Tells what was not told yet, once nothing happens any more.
-    pub(crate) fn close_books(&self) {
+    pub(crate) fn publish_last(&self) {
         self.observer.flush(self.id);
         #[cfg(feature = "metrics")]
         self.publish();

@@ -135,7 +135,7 @@ impl NodeBuilder {
         let stop = || StopOnDrop(Arc::downgrade(&inner));
         let keeping = Arc::clone(&inner).housekeep(stop());
         let ending = Arc::clone(&inner);
-        io.start(self.thread, keeping, move || ending.close_books(), stop());
+        io.start(self.thread, keeping, move || ending.publish_last(), stop());
         Node { inner }
     }
 }

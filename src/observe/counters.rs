@@ -36,10 +36,10 @@ pub(crate) struct ShardedCounters(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What was counted by threads that have gone, and by those that have no tally. What a thread leaves is added under the
+    /// What was counted by threads that have gone, and by those that have no shard. What a thread leaves is added under the
     /// lock of `live`.
     rest: Counts,
-    /// The tallies of threads that live, by where they lie.
+    /// The shards of threads that live, by where they lie.
     live: Mutex<HashMap<usize, Arc<Counts>>>,
 }
 
@@ -51,11 +51,11 @@ struct Shard {
     misses: u32,
 }
 
-/// How often a thread counts for other nodes than its tally is of, until it gets one there.
+/// How often a thread counts for other nodes than its shard is of, until it gets one there.
 const MISSES: u32 = 1024;
 
 thread_local! {
-    /// The tally of this thread, which has one. One that counts for several nodes does not change from one to the other with
+    /// The shard of this thread, which has one. One that counts for several nodes does not change from one to the other with
     /// each message.
     static HERE: RefCell<Option<Shard>> = const { RefCell::new(None) };
 }
@@ -138,7 +138,7 @@ mod tests {
             }
             here.live() + at_peer.live()
         });
-        assert_eq!(counting.join().expect("it counts"), 1, "one tally for a thread");
+        assert_eq!(counting.join().expect("it counts"), 1, "one shard for a thread");
         let all = u64::from(3 * MISSES);
         assert_eq!([&first, &second].map(|counters| counters.sum(Counter::Sent)), [all; 2]);
         assert_eq!([&first, &second].map(|counters| counters.sum(Counter::Delivered)), [0, all]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_counts_for_another_node_from_now_on_gets_a_tally_there() {
+    fn a_thread_that_counts_for_another_node_from_now_on_gets_a_shard_there() {
         let counting = thread::spawn(|| {
             let (first, second) = (ShardedCounters::default(), ShardedCounters::default());
             (0..MISSES).for_each(|_| first.count(Counter::Delivered));

@@ -19,7 +19,7 @@ use crate::ident::NodeId;
 use crate::reason::DropReason;
 use crate::reason::Side;
 
-/// Kinds of dead letters remembered between two flushes; further ones are told without their box's name.
+/// Kinds of dropped messages remembered between two flushes; further ones are told without their box's name.
 const MAX_UNTOLD: usize = 256;
 
 /// Drops by reason.

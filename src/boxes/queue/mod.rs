@@ -55,7 +55,7 @@ pub(crate) struct BoxIdentity {
 /// how often the memory has to be waited for.
 #[repr(C)]
 pub(crate) struct BoxQueue<M: RemoteMessage> {
-    /// How full the queue is, in the levels of a buffer, or that it is full or closed: for callers that look before they decode.
+    /// The fill level of the buffer, or that it is full or closed: for callers that look before they decode.
     fill_level: AtomicU8,
     /// Whether messages may come through an actix `Recipient`, too.
     has_recipient: AtomicBool,

@@ -102,7 +102,7 @@ impl Dispatcher {
     }
 
     /// Lets the peer know, with whatever is written to it next, how many messages were read.
-    pub(crate) fn book(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
     }
@@ -146,7 +146,7 @@ impl Dispatcher {
             kind::PING => {
                 let ping = Ping::read(raw.payload)?;
                 self.context.link.peer_has_read(ping.read);
-                self.book();
+                self.acknowledge();
                 self.drop_stopped();
                 self.context.link.pong(ping.nonce);
                 Ok(Signal::Nothing)
@@ -155,7 +155,7 @@ impl Dispatcher {
             kind::GOODBYE => {
                 let goodbye = Goodbye::read(raw.payload)?;
                 self.context.link.peer_has_read(goodbye.read);
-                self.book();
+                self.acknowledge();
                 Ok(Signal::Goodbye(goodbye.why, goodbye.detail.to_owned()))
             }
             kind::WATCH => {

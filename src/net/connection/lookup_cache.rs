@@ -98,7 +98,7 @@ mod tests {
         Introduction { identity: Identity::YourBox(BoxId(n.to_le_bytes())), ..named("", 7) }
     }
 
-    /// Meets one of which there is such a box.
+    /// Binds to a box that is there.
     fn bind(cached: &mut LookupCache, introduction: &Introduction<'_>) -> Rc<Binding> {
         let binding = cached.bind(introduction, true);
         binding.find_any();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_met_is_met_again_and_another_of_that_name_is_not_taken_for_it() {
+    fn a_binding_is_found_again_and_no_other_of_that_name_is_taken_for_it() {
         let cached = &mut LookupCache::new(&Arc::default());
         let [first, second] = [named("box", 7), by_id(1)].map(|introduction| bind(cached, &introduction));
         bind(cached, &named("other", 7));

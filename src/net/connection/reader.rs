@@ -170,7 +170,7 @@ impl<P: Fn()> ConnectionReader<P> {
                 }
             }
             self.buffer.advance(taken);
-            self.dispatcher.book();
+            self.dispatcher.acknowledge();
             match wants {
                 Some(bytes) => return Ok(bytes),
                 None => tokio::task::yield_now().await,

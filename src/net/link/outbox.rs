@@ -436,11 +436,11 @@ mod tests {
     /// Also behind something large, what is small is written in a few writes.
     #[test]
     fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
-        const LANES: u128 = 10_000;
+        const FLOWS: u128 = 10_000;
         let mut outbox = Outbox::new(Phase::Up, &Limits::default());
         outbox.features = feature::FRAGMENTS;
-        for n in 0..100 * LANES {
-            let flow = Flow::Box(BoxId((n % LANES).to_le_bytes()));
+        for n in 0..100 * FLOWS {
+            let flow = Flow::Box(BoxId((n % FLOWS).to_le_bytes()));
             outbox.fragments.put(flow, BytesMut::from(&[0; 16][..]), FrameRole::Post, Vec::new());
         }
         let (mut chunk, mut steps) = (Chunk::default(), 0);
@@ -450,7 +450,7 @@ mod tests {
             chunk = Chunk::default();
         }
         let left = (outbox.unwritten(), outbox.fragments.bytes());
-        assert_eq!((outbox.written(), left), (100 * LANES as u64, (0, 0)));
+        assert_eq!((outbox.written(), left), (100 * FLOWS as u64, (0, 0)));
         assert!(steps < 1000, "{steps} writes");
     }
 }

@@ -32,8 +32,8 @@ struct Lookups {
     under_way: Mutex<BTreeMap<String, Vec<oneshot::Sender<Answer>>>>,
 }
 
-/// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. What is
-/// an address already is not looked up; nothing is remembered.
+/// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. An
+/// address is returned as it is, without a lookup; nothing is remembered.
 pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -69,7 +69,7 @@ impl Lookups {
         let (tell, answer) = oneshot::channel();
         let mut under_way = self.under_way.lock();
         if let Some(waiting) = under_way.get_mut(host) {
-            // Those who have given up would pile up behind a resolver that hangs.
+            // Senders whose receiver has given up would pile up behind a resolver that hangs.
             waiting.retain(|waiting| !waiting.is_closed());
             waiting.push(tell);
             return Ok(answer);
@@ -89,7 +89,7 @@ impl Lookups {
     }
 }
 
-/// A lookup under way. Those who wait are told when it goes; without an answer if the system's resolver panics.
+/// A lookup under way. All waiting dials are told when it goes; without an answer if the system's resolver panics.
 struct Lookup {
     lookups: &'static Lookups,
     host: String,

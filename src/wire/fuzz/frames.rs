@@ -9,7 +9,7 @@ use super::super::handshake::HelloFront;
 use super::super::handshake::PREFIX;
 use super::kinds::KINDS;
 use super::kinds::Kind;
-use super::kinds::acquainted;
+use super::kinds::with_bindings;
 use super::values::written;
 use crate::unstructured::AllocMeter;
 use crate::wire::frames::Front;
@@ -73,14 +73,14 @@ fn hello(bytes: &[u8]) {
 
 /// What a frame says, it says again.
 fn frame(kind: &Kind, payload: &[u8], meter: AllocMeter) {
-    let (mut said, mut reader) = (None, acquainted());
+    let (mut said, mut reader) = (None, with_bindings());
     let held = meter(&mut || said = Some((kind.read)(payload, &mut reader)));
     let most = AT_LEAST + PER_BYTE * payload.len() as u64;
     assert!(held <= most, "{held} bytes for {} of kind {}", payload.len(), kind.number);
     let Some(Ok(said)) = said else { return };
     let Ok(Front::Frame(again)) = front(&said.again, usize::MAX) else { panic!("what was written is no frame") };
     assert_eq!((again.kind, again.size), (kind.number, said.again.len()));
-    let repeated = (kind.read)(again.payload, &mut acquainted());
+    let repeated = (kind.read)(again.payload, &mut with_bindings());
     assert_eq!(repeated.as_ref(), Ok(&said), "kind {}", kind.number);
 }
 

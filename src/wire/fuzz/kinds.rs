@@ -109,9 +109,9 @@ pub(crate) fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) ->
 }
 
 /// A reader to whom the numbers that are always allowed all mean something.
-pub(crate) fn acquainted() -> Incoming<String> {
+pub(crate) fn with_bindings() -> Incoming<String> {
     // Made once: a fuzzer asks for thousands in a second.
-    static ACQUAINTED: LazyLock<Incoming<String>> = LazyLock::new(|| {
+    static WITH_BINDINGS: LazyLock<Incoming<String>> = LazyLock::new(|| {
         let mut incoming = Incoming::new(MIN_NUMBERS);
         for number in 0..MIN_NUMBERS as u64 {
             let told = Told::your_name(&format!("box-{number}"));
@@ -123,7 +123,7 @@ pub(crate) fn acquainted() -> Incoming<String> {
         }
         incoming
     });
-    ACQUAINTED.clone()
+    WITH_BINDINGS.clone()
 }
 
 /// With its token, which does not show itself.

@@ -2,7 +2,7 @@
 //! same, and end at the same place for the same reason.
 
 use super::super::codec::Violation;
-use super::kinds::acquainted;
+use super::kinds::with_bindings;
 use super::plain::understood;
 use crate::wire::batch::Posts;
 use crate::wire::frames::Front;
@@ -37,7 +37,7 @@ pub(crate) struct Heard<'b> {
 
 /// Reads a stream that comes in pieces of those sizes in rows of those lengths, over and over, and as it is.
 pub(crate) fn run(stream: &[u8], limit: usize, numbers: usize, pieces: &[usize], most: &[usize]) {
-    for incoming in [Incoming::new(numbers), acquainted()] {
+    for incoming in [Incoming::new(numbers), with_bindings()] {
         let expected = one_by_one(stream, limit, incoming.clone());
         assert_eq!(in_rows(stream, limit, incoming.clone(), &[stream.len().max(1)], most).0, expected);
         assert_eq!(in_rows(stream, limit, incoming, pieces, most).0, expected);

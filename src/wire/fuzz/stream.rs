@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::super::codec::Violation;
 use super::super::handshake::Hello;
 use super::super::handshake::HelloFront;
-use super::kinds::acquainted;
 use super::kinds::said;
+use super::kinds::with_bindings;
 use super::pieces;
 use super::plain::Plain;
 use super::plain::Understood;
@@ -59,7 +59,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 /// What the stream says, delivered in pieces of those sizes, over and over, up to the violation that ends it.
 pub(crate) fn heard(stream: &[u8], pieces: &[usize], announced: Announced) -> String {
-    let mut incoming = acquainted();
+    let mut incoming = with_bindings();
     let mut text = String::new();
     let (mut begin, mut end) = (0, 0);
     for piece in pieces.iter().cycle() {

@@ -82,7 +82,7 @@ proptest! {
         let (kind, payload) = (bytes[LENGTH], &bytes[LENGTH + 1..]);
         prop_assume!(!payload.is_empty());
         let cut = &payload[..cut.index(payload.len())];
-        let (mut whole, mut part) = (acquainted(), acquainted());
+        let (mut whole, mut part) = (with_bindings(), with_bindings());
         match kind {
             // A body goes to the end of its frame, wherever that is.
             kind::POST | kind::ASK | kind::ANSWER => {
@@ -121,7 +121,7 @@ proptest! {
         bytes[at] ^= bits;
         if let Ok(Front::Frame(raw)) = front(&bytes, 1 << 20) {
             prop_assert!(raw.size <= bytes.len());
-            let _ = said(raw.kind, raw.payload, &mut acquainted());
+            let _ = said(raw.kind, raw.payload, &mut with_bindings());
         }
     }
 
@@ -145,7 +145,7 @@ proptest! {
         frames in vec(any_frame(), 0..if cfg!(miri) { 3 } else { 8 }),
         pieces in vec(1..200_usize, 1..20),
     ) {
-        let mut whole = acquainted();
+        let mut whole = with_bindings();
         let mut expected = format!("{hello:?}");
         for frame in &frames {
             let said = said(frame[LENGTH], &frame[LENGTH + 1..], &mut whole).unwrap();
@@ -160,7 +160,7 @@ proptest! {
 
 #[test]
 fn an_announced_count_is_not_believed() {
-    let mut incoming = acquainted();
+    let mut incoming = with_bindings();
     let mut refused = |payload: &[u8]| incoming.post(payload, &mut meaning).unwrap_err();
     // 65,536 handles, then as many as there are not.
     assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 4]), Violation::Truncated);

@@ -124,8 +124,8 @@ fn any_limit() -> impl Strategy<Value = usize> {
 }
 
 /// Set, so that the stream can use them; what is not is unset for the reader.
-fn reader(is_acquainted: bool) -> Incoming<String> {
-    if is_acquainted { acquainted() } else { Incoming::new(MIN_NUMBERS) }
+fn reader(has_bindings: bool) -> Incoming<String> {
+    if has_bindings { with_bindings() } else { Incoming::new(MIN_NUMBERS) }
 }
 
 proptest! {
@@ -136,15 +136,15 @@ proptest! {
         stream in stream(),
         limit in any_limit(),
         pieces in vec(1..60_usize, 1..4),
-        is_acquainted in prop::bool::weighted(0.9),
+        has_bindings in prop::bool::weighted(0.9),
     ) {
-        let expected = one_by_one(&stream, limit, reader(is_acquainted));
+        let expected = one_by_one(&stream, limit, reader(has_bindings));
         for most in MOST {
             let whole = [stream.len().max(1)];
-            prop_assert_eq!(&in_rows(&stream, limit, reader(is_acquainted), &whole, &[most]).0, &expected);
-            prop_assert_eq!(&in_rows(&stream, limit, reader(is_acquainted), &pieces, &[most]).0, &expected);
+            prop_assert_eq!(&in_rows(&stream, limit, reader(has_bindings), &whole, &[most]).0, &expected);
+            prop_assert_eq!(&in_rows(&stream, limit, reader(has_bindings), &pieces, &[most]).0, &expected);
         }
-        prop_assert_eq!(in_rows(&stream, limit, reader(is_acquainted), &[1], &MOST).0, expected);
+        prop_assert_eq!(in_rows(&stream, limit, reader(has_bindings), &[1], &MOST).0, expected);
     }
 
     /// From any byte on, and up to any: whatever stands there.
@@ -153,8 +153,8 @@ proptest! {
         for begin in 0..stream.len().min(40) {
             for end in [stream.len(), stream.len().saturating_sub(1), begin + 13, begin + 24] {
                 let Some(part) = stream.get(begin..end) else { continue };
-                let expected = one_by_one(part, limit, acquainted());
-                prop_assert_eq!(in_rows(part, limit, acquainted(), &[part.len().max(1)], &[32]).0, expected);
+                let expected = one_by_one(part, limit, with_bindings());
+                prop_assert_eq!(in_rows(part, limit, with_bindings(), &[part.len().max(1)], &[32]).0, expected);
             }
         }
     }
@@ -175,9 +175,9 @@ proptest! {
         let posts = Posts::at(&stream, limit, most).unwrap();
         prop_assert_eq!((posts.number(), posts.count()), (number, bodies.len().min(most)));
         prop_assert!(posts.bodies().eq(bodies.iter().take(most)));
-        let (heard, in_rows) = in_rows(&stream[..size + 12], limit, acquainted(), &[usize::MAX >> 1], &[most]);
+        let (heard, in_rows) = in_rows(&stream[..size + 12], limit, with_bindings(), &[usize::MAX >> 1], &[most]);
         prop_assert!(in_rows + 1 >= bodies.len(), "{} of {}", in_rows, bodies.len());
-        prop_assert_eq!(heard.posts, one_by_one(&stream, limit, acquainted()).posts);
+        prop_assert_eq!(heard.posts, one_by_one(&stream, limit, with_bindings()).posts);
     }
 }
 
@@ -190,8 +190,8 @@ fn a_number_of_any_length_is_read_as_by_itself() {
             for body in [&[][..], &[7], &[9; 20]] {
                 let stream = plain(&written_number(number << 2, longer), body).repeat(3);
                 for cut in 0..=stream.len() {
-                    let expected = one_by_one(&stream[..cut], usize::MAX, acquainted());
-                    let heard = in_rows(&stream[..cut], usize::MAX, acquainted(), &[cut.max(1)], &[32]).0;
+                    let expected = one_by_one(&stream[..cut], usize::MAX, with_bindings());
+                    let heard = in_rows(&stream[..cut], usize::MAX, with_bindings(), &[cut.max(1)], &[32]).0;
                     assert_eq!(heard, expected, "{number} in {longer} bytes more than it needs");
                 }
             }
@@ -206,8 +206,8 @@ fn a_frame_over_the_limit_ends_a_row_before_it() {
     for longest in 0..20 {
         let stream = [frame(3), frame(4), frame(longest), frame(2), frame(2), frame(12)].concat();
         for limit in 0..30 {
-            let expected = one_by_one(&stream, limit, acquainted());
-            let heard = in_rows(&stream, limit, acquainted(), &[stream.len()], &[32]).0;
+            let expected = one_by_one(&stream, limit, with_bindings());
+            let heard = in_rows(&stream, limit, with_bindings(), &[stream.len()], &[32]).0;
             assert_eq!(heard, expected, "a body of {longest} bytes within {limit}");
             if longest + 3 > limit && limit >= 7 {
                 let len = longest + 3;
