@@ -1,6 +1,8 @@
 //! How a connection and a node end: nobody waits for what says nothing, and the end of one thing is not that of the
 //! next.
 
+#[allow(dead_code)]
+mod peer;
 mod support;
 
 use std::sync::mpsc;
@@ -11,11 +13,16 @@ use actix::Arbiter;
 use actix::Context;
 use actix::Handler;
 use actix::System;
+use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
+use actix_hermod::IoThread;
 use actix_hermod::Node;
+use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
+use peer::Hello;
+use peer::Peer;
 use support::Events;
 use support::LIMIT;
 use support::Number;
@@ -113,6 +120,34 @@ fn what_was_read_before_a_goodbye_is_not_in_doubt() {
         peer_down(&mut ears).await;
         let books = client.stats();
         assert_eq!((books.sent, books.dropped_total(), books.in_doubt), (100, 0, 0));
+    });
+}
+
+/// The writer of a connection may find out before its reader that the peer is gone.
+#[test]
+fn the_last_words_of_a_peer_are_read_although_nothing_can_be_written_to_it() {
+    System::new().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        // On this thread, so that the node does nothing between the peer's end and the message that is to be written.
+        let node = Node::builder().io_thread(IoThread::Current).start();
+        let mut ears = events(&node);
+        let mut inbox = node.mailbox::<Number>().name("inbox").open().expect("the name is free");
+        let to = node.remote::<Number>(&at, "box").expect("an address");
+        to.do_send(Number(0));
+        let mut other = Peer::accept(&listener).await;
+        assert!(other.send(&[Hello::of(peer::fresh_id()).bytes(), peer::resume(peer::fresh_id())].concat()).await);
+        other.hello().await.expect("a hello");
+        // The node waits for nothing any more once it has been asked and has answered.
+        assert!(other.is_answered().await);
+        peer_up(&mut ears).await;
+
+        let last_words = [peer::post(&peer::inline(&peer::your_box("inbox")), &peer::number(7)), peer::goodbye(0)];
+        other.vanish_after(&last_words.concat());
+        to.do_send(Number(1));
+        assert_eq!(next(&mut inbox).await, Number(7));
+        let why = ears.find(|event| if let Event::PeerDown { why, .. } = event { Some(why.clone()) } else { None });
+        assert_eq!(why.await, DownReason::Goodbye);
     });
 }
 

@@ -307,6 +307,12 @@ impl Peer {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the node reads or ends the connection").is_ok()
     }
 
+    /// Says its last and is gone at once, both directions: the node can write nothing more.
+    pub(crate) fn vanish_after(self, bytes: &[u8]) {
+        assert_eq!(self.stream.try_write(bytes).expect("the system has room"), bytes.len());
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a reset instead of an end");
+    }
+
     /// Says that nothing more comes.
     pub(crate) async fn close_writing(&mut self) {
         // It may be closed already.

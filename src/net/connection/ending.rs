@@ -11,6 +11,7 @@ use tracing::Span;
 
 use super::reader::Ended;
 use super::router::RemoteRouter;
+use super::router::Written;
 use super::start::Occupancy;
 use crate::env;
 use crate::observe::event::DownReason;
@@ -34,14 +35,23 @@ impl RemoteRouter {
         match ended.how {
             Ended::Goodbye(why, detail) => self.goodbye(why, &detail, ctx),
             Ended::Written => {
-                live.written_to_end = true;
+                live.written = Some(Written::ToEnd);
                 if let Some(reason) = live.read_to_end.take() {
                     self.down(reason, ctx);
                 }
             }
+            Ended::Unwritable(error) => {
+                tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "nothing more can be written");
+                live.written = Some(Written::Broken);
+                match live.read_to_end.take() {
+                    Some(reason) => self.down(reason, ctx),
+                    // All that has arrived is still read, the peer's goodbye included.
+                    None => self.down_later(DownReason::Lost, ctx),
+                }
+            }
             Ended::Lost(error) => {
                 tracing::debug!(target: "actix_hermod", peer = %live.peer, %error, "the connection broke");
-                let why = if live.written_to_end { DownReason::Goodbye } else { DownReason::Lost };
+                let why = if live.written == Some(Written::ToEnd) { DownReason::Goodbye } else { DownReason::Lost };
                 self.down(why, ctx);
             }
             Ended::Violation(violation) => self.violated(&violation, ctx),
@@ -76,12 +86,18 @@ impl RemoteRouter {
     fn wind_up(&mut self, reason: DownReason, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
         link.close(why, detail);
-        if live.written_to_end {
+        if live.written.is_some() {
             return self.down(reason, ctx);
         }
         live.read_to_end = Some(reason.clone());
         // A peer that reads nothing is not waited for.
-        let (limit, connection) = (self.node.limits.shutdown_timeout, live.connection);
+        self.down_later(reason, ctx);
+    }
+
+    /// Ends the connection if one of its directions has not ended by itself within `shutdown_timeout`.
+    fn down_later(&self, reason: DownReason, ctx: &mut Context<Self>) {
+        let Some(connection) = self.live.as_ref().map(|live| live.connection) else { return };
+        let limit = self.node.limits.shutdown_timeout;
         ctx.run_later(limit, move |router, ctx| {
             if router.live.as_ref().is_some_and(|live| live.connection == connection) {
                 router.in_span(|router| router.down(reason, ctx));

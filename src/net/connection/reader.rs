@@ -46,6 +46,8 @@ const BATCH: usize = 32;
 pub(crate) enum Ended {
     /// Everything is written, the goodbye included.
     Written,
+    /// Nothing more can be written.
+    Unwritable(io::Error),
     /// The peer has said its last.
     Goodbye(Farewell, String),
     Lost(io::Error),

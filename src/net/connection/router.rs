@@ -81,7 +81,16 @@ pub(super) struct Live {
     pub(super) silent: Duration,
     /// Why the peer has stopped sending, once it has.
     pub(super) read_to_end: Option<DownReason>,
-    pub(super) written_to_end: bool,
+    pub(super) written: Option<Written>,
+}
+
+/// How the writing direction has ended.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Written {
+    /// With this side's goodbye.
+    ToEnd,
+    /// Nothing more can be written.
+    Broken,
 }
 
 /// The peer of a connection that was dialled from here has shown who it is.
@@ -195,18 +204,9 @@ impl RemoteRouter {
         };
         let reader = Self::pipe(connection, reading.instrument(self.span.clone()), ctx);
         let writer = Self::pipe(connection, writing.instrument(self.span.clone()), ctx);
-        let (announced, silent, written_to_end) = (false, Duration::ZERO, false);
-        self.live = Some(Live {
-            connection,
-            peer,
-            reader,
-            writer,
-            announced,
-            heard,
-            silent,
-            read_to_end: None,
-            written_to_end,
-        });
+        let (announced, silent) = (false, Duration::ZERO);
+        self.live =
+            Some(Live { connection, peer, reader, writer, announced, heard, silent, read_to_end: None, written: None });
         self.failures = 0;
         // How far away the peer is is known early.
         self.nonce += 1;
@@ -270,7 +270,7 @@ impl RemoteRouter {
         link.sweep_pending();
         link.sweep_shape_queries();
         link.sweep_watches(self.node.limits.dead_after);
-        let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none());
+        let is_open = self.live.as_ref().is_some_and(|live| live.read_to_end.is_none() && live.written.is_none());
         if is_open && link.is_overrun() {
             self.violated(&Violation::RefusalsUnread, ctx);
         }

@@ -34,7 +34,7 @@ pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<
             },
         };
         if let Err(error) = result {
-            return error.into();
+            return Ended::Unwritable(error);
         }
         if turn.ends_after(chunk.len()) {
             // Those whose turn comes find the room that there is now.
