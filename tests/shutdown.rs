@@ -18,6 +18,7 @@ use actix_hermod::DropReason;
 use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
@@ -123,6 +124,12 @@ fn what_was_read_before_a_goodbye_is_not_in_doubt() {
     });
 }
 
+/// Says its last and is gone at once, in both directions: the node can write nothing more.
+fn vanish_after(peer: Peer, bytes: &[u8]) {
+    assert_eq!(peer.stream.try_write(bytes).expect("the system has room"), bytes.len());
+    SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).expect("a reset instead of an end");
+}
+
 /// The writer of a connection may find out before its reader that the peer is gone.
 #[test]
 fn the_last_words_of_a_peer_are_read_although_nothing_can_be_written_to_it() {
@@ -143,7 +150,7 @@ fn the_last_words_of_a_peer_are_read_although_nothing_can_be_written_to_it() {
         peer_up(&mut ears).await;
 
         let last_words = [peer::post(&peer::inline(&peer::your_box("inbox")), &peer::number(7)), peer::goodbye(0)];
-        other.vanish_after(&last_words.concat());
+        vanish_after(other, &last_words.concat());
         to.do_send(Number(1));
         assert_eq!(next(&mut inbox).await, Number(7));
         let why = ears.find(|event| if let Event::PeerDown { why, .. } = event { Some(why.clone()) } else { None });

@@ -243,7 +243,7 @@ pub(crate) struct Frame {
 
 /// One end of a connection, without any manners of its own.
 pub(crate) struct Peer {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     read: Vec<u8>,
     /// The number of the ping that the node asks as soon as the connection is up, where that was awaited.
     pub(crate) first_ping: Option<u64>,
@@ -305,12 +305,6 @@ impl Peer {
     /// Writes, whatever the node may make of it; false if it has ended the connection.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the node reads or ends the connection").is_ok()
-    }
-
-    /// Says its last and is gone at once, both directions: the node can write nothing more.
-    pub(crate) fn vanish_after(self, bytes: &[u8]) {
-        assert_eq!(self.stream.try_write(bytes).expect("the system has room"), bytes.len());
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a reset instead of an end");
     }
 
     /// Says that nothing more comes.

@@ -156,6 +156,17 @@ pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) 
     contained::<M, _>(|| pass_to_box(pointer, parcel));
 }
 
+/// Passes messages in their order. They are contained together, as most of them do not panic: after one that does it goes
+/// on with the next.
+pub(super) fn pass_all<M: RemoteMessage>(pointer: &Arc<Pointer>, parcels: &mut VecDeque<Parcel<M>>) {
+    let mut pass_rest = || {
+        while let Some(parcel) = parcels.pop_front() {
+            pass_to_box(pointer, parcel);
+        }
+    };
+    while contained::<M, _>(&mut pass_rest).is_none() {}
+}
+
 fn pass_to_box<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     if parcel.reply.is_none() {
         pointer.send_plain(parcel.message);

@@ -28,6 +28,7 @@ use parking_lot::MutexGuard;
 use super::actor::MailboxActor;
 use super::actor::MailboxActorContext;
 use super::actor::pass;
+use super::actor::pass_all;
 use super::actor::serving;
 use super::permits::Permits;
 use crate::handle::envelope::Parcel;
@@ -125,21 +126,17 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     /// else reads it.
     fn send_on(&self, cx: &mut Context<'_>) -> Drained {
         let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
-        let mut unsent = Unsent { pointer: &self.pointer, parcels: VecDeque::new(), left: Permits::default() };
-        let after = {
+        let (after, mut parcels) = {
             let end = &mut *self.end.lock();
             end.wake_on_more(cx);
             let after = if end.read_turn(cx, YIELD_AFTER, &mut shed) { Drained::More } else { end.emptied() };
-            unsent.parcels = std::mem::take(&mut end.proxy.read);
-            after
+            (after, std::mem::take(&mut end.proxy.read))
         };
-        unsent.left.0 = unsent.parcels.len();
-        while let Some(parcel) = unsent.parcels.pop_front() {
-            pass(&self.pointer, parcel);
-        }
+        let _left = Permits(parcels.len());
+        pass_all(&self.pointer, &mut parcels);
         if matches!(after, Drained::More) {
             // Its place is used again in the next turn, which comes soon.
-            self.end.lock().proxy.read = std::mem::take(&mut unsent.parcels);
+            self.end.lock().proxy.read = parcels;
         }
         after
     }
@@ -214,21 +211,6 @@ impl<M: RemoteMessage> DirectRead<'_, M> {
 impl<M: RemoteMessage> Drop for DirectRead<'_, M> {
     fn drop(&mut self) {
         self.shed.pointer.router().observer().sent(self.taken.0 as u64);
-    }
-}
-
-/// Messages that were read and are not yet passed on. A panic in the `Drop` of one costs the others nothing.
-struct Unsent<'a, M: RemoteMessage> {
-    pointer: &'a Arc<Pointer>,
-    parcels: VecDeque<Parcel<M>>,
-    left: Permits,
-}
-
-impl<M: RemoteMessage> Drop for Unsent<'_, M> {
-    fn drop(&mut self) {
-        while let Some(parcel) = self.parcels.pop_front() {
-            pass(self.pointer, parcel);
-        }
     }
 }
 
