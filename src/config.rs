@@ -70,6 +70,9 @@ pub(crate) struct Limits {
     pub(crate) relay_hops: u8,
     /// Time for `shutdown` to write what waits.
     pub(crate) shutdown_timeout: Duration,
+    /// How long a peer that went without a goodbye is expected back: long enough for a process to be started again, and for
+    /// a laptop's nap.
+    pub(crate) forget_after: Duration,
 }
 
 impl Limits {
@@ -100,6 +103,7 @@ impl Default for Limits {
             decode_memory: 64 << 20,
             relay_hops: 4,
             shutdown_timeout: Duration::from_secs(5),
+            forget_after: Duration::from_secs(60),
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use actix::Message;
 use actix::Recipient;
 use actix_hermod::Buffer;
@@ -216,7 +218,8 @@ fn an_actor_is_let_go_when_the_receivers_system_ends() {
     on_either_thread(|thread| async move {
         let elsewhere = Elsewhere::start();
         let (_there, endpoint, mut jobs) = elsewhere.run(move || office(thread)).await;
-        let here = Node::builder().io_thread(thread).start();
+        // It says no goodbye, and is expected back for so long.
+        let here = Node::builder().io_thread(thread).forget_after(Duration::from_millis(50)).start();
         let (recipient, caught) = catcher();
         here.remote::<Job>(&endpoint, "jobs").unwrap().do_send(Job::new(recipient));
         let held = next(&mut jobs).await;

@@ -10,8 +10,12 @@ mod support;
 
 #[path = "faults/ends.rs"]
 mod ends;
+#[path = "faults/handles.rs"]
+mod handles;
 #[path = "faults/healing.rs"]
 mod healing;
+#[path = "faults/leases.rs"]
+mod leases;
 #[path = "faults/proxy.rs"]
 mod proxy;
 #[path = "faults/restarts.rs"]

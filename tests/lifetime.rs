@@ -16,6 +16,7 @@ use actix_hermod::Endpoint;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Caught;
@@ -69,16 +70,21 @@ struct Chain {
     d_in: Mailbox<Carry>,
 }
 
+/// A node that expects nobody back for long.
+fn node(thread: IoThread) -> NodeBuilder {
+    Node::builder().io_thread(thread).forget_after(Duration::from_millis(50))
+}
+
 /// A node that listens, with a mailbox for what is passed on.
 async fn station(thread: IoThread) -> (Node, Endpoint, Mailbox<Carry>) {
-    let (node, endpoint) = listening(Node::builder().io_thread(thread)).await;
+    let (node, endpoint) = listening(node(thread)).await;
     let inbox = node.mailbox().name("carry").open().unwrap();
     (node, endpoint, inbox)
 }
 
 impl Chain {
     async fn of(thread: IoThread) -> Chain {
-        let a = Node::builder().io_thread(thread).start();
+        let a = node(thread).start();
         let ((b, b_at, b_in), (c, c_at, c_in), (d, d_at, d_in)) =
             (station(thread).await, station(thread).await, station(thread).await);
         let wire = Wire::to(d_at.to_string()).await;

@@ -28,6 +28,7 @@ use support::process;
 use support::process::Process;
 use support::process::own_host;
 use support::process::say;
+use support::settled;
 use support::within;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -123,7 +124,7 @@ fn a_server_that_was_killed_and_started_anew_is_found_again_by_the_same_address(
 #[test]
 fn a_client_that_was_killed_is_noticed_and_what_it_held_is_let_go() {
     System::new().block_on(async {
-        let node = Node::start();
+        let node = Node::builder().forget_after(Duration::from_millis(50)).start();
         let at = node.listen("127.0.0.1:0").await.expect("a free port").to_string();
         let mut wishes: Mailbox<Wish> = node.mailbox().name("wishes").open().expect("a mailbox");
         let mut told = events(&node);
@@ -143,7 +144,7 @@ fn a_client_that_was_killed_is_noticed_and_what_it_held_is_let_go() {
             _ => None,
         });
         assert_eq!(down.await, DownReason::Lost);
-        assert_eq!(exported(), 0, "{:?}", node.stats().boxes);
+        settled(|| exported() == 0).await;
         assert_eq!(node.stats().connections.len(), 0);
 
         let _next = Process::start("holder", &at);

@@ -69,7 +69,9 @@ struct Relays;
 
 /// A node that tries again soon after a connection is lost.
 fn eager() -> NodeBuilder {
-    Node::builder().reconnect(Duration::from_millis(5)..=Duration::from_millis(50))
+    Node::builder()
+        .reconnect(Duration::from_millis(5)..=Duration::from_millis(50))
+        .forget_after(Duration::from_millis(300))
 }
 
 /// The other process; see [`support::process`].

@@ -2,11 +2,17 @@
 //! relays to boxes of third nodes.
 //!
 //! Each connection has a count of how often a box's handle was written to it. The reader returns what it has let go; at
-//! zero, or when the connection ends, that connection's claim is gone, and with the last claim the box. What was counted
-//! before it was read is safe, as a handle in flight is counted already.
+//! zero, or with a goodbye, that connection's lease is gone, and with the last lease the box. A handle in flight is counted
+//! already, so it is safe before it is read. The leases of a connection that ended without a goodbye stay until the peer
+//! has stated on another one which boxes it still holds, or is expected back no longer: it is *absent* meanwhile.
+//!
+//! At most `exports` boxes are leased. Where one more needs room, leases of absent holders go first, in the order in which
+//! they went; then the oldest lease of whoever holds most, so that no peer takes the room of another that holds less.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +32,9 @@ pub(crate) type Holder = u64;
 /// The holder that stands for this node itself: [`Node::export`](crate::Node::export) holds until the node stops.
 pub(crate) const OURSELVES: Holder = 0;
 
+/// Absent holders above which those that hold nothing any more are forgotten: twice as many as are expected back at most.
+const ABSENT_SWEPT: usize = 2048;
+
 /// What is exported from one node.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -39,8 +48,11 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Default)]
 struct LeaseTable {
-    held: BTreeMap<BoxId, LeasedBox>,
-    by_age: BTreeMap<u64, BoxId>,
+    held: HashMap<BoxId, LeasedBox>,
+    /// The boxes of each holder that has any, by the age of its lease.
+    holders: HashMap<Holder, BTreeMap<u64, BoxId>>,
+    /// Holders that are expected back, in the order in which they went; some may have nothing any more.
+    absent: VecDeque<Holder>,
     /// The boxes that stand for recipients, held or about to be.
     known: HashMap<ExportKey, Weak<Pointer>>,
     /// How many of `known` were held when those that were not were last forgotten.
@@ -51,8 +63,14 @@ struct LeaseTable {
 #[derive(Debug)]
 struct LeasedBox {
     pointer: Arc<Pointer>,
+    leases: HashMap<Holder, LeaseCount>,
+}
+
+/// The handles of one box that one holder has.
+#[derive(Debug)]
+struct LeaseCount {
+    handles: u64,
     age: u64,
-    holders: HashMap<Holder, u64>,
 }
 
 /// An export that had to make room.
@@ -98,29 +116,20 @@ impl Leases {
     /// What had to go for it is to be closed when no lock is held.
     pub(crate) fn lease(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, holder: Holder) -> Option<Evicted> {
         let mut tables = self.tables.lock();
-        let tables = &mut *tables;
-        let export = tables.held.entry(local.id()).or_insert_with(|| {
-            tables.next_age += 1;
+        let id = local.id();
+        tables.held.entry(id).or_insert_with(|| {
             self.arrivals.fetch_add(1, Ordering::Release);
-            tables.by_age.insert(tables.next_age, local.id());
-            LeasedBox { pointer: Arc::clone(pointer), age: tables.next_age, holders: HashMap::new() }
+            LeasedBox { pointer: Arc::clone(pointer), leases: HashMap::new() }
         });
-        *export.holders.entry(holder).or_default() += 1;
-        if tables.held.len() <= self.limit {
-            return None;
-        }
-        let (_, oldest) = tables.by_age.pop_first()?;
-        let export = tables.held.remove(&oldest)?;
-        Some(Evicted { export, is_first: !self.said.swap(true, Ordering::Relaxed) })
+        tables.add(id, holder, 1);
+        let export = if tables.held.len() > self.limit { tables.evict() } else { None };
+        Some(Evicted { export: export?, is_first: !self.said.swap(true, Ordering::Relaxed) })
     }
 
     /// A holder has handles of a box that were given to another. What is not held by anybody is not there any more.
     pub(crate) fn add_leases(&self, id: BoxId, holder: Holder, count: u64) {
-        if let Some(export) = self.tables.lock().held.get_mut(&id)
-            && count > 0
-        {
-            let held = export.holders.entry(holder).or_default();
-            *held = held.saturating_add(count);
+        if count > 0 {
+            self.tables.lock().add(id, holder, count);
         }
     }
 
@@ -128,14 +137,14 @@ impl Leases {
     pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) -> bool {
         let released = {
             let mut tables = self.tables.lock();
-            let Some(export) = tables.held.get_mut(&id) else { return false };
-            let Some(held) = export.holders.get_mut(&holder) else { return false };
-            *held = held.saturating_sub(count);
-            if *held > 0 {
+            let Some(lease) = tables.held.get_mut(&id).and_then(|held| held.leases.get_mut(&holder)) else {
+                return false;
+            };
+            lease.handles = lease.handles.saturating_sub(count);
+            if lease.handles > 0 {
                 return true;
             }
-            export.holders.remove(&holder);
-            if export.holders.is_empty() { tables.remove(id) } else { None }
+            tables.end_lease(id, holder)
         };
         // Outside the lock: it may stop an actor.
         drop(released);
@@ -146,16 +155,25 @@ impl Leases {
     pub(crate) fn release_all(&self, holder: Holder) {
         let released: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
-            let held = tables.held.iter_mut();
-            let unheld: Vec<BoxId> = held
-                .filter_map(|(id, export)| {
-                    let held = export.holders.remove(&holder).is_some();
-                    (held && export.holders.is_empty()).then_some(*id)
-                })
-                .collect();
-            unheld.into_iter().filter_map(|id| tables.remove(id)).collect()
+            let boxes = tables.holders.get(&holder).map(|boxes| boxes.values().copied().collect());
+            let boxes: Vec<BoxId> = boxes.unwrap_or_default();
+            boxes.into_iter().filter_map(|id| tables.end_lease(id, holder)).collect()
         };
         drop(released);
+    }
+
+    /// A holder has gone and is expected back. Whether it holds anything.
+    pub(crate) fn set_absent(&self, holder: Holder) -> bool {
+        let mut tables = self.tables.lock();
+        let holds = tables.holders.contains_key(&holder);
+        if holds {
+            let LeaseTable { absent, holders, .. } = &mut *tables;
+            if absent.len() >= ABSENT_SWEPT {
+                absent.retain(|absent| holders.contains_key(absent));
+            }
+            absent.push_back(holder);
+        }
+        holds
     }
 
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
@@ -195,9 +213,64 @@ impl LeaseTable {
         self.known_held = self.known.len();
     }
 
+    /// Counts handles of a box that is held.
+    fn add(&mut self, id: BoxId, holder: Holder, handles: u64) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        let lease = held.leases.entry(holder).or_insert_with(|| {
+            self.next_age += 1;
+            self.holders.entry(holder).or_default().insert(self.next_age, id);
+            LeaseCount { handles: 0, age: self.next_age }
+        });
+        lease.handles = lease.handles.saturating_add(handles);
+    }
+
+    /// A holder has no handle of a box any more. The box, if nobody else has one.
+    fn end_lease(&mut self, id: BoxId, holder: Holder) -> Option<LeasedBox> {
+        let held = self.held.get_mut(&id)?;
+        let lease = held.leases.remove(&holder)?;
+        let is_unheld = held.leases.is_empty();
+        self.forget_lease(holder, lease.age);
+        if is_unheld { self.held.remove(&id) } else { None }
+    }
+
+    fn forget_lease(&mut self, holder: Holder, age: u64) {
+        if let Some(boxes) = self.holders.get_mut(&holder) {
+            boxes.remove(&age);
+            if boxes.is_empty() {
+                self.holders.remove(&holder);
+            }
+        }
+    }
+
+    /// Ends leases until a box has nobody who holds it.
+    fn evict(&mut self) -> Option<LeasedBox> {
+        loop {
+            let holder = self.absent.front().copied().filter(|absent| self.holders.contains_key(absent));
+            let holder = match (holder, self.absent.is_empty()) {
+                (Some(absent), _) => absent,
+                (None, false) => {
+                    self.absent.pop_front();
+                    continue;
+                }
+                (None, true) => self.greatest()?,
+            };
+            let (_, oldest) = self.holders.get(&holder)?.first_key_value()?;
+            if let Some(evicted) = self.end_lease(*oldest, holder) {
+                return Some(evicted);
+            }
+        }
+    }
+
+    /// Whoever holds most, and of several whoever has held longest; the node itself only if there is nobody else.
+    fn greatest(&self) -> Option<Holder> {
+        let others = self.holders.iter().filter(|(holder, _)| **holder != OURSELVES);
+        let greatest = others.max_by_key(|(_, boxes)| (boxes.len(), Reverse(boxes.keys().next().copied())));
+        greatest.map(|(holder, _)| *holder).or_else(|| self.holders.keys().next().copied())
+    }
+
     fn remove(&mut self, id: BoxId) -> Option<LeasedBox> {
         let export = self.held.remove(&id)?;
-        self.by_age.remove(&export.age);
+        export.leases.iter().for_each(|(holder, lease)| self.forget_lease(*holder, lease.age));
         Some(export)
     }
 }

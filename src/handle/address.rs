@@ -46,6 +46,16 @@ use crate::reason::DropReason;
 /// Two addresses are equal if they were made of the same: the same endpoint text and name, or the same box of the same
 /// node. An address by name and one that came inside a message are unequal even where both lead to one box.
 ///
+/// # What each handle says
+/// After something has happened and was noticed; a process that was killed, or cut off, was away for
+/// [`forget_after`](crate::NodeBuilder::forget_after) by then. A mailbox's `Address` works again should its node come
+/// back; a `Recipient` that has ended does not, because actix cannot open a channel anew. Of a name, `closed()` tells of
+/// the box that was there when it was called.
+///
+#[doc = include_str!("what_handles_say.md")]
+///
+/// `Closed or Ok`: what is sent while a connection is tried again waits for it; between two attempts it is refused.
+///
 /// # Examples
 /// ```
 /// use actix::prelude::*;
@@ -104,6 +114,9 @@ impl<M: RemoteMessage> Address<M> {
     /// and none is being made, or the message cannot be encoded. What is given back counts neither as sent nor as
     /// dropped.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
+        if self.pointer.has_ended() {
+            return Err(SendError::Closed(message));
+        }
         match self.pointer.give_plain(message) {
             Ok(()) => {
                 self.pointer.router().observer().sent_here();
@@ -171,16 +184,23 @@ impl<M: RemoteMessage> Address<M> {
         proxy::recipient(&self.pointer)
     }
 
-    /// Whether a message sent now has somewhere to go: the box is open or, for another process, the connection by which it
-    /// would leave is up or being made. Of a box behind a third node, that connection is the one to that node; whether the
-    /// box is still there is told by [`closed`](Address::closed), and once it has said that the box or its node is gone, an
-    /// address of that box is not connected any more.
+    /// Whether a message sent now has somewhere to go; of a box elsewhere, whether there is a connection there. It does not
+    /// dial: a fresh remote address is not connected before it is first used.
+    ///
+    /// An address by name tells of the connection alone, since a box of that name may open at any time. One of a box without
+    /// a name is connected only to the node of that box, not to another one that has taken its place, and not any more once
+    /// [`closed`](Address::closed) or a recipient has found that the box is gone. While a connection is made for the first
+    /// time it counts as one, because messages wait for it; one that is made again does not. Of a box behind a third node,
+    /// the connection is the one to that node.
+    ///
+    /// For each kind of handle, [the table above](Address#what-each-handle-says) has what is said after everything that can
+    /// happen.
     pub fn connected(&self) -> bool {
         if self.pointer.router().is_stopped() {
             return false;
         }
         match self.pointer.route() {
-            Route::Away { .. } => !self.pointer.has_ended() && self.pointer.link().is_some_and(|link| link.is_up()),
+            Route::Away { .. } => !self.pointer.has_ended() && self.pointer.is_linked(),
             _ => self.pointer.local().is_some_and(|local| local.is_open()),
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ask_error::AskError;
@@ -138,10 +139,12 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str);
     /// Wants no answer any more.
     fn cancel(&self, which: Correlation);
-    /// Whether messages given now would be written at once or after a dial under way.
+    /// Whether there is a connection, or the first one is being made.
     fn is_up(&self) -> bool;
     /// Whether there is a connection.
     fn is_linked(&self) -> bool;
+    /// Since when there is no connection, if there was one and it is known.
+    fn lost_since(&self) -> Option<Instant>;
     /// Whether it has ended for good.
     fn is_over(&self) -> bool;
     /// Bytes of the longest message that both sides allow, with its head and handles.

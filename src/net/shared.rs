@@ -24,6 +24,7 @@ use crate::config::Limits;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
+use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::path::Path;
 use crate::handle::ports::ExportKey;
@@ -37,6 +38,7 @@ use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Secret;
 use crate::ident::check_name;
+use crate::net::control::absence::Absences;
 use crate::net::control::settlement::Settlement;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::path_search;
@@ -69,6 +71,8 @@ pub(crate) struct NodeInner {
     pub(crate) admission: Arc<Admission>,
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) settlement: Arc<Settlement>,
+    pub(crate) absences: Arc<Absences>,
+    pub(crate) holdings: Arc<HoldingsTable>,
     searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
@@ -101,6 +105,8 @@ impl NodeInner {
             admission: Arc::new(Admission::new(limits.max_connections, limits.max_unproven)),
             peers: Arc::new(peers),
             settlement: Arc::default(),
+            absences: Arc::new(Absences::new(limits.forget_after)),
+            holdings: Arc::default(),
             searches: Arc::default(),
             io,
             start_router,
@@ -124,7 +130,13 @@ impl NodeInner {
     /// What a link needs of its node.
     pub(crate) fn link_context(self: &Arc<Self>) -> LinkContext {
         let router = Arc::clone(self) as Arc<dyn Router>;
-        LinkContext { router, registry: Arc::clone(&self.registry), settlement: Arc::clone(&self.settlement) }
+        LinkContext {
+            router,
+            registry: Arc::clone(&self.registry),
+            settlement: Arc::clone(&self.settlement),
+            absences: Arc::clone(&self.absences),
+            holdings: Arc::clone(&self.holdings),
+        }
     }
 
     /// The link to an endpoint.
@@ -137,6 +149,13 @@ impl NodeInner {
             }
         });
         self.peers.to(endpoint, || Link::to(self.link_context(), endpoint.clone(), start))
+    }
+
+    /// A node has said goodbye, and holds nothing any more by connections that have ended before.
+    pub(crate) fn forget_absent(&self, node: NodeId) {
+        for gone in self.absences.forget(node) {
+            self.registry.leases().release_all(gone.holder);
+        }
     }
 
     /// Looks after what has to be looked after from time to time, until the node stops.
@@ -170,6 +189,7 @@ impl NodeInner {
                     }
                     None => tell_at = Some(Instant::now() + GATHER),
                 },
+                forgotten = self.absences.next_forgotten() => self.registry.leases().release_all(forgotten.holder),
                 () = &mut publishing => {}
             }
         }
@@ -230,6 +250,7 @@ impl NodeInner {
         self.closing.cancel();
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
+        self.absences.clear();
         // One whose router has not started, or will not run again, holds messages that nobody else counts.
         for link in self.peers.all() {
             link.down(DropReason::Shutdown, "", true);

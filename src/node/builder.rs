@@ -70,7 +70,8 @@ limits! {
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
     /// least 64.
     interned(per_direction: usize),
-    /// Actors kept alive because somebody elsewhere holds their address; the oldest goes when one more comes. 65,536.
+    /// Actors kept alive because somebody elsewhere holds their address. When one more comes, one goes that only a node holds
+    /// which is away and expected back (see `forget_after`), or else the oldest of the node that holds most. 65,536.
     exports(boxes: usize),
     /// Requests of one connection that wait for their answers; one more is refused
     /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
@@ -90,6 +91,10 @@ limits! {
     relay_hops(hops: u8),
     /// Time for [`Node::shutdown`] to write what waits. 5 s.
     shutdown_timeout(limit: Duration),
+    /// How long a peer that went without a goodbye is expected back. Until then the actors whose `Recipient`s it holds are
+    /// kept alive, and a connection that this node had dialled is dialled again for their sake. Once it is back it states
+    /// what it still holds; what it does not state, and all of it after this time or a goodbye, is let go. 60 s.
+    forget_after(absence: Duration),
 }
 
 impl NodeBuilder {

@@ -14,6 +14,8 @@ pub(crate) mod feature {
     pub(crate) const FRAGMENTS: u64 = 16;
     /// Handles held that came by another node.
     pub(crate) const HOLDS: u64 = 32;
+    /// Leases of connections that have ended, stated anew on another.
+    pub(crate) const RESTATED: u64 = 64;
     /// What this crate understands.
-    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE | FRAGMENTS | HOLDS;
+    pub(crate) const KNOWN: u64 = REPORTS | SHAPES | WATCHES | PRESSURE | FRAGMENTS | HOLDS | RESTATED;
 }

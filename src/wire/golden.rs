@@ -35,6 +35,7 @@ use crate::wire::frames::pressure::*;
 use crate::wire::frames::refuse::*;
 use crate::wire::frames::release::*;
 use crate::wire::frames::report::*;
+use crate::wire::frames::restated::*;
 use crate::wire::frames::resume::*;
 use crate::wire::frames::shape::*;
 use crate::wire::frames::watch::*;
@@ -77,6 +78,7 @@ enum Value {
     Cancel(u64),
     Release(Vec<(BoxId, u64)>),
     Hold(Vec<(BoxId, u64)>),
+    Restated(Vec<ConnectionId>),
     Ping(Ping),
     Pong(Ping),
     Goodbye(Goodbye<'static>),
@@ -380,6 +382,8 @@ fn watches() -> Vec<(&'static str, Value)> {
         ("fragment: the last piece", Value::Fragment(Fragment { stream: 300, rest: 0, piece: b"end" })),
         ("hold: nothing", Value::Hold(vec![])),
         ("hold: two boxes", Value::Hold(vec![(BoxId([0x55; 16]), 1), (BoxId([0x77; 16]), 300)])),
+        ("restated: nothing", Value::Restated(vec![])),
+        ("restated: two connections", Value::Restated(vec![ConnectionId([0x66; 16]), ConnectionId([0x88; 16])])),
     ]
 }
 
@@ -402,6 +406,7 @@ impl Direction {
             Value::Cancel(correlation) => put_cancel(&mut out, *correlation),
             Value::Release(released) => put_release(&mut out, released.iter().copied()),
             Value::Hold(held) => put_hold(&mut out, held.iter().copied()),
+            Value::Restated(ended) => put_restated(&mut out, ended.iter().copied()),
             Value::Ping(ping) => ping.put(&mut out, kind::PING),
             Value::Pong(pong) => pong.put(&mut out, kind::PONG),
             Value::Goodbye(goodbye) => goodbye.put(&mut out),
@@ -465,6 +470,10 @@ impl Direction {
             }
             Value::Release(released) => check_counts(name, payload(kind::RELEASE, bytes), released),
             Value::Hold(held) => check_counts(name, payload(kind::HOLD, bytes), held),
+            Value::Restated(ended) => {
+                let read: Result<Vec<_>, _> = read_restated(payload(kind::RESTATED, bytes)).collect();
+                assert_eq!(read.as_ref(), Ok(ended), "{name}");
+            }
             Value::Ping(ping) => assert_eq!(Ping::read(payload(kind::PING, bytes)), Ok(*ping), "{name}"),
             Value::Pong(pong) => assert_eq!(Ping::read(payload(kind::PONG, bytes)), Ok(*pong), "{name}"),
             Value::Goodbye(goodbye) => {
@@ -605,7 +614,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 18, "{defined:?}");
+    assert_eq!(defined.len(), 19, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -635,6 +644,7 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
             value,
             Value::Release(_)
                 | Value::Hold(_)
+                | Value::Restated(_)
                 | Value::Report(..)
                 | Value::Tells(..)
                 | Value::Pressure(_)

@@ -47,7 +47,7 @@
 //! | oldest version | `u16` | that the writer speaks |
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
-//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; 32, holds; others are ignored |
+//! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; 32, holds; 64, restated leases; others are ignored |
 //! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
@@ -80,11 +80,12 @@
 //! | 17 | closed | box, why `u8`, `extensions` |
 //! | 18 | pressure | to the end: box, how full `u8` |
 //! | 19 | hold | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
-//! | 20–127 | | an unknown one ends the connection |
+//! | 20 | restated | connection `id`s to the end, which have ended, as the reader has called them |
+//! | 21–127 | | an unknown one ends the connection |
 //! | 128–255 | | an unknown one is skipped |
 //!
-//! Reports, questions for shapes, watches, pressure, fragments and holds are sent only to a peer whose hello has their feature
-//! bit, and a reserved kind only to one whose hello has the bit that will define it.
+//! Reports, questions for shapes, watches, pressure, fragments, holds and restated leases are sent only to a peer whose
+//! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
 //! ## Posts
@@ -229,6 +230,14 @@
 //! how many messages it has read of each; the first where the table above says, further ones (31 at most) in extension 4:
 //! `id` and `number` of each to the end; an id of zeros is skipped there as well. The other side ends those that it takes for alive, reads no more of them, and
 //! names in its own resume those that it knows, by its own names. What was written and not read is lost.
+//!
+//! ## Leases after a break
+//! Boxes that a peer holds stay held when a connection ends without a goodbye, for as long as the peer is expected back.
+//! On its next connection with the same node, or on another that is up already, a peer states once more what it holds by
+//! connections that have ended: a hold for each box, in as many frames as that takes, and behind them one restated frame
+//! that names those connections, at most 32 as a rule. The reader then lets go of all that it counted for them, and of
+//! their messages that never arrived with it. A connection that it takes for alive ends; one that it does not know is
+//! skipped. After a goodbye nothing stays held.
 //!
 //! ## Watching
 //! A watch asks to be told once when a box (as in reports) of the reader is gone: 1. What is not there is gone at once. 0

@@ -4,9 +4,11 @@
 //! It runs on the test's own thread, beside the nodes there, so that whatever holds up one holds up all of them.
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use actix_hermod::Endpoint;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -21,6 +23,7 @@ const PIECE: usize = 64 << 10;
 /// See the [module](self).
 pub(crate) struct Proxy {
     pub(crate) endpoint: String,
+    node: Rc<RefCell<String>>,
     /// From those who dial the proxy to the node behind it.
     pub(crate) there: Rc<Direction>,
     /// From the node behind it to those who have dialled.
@@ -67,7 +70,8 @@ impl Drop for Proxy {
 impl Proxy {
     /// A link to a node, by which everything passes.
     pub(crate) async fn to(node: impl Into<String>) -> Proxy {
-        let node = node.into();
+        let node = Rc::new(RefCell::new(node.into()));
+        let leads_to = Rc::clone(&node);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
         let (there, back, scissors) = (Direction::free(), Direction::free(), Rc::new(Scissors::default()));
@@ -82,7 +86,8 @@ impl Proxy {
                 }
                 let (there, back, scissors) = rules.clone();
                 let (before, number) = (scissors.cuts.get(), count.get());
-                let Ok(far) = TcpStream::connect(&node).await else { continue };
+                let to = leads_to.borrow().clone();
+                let Ok(far) = TcpStream::connect(to).await else { continue };
                 let carried = one_more.upgrade();
                 actix::spawn(async move {
                     let _carried = carried;
@@ -95,7 +100,12 @@ impl Proxy {
                 });
             }
         });
-        Proxy { endpoint, there, back, accepted, carried, closed, scissors, accepting }
+        Proxy { endpoint, node, there, back, accepted, carried, closed, scissors, accepting }
+    }
+
+    /// Leads to another node from the next connection on.
+    pub(crate) fn lead_to(&self, node: &Endpoint) {
+        *self.node.borrow_mut() = node.to_string();
     }
 
     /// Breaks all connections; the next pass again.

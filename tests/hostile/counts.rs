@@ -1,6 +1,8 @@
 //! Peers whose counts do not fit: frames longer than they announced, counts that shrink, releases of what others hold,
 //! and goodbyes in the middle of what was begun.
 
+use std::time::Duration;
+
 use actix::Message;
 use actix::Recipient;
 use actix_hermod::Address;
@@ -36,6 +38,7 @@ use crate::peer::post;
 use crate::peer::post_with;
 use crate::peer::release;
 use crate::peer::report;
+use crate::peer::restated;
 use crate::peer::resume;
 use crate::peer::your_box;
 
@@ -186,8 +189,8 @@ fn what_others_hold_cannot_be_released() {
 }
 
 #[test]
-fn who_holds_what_others_were_given_holds_it_while_the_connection_lasts() {
-    on(Node::builder(), async |ground| {
+fn who_holds_what_others_were_given_holds_it_until_it_is_expected_no_longer() {
+    on(Node::builder().forget_after(Duration::from_millis(100)), async |ground| {
         let (mut peers, actor, mut letters) = given(ground).await;
         let mut third = Peer::stranger(&ground.endpoint).await;
         let invented: Vec<u8> = (0..10_000).flat_map(|n| hold(fresh_id(), n)).collect();
@@ -206,6 +209,26 @@ fn who_holds_what_others_were_given_holds_it_while_the_connection_lasts() {
         let mut late = Peer::stranger(&ground.endpoint).await;
         assert!(late.send(&[hold(actor, 1), to_actor(actor, 3)].concat()).await && late.is_answered().await);
         ground.hearer.hears_of_drops(DropReason::NoSuchBox, 1).await;
+    });
+}
+
+/// Only the node that held it may say so, and of its own connections.
+#[test]
+fn what_an_absent_peer_holds_cannot_be_restated_by_others() {
+    on(Node::builder().forget_after(Duration::from_secs(3_600)), async |ground| {
+        let (mut peers, actor, mut letters) = given(ground).await;
+        let (mut thief, holder) = (peers.pop().expect("one"), peers.pop().expect("another"));
+        assert!(thief.send(&release(actor, 1)).await && thief.is_answered().await);
+        let before = ground.node.stats().connections.len();
+        // It goes without a goodbye, and is expected back.
+        let its_own = holder.connection.expect("the node has greeted it");
+        drop(holder);
+        until(|| ground.node.stats().connections.len() < before, || "it is still there".to_owned()).await;
+        assert!(thief.send(&restated(&[its_own])).await && thief.is_answered().await);
+        let invented: Vec<[u8; 16]> = (0..100_000).map(|_| fresh_id()).collect();
+        assert!(thief.send(&[restated(&invented), restated(&[]), to_actor(actor, 1)].concat()).await);
+        assert_eq!(in_time(letters.recv(), "the actor lives").await, Some(1));
+        ground.is_violated_by(&frame(kind::RESTATED, &[7; 17]), "a frame ends too early").await;
     });
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod kind {
     pub(crate) const CLOSED: u8 = 17;
     pub(crate) const PRESSURE: u8 = 18;
     pub(crate) const HOLD: u8 = 19;
+    pub(crate) const RESTATED: u8 = 20;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
@@ -116,6 +117,10 @@ pub(crate) fn release(id: [u8; 16], count: u64) -> Vec<u8> {
 
 pub(crate) fn hold(id: [u8; 16], count: u64) -> Vec<u8> {
     frame(kind::HOLD, &[id.to_vec(), number(count)].concat())
+}
+
+pub(crate) fn restated(ended: &[[u8; 16]]) -> Vec<u8> {
+    frame(kind::RESTATED, &ended.concat())
 }
 
 /// A handle by a number that was set before.
@@ -247,18 +252,20 @@ pub(crate) struct Peer {
     read: Vec<u8>,
     /// The number of the ping that the node asks as soon as the connection is up, where that was awaited.
     pub(crate) first_ping: Option<u64>,
+    /// What the node calls the connection, once it has greeted.
+    pub(crate) connection: Option<[u8; 16]>,
 }
 
 impl Peer {
     pub(crate) async fn dial(endpoint: &str) -> Peer {
         let dialled = timeout(PATIENCE, TcpStream::connect(endpoint)).await.expect("the node accepts in time");
-        Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None }
+        Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None, connection: None }
     }
 
     /// Waits until a node dials.
     pub(crate) async fn accept(listener: &TcpListener) -> Peer {
         let accepted = timeout(PATIENCE, listener.accept()).await.expect("the node dials in time");
-        Peer { stream: accepted.expect("a connection").0, read: Vec::new(), first_ping: None }
+        Peer { stream: accepted.expect("a connection").0, read: Vec::new(), first_ping: None, connection: None }
     }
 
     /// Dials and is greeted as a node of that id with that token; the node must accept both.
@@ -298,7 +305,8 @@ impl Peer {
         socket.set_send_buffer_size(4096).expect("a small buffer");
         let endpoint = endpoint.parse().expect("an address and a port");
         let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
-        let peer = Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None };
+        let peer =
+            Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None, connection: None };
         peer.greet(&Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
     }
 
@@ -318,6 +326,7 @@ impl Peer {
         let prefix = self.take(16).await?;
         assert_eq!(&prefix[..8], b"HERMOD\r\n");
         let rest = self.take(u32_at(&prefix, 12)).await?;
+        self.connection = rest.get(24..40)?.try_into().ok();
         rest.get(8..24)?.try_into().ok()
     }
 

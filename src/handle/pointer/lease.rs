@@ -1,10 +1,13 @@
 //! Leases: counts of handles by which a node elsewhere keeps a box alive for this one.
 
+use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 
 use super::Pointer;
 use super::Route;
+use super::holdings::Counted;
+use super::holdings::Holdings;
 use super::identity::Origin;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
@@ -19,12 +22,34 @@ pub(crate) struct Lease {
     pub(crate) connection: u64,
     pub(crate) id: BoxId,
     pub(crate) count: AtomicU64,
+    holdings: Arc<Holdings>,
+}
+
+impl Lease {
+    /// A lease that came by a connection of that link, of a box of the node whose `holdings` are given. It counts `count`
+    /// handles so far.
+    pub(crate) fn new(
+        link: Weak<dyn Outbound>,
+        connection: u64,
+        id: BoxId,
+        count: u64,
+        holdings: Arc<Holdings>,
+    ) -> Lease {
+        holdings.add(connection, id);
+        Lease { link, connection, id, count: AtomicU64::new(count), holdings }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(link) = self.link.upgrade() {
-            link.release(self.connection, self.id, *self.count.get_mut());
+        match self.holdings.remove(self.connection, self.id) {
+            Counted::ByItsOwn => {
+                if let Some(link) = self.link.upgrade() {
+                    link.release(self.connection, self.id, *self.count.get_mut());
+                }
+            }
+            Counted::By(link, connection) => link.release(connection, self.id, 1),
+            Counted::Nowhere => {}
         }
     }
 }
@@ -62,6 +87,7 @@ impl Pointer {
         &self,
         link: &Weak<dyn Outbound>,
         connection: u64,
+        holdings: &Arc<Holdings>,
     ) -> Result<Option<Box<Lease>>, AlreadyLeased> {
         let (Route::Away { path, .. }, Origin::Boxed { id, .. }) = (&self.route, &self.origin) else {
             return Err(AlreadyLeased);
@@ -70,7 +96,7 @@ impl Pointer {
         if lease.as_ref().is_some_and(|lease| lease.connection == connection) {
             return Err(AlreadyLeased);
         }
-        let held = Lease { link: Weak::clone(link), connection, id: *id, count: AtomicU64::new(1) };
+        let held = Lease::new(Weak::clone(link), connection, *id, 1, Arc::clone(holdings));
         Ok(lease.replace(Box::new(held)))
     }
 }

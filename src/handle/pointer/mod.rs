@@ -1,8 +1,9 @@
 //! What every clone of an address shares: [`Pointer`].
 //!
 //! Its files: `identity` (what it is, and equality), `introduce` (its name on the wire), `path` (by which connection messages
-//! leave), `lease` (what keeps the box alive), `monitor` (how one waits for the box to be gone).
+//! leave), `lease` (what keeps the box alive), `holdings` (all leases of one peer's boxes), `monitor` (how one waits for the box to be gone).
 
+pub(crate) mod holdings;
 pub(crate) mod identity;
 pub(crate) mod introduce;
 pub(crate) mod lease;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -68,10 +70,19 @@ pub(crate) struct Pointer {
     introduced: AtomicU64,
     proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
     has_proxy: AtomicBool,
-    /// Whether nothing can be reached by it any more, ever.
-    ended: AtomicBool,
+    /// One of [`ended`].
+    ended: AtomicU8,
     /// Of its proxies' pumps, which end then: as many as there are.
     ending: Mutex<Vec<(ExportKey, Waker)>>,
+}
+
+/// How far a pointer has ended.
+mod ended {
+    pub(super) const NOT: u8 = 0;
+    /// Its recipients: the box's node was away for `forget_after`. Should it be back one day, messages reach it again.
+    pub(super) const RECIPIENTS: u8 = 1;
+    /// All of it: the box is gone.
+    pub(super) const WHOLLY: u8 = 2;
 }
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -103,7 +114,7 @@ impl Pointer {
             introduced: AtomicU64::new(0),
             proxy: Mutex::new(None),
             has_proxy: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            ended: AtomicU8::new(ended::NOT),
             ending: Mutex::new(Vec::new()),
         }
     }
@@ -168,13 +179,34 @@ impl Pointer {
 
     /// Nothing can be reached by it any more.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.end_as(ended::WHOLLY);
+    }
+
+    /// The box's node is not expected back: what stands for the pointer in actix ends, which cannot be opened anew.
+    pub(crate) fn end_recipients(&self) {
+        self.end_as(ended::RECIPIENTS);
+    }
+
+    /// A new recipient is made, for one that ended because the box's node was away.
+    pub(crate) fn begin_recipient(&self) {
+        // It is wholly ended, or was not at all.
+        let _ = self.ended.compare_exchange(ended::RECIPIENTS, ended::NOT, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn end_as(&self, how: u8) {
+        self.ended.fetch_max(how, Ordering::AcqRel);
         let waiting = std::mem::take(&mut *self.ending.lock());
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
+    /// Whether the box is known to be gone.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.load(Ordering::Acquire) == ended::WHOLLY
+    }
+
+    /// Whether its recipients have ended, whatever becomes of the box.
+    pub(crate) fn have_recipients_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire) != ended::NOT
     }
 
     /// Whether nothing can be reached by it any more; if it can, the pump of that proxy is woken when that ends, unless it
@@ -182,7 +214,7 @@ impl Pointer {
     pub(crate) fn ends_for(&self, pump: ExportKey, waker: &Waker) -> bool {
         let mut ending = self.ending.lock();
         // Looked at under the lock under which those who wait are woken.
-        if self.has_ended() {
+        if self.have_recipients_ended() {
             return true;
         }
         match ending.iter_mut().find(|(of, _)| *of == pump) {

@@ -6,8 +6,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Pointer;
@@ -40,6 +43,8 @@ pub(crate) struct Away {
     /// At its own node, of a box that another node has introduced.
     own: Option<WatchedBox>,
     hints: Arc<[Endpoint]>,
+    /// Since when the box is not reached, if it was so when that was last looked at.
+    lost: Mutex<Option<Instant>>,
 }
 
 /// A box, as it is called at a node.
@@ -63,7 +68,8 @@ impl Monitor {
             _ => None,
         };
         let primary = (Arc::clone(path.primary()), WatchedBox { node: path.node(), target: pointer.target(false) });
-        Monitor::Away(Away { router: Arc::clone(pointer.router()), primary, own, hints: Arc::clone(path.hints()) })
+        let (router, hints) = (Arc::clone(pointer.router()), Arc::clone(path.hints()));
+        Monitor::Away(Away { router, primary, own, hints, lost: Mutex::default() })
     }
 
     /// At a box of this node.
@@ -88,27 +94,65 @@ impl Monitor {
                 () = closed.cancelled() => CloseReason::BoxClosed,
                 why = Box::pin(behind.gone()) => why,
             },
-            Monitor::Away(away) => away.gone().await,
+            Monitor::Away(away) => away.gone(away.router.limits().dead_after).await,
         }
     }
 
-    /// As `gone`, of one that cannot be reached ever again: a connection may come back.
-    async fn gone_for_good(self) {
+    /// As `gone`, of one that cannot be reached ever again: a connection may come back within `forget_after`.
+    async fn gone_for_good(self) -> CloseReason {
         match self {
-            Monitor::Away(away) => {
-                while away.gone().await == CloseReason::ConnectionLost {
-                    away.rest().await;
-                }
-            }
-            near => {
-                near.gone().await;
-            }
+            Monitor::Away(away) => away.gone_for_good().await,
+            near => near.gone().await,
         }
     }
 }
 
 impl Away {
-    async fn gone(&self) -> CloseReason {
+    /// Ends when the box is gone, or its node has been away for `forget_after` and is not expected back.
+    async fn gone_for_good(&self) -> CloseReason {
+        let (dead_after, forget_after) = (self.router.limits().dead_after, self.router.limits().forget_after);
+        loop {
+            let began = Instant::now();
+            let lost = *self.lost.lock();
+            // Not longer than it is to be waited for in all.
+            let left = lost.map_or(forget_after, |lost| forget_after.saturating_sub(lost.elapsed()));
+            let why = self.gone(dead_after.min(left)).await;
+            if why != CloseReason::ConnectionLost {
+                return why;
+            }
+            if began.elapsed() > 2 * dead_after {
+                // Nobody takes so long to say that it does not reach the box: it was reached meanwhile.
+                self.lost.lock().take_if(|lost| *lost < began);
+            }
+            let lost = *self.lost.lock().get_or_insert(began);
+            if lost.elapsed() >= forget_after {
+                return why;
+            }
+            let until = lost.checked_add(forget_after);
+            tokio::select! {
+                biased;
+                () = self.rest() => {}
+                () = until_then(until) => {}
+            }
+            if self.ways().iter().any(|there| self.live(there).is_some_and(|(link, _)| link.is_linked())) {
+                // By a third node it may be reached or not: that one says so.
+                self.lost.lock().take_if(|_| self.own.is_none());
+            }
+        }
+    }
+
+    /// The box's own node and the one that the pointer came from.
+    fn ways(&self) -> Vec<&WatchedBox> {
+        self.own.iter().chain([&self.primary.1]).collect()
+    }
+
+    /// It was not reached by that connection.
+    fn note_loss(&self, link: &dyn Outbound) {
+        let now = Instant::now();
+        self.lost.lock().get_or_insert_with(|| link.lost_since().unwrap_or(now));
+    }
+
+    async fn gone(&self, patience: Duration) -> CloseReason {
         let own = self.own.as_ref().and_then(|own| self.live(own));
         let (mut link, mut there) = own.unwrap_or_else(|| self.primary.clone());
         loop {
@@ -121,14 +165,17 @@ impl Away {
             let next = match hear.await {
                 Ok(CloseReason::BoxClosed) => return CloseReason::BoxClosed,
                 // By the way that the pointer came it is not reached any more.
-                Ok(why) => match &self.own {
-                    Some(own) if self.is_elsewhere(&why, &there) => self.another_path(&[own], why).await,
-                    _ => return why,
-                },
+                Ok(why) => {
+                    self.note_loss(&*link);
+                    match &self.own {
+                        Some(own) if self.is_elsewhere(&why, &there) => self.another_path(&[own], why, patience).await,
+                        _ => return why,
+                    }
+                }
                 // The connection has ended for good.
                 Err(_) => {
-                    let ways: Vec<&WatchedBox> = self.own.iter().chain([&self.primary.1]).collect();
-                    self.another_path(&ways, CloseReason::ConnectionLost).await
+                    self.note_loss(&*link);
+                    self.another_path(&self.ways(), CloseReason::ConnectionLost, patience).await
                 }
             };
             (link, there) = match next {
@@ -170,15 +217,15 @@ impl Away {
         }
     }
 
-    /// A connection to one of the nodes `ways`, if it comes within the time that a silent peer is given; else `why` it is
-    /// not reached.
+    /// A connection to one of the nodes `ways`, if it comes within `patience`; else `why` it is not reached.
     async fn another_path(
         &self,
         ways: &[&WatchedBox],
         why: CloseReason,
+        patience: Duration,
     ) -> Result<(Arc<dyn Outbound>, WatchedBox), CloseReason> {
         let own = self.own.as_ref().unwrap_or(&self.primary.1);
-        let limit = tokio::time::sleep(self.router.limits().dead_after);
+        let limit = tokio::time::sleep(patience);
         tokio::pin!(limit);
         loop {
             let mut news = std::pin::pin!(self.router.news().notified());
@@ -209,6 +256,14 @@ impl Away {
     }
 }
 
+/// Ends at that time, if there is one.
+async fn until_then(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Ends when the box is gone that a pointer leads to: see [`Address::closed`](crate::Address::closed). The waiting is
 /// done on the node's I/O thread, so that the future may be polled anywhere.
 pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
@@ -228,7 +283,7 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
                 if why != CloseReason::ConnectionLost
                     && let Some(pointer) = weak.upgrade().filter(|pointer| pointer.is_away_for_good())
                 {
-                    pointer.end();
+                    end(&pointer, &why);
                 }
                 // Who waited may have gone at this moment.
                 let _ = told.send(why);
@@ -257,6 +312,16 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
     }
 }
 
+/// The box is gone or its node is; a node that has not said its end may be back one day, and then its boxes are, too.
+fn end(pointer: &Pointer, why: &CloseReason) {
+    let has_said_its_end = pointer.node_id().is_some_and(|node| pointer.router().is_gone(node));
+    match why {
+        CloseReason::ConnectionLost => pointer.end_recipients(),
+        CloseReason::NodeGone if !has_said_its_end => pointer.end_recipients(),
+        CloseReason::BoxClosed | CloseReason::NodeGone => pointer.end(),
+    }
+}
+
 /// Has `pointer` know when nothing can be reached by it any more, until `unwanted` is cancelled.
 pub(crate) fn end_when_gone(pointer: &Arc<Pointer>, unwanted: CancellationToken) {
     let (monitor, weak) = (Monitor::at(pointer), Arc::downgrade(pointer));
@@ -264,9 +329,9 @@ pub(crate) fn end_when_gone(pointer: &Arc<Pointer>, unwanted: CancellationToken)
         tokio::select! {
             biased;
             () = unwanted.cancelled() => {}
-            () = monitor.gone_for_good() => {
+            why = monitor.gone_for_good() => {
                 if let Some(pointer) = weak.upgrade() {
-                    pointer.end();
+                    end(&pointer, &why);
                 }
             }
         }

@@ -153,6 +153,23 @@ impl Pointer {
         Some(other.unwrap_or_else(|| Arc::clone(path.primary())))
     }
 
+    /// Whether the connection to send by now is up, or being made, and does not lead to another node than the box's, or than
+    /// the one that introduced it.
+    pub(crate) fn is_linked(&self) -> bool {
+        let Some(link) = self.link().filter(|link| link.is_up()) else { return false };
+        let made_for = self.made_for();
+        made_for.is_none() || link.peer().is_none_or(|peer| Some(peer) == made_for || Some(peer) == self.own_node())
+    }
+
+    /// The node that the pointer came from, if it is one to a certain box. It means nothing to any other.
+    #[inline]
+    pub(crate) fn made_for(&self) -> Option<NodeId> {
+        match self.route() {
+            Route::Away { path, .. } => path.node(),
+            _ => None,
+        }
+    }
+
     /// A live connection, besides the one that the pointer leads by, to the node that it came from, or to the box's own. By
     /// name one is led to whoever listens there, and by no other way.
     fn other_link(&self, path: &Path) -> Option<Arc<dyn Outbound>> {

@@ -88,7 +88,7 @@ impl<M: RemoteMessage> Pump<M> {
         let pointer = self.queue.pointer();
         let may_end = pointer.is_away_for_good();
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return self.gone.is_cancelled() || (may_end && pointer.has_ended());
+            return self.gone.is_cancelled() || (may_end && pointer.have_recipients_ended());
         }
         if self.waits.as_mut().poll(cx).is_ready() {
             return true;
@@ -240,6 +240,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     {
         return recipient;
     }
+    pointer.begin_recipient();
     let (recipient, queue) = RecipientQueue::open(pointer);
     let key = key_of(&recipient);
     // Not one that lives for those who hold it: it is let go with the last of them.

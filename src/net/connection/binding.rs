@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use super::context::ConnectionContext;
@@ -244,12 +243,8 @@ impl ConnectionContext {
     /// A pointer that leads by this connection to the peer's box `to`.
     fn away(&self, origin: Origin, name: &str, to: BoxId, hints: Arc<[Endpoint]>, is_leased: bool) -> Arc<Pointer> {
         let link: Arc<dyn Outbound> = Arc::clone(&self.link) as _;
-        let held = is_leased.then(|| Lease {
-            link: Arc::downgrade(&link),
-            connection: self.connection,
-            id: to,
-            count: AtomicU64::new(0),
-        });
+        let holdings = || Arc::clone(&self.holdings);
+        let held = is_leased.then(|| Lease::new(Arc::downgrade(&link), self.connection, to, 0, holdings()));
         let node = match &origin {
             Origin::Boxed { node, .. } => *node,
             Origin::Named { .. } => self.peer,

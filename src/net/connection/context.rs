@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::boxes::registry::Registry;
+use crate::handle::pointer::holdings::Holdings;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
+use crate::net::control::absence::Absences;
 use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
@@ -24,9 +26,11 @@ pub(super) struct ConnectionContext {
     pub(super) registry: Arc<Registry>,
     pub(super) peers: Arc<PeerTable>,
     settlement: Arc<Settlement>,
+    absences: Arc<Absences>,
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
     pub(super) peer: NodeId,
+    pub(super) holdings: Arc<Holdings>,
     /// Whether the peer is on this host.
     pub(super) near: bool,
     /// How often the peer was told that a box it presses is empty.
@@ -64,9 +68,11 @@ impl ConnectionContext {
             registry,
             peers,
             settlement,
+            absences: Arc::clone(&node.absences),
             link,
             connection,
             peer,
+            holdings: node.holdings.of(peer),
             near,
             relieved,
             drop_run: RefCell::default(),
@@ -77,6 +83,17 @@ impl ConnectionContext {
     pub(super) fn settle(&self, told: &[(ConnectionId, u64)]) {
         self.settlement.settle_all(self.router.observer(), self.peer, told);
         self.link.settled(told);
+    }
+
+    /// The peer has stated what it still holds by a connection that has ended, as this node called it.
+    pub(super) fn restated(&self, ours: ConnectionId) {
+        if self.link.names().is_some_and(|names| names.ours == ours) {
+            return;
+        }
+        self.peers.end_given_up(self.peer, |names| names.ours == ours);
+        if let Some(absent) = self.absences.is_back(self.peer, ours) {
+            self.registry.leases().release_all(absent.holder);
+        }
     }
 
     /// Reports the drops that were gathered.

@@ -13,6 +13,7 @@ use super::context::ConnectionContext;
 use super::lookup_cache::LookupCache;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
+use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::handle::reply::AnswerTo;
 use crate::ident::NodeId;
@@ -38,6 +39,7 @@ use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::release::read_counts;
 use crate::wire::frames::report::Dropped;
 use crate::wire::frames::report::read_report;
+use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
 use crate::wire::incoming::Incoming;
@@ -140,6 +142,7 @@ impl Dispatcher {
             }
             kind::RELEASE => self.release(raw.payload),
             kind::HOLD => self.hold(raw.payload),
+            kind::RESTATED => self.restated(raw.payload),
             kind::REPORT => self.report(raw.payload),
             kind::SHAPE_QUESTION => self.shape_question(raw.payload),
             kind::SHAPE => self.context.link.answered(raw.payload).map(|()| Signal::Nothing),
@@ -318,7 +321,15 @@ impl Dispatcher {
         Ok(Signal::Nothing)
     }
 
-    /// The peer has handles that came to it by another node.
+    /// The peer has stated in holds what it still has by connections that have ended.
+    fn restated(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
+        for ended in read_restated(payload).take(MAX_RESTATED) {
+            self.context.restated(ended?);
+        }
+        Ok(Signal::Nothing)
+    }
+
+    /// The peer has handles that came to it by another node, or by a connection that has ended.
     fn hold(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         for entry in read_counts(payload) {
             let (id, count) = entry?;

@@ -65,6 +65,7 @@ impl RemoteRouter {
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
             self.node.peers.gone(live.peer);
+            self.node.forget_absent(live.peer);
         }
         let reason = match why {
             Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
@@ -116,6 +117,7 @@ impl RemoteRouter {
             self.node.peers.leave(live.peer, link);
         }
         self.end(reason, &why.to_string(), ctx);
+        self.node.peers.restate_leases(live.peer);
         // One that only claimed to be that node says nothing about it.
         if live.announced {
             self.node.observer.tell(&Event::PeerDown { peer: live.peer, why });

@@ -112,6 +112,7 @@ pub(crate) async fn listener(node: &Arc<NodeInner>, mut stream: Stream) -> Resul
         return Err(HandshakeError::Unproven(hello.node));
     }
     node.peers.supersede(hello.node, &theirs.told);
+    node.holdings.note_ended(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
     node.settlement.settle_all(&node.observer, hello.node, &theirs.told);
     let told = node.settlement.tell(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
     resume(node, &mut stream, &hello, told).await?;

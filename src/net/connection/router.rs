@@ -231,6 +231,7 @@ impl RemoteRouter {
         live.announced = true;
         tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
         self.node.observer.tell(&Event::PeerUp { peer: live.peer });
+        self.node.peers.restate_leases(live.peer);
     }
 
     /// Runs one direction as a task, which tells when it has ended.

@@ -68,15 +68,15 @@ impl DeferredReleases {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::Weak;
-    use std::sync::atomic::AtomicU64;
 
     use super::*;
     use crate::ident::BoxId;
     use crate::net::peers::search_queue::SearchQueue;
 
     fn held(n: u64) -> Lease {
-        Lease { link: Weak::<SearchQueue>::new(), connection: n, id: BoxId([0; 16]), count: AtomicU64::new(1) }
+        Lease::new(Weak::<SearchQueue>::new(), n, BoxId([0; 16]), 1, Arc::default())
     }
 
     fn numbers(held: &[Lease]) -> Vec<u64> {

@@ -1,5 +1,6 @@
 //! Sub-protocols beside the messages: what one connection, or one link, remembers of each.
 
+pub(crate) mod absence;
 pub(crate) mod deferred_release;
 pub(crate) mod drop_report;
 pub(crate) mod heartbeat;

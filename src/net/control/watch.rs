@@ -76,7 +76,12 @@ impl Watches {
     /// The watches of the link's next connection, which has yet to be made.
     pub(crate) fn over_to_next(&mut self) -> Watches {
         let waiting = std::mem::take(&mut self.waiting);
-        Watches { waiting, lost: self.lost.or_else(|| Some(Instant::now())), ..Watches::default() }
+        Watches { waiting, ..self.over_for_good() }
+    }
+
+    /// The same, if there is to be none: nobody waits for it.
+    pub(crate) fn over_for_good(&self) -> Watches {
+        Watches { lost: self.lost.or_else(|| Some(Instant::now())), ..Watches::default() }
     }
 
     /// There is a connection to that node: what is waited for is asked for, unless it was another's.
@@ -102,6 +107,11 @@ impl Watches {
         if understands && !self.asked.contains(target) {
             self.ask(target.clone());
         }
+    }
+
+    /// Since when there is no connection, if there is none.
+    pub(crate) fn lost_since(&self) -> Option<Instant> {
+        self.lost
     }
 
     /// Whether there has been no connection for so long.

@@ -37,11 +37,13 @@ use self::requests::PendingRequest;
 use self::requests::fail_all;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
+use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::PeerDrops;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::settlement::Settlement;
@@ -64,6 +66,8 @@ pub(crate) struct LinkContext {
     pub(crate) router: Arc<dyn Router>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) settlement: Arc<Settlement>,
+    pub(crate) absences: Arc<Absences>,
+    pub(crate) holdings: Arc<HoldingsTable>,
 }
 
 /// Starts a router for a link that is used for the first time.
@@ -75,6 +79,8 @@ pub(crate) struct Link {
     pub(super) router: Arc<dyn Router>,
     registry: Arc<Registry>,
     pub(super) settlement: Arc<Settlement>,
+    absences: Arc<Absences>,
+    holdings: Arc<HoldingsTable>,
     endpoint: Option<Endpoint>,
     start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
@@ -102,7 +108,7 @@ impl Link {
     }
 
     fn new(link_context: LinkContext, endpoint: Option<Endpoint>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
-        let LinkContext { router, registry, settlement } = link_context;
+        let LinkContext { router, registry, settlement, absences, holdings } = link_context;
         let state = Mutex::new(Outbox::new(phase, router.limits()));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
         let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
@@ -112,6 +118,8 @@ impl Link {
             router,
             registry,
             settlement,
+            absences,
+            holdings,
             endpoint,
             start,
             peer,
@@ -193,6 +201,7 @@ impl Link {
     /// The peer has greeted; what waits is written from now on. The number of the connection.
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
+        let holdings = self.holdings.of(hello.node);
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
             // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
@@ -210,6 +219,8 @@ impl Link {
         state.times_up += 1;
         state.features = hello.features;
         state.names = Some(names);
+        holdings.begin(state.connection);
+        state.holdings = Some(holdings);
         state.trouble = Box::default();
         let connection = state.connection;
         // Those in flows go on.
@@ -237,9 +248,7 @@ impl Link {
             }
             let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.router.limits());
             let mut old = std::mem::replace(&mut *state, fresh);
-            if !over {
-                state.watches = old.watches.over_to_next();
-            }
+            state.watches = if over { old.watches.over_for_good() } else { old.watches.over_to_next() };
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let unsettled = Unsettled { written: old.written(), known: old.read.0, read: old.read.1 };
@@ -253,7 +262,7 @@ impl Link {
             self.remember(names, unsettled);
         }
         self.theirs.lock().close();
-        self.registry.leases().release_all(old.connection);
+        self.end_leases(&old, reason);
         let written = old.written();
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
@@ -276,6 +285,29 @@ impl Link {
             unsettled.pop_front();
         }
         unsettled.push_back(names);
+    }
+
+    /// A connection has ended: its leases, in both directions. Those of a peer that may come back stay until it has, or is
+    /// expected no longer.
+    fn end_leases(&self, old: &Outbox, reason: DropReason) {
+        let (leases, holder) = (self.registry.leases(), old.connection);
+        // One that is closing has said its end, or was told to go.
+        let names = old.names.filter(|_| old.phase == Phase::Up && reason == DropReason::Lost);
+        if let Some(holdings) = &old.holdings {
+            self.holdings.end(holdings, holder, names.map(|names| names.theirs));
+        }
+        let Some(names) = names.filter(|_| leases.set_absent(holder)) else { return leases.release_all(holder) };
+        let me = self.me.upgrade().filter(|link| link.endpoint.is_some());
+        let oldest = self.absences.expect_back(names, holder, me.map(|link| link as Arc<dyn Outbound>));
+        if let Some(oldest) = oldest {
+            leases.release_all(oldest.holder);
+        }
+    }
+
+    /// States anew what is held by connections with the same peer that have ended, if there is something to be stated and
+    /// this one is up.
+    pub(crate) fn restate_leases(&self) {
+        self.state.lock().restate_leases(&(Weak::clone(&self.me) as Weak<dyn Outbound>));
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {

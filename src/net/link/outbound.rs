@@ -6,6 +6,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Link;
 use super::outbox::Outbox;
@@ -69,10 +70,14 @@ impl Link {
     #[inline]
     fn append<T>(
         &self,
+        to: &Pointer,
         patient: bool,
         write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
     ) -> Result<T, NotPosted> {
         let mut state = self.state.lock();
+        if state.times_up > 1 && state.is_strange_to(to) {
+            return Err(NotPosted::NotUp);
+        }
         let starts = state.admit(patient)?;
         let result = write(&mut state);
         let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
@@ -140,7 +145,7 @@ impl Outbound for Link {
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint };
         if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
             let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
-            let before = self.append(patient, |state| {
+            let before = self.append(to, patient, |state| {
                 state.remember(target);
                 state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
                 Ok(if target.direct { self.lease(state, to) } else { None })
@@ -150,7 +155,7 @@ impl Outbound for Link {
         }
         let before = self.with_relays(handles, |relays, hold| {
             let refs = self.handle_refs(handles, relays);
-            self.append(patient, |state| {
+            self.append(to, patient, |state| {
                 state.remember(target);
                 state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
                 let before = if target.direct { self.lease(state, to) } else { None };
@@ -176,7 +181,7 @@ impl Outbound for Link {
             let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body: &body, hops };
             self.make_room_to_ask();
             let limit = self.router.limits().pending_requests;
-            let asked = self.append(patient, |state| {
+            let asked = self.append(to, patient, |state| {
                 if state.pending.len() >= limit {
                     return Ok(None);
                 }
@@ -243,11 +248,18 @@ impl Outbound for Link {
     }
 
     fn is_up(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Dialling | Phase::Up)
+        let state = self.state.lock();
+        // After a connection that broke, or an attempt that failed, one under way promises nothing.
+        let is_first = state.times_up == 0 && state.trouble.is_empty();
+        state.phase == Phase::Up || (state.phase == Phase::Dialling && is_first)
     }
 
     fn is_linked(&self) -> bool {
         self.state.lock().phase == Phase::Up
+    }
+
+    fn lost_since(&self) -> Option<Instant> {
+        self.state.lock().watches.lost_since()
     }
 
     fn is_over(&self) -> bool {

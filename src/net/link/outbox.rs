@@ -19,6 +19,8 @@ pub(super) use super::requests::PendingRequest;
 use super::target::TargetRef;
 use crate::config::Limits;
 use crate::handle::pointer::Pointer;
+use crate::handle::pointer::holdings::Holdings;
+use crate::handle::pointer::holdings::Restatement;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
@@ -37,9 +39,11 @@ use crate::wire::frames::LENGTH;
 use crate::wire::frames::cancel::put_cancel;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::hold::put_hold;
+use crate::wire::frames::hold::put_holds;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 use crate::wire::frames::release::put_releases;
+use crate::wire::frames::restated::put_restated;
 use crate::wire::introduction::Identity;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Handles;
@@ -141,6 +145,8 @@ pub(super) struct Outbox {
     pub(super) pressures: Pressures,
     /// Both ends' names of the connection, once they have greeted.
     pub(super) names: Option<ConnectionNames>,
+    /// What this side holds of the peer's boxes, once it has greeted.
+    pub(super) holdings: Option<Arc<Holdings>>,
     /// Cancelled when the peer has given the connection up for another one.
     pub(super) superseded: CancellationToken,
     /// Why there is no connection, for a person; empty if there is one, or none was tried.
@@ -184,6 +190,7 @@ impl Outbox {
             watches: Watches::default(),
             pressures: Pressures::default(),
             names: None,
+            holdings: None,
             superseded: CancellationToken::new(),
             trouble: Box::default(),
         }
@@ -345,11 +352,24 @@ impl Outbox {
         if self.features & feature::HOLDS == 0 {
             return None;
         }
-        let before = to.lease(link, self.connection).ok()?;
+        let before = to.lease(link, self.connection, self.holdings.as_ref()?).ok()?;
         if let Some(id) = to.box_id(true) {
             put_hold(&mut self.posts, [(id, 1)]);
         }
         before
+    }
+
+    /// States anew the leases of connections that have ended, if there are any and the peer understands it.
+    pub(super) fn restate_leases(&mut self, link: &Weak<dyn Outbound>) {
+        if self.phase != Phase::Up || self.features & feature::RESTATED == 0 {
+            return;
+        }
+        let restatement = self.holdings.as_ref().and_then(|holdings| holdings.restate(self.connection, link));
+        if let Some(Restatement { boxes, ended }) = restatement {
+            put_holds(&mut self.posts, boxes.into_iter().map(|id| (id, 1)), self.outgoing.max_frame());
+            put_restated(&mut self.posts, ended);
+            self.wake();
+        }
     }
 
     /// Asks for a sign of life behind what waits, if the connection is up.
@@ -365,6 +385,14 @@ impl Outbox {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
+    }
+
+    /// Whether another node answers now than the one that introduced a box, or has the box, to which the pointer leads. One
+    /// that dialled again at the same endpoint finds whoever listens there.
+    #[cold]
+    pub(super) fn is_strange_to(&self, to: &Pointer) -> bool {
+        let (Some(made_for), Some(names)) = (to.made_for(), &self.names) else { return false };
+        names.peer != made_for && to.node_id() != Some(names.peer)
     }
 
     /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.

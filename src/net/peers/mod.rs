@@ -4,5 +4,5 @@ pub(crate) mod admission;
 pub(crate) mod hints;
 pub(crate) mod identity;
 pub(crate) mod path_search;
-pub(super) mod search_queue;
+pub(crate) mod search_queue;
 pub(crate) mod table;

@@ -270,6 +270,10 @@ impl Outbound for SearchQueue {
         self.link().is_some_and(|link| link.is_linked())
     }
 
+    fn lost_since(&self) -> Option<Instant> {
+        None
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.state.lock().found, Some(None))
     }

@@ -16,6 +16,7 @@ use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Token;
+use crate::net::control::settlement::ConnectionNames;
 use crate::net::link::Link;
 use crate::reason::DropReason;
 use crate::wire::target::Target;
@@ -139,16 +140,23 @@ impl PeerTable {
 
     /// The peer has given up connections, of which it tells by its own names: they end here as well.
     pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) {
-        let live: Vec<Arc<Link>> = {
-            let tables = self.tables.lock();
-            tables.live.get(&node).into_iter().flatten().cloned().collect()
-        };
-        for link in live {
-            let theirs = link.names().map(|names| names.theirs);
-            if given_up.iter().any(|(connection, _)| Some(*connection) == theirs) {
-                link.supersede();
-            }
-        }
+        self.end_given_up(node, |names| given_up.iter().any(|(connection, _)| *connection == names.theirs));
+    }
+
+    /// Ends live connections that the peer has given up.
+    pub(crate) fn end_given_up(&self, node: NodeId, is_given_up: impl Fn(&ConnectionNames) -> bool) {
+        let live = self.live(node);
+        let given_up = live.iter().filter(|link| link.names().is_some_and(|names| is_given_up(&names)));
+        given_up.for_each(|link| link.supersede());
+    }
+
+    /// Has leases by connections that have ended restated on one that is live.
+    pub(crate) fn restate_leases(&self, node: NodeId) {
+        self.live(node).iter().for_each(|link| link.restate_leases());
+    }
+
+    fn live(&self, node: NodeId) -> Vec<Arc<Link>> {
+        self.tables.lock().live.get(&node).into_iter().flatten().cloned().collect()
     }
 
     /// A live connection to that node. One that was given up is still among the live ones for a moment.

@@ -10,6 +10,7 @@ pub(crate) mod pressure;
 pub(crate) mod refuse;
 pub(crate) mod release;
 pub(crate) mod report;
+pub(crate) mod restated;
 pub(crate) mod resume;
 pub(crate) mod shape;
 pub(crate) mod watch;
@@ -43,6 +44,7 @@ pub(crate) mod kind {
     pub(crate) const CLOSED: u8 = 17;
     pub(crate) const PRESSURE: u8 = 18;
     pub(crate) const HOLD: u8 = 19;
+    pub(crate) const RESTATED: u8 = 20;
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
 }

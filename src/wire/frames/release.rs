@@ -1,5 +1,8 @@
 //! Release: handles of the reader's boxes that the writer has let go.
 
+use std::iter::Peekable;
+use std::iter::Take;
+
 use bytes::BufMut;
 use bytes::BytesMut;
 
@@ -25,11 +28,20 @@ pub(super) fn put_counts(out: &mut BytesMut, counts: impl IntoIterator<Item = (B
 
 /// Handles given back, in as many frames as it takes for none to be longer than `longest` bytes.
 pub(crate) fn put_releases(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>, longest: usize) {
+    put_in_frames(out, released, longest, |out, some| put_release(out, some));
+}
+
+pub(super) fn put_in_frames<I: IntoIterator<Item = (BoxId, u64)>>(
+    out: &mut BytesMut,
+    counts: I,
+    longest: usize,
+    put: impl Fn(&mut BytesMut, Take<&mut Peekable<I::IntoIter>>),
+) {
     const ENTRY: usize = 16 + MAX_NUMBER;
     let most = (longest.saturating_sub(1) / ENTRY).max(1);
-    let mut released = released.into_iter().peekable();
-    while released.peek().is_some() {
-        put_release(out, released.by_ref().take(most));
+    let mut counts = counts.into_iter().peekable();
+    while counts.peek().is_some() {
+        put(out, counts.by_ref().take(most));
     }
 }
 

@@ -33,6 +33,8 @@ use crate::wire::frames::release::put_release;
 use crate::wire::frames::release::read_counts;
 use crate::wire::frames::report::put_report;
 use crate::wire::frames::report::read_report;
+use crate::wire::frames::restated::put_restated;
+use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::resume::Resume;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
@@ -74,7 +76,7 @@ macro_rules! plain {
     };
 }
 
-pub(crate) const KINDS: [Kind; 18] = [
+pub(crate) const KINDS: [Kind; 19] = [
     plain!(kind::RESUME, resume, |it, out| it.0.put(out)),
     Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
     Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
@@ -92,6 +94,7 @@ pub(crate) const KINDS: [Kind; 18] = [
     plain!(kind::CLOSED, Closed::read, |it, out| it.put(out)),
     plain!(kind::PRESSURE, all(read_pressure), |it, out| put_pressure(out, it.iter().cloned())),
     plain!(kind::HOLD, all(read_counts), |it, out| put_hold(out, it.iter().copied())),
+    plain!(kind::RESTATED, all(read_restated), |it, out| put_restated(out, it.iter().copied())),
     plain!(kind::FRAGMENT, Fragment::read, |it, out| put_fragment(out, it)),
 ];
 

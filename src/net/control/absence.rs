@@ -1,0 +1,207 @@
+//! Peers that went without a goodbye and are expected back: what they hold here stays held meanwhile, and this side goes on
+//! dialling if it is the side that dials.
+//!
+//! A peer that is back states what it still holds, which takes the place of what was counted for it. What it does not state
+//! within `forget_after`, it has no longer. Of at most [`MAX_ABSENT`] connections is this remembered, whoever they were
+//! with; the oldest makes room for one more.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::settlement::ConnectionNames;
+use crate::boxes::leases::Holder;
+use crate::handle::ports::Outbound;
+use crate::ident::ConnectionId;
+use crate::ident::NodeId;
+
+/// Connections whose peers are expected back.
+const MAX_ABSENT: usize = 1024;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Absences {
+    state: Mutex<AbsenceTable>,
+    came: Notify,
+    forget_after: Duration,
+}
+
+#[derive(Debug, Default)]
+struct AbsenceTable {
+    absent: HashMap<Connection, Absent>,
+    by_age: BTreeMap<u64, Connection>,
+    next_age: u64,
+}
+
+/// By the peer and by this side's name.
+type Connection = (NodeId, ConnectionId);
+
+/// A connection that has ended, and whose peer holds boxes here. It is to be dropped when no lock is held.
+#[derive(Debug)]
+pub(crate) struct Absent {
+    pub(crate) holder: Holder,
+    age: u64,
+    /// `None` if the time is too long to be said.
+    until: Option<Instant>,
+    /// Dials as long as it is held.
+    _link: Option<Arc<dyn Outbound>>,
+}
+
+impl Absences {
+    pub(crate) fn new(forget_after: Duration) -> Absences {
+        Absences { state: Mutex::default(), came: Notify::new(), forget_after }
+    }
+
+    /// A connection with a peer that holds boxes here has ended; `link` is to be dialled until the peer is back. Whoever had
+    /// to make room is expected no longer.
+    pub(crate) fn expect_back(
+        &self,
+        names: ConnectionNames,
+        holder: Holder,
+        link: Option<Arc<dyn Outbound>>,
+    ) -> Option<Absent> {
+        let oldest = {
+            let mut state = self.state.lock();
+            let oldest = if state.absent.len() >= MAX_ABSENT { state.pop_oldest(|_| true) } else { None };
+            state.next_age += 1;
+            let (age, until) = (state.next_age, Instant::now().checked_add(self.forget_after));
+            let connection = (names.peer, names.ours);
+            state.by_age.insert(age, connection);
+            state.absent.insert(connection, Absent { holder, age, until, _link: link });
+            oldest
+        };
+        self.came.notify_one();
+        oldest
+    }
+
+    /// The peer is back, and has stated what it holds by that connection.
+    pub(crate) fn is_back(&self, peer: NodeId, ours: ConnectionId) -> Option<Absent> {
+        let mut state = self.state.lock();
+        let absent = state.absent.remove(&(peer, ours))?;
+        state.by_age.remove(&absent.age);
+        Some(absent)
+    }
+
+    /// The peer has said goodbye: it is not expected back.
+    #[must_use]
+    pub(crate) fn forget(&self, peer: NodeId) -> Vec<Absent> {
+        let mut state = self.state.lock();
+        let gone: Vec<Absent> = state.absent.extract_if(|(node, _), _| *node == peer).map(|(_, gone)| gone).collect();
+        for gone in &gone {
+            state.by_age.remove(&gone.age);
+        }
+        gone
+    }
+
+    /// Nobody is expected back any more.
+    pub(crate) fn clear(&self) {
+        let cleared = std::mem::take(&mut *self.state.lock());
+        drop(cleared);
+    }
+
+    /// The next that is expected back no longer, once there is one.
+    pub(crate) async fn next_forgotten(&self) -> Absent {
+        loop {
+            let until = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                if let Some(forgotten) = state.pop_oldest(|absent| absent.until.is_some_and(|until| until <= now)) {
+                    return forgotten;
+                }
+                state.oldest().and_then(|oldest| oldest.until)
+            };
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                // A permit is left for who comes later, so that nothing is missed.
+                None => self.came.notified().await,
+            }
+        }
+    }
+}
+
+impl AbsenceTable {
+    fn oldest(&self) -> Option<&Absent> {
+        self.by_age.first_key_value().and_then(|(_, oldest)| self.absent.get(oldest))
+    }
+
+    fn pop_oldest(&mut self, is_to_go: impl FnOnce(&Absent) -> bool) -> Option<Absent> {
+        if !is_to_go(self.oldest()?) {
+            return None;
+        }
+        let (_, connection) = self.by_age.pop_first()?;
+        self.absent.remove(&connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: NodeId = NodeId([1; 16]);
+    const OTHER: NodeId = NodeId([2; 16]);
+    const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+    fn names(peer: NodeId, n: u64) -> ConnectionNames {
+        let mut ours = [0; 16];
+        ours[..8].copy_from_slice(&n.to_le_bytes());
+        ConnectionNames { peer, ours: ConnectionId(ours), theirs: ConnectionId([9; 16]) }
+    }
+
+    fn absent(absences: &Absences, peer: NodeId, n: u64) -> Option<Holder> {
+        absences.expect_back(names(peer, n), n, None).map(|oldest| oldest.holder)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_expected_back_for_so_long_and_no_longer() {
+        let absences = Absences::new(FORGET_AFTER);
+        let began = Instant::now();
+        absent(&absences, PEER, 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        absent(&absences, PEER, 2);
+        absent(&absences, OTHER, 3);
+        assert_eq!(absences.is_back(PEER, names(PEER, 2).ours).map(|absent| absent.holder), Some(2));
+        assert_eq!(absences.next_forgotten().await.holder, 1);
+        assert_eq!(began.elapsed(), FORGET_AFTER);
+        assert_eq!(absences.next_forgotten().await.holder, 3);
+        assert_eq!(began.elapsed(), FORGET_AFTER + Duration::from_secs(1));
+        assert!(absences.is_back(PEER, names(PEER, 1).ours).is_none(), "it came too late");
+        let more = tokio::time::timeout(10 * FORGET_AFTER, absences.next_forgotten()).await;
+        assert!(more.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_goes_while_nobody_is_absent_is_noticed() {
+        let absences = Arc::new(Absences::new(FORGET_AFTER));
+        let waiting = tokio::spawn({
+            let absences = Arc::clone(&absences);
+            async move { absences.next_forgotten().await.holder }
+        });
+        tokio::task::yield_now().await;
+        absent(&absences, PEER, 7);
+        assert_eq!(waiting.await.expect("it does not panic"), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_goodbye_is_not_expected_and_others_are() {
+        let absences = Absences::new(FORGET_AFTER);
+        (1..=3).for_each(|n| assert_eq!(absent(&absences, if n == 2 { OTHER } else { PEER }, n), None));
+        let mut gone: Vec<Holder> = absences.forget(PEER).iter().map(|gone| gone.holder).collect();
+        gone.sort_unstable();
+        assert_eq!(gone, [1, 3]);
+        assert!(absences.is_back(PEER, names(OTHER, 2).ours).is_none(), "that is another's");
+        assert_eq!(absences.next_forgotten().await.holder, 2);
+    }
+
+    #[test]
+    fn so_many_are_remembered_and_the_oldest_makes_room() {
+        let absences = Absences::new(FORGET_AFTER);
+        (0..MAX_ABSENT as u64).for_each(|n| assert_eq!(absent(&absences, PEER, n), None));
+        assert_eq!(absent(&absences, OTHER, 5_000), Some(0));
+        assert_eq!(absences.state.lock().by_age.len(), MAX_ABSENT);
+    }
+}
