@@ -70,6 +70,8 @@ pub use net::link::shape_query::ShapesError;
 pub use boxes::buffer::Buffer;
 pub use boxes::mailbox::Mailbox;
 pub use boxes::mailbox::MailboxBuilder;
+pub use boxes::publication::Publication;
+pub use boxes::publication::PublicationBuilder;
 pub use boxes::registry::OpenError;
 
 // What it is sent through, and inside of messages.

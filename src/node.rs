@@ -6,25 +6,26 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use actix::Actor;
+use actix::Addr;
 use actix::Message;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
 use crate::boxes::actor_feed;
+use crate::boxes::actor_feed::Window;
 use crate::boxes::leases::OURSELVES;
 use crate::boxes::mailbox::MailboxBuilder;
-use crate::boxes::queue;
+use crate::boxes::publication;
+use crate::boxes::publication::PublicationBuilder;
 use crate::boxes::registry::OpenError;
-use crate::boxes::registry::Registry;
 use crate::handle;
 use crate::handle::address::Address;
-use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::handle::serde_scope;
 use crate::ident::AddressError;
-use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
@@ -192,13 +193,46 @@ impl Node {
         name: impl Into<String>,
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
-        let name = Registry::check(Some(name.into()))?;
-        let identity = queue::BoxIdentity { id: BoxId::random(), name, is_leased: false };
-        let local = actor_feed::publication(&self.router(), identity, actor.into());
-        let pointer = Arc::new(Pointer::here(self.router(), Arc::clone(&local) as Arc<dyn LocalBox>));
-        // A box that did not open feeds nobody.
-        self.inner.registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
+        let (router, window) = (self.router(), Window::of(&*self.router()));
+        let pointer = publication::publish(&router, &self.inner.registry, name.into(), actor.into(), window)?;
         Ok(Address::new(pointer))
+    }
+
+    /// Publishes an actor as [`publish`](Node::publish) does, with a box and a window of its own:
+    /// `node.publish_actor("n", addr).handles::<Ping>().open()?`.
+    ///
+    /// The actor is given as many messages at a time as [`at_once`](PublicationBuilder::at_once) says; as many more wait in
+    /// its box as [`capacity`](PublicationBuilder::capacity) says; what comes then is dropped. So an actor that is to serve
+    /// 10,000 slow requests concurrently needs a window of as many.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "u64")]
+    /// # struct Square(u64);
+    /// # struct Calculator;
+    /// # impl Actor for Calculator { type Context = Context<Self>; }
+    /// # impl Handler<Square> for Calculator {
+    /// #     type Result = u64;
+    /// #     fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> u64 { n * n }
+    /// # }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let calculator = node
+    ///     .publish_actor("calculator", Calculator.start())
+    ///     .handles::<Square>()
+    ///     .capacity(4_096)
+    ///     .at_once(10_000)
+    ///     .open()?;
+    /// let squares = calculator.address::<Square>().unwrap();
+    /// assert_eq!(squares.ask(Square(7)).await.unwrap(), 49);
+    /// calculator.close();
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn publish_actor<A: Actor>(&self, name: impl Into<String>, actor: Addr<A>) -> PublicationBuilder<A> {
+        PublicationBuilder::new(self.router(), Arc::clone(&self.inner.registry), name.into(), actor)
     }
 
     /// Takes the name back from a published actor; whether there was one of that name. What waits in its box is still

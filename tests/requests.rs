@@ -15,6 +15,7 @@ use actix::Message;
 use actix::MessageResult;
 use actix::ResponseActFuture;
 use actix::ResponseFuture;
+use actix::System;
 use actix::WrapFuture;
 use actix_hermod::Address;
 use actix_hermod::AskError;
@@ -24,6 +25,7 @@ use actix_hermod::Endpoint;
 use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
+use actix_hermod::OpenError;
 use actix_hermod::RemoteMessage;
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -40,6 +42,7 @@ use support::within;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
@@ -799,5 +802,105 @@ fn a_local_request_of_another_shape_ends_with_the_reason() {
         assert_eq!(dropped(&here, DropReason::Cancelled), 1);
         drop(inbox);
         balanced(&[&here]).await;
+    });
+}
+
+// ---------------------------------------------------------------------------------------- windows of their own
+
+/// Answers once as many requests have begun as it waits for.
+struct Gate {
+    begun: watch::Sender<usize>,
+    opens_at: usize,
+}
+
+impl Gate {
+    /// One, and the count of those that have begun, by which it can also be opened.
+    fn new(opens_at: usize) -> (Gate, watch::Sender<usize>) {
+        let (begun, _) = watch::channel(0);
+        (Gate { begun: begun.clone(), opens_at }, begun)
+    }
+}
+
+impl Actor for Gate {
+    type Context = Context<Self>;
+}
+
+impl Handler<Square> for Gate {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> ResponseFuture<u64> {
+        self.begun.send_modify(|begun| *begun += 1);
+        let (mut begun, opens_at) = (self.begun.subscribe(), self.opens_at);
+        Box::pin(async move {
+            begun.wait_for(|begun| *begun >= opens_at).await.expect("the gate lives");
+            n * n
+        })
+    }
+}
+
+#[test]
+fn as_many_requests_run_at_once_as_the_window_of_the_publication_says() {
+    const CROWD: usize = 10_000;
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let (gate, _) = Gate::new(CROWD);
+        let publication = there.publish_actor("gate", gate.start()).handles::<Square>();
+        publication.at_once(CROWD).capacity(CROWD).open().expect("the name is free");
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Square>(&endpoint, "gate").expect("an address");
+        let answers = within(join_all((0..CROWD as u64).map(|n| to.ask(Square(n))))).await;
+        for (n, answer) in (0..).zip(answers) {
+            assert_eq!(answer, Ok(n * n));
+        }
+    });
+}
+
+#[test]
+fn what_neither_the_window_nor_the_box_has_room_for_is_shed() {
+    System::new().block_on(async {
+        let node = Node::start();
+        const NEVER: usize = 1_000;
+        let (gate, begun) = Gate::new(NEVER);
+        let publication = node.publish_actor("gate", gate.start()).handles::<Square>();
+        let publication = publication.at_once(2).capacity(3).open().expect("the name is free");
+        let to = publication.address::<Square>().expect("it is published for these");
+        let ask = |n| {
+            let asked = to.ask(Square(n));
+            actix::spawn(asked)
+        };
+        let mut asked: Vec<_> = (0..2).map(ask).collect();
+        settled(|| *begun.borrow() == 2).await;
+        asked.extend((2..5).map(ask));
+        let waiting = || node.stats().boxes.iter().map(|stats| (stats.depth, stats.with_actor, stats.capacity)).next();
+        settled(|| waiting() == Some((3, 2, 3))).await;
+        for n in 5..8 {
+            let shed = AskError::NotDelivered { reason: DropReason::NewestShed, detail: None };
+            assert_eq!(within(to.ask(Square(n))).await, Err(shed));
+        }
+        assert_eq!(*begun.borrow(), 2, "the others have to wait");
+        begun.send_replace(NEVER);
+        for (n, asked) in (0..).zip(asked) {
+            assert_eq!(within(asked).await.expect("it does not panic"), Ok(n * n));
+        }
+    });
+}
+
+#[test]
+fn a_publication_is_open_until_it_is_closed_and_is_for_its_type_alone() {
+    System::new().block_on(async {
+        let node = Node::start();
+        let oracle = Oracle { asked: 0, to: None }.start();
+        let open = || node.publish_actor("oracle", oracle.clone()).handles::<Square>().open();
+        let publication = open().expect("the name is free");
+        assert!(matches!(open(), Err(OpenError::NameTaken { name }) if name == "oracle"));
+        assert_eq!(publication.name(), "oracle");
+        assert!(publication.address::<Divide>().is_none());
+        let to = publication.address::<Square>().expect("it is published for these");
+        assert_eq!(within(to.ask(Square(3))).await, Ok(9));
+        drop(publication.clone());
+        assert_eq!(within(to.ask(Square(4))).await, Ok(16), "a handle has gone, and nothing else");
+        publication.close();
+        assert!(matches!(within(to.ask(Square(5))).await, Err(AskError::NotDelivered { .. })));
+        assert!(open().is_ok(), "the name is free again");
     });
 }

@@ -1,7 +1,7 @@
 //! Existing actors behind a box: [`ActorFeed`] takes what waits in the box and gives it to the actor.
 //!
 //! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: whatever waits, its last message
-//! sent so that the reply shows that all before it were begun. No more messages than the box's capacity are unsettled at
+//! sent so that the reply shows that all before it were begun. No more messages than its [`Window`] says are unsettled at
 //! a time; beyond, the box fills, and sheds. A handler that takes long holds up what comes behind it only then.
 //!
 //! A request that is taken back while the actor has it is let go: actix passes over a message in the actor's queue whose
@@ -37,25 +37,44 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
+/// How many messages wait before an actor and with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Messages that wait in the box.
+    pub(crate) capacity: usize,
+    /// Messages that the actor has been given and has not settled.
+    pub(crate) at_once: usize,
+}
+
+impl Window {
+    /// Of actors for which nothing else was said.
+    pub(crate) fn of(router: &dyn Router) -> Window {
+        let buffer = router.limits().mailbox_buffer;
+        Window { capacity: buffer, at_once: buffer.max(1) }
+    }
+}
+
 /// Puts an actor behind a new box, and starts feeding it. The box is not yet known to anybody.
 pub(crate) fn publication<M: RemoteMessage>(
     router: &Arc<dyn Router>,
     identity: BoxIdentity,
     actor: Recipient<M>,
+    window: Window,
 ) -> Arc<BoxQueue<M>> {
-    let queue = inbox_before(router, identity, &actor);
-    feed(&queue, actor);
+    let queue = inbox_before(router, identity, &actor, window);
+    feed(&queue, actor, window);
     queue
 }
 
 /// A box for an actor whose recipient is sent to others, and which lives for as long as they hold it. It is fed from the
 /// first message on: many such boxes never get one, because the message with the recipient in it does not leave.
 pub(crate) fn exported<M: RemoteMessage>(router: &Arc<dyn Router>, id: BoxId, actor: Recipient<M>) -> Arc<BoxQueue<M>> {
-    let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor);
+    let window = Window::of(&**router);
+    let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor, window);
     let weak = Arc::downgrade(&queue);
     queue.start_when_needed(move || {
         if let Some(queue) = weak.upgrade() {
-            feed(&queue, actor);
+            feed(&queue, actor, window);
         }
     });
     queue
@@ -65,18 +84,20 @@ fn inbox_before<M: RemoteMessage>(
     router: &Arc<dyn Router>,
     identity: BoxIdentity,
     actor: &Recipient<M>,
+    window: Window,
 ) -> Arc<BoxQueue<M>> {
-    let buffer = Buffer::dropping(router.limits().mailbox_buffer);
+    let buffer = Buffer::dropping(window.capacity);
     // Weak, because addresses and connections hold the box longer than it is open.
     let actor = actor.downgrade();
     let alive = move || actor.upgrade().is_some_and(|actor| actor.connected());
     Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, alive))
 }
 
-fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>) {
+fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window: Window) {
     queue.router().run(Box::pin(ActorFeed {
         queue: Arc::clone(queue),
         actor,
+        at_once: window.at_once,
         given: FuturesUnordered::new(),
         unsettled: 0,
         senders: BTreeMap::new(),
@@ -129,9 +150,10 @@ enum How {
 struct ActorFeed<M: RemoteMessage> {
     queue: Arc<BoxQueue<M>>,
     actor: Recipient<M>,
+    at_once: usize,
     /// Windows that the actor has not begun to the end, and requests that it has not answered.
     given: FuturesUnordered<Given>,
-    /// Messages in them, and those taken back; no more than the box's capacity.
+    /// Messages in them, and those taken back; no more than `at_once`.
     unsettled: u64,
     /// Where those came from that are neither settled nor taken back, if not from this node.
     senders: BTreeMap<Source, u64>,
@@ -209,7 +231,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
 
     /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
-        let mut room = self.queue.capacity().max(1).saturating_sub(self.unsettled as usize);
+        let mut room = self.at_once.saturating_sub(self.unsettled as usize);
         // All that it was given was taken back: how far it has come, only one more can show, which is not let go.
         let probing = room == 0 && self.given.is_empty();
         room += usize::from(probing);

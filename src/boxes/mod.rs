@@ -5,6 +5,7 @@ pub(crate) mod buffer;
 mod keyed;
 pub(crate) mod leases;
 pub(crate) mod mailbox;
+pub(crate) mod publication;
 pub(crate) mod queue;
 pub mod recipient_serde;
 pub(crate) mod registry;

@@ -144,10 +144,6 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.state.lock().backlog.len() + self.held()
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.state.lock().backlog.capacity()
-    }
-
     pub(crate) fn dropped(&self) -> u64 {
         self.drops.total()
     }

@@ -1,0 +1,157 @@
+//! Actors published by name, with a buffer and a window of their own.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix::Actor;
+use actix::Addr;
+use actix::Handler;
+use actix::Recipient;
+use actix::dev::ToEnvelope;
+
+use super::actor_feed;
+use super::actor_feed::Window;
+use super::queue::BoxIdentity;
+use super::registry::OpenError;
+use super::registry::Registry;
+use crate::handle::address::Address;
+use crate::handle::pointer::Pointer;
+use crate::handle::ports::LocalBox;
+use crate::handle::ports::Router;
+use crate::ident::BoxId;
+use crate::message::RemoteMessage;
+
+/// Publishes an actor; made by [`Node::publish_actor`](crate::Node::publish_actor).
+///
+/// `H` is the type of message that it is published for, once [`handles`](PublicationBuilder::handles) has said so.
+#[must_use = "an actor is published by `open`"]
+pub struct PublicationBuilder<A: Actor, H = ()> {
+    router: Arc<dyn Router>,
+    registry: Arc<Registry>,
+    name: String,
+    actor: Addr<A>,
+    window: Window,
+    handles: PhantomData<fn(H)>,
+}
+
+impl<A: Actor> PublicationBuilder<A> {
+    pub(crate) fn new(router: Arc<dyn Router>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
+        let window = Window::of(&*router);
+        PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
+    }
+
+    /// Publishes the actor for messages of type `M`.
+    pub fn handles<M: RemoteMessage>(self) -> PublicationBuilder<A, M>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        let PublicationBuilder { router, registry, name, actor, window, .. } = self;
+        PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
+    }
+}
+
+impl<A: Actor, H> PublicationBuilder<A, H> {
+    /// Messages that wait in the box before the actor, at most; further ones are dropped as
+    /// [`NewestShed`](crate::DropReason::NewestShed). As many as `mailbox_buffer` says by default, 1,024.
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.window.capacity = messages;
+        self
+    }
+
+    /// Messages that the actor is given at a time, at least 1: those that it has not begun, and requests that it has begun
+    /// and not answered. So many requests run concurrently, if the actor's handlers do; the others wait in the box. As many
+    /// as `mailbox_buffer` says by default, 1,024.
+    pub fn at_once(mut self, messages: usize) -> Self {
+        self.window.at_once = messages.max(1);
+        self
+    }
+}
+
+impl<A: Actor, M: RemoteMessage> PublicationBuilder<A, M>
+where
+    A: Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+{
+    /// Makes the actor known by its name.
+    ///
+    /// # Errors
+    /// As [`MailboxBuilder::open`](crate::MailboxBuilder::open).
+    pub fn open(self) -> Result<Publication<A>, OpenError> {
+        let PublicationBuilder { router, registry, name, actor, window, .. } = self;
+        let pointer = publish::<M>(&router, &registry, name, actor.recipient(), window)?;
+        Ok(Publication { address: Arc::new(Address::<M>::new(Arc::clone(&pointer))), pointer, actor: PhantomData })
+    }
+}
+
+impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Window { capacity, at_once } = self.window;
+        f.debug_struct("PublicationBuilder")
+            .field("name", &self.name)
+            .field("capacity", &capacity)
+            .field("at_once", &at_once)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens a box of that name before an actor.
+pub(crate) fn publish<M: RemoteMessage>(
+    router: &Arc<dyn Router>,
+    registry: &Registry,
+    name: String,
+    actor: Recipient<M>,
+    window: Window,
+) -> Result<Arc<Pointer>, OpenError> {
+    let name = Registry::check(Some(name))?;
+    let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
+    let local = actor_feed::publication(router, identity, actor, window);
+    let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
+    // A box that did not open feeds nobody.
+    registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
+    Ok(pointer)
+}
+
+/// An actor that is published by name.
+///
+/// It is a handle: the actor stays published when it is dropped, until it is [closed](Publication::close) or
+/// [unpublished](crate::Node::unpublish), has stopped, or the node ends.
+pub struct Publication<A: Actor> {
+    pointer: Arc<Pointer>,
+    /// An `Address<M>` for the type of message that it is published for.
+    address: Arc<dyn Any + Send + Sync>,
+    actor: PhantomData<fn(A)>,
+}
+
+impl<A: Actor> Publication<A> {
+    /// The name of the box.
+    pub fn name(&self) -> &str {
+        self.pointer.name()
+    }
+
+    /// The box's address for messages of type `M`; `None` if it is not published for them.
+    pub fn address<M: RemoteMessage>(&self) -> Option<Address<M>> {
+        self.address.downcast_ref::<Address<M>>().cloned()
+    }
+
+    /// Takes the name back. What waits in the box is still handled, and what comes later finds no such box.
+    pub fn close(&self) {
+        if let Some(local) = self.pointer.local() {
+            local.close();
+        }
+    }
+}
+
+impl<A: Actor> Clone for Publication<A> {
+    fn clone(&self) -> Self {
+        Publication { pointer: Arc::clone(&self.pointer), address: Arc::clone(&self.address), actor: PhantomData }
+    }
+}
+
+impl<A: Actor> fmt::Debug for Publication<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
