@@ -274,3 +274,76 @@ impl LeaseTable {
         Some(export)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::relay::Relay;
+    use crate::handle::detached;
+
+    const ROOM: usize = 6;
+
+    fn id(n: u8) -> BoxId {
+        BoxId([n; 16])
+    }
+
+    /// Leases a box to a holder; whether one had to go.
+    fn lease(leases: &Leases, n: u8, holder: Holder) -> bool {
+        let local = Relay::new(id(n), detached::pointer(), 1);
+        leases.lease(&detached::pointer(), &local, holder).is_some()
+    }
+
+    fn held(leases: &Leases) -> Vec<u8> {
+        (0..20).filter(|n| leases.find(id(*n)).is_some()).collect()
+    }
+
+    #[test]
+    fn over_the_limit_absent_holders_go_first_in_the_order_in_which_they_went() {
+        let leases = Leases::new(ROOM);
+        // The first two are held by two absent holders, the third also by one that is there.
+        (0..3).for_each(|n| assert!(!lease(&leases, n, 1)));
+        lease(&leases, 3, 2);
+        [(2, 3), (4, 3), (5, 3)].into_iter().for_each(|(n, holder)| assert!(!lease(&leases, n, holder)));
+        assert!(leases.set_absent(2) && leases.set_absent(1) && !leases.set_absent(9));
+        assert!(lease(&leases, 6, 3));
+        assert_eq!(held(&leases), [0, 1, 2, 4, 5, 6]);
+        assert!(lease(&leases, 7, 3));
+        assert_eq!(held(&leases), [1, 2, 4, 5, 6, 7]);
+        assert!(lease(&leases, 8, 3));
+        assert_eq!(held(&leases), [2, 4, 5, 6, 7, 8], "one of them is held by nobody else");
+        assert!(lease(&leases, 9, 4));
+        assert_eq!(held(&leases), [4, 5, 6, 7, 8, 9], "the oldest of whoever holds most");
+    }
+
+    #[test]
+    fn whoever_holds_much_takes_no_room_of_those_who_hold_little() {
+        let leases = Leases::new(ROOM);
+        lease(&leases, 0, 1);
+        lease(&leases, 1, OURSELVES);
+        lease(&leases, 2, OURSELVES);
+        (3..20).for_each(|n| _ = lease(&leases, n, 2));
+        assert_eq!(held(&leases), [0, 1, 2, 17, 18, 19]);
+    }
+
+    #[test]
+    fn of_those_who_hold_as_much_whoever_has_held_longest_makes_room() {
+        let leases = Leases::new(2);
+        (0..4).for_each(|n| _ = lease(&leases, n, u64::from(n) + 1));
+        assert_eq!(held(&leases), [2, 3]);
+    }
+
+    #[test]
+    fn a_holder_that_is_gone_leaves_nothing_behind() {
+        let leases = Leases::new(ROOM);
+        (0..4).for_each(|n| _ = lease(&leases, n, 1));
+        lease(&leases, 3, 2);
+        leases.set_absent(1);
+        assert!(leases.release(id(0), 1, 7), "it had one");
+        leases.release_all(1);
+        assert!(!leases.release(id(1), 1, 1), "it has none any more");
+        assert_eq!(held(&leases), [3]);
+        assert!(leases.release(id(3), 2, 1));
+        let tables = leases.tables.lock();
+        assert!(tables.held.is_empty() && tables.holders.is_empty());
+    }
+}
