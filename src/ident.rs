@@ -281,10 +281,12 @@ pub enum AddressError {
         /// The longest name, in bytes of UTF-8.
         limit: usize,
     },
-    /// Messages of this type cannot be written for another process.
+    /// No message of this type can be sent to another process, whatever it holds; see
+    /// [`OpenError::NotEncodable`](crate::OpenError::NotEncodable).
     #[error("messages of this type cannot be encoded: {why}")]
     NotEncodable {
-        /// What stands in the way.
+        /// Where the part is that stands in the way, and what to do: ``Order.note: Deserialize asks the bytes what they
+        /// are …``.
         why: String,
     },
 }

@@ -29,6 +29,7 @@ use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
+use crate::message::preflight;
 use crate::message::shape::Shape;
 use crate::net::connection::start;
 use crate::net::link::shape_query;
@@ -248,11 +249,13 @@ impl Node {
     /// see [`recipient`](crate::recipient).
     ///
     /// # Errors
-    /// [`OpenError::Stopped`] once the node was shut down.
+    /// [`OpenError::NotEncodable`] if no message of the type can travel; [`OpenError::Stopped`] once the node was shut
+    /// down.
     pub fn export<M: RemoteMessage>(&self, actor: impl Into<Recipient<M>>) -> Result<Address<M>, OpenError> {
         if self.inner.closing.is_cancelled() {
             return Err(OpenError::Stopped);
         }
+        Registry::admit::<M>()?;
         let actor = actor.into();
         let key = proxy::key_of(&actor);
         if let Some(pointer) = proxy::pointer_of(&key) {
@@ -301,15 +304,17 @@ impl Node {
     /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken.
     ///
     /// # Errors
-    /// [`AddressError::InvalidEndpoint`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`]. That nobody listens
-    /// there, or that the host does not exist, is not known yet.
+    /// [`AddressError::InvalidEndpoint`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`];
+    /// [`AddressError::NotEncodable`] if no message of the type can travel. That nobody listens there, or that the host
+    /// does not exist, is not known yet.
     pub fn remote<M: RemoteMessage>(
         &self,
         at: impl AsRef<str>,
         name: impl Into<String>,
     ) -> Result<Address<M>, AddressError> {
         let endpoint: Endpoint = at.as_ref().parse()?;
-        self.router().place(&endpoint, &name.into()).map(Address::new)
+        let pointer = self.router().place(&endpoint, &name.into())?;
+        address_of(pointer)
     }
 
     /// Reads addresses written as URIs (in JSON, TOML, …) outside a message.
@@ -338,9 +343,10 @@ impl Node {
     /// The address that a URI stands for; see [`Address::uri`].
     ///
     /// # Errors
-    /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`].
+    /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`];
+    /// [`AddressError::NotEncodable`] if no message of the type can travel.
     pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
-        handle::resolve(&self.router(), uri.as_ref()).map(Address::new)
+        address_of(handle::resolve(&self.router(), uri.as_ref())?)
     }
 
     /// The boxes of this node that have names, and the shapes of the messages that they take.
@@ -405,4 +411,10 @@ impl Node {
     fn router(&self) -> Arc<dyn Router> {
         Arc::clone(&self.inner) as Arc<dyn Router>
     }
+}
+
+/// The pointer as an address, unless it could never be sent to.
+fn address_of<M: RemoteMessage>(pointer: Arc<Pointer>) -> Result<Address<M>, AddressError> {
+    preflight::can_travel::<M>().map_err(|why| AddressError::NotEncodable { why })?;
+    Ok(Address::new(pointer))
 }

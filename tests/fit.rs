@@ -12,11 +12,13 @@ use actix::Message;
 use actix::MessageResult;
 use actix::Recipient;
 use actix_hermod::Address;
+use actix_hermod::AddressError;
 use actix_hermod::AskError;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Node;
+use actix_hermod::OpenError;
 use actix_hermod::RemoteMessage;
 use actix_hermod::SendError;
 use serde::Deserialize;
@@ -41,6 +43,10 @@ struct Sparse {
     note: Option<String>,
     last: u8,
 }
+
+#[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Flats(Vec<Flat>);
 
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[rtype(result = "()")]
@@ -194,7 +200,8 @@ fn every_message_is_looked_at_in_a_debug_build_and_the_first_of_a_type_in_any() 
 #[test]
 fn what_is_flattened_is_named() {
     let flat = Flat { n: 1, others: [("two".to_owned(), 2)].into() };
-    is_refused(flat, "Flat: Serialize writes a map without saying its length (serde(flatten)", None);
+    let words = "Flats[0]: Serialize writes a map without saying its length (serde(flatten)";
+    is_refused(Flats(vec![flat]), words, Some(Flats(vec![])));
 }
 
 #[test]
@@ -223,6 +230,188 @@ fn a_variant_behind_one_that_is_skipped_is_named() {
 #[test]
 fn a_serialize_that_does_not_write_what_is_read_is_named() {
     is_refused(Disagreeing { n: 7 }, "Disagreeing.n: Serialize writes String, where Deserialize reads u32", None);
+}
+
+// ---- types of which no message arrives
+
+/// Each way to a box or an address of the type is refused, in these words, and nothing is opened or counted.
+fn never_travels<M: RemoteMessage + Message<Result = ()> + Unpin>(words: &'static str) {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let unopened = |opened: Result<(), OpenError>| match opened {
+            Err(OpenError::NotEncodable { why }) => {
+                assert!(why.starts_with(words), "{why:?} does not begin with {words:?}")
+            }
+            other => panic!("{other:?}"),
+        };
+        unopened(node.mailbox::<M>().name("box").open().map(drop));
+        unopened(node.mailbox::<M>().open().map(drop));
+        unopened(node.publish::<M>("box", Sink.start()).map(drop));
+        unopened(node.export::<M>(Sink.start()).map(drop));
+        for address in [node.remote::<M>("127.0.0.1:1", "box"), node.resolve::<M>("hermod://127.0.0.1:1/box")] {
+            match address {
+                Err(AddressError::NotEncodable { why }) => assert!(why.starts_with(words), "{why:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(node.shapes().is_empty() && node.stats().boxes.is_empty());
+        // What is wrong with a name is said first.
+        assert!(matches!(node.mailbox::<M>().name("").open(), Err(OpenError::NameEmpty)));
+    });
+}
+
+struct Sink;
+
+impl Actor for Sink {
+    type Context = Context<Self>;
+}
+
+impl<M: RemoteMessage + Message<Result = ()>> Handler<M> for Sink {
+    type Result = ();
+
+    fn handle(&mut self, _: M, _: &mut Context<Self>) {}
+}
+
+const ASKS: &str = ": Deserialize asks the bytes what they are (deserialize_any: serde_json::Value, untagged and tagged enums \
+                    do), and a message's bytes do not say; use a type that is always of one form";
+
+macro_rules! never_travels {
+    ($($test:ident: $type:ident $fields:tt => $path:literal, $why:expr;)*) => { $(
+        #[test]
+        fn $test() {
+            #[derive(Message, Serialize, Deserialize)]
+            #[rtype(result = "()")]
+            struct $type $fields
+            never_travels::<$type>(format!("{}{}", $path, $why).leak());
+        }
+    )* };
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum InternallyTagged {
+    One { n: u8 },
+}
+
+#[derive(Serialize, Deserialize)]
+enum EachVariant {
+    One(u8, serde_json::Value),
+    Two { flat: Flat },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Linked {
+    of: serde_json::Value,
+    next: Option<Box<Linked>>,
+}
+
+const FLATTENED: &str = ": serde(flatten) makes it a map of unknown length, which a message cannot hold; use a field that holds \
+                         the struct, or the map, without this attribute";
+
+never_travels! {
+    a_field_that_can_be_anything_refuses_its_type: Json { n: u8, payload: serde_json::Value } => "Json.payload", ASKS;
+    an_untagged_enum_refuses_its_type: Wrapped { of: (u8, Untagged) } => "Wrapped.of.1", ASKS;
+    an_internally_tagged_enum_refuses_its_type: Inner { tagged: InternallyTagged } => "Inner.tagged", ASKS;
+    an_adjacently_tagged_enum_refuses_its_type: Outer { tagged: [Adjacently; 2] } => "Outer.tagged.0.type", ASKS;
+    a_flattened_struct_refuses_its_type: Flattening { flat: Flat, n: u8 } => "Flattening.flat", FLATTENED;
+    an_enum_of_which_no_variant_travels_refuses_its_type: Each { of: EachVariant } => "Each.of::One.1", ASKS;
+    a_type_that_contains_itself_is_refused_too: List { first: Linked } => "List.first.of", ASKS;
+}
+
+#[test]
+fn a_type_of_which_some_messages_arrive_is_opened() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Some {
+        option: Option<serde_json::Value>,
+        list: Vec<Untagged>,
+        map: BTreeMap<String, Flat>,
+        choice: Choice,
+        nothing: [serde_json::Value; 0],
+        tree: Tree,
+        unknown: Unknown,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Choice {
+        Json(serde_json::Value),
+        None,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Tree {
+        children: Vec<Tree>,
+        more: Option<Box<Tree>>,
+    }
+
+    /// Nothing is known of it but that it is read as a text.
+    #[derive(Serialize, Deserialize)]
+    #[serde(try_from = "String", into = "String")]
+    struct Unknown;
+
+    impl TryFrom<String> for Unknown {
+        type Error = String;
+
+        fn try_from(text: String) -> Result<Unknown, String> {
+            if text == "only this" { Ok(Unknown) } else { Err(text) }
+        }
+    }
+
+    impl From<Unknown> for String {
+        fn from(_: Unknown) -> String {
+            "only this".to_owned()
+        }
+    }
+
+    impl Clone for Unknown {
+        fn clone(&self) -> Unknown {
+            Unknown
+        }
+    }
+
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = there.mailbox::<Some>().name("box").open().unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Some>(&endpoint, "box").unwrap();
+        let (list, map, nothing) = (vec![], BTreeMap::new(), []);
+        let tree = Tree { children: vec![], more: None };
+        to.do_send(Some { option: None, list, map, choice: Choice::None, nothing, tree, unknown: Unknown });
+        assert!(matches!(next(&mut inbox).await, Some { option: None, choice: Choice::None, .. }));
+    });
+}
+
+/// Only an `ask` needs the result to travel.
+#[test]
+fn a_result_that_never_travels_refuses_nothing_but_the_answer() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "serde_json::Value")]
+    struct AskJson(u8);
+
+    struct Json;
+
+    impl Actor for Json {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<AskJson> for Json {
+        type Result = MessageResult<AskJson>;
+
+        fn handle(&mut self, AskJson(n): AskJson, _: &mut Context<Self>) -> Self::Result {
+            MessageResult(n.into())
+        }
+    }
+
+    on_either_thread(|thread| async move {
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        there.publish::<AskJson>("json", Json.start()).unwrap();
+        let here = Node::builder().io_thread(thread).start();
+        let json = here.remote::<AskJson>(&endpoint, "json").unwrap();
+        match within(json.ask(AskJson(1))).await {
+            Err(AskError::AnswerNotEncodable { why }) => assert!(why.contains("AskJson -> result: "), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 // ---- answers

@@ -61,10 +61,11 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     ///
     /// # Errors
     /// [`OpenError::NameTaken`] while another box of the node has the name, whatever its messages;
-    /// [`OpenError::NameEmpty`] and [`OpenError::NameTooLong`]; [`OpenError::Stopped`] once the node was shut down or
-    /// its System has ended.
+    /// [`OpenError::NameEmpty`] and [`OpenError::NameTooLong`]; [`OpenError::NotEncodable`] if no message of the type can
+    /// travel; [`OpenError::Stopped`] once the node was shut down or its System has ended.
     pub fn open(self) -> Result<Mailbox<M>, OpenError> {
         let name = Registry::check(self.name)?;
+        Registry::admit::<M>()?;
         let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
         let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, || true));
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;

@@ -106,6 +106,7 @@ pub(crate) fn publish<M: RemoteMessage>(
     window: Window,
 ) -> Result<Arc<Pointer>, OpenError> {
     let name = Registry::check(Some(name))?;
+    Registry::admit::<M>()?;
     let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
     let local = actor_feed::publication(router, identity, actor, window);
     let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));

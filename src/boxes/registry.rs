@@ -21,6 +21,8 @@ use crate::ident::BadName;
 use crate::ident::BoxId;
 use crate::ident::MAX_NAME;
 use crate::ident::check_name;
+use crate::message::RemoteMessage;
+use crate::message::preflight;
 use crate::message::shape::Shape;
 
 /// Why a box could not be opened.
@@ -42,10 +44,13 @@ pub enum OpenError {
         /// The longest name, in bytes of UTF-8.
         limit: usize,
     },
-    /// Messages of this type cannot be written for another process.
+    /// No message of this type can be sent to another process, whatever it holds: each has a part that postcard's format
+    /// does not carry ([`RemoteMessage`](crate::RemoteMessage#limits) has the list). A box is refused also if it
+    /// would only be used within its process. That the *result* of a message cannot travel refuses nothing: it can be
+    /// sent without being asked, and an `ask` ends as [`AskError::AnswerNotEncodable`](crate::AskError).
     #[error("messages of this type cannot be encoded: {why}")]
     NotEncodable {
-        /// What stands in the way.
+        /// Where that part is, and what to do: ``Order.note: Deserialize asks the bytes what they are …``.
         why: String,
     },
     /// The node was shut down, or its System has ended.
@@ -108,6 +113,11 @@ impl Registry {
             Err(BadName::Empty) => Err(OpenError::NameEmpty),
             Err(BadName::TooLong) => Err(OpenError::NameTooLong { limit: MAX_NAME }),
         }
+    }
+
+    /// Refuses types that cannot be sent to any box: their messages would be lost one by one.
+    pub(crate) fn admit<M: RemoteMessage>() -> Result<(), OpenError> {
+        preflight::can_travel::<M>().map_err(|why| OpenError::NotEncodable { why })
     }
 
     /// Makes a box known.

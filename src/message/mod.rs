@@ -61,6 +61,11 @@ use serde::de::DeserializeOwned;
 /// behind one that is skipped, may get through in a release build if the first message was right, and arrives wrong. A
 /// message that is looked at is serialised twice. Results are looked at in the same way.
 ///
+/// A type of which *no* message could travel, since each has a part that describes itself or is flattened, is refused
+/// sooner: no box is opened for it ([`OpenError::NotEncodable`](crate::OpenError::NotEncodable)) and no address made
+/// ([`AddressError::NotEncodable`](crate::AddressError::NotEncodable)). Its result does not count here, as only a request
+/// needs it.
+///
 /// # Types are compared
 /// The first message to a box takes along a fingerprint of the type's [shape](crate::Shape), for which its `Deserialize`
 /// is run a few times in each process, on made-up values. If the box takes another shape, the message is dropped undecoded,

@@ -4,6 +4,8 @@
 //! checked: those of which a field was left out, which the encoder notices, and those of a type that somewhere has a part
 //! which describes itself, since only messages that contain one do not arrive. Other differences between messages of one
 //! type, a variant behind a skipped one or a `Serialize` by hand, are found in debug builds.
+//!
+//! A type of which [no message at all](can_travel) would pass is refused where a box or an address of it is made.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -47,6 +49,14 @@ static CHECKED: LazyLock<RwLock<HashMap<(TypeId, Part), Again>>> = LazyLock::new
 enum Again {
     No,
     Always,
+}
+
+/// Whether there are messages of type `M` that can be sent to another process; found out once for each type.
+///
+/// # Errors
+/// The part that stands in the way, and what to do about it.
+pub(crate) fn can_travel<M: RemoteMessage>() -> Result<(), String> {
+    Shape::of::<M>().obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
 }
 
 /// Returns the check for messages of type `M`.

@@ -2,7 +2,7 @@
 //!
 //! [`trace`] looks at a type, by asking its `Deserialize` what it would read; [`model`] is what it finds; [`canon`]
 //! makes one graph of all equal ones; [`encoding`] its bytes; [`show`] its text; [`diff`] says where two differ.
-//! [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the other to
+//! [`travel`] says whether any value of a type can be sent; [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the other to
 //! know a message without its type; [`path`] says where they are.
 
 mod canon;
@@ -20,6 +20,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod travel;
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ use serde::Serializer;
 use serde::de;
 use serde::de::DeserializeOwned;
 
+use self::check::Unfit;
 pub use self::diff::Difference;
 use self::encoding::MAX_ENCODED;
 use self::encoding::MAX_NODES;
@@ -45,6 +47,7 @@ pub use self::mark::opaque;
 use self::model::Model;
 use self::model::Opaque;
 use self::model::ShapeNode;
+use self::trace::Traced;
 use super::RemoteMessage;
 
 /// What a type looks like on the wire and by its names: everything that two processes must agree on.
@@ -140,6 +143,8 @@ struct Inner {
     model: Model,
     encoded: Vec<u8>,
     fingerprint: u64,
+    /// Of a type that was traced here: why no value of it can travel.
+    obstacle: Option<Unfit>,
 }
 
 /// As many bytes as the line takes in which differences are told: it is kept for each box that a peer has introduced.
@@ -171,13 +176,13 @@ impl Shape {
     /// assert_eq!(shape.to_string(), "Lookup -> Option<String>\n\nstruct Lookup {\n    key: u64,\n}");
     /// ```
     pub fn of<M: RemoteMessage>() -> Shape {
-        known((TypeId::of::<M>(), ShapePart::Exchange), trace::exchange::<M, M::Result>)
+        known::<M>((TypeId::of::<M>(), ShapePart::Exchange), trace::exchange::<M, M::Result>)
     }
 
     /// The shape of any type that serde can read. That of a message so made has no result, and differs from
     /// [`of`](Shape::of).
     pub fn of_value<T: DeserializeOwned>() -> Shape {
-        known((typeid::of::<T>(), ShapePart::Value), trace::value::<T>)
+        known::<T>((typeid::of::<T>(), ShapePart::Value), trace::value::<T>)
     }
 
     /// The shape that a graph describes, which need not be canonical.
@@ -190,9 +195,23 @@ impl Shape {
         Shape::from_parts(model, encoded)
     }
 
+    /// The shape of a type of that name, as it was traced.
+    fn traced(traced: &Traced, name: &str) -> Shape {
+        let mut shape = Shape::new(&traced.model);
+        if let Some(inner) = Arc::get_mut(&mut shape.inner) {
+            inner.obstacle = travel::obstacle(&traced.model, &traced.flattened, &name);
+        }
+        shape
+    }
+
     fn from_parts(model: Model, encoded: Vec<u8>) -> Shape {
         let fingerprint = fingerprint(&encoded);
-        Shape { inner: Arc::new(Inner { model, encoded, fingerprint }) }
+        Shape { inner: Arc::new(Inner { model, encoded, fingerprint, obstacle: None }) }
+    }
+
+    /// The part because of which no message of the type can be sent, if there is one; the shape is of this process.
+    pub(crate) fn obstacle(&self) -> Option<&Unfit> {
+        self.inner.obstacle.as_ref()
     }
 
     /// Its canonical encoding.
@@ -256,11 +275,11 @@ impl Shape {
 }
 
 /// The shape from the table, or traced now; no lock is held meanwhile, as code of the type runs.
-fn known(which: (TypeId, ShapePart), trace: impl FnOnce() -> Model) -> Shape {
+fn known<T>(which: (TypeId, ShapePart), trace: impl FnOnce() -> Traced) -> Shape {
     if let Some(shape) = KNOWN.read().get(&which) {
         return shape.clone();
     }
-    let shape = Shape::new(&trace());
+    let shape = Shape::traced(&trace(), &mark::short_name::<T>());
     KNOWN.write().entry(which).or_insert(shape).clone()
 }
 

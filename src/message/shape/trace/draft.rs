@@ -47,6 +47,8 @@ pub(super) struct Draft {
     /// What is being found out about its names, and what came of it if they are not those of the kind.
     pub(super) naming: Option<DraftNaming>,
     pub(super) names: Option<Vec<&'static str>>,
+    /// Of a map: its keys are read as names of fields, as those of a struct with flattened fields are.
+    pub(super) flattened: bool,
     /// A value of it was made.
     pub(super) whole: bool,
     /// Of what has its parts by position: how many it said that it would ask for.
@@ -87,6 +89,7 @@ impl Draft {
             slots,
             naming: None,
             names: None,
+            flattened: false,
             whole: false,
             declared: 0,
             reading: 0,

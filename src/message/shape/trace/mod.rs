@@ -32,20 +32,31 @@ mod probe;
 mod sketch;
 mod tracer;
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 
 use self::tracer::Tracer;
 use super::model::Model;
+use super::model::ShapeNodeId;
 
-/// The graph of a type, not canonical.
-pub(super) fn value<T: DeserializeOwned>() -> Model {
+/// What was found out about a type.
+pub(super) struct Traced {
+    /// Its graph, not canonical.
+    pub(super) model: Model,
+    /// The maps in it that are structs with flattened fields.
+    pub(super) flattened: HashSet<ShapeNodeId>,
+}
+
+/// Traces a type.
+pub(super) fn value<T: DeserializeOwned>() -> Traced {
     let mut tracer = Tracer::new();
     tracer.explore::<T>(0);
     tracer.finish(false)
 }
 
-/// The graph of a message and its result, not canonical.
-pub(super) fn exchange<M: DeserializeOwned, R: DeserializeOwned>() -> Model {
+/// Traces a message and its result.
+pub(super) fn exchange<M: DeserializeOwned, R: DeserializeOwned>() -> Traced {
     let mut tracer = Tracer::new();
     tracer.explore::<M>(0);
     tracer.explore::<R>(1);

@@ -172,6 +172,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     /// Names of fields and variants are not read here; where a value is read as one, as the tag of an adjacently tagged
     /// enum is, it may be a text or a number, and bytes that do not describe themselves cannot say which.
     fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        let TracePlace { draft, slot } = self.place;
+        let draft = &mut self.tracer.drafts[draft];
+        draft.flattened |= slot == 0 && matches!(draft.kind, Kind::Map);
         let at = self.candidate(ShapeNode::SelfDescribing, candidates::TEXTS.len())?;
         visitor.visit_borrowed_str(candidates::TEXTS[at])
     }

@@ -1,5 +1,8 @@
 //! The graph that drafts become.
 
+use std::collections::HashSet;
+
+use super::Traced;
 use super::draft::Draft;
 use super::draft::DraftSlot;
 use super::draft::Form;
@@ -17,7 +20,7 @@ use crate::message::shape::model::Variant;
 const MAX_ANNOUNCED: usize = 1024;
 
 /// Turns drafts into a graph. What was never reached is opaque, for the reason given.
-pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Opaque) -> Model {
+pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Opaque) -> Traced {
     let mut sketch =
         Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
     sketch.number(root);
@@ -26,7 +29,9 @@ pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSl
         let node = sketch.node(draft);
         sketch.nodes[number.0 as usize] = node;
     }
-    Model::new(sketch.nodes, result)
+    let flattened = |(number, draft): (&Option<ShapeNodeId>, &Draft)| number.filter(|_| draft.flattened);
+    let flattened: HashSet<ShapeNodeId> = sketch.numbers.iter().zip(drafts).filter_map(flattened).collect();
+    Traced { model: Model::new(sketch.nodes, result), flattened }
 }
 
 const UNIT: ShapeNode = ShapeNode::Scalar(Scalar::Unit);

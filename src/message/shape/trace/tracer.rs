@@ -10,13 +10,13 @@ use std::panic::catch_unwind;
 use serde::de;
 use serde::de::DeserializeOwned;
 
+use super::Traced;
 use super::candidates;
 use super::draft::Draft;
 use super::draft::Form;
 use super::draft::Kind;
 use super::draft::Names;
 use super::sketch;
-use crate::message::shape::model::Model;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::ShapeNode;
 
@@ -183,7 +183,7 @@ impl Tracer {
         self.reads > MAX_READS || self.drafts.len() > MAX_DRAFTS || self.parts > MAX_PARTS
     }
 
-    pub(super) fn finish(self, with_result: bool) -> Model {
+    pub(super) fn finish(self, with_result: bool) -> Traced {
         let why = if self.is_exhausted() { Opaque::TooLarge } else { Opaque::Unreached };
         let slots = &self.drafts[START].slots;
         sketch::finish(&self.drafts, &slots[0], with_result.then(|| &slots[1]), why)
