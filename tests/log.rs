@@ -325,6 +325,53 @@ fn what_happens_to_connections_and_boxes_is_said_as_documented() {
     check(&ear.all());
 }
 
+#[test]
+fn parts_of_a_type_that_are_not_compared_are_named_once_when_a_box_opens() {
+    #[derive(actix::Message, serde::Serialize, serde::Deserialize)]
+    #[rtype(result = "()")]
+    struct Licence(Unguessed, u32);
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(try_from = "u64", into = "u64")]
+    struct Unguessed;
+
+    impl Clone for Unguessed {
+        fn clone(&self) -> Unguessed {
+            Unguessed
+        }
+    }
+
+    impl TryFrom<u64> for Unguessed {
+        type Error = &'static str;
+
+        fn try_from(n: u64) -> Result<Unguessed, &'static str> {
+            if n == 6_274_331_021 { Ok(Unguessed) } else { Err("not signed") }
+        }
+    }
+
+    impl From<Unguessed> for u64 {
+        fn from(_: Unguessed) -> u64 {
+            6_274_331_021
+        }
+    }
+
+    const WARNING: &str = "parts of a type are unchecked";
+
+    let (ear, _guard) = Ear::start();
+    System::new().block_on(async {
+        let node = Node::start();
+        let _known = node.mailbox::<Number>().open().expect("a mailbox");
+        assert!(ear.of(WARNING).is_empty());
+        let _boxes = [(); 3].map(|()| node.mailbox::<Licence>().open().expect("a mailbox"));
+        let warning = ear.hears(WARNING).await;
+        assert_eq!(warning.level, Level::WARN);
+        assert_eq!(warning.fields["paths"], "Licence.1");
+        assert!(warning.fields["type_name"].contains("::Licence"), "{warning:?}");
+        assert_eq!(ear.of(WARNING).len(), 1);
+    });
+    check(&ear.all());
+}
+
 const MANY: u64 = 10_000;
 
 /// How much may be said above the level of trace since then, however many messages there are: what happens to two nodes,

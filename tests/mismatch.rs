@@ -164,6 +164,82 @@ fn what_is_refused_is_not_decoded() {
     });
 }
 
+/// A licence key with a checksum, of which no value can be guessed.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(try_from = "String", into = "String")]
+struct Key(String);
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Key, String> {
+        let sum: u32 = text.bytes().map(u32::from).sum();
+        if sum == 1000 { Ok(Key(text)) } else { Err(format!("{text:?} has the sum {sum}")) }
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.0
+    }
+}
+
+/// A build of messages with such a key.
+macro_rules! build_with_key {
+    ($build:ident, $count:ty) => {
+        mod $build {
+            use std::collections::BTreeMap;
+
+            use actix::Message;
+            use serde::Deserialize;
+            use serde::Serialize;
+
+            use super::Key;
+
+            #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+            #[rtype(result = "()")]
+            pub(crate) struct Licence(pub(crate) Key, pub(crate) $count);
+
+            #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
+            #[rtype(result = "()")]
+            pub(crate) struct Licences(pub(crate) BTreeMap<Key, $count>);
+        }
+    };
+}
+
+build_with_key!(unsigned, u32);
+build_with_key!(signed, i32);
+
+/// A zigzag 5 has the bytes of 10: nothing but the shapes can tell.
+#[test]
+fn a_difference_behind_a_value_that_cannot_be_guessed_is_not_misread() {
+    async fn refused<Here, There>(wrong: Here, right: There) -> String
+    where
+        Here: RemoteMessage + Message<Result = ()> + Unpin,
+        There: RemoteMessage + Message<Result = ()> + Unpin + Clone + PartialEq + std::fmt::Debug,
+    {
+        let (server, endpoint, mut inbox) = there::<There>("box").await;
+        let client = Node::start();
+        let mut ears = events(&client);
+        client.remote::<Here>(&endpoint, "box").unwrap().do_send(wrong);
+        let explained = explained(&mut ears, Side::Peer).await;
+        // Two programs that share the type agree on it.
+        client.remote::<There>(&endpoint, "box").unwrap().do_send(right.clone());
+        assert_eq!(next(&mut inbox).await, right);
+        balanced(&[&server, &client]).await;
+        explained
+    }
+
+    System::new().block_on(async {
+        let key = || Key("dddddddddd".to_owned());
+        let tuple = refused(signed::Licence(key(), 5), unsigned::Licence(key(), 5)).await;
+        let opaque = |build| format!("opaque(not reached: mismatch::{build}::Licence)");
+        assert_eq!(tuple, format!("`Licence.1`: {} here, {} there", opaque("signed"), opaque("unsigned")));
+        let map = refused(signed::Licences([(key(), 5)].into()), unsigned::Licences([(key(), 5)].into())).await;
+        assert_eq!(map, "`Licences.0[value]`: i32 here, u32 there");
+    });
+}
+
 #[test]
 fn equal_shapes_of_two_builds_are_equal() {
     System::new().block_on(async {

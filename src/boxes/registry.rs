@@ -115,9 +115,15 @@ impl Registry {
         }
     }
 
-    /// Refuses types that cannot be sent to any box: their messages would be lost one by one.
+    /// Refuses types that cannot be sent to any box: their messages would be lost one by one. Warns once of a type of
+    /// which not all parts are compared between two processes.
     pub(crate) fn admit<M: RemoteMessage>() -> Result<(), OpenError> {
-        preflight::can_travel::<M>().map_err(|why| OpenError::NotEncodable { why })
+        preflight::can_travel::<M>().map_err(|why| OpenError::NotEncodable { why })?;
+        if let Some(paths) = Shape::of::<M>().untold_unchecked() {
+            let type_name = std::any::type_name::<M>();
+            tracing::warn!(target: "actix_hermod", type_name, paths = %paths.join(", "), "parts of a type are unchecked");
+        }
+        Ok(())
     }
 
     /// Makes a box known.

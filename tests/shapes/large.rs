@@ -174,9 +174,9 @@ fn bytes_of(shape: &Shape) -> Vec<u8> {
     postcard::to_stdvec(shape).unwrap()
 }
 
-/// Whether there is a part that is too deep: tag 39 and reason 2 at the end of the chain.
+/// Whether there is a part that is too deep: tag 39 and reason 6, before a name. The rest are tuples of one part.
 fn contains_opaque(encoded: &[u8]) -> bool {
-    encoded.ends_with(&[39, 2])
+    encoded.windows(2).any(|bytes| bytes == [39, 6])
 }
 
 #[test]
@@ -206,5 +206,5 @@ fn an_array_has_so_many_parts_and_one_that_is_too_long_is_opaque() {
     assert_eq!(shape::<(Long<4096>, u8)>(), "([u8; 4096], u8)");
     assert_eq!(shape::<Long<100_000>>(), "[u8; 100000]");
     let endless = shape::<(Long<{ usize::MAX }>, u8)>();
-    assert!(endless.len() < 10_000 && endless.contains("opaque(too large)"), "{endless}");
+    assert!(endless.len() < 10_000 && endless.contains("opaque(too large: ("), "{endless}");
 }

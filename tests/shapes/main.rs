@@ -13,3 +13,4 @@ mod handles;
 mod hostile;
 mod large;
 mod twins;
+mod unchecked;

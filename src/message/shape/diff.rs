@@ -21,6 +21,7 @@ use super::model::ShapeNodeId;
 use super::model::Variant;
 use super::show::Name;
 use super::show::ShownNames;
+use super::show::ShownOpaque;
 
 /// As many differences as are told.
 pub(super) const MAX_DIFFERENCES: usize = 32;
@@ -276,7 +277,7 @@ fn form(names: &ShownNames<'_>, content: &Content) -> String {
             format!("{} parts ({}{more})", parts.len(), shown.join(", "))
         }
         Content::Fields(fields) => format!("fields ({})", list(&names_of(fields, |field| &field.name))),
-        Content::Opaque(_) => "opaque content".to_owned(),
+        Content::Opaque(why) => brief(ShownOpaque(why)),
     }
 }
 
@@ -287,7 +288,7 @@ fn list(names: &[&str]) -> String {
 }
 
 /// A text that ends where it gets too long, whatever a stranger's names are.
-fn brief(what: impl fmt::Display) -> String {
+pub(super) fn brief(what: impl fmt::Display) -> String {
     let mut text = Brief(String::new());
     if write!(text, "{what}").is_err() {
         text.0.push_str(MORE);
@@ -309,7 +310,7 @@ impl fmt::Write for Brief {
 }
 
 /// One level further down.
-fn step(path: &str, step: &str) -> String {
+pub(super) fn step(path: &str, step: &str) -> String {
     if path.ends_with(MORE) {
         return path.to_owned();
     }

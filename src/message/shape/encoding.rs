@@ -6,6 +6,7 @@
 use super::canon;
 use super::model::Content;
 use super::model::Field;
+use super::model::Gap;
 use super::model::Model;
 use super::model::Opaque;
 use super::model::Scalar;
@@ -52,6 +53,28 @@ const ENUM: u8 = 37;
 const ADDRESS: u8 = 38;
 const OPAQUE: u8 = 39;
 const SELF_DESCRIBING: u8 = 40;
+
+/// Added to the number of a reason that comes with the name of a Rust type.
+const NAMED_GAP: u8 = 4;
+
+fn gap_number(gap: Gap) -> u8 {
+    match gap {
+        Gap::Unreached => 1,
+        Gap::TooDeep => 2,
+        Gap::TooLarge => 3,
+        Gap::Varies => 4,
+    }
+}
+
+fn gap(number: u8) -> Result<Gap, NoShape> {
+    match number {
+        1 => Ok(Gap::Unreached),
+        2 => Ok(Gap::TooDeep),
+        3 => Ok(Gap::TooLarge),
+        4 => Ok(Gap::Varies),
+        number => Err(NoShape::UnknownTag(number)),
+    }
+}
 
 /// The encoding of a canonical graph.
 pub(super) fn encode(model: &Model) -> Vec<u8> {
@@ -144,10 +167,8 @@ impl ShapeWriter {
     fn opaque(&mut self, why: &Opaque) {
         match why {
             Opaque::Named(name) => self.tagged(0, |out| out.name(name)),
-            Opaque::Unreached => self.byte(1),
-            Opaque::TooDeep => self.byte(2),
-            Opaque::TooLarge => self.byte(3),
-            Opaque::Varies => self.byte(4),
+            Opaque::Unchecked(gap, None) => self.byte(gap_number(*gap)),
+            Opaque::Unchecked(gap, Some(name)) => self.tagged(gap_number(*gap) + NAMED_GAP, |out| out.name(name)),
         }
     }
 }
@@ -284,11 +305,8 @@ impl ShapeReader<'_> {
     fn opaque(&mut self) -> Result<Opaque, NoShape> {
         Ok(match self.byte()? {
             0 => Opaque::Named(self.name()?),
-            1 => Opaque::Unreached,
-            2 => Opaque::TooDeep,
-            3 => Opaque::TooLarge,
-            4 => Opaque::Varies,
-            tag => return Err(NoShape::UnknownTag(tag)),
+            tag @ 1..=4 => Opaque::Unchecked(gap(tag)?, None),
+            tag => Opaque::Unchecked(gap(tag.wrapping_sub(NAMED_GAP))?, Some(self.name()?)),
         })
     }
 }

@@ -11,6 +11,7 @@ use super::encoding::decode;
 use super::encoding::encode;
 use super::model::Content;
 use super::model::Field;
+use super::model::Gap;
 use super::model::Model;
 use super::model::Opaque;
 use super::model::Scalar;
@@ -81,6 +82,9 @@ fn compare(one: &Shape, other: &Shape) {
         // The title and the last word stand outside the page.
         assert!(shape.to_string().len() <= MAX_PAGE + 2 * MAX_TOLD);
         assert!(!format!("{shape:?}").is_empty());
+        let unchecked = shape.unchecked();
+        assert!(unchecked.len() <= MAX_DIFFERENCES);
+        assert!(unchecked.iter().all(|path| path.len() <= MAX_PATH + RESULT + 2 * ELLIPSIS));
     }
     for (here, there) in [(one, other), (other, one)] {
         let differences = here.diff(there);
@@ -171,11 +175,12 @@ fn content(choices: &mut Unstructured<'_>, count: usize) -> Content {
 }
 
 fn opaque(choices: &mut Unstructured<'_>) -> Opaque {
-    match choices.below(5) {
-        0 => Opaque::Named(name(choices)),
-        1 => Opaque::Unreached,
-        2 => Opaque::TooDeep,
-        3 => Opaque::TooLarge,
-        _ => Opaque::Varies,
-    }
+    let gap = match choices.below(5) {
+        0 => return Opaque::Named(name(choices)),
+        1 => Gap::Unreached,
+        2 => Gap::TooDeep,
+        3 => Gap::TooLarge,
+        _ => Gap::Varies,
+    };
+    Opaque::Unchecked(gap, (choices.below(2) == 1).then(|| name(choices)))
 }

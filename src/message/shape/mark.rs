@@ -23,8 +23,9 @@ pub(crate) const LEAF: &str = "actix_hermod::opaque";
 /// Reads a value that a [`Shape`](crate::Shape) does not look into: it is one leaf there, which equals all leaves of
 /// that name.
 ///
-/// Rarely needed: for a type of which no value can be guessed, so that what stands behind it is not known either, or one
-/// that reads something else depending on what it has read. `sample` makes any value; it is called when a shape is made,
+/// For a type of which no value can be guessed, so that what stands behind it may not be known either
+/// ([`Shape::unchecked`](crate::Shape::unchecked) lists such parts), or one that reads something else depending on what it
+/// has read. `sample` makes any value; it is called when a shape is made,
 /// and never for a message. Bytes are what they were without; change the name when what the bytes mean has changed.
 ///
 /// # Errors

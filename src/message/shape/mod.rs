@@ -21,6 +21,7 @@ mod show;
 mod tests;
 mod trace;
 mod travel;
+mod unchecked;
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 use serde::Deserialize;
@@ -44,6 +47,7 @@ pub use self::diff::Difference;
 use self::encoding::MAX_ENCODED;
 use self::encoding::MAX_NODES;
 pub use self::mark::opaque;
+use self::model::Gap;
 use self::model::Model;
 use self::model::Opaque;
 use self::model::ShapeNode;
@@ -83,11 +87,16 @@ use super::RemoteMessage;
 ///
 /// # What a shape does not know
 /// - What a type makes of what it reads: `String`, a `Url` and a date that is written as text are all texts.
-/// - What is *opaque*: parts behind something of which no value could be guessed (a tuple's part behind a type that
-///   accepts only what is signed, say), parts that are read differently depending on what was read before, and what
-///   nests more than 128 levels or is larger than a shape may be (1 MiB encoded, 16,384 different types). Such a part
-///   equals every other that is opaque for the same reason. A type that its owner does not want to be looked into is
-///   marked by [`opaque`](crate::opaque()).
+/// - What is *unchecked*: parts behind something of which no value could be guessed (a tuple's part behind a type that
+///   accepts only what is signed, say), parts that are read differently depending on what was read before (behind the name
+///   of a typetag object), and what nests more than 128 levels or is larger than a shape may be (1 MiB encoded, 16,384
+///   different types). Such a part equals only one at the same path, unchecked for the same reason, with the same Rust type
+///   name (`std::any::type_name`, path included): that of the part if `Deserialize` came to ask for it, and that of the
+///   struct, enum or tuple around it otherwise. So two programs that take the type from one crate agree, and two that
+///   each define it, in modules of different names, do not. Of two versions of one crate a change in such a part is *not
+///   noticed*; [`unchecked`](Shape::unchecked) lists these parts, and a node warns of them when it opens a box.
+///   [`opaque`](crate::opaque()), around the value that cannot be guessed, makes the rest known.
+/// - What its owner does not want to be looked into and has marked by [`opaque`](crate::opaque()).
 /// - What is *self-describing* (`any`): types that ask their bytes what they are. Postcard's bytes do not say.
 /// - What `Serialize` writes. Messages are looked at for that when they leave: see
 ///   [`RemoteMessage`](crate::RemoteMessage#limits).
@@ -128,7 +137,9 @@ use super::RemoteMessage;
 /// | by name | 3, list of fields: each a name and a ref |
 /// | opaque | 4, reason |
 ///
-/// A reason is 0 and a name (its owner's), 1 (not reached), 2 (too deep), 3 (too large) or 4 (varies).
+/// A reason is 0 and a name (its owner's), 5 (not reached), 6 (too deep), 7 (too large) or 8 (varies) and the name of a Rust
+/// type, or 1 to 4 for the same without a name. Of a type's name that is longer than 240 bytes there are the characters that
+/// begin within these, `…`, and in 16 lower-case digits of base 16 the first eight bytes of the SHA-1 of the whole.
 ///
 /// Parts that no walk along refs can tell apart are one part. Parts are numbered in the order in which a walk meets
 /// them that begins at the message, goes through the refs of a part in the order of its bytes, each with all that is
@@ -145,6 +156,8 @@ struct Inner {
     fingerprint: u64,
     /// Of a type that was traced here: why no value of it can travel.
     obstacle: Option<Unfit>,
+    /// Somebody was told what in it is unchecked.
+    warned: AtomicBool,
 }
 
 /// As many bytes as the line takes in which differences are told: it is kept for each box that a peer has introduced.
@@ -190,23 +203,27 @@ impl Shape {
         let model = canon::canonical(model);
         let encoded = encoding::encode(&model);
         if encoded.len() > MAX_ENCODED || model.nodes().len() > MAX_NODES {
-            return Shape::new(&Model::new(vec![ShapeNode::Opaque(Opaque::TooLarge)], None));
+            return Shape::new(&Model::new(vec![ShapeNode::Opaque(Opaque::Unchecked(Gap::TooLarge, None))], None));
         }
         Shape::from_parts(model, encoded)
     }
 
-    /// The shape of a type of that name, as it was traced.
-    fn traced(traced: &Traced, name: &str) -> Shape {
+    /// The shape of a type, as it was traced.
+    fn traced<T>(traced: &Traced) -> Shape {
         let mut shape = Shape::new(&traced.model);
+        if let [ShapeNode::Opaque(Opaque::Unchecked(Gap::TooLarge, None))] = shape.model().nodes() {
+            let large = trace::unchecked(Gap::TooLarge, std::any::type_name::<T>());
+            shape = Shape::new(&Model::new(vec![ShapeNode::Opaque(large)], None));
+        }
         if let Some(inner) = Arc::get_mut(&mut shape.inner) {
-            inner.obstacle = travel::obstacle(&traced.model, &traced.flattened, &name);
+            inner.obstacle = travel::obstacle(&traced.model, &traced.flattened, &mark::short_name::<T>());
         }
         shape
     }
 
     fn from_parts(model: Model, encoded: Vec<u8>) -> Shape {
         let fingerprint = fingerprint(&encoded);
-        Shape { inner: Arc::new(Inner { model, encoded, fingerprint, obstacle: None }) }
+        Shape { inner: Arc::new(Inner { model, encoded, fingerprint, obstacle: None, warned: AtomicBool::new(false) }) }
     }
 
     /// The part because of which no message of the type can be sent, if there is one; the shape is of this process.
@@ -272,6 +289,46 @@ impl Shape {
     pub fn diff(&self, there: &Shape) -> Vec<Difference> {
         diff::differences(self.model(), there.model())
     }
+
+    /// The paths of the parts that could not be looked into, as [`Difference::path`] has them: those nearest to the
+    /// message first, at most 32. A node warns of them when it opens a box for the type.
+    ///
+    /// Such a part equals only one at the same path with the same Rust type name, so a change inside that keeps this name
+    /// is not noticed. [`opaque`](crate::opaque()) around the value that cannot be guessed makes the rest known. Parts
+    /// that are marked by `opaque` are not in the list: their owner chose a name for them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_hermod::Shape;
+    /// # use serde::Deserialize;
+    /// #[derive(Deserialize)]
+    /// struct Order(Signed, u32);
+    ///
+    /// #[derive(Deserialize)]
+    /// #[serde(try_from = "u64")]
+    /// struct Signed;
+    ///
+    /// impl TryFrom<u64> for Signed {
+    ///     type Error = &'static str;
+    ///     fn try_from(signature: u64) -> Result<Signed, &'static str> {
+    ///         if signature == 6_274_331_021 { Ok(Signed) } else { Err("not signed") }
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Shape::of_value::<Order>().unchecked(), ["Order.1"]);
+    /// assert!(Shape::of_value::<(u8, Vec<Signed>)>().unchecked().is_empty());
+    /// ```
+    pub fn unchecked(&self) -> Vec<String> {
+        unchecked::paths(self.model())
+    }
+
+    /// The unchecked parts of a type of this process, if there are some and this is the first to ask.
+    pub(crate) fn untold_unchecked(&self) -> Option<Vec<String>> {
+        if self.inner.warned.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(self.unchecked()).filter(|paths| !paths.is_empty())
+    }
 }
 
 /// The shape from the table, or traced now; no lock is held meanwhile, as code of the type runs.
@@ -279,7 +336,7 @@ fn known<T>(which: (TypeId, ShapePart), trace: impl FnOnce() -> Traced) -> Shape
     if let Some(shape) = KNOWN.read().get(&which) {
         return shape.clone();
     }
-    let shape = Shape::traced(&trace(), &mark::short_name::<T>());
+    let shape = Shape::traced::<T>(&trace());
     KNOWN.write().entry(which).or_insert(shape).clone()
 }
 

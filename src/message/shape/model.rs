@@ -39,7 +39,7 @@ impl Model {
 
     /// The node of that number; an opaque one if there is none.
     pub(crate) fn node(&self, id: ShapeNodeId) -> &ShapeNode {
-        const ASTRAY: ShapeNode = ShapeNode::Opaque(Opaque::Unreached);
+        const ASTRAY: ShapeNode = ShapeNode::Opaque(Opaque::Unchecked(Gap::Unreached, None));
         self.nodes.get(id.0 as usize).unwrap_or(&ASTRAY)
     }
 
@@ -193,11 +193,19 @@ pub(crate) struct Variant {
     pub(crate) content: Content,
 }
 
-/// Why something could not be looked into. Compared as all else: two builds of one type are opaque for one reason.
+/// Why something is not looked into. Compared as all else: two builds of one type are opaque for one reason.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Opaque {
     /// Its owner wants it so, and named it.
     Named(Box<str>),
+    /// It could not be. With the name of the Rust type that it is, or that it is a part of: that name is all that is
+    /// compared of it. Shapes made by hand may have none.
+    Unchecked(Gap, Option<Box<str>>),
+}
+
+/// Why something could not be looked into.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Gap {
     /// It stands behind something of which no value could be made, or its type never asked for it.
     Unreached,
     /// It nests too many levels.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fmt::Write;
 
 use super::model::Content;
+use super::model::Gap;
 use super::model::Model;
 use super::model::Opaque;
 use super::model::Scalar;
@@ -22,6 +23,9 @@ const MAX_NESTED: usize = 24;
 
 /// As many characters of a name as are shown.
 const MAX_NAME: usize = 120;
+
+/// As many characters of the name of a Rust type, which has its path in it: two that differ are to be seen to differ.
+pub(super) const MAX_TYPE_NAME: usize = 256;
 
 /// As many bytes as a shape is shown in at most.
 pub(super) const MAX_PAGE: usize = 4 << 20;
@@ -87,7 +91,7 @@ impl Inline<'_, '_> {
                 None => write!(f, "{}", Name(name)),
             },
             ShapeNode::Address { message } => write!(f, "Address<{}>", Name(message)),
-            ShapeNode::Opaque(why) => write!(f, "opaque({})", Name(reason(why))),
+            ShapeNode::Opaque(why) => write!(f, "{}", ShownOpaque(why)),
             ShapeNode::SelfDescribing => f.write_str("any"),
         }
     }
@@ -131,10 +135,15 @@ pub(super) struct Name<'a>(pub(super) &'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(MAX_NAME) {
-            Some((end, _)) => write!(f, "{}…", self.0[..end].escape_debug()),
-            None => self.0.escape_debug().fmt(f),
-        }
+        within(f, self.0, MAX_NAME)
+    }
+}
+
+/// As much of a name as fits into so many characters.
+fn within(f: &mut fmt::Formatter<'_>, name: &str, most: usize) -> fmt::Result {
+    match name.char_indices().nth(most) {
+        Some((end, _)) => write!(f, "{}…", name[..end].escape_debug()),
+        None => write!(f, "{}", name.escape_debug()),
     }
 }
 
@@ -160,13 +169,29 @@ pub(super) fn word(scalar: Scalar) -> &'static str {
     }
 }
 
-fn reason(why: &Opaque) -> &str {
-    match why {
-        Opaque::Named(name) => name,
-        Opaque::Unreached => "not reached",
-        Opaque::TooDeep => "too deep",
-        Opaque::TooLarge => "too large",
-        Opaque::Varies => "varies",
+/// What is not looked into, with the name under which it is compared.
+pub(super) struct ShownOpaque<'a>(pub(super) &'a Opaque);
+
+impl fmt::Display for ShownOpaque<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Opaque::Named(name) => write!(f, "opaque({})", Name(name)),
+            Opaque::Unchecked(gap, None) => write!(f, "opaque({})", reason(*gap)),
+            Opaque::Unchecked(gap, Some(name)) => {
+                write!(f, "opaque({}: ", reason(*gap))?;
+                within(f, name, MAX_TYPE_NAME)?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+fn reason(gap: Gap) -> &'static str {
+    match gap {
+        Gap::Unreached => "not reached",
+        Gap::TooDeep => "too deep",
+        Gap::TooLarge => "too large",
+        Gap::Varies => "varies",
     }
 }
 
@@ -256,6 +281,6 @@ fn definition(page: &mut Page<'_, '_>, names: &ShownNames<'_>, content: &Content
             }
             write!(page, "\n{indent}}}")
         }
-        Content::Opaque(why) => write!(page, "(opaque({}))", Name(reason(why))),
+        Content::Opaque(why) => write!(page, "({})", ShownOpaque(why)),
     }
 }

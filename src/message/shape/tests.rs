@@ -9,6 +9,7 @@ use super::encoding::decode;
 use super::encoding::encode;
 use super::model::Content;
 use super::model::Field;
+use super::model::Gap;
 use super::model::Model;
 use super::model::Opaque;
 use super::model::Scalar;
@@ -27,7 +28,7 @@ fn node(count: u32) -> impl Strategy<Value = ShapeNode> {
             prop::collection::vec(id(), 0..3).prop_map(Content::Tuple),
             prop::collection::vec((name(), id()).prop_map(|(name, node)| Field { name, node }), 0..3)
                 .prop_map(Content::Fields),
-            Just(Content::Opaque(Opaque::Unreached)),
+            prop::option::of(name()).prop_map(|of| Content::Opaque(Opaque::Unchecked(Gap::Unreached, of))),
         ]
     };
     let variant = (name(), content()).prop_map(|(name, content)| Variant { name, content });
@@ -41,6 +42,7 @@ fn node(count: u32) -> impl Strategy<Value = ShapeNode> {
         1 => (name(), prop::collection::vec(variant, 0..3)).prop_map(|(name, variants)| ShapeNode::Enum { name, variants }),
         1 => name().prop_map(|message| ShapeNode::Address { message }),
         1 => name().prop_map(|name| ShapeNode::Opaque(Opaque::Named(name))),
+        1 => prop::option::of(name()).prop_map(|of| ShapeNode::Opaque(Opaque::Unchecked(Gap::Varies, of))),
         1 => Just(ShapeNode::SelfDescribing),
     ]
 }

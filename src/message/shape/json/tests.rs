@@ -10,6 +10,7 @@ use super::decode::decode;
 use super::encode::encode;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
+use crate::message::shape::model::Gap;
 use crate::message::shape::model::Model;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::ROOT;
@@ -186,7 +187,7 @@ fn what_is_not_known_or_cannot_be_is_named() {
     let path = || "Holder.what".to_owned();
     let given = json!({"n": 1, "what": 2});
     for (node, error) in [
-        (ShapeNode::Opaque(Opaque::Varies), JsonError::Opaque { path: path() }),
+        (ShapeNode::Opaque(Opaque::Unchecked(Gap::Varies, None)), JsonError::Opaque { path: path() }),
         (ShapeNode::SelfDescribing, JsonError::SelfDescribing { path: path() }),
         (ShapeNode::Address { message: "Pong".into() }, JsonError::Address { path: path() }),
     ] {
@@ -198,7 +199,8 @@ fn what_is_not_known_or_cannot_be_is_named() {
 
 #[test]
 fn an_opaque_variant_leaves_the_others_usable() {
-    let variants = vec![variant("Plain", Content::Unit), variant("Odd", Content::Opaque(Opaque::Varies))];
+    let variants =
+        vec![variant("Plain", Content::Unit), variant("Odd", Content::Opaque(Opaque::Unchecked(Gap::Varies, None)))];
     let choice = model([ShapeNode::Enum { name: "Choice".into(), variants }]);
     assert_eq!(to_bytes(&choice, &json!("Plain")), Ok(vec![0]));
     assert_eq!(from_bytes(&choice, &[0]), Ok(json!("Plain")));
@@ -232,7 +234,7 @@ fn any_model() -> impl Strategy<Value = Model> {
             let named = ids.into_iter().zip(["a", "b", "a", "c"]);
             Content::Fields(named.map(|(node, name)| Field { name: name.into(), node }).collect())
         }),
-        Just(Content::Opaque(Opaque::Unreached)),
+        Just(Content::Opaque(Opaque::Unchecked(Gap::Unreached, None))),
     ];
     let node = prop_oneof![
         4 => scalar.prop_map(ShapeNode::Scalar),

@@ -14,6 +14,7 @@ use super::tracer::Probe;
 use super::tracer::TraceFault;
 use super::tracer::TracePlace;
 use super::tracer::Tracer;
+use crate::message::shape::model::Gap;
 
 impl Tracer {
     /// Whether something is to be put into a slot that may be left empty, in order to learn more about it.
@@ -29,6 +30,9 @@ impl Tracer {
 
     /// How many elements, or pairs, are offered.
     pub(super) fn how_many(&self, draft: usize, variation: usize) -> usize {
+        if self.drafts[draft].done && self.drafts[draft].lacks_keys() {
+            return 0;
+        }
         let count = self.drafts[draft].slots.len();
         let mut slots = (0..count).map(|slot| TracePlace { draft, slot });
         if slots.any(|place| self.wants(place)) {
@@ -201,7 +205,34 @@ impl<'de> de::MapAccess<'de> for TracedEntries<'_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TraceFault> {
         let place = TracePlace { draft: self.draft, slot: 1 };
+        if self.tracer.slot(TracePlace { slot: 0, ..place }).by_list {
+            // One of several names was read, and what is read now may depend on which.
+            self.tracer.slot_mut(place).opaque = Some(Gap::Varies);
+        }
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
+    }
+
+    /// Whoever asks for both at once reads a value that does not depend on its key: it can be looked at without one.
+    fn next_entry_seed<K, T>(&mut self, key: K, value: T) -> Result<Option<(K::Value, T::Value)>, TraceFault>
+    where
+        K: DeserializeSeed<'de>,
+        T: DeserializeSeed<'de>,
+    {
+        let [of_key, of_value] = [0, 1].map(|slot| TracePlace { draft: self.draft, slot });
+        let (level, variation) = (self.level, self.variation);
+        let read = self.next_key_seed(key);
+        let has_none = read.is_err() && self.tracer.slot(of_key).stuck && self.tracer.is_settled(of_key);
+        if has_none && self.tracer.wants(of_value) {
+            self.tracer.blame = Blame::None;
+            let read = self.tracer.read(of_value, level, variation, |probe| value.deserialize(probe).map(drop));
+            if read.is_ok() {
+                self.tracer.blame = Blame::Settled;
+            }
+            return Err(TraceFault::Refused);
+        }
+        let Some(key) = read? else { return Ok(None) };
+        let value = self.tracer.read(of_value, level, variation, |probe| value.deserialize(probe))?;
+        Ok(Some((key, value)))
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -11,7 +11,7 @@ use super::tracer::TracePlace;
 use super::tracer::TraceQuery;
 use super::tracer::TraceSubject;
 use super::tracer::Tracer;
-use crate::message::shape::model::Opaque;
+use crate::message::shape::model::Gap;
 use crate::message::shape::model::ShapeNode;
 
 impl Tracer {
@@ -61,7 +61,7 @@ impl Tracer {
         let slot = self.slot_mut(place);
         match describing {
             Some(describing) => slot.link = Some(describing),
-            None => slot.opaque = Some(Opaque::Varies),
+            None => slot.opaque = Some(Gap::Varies),
         }
     }
 
@@ -69,16 +69,22 @@ impl Tracer {
         let next = self.drafts.len();
         let draft = *self.leaves.entry(node.clone()).or_insert(next);
         if draft == next {
-            self.drafts.push(Draft::new(Kind::Leaf(node)));
+            self.drafts.push(Draft::new(Kind::Leaf(node), ""));
         }
         draft
     }
 
-    pub(super) fn composite(&mut self, visitor: TypeId, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
+    pub(super) fn composite(
+        &mut self,
+        visitor: TypeId,
+        what: TraceSubject,
+        type_name: &'static str,
+        kind: impl FnOnce() -> Kind,
+    ) -> usize {
         let next = self.drafts.len();
         let draft = *self.known.entry(TraceQuery { visitor, what }).or_insert(next);
         if draft == next {
-            self.drafts.push(Draft::new(kind()));
+            self.drafts.push(Draft::new(kind(), type_name));
             self.parts += self.drafts[draft].slots.len();
         }
         draft

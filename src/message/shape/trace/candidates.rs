@@ -1,6 +1,9 @@
 //! Values to offer to a type that accepts only some: the most ordinary first, then those that well-known formats look
 //! like. A list has at most 64, the width of the mask of those that were refused.
 
+/// As many values as a list has at most.
+pub(super) const MOST: usize = 64;
+
 /// Integers of any width; each is offered as what it is in the width asked for, so some come twice.
 pub(super) const INTEGERS: [i128; 32] = [
     1,
@@ -41,7 +44,7 @@ pub(super) const FLOATS: [f64; 9] = [1.0, 0.0, 0.5, -1.0, 2.0, 10.0, 100.0, 1000
 
 pub(super) const CHARS: [char; 9] = ['a', 'A', '0', '1', ' ', '/', '-', '.', 'é'];
 
-pub(super) const TEXTS: [&str; 56] = [
+pub(super) const TEXTS: [&str; MOST] = [
     "",
     "a",
     "0",
@@ -98,6 +101,14 @@ pub(super) const TEXTS: [&str; 56] = [
     "{}",
     "[]",
     "+12025550123",
+    "1970-01-01T00:00:00+00:00[UTC]",
+    "000000000000000000000000",
+    "0x0000000000000000000000000000000000000000",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "* * * * *",
+    "4242424242424242",
+    "1",
 ];
 
 /// So many zeroes.

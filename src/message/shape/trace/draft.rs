@@ -6,14 +6,14 @@ use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 
-use crate::message::shape::model::Opaque;
+use crate::message::shape::model::Gap;
 use crate::message::shape::model::ShapeNode;
 
 /// A list of names as serde passes it.
 pub(super) type Names = &'static [&'static str];
 
 /// What a node is to become.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(super) enum Kind {
     /// It refers to nothing.
     Leaf(ShapeNode),
@@ -43,6 +43,8 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) kind: Kind,
+    /// The Rust type that it is of.
+    pub(super) type_name: &'static str,
     pub(super) slots: Vec<DraftSlot>,
     /// What is being found out about its names, and what came of it if they are not those of the kind.
     pub(super) naming: Option<DraftNaming>,
@@ -68,7 +70,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(kind: Kind) -> Draft {
+    pub(super) fn new(kind: Kind, type_name: &'static str) -> Draft {
         let mut slots = Vec::new();
         let count = match &kind {
             Kind::Option | Kind::Seq => 1,
@@ -86,6 +88,7 @@ impl Draft {
         let done = matches!(kind, Kind::Leaf(_));
         Draft {
             kind,
+            type_name,
             slots,
             naming: None,
             names: None,
@@ -115,6 +118,11 @@ impl Draft {
         self.names.as_deref().or_else(|| self.listed()).unwrap_or_default()
     }
 
+    /// Whether it is a map of which no key was ever accepted, so that nothing was asked for behind one.
+    pub(super) fn lacks_keys(&self) -> bool {
+        matches!((&self.kind, self.slots.as_slice()), (Kind::Map, [key, value]) if key.stuck && !value.entered)
+    }
+
     /// Whether a value needs something in each slot.
     pub(super) fn needs_all(&self) -> bool {
         matches!(self.kind, Kind::Tuple | Kind::Struct(..) | Kind::Variant(_))
@@ -126,6 +134,8 @@ impl Draft {
 pub(super) struct DraftSlot {
     /// The draft of what was asked for here.
     pub(super) link: Option<usize>,
+    /// The Rust type that was asked for here.
+    pub(super) type_name: Option<&'static str>,
     /// Of a variant: what its number was read as.
     pub(super) key: Option<DraftKey>,
     /// It was asked for.
@@ -135,10 +145,14 @@ pub(super) struct DraftSlot {
     /// Nothing offered here was accepted, and nothing more is tried.
     pub(super) stuck: bool,
     /// Says why it is not looked into, whatever the link is.
-    pub(super) opaque: Option<Opaque>,
+    pub(super) opaque: Option<Gap>,
     /// Of a leaf: the candidates that were refused, and the last that was offered.
     pub(super) refused: u64,
     pub(super) offered: u32,
+    /// Of a text: the texts that are accepted, as its owner's error has them; and whether these are offered by now, as
+    /// all others were refused.
+    pub(super) listed: Option<Names>,
+    pub(super) by_list: bool,
     /// Of a composite: how often its values were refused as a whole.
     pub(super) variation: usize,
     /// It is being read at this moment.

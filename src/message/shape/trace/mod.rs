@@ -14,7 +14,12 @@
 //! offered there is not offered there again; if it is a composite whose parts were accepted, all of its leaves are
 //! varied together. What refuses everything has no value ([`stuck`](draft::DraftSlot::stuck)); then its owner has none either
 //! if it needs one ([`barren`](draft::Draft::barren)), and otherwise goes on without. The other fields of a barren struct
-//! are read by their names, so that its shape is known all the same.
+//! are read by their names, so that its shape is known all the same; so are a map's values without a key, if both are asked
+//! for at once. A text whose owner's error lists the texts that it accepts is given one of these, if it refuses all others;
+//! a map's value that is asked for after such a key is not looked into, as it may be another behind another key.
+//!
+//! What is not reached in all these ways, in a tuple behind a part that has no value for instance, is known by the name of
+//! the Rust type that was asked for there, or else of the type that it is a part of.
 //!
 //! # Why it ends, and does not fall
 //! A pass that learns nothing strikes a candidate off a list; after some without even that, values of a recursive type
@@ -39,6 +44,8 @@ use serde::de::DeserializeOwned;
 use self::tracer::Tracer;
 use super::model::Model;
 use super::model::ShapeNodeId;
+
+pub(super) use self::sketch::unchecked;
 
 /// What was found out about a type.
 pub(super) struct Traced {

@@ -1,6 +1,7 @@
 //! The deserializer that a type is traced with: it notes what is asked for, and offers something.
 
 use std::any::TypeId;
+use std::any::type_name;
 
 use serde::de;
 use serde::de::Deserializer;
@@ -62,9 +63,20 @@ impl Probe<'_> {
         visitor.visit_unit()
     }
 
+    /// The text to offer: one of those that the type has said to accept, if it refuses all others.
+    fn text(&mut self) -> Result<&'static str, TraceFault> {
+        let slot = self.tracer.slot_mut(self.place);
+        if slot.listed.is_some() && !slot.by_list && slot.refused.count_ones() as usize >= candidates::TEXTS.len() {
+            (slot.by_list, slot.refused) = (true, 0);
+        }
+        let texts = slot.listed.filter(|_| slot.by_list).unwrap_or(&candidates::TEXTS);
+        let at = self.scalar(Scalar::Str, texts.len().min(candidates::MOST))?;
+        Ok(texts[at])
+    }
+
     /// The draft of a composite.
-    fn composite<V>(&mut self, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
-        self.tracer.composite(visitor_of::<V>(), what, kind)
+    fn composite<'de, V: Visitor<'de>>(&mut self, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
+        self.tracer.composite(typeid::of::<V>(), what, name_of::<V>(), kind)
     }
 
     /// Reads what has its parts in order.
@@ -107,12 +119,18 @@ impl Probe<'_> {
             Form::Tuple => 2,
             Form::Fields(_) => 3,
         };
-        self.composite::<()>(TraceSubject::Variant(draft, slot, number), || Kind::Variant(form))
+        let type_name = self.tracer.drafts[draft].type_name;
+        let what = TraceSubject::Variant(draft, slot, number);
+        self.tracer.composite(TypeId::of::<()>(), what, type_name, || Kind::Variant(form))
     }
 }
 
-fn visitor_of<V>() -> TypeId {
-    typeid::of::<V>()
+/// The Rust type that a visitor makes; of one that makes nothing, its own.
+fn name_of<'de, V: Visitor<'de>>() -> &'static str {
+    match type_name::<V::Value>() {
+        "()" => type_name::<V>(),
+        name => name,
+    }
 }
 
 /// The text that a visitor has for what it expects.
@@ -148,10 +166,16 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         deserialize_f32 F32 visit_f32 candidates::FLOATS.len(), |at: usize| candidates::FLOATS[at] as f32;
         deserialize_f64 F64 visit_f64 candidates::FLOATS.len(), |at: usize| candidates::FLOATS[at];
         deserialize_char Char visit_char candidates::CHARS.len(), |at: usize| candidates::CHARS[at];
-        deserialize_str Str visit_borrowed_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
-        deserialize_string Str visit_str candidates::TEXTS.len(), |at: usize| candidates::TEXTS[at];
         deserialize_bytes Bytes visit_borrowed_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
         deserialize_byte_buf Bytes visit_bytes candidates::BYTE_LENGTHS.len(), candidates::bytes;
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        visitor.visit_borrowed_str(self.text()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
+        visitor.visit_str(self.text()?)
     }
 
     fn is_human_readable(&self) -> bool {

@@ -7,8 +7,10 @@ use super::draft::Draft;
 use super::draft::DraftSlot;
 use super::draft::Form;
 use super::draft::Kind;
+use crate::message::shape::fingerprint;
 use crate::message::shape::model::Content;
 use crate::message::shape::model::Field;
+use crate::message::shape::model::Gap;
 use crate::message::shape::model::Model;
 use crate::message::shape::model::Opaque;
 use crate::message::shape::model::Scalar;
@@ -20,11 +22,11 @@ use crate::message::shape::model::Variant;
 const MAX_ANNOUNCED: usize = 1024;
 
 /// Turns drafts into a graph. What was never reached is opaque, for the reason given.
-pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Opaque) -> Traced {
+pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Gap) -> Traced {
     let mut sketch =
         Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
-    sketch.number(root);
-    let result = result.map(|slot| sketch.number(slot));
+    sketch.number(root, "");
+    let result = result.map(|slot| sketch.number(slot, ""));
     while let Some((number, draft)) = sketch.waiting.pop() {
         let node = sketch.node(draft);
         sketch.nodes[number.0 as usize] = node;
@@ -32,6 +34,18 @@ pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSl
     let flattened = |(number, draft): (&Option<ShapeNodeId>, &Draft)| number.filter(|_| draft.flattened);
     let flattened: HashSet<ShapeNodeId> = sketch.numbers.iter().zip(drafts).filter_map(flattened).collect();
     Traced { model: Model::new(sketch.nodes, result), flattened }
+}
+
+/// As many bytes of a Rust type's name as are kept; the name of a longer one ends with its hash.
+const MAX_TYPE_NAME: usize = 240;
+
+/// A part that is compared by the name of the Rust type that it is, or is in.
+pub(in crate::message::shape) fn unchecked(gap: Gap, type_name: &str) -> Opaque {
+    let name = match type_name.char_indices().find(|(at, _)| *at >= MAX_TYPE_NAME) {
+        Some((end, _)) => format!("{}…{:016x}", &type_name[..end], fingerprint(type_name.as_bytes())).into(),
+        None => type_name.into(),
+    };
+    Opaque::Unchecked(gap, Some(name))
 }
 
 const UNIT: ShapeNode = ShapeNode::Scalar(Scalar::Unit);
@@ -42,7 +56,7 @@ struct Sketch<'a> {
     numbers: Vec<Option<ShapeNodeId>>,
     /// Nodes that have a number and no content yet.
     waiting: Vec<(ShapeNodeId, &'a Draft)>,
-    unreached: Opaque,
+    unreached: Gap,
 }
 
 impl<'a> Sketch<'a> {
@@ -51,14 +65,17 @@ impl<'a> Sketch<'a> {
         ShapeNodeId(self.nodes.len() as u32 - 1)
     }
 
-    /// The node that a slot refers to.
-    fn number(&mut self, slot: &DraftSlot) -> ShapeNodeId {
-        if let Some(why) = &slot.opaque {
-            return self.push(ShapeNode::Opaque(why.clone()));
+    /// The node that a slot of that type refers to.
+    fn number(&mut self, slot: &DraftSlot, owner: &str) -> ShapeNodeId {
+        // A part that was never asked for, or not always as the same type, is known by what it is a part of.
+        let own = slot.type_name.filter(|_| slot.opaque != Some(Gap::Varies) || owner.is_empty());
+        let unchecked = |gap| ShapeNode::Opaque(unchecked(gap, own.unwrap_or(owner)));
+        if let Some(gap) = slot.opaque {
+            return self.push(unchecked(gap));
         }
         let Some(link) = slot.link else {
             // It was read, and asked for nothing: it takes none of the bytes.
-            let node = if slot.good { UNIT } else { ShapeNode::Opaque(self.unreached.clone()) };
+            let node = if slot.good { UNIT } else { unchecked(self.unreached) };
             return self.push(node);
         };
         if let Some(number) = self.numbers[link] {
@@ -76,33 +93,34 @@ impl<'a> Sketch<'a> {
         let missing = announced.saturating_sub(draft.slots.len());
         let missing = std::iter::repeat_n(DraftSlot::default(), missing);
         let slots = draft.slots.iter().cloned().chain(missing);
-        slots.map(|slot| self.number(&slot)).collect()
+        slots.map(|slot| self.number(&slot, draft.type_name)).collect()
     }
 
     fn node(&mut self, draft: &'a Draft) -> ShapeNode {
+        let of = draft.type_name;
         match (&draft.kind, draft.slots.as_slice()) {
             (Kind::Leaf(node), _) => node.clone(),
-            (Kind::Option, [inner]) => ShapeNode::Option(self.number(inner)),
-            (Kind::Seq, [inner]) => ShapeNode::Seq(self.number(inner)),
-            (Kind::Map, [key, value]) => ShapeNode::Map { key: self.number(key), value: self.number(value) },
+            (Kind::Option, [inner]) => ShapeNode::Option(self.number(inner, of)),
+            (Kind::Seq, [inner]) => ShapeNode::Seq(self.number(inner, of)),
+            (Kind::Map, [key, value]) => ShapeNode::Map { key: self.number(key, of), value: self.number(value, of) },
             (Kind::Tuple, _) => ShapeNode::Tuple(self.all(draft)),
             (Kind::Struct(name, form), _) => {
                 ShapeNode::Struct { name: (*name).into(), content: self.content(*form, draft) }
             }
             (Kind::Enum(name, _), slots) => ShapeNode::Enum {
                 name: (*name).into(),
-                variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot)).collect(),
+                variants: draft.names().iter().zip(slots).map(|(name, slot)| self.variant(name, slot, of)).collect(),
             },
-            _ => ShapeNode::Opaque(self.unreached.clone()),
+            _ => ShapeNode::Opaque(unchecked(self.unreached, of)),
         }
     }
 
-    fn variant(&mut self, name: &str, slot: &DraftSlot) -> Variant {
+    fn variant(&mut self, name: &str, slot: &DraftSlot, of: &str) -> Variant {
         let content = match (&slot.opaque, slot.link.map(|link| &self.drafts[link])) {
-            (Some(why), _) => Content::Opaque(why.clone()),
+            (Some(gap), _) => Content::Opaque(unchecked(*gap, of)),
             (None, Some(draft @ Draft { kind: Kind::Variant(form), .. })) => self.content(*form, draft),
             (None, _) if slot.good => Content::Unit,
-            (None, _) => Content::Opaque(self.unreached.clone()),
+            (None, _) => Content::Opaque(unchecked(self.unreached, of)),
         };
         Variant { name: name.into(), content }
     }
@@ -110,10 +128,13 @@ impl<'a> Sketch<'a> {
     fn content(&mut self, form: Form, draft: &Draft) -> Content {
         match (form, draft.slots.as_slice()) {
             (Form::Unit, _) => Content::Unit,
-            (Form::Newtype, [inner]) => Content::Newtype(self.number(inner)),
+            (Form::Newtype, [inner]) => Content::Newtype(self.number(inner, draft.type_name)),
             (Form::Newtype | Form::Tuple, _) => Content::Tuple(self.all(draft)),
             (Form::Fields(_), slots) => {
-                let field = |(name, slot): (&&str, &DraftSlot)| Field { name: (*name).into(), node: self.number(slot) };
+                let field = |(name, slot): (&&str, &DraftSlot)| {
+                    let node = self.number(slot, draft.type_name);
+                    Field { name: (*name).into(), node }
+                };
                 Content::Fields(draft.names().iter().zip(slots).map(field).collect())
             }
         }

@@ -1,6 +1,7 @@
 //! What is known of a type so far, and what is concluded from one pass.
 
 use std::any::TypeId;
+use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Display;
@@ -17,7 +18,8 @@ use super::draft::Form;
 use super::draft::Kind;
 use super::draft::Names;
 use super::sketch;
-use crate::message::shape::model::Opaque;
+use crate::message::shape::model::Gap;
+use crate::message::shape::model::Scalar;
 use crate::message::shape::model::ShapeNode;
 
 /// Levels of nesting: as many as a message may have when it is decoded.
@@ -116,7 +118,7 @@ const START: usize = 0;
 impl Tracer {
     pub(super) fn new() -> Tracer {
         Tracer {
-            drafts: vec![Draft::new(Kind::Start)],
+            drafts: vec![Draft::new(Kind::Start, "")],
             known: HashMap::new(),
             leaves: HashMap::new(),
             lists: HashMap::new(),
@@ -134,6 +136,7 @@ impl Tracer {
 
     pub(super) fn explore<T: DeserializeOwned>(&mut self, slot: usize) {
         let place = TracePlace { draft: START, slot };
+        self.slot_mut(place).type_name = Some(type_name::<T>());
         let mut idle = 0;
         for _ in 0..MAX_PASSES {
             self.pass::<T>(place);
@@ -184,7 +187,7 @@ impl Tracer {
     }
 
     pub(super) fn finish(self, with_result: bool) -> Traced {
-        let why = if self.is_exhausted() { Opaque::TooLarge } else { Opaque::Unreached };
+        let why = if self.is_exhausted() { Gap::TooLarge } else { Gap::Unreached };
         let slots = &self.drafts[START].slots;
         sketch::finish(&self.drafts, &slots[0], with_result.then(|| &slots[1]), why)
     }
@@ -202,13 +205,14 @@ impl Tracer {
         let slot = self.slot_mut(place);
         slot.reading += 1;
         slot.entered = true;
+        slot.type_name.get_or_insert(type_name::<R>());
         let variation = variation + slot.variation;
         let probe = Probe { tracer: &mut *self, place, level, variation };
         let result = catch_unwind(AssertUnwindSafe(|| read(probe))).unwrap_or(Err(TraceFault::Refused));
         self.go_back(before);
         match &result {
             Ok(_) => self.went_well(place),
-            Err(_) => self.went_wrong(place),
+            Err(fault) => self.went_wrong(place, *fault),
         }
         result
     }
@@ -220,7 +224,10 @@ impl Tracer {
         self.progress |= new;
     }
 
-    fn went_wrong(&mut self, place: TracePlace) {
+    fn went_wrong(&mut self, place: TracePlace, fault: TraceFault) {
+        if let TraceFault::Unlisted(names) = fault {
+            self.list(place, names);
+        }
         let slot = self.slot(place);
         if slot.link.is_some_and(|link| self.drafts[link].barren) && !slot.stuck {
             self.slot_mut(place).stuck = true;
@@ -228,6 +235,16 @@ impl Tracer {
         }
         if let Blame::None = self.blame {
             self.blame = if self.slot(place).stuck { Blame::Settled } else { Blame::At(place) };
+        }
+    }
+
+    /// Notes which texts are accepted there, if it is a text.
+    #[cold]
+    fn list(&mut self, place: TracePlace, names: Names) {
+        let text = Kind::Leaf(ShapeNode::Scalar(Scalar::Str));
+        let is_text = self.slot(place).link.is_some_and(|link| self.drafts[link].kind == text);
+        if is_text && !names.is_empty() {
+            self.slot_mut(place).listed = Some(names);
         }
     }
 
@@ -295,7 +312,7 @@ impl Tracer {
         } else {
             let slot = self.slot_mut(place);
             slot.stuck = true;
-            slot.opaque = Some(Opaque::TooDeep);
+            slot.opaque = Some(Gap::TooDeep);
             self.progress = true;
         }
         self.give_up()
@@ -312,6 +329,8 @@ impl Tracer {
         let stuck = of.needs_all() && of.slots.iter().any(|slot| slot.stuck);
         let done = match &of.kind {
             Kind::Enum(..) => of.open.is_empty(),
+            // Where no value can be made of a key, nobody comes to ask for what it leads to.
+            Kind::Map if of.lacks_keys() => of.reading == 0 && self.is_settled(TracePlace { draft, slot: 0 }),
             Kind::Option | Kind::Seq | Kind::Map => {
                 slots.all(|place| self.is_decided(place) || well && !self.slot(place).entered)
             }
@@ -339,6 +358,8 @@ pub(super) enum TraceFault {
     Refused,
     /// A field of that name came twice.
     Duplicate(&'static str),
+    /// The text is none of these.
+    Unlisted(Names),
 }
 
 impl Display for TraceFault {
@@ -356,6 +377,10 @@ impl de::Error for TraceFault {
 
     fn duplicate_field(name: &'static str) -> TraceFault {
         TraceFault::Duplicate(name)
+    }
+
+    fn unknown_variant(_: &str, names: &'static [&'static str]) -> TraceFault {
+        TraceFault::Unlisted(names)
     }
 }
 
