@@ -1,9 +1,10 @@
 //! The shape of a message: what its type looks like from outside, so that two processes can compare their types.
 //!
 //! [`trace`] looks at a type, by asking its `Deserialize` what it would read; [`model`] is what it finds; [`canon`]
-//! makes one graph of all equal ones; [`encoding`] its bytes; [`show`] its text; [`diff`] says where two differ.
-//! [`travel`] says whether any value of a type can be sent; [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the other to
-//! know a message without its type; [`path`] says where they are.
+//! makes one graph of all equal ones; [`encoding`] its bytes, and [`portable`] its form for serde; [`show`] its text;
+//! [`diff`] says where two differ, [`unchecked`] where that is not known, and [`travel`] whether any value of a type can
+//! be sent. [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the
+//! other to know a message without its type; [`path`] says where they are.
 
 mod canon;
 pub(crate) mod check;
@@ -16,6 +17,7 @@ pub(crate) mod json;
 pub(crate) mod mark;
 pub(crate) mod model;
 pub(crate) mod path;
+mod portable;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,6 @@ mod unchecked;
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
-use std::fmt::Write;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -35,11 +36,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::Serialize;
-use serde::Serializer;
-use serde::de;
 use serde::de::DeserializeOwned;
 
 use self::check::Unfit;
@@ -373,67 +369,5 @@ impl fmt::Debug for Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show::whole(f, self.model())
-    }
-}
-
-/// In binary formats the canonical encoding, as a byte string; in those that people read, its digits in base 16.
-impl Serialize for Shape {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = &self.inner.encoded;
-        if !serializer.is_human_readable() {
-            return serializer.serialize_bytes(encoded);
-        }
-        let mut digits = String::with_capacity(2 * encoded.len());
-        for byte in encoded {
-            // Writing to a String does not fail.
-            let _ = write!(digits, "{byte:02x}");
-        }
-        serializer.serialize_str(&digits)
-    }
-}
-
-/// # Errors
-/// If the bytes are no canonical encoding of a shape.
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
-        if deserializer.is_human_readable() {
-            deserializer.deserialize_str(EncodedShape)
-        } else {
-            deserializer.deserialize_bytes(EncodedShape)
-        }
-    }
-}
-
-/// Reads an encoding, in either form.
-struct EncodedShape;
-
-impl de::Visitor<'_> for EncodedShape {
-    type Value = Shape;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the canonical encoding of a shape")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Shape, E> {
-        let model = encoding::decode(bytes).map_err(E::custom)?;
-        Ok(Shape::from_parts(model, bytes.to_vec()))
-    }
-
-    fn visit_str<E: de::Error>(self, digits: &str) -> Result<Shape, E> {
-        // Two digits make a byte; with an odd number the last pair has one, and is refused.
-        let pairs = digits.as_bytes().chunks(2).map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        });
-        let bytes = pairs.collect::<Option<Vec<u8>>>();
-        self.visit_bytes(&bytes.ok_or_else(|| E::custom("a shape is written in lower-case digits of base 16"))?)
-    }
-}
-
-fn digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
     }
 }

@@ -28,7 +28,7 @@ const FLATTENED: &str = "serde(flatten) makes it a map of unknown length, which 
 /// with flattened fields.
 pub(super) fn obstacle(model: &Model, flattened: &HashSet<ShapeNodeId>, name: &dyn Display) -> Option<Unfit> {
     let stopped = stopped(model, flattened);
-    stopped.contains_key(&model.root()).then(|| tell(model, &stopped, model.root(), Trail::new(name)))
+    stopped.contains_key(&model.root()).then(|| tell(&stopped, model.root(), Trail::new(name)))
 }
 
 /// How a part is stopped: by itself, or by one inside of it.
@@ -112,14 +112,14 @@ fn within_parts<'m>(parts: &[ShapeNodeId], stopped: &Stops<'m>) -> Option<Inside
 }
 
 /// The part that stops the others, and where it is. Types nest a few levels, of which each is one of this function.
-fn tell(model: &Model, stopped: &Stops<'_>, part: ShapeNodeId, at: Trail<'_>) -> Unfit {
+fn tell(stopped: &Stops<'_>, part: ShapeNodeId, at: Trail<'_>) -> Unfit {
     match stopped.get(&part) {
         Some(Stopped::Inside(Inside { variant, step, part })) => {
             let at = match variant {
                 Some(variant) => at.into_variant(variant),
                 None => at,
             };
-            tell(model, stopped, *part, at.to(*step))
+            tell(stopped, *part, at.to(*step))
         }
         Some(Stopped::Itself(why)) => Unfit { path: at.to_string(), why: (*why).to_owned() },
         None => Unfit { path: at.to_string(), why: SELF_DESCRIBING.to_owned() },
