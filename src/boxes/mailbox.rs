@@ -59,6 +59,9 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
 
     /// Opens the mailbox. From now on it can be sent to.
     ///
+    /// For the first box of a type in a process, the type's `Deserialize` is run a few times on made-up values, to find
+    /// out its [shape](crate::Shape).
+    ///
     /// # Errors
     /// [`OpenError::NameTaken`] while another box of the node has the name, whatever its messages;
     /// [`OpenError::NameEmpty`] and [`OpenError::NameTooLong`]; [`OpenError::NotEncodable`] if no message of the type can

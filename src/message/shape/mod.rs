@@ -89,9 +89,10 @@ use super::RemoteMessage;
 ///   different types). Such a part equals only one at the same path, unchecked for the same reason, with the same Rust type
 ///   name (`std::any::type_name`, path included): that of the part if `Deserialize` came to ask for it, and that of the
 ///   struct, enum or tuple around it otherwise. So two programs that take the type from one crate agree, and two that
-///   each define it, in modules of different names, do not. Of two versions of one crate a change in such a part is *not
-///   noticed*; [`unchecked`](Shape::unchecked) lists these parts, and a node warns of them when it opens a box.
-///   [`opaque`](crate::opaque()), around the value that cannot be guessed, makes the rest known.
+///   each define it, in modules of different names, do not; nor do two whose compilers print the name differently.
+///   Between two versions of one crate, a change in such a part is *not noticed*; [`unchecked`](Shape::unchecked) lists
+///   these parts, and a node warns of them when it opens a box. [`opaque`](crate::opaque()), around the value that cannot
+///   be guessed, makes the rest known.
 /// - What its owner does not want to be looked into and has marked by [`opaque`](crate::opaque()).
 /// - What is *self-describing* (`any`): types that ask their bytes what they are. Postcard's bytes do not say.
 /// - What `Serialize` writes. Messages are looked at for that when they leave: see
@@ -320,7 +321,8 @@ impl Shape {
 
     /// The unchecked parts of a type of this process, if there are some and this is the first to ask.
     pub(crate) fn untold_unchecked(&self) -> Option<Vec<String>> {
-        if self.inner.warned.swap(true, Ordering::Relaxed) {
+        // Read first, as each box of the type comes here, from any thread.
+        if self.inner.warned.load(Ordering::Relaxed) || self.inner.warned.swap(true, Ordering::Relaxed) {
             return None;
         }
         Some(self.unchecked()).filter(|paths| !paths.is_empty())
