@@ -21,6 +21,7 @@ use support::Elsewhere;
 use support::Number;
 use support::Ping;
 use support::Pong;
+use support::Text;
 use support::catcher;
 use support::events;
 use support::listening;
@@ -514,3 +515,36 @@ fn who_waits_where_there_may_be_no_more_connections_is_told_so() {
         }
     });
 }
+
+/// As Erlang's monitors do: whoever is told that a box is gone has all that its owner sent before it closed.
+#[test]
+fn what_was_sent_before_a_box_closed_arrives_before_that_is_told() {
+    on_either_thread(|thread| async move {
+        const TEXTS: usize = 40;
+        let (there, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut numbers: Mailbox<Number> = there.mailbox().name("numbers").open().expect("the name is free");
+        let here = Node::builder().io_thread(thread).start();
+        let inboxes: Vec<Mailbox<Text>> = (0..4).map(|_| here.mailbox().open().expect("the node runs")).collect();
+        let to: Address<Number> = here.remote(&endpoint, "numbers").expect("an address");
+        let introduce: Address<Desks> = here.remote(&endpoint, "desks").expect("an address");
+        let mut desks: Mailbox<Desks> = there.mailbox().name("desks").open().expect("the name is free");
+        introduce.do_send(Desks(inboxes.iter().map(Mailbox::address).collect()));
+        let Desks(back) = next(&mut desks).await;
+        let closed = to.closed();
+        to.do_send(Number(1));
+        next(&mut numbers).await;
+        // Each goes in pieces, and all of them take turns; behind them, small ones to each.
+        for n in 0..TEXTS {
+            let length = if n < TEXTS / 2 { 60_000 } else { 10 };
+            back[n % back.len()].do_send(Text("x".repeat(length)));
+        }
+        drop(numbers);
+        assert_eq!(within(closed).await, CloseReason::BoxClosed);
+        assert_eq!(inboxes.iter().map(Mailbox::len).sum::<usize>(), TEXTS);
+    });
+}
+
+/// Whom to send to.
+#[derive(actix::Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Desks(Vec<Address<Text>>);

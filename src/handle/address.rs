@@ -237,6 +237,10 @@ impl<M: RemoteMessage> Address<M> {
     /// [`ConnectionLost`](CloseReason::ConnectionLost) when nobody listens at the other end any more, or after
     /// `dead_after` without a connection. An address by name may lead to a box again later: call it again for that one.
     ///
+    /// It ends after what was sent before: messages that the box's node had given to addresses of this node's boxes before the
+    /// box closed, and that left by the same connection, are in their boxes by then, large ones included. Erlang's monitors
+    /// and Akka's death watch promise the same.
+    ///
     /// Of more than 65,536 boxes on one connection, and of boxes at a node that does not know such questions, only the
     /// end of the node or of the connection is noticed.
     ///

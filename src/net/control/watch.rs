@@ -44,8 +44,9 @@ pub(crate) struct Watches {
     lost: Option<Instant>,
     /// Boxes of this side that the peer watches; what goes from here is watched no longer.
     watched: BTreeMap<Target, DropGuard>,
-    /// Those of which it is to be told.
-    to_tell: VecDeque<Closed>,
+    /// Those of which it is to be told, at most [`MAX_WATCHED`]: each once its barrier is past, so that what was sent before
+    /// the box closed arrives before.
+    to_tell: VecDeque<(u32, Closed)>,
 }
 
 /// One who waits for a box to be gone.
@@ -135,11 +136,11 @@ impl Watches {
         self.watched.remove(target)
     }
 
-    /// The peer is to be told that a box is gone.
-    pub(crate) fn tell(&mut self, closed: Closed) {
+    /// The peer is to be told that a box is gone, behind a barrier that is made only if there is room for it.
+    pub(crate) fn tell(&mut self, closed: Closed, barrier: impl FnOnce() -> u32) {
         // A peer that watches what is not there, and reads nothing, is told so much and no more.
         if self.to_tell.len() < MAX_WATCHED {
-            self.to_tell.push_back(closed);
+            self.to_tell.push_back((barrier(), closed));
         }
     }
 
@@ -186,7 +187,8 @@ impl Watches {
     }
 
     /// Writes what there is to ask and to tell, up to some size, in frames of at most `longest` bytes.
-    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize) {
+    /// Of a box whose barrier is not past nothing is told yet, nor of those behind it.
+    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize, is_past: impl Fn(u32) -> bool) {
         let most = CHUNK / LONGEST;
         let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
         for target in asked {
@@ -194,8 +196,8 @@ impl Watches {
                 put_if_readable(out, longest, |out| Watch { target, on }.put(out));
             }
         }
-        let told = self.to_tell.len().min(most);
-        self.to_tell.drain(..told).for_each(|closed| put_if_readable(out, longest, |out| closed.put(out)));
+        let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
+        self.to_tell.drain(..told).for_each(|(_, closed)| put_if_readable(out, longest, |out| closed.put(out)));
     }
 }
 
@@ -230,7 +232,7 @@ mod tests {
 
     fn frames(watches: &mut Watches) -> Vec<Watch> {
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 1024);
+        watches.put_news(&mut out, 1024, |_| true);
         let (mut rest, mut read) = (&out[..], Vec::new());
         while let Ok(Front::Frame(raw)) = front(rest, 1024) {
             read.push(Watch::read(raw.payload).expect("it was just written"));
@@ -288,7 +290,7 @@ mod tests {
         let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
         watches.greeted(ONE, true).tell();
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 8);
+        watches.put_news(&mut out, 8, |_| true);
         assert_eq!(out.len(), 0);
         assert!(!watches.has_news());
     }
@@ -367,8 +369,9 @@ mod tests {
         let watched = (0..=MAX_WATCHED).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
         assert_eq!(watched, MAX_WATCHED);
         assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
-        (0..=MAX_WATCHED)
-            .for_each(|n| watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }));
+        (0..=MAX_WATCHED).for_each(|n| {
+            watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }, || 0)
+        });
         assert_eq!(watches.to_tell.len(), MAX_WATCHED);
     }
 }

@@ -68,7 +68,8 @@ impl Outbox {
             // Behind the messages: a box must not be let go before what was sent to it has arrived.
             if self.has_followers() {
                 put_releases(&mut chunk.bytes, std::mem::take(&mut self.releases), self.outgoing.max_frame());
-                self.watches.put_news(&mut chunk.bytes, self.outgoing.max_frame());
+                let (longest, fragments) = (self.outgoing.max_frame(), &self.fragments);
+                self.watches.put_news(&mut chunk.bytes, longest, |barrier| fragments.is_past(barrier));
             }
             // Behind what was sent before it, and what is sent after it is behind this piece.
             self.take_piece(chunk);

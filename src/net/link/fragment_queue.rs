@@ -11,6 +11,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use super::barriers::Barriers;
+use super::barriers::Epoch;
 use super::target::TargetRef;
 use crate::ident::BoxId;
 use crate::wire::assembly::MAX_OPEN;
@@ -55,6 +57,7 @@ pub(super) struct FragmentQueue {
     next_answer: u64,
     /// The boxes of the peer that frames here name beside their targets.
     named: HashMap<BoxId, Mentions>,
+    barriers: Barriers,
 }
 
 /// A box that is named in frames which wait.
@@ -72,8 +75,10 @@ struct QueuedFrame {
     what: FrameRole,
     /// The boxes of the peer that it names beside its target.
     names: Vec<BoxId>,
-    /// Its number, and how much of it was written, once a piece was.
-    begun: Option<(u64, usize)>,
+    /// Its number, once a piece was written, and how many bytes were: no frame is longer than its length field can say.
+    stream: Option<u64>,
+    written: u32,
+    epoch: Epoch,
 }
 
 impl QueuedFrame {
@@ -157,6 +162,16 @@ impl FragmentQueue {
         self.waiting.contains_key(&Flow::Box(id))
     }
 
+    /// Stands for all that waits here now; see [`is_past`](FragmentQueue::is_past).
+    pub(super) fn barrier(&mut self) -> Epoch {
+        self.barriers.make()
+    }
+
+    /// Whether all that waited when the barrier was made is written.
+    pub(super) fn is_past(&self, barrier: Epoch) -> bool {
+        self.barriers.is_past(barrier)
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -181,8 +196,9 @@ impl FragmentQueue {
         self.bytes += frame.len();
         self.messages += u64::from(what.is_message());
         names.iter().for_each(|id| self.named.entry(*id).or_default().times += 1);
+        let epoch = self.barriers.queued();
         let items = self.waiting.entry(flow).or_default();
-        items.push_back(QueuedFrame { frame, what, names, begun: None });
+        items.push_back(QueuedFrame { frame, what, names, stream: None, written: 0, epoch });
         if items.len() == 1 {
             self.closed.push_back(flow);
         }
@@ -217,13 +233,14 @@ impl FragmentQueue {
         let item = items.front_mut()?;
         let len = item.frame.len().saturating_sub(LENGTH);
         let (bytes, is_whole) = if fragmentation.is_fragmented(len) {
-            let (stream, at) = *item.begun.get_or_insert_with(|| {
+            let stream = *item.stream.get_or_insert_with(|| {
                 self.next_stream += 1;
-                (self.next_stream - 1, 0)
+                self.next_stream - 1
             });
+            let at = item.written as usize;
             let end = at + fragmentation.piece_of(len - at);
             put_fragment_head(chunk, stream, len - end, end - at);
-            item.begun = Some((stream, end));
+            item.written = end as u32;
             self.bytes = self.bytes.saturating_sub(end - at);
             (item.put(LENGTH + at..LENGTH + end, chunk), end == len)
         } else {
@@ -234,7 +251,8 @@ impl FragmentQueue {
             self.open.push_back(flow);
             return Some(Piece { bytes, asked: None, released: Vec::new() });
         }
-        let QueuedFrame { what, names, .. } = items.pop_front()?;
+        let QueuedFrame { what, names, epoch, .. } = items.pop_front()?;
+        self.barriers.finished(epoch);
         // The length field of what was cut was never written.
         self.bytes = self.bytes.saturating_sub(if fragmentation.is_fragmented(len) { LENGTH } else { 0 });
         self.under_way = self.under_way.saturating_sub(len);
@@ -269,11 +287,12 @@ impl FragmentQueue {
     /// and no box of the peer can have been named before it has greeted.
     pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
         let (mut dropped, mut asked) = (0, Vec::new());
-        let FragmentQueue { waiting, bytes, messages, .. } = self;
+        let FragmentQueue { waiting, bytes, messages, barriers, .. } = self;
         waiting.retain(|_, items| {
             items.retain(|item| {
                 let fits = item.frame.len() <= LENGTH + max_frame;
                 if !fits {
+                    barriers.finished(item.epoch);
                     *bytes = bytes.saturating_sub(item.frame.len());
                     *messages = messages.saturating_sub(u64::from(item.what.is_message()));
                     dropped += u64::from(item.what.is_message());

@@ -4,6 +4,7 @@
 //! are always what a peer with the same table can read from front to back. What was not written when a connection ends
 //! is dropped and counted, never carried over to the next one.
 
+mod barriers;
 pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;

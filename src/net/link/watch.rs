@@ -26,10 +26,15 @@ impl Outbox {
     /// Does something to the watches, and has the writer look.
     fn watching<R>(&mut self, change: impl FnOnce(&mut Watches) -> R) -> R {
         let changed = change(&mut self.watches);
+        self.look_at_watches();
+        changed
+    }
+
+    /// Has the writer look.
+    fn look_at_watches(&mut self) {
         if self.phase == Phase::Up && self.watches.has_news() {
             self.wake();
         }
-        changed
     }
 
     /// There is a connection to that node.
@@ -150,7 +155,9 @@ impl Link {
             if state.connection != connection {
                 return;
             }
-            state.watching(|watches| watches.tell(Closed { target: target.clone(), why }));
+            let state = &mut *state;
+            state.watches.tell(Closed { target: target.clone(), why }, || state.fragments.barrier());
+            state.look_at_watches();
         }
         self.peer_forgets(connection, &target);
     }
