@@ -4,6 +4,7 @@
 //! one another and never counted up.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -202,6 +203,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether it can be dialled from elsewhere, by its form: neither all addresses of whatever host it is read at
+    /// (`0.0.0.0`, `[::]`), nor port 0.
+    pub(crate) fn is_somewhere(&self) -> bool {
+        match self.place() {
+            Place::Tcp { host, port } => {
+                port != 0 && !host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_unspecified())
+            }
+            Place::Unix { .. } => true,
+        }
+    }
+
     pub(crate) fn place(&self) -> Place<'_> {
         // `from_str` lets nothing pass that has no place.
         place(&self.text).unwrap_or(Place::Unix { path: "" })
@@ -235,6 +247,23 @@ fn is_ipv6(text: &str) -> bool {
     }
 }
 
+/// Whether the address of a Unix socket has room for the path; where there are no such sockets, any path is as good.
+#[cfg(unix)]
+fn is_socket_path(path: &str) -> bool {
+    std::os::unix::net::SocketAddr::from_pathname(path).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_socket_path(_: &str) -> bool {
+    true
+}
+
+/// Bytes of the longest path of a Unix socket, as the system has it: 107 on Linux, 103 on macOS and the BSDs.
+#[cold]
+fn longest_socket_path() -> usize {
+    (1..MAX_ENDPOINT).take_while(|length| is_socket_path(&"p".repeat(*length))).last().unwrap_or(0)
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -246,9 +275,12 @@ impl FromStr for Endpoint {
 
     /// # Errors
     /// [`AddressError::InvalidEndpoint`] if the text is no `host:port`, `[ipv6]:port` or `unix:/path`, or is longer
-    /// than 300 bytes.
+    /// than 300 bytes; [`AddressError::PathTooLong`] if the system has no sockets with so long a path.
     fn from_str(text: &str) -> Result<Endpoint, AddressError> {
         match place(text) {
+            Some(Place::Unix { path }) if !is_socket_path(path) => {
+                Err(AddressError::PathTooLong { limit: longest_socket_path() })
+            }
             Some(_) if text.len() <= MAX_ENDPOINT => Ok(Endpoint { text: text.into() }),
             _ => Err(AddressError::InvalidEndpoint(text.to_owned())),
         }
@@ -269,6 +301,12 @@ pub enum AddressError {
     /// The endpoint is no `host:port`, `[ipv6]:port` or `unix:/path`.
     #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
     InvalidEndpoint(String),
+    /// The path of a Unix socket is longer than the system allows.
+    #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
+    PathTooLong {
+        /// The longest path, in bytes: 107 on Linux, 103 on macOS.
+        limit: usize,
+    },
     /// The URI is none of this crate's.
     #[error("{0:?} is no mailbox URI: write hermod://host:port/name or hermod+unix://%2Fpath/name")]
     InvalidUri(String),
@@ -397,6 +435,19 @@ mod tests {
             &long,
         ] {
             assert!(matches!(text.parse::<Endpoint>(), Err(AddressError::InvalidEndpoint(t)) if t == text), "{text:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_as_long_as_the_system_allows() {
+        let limit = longest_socket_path();
+        assert!((90..MAX_ENDPOINT).contains(&limit), "{limit}");
+        let of_length = |length| format!("unix:{}", "p".repeat(length)).parse::<Endpoint>();
+        of_length(limit).unwrap();
+        for length in [limit + 1, MAX_ENDPOINT, 10 * MAX_ENDPOINT] {
+            let told = of_length(length).unwrap_err();
+            assert!(matches!(told, AddressError::PathTooLong { limit: at } if at == limit), "{told:?}");
         }
     }
 

@@ -37,6 +37,7 @@ use crate::net::connection::start;
 use crate::net::link::shape_query;
 use crate::net::link::shape_query::ShapesError;
 use crate::net::shared::NodeInner;
+use crate::net::transport::Bound;
 use crate::net::transport::Listener;
 use crate::node::builder::NodeBuilder;
 use crate::observe::event::Event;
@@ -49,6 +50,12 @@ pub enum ListenError {
     /// The endpoint is no `host:port`, `[ipv6]:port` or `unix:/path`.
     #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
     InvalidEndpoint(String),
+    /// The path of a Unix socket is longer than the system allows.
+    #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
+    PathTooLong {
+        /// The longest path, in bytes: 107 on Linux, 103 on macOS.
+        limit: usize,
+    },
     /// The system refused: the port is taken, the address is not this host's, the name has no address, ….
     #[error("cannot listen: {0}")]
     Io(#[from] io::Error),
@@ -120,17 +127,26 @@ impl Node {
     /// Takes connections at `host:port`, `[ipv6]:port` or `unix:/path`, and gives the endpoint to dial: with port 0, the
     /// system has chosen one.
     ///
-    /// Only nodes that others dial need to listen. A node may listen at several endpoints.
+    /// Only nodes that others dial need to listen. A node may listen at several endpoints. At the name of a host it listens
+    /// at all addresses that the name has at this host, on one port: `localhost` is `127.0.0.1` and `[::1]` as a rule, and
+    /// the log line `listening` tells which they were.
+    ///
+    /// At `0.0.0.0` or `[::]` it listens at all addresses of the host, which is no endpoint that others could dial: say with
+    /// [`NodeBuilder::advertise`] where it can be reached. Without, its boxes have no [`uri`](Address::uri), and peers
+    /// on other hosts can pass its addresses on only as relays.
     ///
     /// # Errors
-    /// [`ListenError::InvalidEndpoint`]; [`ListenError::Io`] if the system refuses, because the port is taken for
-    /// instance; [`ListenError::Stopped`] once the node was shut down.
+    /// [`ListenError::InvalidEndpoint`]; [`ListenError::PathTooLong`]; [`ListenError::Io`] if the system refuses, because
+    /// the port is taken at one of the addresses for instance; [`ListenError::Stopped`] once the node was shut down.
     ///
     /// # Cancel safety
     /// If the future is dropped, the node may or may not listen.
     pub async fn listen(&self, at: impl AsRef<str>) -> Result<Endpoint, ListenError> {
-        let endpoint: Endpoint =
-            at.as_ref().parse().map_err(|_| ListenError::InvalidEndpoint(at.as_ref().to_owned()))?;
+        let at = at.as_ref();
+        let endpoint: Endpoint = at.parse().map_err(|error| match error {
+            AddressError::PathTooLong { limit } => ListenError::PathTooLong { limit },
+            _ => ListenError::InvalidEndpoint(at.to_owned()),
+        })?;
         if self.inner.closing.is_cancelled() {
             return Err(ListenError::Stopped);
         }
@@ -139,9 +155,9 @@ impl Node {
         self.inner.io.perform(move || {
             actix_rt::spawn(async move {
                 match Listener::bind(&endpoint).await {
-                    Ok((listener, endpoint)) => {
+                    Ok((listener, Bound { endpoint, addresses })) => {
                         inner.listens(&endpoint);
-                        tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, "listening");
+                        tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
                         start::accept(inner, listener).await;
@@ -306,9 +322,9 @@ impl Node {
     /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken.
     ///
     /// # Errors
-    /// [`AddressError::InvalidEndpoint`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`];
-    /// [`AddressError::NotEncodable`] if no message of the type can travel. That nobody listens there, or that the host
-    /// does not exist, is not known yet.
+    /// [`AddressError::InvalidEndpoint`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],
+    /// [`AddressError::NameTooLong`]; [`AddressError::NotEncodable`] if no message of the type can travel. That nobody
+    /// listens there, or that the host does not exist, is not known yet.
     pub fn remote<M: RemoteMessage>(
         &self,
         at: impl AsRef<str>,
@@ -345,8 +361,8 @@ impl Node {
     /// The address that a URI stands for; see [`Address::uri`].
     ///
     /// # Errors
-    /// [`AddressError::InvalidUri`], [`AddressError::NameEmpty`], [`AddressError::NameTooLong`];
-    /// [`AddressError::NotEncodable`] if no message of the type can travel.
+    /// [`AddressError::InvalidUri`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],
+    /// [`AddressError::NameTooLong`]; [`AddressError::NotEncodable`] if no message of the type can travel.
     pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
         address_of(handle::resolve(&self.router(), uri.as_ref())?)
     }
@@ -360,15 +376,18 @@ impl Node {
     /// other. Connects to it if need be.
     ///
     /// # Errors
-    /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::Unanswered`] if there is no connection, or if the node has not
-    /// answered within two seconds; [`ShapesError::TooMany`] if it tells of more than 65,536 boxes, or of more than 16 MiB
-    /// of different shapes.
+    /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::PathTooLong`]; [`ShapesError::Unanswered`] if there is no
+    /// connection, or if the node has not answered within two seconds; [`ShapesError::TooMany`] if it tells of more than
+    /// 65,536 boxes, or of more than 16 MiB of different shapes.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn shapes_at(&self, at: impl AsRef<str>) -> Result<BTreeMap<String, Shape>, ShapesError> {
         let at = at.as_ref();
-        let endpoint = at.parse().map_err(|_| ShapesError::InvalidEndpoint(at.to_owned()))?;
+        let endpoint = at.parse().map_err(|error| match error {
+            AddressError::PathTooLong { limit } => ShapesError::PathTooLong { limit },
+            _ => ShapesError::InvalidEndpoint(at.to_owned()),
+        })?;
         shape_query::shapes_at(&self.inner.link_to(&endpoint)).await
     }
 

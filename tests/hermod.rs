@@ -33,6 +33,8 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
 use actix_hermod::OpenError;
+#[cfg(unix)]
+use actix_hermod::ShapesError;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Elsewhere;
@@ -679,6 +681,31 @@ async fn what_is_no_endpoint_is_refused_with_its_text() {
         let (remote, listened) = (remote.unwrap_err().to_string(), listened.unwrap_err().to_string());
         assert!(remote.contains("write host:port") && listened.contains("write host:port"), "{remote}; {listened}");
     }
+}
+
+#[cfg(unix)]
+#[actix::test]
+async fn a_path_that_is_too_long_is_refused_wherever_it_is_said_with_the_longest_there_may_be() {
+    use std::os::unix::net::SocketAddr;
+
+    let node = Node::start();
+    let longest = (1..300).rfind(|length| SocketAddr::from_pathname("p".repeat(*length)).is_ok()).unwrap();
+    let endpoint = format!("unix:/{}", "p".repeat(longest));
+    let uri = format!("hermod+unix://%2F{}/numbers", "p".repeat(longest));
+    let parsed = endpoint.parse::<Endpoint>().map(drop);
+    let remote = node.remote::<Number>(&endpoint, "numbers").map(drop);
+    let resolved = node.resolve::<Number>(&uri).map(drop);
+    for refused in [parsed, remote, resolved] {
+        let Err(refused) = refused else { panic!("it is longer than {longest}") };
+        assert!(matches!(refused, AddressError::PathTooLong { limit } if limit == longest), "{refused:?}");
+        assert!(refused.to_string().contains(&longest.to_string()), "{refused}");
+    }
+    let listened = within(node.listen(&endpoint)).await;
+    assert!(matches!(listened, Err(ListenError::PathTooLong { limit }) if limit == longest), "{listened:?}");
+    let asked = within(node.shapes_at(&endpoint)).await;
+    assert_eq!(asked, Err(ShapesError::PathTooLong { limit: longest }));
+    let config = node.with(|| serde_json::from_str::<Address<Number>>(&format!("{uri:?}")));
+    assert!(config.unwrap_err().to_string().contains(&longest.to_string()));
 }
 
 #[actix::test]

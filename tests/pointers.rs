@@ -570,6 +570,30 @@ fn tcp_uri(endpoint: &Endpoint) -> String {
     format!("hermod://{endpoint}/a%20b")
 }
 
+/// `0.0.0.0` is another host wherever it is read, so a URI with it would lead astray.
+#[actix::test]
+async fn a_node_at_all_addresses_of_its_host_has_uris_only_where_it_says_that_it_can_be_dialled() {
+    let node = Node::start();
+    let inbox = node.mailbox::<Number>().name("a b").open().unwrap();
+    let everywhere = support::within(node.listen("0.0.0.0:0")).await.unwrap();
+    assert_eq!(inbox.address().uri(), None);
+    let error = serde_json::to_string(&inbox.address()).unwrap_err().to_string();
+    assert!(error.contains("advertise"), "{error}");
+    // It can be dialled all the same, at one of them.
+    let loopback = format!("127.0.0.1:{}", everywhere.port().unwrap());
+    let mut inbox = inbox;
+    reaches(&Node::start().remote(&loopback, "a b").unwrap(), &mut inbox, 1).await;
+    // What is said later, and can be used, is what counts.
+    let somewhere = support::within(node.listen("127.0.0.1:0")).await.unwrap();
+    assert_eq!(inbox.address().uri(), Some(tcp_uri(&somewhere)));
+
+    let advertised =
+        Node::builder().advertise("[::]:1").advertise("host.example:0").advertise("host.example:1").start();
+    support::within(advertised.listen("0.0.0.0:0")).await.unwrap();
+    let inbox = advertised.mailbox::<Number>().name("a b").open().unwrap();
+    assert_eq!(inbox.address().uri(), Some(tcp_uri(&"host.example:1".parse().unwrap())));
+}
+
 #[actix::test]
 async fn an_address_without_an_endpoint_is_no_text_and_says_why() {
     let node = Node::start();

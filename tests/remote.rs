@@ -6,6 +6,11 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::net::ToSocketAddrs;
 use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
@@ -172,6 +177,31 @@ async fn a_node_listens_where_it_can_and_says_why_where_not() {
     assert_eq!(next(&mut inbox).await, Number(1));
     here.remote::<Number>(&second, "numbers").unwrap().do_send(Number(2));
     assert_eq!(next(&mut inbox).await, Number(2));
+}
+
+/// A client that is told another of the name's addresses, or tries them in another order, finds the node as well.
+#[actix::test]
+async fn a_node_listens_at_all_addresses_of_a_name() {
+    let here = |ip: &IpAddr| std::net::TcpListener::bind((*ip, 0)).is_ok();
+    let addresses: HashSet<IpAddr> = ("localhost", 0).to_socket_addrs().unwrap().map(|at| at.ip()).collect();
+    let addresses: Vec<IpAddr> = addresses.into_iter().filter(here).collect();
+    let node = Node::start();
+    let endpoint = within(node.listen("localhost:0")).await.unwrap();
+    let port = endpoint.port().unwrap();
+    assert!(port != 0 && endpoint.to_string() == format!("localhost:{port}"));
+    let mut inbox = numbers(&node, 10);
+    for (n, ip) in addresses.iter().enumerate() {
+        let at = SocketAddr::new(*ip, port).to_string();
+        Node::start().remote::<Number>(at, "numbers").unwrap().do_send(Number(n as u64));
+        assert_eq!(next(&mut inbox).await, Number(n as u64));
+    }
+    // One that is taken is not passed over for another.
+    for ip in &addresses {
+        let taken = std::net::TcpListener::bind((*ip, 0)).unwrap();
+        let at = format!("localhost:{}", taken.local_addr().unwrap().port());
+        let refused = within(node.listen(at)).await;
+        assert!(matches!(&refused, Err(ListenError::Io(why)) if why.kind() == ErrorKind::AddrInUse), "{refused:?}");
+    }
 }
 
 // ---- names and endpoints that come and go

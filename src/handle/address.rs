@@ -223,7 +223,8 @@ impl<M: RemoteMessage> Address<M> {
     }
 
     /// The address as text, which [`Node::resolve`](crate::Node::resolve) reads; `None` if the node of the box is not
-    /// known to listen.
+    /// known to listen where others can dial it. One that listens at all addresses of its host (`0.0.0.0`, `[::]`) has to
+    /// say where that is, by [`NodeBuilder::advertise`](crate::NodeBuilder::advertise).
     ///
     /// A URI names an endpoint and a name; what is resolved from it is an address by name.
     pub fn uri(&self) -> Option<String> {

@@ -60,16 +60,16 @@ fn endpoint(text: &str) {
     // Whatever the name is, the two of them have a URI.
     for name in ["box", "", "a/b?c#d%20ü\0", text] {
         let uri = uri::write(&endpoint, name);
-        assert_eq!(uri::read(&uri), Some((endpoint.clone(), name.to_owned())), "{uri}");
+        assert_eq!(uri::read(&uri).ok(), Some((endpoint.clone(), name.to_owned())), "{uri}");
     }
 }
 
 fn locator(text: &str) {
-    let Some((endpoint, name)) = uri::read(text) else { return };
+    let Ok((endpoint, name)) = uri::read(text) else { return };
     let written = uri::write(&endpoint, &name);
     let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
     assert_eq!(scheme(&written), scheme(text), "{text} became {written}");
-    assert_eq!(uri::read(&written), Some((endpoint, name)));
+    assert_eq!(uri::read(&written).ok(), Some((endpoint, name)));
 }
 
 /// An address as a message has it, which tells pointers apart that are equal.

@@ -346,7 +346,7 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
         return match uri::of(pointer) {
             Some(uri) => serializer.serialize_str(&uri),
             None => Err(ser::Error::custom(format_args!(
-                "the address of {:?} has no URI, because its node does not listen",
+                "the address of {:?} has no URI, because its node does not listen where others can dial it; see `advertise`",
                 pointer.name()
             ))),
         };

@@ -109,7 +109,8 @@ impl NodeBuilder {
     }
 
     /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
-    /// it listens at all addresses of its host. Peers tell it to those that they pass its addresses on to, who dial it
+    /// it listens at all addresses of its host (`0.0.0.0`, `[::]`), which nobody else can dial. The first such endpoint
+    /// stands in the [`uri`](crate::Address::uri) of the node's boxes. Peers tell it to those that they pass its addresses on to, who dial it
     /// there; that it is this node is believed only once it has greeted.
     ///
     /// # Panics

@@ -54,7 +54,7 @@ pub(crate) fn start(node: Arc<NodeInner>, link: Arc<Link>) {
 pub(crate) async fn accept(node: Arc<NodeInner>, listener: Listener) {
     // Dropped after the listener, so that a shutdown leaves the port free.
     let _busy = node.busy.token();
-    let listener = listener;
+    let mut listener = listener;
     loop {
         let stream = tokio::select! {
             biased;

@@ -141,6 +141,12 @@ pub enum ShapesError {
     /// The text is no endpoint.
     #[error("{0:?} is no endpoint: host:port, [ipv6]:port or unix:/path")]
     InvalidEndpoint(String),
+    /// The path of a Unix socket is longer than the system allows.
+    #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
+    PathTooLong {
+        /// The longest path, in bytes: 107 on Linux, 103 on macOS.
+        limit: usize,
+    },
     /// There is no connection, the node does not answer such questions, or it has answered with nonsense.
     #[error("the node did not answer")]
     Unanswered,

@@ -55,35 +55,51 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens at an endpoint. Returns it as it can be dialled, with the port that the system chose in place of port 0.
-    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Endpoint)> {
+    /// Listens at an endpoint: at all addresses of its host, on one port.
+    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Bound)> {
         match endpoint.place() {
             #[cfg(feature = "turmoil")]
             Place::Tcp { host, port } if env::is_simulated() => {
-                let (listener, port) = simulated::bind(host, port).await?;
-                Ok((Listener::Simulated(listener), with_port(endpoint, port)))
+                let (listener, address) = simulated::bind(host, port).await?;
+                Ok((Listener::Simulated(listener), Bound::at(endpoint, vec![address])))
             }
             Place::Tcp { host, port } => {
-                let (listener, port) = tcp::bind(host, port).await?;
-                Ok((Listener::Tcp(listener), with_port(endpoint, port)))
+                let (listener, addresses) = tcp::bind(host, port).await?;
+                Ok((Listener::Tcp(listener), Bound::at(endpoint, addresses)))
             }
             #[cfg(feature = "turmoil")]
             Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
-            Place::Unix { path } => Ok((Listener::Unix(unix::bind(path).await?), endpoint.clone())),
+            Place::Unix { path } => Ok((Listener::Unix(unix::bind(path).await?), Bound::at(endpoint, Vec::new()))),
             #[cfg(not(unix))]
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
         match self {
-            Listener::Tcp(listener) => tcp::accept(listener).await,
+            Listener::Tcp(listener) => listener.accept().await,
             #[cfg(unix)]
             Listener::Unix(listener) => unix::accept(listener).await,
             #[cfg(feature = "turmoil")]
             Listener::Simulated(listener) => simulated::accept(listener).await,
         }
+    }
+}
+
+/// Where a listener is.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// As it can be dialled, with the port that the system chose in place of port 0.
+    pub(crate) endpoint: Endpoint,
+    /// Of TCP, each address that is listened at.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    fn at(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Bound {
+        let port = addresses.first().map(SocketAddr::port);
+        Bound { endpoint: port.map_or_else(|| endpoint.clone(), |port| with_port(endpoint, port)), addresses }
     }
 }
 

@@ -1,6 +1,7 @@
 //! TCP of a simulated network, for nodes on hosts that turmoil simulates.
 
 use std::io;
+use std::net::SocketAddr;
 
 use turmoil::net::TcpListener;
 use turmoil::net::TcpStream;
@@ -15,11 +16,11 @@ pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
     Ok(stream(TcpStream::connect((host, port)).await?))
 }
 
-/// turmoil listens at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Returns the port as well.
-pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
+/// turmoil listens at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Returns the address as well.
+pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((host, port)).await?;
-    let port = listener.local_addr()?.port();
-    Ok((listener, port))
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 pub(super) async fn accept(listener: &TcpListener) -> io::Result<Stream> {

@@ -1,7 +1,10 @@
 //! TCP of the system: socket options, and the port that would dial itself.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::Domain;
@@ -16,10 +19,22 @@ use super::happy_eyeballs;
 use super::is_near;
 use super::resolver;
 
-pub(crate) use tokio::net::TcpListener as Listener;
-
 /// Connections that the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// How many ports the system is asked for until all addresses of a name have the same one free: each is taken at one of
+/// them with about the same small chance.
+const PORTS_TRIED: usize = 16;
+
+/// The system's number for an address of a family that it does not have, as IPv6 on a host that was built without.
+/// [`io::ErrorKind`] has no word for it.
+const EAFNOSUPPORT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    97
+} else if cfg!(windows) {
+    10_047
+} else {
+    47
+};
 
 /// Bytes that the system is asked to hold of what is written to a connection within this host (it takes twice as many).
 /// There is no distance to bridge, and what it holds stands before everything that is written later: left to itself, it
@@ -33,20 +48,75 @@ pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
     stream(happy_eyeballs::race(addresses, connect).await?)
 }
 
-/// Listens at the first address of the host that the system accepts, with SO_REUSEADDR, so that a restarted server gets
-/// its port back at once. Returns the port as well.
-pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, u16)> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in resolver::look_up(host, port).await? {
-        match bind_at(address) {
-            Ok(listener) => {
-                let port = listener.local_addr()?.port();
-                return Ok((listener, port));
+/// Takes connections at all addresses of a host, on one port.
+pub(crate) struct Listener {
+    /// In the order in which they are looked at.
+    sockets: Vec<TcpListener>,
+}
+
+/// Listens at all addresses of the host that are this host's, with SO_REUSEADDR, so that a restarted server gets its port
+/// back at once. Returns those addresses as well.
+pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>)> {
+    let addresses = resolver::look_up(host, port).await?;
+    let listen = |address| {
+        let socket = bind_at(address)?;
+        let bound = socket.local_addr()?;
+        Ok((socket, bound))
+    };
+    let (sockets, bound) = bind_all(&addresses, listen)?.into_iter().unzip();
+    Ok((Listener { sockets }, bound))
+}
+
+/// Binds all of the addresses, of which there is at least one and which have one port, to that port or, if it is 0, to one
+/// that the system chooses.
+///
+/// # Errors
+/// That of the address that failed first; none of them is bound then. An address that is not this host's is left out, as
+/// long as one can be bound.
+fn bind_all<L>(
+    addresses: &[SocketAddr],
+    mut bind: impl FnMut(SocketAddr) -> io::Result<(L, SocketAddr)>,
+) -> io::Result<Vec<(L, SocketAddr)>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match bind_to_one_port(addresses, &mut bind) {
+            Err((error, is_chosen)) if is_chosen && error.kind() == io::ErrorKind::AddrInUse && tries < PORTS_TRIED => {
             }
-            Err(error) => last = error,
+            bound => return bound.map_err(|(error, _)| error),
         }
     }
-    Err(last)
+}
+
+/// The same for one port. An error comes with whether the port that it is about was chosen by the system.
+fn bind_to_one_port<L>(
+    addresses: &[SocketAddr],
+    bind: &mut impl FnMut(SocketAddr) -> io::Result<(L, SocketAddr)>,
+) -> Result<Vec<(L, SocketAddr)>, (io::Error, bool)> {
+    let (mut bound, mut missing) = (Vec::new(), None);
+    let mut chosen = None;
+    for address in addresses {
+        let mut address = *address;
+        chosen.into_iter().for_each(|port| address.set_port(port));
+        match bind(address) {
+            Ok((socket, at)) => {
+                if address.port() == 0 {
+                    chosen = Some(at.port());
+                }
+                bound.push((socket, at));
+            }
+            Err(error) if is_of_another_host(&error) => missing = Some(error),
+            Err(error) => return Err((error, chosen.is_some())),
+        }
+    }
+    match missing {
+        Some(error) if bound.is_empty() => Err((error, false)),
+        _ => Ok(bound),
+    }
+}
+
+fn is_of_another_host(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 fn bind_at(address: SocketAddr) -> io::Result<TcpListener> {
@@ -58,8 +128,25 @@ fn bind_at(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-pub(super) async fn accept(listener: &TcpListener) -> io::Result<Stream> {
-    stream(listener.accept().await?.0)
+impl Listener {
+    pub(super) async fn accept(&mut self) -> io::Result<Stream> {
+        stream(poll_fn(|cx| self.poll_accept(cx)).await?)
+    }
+
+    /// A connection at one of the sockets. That one is looked at last from now on, so that no address takes all turns.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        let poll = |(at, socket): (usize, &TcpListener)| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Some((at, accepted)),
+            Poll::Pending => None,
+        };
+        match self.sockets.iter().enumerate().find_map(poll) {
+            Some((at, accepted)) => {
+                self.sockets.rotate_left(at + 1);
+                Poll::Ready(accepted.map(|(stream, _)| stream))
+            }
+            None => Poll::Pending,
+        }
+    }
 }
 
 fn stream(stream: TcpStream) -> io::Result<Stream> {
@@ -88,6 +175,82 @@ fn refuse_itself(stream: TcpStream) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(octet: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, octet], port))
+    }
+
+    /// A system that chooses the ports from 1 on, and says of the last octet of an address and a port why it is not bound.
+    fn bind(
+        addresses: &[SocketAddr],
+        refuses: impl Fn(u8, u16) -> Option<io::ErrorKind>,
+    ) -> (Result<Vec<SocketAddr>, io::ErrorKind>, usize) {
+        let mut chosen = 0;
+        let bound = bind_all(addresses, |mut address| {
+            let SocketAddr::V4(v4) = address else { panic!("{address} is none of the test's") };
+            if address.port() == 0 {
+                chosen += 1;
+                address.set_port(chosen);
+            }
+            refuses(v4.ip().octets()[3], address.port()).map_or(Ok(((), address)), |kind| Err(kind.into()))
+        });
+        let bound = bound.map(|bound| bound.into_iter().map(|((), at)| at).collect()).map_err(|error| error.kind());
+        (bound, usize::from(chosen))
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_bound_to_one_port() {
+        let three = |port| [1, 2, 3].map(|octet| at(octet, port));
+        assert_eq!(bind(&three(80), |_, _| None), (Ok(three(80).to_vec()), 0));
+        assert_eq!(bind(&three(0), |_, _| None), (Ok(three(1).to_vec()), 1));
+        // The port that the system has chosen for the first is free at all of them, or another is tried.
+        let taken = |octet, port| (octet == 3 && port < 5).then_some(io::ErrorKind::AddrInUse);
+        assert_eq!(bind(&three(0), taken), (Ok(three(5).to_vec()), 5));
+    }
+
+    #[test]
+    fn ports_are_not_tried_without_end() {
+        let taken = |octet, _| (octet == 2).then_some(io::ErrorKind::AddrInUse);
+        assert_eq!(bind(&[at(1, 0), at(2, 0)], taken), (Err(io::ErrorKind::AddrInUse), PORTS_TRIED));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_at_one_address_is_not_bound_at_the_others() {
+        let taken = |octet, _| (octet == 2).then_some(io::ErrorKind::AddrInUse);
+        assert_eq!(bind(&[at(1, 80), at(2, 80)], taken), (Err(io::ErrorKind::AddrInUse), 0));
+        let forbidden = |octet, _| (octet == 2).then_some(io::ErrorKind::PermissionDenied);
+        assert_eq!(bind(&[at(1, 0), at(2, 0)], forbidden), (Err(io::ErrorKind::PermissionDenied), 1));
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_left_out_unless_there_is_no_other() {
+        let elsewhere = |octet, _| (octet != 2).then_some(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(bind(&[at(1, 0), at(2, 0), at(3, 0)], elsewhere).0, Ok(vec![at(2, 2)]));
+        assert_eq!(bind(&[at(1, 80), at(3, 80)], elsewhere).0, Err(io::ErrorKind::AddrNotAvailable));
+        assert!(is_of_another_host(&io::Error::from_raw_os_error(EAFNOSUPPORT)));
+    }
+
+    /// Real sockets: those that wait at one address do not keep those at another from their turns.
+    #[test]
+    fn the_addresses_take_turns() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let sockets: Vec<TcpListener> = (0..3).map(|_| bind_at(at(1, 0)).unwrap()).collect();
+            let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+            let mut listener = Listener { sockets };
+            // All of them wait before the first is taken.
+            let dialled = ports.iter().flat_map(|port| [*port; 4]);
+            let _dialled: Vec<_> = dialled.map(|port| std::net::TcpStream::connect(at(1, port)).unwrap()).collect();
+            let mut taken = Vec::new();
+            for _ in 0..12 {
+                let accepted = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+                taken.push(accepted.local_addr().unwrap().port());
+            }
+            for turn in taken.chunks(3) {
+                assert!(ports.iter().all(|port| turn.contains(port)), "{taken:?} at {ports:?}");
+            }
+        });
+    }
 
     #[test]
     fn within_a_host_the_system_holds_little_of_what_is_written() {
