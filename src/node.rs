@@ -155,8 +155,8 @@ impl Node {
         self.inner.io.perform(move || {
             actix_rt::spawn(async move {
                 match Listener::bind(&endpoint).await {
-                    Ok((listener, Bound { endpoint, addresses })) => {
-                        inner.listens(&endpoint);
+                    Ok((listener, Bound { endpoint, addresses, all })) => {
+                        inner.listens(&endpoint, all);
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
@@ -319,7 +319,11 @@ impl Node {
 
     /// The address of whatever box has that name at whatever node listens there, now or later.
     ///
-    /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken.
+    /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken. Where the
+    /// node itself listens, in the words that [`listen`](Node::listen) has returned, no connection is made: messages go
+    /// straight into the boxes of this node. Behind other words for the same place it finds itself once it is connected, and
+    /// what is sent from then on goes straight into the boxes behind what was sent before; see
+    /// [`Address::is_local`].
     ///
     /// # Errors
     /// [`AddressError::InvalidEndpoint`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],

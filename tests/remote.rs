@@ -6,12 +6,14 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::net::ToSocketAddrs;
 use std::ops::RangeInclusive;
+use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use actix::Message;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Buffer;
+use actix_hermod::CloseReason;
 use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Endpoint;
@@ -43,6 +46,7 @@ use support::Pong;
 use support::Scratch;
 use support::Text;
 use support::balanced;
+use support::deserted;
 use support::dropped;
 use support::events;
 use support::listening;
@@ -50,7 +54,9 @@ use support::next;
 use support::on_either_thread;
 use support::settled;
 use support::watched;
+use support::wire::Wire;
 use support::within;
+use tokio::sync::oneshot;
 
 /// Dials again at once, so that a test need not wait.
 const EAGER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(5);
@@ -148,17 +154,180 @@ fn a_unix_socket_is_an_endpoint_and_its_file_goes_with_the_node() {
     });
 }
 
+/// The same port by another name than the node listens at: it is not known before they are connected who is there.
+fn by_another_name(endpoint: &Endpoint) -> Endpoint {
+    format!("localhost:{}", endpoint.port().unwrap()).parse().unwrap()
+}
+
 #[test]
 fn a_node_may_dial_itself() {
     on_either_thread(|thread| async move {
         let (node, endpoint) = server(thread, "127.0.0.1:0").await;
+        let endpoint = by_another_name(&endpoint);
         let mut ears = events(&node);
+        let to = node.remote::<Ping>(&endpoint, "ping-box").unwrap();
+        assert_eq!((to.is_local(), to.node_id()), (false, None));
         play(&node, &endpoint).await;
         assert_eq!(peer_up(&mut ears).await, node.id());
-        let to = node.remote::<Ping>(&endpoint, "ping-box").unwrap();
-        assert_eq!((to.is_local(), to.node_id()), (false, Some(node.id())));
+        assert_eq!(to.node_id(), Some(node.id()));
+        settled(|| to.is_local()).await;
+        play(&node, &endpoint).await;
         balanced(&[&node]).await;
         within(node.shutdown()).await;
+    });
+}
+
+#[test]
+fn an_endpoint_where_the_node_itself_listens_leads_straight_into_its_boxes() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let endpoint = deserted().await;
+        let early = node.remote::<Ping>(&endpoint, "ping-box").unwrap();
+        assert!(!early.is_local());
+        within(node.listen(&endpoint)).await.unwrap();
+        let late = node.remote::<Ping>(&endpoint, "ping-box").unwrap();
+        let mut ears = events(&node);
+        for to in [&early, &late] {
+            assert_eq!((to.is_local(), to.node_id(), to.connected()), (true, Some(node.id()), false));
+            assert_eq!(within(to.closed()).await, CloseReason::BoxClosed);
+            to.do_send(Ping { return_to: node.mailbox().open().unwrap().address(), n: 1 });
+        }
+        assert_eq!(ears.count_drops("ping-box", DropReason::NoSuchBox, 2).await, 2);
+        let pings: Mailbox<Ping> = node.mailbox().name("ping-box").open().unwrap();
+        assert!(early.connected() && late.connected());
+        let closed = early.closed();
+        let answering = actix::spawn(answer(pings));
+        play(&node, &endpoint).await;
+        answering.abort();
+        assert_eq!(within(closed).await, CloseReason::BoxClosed);
+        let numbers: Mailbox<Number> = numbers(&node, 10);
+        assert_eq!(numbers.address().uri(), node.remote::<Number>(&endpoint, "numbers").unwrap().uri());
+        assert_eq!((node.stats().connections.len(), node.stats().bytes_sent), (0, 0), "nothing was dialled");
+    });
+}
+
+/// One thread sends on and on while the connection turns out to lead home.
+#[test]
+fn what_is_sent_to_itself_stays_in_order_when_that_is_found_out() {
+    const AFTERWARDS: u64 = 1_000;
+
+    on_either_thread(|thread| async move {
+        let builder = Node::builder().io_thread(thread).heartbeat(Duration::from_millis(5));
+        let (node, endpoint) = listening(builder).await;
+        let mut inbox: Mailbox<Number> = numbers(&node, 1 << 20);
+        let to = node.remote::<Number>(by_another_name(&endpoint), "numbers").unwrap();
+        let (tell, told) = oneshot::channel();
+        thread::spawn(move || {
+            let (mut sent, mut afterwards) = (0, 0);
+            while afterwards < AFTERWARDS {
+                afterwards += u64::from(to.is_local());
+                match to.try_send(Number(sent)) {
+                    Ok(()) => sent += 1,
+                    Err(SendError::Full(_)) => thread::yield_now(),
+                    Err(SendError::Closed(_)) => panic!("{sent} was refused"),
+                }
+                // Moments in which nothing is under way.
+                if sent % 64 == 0 {
+                    thread::yield_now();
+                }
+            }
+            tell.send(sent).unwrap();
+        });
+        let mut received = 0;
+        let mut sent = std::pin::pin!(told);
+        let sent = loop {
+            tokio::select! {
+                biased;
+                number = next(&mut inbox) => {
+                    assert_eq!(number, Number(received));
+                    received += 1;
+                }
+                sent = &mut sent => break sent.unwrap(),
+            }
+        };
+        while received < sent {
+            assert_eq!(next(&mut inbox).await, Number(received));
+            received += 1;
+        }
+    });
+}
+
+/// Whoever encodes it waits at this thread's gate, if there is one.
+#[derive(Message, Deserialize, PartialEq, Debug)]
+#[rtype(result = "()")]
+struct Gated(u64);
+
+thread_local! {
+    static GATE: RefCell<Option<(oneshot::Sender<()>, std_mpsc::Receiver<()>)>> = const { RefCell::new(None) };
+}
+
+impl Serialize for Gated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some((reached, open)) = GATE.take() {
+            reached.send(()).unwrap();
+            open.recv().unwrap();
+        }
+        serializer.serialize_newtype_struct("Gated", &self.0)
+    }
+}
+
+/// A message that was encoded for a connection is not lost, and does not go by it any more.
+#[test]
+fn what_is_being_encoded_when_the_way_turns_out_to_lead_home_goes_into_the_box() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut inbox: Mailbox<Gated> = node.mailbox().name("gated").open().unwrap();
+        for how in 0..3 {
+            let at = deserted().await;
+            let to: Address<Gated> = node.remote(&at, "gated").unwrap();
+            let (reached, is_reached) = oneshot::channel();
+            let (open, opened) = std_mpsc::channel();
+            let sending = thread::spawn(move || {
+                GATE.set(Some((reached, opened)));
+                match how {
+                    0 => to.do_send(Gated(how)),
+                    1 => to.try_send(Gated(how)).unwrap(),
+                    _ => return Some(to.send(Gated(how))),
+                }
+                None
+            });
+            within(is_reached).await.unwrap();
+            within(node.listen(&at)).await.unwrap();
+            open.send(()).unwrap();
+            assert_eq!(next(&mut inbox).await, Gated(how));
+            if let Some(request) = sending.join().unwrap() {
+                within(request).await.unwrap();
+            }
+        }
+        balanced(&[&node]).await;
+        assert_eq!(node.stats().bytes_sent, 0);
+    });
+}
+
+/// Behind a proxy a node may find itself today and another tomorrow.
+#[test]
+fn a_way_home_that_leads_elsewhere_later_is_followed() {
+    on_either_thread(|thread| async move {
+        // A heartbeat is what finds the way cut.
+        let builder = Node::builder().io_thread(thread).reconnect(EAGER).heartbeat(Duration::from_millis(10));
+        let (node, endpoint) = listening(builder).await;
+        let (other, elsewhere) = listening(Node::builder().io_thread(thread)).await;
+        let (mut inbox, mut far) = (numbers(&node, 10), numbers(&other, 10));
+        let wire = Wire::to(endpoint.to_string()).await;
+        let to = node.remote::<Number>(&wire.endpoint, "numbers").unwrap();
+        to.do_send(Number(1));
+        assert_eq!(next(&mut inbox).await, Number(1));
+        settled(|| to.is_local()).await;
+        to.do_send(Number(2));
+        assert_eq!(next(&mut inbox).await, Number(2));
+        wire.lead_to(&elsewhere);
+        wire.cut_after(0);
+        settled(|| !to.is_local()).await;
+        wire.mend();
+        settled(|| to.node_id() == Some(other.id()) && to.connected()).await;
+        to.do_send(Number(3));
+        assert_eq!(next(&mut far).await, Number(3));
+        assert!(!to.is_local());
     });
 }
 

@@ -200,12 +200,14 @@ impl<M: RemoteMessage> Address<M> {
             return false;
         }
         match self.pointer.route() {
-            Route::Away { .. } => !self.pointer.has_ended() && self.pointer.is_linked(),
+            Route::Away { .. } if !self.pointer.is_local() => !self.pointer.has_ended() && self.pointer.is_linked(),
             _ => self.pointer.local().is_some_and(|local| local.is_open()),
         }
     }
 
-    /// Whether the box is one of this node.
+    /// Whether the box is one of this node. Of an address by name, whether messages go straight into a box of this node: at
+    /// once if the node itself listens at that endpoint, as [`Node::listen`](crate::Node::listen) says it, and else once it
+    /// is connected to itself and what was sent before has arrived.
     pub fn is_local(&self) -> bool {
         self.pointer.is_local()
     }

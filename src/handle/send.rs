@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::Message;
+use serde::de::DeserializeOwned;
 
 use super::ask_error::AskError;
 use super::envelope::Arrival;
@@ -61,25 +62,44 @@ impl Pointer {
     /// there is not moved once more.
     #[inline]
     pub(crate) fn send_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) {
-        if !matches!(self.route(), Route::Away { .. }) {
+        if self.is_local() {
             self.send(Parcel::new(message, None));
             return;
         }
         self.router().observer().sent_here();
         if let Err(NotSent { reason, detail }) = self.write_plain(&message) {
-            self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+            self.not_written(message, reason, detail);
         }
+    }
+
+    #[cold]
+    fn not_written<M: RemoteMessage>(self: &Arc<Self>, message: M, reason: DropReason, detail: Option<String>) {
+        let parcel = Parcel::new(message, None);
+        let given = if self.has_come_home(reason) {
+            self.give_named(parcel).map(drop)
+        } else {
+            Err(Returned { parcel, reason, detail })
+        };
+        given.unwrap_or_else(|returned| self.lose(returned));
+    }
+
+    /// Whether the boxes of the name have turned out to be this node's own while a message was written for another: then the
+    /// connection has not taken it.
+    #[cold]
+    fn has_come_home(&self, reason: DropReason) -> bool {
+        reason == DropReason::NotConnected && self.is_local()
     }
 
     /// Hands on a message for which no answer is wanted, or gives it back.
     pub(crate) fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
-        match self.route() {
-            Route::Away { .. } => self.write_plain(&message).map_err(|unwritten| (message, unwritten.reason)),
-            _ => {
-                let given = self.give(Parcel::new(message, None));
-                given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
+        if !self.is_local() {
+            match self.write_plain(&message) {
+                Err(NotSent { reason, .. }) if self.has_come_home(reason) => {}
+                written => return written.map_err(|unwritten| (message, unwritten.reason)),
             }
         }
+        let given = self.give(Parcel::new(message, None));
+        given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
     }
 
     #[inline]
@@ -108,15 +128,20 @@ impl Pointer {
         self.router().observer().sent_here();
         match self.give(parcel) {
             Ok(asking) => asking,
-            Err(Returned { parcel, reason, detail }) => {
-                if let Some(local) = self.local() {
-                    local.count_drop(reason);
-                }
-                self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
-                parcel.drop_for(reason, detail);
+            Err(returned) => {
+                self.lose(returned);
                 None
             }
         }
+    }
+
+    /// Counts a message that was not taken, and drops it.
+    fn lose<M: RemoteMessage>(&self, Returned { parcel, reason, detail }: Returned<M>) {
+        if let Some(local) = self.local() {
+            local.count_drop(reason);
+        }
+        self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
+        parcel.drop_for(reason, detail);
     }
 
     /// Hands the message on, or back.
@@ -126,18 +151,24 @@ impl Pointer {
         }
         match self.route() {
             Route::Here(local) => self.give_local(&**local, parcel),
-            Route::HereNamed => match self.router().box_named(self.name()) {
-                Some(local) => self.give_local(&*local, parcel),
-                None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
-            },
-            Route::Away { .. } => match parcel.reply {
+            Route::Away { .. } if !self.is_local() => match parcel.reply {
                 None => match self.write_plain(&parcel.message) {
                     Ok(()) => Ok(None),
+                    Err(NotSent { reason, .. }) if self.has_come_home(reason) => self.give_named(parcel),
                     Err(NotSent { reason, detail }) => Err(Returned { parcel, reason, detail }),
                 },
                 Some(reply) => self.request(parcel.message, *reply),
             },
+            Route::HereNamed | Route::Away { .. } => self.give_named(parcel),
             Route::Nowhere => Err(Returned::new(parcel, DropReason::BoxClosed)),
+        }
+    }
+
+    /// Hands the message to whatever box of this node has the name.
+    fn give_named<M: RemoteMessage>(&self, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
+        match self.router().box_named(self.name()) {
+            Some(local) => self.give_local(&*local, parcel),
+            None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
         }
     }
 
@@ -152,7 +183,11 @@ impl Pointer {
             (Err(refusal), Some(parcel)) => match refusal {
                 Refusal::Full(reason) => Err(Returned::new(parcel, reason)),
                 Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
-                Refusal::OtherType => self.give_encoded(local, parcel).map(|()| None),
+                Refusal::OtherType => {
+                    let Parcel { message, reply, .. } = parcel;
+                    let answer = reply.map(|reply| self.answer_here(*reply));
+                    self.give_encoded(local, message, answer).map(|()| None)
+                }
             },
             _ => Ok(None),
         }
@@ -161,12 +196,12 @@ impl Pointer {
     /// Gives a message to a box of this node whose messages are of another Rust type, perhaps of equal shape: as bytes,
     /// and so its result comes back.
     #[cold]
-    fn give_encoded<M: RemoteMessage>(&self, local: &dyn LocalBox, parcel: Parcel<M>) -> Result<(), Returned<M>> {
-        let mut answer = parcel.reply.map(|reply| {
-            let (router, deadline) = (Arc::clone(self.router()), reply.deadline());
-            let waiting = Box::new(AwaitedReply { router: Arc::clone(&router), reply: *reply });
-            AnswerTo::here(router, waiting, deadline)
-        });
+    fn give_encoded<M: RemoteMessage>(
+        &self,
+        local: &dyn LocalBox,
+        message: M,
+        mut answer: Option<AnswerTo>,
+    ) -> Result<(), Returned<M>> {
         let mut words = None;
         let shape = Shape::of::<M>();
         let arrival = Arrival { from: Source::HERE, fingerprint: shape.fingerprint(), hops: 0 };
@@ -175,7 +210,7 @@ impl Pointer {
                 let detail = Some(shape.differences(&takes));
                 Err(NotSent { reason: DropReason::TypeMismatch, detail })
             }
-            None => self.encode(&parcel.message, |body, handles| {
+            None => self.encode(&message, |body, handles| {
                 local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
                     words = rejection.detail;
                     rejection.reason
@@ -187,8 +222,15 @@ impl Pointer {
             if let Some(answer) = answer {
                 answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
             }
-            Returned { parcel: Parcel::new(parcel.message, None), reason, detail }
+            Returned { parcel: Parcel::new(message, None), reason, detail }
         })
+    }
+
+    /// The way back to one who waits for the result here.
+    fn answer_here<R: DeserializeOwned + Send + 'static>(&self, reply: Reply<R>) -> AnswerTo {
+        let (router, deadline) = (Arc::clone(self.router()), reply.deadline());
+        let waiting = Box::new(AwaitedReply { router: Arc::clone(&router), reply });
+        AnswerTo::here(router, waiting, deadline)
     }
 
     #[inline]
@@ -229,7 +271,7 @@ impl Pointer {
         message: M,
         reply: Reply<M::Result>,
     ) -> Result<Option<RequestGuard>, Returned<M>> {
-        let time_left = reply.time_left();
+        let (time_left, deadline) = (reply.time_left(), reply.deadline());
         let mut waiting: Option<Box<dyn PendingReply>> =
             Some(Box::new(AwaitedReply { router: Arc::clone(self.router()), reply }));
         let fingerprint = self.fingerprint::<M>();
@@ -238,6 +280,10 @@ impl Pointer {
         });
         match asked {
             Ok((link, correlation)) => Ok(Some(RequestGuard::new(link, correlation))),
+            Err(NotSent { reason, .. }) if self.has_come_home(reason) => {
+                let answer = waiting.map(|waiting| AnswerTo::here(Arc::clone(self.router()), waiting, deadline));
+                self.ask_named(message, answer).map(|()| None)
+            }
             Err(NotSent { reason, detail }) => {
                 if let Some(waiting) = waiting {
                     waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
@@ -245,5 +291,17 @@ impl Pointer {
                 Err(Returned { parcel: Parcel::new(message, None), reason, detail })
             }
         }
+    }
+
+    /// Gives a request that was written for another node to whatever box of this one has the name.
+    #[cold]
+    fn ask_named<M: RemoteMessage>(&self, message: M, answer: Option<AnswerTo>) -> Result<(), Returned<M>> {
+        if let Some(local) = self.router().box_named(self.name()) {
+            return self.give_encoded(&*local, message, answer);
+        }
+        if let Some(answer) = answer {
+            answer.refuse(Unanswered::NotDelivered(DropReason::NoSuchBox), "");
+        }
+        Err(Returned::new(Parcel::new(message, None), DropReason::NoSuchBox))
     }
 }

@@ -77,6 +77,9 @@ pub(crate) struct NodeInner {
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
+    /// Where it listens, and nobody else can: at most [`MAX_ENDPOINTS`]. Links to further ones are known to lead here once
+    /// they are connected.
+    listening: Mutex<Vec<Endpoint>>,
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
     /// Connections and listeners hold a token each; a shutdown waits for them.
@@ -111,6 +114,7 @@ impl NodeInner {
             io,
             start_router,
             endpoints: Mutex::new(advertised),
+            listening: Mutex::default(),
             closing: CancellationToken::new(),
             busy: TaskTracker::new(),
             stopped: CancellationToken::new(),
@@ -119,11 +123,13 @@ impl NodeInner {
         })
     }
 
-    /// A listener is open there.
-    pub(crate) fn listens(&self, endpoint: &Endpoint) {
-        let mut endpoints = self.endpoints.lock();
-        if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
-            endpoints.push(endpoint.clone());
+    /// A listener is open there; at `all` addresses that the endpoint has, or another node may be at the others.
+    pub(crate) fn listens(&self, endpoint: &Endpoint, all: bool) {
+        note(&self.endpoints, endpoint);
+        if all {
+            note(&self.listening, endpoint);
+            // One that is made from now on finds the endpoint noted.
+            self.peers.dialled(endpoint).iter().for_each(|link| link.listened_at());
         }
     }
 
@@ -148,7 +154,11 @@ impl NodeInner {
                 node.io.perform(move || start_router(of, link));
             }
         });
-        self.peers.to(endpoint, || Link::to(self.link_context(), endpoint.clone(), start))
+        let link = self.peers.to(endpoint, || Link::to(self.link_context(), endpoint.clone(), start));
+        if self.listening.lock().contains(endpoint) {
+            link.listened_at();
+        }
+        link
     }
 
     /// A node has said goodbye, and holds nothing any more by connections that have ended before.
@@ -272,6 +282,14 @@ impl NodeInner {
     }
 }
 
+/// Adds one that is not among them, while there is room.
+fn note(endpoints: &Mutex<Vec<Endpoint>>, endpoint: &Endpoint) {
+    let mut endpoints = endpoints.lock();
+    if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
+        endpoints.push(endpoint.clone());
+    }
+}
+
 /// Stops a node when the thread that it runs on, or the System that it was started in, ends.
 pub(crate) struct StopOnDrop(pub(crate) Weak<NodeInner>);
 
@@ -311,8 +329,9 @@ impl Router for NodeInner {
     fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
-        let link: Arc<dyn Outbound> = self.link_to(endpoint);
-        let route = Route::Away { path: Path::by_name(link), to: None };
+        let link = self.link_to(endpoint);
+        let is_home = link.is_home();
+        let route = Route::Away { path: Path::by_name(link, is_home), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 

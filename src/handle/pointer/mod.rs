@@ -168,6 +168,7 @@ impl Pointer {
         match &self.route {
             Route::Here(local) => Some(Arc::clone(local)),
             Route::HereNamed => self.router.box_named(&self.name),
+            Route::Away { path, .. } if path.is_home() => self.router.box_named(&self.name),
             Route::Away { .. } | Route::Nowhere => None,
         }
     }
@@ -245,15 +246,20 @@ impl Pointer {
         &self.route
     }
 
+    /// Whether messages go straight into a box of this node, if there is one.
+    #[inline]
     pub(crate) fn is_local(&self) -> bool {
-        !matches!(self.route, Route::Away { .. })
+        match &self.route {
+            Route::Away { path, .. } => path.is_home(),
+            _ => true,
+        }
     }
 
     /// The node it leads to; `None` until a name at an endpoint was first reached.
     pub(crate) fn node_id(&self) -> Option<NodeId> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
-            (_, Route::Away { path, .. }) => path.primary().peer(),
+            (_, Route::Away { path, .. }) if !path.is_home() => path.primary().peer(),
             _ => Some(self.router.id()),
         }
     }

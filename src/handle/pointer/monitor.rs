@@ -58,8 +58,9 @@ struct WatchedBox {
 impl Monitor {
     /// At the box that a pointer leads to now.
     pub(crate) fn at(pointer: &Pointer) -> Monitor {
-        let Route::Away { path, .. } = pointer.route() else {
-            return pointer.local().map_or(Monitor::Nowhere, |local| Monitor::of(&*local));
+        let path = match pointer.route() {
+            Route::Away { path, .. } if !pointer.is_local() => path,
+            _ => return pointer.local().map_or(Monitor::Nowhere, |local| Monitor::of(&*local)),
         };
         let own = match pointer.origin() {
             Origin::Boxed { node, .. } if path.is_relayed() => {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,6 +33,8 @@ use crate::reason::DropReason;
 #[derive(Debug)]
 pub(crate) struct Path {
     primary: Arc<dyn Outbound>,
+    /// Of one by name: whether the primary connection is known to lead to this very node, and nothing is under way there.
+    is_home: Option<Arc<AtomicBool>>,
     /// The node that the pointer came from, for one that did not come by name.
     node: Option<NodeId>,
     /// Whether that node passes messages on, to a third one.
@@ -53,10 +56,15 @@ mod selection {
 }
 
 impl Path {
-    /// Of a pointer by name.
-    pub(crate) fn by_name(primary: Arc<dyn Outbound>) -> Path {
+    /// Of a pointer by name. `is_home` says, now and later, whether the boxes of that name are this node's own.
+    pub(crate) fn by_name(primary: Arc<dyn Outbound>, is_home: Arc<AtomicBool>) -> Path {
+        Path { is_home: Some(is_home), ..Path::by(primary) }
+    }
+
+    fn by(primary: Arc<dyn Outbound>) -> Path {
         Path {
             primary,
+            is_home: None,
             node: None,
             is_relayed: false,
             hints: Arc::default(),
@@ -70,7 +78,13 @@ impl Path {
     pub(crate) fn between(primary: Arc<dyn Outbound>, from: NodeId, to: NodeId, hints: Arc<[Endpoint]>) -> Path {
         let is_relayed = from != to;
         let selection = AtomicU8::new(if is_relayed { selection::OPEN } else { selection::PRIMARY });
-        Path { node: Some(from), is_relayed, hints, selection, ..Path::by_name(primary) }
+        Path { node: Some(from), is_relayed, hints, selection, ..Path::by(primary) }
+    }
+
+    /// Whether messages go straight into the boxes of this node. While it says so, the connection takes none by name.
+    #[inline]
+    pub(super) fn is_home(&self) -> bool {
+        self.is_home.as_ref().is_some_and(|is_home| is_home.load(Ordering::Acquire))
     }
 
     #[inline]
@@ -146,6 +160,9 @@ impl Pointer {
     /// The connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { path, .. } = self.route() else { return None };
+        if path.is_home() {
+            return None;
+        }
         if let Some(link) = path.alternate().filter(|link| link.is_linked()) {
             return Some(link);
         }

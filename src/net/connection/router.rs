@@ -220,7 +220,13 @@ impl RemoteRouter {
     pub(super) fn proven(&mut self, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
         match self.node.peers.join(live.peer, link) {
-            Proof::Proven => self.announce(),
+            Proof::Proven => {
+                if live.peer == self.node.id {
+                    self.nonce += 1;
+                    link.leads_home(live.connection, self.nonce);
+                }
+                self.announce();
+            }
             Proof::Refused => self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx),
         }
     }

@@ -8,6 +8,7 @@ mod barriers;
 pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;
+mod home;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::drain::Chunk;
 use self::drain::Next;
+use self::home::Homecoming;
 use self::outbox::MAX_CONTROL;
 use self::outbox::Outbox;
 use self::outbox::Phase;
@@ -95,6 +97,7 @@ pub(crate) struct Link {
     /// [`MAX_TOLD`].
     unsettled: Mutex<VecDeque<ConnectionNames>>,
     meter: Arc<ByteMeter>,
+    homecoming: Homecoming,
 }
 
 impl Link {
@@ -129,6 +132,7 @@ impl Link {
             theirs,
             unsettled,
             meter,
+            homecoming: Homecoming::default(),
         })
     }
 
@@ -250,6 +254,7 @@ impl Link {
             let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.router.limits());
             let mut old = std::mem::replace(&mut *state, fresh);
             state.watches = if over { old.watches.over_for_good() } else { old.watches.over_to_next() };
+            state.home = self.homecoming.anew(over);
             state.times_up = old.times_up;
             state.trouble = detail.into();
             let unsettled = Unsettled { written: old.written(), known: old.read.0, read: old.read.1 };
@@ -369,6 +374,7 @@ impl Link {
         let mut state = self.state.lock();
         let written = state.written();
         state.read.0 = posts.clamp(state.read.0, written.max(state.read.0));
+        self.come_home(&mut state);
     }
 
     /// The writer has written all that it had taken, and comes for more later.

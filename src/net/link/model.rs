@@ -32,7 +32,7 @@ fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
 
 fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
-    let route = Route::Away { path: Path::by_name(Arc::clone(link) as _), to: None };
+    let route = Route::Away { path: Path::by_name(Arc::clone(link) as _, link.is_home()), to: None };
     Arc::new(Pointer::new(Arc::clone(stub) as _, origin, "", route, None))
 }
 

@@ -75,7 +75,7 @@ impl Link {
         write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
     ) -> Result<T, NotPosted> {
         let mut state = self.state.lock();
-        if state.times_up > 1 && state.is_strange_to(to) {
+        if state.is_for_home(to) || (state.times_up > 1 && state.is_strange_to(to)) {
             return Err(NotPosted::NotUp);
         }
         let starts = state.admit(patient)?;

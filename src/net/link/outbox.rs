@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::fragment_queue::Flow;
 use super::fragment_queue::FragmentQueue;
 use super::fragment_queue::FrameRole;
+use super::home::Home;
 pub(super) use super::requests::PendingRequest;
 use super::target::TargetRef;
 use crate::config::Limits;
@@ -94,6 +95,7 @@ pub(super) enum Phase {
 /// See the [module](self).
 pub(super) struct Outbox {
     pub(super) phase: Phase,
+    pub(super) home: Home,
     pub(super) connection: u64,
     pub(super) outgoing: Outgoing,
     pub(super) posts: BytesMut,
@@ -157,6 +159,7 @@ impl Outbox {
     pub(super) fn new(phase: Phase, limits: &Limits) -> Outbox {
         Outbox {
             phase,
+            home: Home::default(),
             connection: next_connection(),
             outgoing: Outgoing::new(limits.max_message),
             posts: BytesMut::new(),

@@ -79,6 +79,11 @@ impl PeerTable {
         })
     }
 
+    /// The link to an endpoint, if one is held.
+    pub(crate) fn dialled(&self, endpoint: &Endpoint) -> Option<Arc<Link>> {
+        self.tables.lock().dialled.get(endpoint).and_then(Weak::upgrade)
+    }
+
     /// Forgets the endpoints to which nobody holds an address.
     pub(crate) fn sweep(&self) {
         self.tables.lock().forget_unheld();

@@ -61,16 +61,18 @@ impl Listener {
             #[cfg(feature = "turmoil")]
             Place::Tcp { host, port } if env::is_simulated() => {
                 let (listener, address) = simulated::bind(host, port).await?;
-                Ok((Listener::Simulated(listener), Bound::at(endpoint, vec![address])))
+                Ok((Listener::Simulated(listener), Bound::at(endpoint, vec![address], true)))
             }
             Place::Tcp { host, port } => {
-                let (listener, addresses) = tcp::bind(host, port).await?;
-                Ok((Listener::Tcp(listener), Bound::at(endpoint, addresses)))
+                let (listener, addresses, all) = tcp::bind(host, port).await?;
+                Ok((Listener::Tcp(listener), Bound::at(endpoint, addresses, all)))
             }
             #[cfg(feature = "turmoil")]
             Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
-            Place::Unix { path } => Ok((Listener::Unix(unix::bind(path).await?), Bound::at(endpoint, Vec::new()))),
+            Place::Unix { path } => {
+                Ok((Listener::Unix(unix::bind(path).await?), Bound::at(endpoint, Vec::new(), true)))
+            }
             #[cfg(not(unix))]
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -94,12 +96,14 @@ pub(crate) struct Bound {
     pub(crate) endpoint: Endpoint,
     /// Of TCP, each address that is listened at.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether the endpoint has no other addresses, at which another node may be.
+    pub(crate) all: bool,
 }
 
 impl Bound {
-    fn at(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Bound {
+    fn at(endpoint: &Endpoint, addresses: Vec<SocketAddr>, all: bool) -> Bound {
         let port = addresses.first().map(SocketAddr::port);
-        Bound { endpoint: port.map_or_else(|| endpoint.clone(), |port| with_port(endpoint, port)), addresses }
+        Bound { endpoint: port.map_or_else(|| endpoint.clone(), |port| with_port(endpoint, port)), addresses, all }
     }
 }
 

@@ -55,16 +55,18 @@ pub(crate) struct Listener {
 }
 
 /// Listens at all addresses of the host that are this host's, with SO_REUSEADDR, so that a restarted server gets its port
-/// back at once. Returns those addresses as well.
-pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>)> {
+/// back at once. Returns those addresses as well, and whether the host has no
+/// others.
+pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>, bool)> {
     let addresses = resolver::look_up(host, port).await?;
     let listen = |address| {
         let socket = bind_at(address)?;
         let bound = socket.local_addr()?;
         Ok((socket, bound))
     };
-    let (sockets, bound) = bind_all(&addresses, listen)?.into_iter().unzip();
-    Ok((Listener { sockets }, bound))
+    let (sockets, bound): (_, Vec<_>) = bind_all(&addresses, listen)?.into_iter().unzip();
+    let all = bound.len() == addresses.len();
+    Ok((Listener { sockets }, bound, all))
 }
 
 /// Binds all of the addresses, of which there is at least one and which have one port, to that port or, if it is 0, to one

@@ -1,0 +1,154 @@
+//! Links that lead to this very node: what is sent to a name by one goes straight into the box, once nothing that was sent
+//! before is under way.
+//!
+//! A link is one of them for good if the node itself listens at its endpoint, and else for as long as it has a connection
+//! whose other end has shown that it is this node: a name or a proxy may lead elsewhere the next time.
+//!
+//! Invariant: `Outbox::home` changes under the link's lock, and under the same lock a message by name is refused while it is
+//! [`Home::Here`]. So whatever a thread sends into a box has its earlier messages before it, and whoever has encoded a
+//! message meanwhile sends it again, into the box.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use super::Link;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::identity::Origin;
+
+/// Whether a link leads to this very node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Home {
+    /// As far as is known, to another.
+    #[default]
+    Away,
+    /// It does, and messages go by its connection until all of them have arrived.
+    Coming,
+    /// It does, and what is sent by name goes into the boxes.
+    Here,
+}
+
+/// What a link keeps of it beside its lock.
+#[derive(Debug, Default)]
+pub(super) struct Homecoming {
+    /// Whether the node listens at the link's endpoint.
+    listens: AtomicBool,
+    /// Whether the outbox says [`Home::Here`], for all who send by the link.
+    is_home: Arc<AtomicBool>,
+}
+
+impl Homecoming {
+    /// As a connection begins that has yet to be made, or none will be.
+    pub(super) fn anew(&self, over: bool) -> Home {
+        let home = if self.listens.load(Ordering::Relaxed) && !over { Home::Here } else { Home::Away };
+        self.is_home.store(home == Home::Here, Ordering::Release);
+        home
+    }
+}
+
+impl Link {
+    /// Shared with those who send by name: whether that goes into boxes of this node.
+    pub(crate) fn is_home(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.homecoming.is_home)
+    }
+
+    /// The node listens at the link's endpoint.
+    pub(crate) fn listened_at(&self) {
+        if !self.homecoming.listens.swap(true, Ordering::Relaxed) {
+            let mut state = self.state.lock();
+            self.set_out_for_home(&mut state);
+        }
+    }
+
+    /// The other end of that connection is this very node. A ping of that number finds out when what was sent before has
+    /// arrived; after it, each heartbeat does.
+    pub(crate) fn leads_home(&self, connection: u64, nonce: u64) {
+        let mut state = self.state.lock();
+        // One that has ended meanwhile says nothing of the next.
+        if state.connection == connection && state.phase == Phase::Up {
+            state.ping_behind(Some(nonce));
+            self.set_out_for_home(&mut state);
+        }
+    }
+
+    fn set_out_for_home(&self, state: &mut Outbox) {
+        if state.home == Home::Away {
+            state.home = Home::Coming;
+            self.come_home(state);
+        }
+    }
+
+    /// Looks whether nothing is under way any more, if that is what is waited for.
+    pub(super) fn come_home(&self, state: &mut Outbox) {
+        if state.home == Home::Coming && state.nothing_is_under_way() {
+            state.home = Home::Here;
+            self.homecoming.is_home.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Outbox {
+    /// Whether all that was sent has been put into its boxes.
+    fn nothing_is_under_way(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Pausing => true,
+            Phase::Up => self.unwritten() == 0 && self.read.0 == self.written(),
+            Phase::Dialling | Phase::Closing | Phase::Over => false,
+        }
+    }
+
+    /// Whether a message by that pointer belongs into a box of this node.
+    #[inline]
+    pub(super) fn is_for_home(&self, to: &Pointer) -> bool {
+        self.home == Home::Here && matches!(to.origin(), Origin::Named { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::handle::envelope::Body;
+    use crate::handle::envelope::Envelope;
+    use crate::handle::ports::NotPosted;
+    use crate::handle::ports::Outbound;
+    use crate::handle::ports::Router;
+    use crate::ident::Endpoint;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
+    use crate::reason::DropReason;
+
+    #[test]
+    fn a_link_is_home_while_the_node_listens_there_and_nothing_is_under_way() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
+        let to = Arc::clone(&node).place(&endpoint, "box").expect("a name");
+        let link = node.link_to(&endpoint);
+        link.leads_home(link.connection(), 1);
+        assert!(!to.is_local(), "there is no connection that could lead anywhere");
+        let message = || Envelope { body: Body::from(&[0; 8][..]), handles: &[], fingerprint: 0, hops: 0 };
+        assert_eq!(link.post(&to, &message(), true), Ok(()));
+        node.listens(&endpoint, true);
+        assert!(!to.is_local(), "the message would be overtaken");
+        link.down(DropReason::NotConnected, "", false);
+        assert!(to.is_local());
+        assert_eq!(link.post(&to, &message(), true), Err(NotPosted::NotUp), "it belongs into the box");
+        // Later ones are made as what they are.
+        let other = Arc::clone(&node).place(&endpoint, "other").expect("a name");
+        assert!(other.is_local());
+        link.down(DropReason::Shutdown, "", true);
+        assert!(!to.is_local());
+    }
+
+    #[test]
+    fn a_name_that_has_addresses_elsewhere_is_not_known_to_lead_home() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let endpoint: Endpoint = "several.example:1".parse().expect("an endpoint");
+        node.listens(&endpoint, false);
+        assert!(!Arc::clone(&node).place(&endpoint, "box").expect("a name").is_local());
+    }
+}
