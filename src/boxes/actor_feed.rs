@@ -87,10 +87,7 @@ fn inbox_before<M: RemoteMessage>(
     window: Window,
 ) -> Arc<BoxQueue<M>> {
     let buffer = Buffer::dropping(window.capacity);
-    // Weak, because addresses and connections hold the box longer than it is open.
-    let actor = actor.downgrade();
-    let alive = move || actor.upgrade().is_some_and(|actor| actor.connected());
-    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, alive))
+    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, Some(actor.downgrade())))
 }
 
 fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window: Window) {

@@ -9,10 +9,12 @@
 //! At most `exports` boxes are leased. Where one more needs room, leases of absent holders go first, in the order in which
 //! they went; then the oldest lease of whoever holds most, so that no peer takes the room of another that holds less.
 
+use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::ExportKey;
+use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::ident::BoxId;
 
@@ -53,11 +56,20 @@ struct LeaseTable {
     holders: HashMap<Holder, BTreeMap<u64, BoxId>>,
     /// Holders that are expected back, in the order in which they went; some may have nothing any more.
     absent: VecDeque<Holder>,
-    /// The boxes that stand for recipients, held or about to be.
-    known: HashMap<ExportKey, Weak<Pointer>>,
+    /// The boxes that stand for recipients, held or about to be, or that did; for as long as their actors live.
+    known: HashMap<ExportKey, StandIn>,
     /// How many of `known` were held when those that were not were last forgotten.
     known_held: usize,
     next_age: u64,
+}
+
+/// The box that stands for a recipient. Its id is the same as long as the actor lives, also when nobody has held it
+/// meanwhile: so what one who lost its connection still holds is equal to what it is sent again.
+struct StandIn {
+    id: BoxId,
+    pointer: Weak<Pointer>,
+    /// Keeps the recipient's key from becoming another's.
+    actor: Option<FindActor>,
 }
 
 #[derive(Debug)]
@@ -97,18 +109,29 @@ impl Leases {
     }
 
     /// The box that stands for what has this key, made if there is none that is open.
-    pub(crate) fn stand_for(&self, key: ExportKey, make: impl FnOnce() -> Arc<Pointer>) -> Arc<Pointer> {
-        let known = self.tables.lock().known.get(&key).and_then(Weak::upgrade);
-        if let Some(pointer) = known.filter(|pointer| pointer.local().is_some_and(|local| local.is_open())) {
-            return pointer;
+    pub(crate) fn stand_for(&self, key: ExportKey, make: impl FnOnce(BoxId) -> Arc<Pointer>) -> Arc<Pointer> {
+        let known = self.tables.lock().known.get(&key).map(|known| (known.id, known.pointer.upgrade()));
+        let (id, before) = known.unwrap_or_else(|| (BoxId::random(), None));
+        if let Some(pointer) = &before
+            && pointer.local().is_some_and(|local| local.is_open())
+        {
+            return Arc::clone(pointer);
         }
-        let pointer = make();
+        let pointer = make(id);
+        let actor = pointer.local().and_then(|local| local.actor());
         let mut tables = self.tables.lock();
-        // Not more often than their number doubles: those of one message are held until it is written.
-        if tables.known.len() > 2 * tables.known_held + 64 {
-            tables.forget_unheld();
+        // Another thread may have made one meanwhile, which it has made open.
+        let meanwhile = tables.known.get(&key).and_then(|known| known.pointer.upgrade());
+        if let Some(other) = meanwhile.filter(|other| before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, other)))
+        {
+            drop(tables);
+            return other;
         }
-        tables.known.insert(key, Arc::downgrade(&pointer));
+        // Not more often than their number doubles: those of one message are held until it is written.
+        let found = if tables.known.len() > 2 * tables.known_held + 64 { tables.forget_unheld() } else { Vec::new() };
+        let replaced = tables.known.insert(key, StandIn { id, pointer: Arc::downgrade(&pointer), actor });
+        drop(tables);
+        drop((found, replaced));
         pointer
     }
 
@@ -186,9 +209,10 @@ impl Leases {
 
     /// Forgets boxes that are closed, and recipients that nobody holds.
     pub(crate) fn sweep(&self) {
+        let _found;
         let closed: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
-            tables.forget_unheld();
+            _found = tables.forget_unheld();
             let is_closed = |export: &LeasedBox| !export.pointer.local().is_some_and(|local| local.is_open());
             let closed: Vec<BoxId> =
                 tables.held.iter().filter(|(_, export)| is_closed(export)).map(|(id, _)| *id).collect();
@@ -207,10 +231,23 @@ impl Leases {
     }
 }
 
+impl fmt::Debug for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandIn").field("id", &self.id).field("pointer", &self.pointer).finish_non_exhaustive()
+    }
+}
+
 impl LeaseTable {
-    fn forget_unheld(&mut self) {
-        self.known.retain(|_, known| known.strong_count() > 0);
+    /// Forgets the boxes that neither an address nor an actor is left of. The actors that were found are to be let go of
+    /// without the lock.
+    fn forget_unheld(&mut self) -> Vec<Box<dyn Any + Send>> {
+        let mut found = Vec::new();
+        self.known.retain(|_, known| {
+            let actor = || known.actor.as_ref().and_then(|actor| actor());
+            known.pointer.strong_count() > 0 || actor().map(|actor| found.push(actor)).is_some()
+        });
         self.known_held = self.known.len();
+        found
     }
 
     /// Counts handles of a box that is held.

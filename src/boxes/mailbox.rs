@@ -70,7 +70,7 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         let name = Registry::check(self.name)?;
         Registry::admit::<M>()?;
         let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
-        let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, || true));
+        let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, None));
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
         let pointer = Arc::new(Pointer::here(self.router, local));
         self.registry.open(&pointer, &*queue, false)?;
@@ -158,7 +158,7 @@ impl<M: RemoteMessage> Mailbox<M> {
     /// message is not handed from one queue to the next while its reader waits for nothing else.
     fn take_coming(&mut self) -> bool {
         let queue = proxy::queue(&self.pointer);
-        let coming = queue.as_ref().and_then(|queue| queue.take());
+        let coming = queue.as_ref().and_then(|queue| queue.take(&self.pointer));
         coming.is_some_and(|mut coming| self.queue.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
     }
 

@@ -23,6 +23,7 @@ use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::ports::ExportKey;
+use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::PendingReply;
 use crate::handle::ports::Refusal;
@@ -193,6 +194,12 @@ impl LocalBox for Relay {
     }
 
     fn note_recipient(&self) {}
+
+    fn recall(&self, _: &mut dyn Any) {}
+
+    fn actor(&self) -> Option<FindActor> {
+        None
+    }
 
     fn count_drop(&self, reason: DropReason) {
         self.drops.add(reason, 1);

@@ -21,6 +21,7 @@ use super::ports::Outbound;
 use super::ports::Router;
 use crate::config::Limits;
 use crate::handle::pointer::identity::Origin;
+use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -49,13 +50,20 @@ struct Detached {
     stopped: CancellationToken,
     /// Never any.
     news: Notify,
+    recipients: ProxyTable,
 }
 
 impl Detached {
     fn new() -> Arc<Detached> {
         let stopped = CancellationToken::new();
         stopped.cancel();
-        Arc::new(Detached { limits: Limits::default(), observer: Observer::default(), stopped, news: Notify::new() })
+        Arc::new(Detached {
+            limits: Limits::default(),
+            observer: Observer::default(),
+            stopped,
+            news: Notify::new(),
+            recipients: ProxyTable::default(),
+        })
     }
 
     fn pointer(self: Arc<Self>) -> Pointer {
@@ -122,6 +130,10 @@ impl Router for Detached {
 
     fn endpoints(&self) -> Vec<Endpoint> {
         Vec::new()
+    }
+
+    fn recipients(&self) -> &ProxyTable {
+        &self.recipients
     }
 }
 

@@ -27,6 +27,7 @@ use super::reply::AnswerTo;
 use super::reply::PeerRequest;
 use crate::config::Limits;
 use crate::handle::pointer::lease::Lease;
+use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -72,6 +73,8 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64);
     /// Where this node can be dialled.
     fn endpoints(&self) -> Vec<Endpoint>;
+    /// The recipients that there are of pointers of this node.
+    fn recipients(&self) -> &ProxyTable;
 }
 
 /// A box of this node, whatever its messages' type.
@@ -107,6 +110,11 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn note_recipient(&self);
     /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
     fn is_leased(&self) -> bool;
+    /// Puts the recipient of the actor that the box stands for into the `Option<Recipient<M>>` that `recipient` is, if the box
+    /// has no name of its own and its messages are of that type.
+    fn recall(&self, recipient: &mut dyn Any);
+    /// Finds out whether that actor lives, also when the box has gone; `None` if there is none.
+    fn actor(&self) -> Option<FindActor>;
     /// Looks whether what the box stands for still lives, and closes it if not.
     fn reap_if_dead(&self);
     /// Takes no more messages; its name is free. What waits can still be read.
@@ -179,6 +187,9 @@ pub(crate) trait PendingReply: Send {
 
 /// Tells recipients apart: the message's type and actix's own idea of the actor.
 pub(crate) type ExportKey = (TypeId, usize);
+
+/// Gives the recipient of an actor that lives, to be dropped without a lock: it may be the last.
+pub(crate) type FindActor = Box<dyn Fn() -> Option<Box<dyn Any + Send>> + Send>;
 
 /// Why a box did not take a parcel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -32,6 +32,7 @@ use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
+use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -80,6 +81,7 @@ pub(crate) struct NodeInner {
     /// Where it listens, and nobody else can: at most [`MAX_ENDPOINTS`]. Links to further ones are known to lead here once
     /// they are connected.
     listening: Mutex<Vec<Endpoint>>,
+    recipients: ProxyTable,
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
     /// Connections and listeners hold a token each; a shutdown waits for them.
@@ -115,6 +117,7 @@ impl NodeInner {
             start_router,
             endpoints: Mutex::new(advertised),
             listening: Mutex::default(),
+            recipients: ProxyTable::default(),
             closing: CancellationToken::new(),
             busy: TaskTracker::new(),
             stopped: CancellationToken::new(),
@@ -191,6 +194,7 @@ impl NodeInner {
                     self.registry.sweep();
                     self.peers.sweep();
                     proxy::sweep(self.id);
+                    self.recipients.sweep();
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
@@ -337,7 +341,7 @@ impl Router for NodeInner {
 
     fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
         let registry = Arc::clone(&self.registry);
-        registry.leases().stand_for(key, || Arc::new(Pointer::here(self, make(BoxId::random()))))
+        registry.leases().stand_for(key, |id| Arc::new(Pointer::here(self, make(id))))
     }
 
     fn forget(&self, id: BoxId, name: &str) {
@@ -380,6 +384,10 @@ impl Router for NodeInner {
 
     fn endpoints(&self) -> Vec<Endpoint> {
         self.endpoints.lock().clone()
+    }
+
+    fn recipients(&self) -> &ProxyTable {
+        &self.recipients
     }
 }
 

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use actix::Recipient;
+use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
 use super::BoxQueue;
@@ -12,6 +14,7 @@ use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
+use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Refusal;
 use crate::handle::ports::Rejection;
@@ -119,6 +122,22 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         self.has_recipient.store(true, Ordering::Relaxed);
     }
 
+    fn recall(&self, recipient: &mut dyn Any) {
+        if self.identity.is_leased
+            && let Some(recipient) = recipient.downcast_mut::<Option<Recipient<M>>>()
+        {
+            *recipient = self.actor.as_ref().and_then(WeakRecipient::upgrade);
+        }
+    }
+
+    fn actor(&self) -> Option<FindActor> {
+        let actor = self.actor.clone()?;
+        Some(Box::new(move || {
+            let actor = actor.upgrade().filter(Recipient::connected)?;
+            Some(Box::new(actor))
+        }))
+    }
+
     fn count_drop(&self, reason: DropReason) {
         self.drops.add(reason, 1);
     }
@@ -129,7 +148,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
 
     fn reap_if_dead(&self) {
         self.state.lock().backlog.shrink();
-        if !(self.alive)() {
+        let lives = |actor: Recipient<M>| actor.connected();
+        if self.actor.as_ref().is_some_and(|actor| !actor.upgrade().is_some_and(lives)) {
             self.close();
         }
     }

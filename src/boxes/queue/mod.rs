@@ -21,6 +21,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
+use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
 use super::buffer::Backlog;
@@ -71,8 +72,8 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
     given: AtomicUsize,
     drops: Drops,
-    /// Whether what the box stands for still lives.
-    alive: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The actor that the box stands for. Weak, because addresses and connections hold the box longer than it is open.
+    actor: Option<WeakRecipient<M>>,
 }
 
 /// Below these it is a [level](super::buffer::fill_level_of) of a box that takes messages.
@@ -105,7 +106,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         identity: BoxIdentity,
         router: Arc<dyn Router>,
         buffer: &Buffer<M>,
-        alive: impl Fn() -> bool + Send + Sync + 'static,
+        actor: Option<WeakRecipient<M>>,
     ) -> BoxQueue<M> {
         let state = QueueState::new(buffer);
         // One without room is full from the beginning.
@@ -121,7 +122,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             closed: CancellationToken::new(),
             given: AtomicUsize::new(0),
             drops: Drops::default(),
-            alive: Box::new(alive),
+            actor,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
+use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
@@ -119,13 +120,17 @@ impl Router for StubRouter {
     fn endpoints(&self) -> Vec<Endpoint> {
         Vec::new()
     }
+
+    fn recipients(&self) -> &ProxyTable {
+        unreachable!("nothing here has a recipient");
+    }
 }
 
 fn open(buffer: &Buffer<Number>) -> (Arc<StubRouter>, Arc<BoxQueue<Number>>) {
     let stub = StubRouter::new();
     let identity = BoxIdentity { id: BoxId([1; 16]), name: "box".into(), is_leased: false };
     let router: Arc<dyn Router> = Arc::clone(&stub) as _;
-    (stub, Arc::new(BoxQueue::new(identity, router, buffer, || true)))
+    (stub, Arc::new(BoxQueue::new(identity, router, buffer, None)))
 }
 
 fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), Refusal> {

@@ -11,7 +11,6 @@ pub(crate) mod monitor;
 pub(crate) mod path;
 
 use std::any::Any;
-use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -68,7 +67,7 @@ pub(crate) struct Pointer {
     settled: AtomicU64,
     stamp: OnceLock<Stamp>,
     introduced: AtomicU64,
-    proxy: Mutex<Option<(TypeId, Box<dyn Any + Send>)>>,
+    queue: Mutex<Option<Box<dyn Any + Send>>>,
     has_proxy: AtomicBool,
     /// One of [`ended`].
     ended: AtomicU8,
@@ -112,7 +111,7 @@ impl Pointer {
             settled: AtomicU64::new(0),
             stamp: OnceLock::new(),
             introduced: AtomicU64::new(0),
-            proxy: Mutex::new(None),
+            queue: Mutex::new(None),
             has_proxy: AtomicBool::new(false),
             ended: AtomicU8::new(ended::NOT),
             ending: Mutex::new(Vec::new()),
@@ -144,9 +143,9 @@ impl Pointer {
         &self.settled
     }
 
-    /// Where the last proxy for this pointer is remembered, so that its recipients are equal.
-    pub(crate) fn proxy(&self) -> &Mutex<Option<(TypeId, Box<dyn Any + Send>)>> {
-        &self.proxy
+    /// Where the queue behind its recipients is remembered, for the reader of a box of this node.
+    pub(crate) fn queue(&self) -> &Mutex<Option<Box<dyn Any + Send>>> {
+        &self.queue
     }
 
     /// One is there from now on.
@@ -208,6 +207,17 @@ impl Pointer {
     /// Whether its recipients have ended, whatever becomes of the box.
     pub(crate) fn have_recipients_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire) != ended::NOT
+    }
+
+    /// Whether nothing that is sent by it can arrive, now and ever.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.router.is_stopped()
+            || match &self.route {
+                Route::Here(local) => !local.is_open(),
+                Route::Nowhere => true,
+                Route::Away { .. } => self.has_ended(),
+                Route::HereNamed => false,
+            }
     }
 
     /// Whether nothing can be reached by it any more; if it can, the pump of that proxy is woken when that ends, unless it

@@ -157,6 +157,11 @@ impl Path {
 }
 
 impl Pointer {
+    /// Whether it came from another node than the box's own, which would pass messages on.
+    pub(crate) fn is_relayed(&self) -> bool {
+        matches!(self.route(), Route::Away { path, .. } if path.is_relayed())
+    }
+
     /// The connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { path, .. } = self.route() else { return None };

@@ -4,3 +4,5 @@ pub(crate) mod actor;
 pub(crate) mod permits;
 pub(crate) mod proxy;
 pub(crate) mod queue;
+mod routes;
+pub(crate) mod table;

@@ -20,7 +20,6 @@ use std::task::Poll;
 use std::task::Waker;
 
 use actix::Recipient;
-use actix::WeakRecipient;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -30,6 +29,7 @@ use super::permits::queued;
 use super::queue::Drained;
 use super::queue::RecipientQueue;
 use super::queue::YIELD_AFTER;
+use super::table::Found;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::monitor;
@@ -63,6 +63,8 @@ pub(crate) async fn catch_up() {
 /// Empties a queue until no recipient is left or nothing can be reached through it any more.
 struct Pump<M: RemoteMessage> {
     queue: Arc<RecipientQueue<M>>,
+    /// The pointer that messages leave by now.
+    pointer: Arc<Pointer>,
     key: ExportKey,
     /// Cancelled when nothing can be reached any more, and the wait for that.
     gone: CancellationToken,
@@ -74,27 +76,44 @@ struct Pump<M: RemoteMessage> {
 impl<M: RemoteMessage> Pump<M> {
     /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
     fn is_unheld(&self) -> bool {
-        let mut remembered = self.queue.pointer().proxy().lock();
-        let unheld = !self.queue.is_held();
-        // It may be that of another type by now.
-        if unheld && remembered.as_ref().is_some_and(|(of, _)| *of == self.key.0) {
-            *remembered = None;
-        }
-        unheld
+        let recipients = self.pointer.router().recipients();
+        recipients.forget(self.key, self.pointer.origin(), || !self.queue.is_held())
     }
 
     /// Whether nothing can be reached any more, of which this task is told.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let pointer = self.queue.pointer();
-        let may_end = pointer.is_away_for_good();
+        while self.has_ended(cx) {
+            if self.gone.is_cancelled() || !self.choose_pointer() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The same for the pointer that messages leave by now.
+    fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let may_end = self.pointer.is_away_for_good();
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return self.gone.is_cancelled() || (may_end && pointer.have_recipients_ended());
+            return self.gone.is_cancelled() || (may_end && self.pointer.have_recipients_ended());
         }
         if self.waits.as_mut().poll(cx).is_ready() {
             return true;
         }
         self.waker = Some(cx.waker().clone());
-        may_end && pointer.ends_for(self.key, cx.waker())
+        may_end && self.pointer.ends_for(self.key, cx.waker())
+    }
+
+    /// Changes to another of the equal pointers, if there is a better one; whether anything can be reached by it.
+    #[cold]
+    fn choose_pointer(&mut self) -> bool {
+        let Some(chosen) = self.queue.routes().choose() else { return false };
+        if !Arc::ptr_eq(&chosen, &self.pointer) {
+            self.pointer.forget_pump(self.key);
+            self.pointer = chosen;
+            // Not known to this one yet.
+            self.waker = None;
+        }
+        true
     }
 }
 
@@ -102,7 +121,10 @@ impl<M: RemoteMessage> Future for Pump<M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = match self.queue.pass_on(cx) {
+        if self.queue.routes().has_offers() && !self.choose_pointer() {
+            return Poll::Ready(());
+        }
+        let is_over = match self.queue.pass_on(&self.pointer, cx) {
             Drained::More => {
                 cx.waker().wake_by_ref();
                 false
@@ -118,8 +140,9 @@ impl<M: RemoteMessage> Drop for Pump<M> {
         // Before the channel, whose address the next one may get.
         let known = PROXIES.lock().remove(&self.key);
         drop(known);
-        self.queue.pointer().forget_pump(self.key);
-        self.queue.close();
+        self.pointer.router().recipients().end(self.key, self.pointer.origin());
+        self.pointer.forget_pump(self.key);
+        self.queue.close(&self.pointer);
     }
 }
 
@@ -132,14 +155,26 @@ const MAX_CACHED: usize = 4_096;
 
 /// What is known of a proxy.
 struct ProxyEntry {
-    pointer: Weak<Pointer>,
+    queue: Weak<dyn AnyQueue>,
     /// Until the next sweep: a recipient that a peer's messages bring again and again, and that is gone before the next one
     /// comes. To make its channel and its pump anew costs more than the message.
     kept: Option<CachedRecipient>,
     /// Whether it was there at the last sweep.
     is_old: bool,
-    /// Ends the watch over its box with the proxy.
-    watch: Option<DropGuard>,
+    /// The pointer that is watched, and what ends the watch with the proxy.
+    watch: Option<(Weak<Pointer>, DropGuard)>,
+}
+
+/// A queue behind recipients, whatever its messages.
+trait AnyQueue: Send + Sync {
+    /// The pointer by which messages leave now.
+    fn pointer(&self) -> Arc<Pointer>;
+}
+
+impl<M: RemoteMessage> AnyQueue for RecipientQueue<M> {
+    fn pointer(&self) -> Arc<Pointer> {
+        self.routes().current()
+    }
 }
 
 /// A recipient that is kept, and counts as long as it is.
@@ -166,31 +201,38 @@ impl Drop for CachedRecipient {
 
 /// The pointer that a recipient stands for, if it is a proxy.
 pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
-    PROXIES.lock().get(key)?.pointer.upgrade()
+    let queue = PROXIES.lock().get(key)?.queue.upgrade();
+    Some(queue?.pointer())
 }
 
 /// Has the boxes watched that lasting recipients of a node lead to, so that they are not connected any more once nothing
 /// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it. Lets go
 /// of those that were kept.
 pub(crate) fn sweep(node: NodeId) {
-    let (mut lasting, mut kept) = (Vec::new(), Vec::new());
-    for known in PROXIES.lock().values_mut().filter(|known| known.watch.is_none() || known.kept.is_some()) {
+    // What these hold goes without the lock.
+    let (mut lasting, mut kept, mut queues) = (Vec::new(), Vec::new(), Vec::new());
+    for known in PROXIES.lock().values_mut() {
+        let Some(queue) = known.queue.upgrade() else { continue };
+        let pointer = queue.pointer();
+        queues.push(queue);
         // That of another node of the process is old when that one says so.
-        let is_ours = |pointer: &Arc<Pointer>| pointer.is_away_for_good() && pointer.router().id() == node;
-        let Some(pointer) = known.pointer.upgrade().filter(is_ours) else { continue };
+        if !pointer.is_away_for_good() || pointer.router().id() != node {
+            continue;
+        }
         if let Some(recipient) = known.kept.take() {
             // Whether anybody else holds it is seen the next time.
             kept.push((recipient, pointer));
             continue;
         }
-        if std::mem::replace(&mut known.is_old, true) {
+        let is_watched = known.watch.as_ref().is_some_and(|(watched, _)| watched.as_ptr() == Arc::as_ptr(&pointer));
+        if std::mem::replace(&mut known.is_old, true) && !is_watched {
             let unwanted = CancellationToken::new();
-            known.watch = Some(unwanted.clone().drop_guard());
-            lasting.push((pointer, unwanted));
+            let before = known.watch.replace((Arc::downgrade(&pointer), unwanted.clone().drop_guard()));
+            lasting.push((pointer, unwanted, before));
         }
     }
-    drop(kept);
-    lasting.into_iter().for_each(|(pointer, unwanted)| monitor::end_when_gone(&pointer, unwanted));
+    drop((kept, queues));
+    lasting.into_iter().for_each(|(pointer, unwanted, _before)| monitor::end_when_gone(&pointer, unwanted));
 }
 
 /// What tells this recipient apart from others.
@@ -216,47 +258,59 @@ pub(crate) fn key_of<M: RemoteMessage>(recipient: &Recipient<M>) -> ExportKey {
     (TypeId::of::<M>(), channel.0)
 }
 
-/// What a pointer remembers of its last proxy.
-struct LastProxy<M: RemoteMessage> {
-    recipient: WeakRecipient<M>,
-    queue: Weak<RecipientQueue<M>>,
-}
-
-/// What is remembered of one for messages of that type.
-fn remembered<M: RemoteMessage>(last: &Option<(TypeId, Box<dyn Any + Send>)>) -> Option<&LastProxy<M>> {
-    last.as_ref().and_then(|(_, remembered)| remembered.downcast_ref())
-}
-
-/// Where messages wait that were sent through the pointer's recipients, if there are any.
+/// Where messages wait that were sent through the recipients of a pointer to a box of this node, if there are any.
 pub(crate) fn queue<M: RemoteMessage>(pointer: &Pointer) -> Option<Arc<RecipientQueue<M>>> {
-    remembered(&pointer.proxy().lock())?.queue.upgrade()
+    pointer.queue().lock().as_ref()?.downcast_ref::<Weak<RecipientQueue<M>>>()?.upgrade()
 }
 
-/// A recipient for what the pointer leads to: the same one as long as one is held.
+/// A recipient for what the pointer leads to: the same one for equal pointers, as long as one is held. Of an actor of this
+/// node that has been sent elsewhere, the actor's own.
 pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M> {
-    let mut last = pointer.proxy().lock();
-    if let Some(recipient) = remembered(&last).and_then(|remembered| remembered.recipient.upgrade())
-        && recipient.connected()
-    {
-        return recipient;
+    let mut own: Option<Recipient<M>> = None;
+    if let Some(local) = pointer.leased_here() {
+        local.recall(&mut own);
     }
+    if let Some(own) = own {
+        return own;
+    }
+    match pointer.router().recipients().recipient(pointer, |recipient, queue| note(pointer, recipient, queue)) {
+        Found::Known(recipient) => recipient,
+        Found::New(recipient, queue) => {
+            start_pump(pointer, &recipient, queue);
+            recipient
+        }
+    }
+}
+
+/// A new recipient is known to be a proxy before anybody can send it.
+fn note<M: RemoteMessage>(
+    pointer: &Arc<Pointer>,
+    recipient: &Recipient<M>,
+    queue: &Arc<RecipientQueue<M>>,
+) -> ExportKey {
     pointer.begin_recipient();
-    let (recipient, queue) = RecipientQueue::open(pointer);
-    let key = key_of(&recipient);
+    let key = key_of(recipient);
     // Not one that lives for those who hold it: it is let go with the last of them.
     let comes_again = pointer.has_proxy() && pointer.is_away_for_good() && pointer.held().is_none();
-    let kept = if comes_again { CachedRecipient::new(&recipient) } else { None };
-    *last = Some((key.0, Box::new(LastProxy { recipient: recipient.downgrade(), queue: Arc::downgrade(&queue) })));
+    let kept = if comes_again { CachedRecipient::new(recipient) } else { None };
     pointer.set_proxy();
-    drop(last);
-    PROXIES.lock().insert(key, ProxyEntry { pointer: Arc::downgrade(pointer), kept, is_old: false, watch: None });
+    let erased: Arc<dyn AnyQueue> = Arc::clone(queue) as _;
+    if matches!(pointer.route(), Route::Here(_)) {
+        *pointer.queue().lock() = Some(Box::new(Arc::downgrade(queue)));
+    }
+    let entry = ProxyEntry { queue: Arc::downgrade(&erased), kept, is_old: false, watch: None };
+    PROXIES.lock().insert(key, entry);
+    key
+}
+
+fn start_pump<M: RemoteMessage>(pointer: &Arc<Pointer>, recipient: &Recipient<M>, queue: Arc<RecipientQueue<M>>) {
     let gone = match pointer.route() {
         Route::Here(local) => local.closed().clone(),
         _ => pointer.router().stopped().clone(),
     };
     let waits = Box::pin(gone.clone().cancelled_owned());
-    pointer.router().run(Box::pin(Pump { queue, key, gone, waits, waker: None }));
-    recipient
+    let pump = Pump { queue, pointer: Arc::clone(pointer), key: key_of(recipient), gone, waits, waker: None };
+    pointer.router().run(Box::pin(pump));
 }
 
 #[cfg(test)]
@@ -285,7 +339,7 @@ mod tests {
         let (pointer, gone) = (detached::elsewhere(), CancellationToken::new());
         let (recipient, queue) = RecipientQueue::<Note>::open(&pointer);
         let (key, waits) = (key_of(&recipient), Box::pin(gone.clone().cancelled_owned()));
-        let pump = Pump { queue, key, gone, waits, waker: None };
+        let pump = Pump { queue, pointer: Arc::clone(&pointer), key, gone, waits, waker: None };
         let task = Arc::new(Task);
         (0..2).for_each(|_| assert!(!pointer.ends_for(key, &Waker::from(Arc::clone(&task)))));
         assert_eq!(Arc::strong_count(&task), 2, "it is woken once");

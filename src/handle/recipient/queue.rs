@@ -31,6 +31,7 @@ use super::actor::pass;
 use super::actor::pass_all;
 use super::actor::serving;
 use super::permits::Permits;
+use super::routes::Routes;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
 use crate::message::RemoteMessage;
@@ -38,9 +39,9 @@ use crate::message::RemoteMessage;
 /// Messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the channel.
 pub(crate) const YIELD_AFTER: usize = 256;
 
-/// The reading end of the channel behind a pointer's recipients.
+/// The reading end of the channel behind the recipients of equal pointers.
 pub(crate) struct RecipientQueue<M: RemoteMessage> {
-    pointer: Arc<Pointer>,
+    routes: Routes,
     end: Mutex<ReadEnd<M>>,
 }
 
@@ -109,23 +110,24 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<RecipientQueue<M>>) {
         let (sender, receiver) = channel::<MailboxActor<M>>(0);
         let end = ReadEnd { receiver: Some(receiver), proxy: MailboxActor { read: VecDeque::new() }, waker: None };
-        let queue = RecipientQueue { pointer: Arc::clone(pointer), end: Mutex::new(end) };
+        let queue = RecipientQueue { routes: Routes::new(pointer), end: Mutex::new(end) };
         (Addr::new(sender).recipient(), Arc::new(queue))
     }
 
-    pub(crate) fn pointer(&self) -> &Arc<Pointer> {
-        &self.pointer
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
     }
 
-    /// Gives the box what waits, up to a turn. The one who calls is woken when there is more.
-    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) -> Drained {
-        if self.pointer.is_local() { self.pass_on_here(cx) } else { self.send_on(cx) }
+    /// Gives the box what waits, up to a turn, by the pointer that the pump has chosen. The one who calls is woken when
+    /// there is more.
+    pub(super) fn pass_on(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
+        if pointer.is_local() { self.pass_on_here(pointer, cx) } else { self.send_on(pointer, cx) }
     }
 
     /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
     /// else reads it.
-    fn send_on(&self, cx: &mut Context<'_>) -> Drained {
-        let mut shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+    fn send_on(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
+        let mut shed = Shed { pointer, envelopes: Vec::new() };
         let (after, mut parcels) = {
             let end = &mut *self.end.lock();
             end.wake_on_more(cx);
@@ -133,7 +135,10 @@ impl<M: RemoteMessage> RecipientQueue<M> {
             (after, std::mem::take(&mut end.proxy.read))
         };
         let _left = Permits(parcels.len());
-        pass_all(&self.pointer, &mut parcels);
+        if !parcels.is_empty() {
+            self.routes.note_use();
+        }
+        pass_all(pointer, &mut parcels);
         if matches!(after, Drained::More) {
             // Its place is used again in the next turn, which comes soon.
             self.end.lock().proxy.read = parcels;
@@ -142,11 +147,11 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     }
 
     /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
-    fn pass_on_here(&self, cx: &mut Context<'_>) -> Drained {
+    fn pass_on_here(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
         let end = &mut *self.end.lock();
         end.wake_on_more(cx);
         let mut left = Permits::default();
-        serving(&self.pointer, || {
+        serving(pointer, || {
             for _ in 0..YIELD_AFTER {
                 let Some(_envelope) = end.read(cx) else {
                     // There are as many queues as recipients, and most are idle: none keeps room for a message.
@@ -155,33 +160,33 @@ impl<M: RemoteMessage> RecipientQueue<M> {
                 };
                 if let Some(parcel) = end.proxy.read.pop_front() {
                     left.0 += 1;
-                    pass(&self.pointer, parcel);
+                    pass(pointer, parcel);
                 }
             }
             Drained::More
         })
     }
 
-    /// What waits, for the reader of the box that the pointer leads to; `None` while somebody else reads it, who then
+    /// What waits, for the reader of the box that `pointer` leads to; `None` while somebody else reads it, who then
     /// puts it into the box.
-    pub(crate) fn take(&self) -> Option<DirectRead<'_, M>> {
+    pub(crate) fn take<'a>(&'a self, pointer: &'a Arc<Pointer>) -> Option<DirectRead<'a, M>> {
         let end = self.end.try_lock()?;
-        let shed = Shed { pointer: &self.pointer, envelopes: Vec::new() };
+        let shed = Shed { pointer, envelopes: Vec::new() };
         Some(DirectRead { end, taken: Permits::default(), shed })
     }
 
     /// Whether somebody holds a recipient.
-    pub(crate) fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.end.lock().receiver.as_ref().is_some_and(AddressReceiver::connected)
     }
 
     /// Takes no more messages. Those that wait go to the box, or are counted.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self, pointer: &Arc<Pointer>) {
         let (receiver, _waker) = {
             let mut end = self.end.lock();
             (end.receiver.take(), end.waker.take())
         };
-        serving(&self.pointer, || drop(receiver));
+        serving(pointer, || drop(receiver));
     }
 }
 
@@ -230,6 +235,6 @@ impl<M: RemoteMessage> Drop for Shed<'_, M> {
 
 impl<M: RemoteMessage> fmt::Debug for RecipientQueue<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecipientQueue").field("pointer", &self.pointer).finish_non_exhaustive()
+        f.debug_struct("RecipientQueue").field("routes", &self.routes).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,166 @@
+//! The pointers of one recipient: all that are equal, by whichever connection they came.
+//!
+//! A recipient stands for what its pointers are made of, and sends by one of them. The others are held, because each of them
+//! keeps the box alive with a lease of its own, and one takes over when the current one leads nowhere any more. Only the pump
+//! changes from one to another, between two turns, and no other way than keeps messages in order: while the current pointer
+//! is in use and leads by a connection, only one that leads by the same connection takes its place.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::Route;
+use crate::handle::ports::Outbound;
+
+/// Pointers of one recipient that are held beside the current one, each of another connection. Beyond, the worst goes, and
+/// its lease with it: the box stays as long as one of the others keeps it.
+const MAX_OTHERS: usize = 8;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Routes {
+    state: Mutex<RouteSet>,
+    /// Whether a pointer was offered since the pump has last chosen.
+    offered: AtomicBool,
+    /// Whether a message has left through the recipient.
+    in_use: AtomicBool,
+}
+
+#[derive(Debug)]
+struct RouteSet {
+    current: Arc<Pointer>,
+    others: Vec<Arc<Pointer>>,
+    /// Nothing can be reached any more by any of them.
+    closed: bool,
+}
+
+impl Routes {
+    pub(super) fn new(pointer: &Arc<Pointer>) -> Routes {
+        let state = RouteSet { current: Arc::clone(pointer), others: Vec::new(), closed: false };
+        Routes { state: Mutex::new(state), offered: AtomicBool::new(false), in_use: AtomicBool::new(false) }
+    }
+
+    pub(super) fn current(&self) -> Arc<Pointer> {
+        Arc::clone(&self.state.lock().current)
+    }
+
+    /// Takes an equal pointer as one more, and puts those that it replaces into `gone`, to go without a lock; whether
+    /// something can be reached still.
+    pub(super) fn offer(&self, pointer: &Arc<Pointer>, gone: &mut Vec<Arc<Pointer>>) -> bool {
+        let mut routes = self.state.lock();
+        if !routes.closed && routes.wants(pointer) {
+            routes.add(pointer, gone);
+            self.offered.store(true, Ordering::Release);
+        }
+        !routes.closed
+    }
+
+    /// Whether a pointer was offered since the last choice.
+    #[inline]
+    pub(super) fn has_offers(&self) -> bool {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    /// A message leaves by the current pointer; called by the pump, as `choose` is.
+    #[inline]
+    pub(super) fn note_use(&self) {
+        if !self.in_use.load(Ordering::Relaxed) {
+            self.in_use.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The pointer to send by from now on; `None`, and never any again, if that is the end of all of them.
+    pub(super) fn choose(&self) -> Option<Arc<Pointer>> {
+        self.offered.store(false, Ordering::Relaxed);
+        let mut routes = self.state.lock();
+        let before = routes.change(self.in_use.load(Ordering::Relaxed));
+        routes.closed = routes.current.has_ended();
+        let chosen = (!routes.closed).then(|| Arc::clone(&routes.current));
+        drop(routes);
+        drop(before);
+        chosen
+    }
+}
+
+impl RouteSet {
+    /// Whether a pointer may ever lead better than those that are there, or holds a lease of its own.
+    fn wants(&self, pointer: &Arc<Pointer>) -> bool {
+        let mut known = self.others.iter().chain([&self.current]);
+        if known.any(|known| Arc::ptr_eq(known, pointer)) || self.current.is_local() {
+            return false;
+        }
+        match primary(pointer) {
+            // It holds nothing that another of the same connection does not.
+            Some(link) if pointer.held().is_none() => {
+                !self.others.iter().chain([&self.current]).any(|known| leads_by(known, link))
+            }
+            Some(_) => true,
+            None => matches!(pointer.route(), Route::Here(_) | Route::HereNamed),
+        }
+    }
+
+    /// Takes a pointer in the place of those that it replaces: the latest of a connection comes again as long as the peer
+    /// means the box by one number.
+    fn add(&mut self, pointer: &Arc<Pointer>, gone: &mut Vec<Arc<Pointer>>) {
+        let link = primary(pointer);
+        let is_replaced = |other: &Arc<Pointer>| {
+            primary(other).is_some_and(|by| by.is_over()) || link.is_some_and(|link| leads_by(other, link))
+        };
+        gone.extend(self.others.extract_if(.., |other| is_replaced(other)));
+        self.others.push(Arc::clone(pointer));
+        if self.others.len() > MAX_OTHERS
+            && let Some(worst) = self.others.iter().enumerate().min_by_key(|(_, other)| worth(other)).map(|(at, _)| at)
+        {
+            gone.push(self.others.remove(worst));
+        }
+    }
+
+    /// Puts another pointer in the place of the current one, if there is a better one that may; what is not held any more.
+    fn change(&mut self, in_use: bool) -> Option<Arc<Pointer>> {
+        let better = self.better(in_use)?;
+        let before = std::mem::replace(&mut self.current, self.others.remove(better));
+        let link = primary(&self.current);
+        if before.has_ended()
+            || primary(&before).is_some_and(|by| by.is_over())
+            || link.is_some_and(|link| leads_by(&before, link))
+        {
+            return Some(before);
+        }
+        self.others.push(before);
+        None
+    }
+
+    fn better(&self, in_use: bool) -> Option<usize> {
+        if in_use
+            && !self.current.has_ended()
+            && let Some(link) = self.current.link().filter(|link| link.is_linked())
+        {
+            let is_direct = |other: &Pointer| !other.is_relayed() && !other.has_ended();
+            return self.others.iter().rposition(|other| is_direct(other) && leads_by(other, &link));
+        }
+        let (best, worth_of_best) =
+            self.others.iter().enumerate().map(|(at, other)| (at, worth(other))).max_by_key(|(_, worth)| *worth)?;
+        (worth_of_best >= worth(&self.current)).then_some(best)
+    }
+}
+
+/// How good a pointer is: one that leads anywhere, then one that leads by a connection, then one that leads there directly.
+fn worth(pointer: &Pointer) -> (bool, bool, bool) {
+    let is_linked = pointer.is_local() || pointer.link().is_some_and(|link| link.is_linked());
+    (!pointer.has_ended(), is_linked, !pointer.is_relayed())
+}
+
+/// The connection by which a pointer came.
+fn primary(pointer: &Pointer) -> Option<&Arc<dyn Outbound>> {
+    match pointer.route() {
+        Route::Away { path, .. } => Some(path.primary()),
+        _ => None,
+    }
+}
+
+fn leads_by(pointer: &Pointer, link: &Arc<dyn Outbound>) -> bool {
+    primary(pointer).is_some_and(|by| Arc::ptr_eq(by, link))
+}
