@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use actix::Message;
 use actix::Recipient;
@@ -23,6 +24,7 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::LIMIT;
 use support::Number;
 use support::Text;
 use support::catcher;
@@ -418,6 +420,51 @@ fn messages_stay_in_order_while_the_subscriber_subscribes_again() {
             assert_eq!(caught.next().await, n);
         }
         assert_eq!((there.stats().dropped_total(), here.stats().dropped_total()), (0, 0));
+    });
+}
+
+/// Waits without giving the tasks of this thread a turn, so that what goes by a [`Wire`] stays on its way.
+fn while_the_wire_rests<T>(look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    let mut look = look;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "what is waited for does not come");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Another connection, on which nothing waits, does not serve before the one that messages are on their way by has ended.
+#[test]
+fn messages_stay_in_order_when_another_connection_comes() {
+    System::new().block_on(async {
+        let (there, endpoint, mut subscribing) = publisher(IoThread::Own).await;
+        let here = Node::builder().io_thread(IoThread::Own).start();
+        let wire = Wire::to(endpoint.to_string()).await;
+        let [slow, fast] = [&*wire.endpoint, endpoint.as_ref()].map(|at| here.remote(at, "subscribe").unwrap());
+        let [mut inbox, mut other]: [Mailbox<Number>; 2] = [0, 1].map(|_| here.mailbox().open().unwrap());
+        slow.do_send(Subscribe(inbox.recipient()));
+        let held = next(&mut subscribing).await.0;
+        fast.do_send(Subscribe(other.recipient()));
+        let by_fast = next(&mut subscribing).await.0;
+        held.do_send(Number(1));
+        assert_eq!(next(&mut inbox).await, Number(1));
+
+        let sent = there.stats().sent;
+        let has_sent = |count| (there.stats().sent == sent + count).then_some(());
+        held.do_send(Number(2));
+        while_the_wire_rests(|| has_sent(1));
+        fast.do_send(Subscribe(inbox.recipient()));
+        assert!(while_the_wire_rests(|| subscribing.try_recv()).0 == held);
+        held.do_send(Number(3));
+        while_the_wire_rests(|| has_sent(2));
+        by_fast.do_send(Number(4));
+        assert_eq!(while_the_wire_rests(|| other.try_recv()), Number(4));
+        // What had gone the fast way would be there.
+        assert_eq!(inbox.try_recv(), None);
+        assert_eq!((next(&mut inbox).await, next(&mut inbox).await), (Number(2), Number(3)));
     });
 }
 
