@@ -2,8 +2,18 @@
 //!
 //! A field that is a `Recipient`, or an `Option`, `Vec`, `Box` or map of them, is annotated with
 //! `#[serde(with = "actix_hermod::recipient")]`. Any recipient can be sent, that of an ordinary actor as well as one that
-//! came from this crate: the receiver gets a recipient that leads to the same actor, and an actor of the receiver's own
-//! that comes home can be compared with its own [`Address`](crate::Address).
+//! came from this crate: the receiver gets a recipient that leads to the same actor. An actor of the receiver's own that
+//! comes home is that actor's own recipient: equal to the original, and straight into the actor's mailbox.
+//!
+//! # Equality
+//! At one node, all recipients of equal pointers are equal and have one hash, as long as any of them lives, whichever
+//! connection or message they came by, and whether they were received or made by
+//! [`Address::recipient`](crate::Address::recipient). So a `HashSet<Recipient<M>>` has each subscriber once, also if it
+//! subscribes again after a reconnection.
+//!
+//! An actor that is sent has a pointer of its own, the same one as long as the actor lives. That it is published makes no
+//! difference: the publication's [`Address::recipient`](crate::Address::recipient) is another one, and leads to the box in
+//! front of the actor.
 //!
 //! # Where the annotation is forgotten
 //! the compiler says that `Recipient<Progress>` does not implement `Serialize` and `Deserialize`, and that
