@@ -214,7 +214,7 @@ pub(crate) fn sweep(node: NodeId) {
     for known in PROXIES.lock().values_mut() {
         let Some(queue) = known.queue.upgrade() else { continue };
         let pointer = queue.pointer();
-        queues.push(queue);
+        queues.push((queue, Arc::clone(&pointer)));
         // That of another node of the process is old when that one says so.
         if !pointer.is_away_for_good() || pointer.router().id() != node {
             continue;

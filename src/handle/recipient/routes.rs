@@ -164,3 +164,182 @@ fn primary(pointer: &Pointer) -> Option<&Arc<dyn Outbound>> {
 fn leads_by(pointer: &Pointer, link: &Arc<dyn Outbound>) -> bool {
     primary(pointer).is_some_and(|by| Arc::ptr_eq(by, link))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::handle::detached;
+    use crate::handle::envelope::Body;
+    use crate::handle::envelope::Envelope;
+    use crate::handle::pointer::identity::Origin;
+    use crate::handle::pointer::lease::Lease;
+    use crate::handle::pointer::path::Path;
+    use crate::handle::ports::Correlation;
+    use crate::handle::ports::NotPosted;
+    use crate::handle::ports::PendingReply;
+    use crate::handle::reply::PeerRequest;
+    use crate::ident::BoxId;
+    use crate::ident::NodeId;
+    use crate::observe::event::CloseReason;
+    use crate::reason::DropReason;
+    use crate::wire::frames::refuse::Unanswered;
+    use crate::wire::target::Target;
+
+    const OWNER: NodeId = NodeId([1; 16]);
+    const HUB: NodeId = NodeId([2; 16]);
+    const BOX: BoxId = BoxId([3; 16]);
+
+    /// A connection that carries nothing.
+    #[derive(Debug)]
+    struct Stub {
+        linked: AtomicBool,
+        over: AtomicBool,
+        released: AtomicU64,
+    }
+
+    impl Stub {
+        fn new() -> Arc<Stub> {
+            Arc::new(Stub { linked: true.into(), over: false.into(), released: 0.into() })
+        }
+
+        fn released(&self) -> u64 {
+            self.released.load(Ordering::Relaxed)
+        }
+
+        /// The pointer that comes by it, from that node, with a lease.
+        fn pointer(self: &Arc<Self>, from: NodeId, connection: u64) -> Arc<Pointer> {
+            let link: Arc<dyn Outbound> = Arc::clone(self) as _;
+            let held = Lease { link: Arc::downgrade(&link), connection, id: BOX, count: AtomicU64::new(1) };
+            let route = Route::Away { path: Path::between(link, from, OWNER, Arc::default()), to: Some(BOX) };
+            let router = Arc::clone(detached::pointer().router());
+            Arc::new(Pointer::new(router, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
+        }
+    }
+
+    impl Outbound for Stub {
+        fn post(&self, _: &Arc<Pointer>, _: &Envelope<'_>, _: bool) -> Result<(), NotPosted> {
+            Err(NotPosted::NotUp)
+        }
+        fn ask(
+            &self,
+            _: &Arc<Pointer>,
+            _: &Envelope<'_>,
+            _: Option<Duration>,
+            _: &mut Option<Box<dyn PendingReply>>,
+            _: bool,
+        ) -> Result<Correlation, NotPosted> {
+            Err(NotPosted::NotUp)
+        }
+        fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
+            false
+        }
+        fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}
+        fn cancel(&self, _: Correlation) {}
+        fn is_up(&self) -> bool {
+            self.is_linked()
+        }
+        fn is_linked(&self) -> bool {
+            self.linked.load(Ordering::Relaxed)
+        }
+        fn is_over(&self) -> bool {
+            self.over.load(Ordering::Relaxed)
+        }
+        fn longest_message(&self) -> usize {
+            0
+        }
+        fn trouble(&self) -> Option<String> {
+            None
+        }
+        fn peer(&self) -> Option<NodeId> {
+            None
+        }
+        fn losses(&self, _: &Target) -> BTreeMap<DropReason, u64> {
+            BTreeMap::new()
+        }
+        fn watch(&self, _: &Target, _: Option<NodeId>, _: oneshot::Sender<CloseReason>) {}
+        fn pressure(&self, _: &Target) -> f32 {
+            0.0
+        }
+        fn keep(&self, _: u64, held: Lease) -> Option<Lease> {
+            Some(held)
+        }
+        fn release(&self, _: u64, _: BoxId, count: u64) {
+            self.released.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Offers a pointer as one does who lets go of what is replaced.
+    fn offer(routes: &Routes, pointer: Arc<Pointer>) -> bool {
+        routes.offer(&pointer, &mut Vec::new())
+    }
+
+    fn leads_by(routes: &Routes, stub: &Arc<Stub>) -> bool {
+        let link: Arc<dyn Outbound> = Arc::clone(stub) as _;
+        routes.choose().is_some_and(|chosen| super::leads_by(&chosen, &link))
+    }
+
+    #[test]
+    fn each_connection_has_one_pointer_and_all_are_let_go_in_the_end() {
+        let stub = Stub::new();
+        let first = stub.pointer(OWNER, 0);
+        let routes = Routes::new(&first);
+        assert!(routes.offer(&first, &mut Vec::new()) && !routes.has_offers());
+        for n in 1..=100 {
+            assert!(offer(&routes, stub.pointer(OWNER, n)) && routes.has_offers());
+            assert!(routes.choose().is_some() && !routes.has_offers());
+        }
+        assert_eq!(stub.released(), 99, "the latest serves, and the first is held here");
+        drop((first, routes));
+        assert_eq!(stub.released(), 101);
+    }
+
+    #[test]
+    fn no_more_connections_have_pointers_than_the_limit_says_and_the_best_stay() {
+        let (direct, hubs) = (Stub::new(), [0; 100].map(|_| Stub::new()));
+        let routes = Routes::new(&hubs[0].pointer(HUB, 0));
+        offer(&routes, direct.pointer(OWNER, 1));
+        hubs[1..].iter().zip(2..).for_each(|(hub, n)| assert!(offer(&routes, hub.pointer(HUB, n))));
+        let released: u64 = hubs.iter().map(|hub| hub.released()).sum();
+        assert_eq!((released, direct.released()), (100 - MAX_OTHERS as u64, 0));
+        assert!(leads_by(&routes, &direct));
+        drop(routes);
+        assert_eq!(hubs.iter().map(|hub| hub.released()).sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn the_most_direct_serves_and_what_is_in_use_until_it_is_down() {
+        let [hub, direct, other] = [0; 3].map(|_| Stub::new());
+        let routes = Routes::new(&hub.pointer(HUB, 0));
+        offer(&routes, direct.pointer(OWNER, 1));
+        routes.note_use();
+        assert!(leads_by(&routes, &hub), "something is on its way by it");
+        hub.linked.store(false, Ordering::Relaxed);
+        assert!(leads_by(&routes, &direct));
+        offer(&routes, other.pointer(OWNER, 2));
+        assert!(leads_by(&routes, &direct));
+        direct.linked.store(false, Ordering::Relaxed);
+        direct.over.store(true, Ordering::Relaxed);
+        assert!(leads_by(&routes, &other));
+        assert_eq!((hub.released(), direct.released()), (0, 1), "what is over keeps nothing");
+    }
+
+    #[test]
+    fn it_is_over_when_all_are() {
+        let [one, other] = [0; 2].map(|_| Stub::new());
+        let (first, second) = (one.pointer(OWNER, 0), other.pointer(OWNER, 1));
+        let routes = Routes::new(&first);
+        offer(&routes, Arc::clone(&second));
+        routes.note_use();
+        first.end();
+        assert!(leads_by(&routes, &other));
+        second.end();
+        assert!(routes.choose().is_none());
+        assert!(!offer(&routes, one.pointer(OWNER, 2)), "its recipient cannot come back to life");
+    }
+}
