@@ -77,7 +77,7 @@ impl Routes {
         self.offered.store(false, Ordering::Relaxed);
         let mut routes = self.state.lock();
         let before = routes.change(self.in_use.load(Ordering::Relaxed));
-        routes.closed = routes.current.has_ended();
+        routes.closed = routes.current.have_recipients_ended();
         let chosen = (!routes.closed).then(|| Arc::clone(&routes.current));
         drop(routes);
         drop(before);
@@ -123,7 +123,7 @@ impl RouteSet {
         let better = self.better(in_use)?;
         let before = std::mem::replace(&mut self.current, self.others.remove(better));
         let link = primary(&self.current);
-        if before.has_ended()
+        if before.have_recipients_ended()
             || primary(&before).is_some_and(|by| by.is_over())
             || link.is_some_and(|link| leads_by(&before, link))
         {
@@ -135,10 +135,10 @@ impl RouteSet {
 
     fn better(&self, in_use: bool) -> Option<usize> {
         if in_use
-            && !self.current.has_ended()
+            && !self.current.have_recipients_ended()
             && let Some(link) = self.current.link().filter(|link| link.is_linked())
         {
-            let is_direct = |other: &Pointer| !other.is_relayed() && !other.has_ended();
+            let is_direct = |other: &Pointer| !other.is_relayed() && !other.have_recipients_ended();
             return self.others.iter().rposition(|other| is_direct(other) && leads_by(other, &link));
         }
         let (best, worth_of_best) =
@@ -150,7 +150,7 @@ impl RouteSet {
 /// How good a pointer is: one that leads anywhere, then one that leads by a connection, then one that leads there directly.
 fn worth(pointer: &Pointer) -> (bool, bool, bool) {
     let is_linked = pointer.is_local() || pointer.link().is_some_and(|link| link.is_linked());
-    (!pointer.has_ended(), is_linked, !pointer.is_relayed())
+    (!pointer.have_recipients_ended(), is_linked, !pointer.is_relayed())
 }
 
 /// The connection by which a pointer came.
@@ -172,11 +172,13 @@ mod tests {
     use std::time::Duration;
 
     use tokio::sync::oneshot;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::handle::detached;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
+    use crate::handle::pointer::holdings::Holdings;
     use crate::handle::pointer::identity::Origin;
     use crate::handle::pointer::lease::Lease;
     use crate::handle::pointer::path::Path;
@@ -215,7 +217,9 @@ mod tests {
         /// The pointer that comes by it, from that node, with a lease.
         fn pointer(self: &Arc<Self>, from: NodeId, connection: u64) -> Arc<Pointer> {
             let link: Arc<dyn Outbound> = Arc::clone(self) as _;
-            let held = Lease { link: Arc::downgrade(&link), connection, id: BOX, count: AtomicU64::new(1) };
+            let holdings = Arc::new(Holdings::default());
+            holdings.begin(connection);
+            let held = Lease::new(Arc::downgrade(&link), connection, BOX, 1, holdings);
             let route = Route::Away { path: Path::between(link, from, OWNER, Arc::default()), to: Some(BOX) };
             let router = Arc::clone(detached::pointer().router());
             Arc::new(Pointer::new(router, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
@@ -246,6 +250,9 @@ mod tests {
         }
         fn is_linked(&self) -> bool {
             self.linked.load(Ordering::Relaxed)
+        }
+        fn lost_since(&self) -> Option<Instant> {
+            None
         }
         fn is_over(&self) -> bool {
             self.over.load(Ordering::Relaxed)
