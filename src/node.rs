@@ -410,26 +410,38 @@ impl Node {
         self.inner.stats()
     }
 
-    /// Shuts the node down in good order: what waits behind recipients and for connections is written, peers are told
-    /// goodbye and answer when they have read it, listeners and boxes are closed. Connections that do not end within
-    /// `shutdown_timeout` are cut off.
+    /// Shuts the node down in good order: finishes what has begun, writes what waits, and says goodbye.
+    ///
+    /// From the call on the node makes and takes no more connections, and takes no more requests, neither from peers nor from
+    /// its own addresses: they end as [`NotDelivered`](crate::AskError::NotDelivered) with
+    /// [`DropReason::Shutdown`](crate::DropReason::Shutdown). Messages that want no answer still go both ways. Within
+    /// `shutdown_timeout`,
+    /// - published and exported actors handle what waits before them, and answer the requests that they were given;
+    /// - requests of this node get their answers;
+    /// - what waits behind recipients and for connections is written, peers are told goodbye and answer when they have read
+    ///   it, listeners and boxes are closed.
+    ///
+    /// What was not begun by then is dropped as `Shutdown`, and told to its senders before the goodbye: a request that waited
+    /// before an actor or in an unread mailbox, which is not waited for, was not handled and never will be. Whether an actor
+    /// has begun a request that it was given and has not answered cannot be seen: that one ends as
+    /// [`OutcomeUnknown`](crate::AskError::OutcomeUnknown). So that more is certain, let the actor have less at a time:
+    /// [`mailbox_buffer`](NodeBuilder::mailbox_buffer) messages are the most. Connections to peers that do not read their
+    /// goodbye are cut off at the end of `shutdown_timeout` or, if the rest took so long, a quarter of it later.
     ///
     /// So a program that is to send and end calls this at its end; there is nothing else to flush. Afterwards
     /// [`stats`](Node::stats) tells how it went: what was sent, and is neither in `dropped` nor `in_doubt`, has come to
     /// the node that it was sent to. Whether it was also handled there, only an answer says. A program that ends without
     /// it loses what waits.
     ///
-    /// A second call waits for the first. [`stats`](Node::stats) can still be read afterwards, and is then final.
+    /// Every call returns when the node has ended, however many there are, and at once after that.
+    /// [`stats`](Node::stats) can still be read afterwards.
+    ///
+    /// A handler of a published actor that waits for this holds up its own answer, and so the end, for `shutdown_timeout`.
     ///
     /// # Cancel safety
-    /// The node shuts down even if the future is dropped.
+    /// The node begins to shut down when the future is first polled, and goes on even if the future is dropped.
     pub async fn shutdown(&self) {
-        let inner = Arc::clone(&self.inner);
-        if !self.inner.closing.is_cancelled() {
-            self.inner.io.perform(move || {
-                actix_rt::spawn(inner.shut_down());
-            });
-        }
+        self.inner.begin_to_shut_down();
         self.inner.stopped().cancelled().await;
     }
 

@@ -868,7 +868,8 @@ fn a_message_that_takes_long_holds_up_none_behind_it() {
 #[test]
 fn what_waits_for_an_actor_when_its_node_ends_is_accounted_for() {
     on_either_thread(|thread| async move {
-        let node = Node::builder().io_thread(thread).mailbox_buffer(8).start();
+        let limit = Duration::from_millis(100);
+        let node = Node::builder().io_thread(thread).mailbox_buffer(8).shutdown_timeout(limit).start();
         let slow = node.publish::<Load>("slow", Slow(Arc::new(Semaphore::new(0))).start()).unwrap();
         // The actor has been given some, and its box is full again.
         settled(|| {
@@ -879,7 +880,7 @@ fn what_waits_for_an_actor_when_its_node_ends_is_accounted_for() {
         within(node.shutdown()).await;
         let ended = |stats: &Stats| stats.delivered + stats.dropped_total() == stats.sent;
         let stats = watched(|| node.stats(), ended).await;
-        assert_eq!(stats.dropped[&DropReason::BoxClosed], 8);
+        assert_eq!(stats.dropped[&DropReason::Shutdown], 8);
         assert!(stats.delivered > 0);
     });
 }

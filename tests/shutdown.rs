@@ -5,28 +5,45 @@
 mod peer;
 mod support;
 
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use actix::Actor;
+use actix::ActorFutureExt;
 use actix::Arbiter;
+use actix::AsyncContext;
 use actix::Context;
 use actix::Handler;
+use actix::MailboxError;
+use actix::Message;
+use actix::ResponseActFuture;
 use actix::System;
+use actix::WrapFuture;
+use actix_hermod::Address;
+use actix_hermod::AskError;
 use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
 use actix_hermod::IoThread;
+use actix_hermod::ListenError;
 use actix_hermod::Node;
+use actix_hermod::OpenError;
+use serde::Deserialize;
+use serde::Serialize;
 use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use peer::Hello;
 use peer::Peer;
 use support::Events;
 use support::LIMIT;
 use support::Number;
+use support::dropped;
 use support::events;
 use support::listening;
 use support::next;
@@ -177,7 +194,8 @@ impl Handler<Number> for Slow {
 #[test]
 fn subscribers_hear_of_what_a_shutdown_drops() {
     on_either_thread(|thread| async move {
-        let node = Node::builder().mailbox_buffer(5).io_thread(thread).start();
+        let limit = Duration::from_millis(100);
+        let node = Node::builder().mailbox_buffer(5).shutdown_timeout(limit).io_thread(thread).start();
         let mut ears = events(&node);
         let (arbiter, (release, released), (started, starting)) = (Arbiter::new(), mpsc::channel(), mpsc::channel());
         assert!(arbiter.spawn_fn(move || started.send(Slow(released).start()).expect("the test waits")));
@@ -190,8 +208,315 @@ fn subscribers_hear_of_what_a_shutdown_drops() {
         (5..10).for_each(|n| to.do_send(Number(n)));
         assert_eq!(depth(), 5);
         within(node.shutdown()).await;
-        assert_eq!(ears.count_drops("slow", DropReason::BoxClosed, 5).await, 5);
+        assert_eq!(ears.count_drops("slow", DropReason::Shutdown, 5).await, 5);
         drop(release);
         arbiter.stop();
+    });
+}
+
+// ---- what has begun is finished
+
+/// A question whose answer is let out by the test.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+struct Question(u64);
+
+/// Answers as many questions as its gate lets through: at the same time, or one after the other.
+struct Oracle {
+    begins: tokio::sync::mpsc::UnboundedSender<u64>,
+    gate: Arc<Semaphore>,
+    in_turn: bool,
+}
+
+impl Actor for Oracle {
+    type Context = Context<Self>;
+}
+
+impl Handler<Question> for Oracle {
+    type Result = ResponseActFuture<Self, u64>;
+
+    fn handle(&mut self, Question(n): Question, ctx: &mut Context<Self>) -> Self::Result {
+        // The test may have heard enough.
+        let _ = self.begins.send(n);
+        let gate = Arc::clone(&self.gate);
+        let passes = async move { gate.acquire().await.expect("the gate stays").forget() };
+        if self.in_turn {
+            ctx.wait(passes.into_actor(self));
+            return Box::pin(actix::fut::ready(n));
+        }
+        Box::pin(passes.into_actor(self).map(move |(), _, _| n))
+    }
+}
+
+/// An oracle, as the test sees it.
+struct Sight {
+    begun: tokio::sync::mpsc::UnboundedReceiver<u64>,
+    gate: Arc<Semaphore>,
+}
+
+impl Sight {
+    async fn begins(&mut self, n: u64) {
+        assert_eq!(within(self.begun.recv()).await, Some(n));
+    }
+
+    /// How many more questions have begun.
+    fn more(&mut self) -> usize {
+        std::iter::from_fn(|| self.begun.try_recv().ok()).count()
+    }
+}
+
+/// Publishes an oracle.
+fn oracle(node: &Node, in_turn: bool) -> Sight {
+    let (begins, begun) = tokio::sync::mpsc::unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let actor = Oracle { begins, gate: Arc::clone(&gate), in_turn }.start();
+    node.publish::<Question>("oracle", actor).expect("the name is free");
+    Sight { begun, gate }
+}
+
+/// Asks at the next turn of this thread.
+fn asked(to: &Address<Question>, n: u64) -> JoinHandle<Result<u64, AskError>> {
+    actix::spawn(to.ask(Question(n)))
+}
+
+async fn answer(asked: JoinHandle<Result<u64, AskError>>) -> Result<u64, AskError> {
+    within(asked).await.expect("the task ends well")
+}
+
+/// Waits until so many messages have come to the node's box.
+async fn received(node: &Node, count: u64) {
+    settled(|| node.stats().boxes.iter().any(|stats| stats.received == count)).await;
+}
+
+fn refused() -> Result<u64, AskError> {
+    Err(AskError::NotDelivered { reason: DropReason::Shutdown, detail: None })
+}
+
+/// Begins to shut a node down, and gives the end of it.
+async fn shutting_down(node: &Node) -> JoinHandle<()> {
+    let ending = node.clone();
+    let end = actix::spawn(async move { ending.shutdown().await });
+    // It has begun once nothing new is taken.
+    settled_by(|| node.listen("127.0.0.1:0"), |listening| matches!(listening, Err(ListenError::Stopped))).await;
+    end
+}
+
+/// Does something until it ends as it should.
+async fn settled_by<T, F: Future<Output = T>>(act: impl Fn() -> F, good: impl Fn(&T) -> bool) {
+    while !good(&within(act()).await) {}
+}
+
+#[test]
+fn a_node_that_shuts_down_answers_what_it_has_begun_and_refuses_what_is_new() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder().io_thread(thread).shutdown_timeout(NEVER)).await;
+        let mut oracle = oracle(&server, false);
+        let client = Node::builder().io_thread(thread).start();
+        let mut inbox = client.mailbox::<Number>().name("numbers").open().expect("the name is free");
+        let there = client.listen("127.0.0.1:0").await.expect("a free port");
+        let back = server.remote::<Number>(&there, "numbers").expect("an address");
+        back.do_send(Number(0));
+        next(&mut inbox).await;
+        let to = client.remote::<Question>(&endpoint, "oracle").expect("an address");
+        let first = asked(&to, 1);
+        oracle.begins(1).await;
+
+        let end = shutting_down(&server).await;
+        assert_eq!(within(to.ask(Question(2))).await, refused(), "from elsewhere");
+        let here = server.resolve::<Question>(format!("hermod://{endpoint}/oracle")).expect("an address");
+        assert_eq!(within(here.ask(Question(3))).await, refused(), "from here");
+        assert_eq!(within(here.send(Question(4))).await, Err(MailboxError::Closed));
+        let asked_back = within(back.ask(Number(5))).await.map(|()| 0);
+        assert_eq!(asked_back, refused(), "to elsewhere");
+        // Somebody else's handler may still have something to say.
+        back.do_send(Number(6));
+        assert_eq!(next(&mut inbox).await, Number(6));
+        assert!(!end.is_finished() && !first.is_finished());
+
+        oracle.gate.add_permits(1);
+        assert_eq!(answer(first).await, Ok(1));
+        within(end).await.expect("it ends well");
+        assert_eq!(oracle.more(), 0, "nothing else has begun");
+        let told = server.stats();
+        assert_eq!(told.delivered, 1);
+        assert_eq!(told.dropped, [(DropReason::Shutdown, 4)].into());
+        within(client.shutdown()).await;
+    });
+}
+
+#[test]
+fn a_node_that_shuts_down_waits_for_the_answers_that_it_has_asked_for() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder().io_thread(thread)).await;
+        let mut oracle = oracle(&server, false);
+        let client = Node::builder().io_thread(thread).shutdown_timeout(NEVER).start();
+        let to = client.remote::<Question>(&endpoint, "oracle").expect("an address");
+        let (kept, taken_back) = (asked(&to, 1), asked(&to, 2));
+        oracle.begins(1).await;
+        oracle.begins(2).await;
+        let end = shutting_down(&client).await;
+        // What is not wanted any more is not waited for.
+        taken_back.abort();
+        oracle.gate.add_permits(1);
+        assert_eq!(answer(kept).await, Ok(1));
+        within(end).await.expect("it ends well");
+        within(server.shutdown()).await;
+    });
+}
+
+#[test]
+fn what_waits_before_an_actor_is_handled_before_its_node_ends() {
+    on_either_thread(|thread| async move {
+        let builder = Node::builder().io_thread(thread).mailbox_buffer(2).shutdown_timeout(NEVER);
+        let (server, endpoint) = listening(builder).await;
+        let mut oracle = oracle(&server, true);
+        let client = Node::builder().io_thread(thread).start();
+        let to = client.remote::<Question>(&endpoint, "oracle").expect("an address");
+        to.do_send(Question(0));
+        oracle.begins(0).await;
+        let mut questions = Vec::new();
+        for n in 1..3 {
+            questions.push(asked(&to, n));
+            received(&server, n + 1).await;
+        }
+        // Two are with the actor, and two wait before it.
+        to.do_send(Question(3));
+        received(&server, 4).await;
+        let end = shutting_down(&server).await;
+        assert!(!end.is_finished());
+        oracle.gate.add_permits(4);
+        for (n, question) in (1..).zip(questions) {
+            assert_eq!(answer(question).await, Ok(n));
+        }
+        within(end).await.expect("it ends well");
+        assert_eq!(oracle.more(), 3);
+        assert_eq!((server.stats().delivered, server.stats().dropped_total()), (4, 0));
+        within(client.shutdown()).await;
+    });
+}
+
+#[test]
+fn what_was_not_begun_in_time_is_told_as_not_handled() {
+    on_either_thread(|thread| async move {
+        let limit = Duration::from_millis(100);
+        let builder = Node::builder().io_thread(thread).mailbox_buffer(1).shutdown_timeout(limit);
+        let (server, endpoint) = listening(builder).await;
+        let mut oracle = oracle(&server, true);
+        let client = Node::builder().io_thread(thread).start();
+        let mut ears = events(&client);
+        let to = client.remote::<Question>(&endpoint, "oracle").expect("an address");
+        let begun = asked(&to, 1);
+        oracle.begins(1).await;
+        let waiting = asked(&to, 2);
+        received(&server, 2).await;
+        within(server.shutdown()).await;
+        let (begun, waiting) = (answer(begun).await, answer(waiting).await);
+        assert_eq!(waiting, refused());
+        assert!(!waiting.expect_err("it was refused").may_have_been_handled());
+        assert_eq!(begun, Err(AskError::OutcomeUnknown { reason: DropReason::Shutdown }));
+        peer_down(&mut ears).await;
+        assert_eq!(client.stats().reported, [(DropReason::Shutdown, 2)].into(), "before the goodbye");
+        // The actor goes on, and is given nothing more.
+        oracle.gate.add_permits(2);
+        settled(|| client.stats().pending_requests == 0).await;
+        assert_eq!(oracle.more(), 0);
+        assert_eq!(server.stats().dropped, [(DropReason::Shutdown, 2)].into());
+        within(client.shutdown()).await;
+    });
+}
+
+#[test]
+fn an_unread_mailbox_is_not_waited_for_and_its_requests_are_refused() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder().io_thread(thread).shutdown_timeout(NEVER)).await;
+        let mut inbox = server.mailbox::<Number>().name("numbers").open().expect("the name is free");
+        let client = Node::builder().io_thread(thread).start();
+        let to = client.remote::<Number>(&endpoint, "numbers").expect("an address");
+        let asked = actix::spawn(to.ask(Number(1)));
+        settled(|| inbox.len() == 1).await;
+        to.do_send(Number(2));
+        settled(|| inbox.len() == 2).await;
+        within(server.shutdown()).await;
+        let refused = within(asked).await.expect("the task ends well");
+        assert_eq!(refused, Err(AskError::NotDelivered { reason: DropReason::Shutdown, detail: None }));
+        // So it must not be handled; what asks for nothing can be.
+        assert_eq!(within(inbox.recv()).await, Some(Number(2)));
+        assert_eq!(within(inbox.recv()).await, None);
+        assert_eq!(dropped(&server, DropReason::Shutdown), 1);
+        within(client.shutdown()).await;
+    });
+}
+
+/// Two that wait for each other cannot wait for ever.
+#[actix::test]
+async fn two_nodes_that_ask_each_other_and_shut_down_end_in_time() {
+    let limit = Duration::from_secs(30);
+    let builder = || Node::builder().io_thread(IoThread::Current).shutdown_timeout(limit);
+    let ((one, at_one), (other, at_other)) = (listening(builder()).await, listening(builder()).await);
+    let (mut here, mut there) = (oracle(&one, false), oracle(&other, false));
+    let to_one = other.remote::<Question>(&at_one, "oracle").expect("an address");
+    let to_other = one.remote::<Question>(&at_other, "oracle").expect("an address");
+    let questions = [asked(&to_one, 1), asked(&to_other, 1)];
+    here.begins(1).await;
+    there.begins(1).await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    tokio::join!(one.shutdown(), other.shutdown());
+    assert!((limit..2 * limit).contains(&began.elapsed()), "{:?}", began.elapsed());
+    for question in questions {
+        let unknown = question.await.expect("the task ends well");
+        assert_eq!(unknown, Err(AskError::OutcomeUnknown { reason: DropReason::Shutdown }));
+    }
+}
+
+#[test]
+fn two_nodes_that_ask_each_other_and_shut_down_answer_each_other() {
+    on_either_thread(|thread| async move {
+        let builder = || Node::builder().io_thread(thread).shutdown_timeout(NEVER);
+        let ((one, at_one), (other, at_other)) = (listening(builder()).await, listening(builder()).await);
+        let (mut here, mut there) = (oracle(&one, false), oracle(&other, false));
+        let to_one = other.remote::<Question>(&at_one, "oracle").expect("an address");
+        let to_other = one.remote::<Question>(&at_other, "oracle").expect("an address");
+        let questions = [asked(&to_one, 1), asked(&to_other, 2)];
+        here.begins(1).await;
+        there.begins(2).await;
+        let ends = [shutting_down(&one).await, shutting_down(&other).await];
+        here.gate.add_permits(1);
+        there.gate.add_permits(1);
+        for (n, question) in (1..).zip(questions) {
+            assert_eq!(answer(question).await, Ok(n));
+        }
+        for end in ends {
+            within(end).await.expect("it ends well");
+        }
+    });
+}
+
+#[test]
+fn every_call_of_shutdown_returns_after_the_end_and_one_that_is_dropped_ends_the_node_too() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder().io_thread(thread).shutdown_timeout(NEVER)).await;
+        let mut oracle = oracle(&server, false);
+        let client = Node::builder().io_thread(thread).start();
+        let to = client.remote::<Question>(&endpoint, "oracle").expect("an address");
+        let first = asked(&to, 1);
+        oracle.begins(1).await;
+        shutting_down(&server).await.abort();
+        let calls: Vec<_> = (0..3)
+            .map(|_| {
+                let node = server.clone();
+                actix::spawn(async move { node.shutdown().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(calls.iter().all(|call| !call.is_finished()));
+        oracle.gate.add_permits(1);
+        assert_eq!(answer(first).await, Ok(1));
+        for call in calls {
+            within(call).await.expect("it ends well");
+            assert!(matches!(server.mailbox::<Number>().open(), Err(OpenError::Stopped)));
+        }
+        within(server.shutdown()).await;
+        within(client.shutdown()).await;
     });
 }

@@ -12,18 +12,24 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
 use std::future::Future;
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 
 use actix::Recipient;
 use futures_core::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use super::buffer::Buffer;
+use super::given::Given;
+use super::given::How;
+use super::given::Outcome;
+use super::given::Senders;
+use super::given::ask;
+use super::given::give;
+use super::given::senders;
 use super::queue::Batch;
 use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
@@ -32,7 +38,8 @@ use crate::handle::envelope::Source;
 use crate::handle::envelope::contained;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Router;
-use crate::handle::reply::Reply;
+use crate::handle::shutdown::Feed;
+use crate::handle::shutdown::GIVEN_UP;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
@@ -92,64 +99,50 @@ fn inbox_before<M: RemoteMessage>(
 
 fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window: Window) {
     queue.router().run(Box::pin(ActorFeed {
+        progress: queue.router().shutdown().feed(),
+        round: Round::default(),
         queue: Arc::clone(queue),
         actor,
         at_once: window.at_once,
         given: FuturesUnordered::new(),
+        asking: 0,
         unsettled: 0,
         senders: BTreeMap::new(),
         taken_back: BinaryHeap::new(),
         next: 0,
         reached: 0,
+        begun: 0,
         batch: Vec::new(),
         taken: Batch::new(),
     }));
 }
 
+/// Of a request that the actor was given, and has not answered.
+const MAY_HAVE_BEGUN: &str = "the actor had it, and may have begun it";
+
 /// Windows that an actor is given before other pumps of the thread get a turn.
 const YIELD_AFTER: usize = 8;
 
-/// A window or a request that the actor was given, until it is settled.
-type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-/// What has become of it.
-struct Outcome {
-    /// Which of all the messages that the actor was given it was; of a window, the last.
-    number: u64,
-    count: u64,
-    from: Senders,
-    how: How,
-}
-
-/// How many messages came from where, if not from this node.
-type Senders = Vec<(Source, u64)>;
-
-fn senders(sources: impl Iterator<Item = Source>) -> Senders {
-    let mut senders = Senders::new();
-    for from in sources.filter(|from| *from != Source::HERE) {
-        match senders.last_mut() {
-            Some((last, count)) if *last == from => *count += 1,
-            _ => senders.push((from, 1)),
-        }
-    }
-    senders
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    Begun,
-    /// There is no answer, and will be none.
-    Unanswered,
-    TakenBack,
+/// A round of the node's shutdown, of which there is none before the first.
+#[derive(Default)]
+struct Round {
+    number: u32,
+    /// Messages that the actor is to have begun by its end.
+    until: u64,
 }
 
 /// Feeds one actor for as long as its box is there.
 struct ActorFeed<M: RemoteMessage> {
+    /// What the shutdown of the node is told.
+    progress: Arc<Feed>,
+    round: Round,
     queue: Arc<BoxQueue<M>>,
     actor: Recipient<M>,
     at_once: usize,
     /// Windows that the actor has not begun to the end, and requests that it has not answered.
     given: FuturesUnordered<Given>,
+    /// Requests among them.
+    asking: u64,
     /// Messages in them, and those taken back; no more than `at_once`.
     unsettled: u64,
     /// Where those came from that are neither settled nor taken back, if not from this node.
@@ -160,6 +153,8 @@ struct ActorFeed<M: RemoteMessage> {
     next: u64,
     /// All with a lower number are begun, or were passed over.
     reached: u64,
+    /// The first of these are begun, or were passed over.
+    begun: u64,
     batch: Vec<Parcel<M>>,
     /// What was taken out of the box and not yet given.
     taken: Batch<M>,
@@ -174,24 +169,35 @@ enum Fed {
 impl<M: RemoteMessage> ActorFeed<M> {
     /// Counts what the actor has begun or answered, and what was taken back.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(Outcome { number, count, from, how })) = Pin::new(&mut self.given).poll_next(cx) {
-            self.forget(&from);
-            if how == How::TakenBack && number >= self.reached {
+        while let Poll::Ready(Some(outcome)) = Pin::new(&mut self.given).poll_next(cx) {
+            self.note(outcome);
+        }
+    }
+
+    fn note(&mut self, Outcome { number, count, from, asked, how }: Outcome) {
+        self.forget(&from);
+        self.asking -= u64::from(asked);
+        match how {
+            How::TakenBack if number >= self.reached => {
                 self.taken_back.push(Reverse(number));
-                self.lose(DropReason::Cancelled, "the actor had it, and may have begun it", count, from);
-                continue;
+                return self.lose(DropReason::Cancelled, MAY_HAVE_BEGUN, count, from);
             }
-            self.unsettled = self.unsettled.saturating_sub(count);
-            self.count(how != How::Unanswered, count, from);
-            if how != How::TakenBack {
-                self.reach(number);
+            How::Forsaken => {
+                self.unsettled = self.unsettled.saturating_sub(count);
+                return self.lose(DropReason::Shutdown, MAY_HAVE_BEGUN, count, from);
             }
+            How::Begun | How::Unanswered | How::TakenBack => {}
+        }
+        self.unsettled = self.unsettled.saturating_sub(count);
+        self.count(how != How::Unanswered, count, from);
+        if how != How::TakenBack {
+            self.reach(number);
         }
     }
 
     /// The actor has come so far: it has nothing any more of what was taken back before.
     fn reach(&mut self, number: u64) {
-        self.reached = self.reached.max(number);
+        (self.reached, self.begun) = (self.reached.max(number), self.begun.max(number + 1));
         while self.taken_back.peek().is_some_and(|Reverse(taken_back)| *taken_back < self.reached) {
             self.taken_back.pop();
             self.unsettled = self.unsettled.saturating_sub(1);
@@ -268,7 +274,9 @@ impl<M: RemoteMessage> ActorFeed<M> {
             match parcel.reply {
                 Some(reply) => {
                     let from = senders(std::iter::once(parcel.from));
-                    self.given.push(ask(&self.actor, parcel.message, *reply, (number, from), probing));
+                    let feed = Arc::clone(&self.progress);
+                    self.given.push(ask(&self.actor, parcel.message, *reply, (number, from), probing, feed));
+                    self.asking += 1;
                 }
                 None if Some(at) == last_plain => {
                     let from = std::mem::take(&mut from);
@@ -288,10 +296,63 @@ impl<M: RemoteMessage> ActorFeed<M> {
         (self.unsettled as usize).saturating_sub(self.taken_back.len())
     }
 
+    /// Gives the shutdown of the node, if it has begun, account of what came before.
+    fn account(&mut self) {
+        let round = self.progress.round();
+        if round == 0 {
+            return;
+        }
+        let waiting = self.queue.len() as u64;
+        let is_idle = waiting == 0 && self.waiting_with_actor() == 0;
+        if round != self.round.number {
+            self.round = Round { number: round, until: self.next + waiting };
+            if !is_idle {
+                self.progress.note_work();
+            }
+        }
+        // Of what came before, some may be taken back: then it never comes so far.
+        if (is_idle || (self.asking == 0 && self.begun >= self.round.until)) && self.progress.settle(round) {
+            self.queue.router().shutdown().note_change();
+        }
+    }
+
+    /// The node ends, and there is no more time: what the actor has not got it never gets.
+    fn forsake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.forsake_given();
+        loop {
+            match self.queue.poll_take(&mut self.taken, cx) {
+                Poll::Ready(Some(parcel)) => self.queue.drop_taken(parcel, DropReason::Shutdown),
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        self.queue.wait_with_actor(self.waiting_with_actor());
+        if self.progress.settle(GIVEN_UP) {
+            self.queue.router().shutdown().note_change();
+        }
+        Poll::Pending
+    }
+
+    /// Waits for no answers any more. What else the actor has it begins, while it lives.
+    fn forsake_given(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for mut given in std::mem::take(&mut self.given) {
+            match given.as_mut().poll(&mut cx) {
+                Poll::Ready(outcome) => self.note(outcome),
+                Poll::Pending => self.given.push(given),
+            }
+        }
+    }
+
     /// Nothing of what waits will be handled.
     fn give_up(&mut self) {
+        let is_over = self.queue.router().is_stopped();
+        if is_over {
+            self.progress.set_given_up();
+            self.forsake_given();
+        }
         self.queue.close();
-        self.queue.discard(&mut self.taken, DropReason::BoxClosed);
+        self.queue.discard(&mut self.taken, if is_over { DropReason::Shutdown } else { DropReason::BoxClosed });
         self.given.clear();
         let unsettled = self.waiting_with_actor() as u64;
         self.unsettled = 0;
@@ -302,67 +363,24 @@ impl<M: RemoteMessage> ActorFeed<M> {
     }
 }
 
-/// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
-/// actix parks a sender whose queue is full, and a request that is parked never ends.
-fn give<M: RemoteMessage>(actor: &Recipient<M>, message: M, (number, from): (u64, Senders), count: u64) -> Given {
-    let answer = contained::<M, _>(|| actor.clone().send(message));
-    Box::pin(async move {
-        let how = match answer {
-            Some(answer) => match answer.await {
-                Ok(result) => {
-                    contained::<M, _>(|| drop(result));
-                    How::Begun
-                }
-                Err(_) => How::Unanswered,
-            },
-            None => How::Unanswered,
-        };
-        Outcome { number, count, from, how }
-    })
-}
-
-/// Asks the actor for one who waits. Once nobody does, the request is let go, unless it is `kept`.
-fn ask<M: RemoteMessage>(
-    actor: &Recipient<M>,
-    message: M,
-    mut reply: Reply<M::Result>,
-    (number, from): (u64, Senders),
-    kept: bool,
-) -> Given {
-    let answer = contained::<M, _>(|| actor.clone().send(message));
-    Box::pin(async move {
-        let Some(answer) = answer else { return Outcome { number, count: 1, from, how: How::Unanswered } };
-        let mut answer = pin!(answer);
-        let ended = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if kept => Poll::Pending,
-            Poll::Pending => reply.poll_gone(cx).map(|()| None),
-        });
-        let how = match ended.await {
-            Some(Ok(answer)) => {
-                reply.answer(answer);
-                How::Begun
-            }
-            Some(Err(_)) => How::Unanswered,
-            None => How::TakenBack,
-        };
-        Outcome { number, count: 1, from, how }
-    })
-}
-
 impl<M: RemoteMessage> Future for ActorFeed<M> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.progress.register(cx.waker());
         for _ in 0..YIELD_AFTER {
             this.settle(cx);
             if !this.actor.connected() {
                 this.give_up();
                 return Poll::Ready(());
             }
+            if this.progress.is_given_up() {
+                return this.forsake(cx);
+            }
             let fed = this.feed(cx);
             this.queue.wait_with_actor(this.waiting_with_actor());
+            this.account();
             match fed {
                 Fed::Some => {}
                 Fed::Closed if this.given.is_empty() => return Poll::Ready(()),
@@ -379,6 +397,7 @@ impl<M: RemoteMessage> Drop for ActorFeed<M> {
     /// Also when the node ends: what the actor was given it has, if it lives, and what waits in the box it will not get.
     fn drop(&mut self) {
         self.give_up();
+        self.queue.router().shutdown().forget(&self.progress);
     }
 }
 

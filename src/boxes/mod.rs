@@ -2,6 +2,7 @@
 
 pub(crate) mod actor_feed;
 pub(crate) mod buffer;
+mod given;
 mod keyed;
 pub(crate) mod leases;
 pub(crate) mod mailbox;

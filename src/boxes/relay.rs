@@ -114,6 +114,7 @@ impl Relay {
         let Arrival { fingerprint, hops, .. } = arrival;
         let message = &Envelope { body: Body::from(body), handles, fingerprint, hops };
         let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
+        answer.begin()?;
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(answer)));
         let asked = self.target.ask_encoded(message, time_left, &mut waiting);

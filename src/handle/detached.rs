@@ -19,6 +19,7 @@ use super::ports::ExportKey;
 use super::ports::LocalBox;
 use super::ports::Outbound;
 use super::ports::Router;
+use super::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::recipient::table::ProxyTable;
@@ -46,6 +47,8 @@ struct Detached {
     limits: Limits,
     /// Nobody can ask it.
     observer: Observer,
+    /// Of nothing.
+    shutdown: Shutdown,
     /// Cancelled.
     stopped: CancellationToken,
     /// Never any.
@@ -60,6 +63,7 @@ impl Detached {
         Arc::new(Detached {
             limits: Limits::default(),
             observer: Observer::default(),
+            shutdown: Shutdown::default(),
             stopped,
             news: Notify::new(),
             recipients: ProxyTable::default(),
@@ -87,6 +91,10 @@ impl Router for Detached {
 
     fn is_stopped(&self) -> bool {
         true
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     fn stopped(&self) -> &CancellationToken {

@@ -34,6 +34,11 @@ impl<M: Message> Parcel<M> {
         self.reply.as_ref().and_then(|reply| reply.lapsed())
     }
 
+    /// It is about to be handled; or why it is not worth that any more.
+    pub(crate) fn begin(&self) -> Result<(), DropReason> {
+        self.reply.as_ref().map_or(Ok(()), |reply| reply.begin())
+    }
+
     /// Drops the message, and tells the one who waits for its result. A panic of its `Drop` costs nothing else.
     pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
         let Parcel { message, reply, .. } = self;

@@ -13,6 +13,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod send;
 pub(crate) mod serde_scope;
+pub(crate) mod shutdown;
 mod uri;
 
 pub(crate) use self::uri::resolve;

@@ -25,6 +25,7 @@ use super::envelope::Source;
 use super::pointer::Pointer;
 use super::reply::AnswerTo;
 use super::reply::PeerRequest;
+use super::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::recipient::table::ProxyTable;
@@ -48,6 +49,8 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn observer(&self) -> &Observer;
     /// Whether the node has stopped.
     fn is_stopped(&self) -> bool;
+    /// What its shutdown waits for.
+    fn shutdown(&self) -> &Shutdown;
     /// Cancelled when the node stops.
     fn stopped(&self) -> &CancellationToken;
     /// Runs a pump on the node's I/O thread until it ends or the node stops.

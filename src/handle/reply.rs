@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
@@ -109,6 +109,23 @@ impl AnswerTo {
         self.deadline
     }
 
+    /// The request is about to be handled, or passed on; unless it is not to be any more, for a reason.
+    pub(crate) fn begin(&self) -> Result<(), DropReason> {
+        match &self.back {
+            Some(ReplyRoute::Link { asked, .. }) => asked.begin(),
+            Some(ReplyRoute::Here(waiting)) if waiting.is_gone() => Err(DropReason::Cancelled),
+            Some(ReplyRoute::Here(_)) => Ok(()),
+            None => Err(DropReason::Cancelled),
+        }
+    }
+
+    /// Gives up waiting for the answer of one who may have begun. Over a connection the goodbye tells the one who asked.
+    fn forsake(mut self, reason: DropReason) {
+        if let Some(ReplyRoute::Here(waiting)) = self.back.take() {
+            waiting.failed(AskError::OutcomeUnknown { reason });
+        }
+    }
+
     /// Whether the answer is not wanted any more.
     pub(crate) fn is_gone(&self) -> bool {
         match &self.back {
@@ -143,17 +160,49 @@ impl fmt::Debug for AnswerTo {
 }
 
 /// A request that came from a connection and is not yet answered, as the connection knows it.
+///
+/// It is begun or refused, and never both: so one that was refused because the node ends is certainly not handled.
 #[derive(Debug, Default)]
 pub(crate) struct PeerRequest {
-    cancelled: AtomicBool,
-    /// Of one who would not go on if it were.
+    stage: AtomicU8,
+    /// Of one who would not go on if it were taken back.
     waker: AtomicWaker,
+}
+
+mod stage {
+    pub(super) const WAITS: u8 = 0;
+    pub(super) const BEGUN: u8 = 1;
+    /// Taken back by the one who asked.
+    pub(super) const CANCELLED: u8 = 2;
+    /// Before it had begun, because the node ends.
+    pub(super) const REFUSED: u8 = 3;
 }
 
 impl PeerRequest {
     pub(crate) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        let cancelled = |before| (before != stage::REFUSED).then_some(stage::CANCELLED);
+        // One that was refused stays so.
+        let _ = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, cancelled);
         self.waker.wake();
+    }
+
+    /// It is about to be handled, unless it was taken back or refused before.
+    fn begin(&self) -> Result<(), DropReason> {
+        match self.stage.compare_exchange(stage::WAITS, stage::BEGUN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(stage::BEGUN) => Ok(()),
+            Err(stage::REFUSED) => Err(DropReason::Shutdown),
+            Err(_) => Err(DropReason::Cancelled),
+        }
+    }
+
+    /// Has it never begin, if it has not yet; whether that is so.
+    pub(crate) fn refuse_unbegun(&self) -> bool {
+        let refused =
+            self.stage.compare_exchange(stage::WAITS, stage::REFUSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if refused {
+            self.waker.wake();
+        }
+        refused
     }
 
     pub(crate) fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -165,7 +214,7 @@ impl PeerRequest {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.stage.load(Ordering::Acquire) >= stage::CANCELLED
     }
 }
 
@@ -218,6 +267,27 @@ impl<R> Reply<R> {
             Reply::Told { sender, .. } => sender.poll_closed(cx),
             Reply::Away { answer, .. } => answer.poll_gone(cx),
         }
+    }
+
+    /// Gives up waiting for the result of one who may have begun.
+    pub(crate) fn forsake(self, reason: DropReason) {
+        match self {
+            Reply::Away { answer, .. } => answer.forsake(reason),
+            near => near.fail(AskError::OutcomeUnknown { reason }),
+        }
+    }
+
+    /// The request is about to be handled, unless it is not worth it any more, for a reason.
+    pub(super) fn begin(&self) -> Result<(), DropReason> {
+        let begun = match self {
+            Reply::Away { answer, .. } if !self.has_expired() => answer.begin(),
+            _ => Ok(()),
+        };
+        begun.and_then(|()| self.lapsed().map_or(Ok(()), Err))
+    }
+
+    fn has_expired(&self) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
     }
 
     pub(super) fn lapsed(&self) -> Option<DropReason> {

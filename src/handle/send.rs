@@ -146,7 +146,8 @@ impl Pointer {
 
     /// Hands the message on, or back.
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
-        if self.router().is_stopped() {
+        let begins_nothing = parcel.reply.is_some() && self.router().shutdown().has_begun();
+        if begins_nothing || self.router().is_stopped() {
             return Err(Returned::new(parcel, DropReason::Shutdown));
         }
         match self.route() {

@@ -6,4 +6,5 @@ pub(crate) mod io_thread;
 pub(crate) mod link;
 pub(crate) mod peers;
 pub(crate) mod shared;
+mod shutdown;
 pub(crate) mod transport;

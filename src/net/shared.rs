@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +32,7 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::handle::recipient::table::ProxyTable;
+use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -48,7 +48,6 @@ use crate::net::peers::table::PeerTable;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::reason::DropReason;
-use crate::wire::frames::goodbye::Farewell;
 use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 
@@ -74,7 +73,7 @@ pub(crate) struct NodeInner {
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) absences: Arc<Absences>,
     pub(crate) holdings: Arc<HoldingsTable>,
-    searches: Arc<PathSearches>,
+    pub(super) searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
@@ -82,6 +81,9 @@ pub(crate) struct NodeInner {
     /// they are connected.
     listening: Mutex<Vec<Endpoint>>,
     recipients: ProxyTable,
+    pub(super) shutdown: Shutdown,
+    /// Whether somebody has called for a shutdown.
+    pub(super) is_to_shut_down: AtomicBool,
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
     /// Connections and listeners hold a token each; a shutdown waits for them.
@@ -118,6 +120,8 @@ impl NodeInner {
             endpoints: Mutex::new(advertised),
             listening: Mutex::default(),
             recipients: ProxyTable::default(),
+            shutdown: Shutdown::default(),
+            is_to_shut_down: AtomicBool::new(false),
             closing: CancellationToken::new(),
             busy: TaskTracker::new(),
             stopped: CancellationToken::new(),
@@ -239,28 +243,9 @@ impl NodeInner {
         self.publish();
     }
 
-    /// Ends every connection in good order, within the time the limits give, then stops.
-    pub(crate) async fn shut_down(self: Arc<Self>) {
-        // What recipients took before is sent like what addresses took: also over connections made only for it, whose
-        // routers are started by chores.
-        proxy::catch_up().await;
-        let (started, all_started) = oneshot::channel();
-        self.io.perform(move || started.send(()).unwrap_or(()));
-        let _ = all_started.await;
-        // Nobody passes on what waits if the node's thread has ended.
-        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.searches.hurry()).await;
-        self.closing.cancel();
-        for link in self.peers.all() {
-            link.close(Farewell::Shutdown, "");
-        }
-        self.busy.close();
-        // What has not ended by then is cut off.
-        let _ = tokio::time::timeout(self.limits.shutdown_timeout, self.busy.wait()).await;
-        self.stop();
-    }
-
     /// Closes all boxes and ends all pumps and connections, at once.
     pub(crate) fn stop(&self) {
+        self.shutdown.begin();
         self.closing.cancel();
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
@@ -320,6 +305,10 @@ impl Router for NodeInner {
 
     fn is_stopped(&self) -> bool {
         self.has_stopped.load(Ordering::Acquire)
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     fn stopped(&self) -> &CancellationToken {

@@ -89,7 +89,7 @@ limits! {
     /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest one goes in a circle, and one that a peer sends round has an
     /// end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). 4.
     relay_hops(hops: u8),
-    /// Time for [`Node::shutdown`] to write what waits. 5 s.
+    /// Time for [`Node::shutdown`] to have what has begun finished, and what waits handled and written. 5 s.
     shutdown_timeout(limit: Duration),
     /// How long a peer that went without a goodbye is expected back. Until then the actors whose `Recipient`s it holds are
     /// kept alive, and a connection that this node had dialled is dialled again for their sake. Once it is back it states

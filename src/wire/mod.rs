@@ -86,6 +86,11 @@
 //!
 //! Reports, questions for shapes, watches, pressure, fragments, holds and restated leases are sent only to a peer whose
 //! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
+//!
+//! A node that ends answers or refuses the requests that it has read, as far as it can, and begins none that it reads after it
+//! has said so. So the side that reads goodbye 0 knows of its requests beyond the count of messages read that they were not
+//! handled, and never will be; of the others without an answer it knows nothing.
+//!
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
 //!
 //! ## Posts

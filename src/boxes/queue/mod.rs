@@ -223,8 +223,10 @@ impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
         while let Some(parcel) = batch.pop_front() {
             self.held.store(batch.len(), Ordering::Relaxed);
-            let Some(reason) = parcel.lapsed() else { return Some(parcel) };
-            self.drop_taken(parcel, reason);
+            match parcel.begin() {
+                Ok(()) => return Some(parcel),
+                Err(reason) => self.drop_taken(parcel, reason),
+            }
         }
         None
     }
@@ -254,7 +256,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     }
 
     /// Drops a parcel that the box has taken.
-    fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
+    pub(crate) fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
         self.tell_drop(reason, 1, None);
         self.router.report(parcel.from, self, reason, 1);
         parcel.drop_for(reason, None);

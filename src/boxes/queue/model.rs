@@ -17,6 +17,7 @@ use crate::handle::pointer::Pointer;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
 use crate::handle::recipient::table::ProxyTable;
+use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
@@ -41,6 +42,7 @@ pub(crate) struct StubRouter {
     id: NodeId,
     limits: Limits,
     observer: Observer,
+    shutdown: Shutdown,
     stopped: CancellationToken,
 }
 
@@ -50,6 +52,7 @@ impl StubRouter {
             id: NodeId([7; 16]),
             limits: Limits::default(),
             observer: Observer::default(),
+            shutdown: Shutdown::default(),
             stopped: CancellationToken::new(),
         })
     }
@@ -75,6 +78,10 @@ impl Router for StubRouter {
 
     fn is_stopped(&self) -> bool {
         false
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     fn stopped(&self) -> &CancellationToken {

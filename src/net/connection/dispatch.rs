@@ -238,14 +238,14 @@ impl Dispatcher {
         let deadline = received.deadline()?.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
         self.handles.extend(received.handles.iter().map(|binding| binding.pointer(context)));
         match context.link.asked(which)? {
-            Some(asked) => {
+            Ok(asked) => {
                 let (router, link) = (Arc::clone(&context.router), Arc::clone(&context.link) as Arc<dyn Outbound>);
                 let mut answer = Some(AnswerTo::new(router, link, which, asked, deadline));
                 received.to.deliver(context, received.body, &mut self.handles, &mut answer, hops);
             }
-            None => {
-                context.link.refuse_at_once(which, DropReason::RequestsFull);
-                received.to.dropped(context, None, DropReason::RequestsFull, None);
+            Err(reason) => {
+                context.link.refuse_at_once(which, reason);
+                received.to.dropped(context, None, reason, None);
             }
         }
         self.handles.clear();

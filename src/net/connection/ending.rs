@@ -62,6 +62,11 @@ impl RemoteRouter {
     fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
         if why == Farewell::Shutdown
+            && let Some(link) = &self.link
+        {
+            link.peer_ends();
+        }
+        if why == Farewell::Shutdown
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
             self.node.peers.gone(live.peer);

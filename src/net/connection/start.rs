@@ -35,6 +35,9 @@ pub(crate) fn start(node: Arc<NodeInner>, link: Arc<Link>) {
             RemoteRouter::new(node, link, None, occupancy).start();
         }
         None => {
+            if node.closing.is_cancelled() {
+                return link.down(DropReason::Shutdown, "", true);
+            }
             tracing::warn!(target: "actix_hermod", to = link.label(), error = %HandshakeError::TooMany, "not dialled");
             link.down(DropReason::NotConnected, &HandshakeError::TooMany.to_string(), false);
             link.unreachable();

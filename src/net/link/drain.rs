@@ -7,10 +7,12 @@ use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::fragment_queue::Fragmentation;
+use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use super::requests::PendingRequest;
 use crate::wire::features::feature;
+use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::release::put_releases;
 
@@ -85,6 +87,18 @@ impl Outbox {
         self.writing = chunk.len();
         self.written_since += self.writing;
         Poll::Ready(Next::Write)
+    }
+
+    /// Says goodbye once what waits is written; nothing more is taken.
+    pub(super) fn close(&mut self, why: Farewell, detail: &str) {
+        if matches!(self.phase, Phase::Up | Phase::Dialling) {
+            if self.features & feature::REPORTS != 0 {
+                self.report(MAX_CONTROL);
+            }
+            self.phase = Phase::Closing;
+            self.goodbye = Some((why, detail.to_owned()));
+            self.wake();
+        }
     }
 
     /// A heartbeat is due. What it says comes first, so that the room of what was written before it is looked at.

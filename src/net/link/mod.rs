@@ -56,7 +56,6 @@ use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
-use crate::wire::features::feature;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
@@ -272,6 +271,7 @@ impl Link {
         let written = old.written();
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         fail_all(old.pending.drain(), written, reason, detail);
+        self.router.shutdown().note_change();
         end(old.shape_queries.take_all());
         let mut asked: Vec<_> = old.asked.drain().collect();
         asked.sort_unstable_by_key(|(number, _)| *number);
@@ -337,15 +337,17 @@ impl Link {
 
     /// Says goodbye once what waits is written; nothing more is taken.
     pub(crate) fn close(&self, why: Farewell, detail: &str) {
+        self.state.lock().close(why, detail);
+    }
+
+    /// The same, unless a request of this side waits for its answer; whether none does.
+    pub(crate) fn close_when_answered(&self, why: Farewell) -> bool {
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Up | Phase::Dialling) {
-            if state.features & feature::REPORTS != 0 {
-                state.report(MAX_CONTROL);
-            }
-            state.phase = Phase::Closing;
-            state.goodbye = Some((why, detail.to_owned()));
-            state.wake();
+        let is_answered = state.pending.is_empty();
+        if is_answered {
+            state.close(why, "");
         }
+        is_answered
     }
 
     pub(crate) fn pong(&self, nonce: u64) {

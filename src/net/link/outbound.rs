@@ -242,6 +242,9 @@ impl Outbound for Link {
                 state.cancel(which.number, pending.flow);
                 state.wake();
             }
+            if state.pending.is_empty() {
+                self.router.shutdown().note_change();
+            }
             pending
         };
         drop(cancelled);

@@ -27,11 +27,11 @@ pub(crate) struct PendingRequest {
     pub(super) flow: Option<Flow>,
 }
 
-/// Ends requests that will have no answer, in the order in which they were made. Those of the first `written` messages may
+/// Ends requests that will have no answer, in the order in which they were made. Those of the first `read` messages may
 /// have been handled.
 pub(super) fn fail_all(
     pending: impl IntoIterator<Item = (u64, PendingRequest)>,
-    written: u64,
+    read: u64,
     reason: DropReason,
     detail: Option<&str>,
 ) {
@@ -39,7 +39,7 @@ pub(super) fn fail_all(
     pending.sort_unstable_by_key(|(number, _)| *number);
     for (_, PendingRequest { waiting, post, .. }) in pending {
         waiting.failed(match post {
-            post if post > written => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
+            post if post > read => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
             _ => AskError::OutcomeUnknown { reason },
         });
     }
@@ -53,6 +53,9 @@ impl Link {
             return None;
         }
         let pending = state.pending.remove(&which.number)?;
+        if state.pending.is_empty() {
+            self.router.shutdown().note_change();
+        }
         // Whoever answers has read the request, and what was written before it; one that was not written was not read.
         let written = state.written();
         if pending.post <= written {
@@ -61,22 +64,26 @@ impl Link {
         Some((pending.waiting, pending.to))
     }
 
-    /// Notes a request of the peer's, if there is room for it. One whose number is that of another without an answer is a
+    /// Notes a request of the peer's, or says why it is to be refused: there is no room for it, or the node begins nothing
+    /// any more. One whose number is that of another without an answer is a
     /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
-    pub(crate) fn asked(&self, which: Correlation) -> Result<Option<Arc<PeerRequest>>, Violation> {
+    pub(crate) fn asked(&self, which: Correlation) -> Result<Result<Arc<PeerRequest>, DropReason>, Violation> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
-            return Ok(None);
+            return Ok(Err(DropReason::RequestsFull));
         }
         if state.asked.contains_key(&which.number) {
             return Err(Violation::AskedAgain(which.number));
         }
+        if self.router.shutdown().has_begun() {
+            return Ok(Err(DropReason::Shutdown));
+        }
         if state.asked.len() >= self.router.limits().pending_requests {
-            return Ok(None);
+            return Ok(Err(DropReason::RequestsFull));
         }
         let asked = Arc::new(PeerRequest::default());
         state.asked.insert(which.number, Arc::clone(&asked));
-        Ok(Some(asked))
+        Ok(Ok(asked))
     }
 
     /// The peer wants no answer to a request any more.
@@ -88,6 +95,31 @@ impl Link {
             // Under the lock, so that no answer to it is taken for one to the next request of that number.
             asked.cancel();
         }
+    }
+
+    /// Refuses the peer's requests that nobody has begun to handle: from now on nobody does.
+    pub(crate) fn refuse_unbegun(&self) {
+        let refused = {
+            let mut state = self.state.lock();
+            let mut refused: Vec<_> = state.asked.extract_if(|_, asked| asked.refuse_unbegun()).collect();
+            refused.sort_unstable_by_key(|(number, _)| *number);
+            let why = Unanswered::NotDelivered(DropReason::Shutdown);
+            for &(correlation, _) in &refused {
+                self.put_refuse(&mut state, Refuse { correlation, why, detail: "" });
+            }
+            refused
+        };
+        drop(refused);
+    }
+
+    /// The peer has said that it ends: it answers nothing more, and begins nothing that it had not read by then.
+    pub(crate) fn peer_ends(&self) {
+        let (pending, read) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.pending), state.read.0)
+        };
+        fail_all(pending, read, DropReason::Shutdown, None);
+        self.router.shutdown().note_change();
     }
 
     /// Refuses a request that was not [noted](Link::asked).

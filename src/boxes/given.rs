@@ -1,0 +1,115 @@
+//! What an actor was given, until it is settled: windows, of which it is heard when the actor has begun them, and requests.
+
+use std::future::Future;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix::Recipient;
+
+use crate::handle::envelope::Source;
+use crate::handle::envelope::contained;
+use crate::handle::reply::Reply;
+use crate::handle::shutdown::Feed;
+use crate::message::RemoteMessage;
+use crate::reason::DropReason;
+
+/// A window or a request that the actor was given, until it is settled.
+pub(super) type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What has become of it.
+pub(super) struct Outcome {
+    /// Which of all the messages that the actor was given it was; of a window, the last.
+    pub(super) number: u64,
+    pub(super) count: u64,
+    pub(super) from: Senders,
+    /// Whether it was a request.
+    pub(super) asked: bool,
+    pub(super) how: How,
+}
+
+/// How many messages came from where, if not from this node.
+pub(super) type Senders = Vec<(Source, u64)>;
+
+pub(super) fn senders(sources: impl Iterator<Item = Source>) -> Senders {
+    let mut senders = Senders::new();
+    for from in sources.filter(|from| *from != Source::HERE) {
+        match senders.last_mut() {
+            Some((last, count)) if *last == from => *count += 1,
+            _ => senders.push((from, 1)),
+        }
+    }
+    senders
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Begun,
+    /// There is no answer, and will be none.
+    Unanswered,
+    TakenBack,
+    /// A request whose answer is not waited for, as the node ends.
+    Forsaken,
+}
+
+/// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
+/// actix parks a sender whose queue is full, and a request that is parked never ends.
+pub(super) fn give<M: RemoteMessage>(
+    actor: &Recipient<M>,
+    message: M,
+    (number, from): (u64, Senders),
+    count: u64,
+) -> Given {
+    let answer = contained::<M, _>(|| actor.clone().send(message));
+    Box::pin(async move {
+        let how = match answer {
+            Some(answer) => match answer.await {
+                Ok(result) => {
+                    contained::<M, _>(|| drop(result));
+                    How::Begun
+                }
+                Err(_) => How::Unanswered,
+            },
+            None => How::Unanswered,
+        };
+        Outcome { number, count, from, asked: false, how }
+    })
+}
+
+/// Asks the actor for one who waits. Once nobody does, the request is let go, unless it is `kept`.
+pub(super) fn ask<M: RemoteMessage>(
+    actor: &Recipient<M>,
+    message: M,
+    mut reply: Reply<M::Result>,
+    (number, from): (u64, Senders),
+    kept: bool,
+    feed: Arc<Feed>,
+) -> Given {
+    let answer = contained::<M, _>(|| actor.clone().send(message));
+    Box::pin(async move {
+        let (count, asked) = (1, true);
+        let Some(answer) = answer else { return Outcome { number, count, from, asked, how: How::Unanswered } };
+        let mut answer = pin!(answer);
+        let ended = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending if feed.is_given_up() => Poll::Ready(Err(How::Forsaken)),
+            Poll::Pending if kept => Poll::Pending,
+            Poll::Pending => reply.poll_gone(cx).map(|()| Err(How::TakenBack)),
+        });
+        let how = match ended.await {
+            Ok(Ok(answer)) => {
+                reply.answer(answer);
+                How::Begun
+            }
+            Ok(Err(_)) => How::Unanswered,
+            Err(How::Forsaken) => {
+                reply.forsake(DropReason::Shutdown);
+                How::Forsaken
+            }
+            Err(how) => how,
+        };
+        Outcome { number, count, from, asked, how }
+    })
+}
