@@ -166,7 +166,12 @@ impl Node {
                 }
             });
         });
-        Ok(bound.await.map_err(|_| ListenError::Stopped)??)
+        // What looks up the name may take its time.
+        tokio::select! {
+            biased;
+            () = self.inner.closing.cancelled() => Err(ListenError::Stopped),
+            bound = bound => Ok(bound.map_err(|_| ListenError::Stopped)??),
+        }
     }
 
     /// Opens a mailbox for messages of type `M`: `node.mailbox::<M>().name("n").open()?`.
@@ -382,7 +387,7 @@ impl Node {
     /// # Errors
     /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::PathTooLong`]; [`ShapesError::Unanswered`] if there is no
     /// connection, or if the node has not answered within two seconds; [`ShapesError::TooMany`] if it tells of more than
-    /// 65,536 boxes, or of more than 16 MiB of different shapes.
+    /// 65,536 boxes, or of more than 16 MiB of different shapes; [`ShapesError::Stopped`] once the node was shut down.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -392,7 +397,19 @@ impl Node {
             AddressError::PathTooLong { limit } => ShapesError::PathTooLong { limit },
             _ => ShapesError::InvalidEndpoint(at.to_owned()),
         })?;
-        shape_query::shapes_at(&self.inner.link_to(&endpoint)).await
+        let (closing, stopped) = (&self.inner.closing, self.inner.stopped());
+        if closing.is_cancelled() {
+            return Err(ShapesError::Stopped);
+        }
+        let link = self.inner.link_to(&endpoint);
+        tokio::select! {
+            biased;
+            answer = shape_query::shapes_at(&link) => match answer {
+                Err(ShapesError::Unanswered) if closing.is_cancelled() => Err(ShapesError::Stopped),
+                answer => answer,
+            },
+            () = stopped.cancelled() => Err(ShapesError::Stopped),
+        }
     }
 
     /// Tells a recipient what happens from now on: connections made and lost, messages dropped.

@@ -18,18 +18,24 @@ use actix::Context;
 use actix::Handler;
 use actix::MailboxError;
 use actix::Message;
+use actix::Recipient;
 use actix::ResponseActFuture;
 use actix::System;
 use actix::WrapFuture;
 use actix_hermod::Address;
 use actix_hermod::AskError;
+use actix_hermod::CloseReason;
 use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::ListenError;
+use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::OpenError;
+use actix_hermod::SendError;
+use actix_hermod::ShapesError;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::Serialize;
 use socket2::SockRef;
@@ -43,6 +49,7 @@ use peer::Peer;
 use support::Events;
 use support::LIMIT;
 use support::Number;
+use support::catcher;
 use support::dropped;
 use support::events;
 use support::listening;
@@ -518,5 +525,140 @@ fn every_call_of_shutdown_returns_after_the_end_and_one_that_is_dropped_ends_the
         }
         within(server.shutdown()).await;
         within(client.shutdown()).await;
+    });
+}
+
+// ---- after the end
+
+/// Goes through all that can be waited for at a node that has ended. `inbox` is a mailbox of its own, with one message in
+/// it, and `far` an address of a box elsewhere, with a recipient that was made before.
+async fn nothing_is_waited_for(node: &Node, mut inbox: Mailbox<Number>, far: (Address<Number>, Recipient<Number>)) {
+    let (near, (far, early)) = (inbox.address(), far);
+    within(node.shutdown()).await;
+    assert!(matches!(within(node.listen("127.0.0.1:0")).await, Err(ListenError::Stopped)));
+    assert_eq!(within(node.shapes_at("127.0.0.1:1")).await, Err(ShapesError::Stopped));
+    assert!(matches!(node.mailbox::<Number>().open(), Err(OpenError::Stopped)));
+    let (actor, _caught) = catcher();
+    assert!(matches!(node.publish("a", actor.clone()), Err(OpenError::Stopped)));
+    assert!(matches!(node.export(actor), Err(OpenError::Stopped)));
+
+    let by_name = node.remote::<Number>("127.0.0.1:1", "nobody").expect("an address");
+    for (to, is_here) in [(&near, true), (&far, false), (&by_name, false)] {
+        let asked = within(to.ask(Number(1))).await;
+        assert_eq!(asked, Err(AskError::NotDelivered { reason: DropReason::Shutdown, detail: None }));
+        assert_eq!(within(to.send(Number(2))).await, Err(MailboxError::Closed));
+        assert_eq!(within(to.closed()).await, CloseReason::NodeGone);
+        assert!(matches!(to.try_send(Number(3)), Err(SendError::Closed(Number(3)))));
+        assert!(!to.connected() && to.is_local() == is_here);
+        let late = to.recipient();
+        settled(|| !late.connected()).await;
+        assert_eq!(within(late.send(Number(4))).await, Err(MailboxError::Closed));
+        assert!(matches!(late.try_send(Number(5)), Err(SendError::Closed(Number(5)))));
+    }
+    settled(|| !early.connected()).await;
+    assert_eq!(within(early.send(Number(6))).await, Err(MailboxError::Closed));
+
+    assert_eq!(within(inbox.recv()).await, Some(Number(0)), "what waits can be read");
+    assert_eq!(within(inbox.recv()).await, None);
+    assert_eq!(within(inbox.next()).await, None, "as a stream");
+    assert_eq!(inbox.try_recv(), None);
+    assert_eq!(dropped(node, DropReason::Shutdown), 6, "each `ask` and each `send` by an address");
+}
+
+/// A node at work, with a mailbox and somebody elsewhere to send to.
+async fn at_work(node: &Node, endpoint: &str) -> (Mailbox<Number>, (Address<Number>, Recipient<Number>)) {
+    let inbox = node.mailbox::<Number>().name("inbox").open().expect("the name is free");
+    inbox.address().do_send(Number(0));
+    let far = node.remote::<Number>(endpoint, "numbers").expect("an address");
+    assert_eq!(within(far.ask(Number(0))).await, Ok(()));
+    let recipient = far.recipient();
+    (inbox, (far, recipient))
+}
+
+#[test]
+fn nothing_is_waited_for_at_a_node_that_was_shut_down() {
+    on_either_thread(|thread| async move {
+        let (server, endpoint) = listening(Node::builder()).await;
+        let (actor, _caught) = catcher();
+        server.publish::<Number>("numbers", actor).expect("the name is free");
+        let node = Node::builder().io_thread(thread).start();
+        let (inbox, far) = at_work(&node, endpoint.as_ref()).await;
+        // These wait already when it ends.
+        let mut reader = node.mailbox::<Number>().open().expect("a mailbox");
+        let (closed_here, closed_there) = (reader.address().closed(), far.0.closed());
+        let waiting = actix::spawn(async move {
+            assert_eq!(reader.recv().await, None);
+            assert_eq!(closed_here.await, CloseReason::NodeGone);
+            assert_eq!(closed_there.await, CloseReason::NodeGone);
+        });
+        within(node.shutdown()).await;
+        within(waiting).await.expect("all of it ends");
+        nothing_is_waited_for(&node, inbox, far).await;
+        within(server.shutdown()).await;
+    });
+}
+
+#[test]
+fn nothing_is_waited_for_at_a_node_whose_system_has_ended() {
+    for thread in [IoThread::Current, IoThread::Own] {
+        System::new().block_on(async {
+            let (server, endpoint) = listening(Node::builder()).await;
+            let (actor, _caught) = catcher();
+            server.publish::<Number>("numbers", actor).expect("the name is free");
+            let ended = std::thread::spawn(move || {
+                System::new().block_on(async {
+                    let node = Node::builder().io_thread(thread).start();
+                    let (inbox, far) = at_work(&node, endpoint.as_ref()).await;
+                    (node, inbox, far)
+                })
+            });
+            let joined = tokio::task::spawn_blocking(|| ended.join());
+            let (node, inbox, far) = within(joined).await.expect("it is joined").expect("the System ends well");
+            // An ended System stops its node when its thread comes to it.
+            settled(|| matches!(node.mailbox::<Number>().open(), Err(OpenError::Stopped))).await;
+            nothing_is_waited_for(&node, inbox, far).await;
+            within(server.shutdown()).await;
+        });
+    }
+}
+
+#[test]
+fn subscribers_hear_of_what_is_sent_after_the_end() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).start();
+        let mut ears = events(&node);
+        let inbox = node.mailbox::<Number>().name("inbox").open().expect("the name is free");
+        let recipient = inbox.recipient();
+        within(node.shutdown()).await;
+        // Also what comes while the recipient closes is sent and counted.
+        let taken = (0..100).filter(|n| recipient.try_send(Number(*n)).is_ok()).count() as u64;
+        inbox.address().do_send(Number(100));
+        settled(|| !recipient.connected()).await;
+        inbox.address().do_send(Number(101));
+        settled(|| dropped(&node, DropReason::Shutdown) == taken + 2).await;
+        assert_eq!(node.stats().sent, taken + 2);
+        assert_eq!(ears.count_drops("inbox", DropReason::Shutdown, taken + 2).await, taken + 2);
+    });
+}
+
+/// A peer that says goodbye tells how many messages it has read: what it has not it never handles.
+#[test]
+fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
+    System::new().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        let node = Node::start();
+        let to = node.remote::<Question>(&at, "box").expect("an address");
+        let questions: Vec<_> = (0..3).map(|n| asked(&to, n)).collect();
+        let mut other = Peer::accept(&listener).await;
+        assert!(other.send(&[Hello::of(peer::fresh_id()).bytes(), peer::resume(peer::fresh_id())].concat()).await);
+        other.hello().await.expect("a hello");
+        assert!(other.is_answered().await);
+        settled(|| node.stats().pending_requests == 3).await;
+        assert!(other.send(&peer::goodbye_after(2)).await);
+        let unknown = || Err(AskError::OutcomeUnknown { reason: DropReason::Shutdown });
+        for (question, expected) in questions.into_iter().zip([unknown(), unknown(), refused()]) {
+            assert_eq!(answer(question).await, expected);
+        }
     });
 }

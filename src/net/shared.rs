@@ -238,7 +238,7 @@ impl NodeInner {
 
     /// Tells what was not told yet, once nothing happens any more.
     pub(crate) fn publish_last(&self) {
-        self.observer.flush(self.id);
+        self.observer.end(self.id);
         #[cfg(feature = "metrics")]
         self.publish();
     }

@@ -153,9 +153,18 @@ impl Observer {
     /// Something is to be told at the next flush. Writes even what is written already: so a flush either sees what came
     /// before, or comes again.
     fn stir(&self) {
-        if !self.stirred.swap(true, Ordering::AcqRel) {
+        if self.has_ended.load(Ordering::Acquire) {
+            self.tell_untold();
+        } else if !self.stirred.swap(true, Ordering::AcqRel) {
             self.noted.notify_one();
         }
+    }
+
+    /// Nobody [flushes](Observer::flush) any more: from now on subscribers hear of each drop at once. The log does not, as one
+    /// who goes on sending would fill it.
+    pub(crate) fn end(&self, node: NodeId) {
+        self.has_ended.store(true, Ordering::Release);
+        self.flush(node);
     }
 
     /// Ends when there are drops that were not told.
@@ -167,6 +176,10 @@ impl Observer {
     pub(crate) fn flush(&self, node: NodeId) {
         self.stirred.swap(false, Ordering::AcqRel);
         self.log(node);
+        self.tell_untold();
+    }
+
+    fn tell_untold(&self) {
         if !self.watched.load(Ordering::Relaxed) {
             return;
         }

@@ -47,6 +47,8 @@ pub(crate) struct Observer {
     /// Whether anything was dropped since the last flush.
     stirred: AtomicBool,
     noted: Notify,
+    /// Whether nobody tells of drops later.
+    has_ended: AtomicBool,
 }
 
 impl Observer {

@@ -111,6 +111,11 @@ pub(crate) fn goodbye(why: u8) -> Vec<u8> {
     frame(kind::GOODBYE, &[vec![why], number(0), text("enough")].concat())
 }
 
+/// Of a node that ends and has read so many messages.
+pub(crate) fn goodbye_after(read: u64) -> Vec<u8> {
+    frame(kind::GOODBYE, &[vec![0], number(read), text("")].concat())
+}
+
 pub(crate) fn release(id: [u8; 16], count: u64) -> Vec<u8> {
     frame(kind::RELEASE, &[id.to_vec(), number(count)].concat())
 }

@@ -3,8 +3,10 @@
 //! Two readers share it: the [pump](super::proxy) on the node's I/O thread, which gives each message to the box as an `Address`
 //! would, and the reader of a mailbox, which takes its own messages without that detour if it is there first.
 //!
-//! Invariant: whoever reads the channel holds its lock until what was read is in the box, or in the reader's hands: so
-//! messages stay in order. A message that comes into an empty channel wakes the pump and nobody else: the reader only
+//! Invariant: while the pump puts what it has read into the box, nobody else reads the channel, and the reader of the mailbox
+//! holds the channel's lock until what it has read is in its hands: so messages stay in order. The pump holds no lock
+//! meanwhile, as to put a message into a box may run code of the application: the reader's waker, or the `Drop` of what the
+//! box sheds. A message that comes into an empty channel wakes the pump and nobody else: the reader only
 //! looks in when it finds nothing in the box.
 
 use std::collections::VecDeque;
@@ -27,7 +29,6 @@ use parking_lot::MutexGuard;
 
 use super::actor::MailboxActor;
 use super::actor::MailboxActorContext;
-use super::actor::pass;
 use super::actor::pass_all;
 use super::actor::serving;
 use super::permits::Permits;
@@ -49,6 +50,8 @@ struct ReadEnd<M: RemoteMessage> {
     /// `None` once it is closed.
     receiver: Option<AddressReceiver<MailboxActor<M>>>,
     proxy: MailboxActor<M>,
+    /// Whether the pump has read messages that are not in the box yet.
+    is_passing: bool,
     /// Of the pump, which is to be woken also when somebody else has read what there was.
     waker: Option<Waker>,
 }
@@ -109,7 +112,8 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     /// A new channel, and a recipient that leads into it.
     pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<RecipientQueue<M>>) {
         let (sender, receiver) = channel::<MailboxActor<M>>(0);
-        let end = ReadEnd { receiver: Some(receiver), proxy: MailboxActor { read: VecDeque::new() }, waker: None };
+        let proxy = MailboxActor { read: VecDeque::new() };
+        let end = ReadEnd { receiver: Some(receiver), proxy, is_passing: false, waker: None };
         let queue = RecipientQueue { routes: Routes::new(pointer), end: Mutex::new(end) };
         (Addr::new(sender).recipient(), Arc::new(queue))
     }
@@ -121,56 +125,36 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     /// Gives the box what waits, up to a turn, by the pointer that the pump has chosen. The one who calls is woken when
     /// there is more.
     pub(super) fn pass_on(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
-        if pointer.is_local() { self.pass_on_here(pointer, cx) } else { self.send_on(pointer, cx) }
-    }
-
-    /// To a box elsewhere, by encoding it: that runs code of the application, so the channel is not held meanwhile. Nobody
-    /// else reads it.
-    fn send_on(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
         let mut shed = Shed { pointer, envelopes: Vec::new() };
         let (after, mut parcels) = {
             let end = &mut *self.end.lock();
             end.wake_on_more(cx);
             let after = if end.read_turn(cx, YIELD_AFTER, &mut shed) { Drained::More } else { end.emptied() };
+            end.is_passing = !end.proxy.read.is_empty();
             (after, std::mem::take(&mut end.proxy.read))
         };
+        if parcels.is_empty() {
+            return after;
+        }
         let _left = Permits(parcels.len());
-        if !parcels.is_empty() {
+        if !pointer.is_local() {
             self.routes.note_use();
         }
         pass_all(pointer, &mut parcels);
+        let mut end = self.end.lock();
+        end.is_passing = false;
         if matches!(after, Drained::More) {
-            // Its place is used again in the next turn, which comes soon.
-            self.end.lock().proxy.read = parcels;
+            // Its place is used again in the next turn, which comes soon. There are as many queues as recipients, and most are
+            // idle: those keep no room for a message.
+            end.proxy.read = parcels;
         }
         after
-    }
-
-    /// To a box of this node: in the order in which its reader would take it, which waits meanwhile.
-    fn pass_on_here(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
-        let end = &mut *self.end.lock();
-        end.wake_on_more(cx);
-        let mut left = Permits::default();
-        serving(pointer, || {
-            for _ in 0..YIELD_AFTER {
-                let Some(_envelope) = end.read(cx) else {
-                    // There are as many queues as recipients, and most are idle: none keeps room for a message.
-                    end.proxy.read = VecDeque::new();
-                    return end.emptied();
-                };
-                if let Some(parcel) = end.proxy.read.pop_front() {
-                    left.0 += 1;
-                    pass(pointer, parcel);
-                }
-            }
-            Drained::More
-        })
     }
 
     /// What waits, for the reader of the box that `pointer` leads to; `None` while somebody else reads it, who then
     /// puts it into the box.
     pub(crate) fn take<'a>(&'a self, pointer: &'a Arc<Pointer>) -> Option<DirectRead<'a, M>> {
-        let end = self.end.try_lock()?;
+        let end = self.end.try_lock().filter(|end| !end.is_passing)?;
         let shed = Shed { pointer, envelopes: Vec::new() };
         Some(DirectRead { end, taken: Permits::default(), shed })
     }
@@ -236,5 +220,52 @@ impl<M: RemoteMessage> Drop for Shed<'_, M> {
 impl<M: RemoteMessage> fmt::Debug for RecipientQueue<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecipientQueue").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use actix::prelude::Message;
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    use super::*;
+    use crate::handle::detached;
+
+    /// The queue of the test, and how often a message was dropped that could use it.
+    static QUEUE: OnceLock<Arc<RecipientQueue<Nosy>>> = OnceLock::new();
+    static FREE: AtomicUsize = AtomicUsize::new(0);
+
+    /// Uses the queue when it goes.
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Nosy;
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            if let Some(queue) = QUEUE.get()
+                && queue.end.try_lock().is_some()
+            {
+                let pointer = detached::elsewhere();
+                assert!(queue.take(&pointer).is_none(), "what is about to be put into the box goes first");
+                FREE.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A box that sheds it drops the message here, as one that is not there does.
+    #[test]
+    fn a_message_that_is_shed_may_use_the_queue_that_it_came_by() {
+        let pointer = detached::elsewhere();
+        let (recipient, queue) = RecipientQueue::<Nosy>::open(&pointer);
+        assert!(pointer.is_local() && QUEUE.set(Arc::clone(&queue)).is_ok());
+        (0..3).for_each(|_| recipient.do_send(Nosy));
+        assert!(matches!(queue.pass_on(&pointer, &mut Context::from_waker(Waker::noop())), Drained::Empty { is_held: true }));
+        assert_eq!(FREE.load(Ordering::Relaxed), 3);
+        assert!(queue.take(&pointer).is_some(), "all of it is passed on");
     }
 }

@@ -153,6 +153,9 @@ pub enum ShapesError {
     /// The node has more than 65,536 boxes with names, or more than 16 MiB of shapes.
     #[error("the node tells of more boxes than are looked at")]
     TooMany,
+    /// This node was shut down, or its System has ended.
+    #[error("the node has stopped")]
+    Stopped,
 }
 
 /// The shapes that the boxes with a name at the other end of a link take.
