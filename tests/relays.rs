@@ -18,11 +18,13 @@ use actix::System;
 use actix_hermod::Address;
 use actix_hermod::AskError;
 use actix_hermod::DropReason;
+use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
+use actix_hermod::Side;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
@@ -108,6 +110,29 @@ fn ruler(thread: IoThread) -> (Node, Address<Measure>) {
 
 fn not_delivered(reason: DropReason) -> AskError {
     AskError::NotDelivered { reason, detail: None }
+}
+
+#[test]
+fn who_sends_what_is_too_large_for_the_way_from_a_relay_hears_how_much_it_takes() {
+    on_either_thread(|thread| async move {
+        let owner = Node::builder().io_thread(thread).max_message(1024).start();
+        let of = owner.export::<Measure>(Ruler.start()).unwrap();
+        let row = row(&owner, of, alike(2, || Node::builder().io_thread(thread))).await;
+        let (to, mut told) = (&row.held[1], row.nodes.iter().map(events).collect::<Vec<_>>());
+        let words = "2002 bytes and its handles are more than 1024, what `max_message` allows at both nodes".to_owned();
+        let refused = AskError::NotDelivered { reason: DropReason::TooLarge, detail: Some(words.clone()) };
+        assert_eq!(within(to.ask(Measure::of(2_000))).await, Err(refused));
+        for (told, (at, detail)) in told.iter_mut().zip([(Side::Here, Some(words)), (Side::Peer, None)]) {
+            let heard = told.find(|event| match event {
+                Event::DeadLetter { type_name, reason: DropReason::TooLarge, side, detail, .. } => {
+                    Some((type_name.clone(), *side, detail.clone()))
+                }
+                _ => None,
+            });
+            let type_name = if at == Side::Here { "a relay" } else { std::any::type_name::<Measure>() };
+            assert_eq!(heard.await, (type_name.to_owned(), at, detail));
+        }
+    });
 }
 
 // ---- how far

@@ -50,12 +50,13 @@ fn a_sender_is_told_what_a_full_box_did_not_take() {
         assert_eq!(client.stats().dropped_total(), 0, "nothing was dropped on this side");
         assert_eq!(to.lost().local, BTreeMap::new());
         let heard = told_here.find(|event| match event {
-            Event::DeadLetter { name, reason: DropReason::NewestShed, count, side: Side::Peer, .. } => {
-                Some((name.clone(), *count))
+            Event::DeadLetter { name, type_name, reason: DropReason::NewestShed, count, side: Side::Peer, .. } => {
+                Some((name.clone(), type_name.clone(), *count))
             }
             _ => None,
         });
-        assert_eq!(heard.await, ("small".to_owned(), 7));
+        let type_name = std::any::type_name::<Number>();
+        assert_eq!(heard.await, ("small".to_owned(), type_name.to_owned(), 7));
         // Sums, not differences: what is told again is not counted again.
         send_all(&to, 5);
         told(&to, &[(DropReason::NewestShed, 12)]).await;

@@ -94,6 +94,13 @@ impl Relay {
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }
 
+    /// Of a message that takes so many bytes without its handles. How much may be passed on is said to the one who sent it;
+    /// what else happens on the way from here is the node's own affair.
+    fn rejection(&self, reason: DropReason, size: usize) -> Rejection {
+        let is_told = reason == DropReason::TooLarge;
+        Rejection { reason, detail: if is_told { self.target.trouble(reason, size) } else { None } }
+    }
+
     /// Passes on a message that came from a connection, as it is.
     fn pass_on(
         &self,
@@ -112,16 +119,18 @@ impl Relay {
         }
         self.target.passes_on(arrival.fingerprint);
         let Arrival { fingerprint, hops, .. } = arrival;
-        let message = &Envelope { body: Body::from(body), handles, fingerprint, hops };
-        let Some(answer) = answer.take() else { return Ok(self.target.post(message)?) };
+        let message = &Envelope { body: Body::from(body), handles, fingerprint, type_name: "", hops };
+        let rejection = |reason| self.rejection(reason, body.len());
+        let Some(answer) = answer.take() else { return self.target.post(message).map_err(rejection) };
         answer.begin()?;
         let time_left = answer.time_left();
         let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(answer)));
         let asked = self.target.ask_encoded(message, time_left, &mut waiting);
         if let (Err(reason), Some(waiting)) = (&asked, waiting) {
-            waiting.failed(AskError::NotDelivered { reason: *reason, detail: None });
+            let Rejection { reason, detail } = self.rejection(*reason, body.len());
+            waiting.failed(AskError::NotDelivered { reason, detail });
         }
-        asked.map(drop).map_err(Rejection::from)
+        asked.map(drop).map_err(rejection)
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) handles: &'a [Arc<Pointer>],
     /// That of the shape of its type; 0 if it is not known.
     pub(crate) fingerprint: u64,
+    /// Of the Rust type that it was here; empty if it was none.
+    pub(crate) type_name: &'static str,
     /// How many relays have passed it on.
     pub(crate) hops: u8,
 }

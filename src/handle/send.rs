@@ -108,7 +108,8 @@ impl Pointer {
             return Err(NotSent { reason: DropReason::Shutdown, detail: None });
         }
         let fingerprint = self.fingerprint::<M>();
-        self.encode(message, |body, handles| self.post_written(body, handles, fingerprint))
+        let type_name = std::any::type_name::<M>();
+        self.encode(message, |body, handles| self.post_written(body, handles, fingerprint, type_name))
     }
 
     /// Posts a message that was written here. By itself, so that what was written just now is not copied in wider pieces
@@ -119,8 +120,9 @@ impl Pointer {
         body: Body<'_>,
         handles: &[Arc<Pointer>],
         fingerprint: u64,
+        type_name: &'static str,
     ) -> Result<(), DropReason> {
-        self.post(&Envelope { body, handles, fingerprint, hops: 0 })
+        self.post(&Envelope { body, handles, fingerprint, type_name, hops: 0 })
     }
 
     /// Sends: the message is counted as sent, and as dropped if it is.
@@ -275,9 +277,9 @@ impl Pointer {
         let (time_left, deadline) = (reply.time_left(), reply.deadline());
         let mut waiting: Option<Box<dyn PendingReply>> =
             Some(Box::new(AwaitedReply { router: Arc::clone(self.router()), reply }));
-        let fingerprint = self.fingerprint::<M>();
+        let (fingerprint, type_name) = (self.fingerprint::<M>(), std::any::type_name::<M>());
         let asked = self.encode(&message, |body, handles| {
-            self.ask_encoded(&Envelope { body, handles, fingerprint, hops: 0 }, time_left, &mut waiting)
+            self.ask_encoded(&Envelope { body, handles, fingerprint, type_name, hops: 0 }, time_left, &mut waiting)
         });
         match asked {
             Ok((link, correlation)) => Ok(Some(RequestGuard::new(link, correlation))),

@@ -114,12 +114,13 @@ impl ConnectionContext {
             Target::Id(id) => id.to_string(),
             Target::Others => String::new(),
         };
+        let type_name = self.link.type_sent_to(&target);
         let grown = self.link.hear_drops(target.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
             explain_there(&self.link, &self.router, target, name.clone());
         }
         if grown > 0 {
-            let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(self.peer) };
+            let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer) };
             self.router.observer().reported(message, reason, grown);
         }
     }

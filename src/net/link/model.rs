@@ -65,7 +65,12 @@ fn sender_of(body: &'static [u8], link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHa
     let (link, to) = (Arc::clone(link), Arc::clone(to));
     thread::spawn(move || {
         u64::from(
-            link.post(&to, &Envelope { body: Body::from(body), handles: &[], fingerprint: 0, hops: 0 }, true).is_ok(),
+            link.post(
+                &to,
+                &Envelope { body: Body::from(body), handles: &[], fingerprint: 0, type_name: "", hops: 0 },
+                true,
+            )
+            .is_ok(),
         )
     })
 }

@@ -102,8 +102,13 @@ impl Link {
 
     /// The shape of what was sent to a box over this connection.
     pub(super) fn sent_to(&self, target: &Target) -> Option<Shape> {
-        let fingerprint = self.state.lock().sent.get(target).copied()?;
+        let (fingerprint, _) = self.state.lock().sent.get(target).copied()?;
         Shape::known(fingerprint)
+    }
+
+    /// The Rust type of what was sent to a box over this connection, as far as it is known.
+    pub(crate) fn type_sent_to(&self, target: &Target) -> &'static str {
+        self.state.lock().sent.get(target).map_or("", |(_, type_name)| type_name)
     }
 
     /// Calls `write` with the relays of a message's handles, and counts the handles if it succeeds.
@@ -141,8 +146,8 @@ impl Link {
 
 impl Outbound for Link {
     fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted> {
-        let &Envelope { body, handles, fingerprint, hops } = message;
-        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint };
+        let &Envelope { body, handles, fingerprint, type_name, hops } = message;
+        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
             let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
             let before = self.append(to, patient, |state| {
@@ -174,8 +179,8 @@ impl Outbound for Link {
         waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted> {
-        let &Envelope { body, handles, fingerprint, hops } = message;
-        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint };
+        let &Envelope { body, handles, fingerprint, type_name, hops } = message;
+        let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let asked = self.with_relays(handles, |relays, hold| {
             let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body: &body, hops };

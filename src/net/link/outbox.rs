@@ -140,8 +140,8 @@ pub(super) struct Outbox {
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: LocalDrops,
-    /// The shapes of what was sent to boxes of the peer, by their fingerprints.
-    pub(super) sent: HashMap<Target, u64>,
+    /// What was sent to boxes of the peer: the fingerprint of its shape, and its Rust type.
+    pub(super) sent: HashMap<Target, (u64, &'static str)>,
     pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
     pub(super) pressures: Pressures,
@@ -203,7 +203,7 @@ impl Outbox {
     #[inline]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
         if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
-            self.sent.insert(to.pointer.target(to.direct), to.fingerprint);
+            self.sent.insert(to.pointer.target(to.direct), (to.fingerprint, to.type_name));
         }
     }
 
@@ -449,7 +449,7 @@ mod tests {
         let link = node.link_to(&endpoint);
         for n in 0..=MAX_REMEMBERED {
             let to = Arc::clone(&node).place(&endpoint, &n.to_string()).expect("a name");
-            link.state.lock().remember(TargetRef { pointer: &to, direct: false, fingerprint: 7 });
+            link.state.lock().remember(TargetRef { pointer: &to, direct: false, fingerprint: 7, type_name: "" });
         }
         assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
     }

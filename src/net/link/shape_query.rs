@@ -240,10 +240,11 @@ pub(crate) fn explain_here(
 /// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported.
 pub(crate) fn explain_there(link: &Arc<Link>, router: &Arc<dyn Router>, target: Target, name: String) {
     let Some(sent) = link.sent_to(&target) else { return };
+    let type_name = link.type_sent_to(&target);
     let router = Arc::clone(router);
     let callback = move |told: Option<&ShapeAnswer<'_>>| {
         if let Some(words) = told.and_then(|told| told.differences(&sent)) {
-            router.observer().explain(&name, "", DropReason::TypeMismatch, Side::Peer, &words);
+            router.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Peer, &words);
         }
     };
     link.query(&Question::Box(target), Box::new(callback));

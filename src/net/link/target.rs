@@ -18,6 +18,8 @@ pub(super) struct TargetRef<'a> {
     pub(super) direct: bool,
     /// Of the shape of the message.
     pub(super) fingerprint: u64,
+    /// Of the message's Rust type, as far as it is known.
+    pub(super) type_name: &'static str,
 }
 
 impl Referent for TargetRef<'_> {

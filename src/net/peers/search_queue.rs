@@ -67,6 +67,7 @@ struct QueuedMessage {
     body: Bytes,
     handles: Vec<Arc<Pointer>>,
     fingerprint: u64,
+    type_name: &'static str,
     hops: u8,
     /// Of a request.
     request: Option<QueuedRequest>,
@@ -80,12 +81,13 @@ struct QueuedRequest {
 
 impl QueuedMessage {
     fn new(to: &Arc<Pointer>, message: &Envelope<'_>, request: Option<QueuedRequest>) -> QueuedMessage {
-        let &Envelope { body, handles, fingerprint, hops } = message;
-        QueuedMessage { to: Arc::clone(to), body: body.keep(), handles: handles.to_vec(), fingerprint, hops, request }
+        let &Envelope { body, handles, fingerprint, type_name, hops } = message;
+        let (to, body, handles) = (Arc::clone(to), body.keep(), handles.to_vec());
+        QueuedMessage { to, body, handles, fingerprint, type_name, hops, request }
     }
 
     fn drop_for(mut self, reason: DropReason) {
-        self.to.count_drop("", reason, None);
+        self.to.count_drop(self.type_name, reason, None);
         if let Some(waiting) = self.request.as_mut().and_then(|request| request.waiting.take()) {
             waiting.failed(AskError::NotDelivered { reason, detail: None });
         }
@@ -160,6 +162,7 @@ impl SearchQueue {
             body: Body::from(&parcel.body),
             handles: &parcel.handles,
             fingerprint: parcel.fingerprint,
+            type_name: parcel.type_name,
             hops: parcel.hops,
         };
         let to = &parcel.to;
