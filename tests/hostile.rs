@@ -7,6 +7,7 @@
 //! `hostile/LIMITS.md` has a row for each limit and each attack with the test that shows that it holds. Who adds a limit
 //! adds a row: the tests look for it.
 
+#[allow(dead_code, reason = "each test crate takes what it needs")]
 mod peer;
 
 #[path = "hostile/asking.rs"]

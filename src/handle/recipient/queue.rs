@@ -264,7 +264,10 @@ mod tests {
         let (recipient, queue) = RecipientQueue::<Nosy>::open(&pointer);
         assert!(pointer.is_local() && QUEUE.set(Arc::clone(&queue)).is_ok());
         (0..3).for_each(|_| recipient.do_send(Nosy));
-        assert!(matches!(queue.pass_on(&pointer, &mut Context::from_waker(Waker::noop())), Drained::Empty { is_held: true }));
+        assert!(matches!(
+            queue.pass_on(&pointer, &mut Context::from_waker(Waker::noop())),
+            Drained::Empty { is_held: true }
+        ));
         assert_eq!(FREE.load(Ordering::Relaxed), 3);
         assert!(queue.take(&pointer).is_some(), "all of it is passed on");
     }

@@ -129,7 +129,8 @@ mod tests {
         let link = node.link_to(&endpoint);
         link.leads_home(link.connection(), 1);
         assert!(!to.is_local(), "there is no connection that could lead anywhere");
-        let message = || Envelope { body: Body::from(&[0; 8][..]), handles: &[], fingerprint: 0, hops: 0 };
+        let message =
+            || Envelope { body: Body::from(&[0; 8][..]), handles: &[], fingerprint: 0, hops: 0, type_name: "" };
         assert_eq!(link.post(&to, &message(), true), Ok(()));
         node.listens(&endpoint, true);
         assert!(!to.is_local(), "the message would be overtaken");
