@@ -122,15 +122,15 @@ fn who_sends_what_is_too_large_for_the_way_from_a_relay_hears_how_much_it_takes(
         let words = "2002 bytes and its handles are more than 1024, what `max_message` allows at both nodes".to_owned();
         let refused = AskError::NotDelivered { reason: DropReason::TooLarge, detail: Some(words.clone()) };
         assert_eq!(within(to.ask(Measure::of(2_000))).await, Err(refused));
-        for (told, (at, detail)) in told.iter_mut().zip([(Side::Here, Some(words)), (Side::Peer, None)]) {
+        let type_names = ["a relay", std::any::type_name::<Measure>()];
+        for (told, (at, name)) in told.iter_mut().zip([Side::Here, Side::Peer].into_iter().zip(type_names)) {
             let heard = told.find(|event| match event {
-                Event::DeadLetter { type_name, reason: DropReason::TooLarge, side, detail, .. } => {
+                Event::DeadLetter { type_name, reason: DropReason::TooLarge, side, detail: Some(detail), .. } => {
                     Some((type_name.clone(), *side, detail.clone()))
                 }
                 _ => None,
             });
-            let type_name = if at == Side::Here { "a relay" } else { std::any::type_name::<Measure>() };
-            assert_eq!(heard.await, (type_name.to_owned(), at, detail));
+            assert_eq!(heard.await, (name.to_owned(), at, words.clone()));
         }
     });
 }

@@ -18,6 +18,7 @@ use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
+use crate::reason::Side;
 use crate::wire::target::Target;
 
 /// Where the connection stands.
@@ -107,13 +108,17 @@ impl ConnectionContext {
         }
     }
 
+    /// The peer says why it has not delivered a request, of which it tells among its drops as well.
+    pub(super) fn explain_drop(&self, target: Target, reason: DropReason, words: &str) {
+        if !words.is_empty() {
+            let type_name = self.link.type_sent_to(&target);
+            self.router.observer().explain(&name_of(&target), type_name, reason, Side::Peer, words);
+        }
+    }
+
     /// The peer tells how many messages for one of its boxes it has dropped.
     pub(super) fn hear_drops(&self, target: Target, reason: DropReason, count: u64) {
-        let name = match &target {
-            Target::Name(name) => name.to_string(),
-            Target::Id(id) => id.to_string(),
-            Target::Others => String::new(),
-        };
+        let name = name_of(&target);
         let type_name = self.link.type_sent_to(&target);
         let grown = self.link.hear_drops(target.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
@@ -128,5 +133,14 @@ impl ConnectionContext {
     /// A request by its number on this connection.
     pub(super) fn correlation(&self, number: u64) -> Correlation {
         Correlation { connection: self.connection, number }
+    }
+}
+
+/// What this side calls a box of the peer.
+fn name_of(target: &Target) -> String {
+    match target {
+        Target::Name(name) => name.to_string(),
+        Target::Id(id) => id.to_string(),
+        Target::Others => String::new(),
     }
 }

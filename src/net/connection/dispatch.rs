@@ -277,7 +277,12 @@ impl Dispatcher {
                 Unanswered::NotDelivered(DropReason::TypeMismatch) if detail.is_empty() => {
                     shape_query::refused(link, to.upgrade().map(|to| to.target_by(&**link)), waiting);
                 }
-                _ => waiting.failed(AskError::refused(why, detail)),
+                _ => {
+                    if let (Unanswered::NotDelivered(reason), Some(to)) = (why, to.upgrade()) {
+                        self.context.explain_drop(to.target_by(&**link), reason, detail);
+                    }
+                    waiting.failed(AskError::refused(why, detail));
+                }
             }
         }
         Ok(Signal::Nothing)
