@@ -7,6 +7,7 @@ mod support;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -451,6 +452,34 @@ fn an_unread_mailbox_is_not_waited_for_and_its_requests_are_refused() {
         assert_eq!(within(inbox.recv()).await, None);
         assert_eq!(dropped(&server, DropReason::Shutdown), 1);
         within(client.shutdown()).await;
+    });
+}
+
+/// Sends itself one more for each that it handles.
+struct Restless(Arc<OnceLock<Address<Number>>>);
+
+impl Actor for Restless {
+    type Context = Context<Self>;
+}
+
+impl Handler<Number> for Restless {
+    type Result = ();
+
+    fn handle(&mut self, Number(n): Number, _: &mut Context<Self>) {
+        self.0.get().expect("the test has set it").do_send(Number(n + 1));
+    }
+}
+
+#[test]
+fn an_actor_that_always_has_something_to_do_does_not_hold_up_a_shutdown() {
+    on_either_thread(|thread| async move {
+        let node = Node::builder().io_thread(thread).shutdown_timeout(NEVER).start();
+        let itself = Arc::new(OnceLock::new());
+        let to = node.publish::<Number>("restless", Restless(Arc::clone(&itself)).start()).expect("the name is free");
+        itself.set(to.clone()).expect("it was not set");
+        to.do_send(Number(0));
+        settled(|| node.stats().delivered > 10).await;
+        within(node.shutdown()).await;
     });
 }
 

@@ -102,13 +102,14 @@ impl Link {
 
     /// The shape of what was sent to a box over this connection.
     pub(super) fn sent_to(&self, target: &Target) -> Option<Shape> {
-        let (fingerprint, _) = self.state.lock().sent.get(target).copied()?;
+        let fingerprint = self.state.lock().sent.get(target).copied()?;
         Shape::known(fingerprint)
     }
 
     /// The Rust type of what was sent to a box over this connection, as far as it is known.
     pub(crate) fn type_sent_to(&self, target: &Target) -> &'static str {
-        self.state.lock().sent.get(target).map_or("", |(_, type_name)| type_name)
+        let state = self.state.lock();
+        state.sent.get(target).map_or("", |fingerprint| state.type_names.of(target, *fingerprint))
     }
 
     /// Calls `write` with the relays of a message's handles, and counts the handles if it succeeds.

@@ -18,6 +18,7 @@ use super::fragment_queue::FrameRole;
 use super::home::Home;
 pub(super) use super::requests::PendingRequest;
 use super::target::TargetRef;
+use super::target::TypeNames;
 use crate::config::Limits;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::Holdings;
@@ -140,8 +141,9 @@ pub(super) struct Outbox {
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: LocalDrops,
-    /// What was sent to boxes of the peer: the fingerprint of its shape, and its Rust type.
-    pub(super) sent: HashMap<Target, (u64, &'static str)>,
+    /// The shapes of what was sent to boxes of the peer, by their fingerprints.
+    pub(super) sent: HashMap<Target, u64>,
+    pub(super) type_names: TypeNames,
     pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
     pub(super) pressures: Pressures,
@@ -189,6 +191,7 @@ impl Outbox {
             features: 0,
             ours: LocalDrops::default(),
             sent: HashMap::new(),
+            type_names: TypeNames::default(),
             shape_queries: ShapeQueries::default(),
             watches: Watches::default(),
             pressures: Pressures::default(),
@@ -203,7 +206,9 @@ impl Outbox {
     #[inline]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
         if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
-            self.sent.insert(to.pointer.target(to.direct), (to.fingerprint, to.type_name));
+            let target = to.pointer.target(to.direct);
+            self.type_names.note(&target, to);
+            self.sent.insert(target, to.fingerprint);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Pointers as they stand in a message on a connection: as its target, and as handles inside it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -9,6 +10,7 @@ use crate::ident::NodeId;
 use crate::sync::Mutex;
 use crate::wire::introduction::Introduction;
 use crate::wire::outgoing::Referent;
+use crate::wire::target::Target;
 
 /// The target of a message.
 #[derive(Clone, Copy)]
@@ -33,6 +35,35 @@ impl Referent for TargetRef<'_> {
 
     fn introduction(&self) -> Introduction<'_> {
         self.pointer.introduce_target(self.fingerprint, self.direct)
+    }
+}
+
+/// The Rust types of what was sent to boxes of the peer. Very many boxes are remembered, and there are few types: so a box
+/// has a place here only if its messages have the shape of another type's.
+#[derive(Default)]
+pub(super) struct TypeNames {
+    /// By the fingerprints of their shapes: one for each type that this node sends.
+    by_shape: HashMap<u64, &'static str>,
+    /// At most as many as boxes are remembered.
+    others: HashMap<Target, &'static str>,
+}
+
+impl TypeNames {
+    /// A message is sent to that box.
+    pub(super) fn note(&mut self, target: &Target, to: TargetRef<'_>) {
+        if to.type_name.is_empty() {
+            return;
+        }
+        if *self.by_shape.entry(to.fingerprint).or_insert(to.type_name) == to.type_name {
+            self.others.remove(target);
+        } else {
+            self.others.insert(target.clone(), to.type_name);
+        }
+    }
+
+    /// Of what was sent to that box, which is of that shape.
+    pub(super) fn of(&self, target: &Target, fingerprint: u64) -> &'static str {
+        self.others.get(target).or_else(|| self.by_shape.get(&fingerprint)).copied().unwrap_or_default()
     }
 }
 
