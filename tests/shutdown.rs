@@ -684,7 +684,7 @@ fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
         other.hello().await.expect("a hello");
         assert!(other.is_answered().await);
         settled(|| node.stats().pending_requests == 3).await;
-        assert!(other.send(&peer::goodbye_after(2)).await);
+        assert!(other.send(&peer::goodbye_after(0, 2)).await);
         let unknown = || Err(AskError::OutcomeUnknown { reason: DropReason::Shutdown });
         for (question, expected) in questions.into_iter().zip([unknown(), unknown(), refused()]) {
             assert_eq!(answer(question).await, expected);

@@ -503,8 +503,8 @@ fn what_waits_for_a_way_goes_through_the_middle_when_its_node_shuts_down() {
         let asked = to.send(Double(2));
         assert_eq!(ground.passed_on(), 0);
         within(ground.third.shutdown()).await;
-        // Perhaps it was handled: nobody waits for the answer.
-        assert_eq!(within(asked).await, Err(MailboxError::Closed));
+        // The answer is waited for.
+        assert_eq!(within(asked).await, Ok(4));
         assert_eq!((within(hear.recv()).await, within(hear.recv()).await), (Some(1), Some(2)));
         assert_eq!(ground.third.stats().dropped_total(), 0);
     });

@@ -108,12 +108,12 @@ pub(crate) fn ping(nonce: u64) -> Vec<u8> {
 }
 
 pub(crate) fn goodbye(why: u8) -> Vec<u8> {
-    frame(kind::GOODBYE, &[vec![why], number(0), text("enough")].concat())
+    goodbye_after(why, 0)
 }
 
-/// Of a node that ends and has read so many messages.
-pub(crate) fn goodbye_after(read: u64) -> Vec<u8> {
-    frame(kind::GOODBYE, &[vec![0], number(read), text("")].concat())
+/// Of one that has read so many messages.
+pub(crate) fn goodbye_after(why: u8, read: u64) -> Vec<u8> {
+    frame(kind::GOODBYE, &[vec![why], number(read), text("enough")].concat())
 }
 
 pub(crate) fn release(id: [u8; 16], count: u64) -> Vec<u8> {
