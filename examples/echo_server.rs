@@ -54,7 +54,7 @@ async fn serve(at: &str) -> Result<(), Box<dyn Error>> {
         () = echo(&mut lines) => {}
         pressed = tokio::signal::ctrl_c() => pressed?,
     }
-    // What was sent back is still written, and read; a second Ctrl-C does not wait for that.
+    // All that was sent back is still written, and read; a second Ctrl-C does not wait for that.
     tokio::select! {
         () = node.shutdown() => {}
         again = tokio::signal::ctrl_c() => again?,

@@ -50,7 +50,7 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The messages.
 
-/// What is published, by its number.
+/// A publication, by its number.
 #[derive(Message, Serialize, Deserialize, Clone)]
 #[rtype(result = "()")]
 pub(crate) struct Edition(u32);
@@ -73,7 +73,7 @@ pub(crate) struct Unsubscribe {
     reader: Recipient<Edition>,
 }
 
-/// What the readers' process is to do.
+/// An order to the readers' process.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) enum Order {

@@ -166,7 +166,7 @@ impl Node {
                 }
             });
         });
-        // What looks up the name may take its time.
+        // The look-up of the name may take its time.
         tokio::select! {
             biased;
             () = self.inner.closing.cancelled() => Err(ListenError::Stopped),
@@ -438,7 +438,7 @@ impl Node {
     /// - what waits behind recipients and for connections is written, peers are told goodbye and answer when they have read
     ///   it, listeners and boxes are closed.
     ///
-    /// What was not begun by then is dropped as `Shutdown`, and told to its senders before the goodbye: a request that waited
+    /// Whatever was not begun by then is dropped as `Shutdown`, and told to its senders before the goodbye: a request that waited
     /// before an actor or in an unread mailbox, which is not waited for, was not handled and never will be. Whether an actor
     /// has begun a request that it was given and has not answered cannot be seen: that one ends as
     /// [`OutcomeUnknown`](crate::AskError::OutcomeUnknown). So that more is certain, let the actor have less at a time:

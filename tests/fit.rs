@@ -255,7 +255,7 @@ fn never_travels<M: RemoteMessage + Message<Result = ()> + Unpin>(words: &'stati
             }
         }
         assert!(node.shapes().is_empty() && node.stats().boxes.is_empty());
-        // What is wrong with a name is said first.
+        // A fault of the name is said first.
         assert!(matches!(node.mailbox::<M>().name("").open(), Err(OpenError::NameEmpty)));
     });
 }

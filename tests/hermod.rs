@@ -789,7 +789,7 @@ async fn a_port_at_which_nobody_listens_costs_counted_messages_and_nothing_else(
 #[rtype(result = "()")]
 struct Flats(Vec<Flat>);
 
-/// What postcard cannot even write: a map whose length serde does not know beforehand.
+/// A value that postcard cannot even write: a map whose length serde does not know beforehand.
 #[derive(Serialize, Deserialize)]
 struct Flat {
     n: u64,

@@ -583,7 +583,7 @@ async fn a_node_at_all_addresses_of_its_host_has_uris_only_where_it_says_that_it
     let loopback = format!("127.0.0.1:{}", everywhere.port().unwrap());
     let mut inbox = inbox;
     reaches(&Node::start().remote(&loopback, "a b").unwrap(), &mut inbox, 1).await;
-    // What is said later, and can be used, is what counts.
+    // The endpoint that is told later, and can be used, is the one that counts.
     let somewhere = support::within(node.listen("127.0.0.1:0")).await.unwrap();
     assert_eq!(inbox.address().uri(), Some(tcp_uri(&somewhere)));
 

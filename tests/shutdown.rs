@@ -363,7 +363,7 @@ fn a_node_that_shuts_down_waits_for_the_answers_that_it_has_asked_for() {
         oracle.begins(1).await;
         oracle.begins(2).await;
         let end = shutting_down(&client).await;
-        // What is not wanted any more is not waited for.
+        // Nothing is waited for that is not wanted any more.
         taken_back.abort();
         oracle.gate.add_permits(1);
         assert_eq!(answer(kept).await, Ok(1));

@@ -51,7 +51,7 @@ struct Both {
     address: Address<Number>,
 }
 
-/// What another program reads in the place of a [`Subscribe`](super::Subscribe).
+/// The message that another program reads in the place of a [`Subscribe`](super::Subscribe).
 mod by_address {
     use super::*;
 
@@ -283,7 +283,7 @@ fn one_who_is_known_by_a_third_node_is_the_same_subscriber() {
     });
 }
 
-/// What has not been sent by yet is sent the shortest way that is known then.
+/// A recipient that has sent nothing yet sends by the shortest way that is known then.
 #[test]
 fn the_most_direct_way_is_taken() {
     on_either_thread(|thread| async move {
@@ -462,7 +462,7 @@ fn messages_stay_in_order_when_another_connection_comes() {
         while_the_wire_rests(|| has_sent(2));
         by_fast.do_send(Number(4));
         assert_eq!(while_the_wire_rests(|| other.try_recv()), Number(4));
-        // What had gone the fast way would be there.
+        // Messages that had gone the fast way would be there.
         assert_eq!(inbox.try_recv(), None);
         assert_eq!((next(&mut inbox).await, next(&mut inbox).await), (Number(2), Number(3)));
     });

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Sends each edition to everyone who has subscribed.
 #[derive(Default)]
 struct Topic {
-    /// Who has subscribed, and from which process; that is of no meaning to the set, and tells who has gone with one.
+    /// Subscribers, each with its process, which means nothing to the set and tells which of them have gone with a process.
     subscribers: HashMap<Recipient<Edition>, Option<Address<Order>>>,
     processes: HashSet<Address<Order>>,
     /// How often somebody has subscribed.

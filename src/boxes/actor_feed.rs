@@ -133,7 +133,7 @@ struct Round {
 
 /// Feeds one actor for as long as its box is there.
 struct ActorFeed<M: RemoteMessage> {
-    /// What the shutdown of the node is told.
+    /// Progress, as the shutdown of the node is told of it.
     progress: Arc<Feed>,
     round: Round,
     queue: Arc<BoxQueue<M>>,

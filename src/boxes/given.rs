@@ -1,4 +1,4 @@
-//! What an actor was given, until it is settled: windows, of which it is heard when the actor has begun them, and requests.
+//! Messages that an actor was given, until they are settled: windows, of which it is heard when the actor has begun them, and requests.
 
 use std::future::Future;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use crate::reason::DropReason;
 /// A window or a request that the actor was given, until it is settled.
 pub(super) type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// What has become of it.
+/// The outcome of it.
 pub(super) struct Outcome {
     /// Which of all the messages that the actor was given it was; of a window, the last.
     pub(super) number: u64,

@@ -49,7 +49,7 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn observer(&self) -> &Observer;
     /// Whether the node has stopped.
     fn is_stopped(&self) -> bool;
-    /// What its shutdown waits for.
+    /// The work that its shutdown waits for.
     fn shutdown(&self) -> &Shutdown;
     /// Cancelled when the node stops.
     fn stopped(&self) -> &CancellationToken;

@@ -1,4 +1,4 @@
-//! What the shutdown of a node waits for on this side: whether it has begun, and how far the published actors are.
+//! The state that the shutdown of a node waits for on this side: whether it has begun, and how far the published actors are.
 //!
 //! It waits in rounds. In each one every actor is to begin what its box held when the round began, and to answer the requests
 //! that it was given; what comes later is handled too, but holds nothing up. As handlers pass work on to other actors of the
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 /// Rounds at most.
 pub(crate) const MAX_ROUNDS: u32 = 8;
 
-/// What an actor has settled of which nothing more is waited for.
+/// Messages settled by actors of which nothing more is waited for.
 pub(crate) const GIVEN_UP: u32 = u32::MAX;
 
 /// The shutdown of a node, as those see it whom it waits for.
@@ -140,7 +140,7 @@ impl Feed {
         self.had_work.load(Ordering::Relaxed)
     }
 
-    /// What there was to do in this round, and in those before, is done. Whether that is new.
+    /// The work of this round, and of those before, is done. Returns whether that is new.
     pub(crate) fn settle(&self, round: u32) -> bool {
         self.settled.fetch_max(round, Ordering::AcqRel) < round
     }

@@ -44,12 +44,12 @@ impl NodeInner {
             self.give_up().await;
         }
         self.busy.close();
-        // What has not ended by then is cut off.
+        // Whatever has not ended by then is cut off.
         let _ = timeout(left().max(limit / GOODBYE_PART), self.busy.wait()).await;
         self.stop();
     }
 
-    /// What recipients took before is sent like what addresses took: also over connections made only for it, whose routers
+    /// Messages that recipients took before are sent like those that addresses took: also over connections made only for it, whose routers
     /// are started by chores.
     async fn catch_up(&self) {
         proxy::catch_up().await;

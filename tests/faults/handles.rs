@@ -1,4 +1,4 @@
-//! What each kind of handle says after each thing that can happen: the table in the docs of `Address`, cell by cell.
+//! The table in the docs of `Address`, cell by cell: the answers of each kind of handle after each thing that can happen.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ struct Client {
     named: Recipient<Number>,
 }
 
-/// What is said by one handle.
+/// The answers of one handle.
 type Said = [String; 4];
 
 async fn start(patient: bool) -> (Server, Client) {
@@ -149,7 +149,7 @@ fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
 }
 
-/// What an address says now; `closed` is what it said before, if it did.
+/// The answers of an address now; `closed` is what it said before, if it did.
 async fn address_says(address: &Address<Number>, closed: &str, server: &mut Server) -> Said {
     let tried = sent(address.try_send(Number(1))).to_owned();
     let ask = address.ask(Number(2)).timeout(Duration::from_secs(5));

@@ -52,10 +52,10 @@ struct Pair {
     dialler: Node,
     listener: Node,
     proxy: Proxy,
-    /// What the listener is sent.
+    /// Where the listener is sent to, and reads.
     to: Address<Carry>,
     inbox: Mailbox<Carry>,
-    /// What the dialler is sent.
+    /// Where the dialler is sent to, and reads.
     back: Address<Carry>,
     outbox: Mailbox<Carry>,
 }
@@ -331,7 +331,7 @@ impl Ledger {
                 self.pair.proxy.stall();
                 self.pair.proxy.there.allow(there);
                 self.pair.proxy.back.allow(back);
-                // What waits is written, for nobody.
+                // All that waits is written, for nobody.
                 settled(|| self.pair.dialler.stats().connections.iter().all(|link| link.outbox_bytes == 0)).await;
                 self.pair.lose().await;
             }

@@ -257,7 +257,7 @@ pub(crate) struct Peer {
     read: Vec<u8>,
     /// The number of the ping that the node asks as soon as the connection is up, where that was awaited.
     pub(crate) first_ping: Option<u64>,
-    /// What the node calls the connection, once it has greeted.
+    /// The node's name for the connection, once it has greeted.
     pub(crate) connection: Option<[u8; 16]>,
 }
 

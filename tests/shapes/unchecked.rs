@@ -120,7 +120,7 @@ macro_rules! build {
 build!(here: u32);
 build!(there: i32);
 
-/// What differs between two builds.
+/// A difference between two builds.
 fn differences<Here: DeserializeOwned, There: DeserializeOwned>() -> Vec<String> {
     let (here, there) = (Shape::of_value::<Here>(), Shape::of_value::<There>());
     assert_ne!((&here, here.fingerprint()), (&there, there.fingerprint()));
@@ -187,7 +187,7 @@ fn a_field_behind_a_trait_object_is_looked_into() {
     assert_eq!(Shape::of_value::<(Object<false>, u32)>().to_string(), format!("(Map<String, {object}>, {tuple})"));
 }
 
-/// What is written as one of a few texts is read as any of them.
+/// A value that is written as one of a few texts is read as any of them.
 #[test]
 fn a_text_is_guessed_from_what_the_error_lists() {
     #[derive(Deserialize)]

@@ -194,7 +194,7 @@ impl Holdings {
     pub(crate) fn restate(&self, connection: u64, link: &Weak<dyn Outbound>) -> Option<Restatement> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        // What stands on another connection that is up stays there.
+        // Leases restated on another connection that is up stay there.
         if !state.is_due || state.restated.as_ref().is_some_and(|restated| restated.connection != connection) {
             return None;
         }

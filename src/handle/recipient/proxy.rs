@@ -209,7 +209,7 @@ pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
 /// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it. Lets go
 /// of those that were kept.
 pub(crate) fn sweep(node: NodeId) {
-    // What these hold goes without the lock.
+    // Whatever these hold goes without the lock.
     let (mut lasting, mut kept, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for known in PROXIES.lock().values_mut() {
         let Some(queue) = known.queue.upgrade() else { continue };

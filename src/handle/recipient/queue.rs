@@ -151,7 +151,7 @@ impl<M: RemoteMessage> RecipientQueue<M> {
         after
     }
 
-    /// What waits, for the reader of the box that `pointer` leads to; `None` while somebody else reads it, who then
+    /// The messages that wait, for the reader of the box that `pointer` leads to; `None` while somebody else reads it, who then
     /// puts it into the box.
     pub(crate) fn take<'a>(&'a self, pointer: &'a Arc<Pointer>) -> Option<DirectRead<'a, M>> {
         let end = self.end.try_lock().filter(|end| !end.is_passing)?;

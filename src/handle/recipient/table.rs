@@ -80,7 +80,7 @@ impl ProxyTable {
         note: impl FnOnce(&Recipient<M>, &Arc<RecipientQueue<M>>) -> ExportKey,
     ) -> Found<M> {
         let place = (TypeId::of::<M>(), pointer.origin().clone());
-        // What these let go of goes without the lock.
+        // Whatever these let go of goes without the lock.
         let (mut gone, mut dead) = (Vec::new(), None);
         let mut state = self.state.lock();
         if let Some((recipient, queue)) = state.proxies.get(&place).and_then(Entry::upgrade::<M>) {

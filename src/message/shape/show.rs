@@ -169,7 +169,7 @@ pub(super) fn word(scalar: Scalar) -> &'static str {
     }
 }
 
-/// What is not looked into, with the name under which it is compared.
+/// A part that is not looked into, with the name under which it is compared.
 pub(super) struct ShownOpaque<'a>(pub(super) &'a Opaque);
 
 impl fmt::Display for ShownOpaque<'_> {

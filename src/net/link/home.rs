@@ -30,7 +30,7 @@ pub(super) enum Home {
     Here,
 }
 
-/// What a link keeps of it beside its lock.
+/// The part of it that a link keeps beside its lock.
 #[derive(Debug, Default)]
 pub(super) struct Homecoming {
     /// Whether the node listens at the link's endpoint.

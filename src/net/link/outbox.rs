@@ -149,7 +149,7 @@ pub(super) struct Outbox {
     pub(super) pressures: Pressures,
     /// Both ends' names of the connection, once they have greeted.
     pub(super) names: Option<ConnectionNames>,
-    /// What this side holds of the peer's boxes, once it has greeted.
+    /// Leases of the peer's boxes, once it has greeted.
     pub(super) holdings: Option<Arc<Holdings>>,
     /// Cancelled when the peer has given the connection up for another one.
     pub(super) superseded: CancellationToken,

@@ -18,7 +18,7 @@
 //! for at once. A text whose owner's error lists the texts that it accepts is given one of these, if it refuses all others;
 //! a map's value that is asked for after such a key is not looked into, as it may be another behind another key.
 //!
-//! What is not reached in all these ways, in a tuple behind a part that has no value for instance, is known by the name of
+//! A part that is not reached in any of these ways, in a tuple behind a part that has no value for instance, is known by the name of
 //! the Rust type that was asked for there, or else of the type that it is a part of.
 //!
 //! # Why it ends, and does not fall
