@@ -98,7 +98,10 @@ struct Client {
 type Said = [String; 4];
 
 async fn start(patient: bool) -> (Server, Client) {
-    let builder = || if patient { quick().dead_after(FOR_EVER).forget_after(FOR_EVER) } else { quick() };
+    start_with(|| if patient { quick().dead_after(FOR_EVER).forget_after(FOR_EVER) } else { quick() }).await
+}
+
+async fn start_with(builder: impl Fn() -> NodeBuilder) -> (Server, Client) {
     let (node, endpoint) = listening(builder()).await;
     let proxy = Proxy::to(endpoint.to_string()).await;
     let named = node.mailbox().name("numbers").open().expect("a mailbox");
@@ -287,6 +290,23 @@ fn when_its_process_is_killed_behind_a_proxy_that_accepts_and_hangs_up() {
 fn when_its_process_is_killed_behind_a_proxy_that_accepts_and_is_silent() {
     let event = "its process is killed behind a proxy that accepts";
     System::new().block_on(check(event, false, async |server, _| server.proxy().stall()));
+}
+
+/// However long it takes: nobody has greeted.
+#[test]
+fn a_connection_that_is_tried_again_is_none_until_it_is_made() {
+    System::new().block_on(async {
+        let (server, client) = start_with(|| quick().handshake_timeout(FOR_EVER).dead_after(FOR_EVER)).await;
+        let proxy = server.proxy();
+        settled(|| client.by_name.connected() && client.to_box.connected()).await;
+        let before = proxy.accepted();
+        proxy.stall();
+        proxy.cut();
+        settled(|| proxy.accepted() > before).await;
+        assert!(!client.by_name.connected() && !client.to_box.connected());
+        proxy.mend();
+        settled(|| client.by_name.connected() && client.to_box.connected()).await;
+    });
 }
 
 #[test]
