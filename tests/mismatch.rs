@@ -14,6 +14,7 @@ use actix::System;
 use actix_hermod::Address;
 use actix_hermod::AskError;
 use actix_hermod::DropReason;
+use actix_hermod::Event;
 use actix_hermod::MailboxError;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
@@ -346,6 +347,80 @@ fn the_shapes_of_another_node_can_be_asked_for() {
             Err(ShapesError::InvalidEndpoint("no endpoint".to_owned()))
         );
         assert_eq!(within(client.shapes_at(deserted().await)).await, Err(ShapesError::Unanswered));
+    });
+}
+
+/// Both handles are used before the peer has told of any drop, in either order: neither overwrites what is known of the
+/// other.
+#[test]
+fn two_types_sent_to_one_name_have_accounts_of_their_own() {
+    async fn told_apart(wrong_first: bool) {
+        let (server, endpoint, mut inbox) = there::<new::Note>("notes").await;
+        let client = Node::start();
+        let mut ears = events(&client);
+        let wrong: Address<old::Note> = client.remote(&endpoint, "notes").unwrap();
+        let right: Address<new::Note> = client.remote(&endpoint, "notes").unwrap();
+        let send_right = || right.do_send(new::note(7));
+        let send_wrong = || (0..3).for_each(|n| wrong.do_send(old::note(n)));
+        if wrong_first {
+            send_wrong();
+            send_right();
+        } else {
+            send_right();
+            send_wrong();
+        }
+        let told = ears.find(|event| match event {
+            Event::DeadLetter { reason: DropReason::TypeMismatch, type_name, detail: Some(detail), side, .. } => {
+                (*side == Side::Peer).then(|| (type_name.clone(), detail.clone()))
+            }
+            _ => None,
+        });
+        assert_eq!(told.await, (std::any::type_name::<old::Note>().to_owned(), DIFFERENCE.to_owned()));
+        assert_eq!(next(&mut inbox).await, new::note(7));
+        watched(|| wrong.lost().remote, |lost| *lost == [(DropReason::TypeMismatch, 3)].into()).await;
+        assert_eq!(right.lost().remote, [].into(), "all of these have arrived");
+        // Also what the box drops once it has taken it is no loss of the other's.
+        right.do_send(new::note(8));
+        watched(|| inbox.len(), |waiting| *waiting == 1).await;
+        drop(inbox);
+        watched(|| right.lost().remote, |lost| *lost == [(DropReason::BoxClosed, 1)].into()).await;
+        assert_eq!(wrong.lost().remote, [(DropReason::TypeMismatch, 3)].into());
+        balanced(&[&server, &client]).await;
+    }
+
+    System::new().block_on(async {
+        told_apart(true).await;
+        told_apart(false).await;
+    });
+}
+
+#[test]
+fn a_refused_request_is_explained_although_another_type_is_sent_to_that_name() {
+    async fn explained(wrong_first: bool) {
+        let (server, endpoint) = listening(Node::builder()).await;
+        server.publish::<new::Question>("oracle", Oracle.start()).unwrap();
+        let client = Node::start();
+        let wrong: Address<old::Question> = client.remote(&endpoint, "oracle").unwrap();
+        let right: Address<new::Question> = client.remote(&endpoint, "oracle").unwrap();
+        let expected = AskError::NotDelivered {
+            reason: DropReason::TypeMismatch,
+            detail: Some("`Question -> result`: u8 here, Vec<u8> there".to_owned()),
+        };
+        let refused = async { assert_eq!(within(wrong.ask(old::Question(1))).await, Err(expected.clone())) };
+        let answered = async { assert_eq!(within(right.ask(new::Question(258))).await, Ok(vec![2, 1])) };
+        if wrong_first {
+            futures_util::future::join(refused, answered).await;
+        } else {
+            futures_util::future::join(answered, refused).await;
+        }
+        watched(|| wrong.lost().remote, |lost| *lost == [(DropReason::TypeMismatch, 1)].into()).await;
+        assert_eq!(right.lost().remote, [].into(), "all of these were answered");
+        balanced(&[&server, &client]).await;
+    }
+
+    System::new().block_on(async {
+        explained(true).await;
+        explained(false).await;
     });
 }
 

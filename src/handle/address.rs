@@ -290,9 +290,10 @@ impl<M: RemoteMessage> Address<M> {
     }
 
     /// What is known to be lost of the messages sent through this address and its clones. Addresses of one box that came over
-    /// one connection count together, also if the earlier ones are gone.
+    /// one connection count together, also if the earlier ones are gone; what the other node has dropped
+    /// ([`Losses::remote`]) is counted apart for each shape of message.
     pub fn lost(&self) -> Losses {
-        self.pointer.losses()
+        self.pointer.losses(self.pointer.fingerprint::<M>())
     }
 }
 

@@ -164,8 +164,8 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn trouble(&self) -> Option<String>;
     /// The node at the other end; `None` before the first greeting.
     fn peer(&self) -> Option<NodeId>;
-    /// What the peer has told of messages for one of its boxes that it dropped.
-    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64>;
+    /// What the peer has told of messages for one of its boxes that it dropped, of the shape with that fingerprint.
+    fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64>;
     /// Has `told` told once the box is gone, or not reached any more; dropped if the way is over for good. `node` is whose
     /// box it is, if that is known.
     fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>);

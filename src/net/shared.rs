@@ -48,6 +48,7 @@ use crate::net::peers::table::PeerTable;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::reason::DropReason;
+use crate::wire::frames::report::Account;
 use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 
@@ -368,7 +369,9 @@ impl Router for NodeInner {
         let Some((connection, by_id)) = from.away() else { return };
         let Some(link) = self.peers.connection(connection) else { return };
         let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
-        self.peers.note_drop(&link, connection, target, reason, count);
+        // The box has taken them: if they came with a fingerprint, it was this one. A relay takes any shape.
+        let fingerprint = local.shape().map_or(0, |shape| shape.fingerprint());
+        self.peers.note_drop(&link, connection, Account { target, fingerprint }, reason, count);
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {

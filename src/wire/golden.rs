@@ -82,7 +82,7 @@ enum Value {
     Ping(Ping),
     Pong(Ping),
     Goodbye(Goodbye<'static>),
-    Report(u64, Vec<(Target, DropReason, u64)>),
+    Report(u64, Vec<(Account, DropReason, u64)>),
     Asks(Question),
     Tells(Question, &'static [u8]),
     Watch(Watch),
@@ -345,16 +345,22 @@ fn others() -> Vec<(&'static str, Value)> {
 
 fn reports() -> Vec<(&'static str, Value)> {
     let (name, id) = (Target::Name("echo".into()), Target::Id(BoxId([0x55; 16])));
+    let account = |target: &Target, fingerprint| Account { target: target.clone(), fingerprint };
     let drops = vec![
-        (name.clone(), DropReason::NewestShed, 300),
-        (id.clone(), DropReason::BoxClosed, 1),
-        (Target::Others, DropReason::NoSuchBox, u64::MAX),
+        (account(&name, FINGERPRINT), DropReason::NewestShed, 300),
+        (account(&id, 0), DropReason::BoxClosed, 1),
+        (account(&Target::Others, 0), DropReason::NoSuchBox, u64::MAX),
+    ];
+    let by_shape = vec![
+        (account(&name, FINGERPRINT), DropReason::TypeMismatch, 1),
+        (account(&name, FINGERPRINT + 1), DropReason::NewestShed, 2),
     ];
     let (by_fingerprint, of_name) = (Question::Fingerprint(FINGERPRINT), Question::Box(name));
     let names = Question::NamesAfter("echo".into());
     vec![
         ("report: nothing", Value::Report(0, Vec::new())),
         ("report: three boxes", Value::Report(128, drops)),
+        ("report: two shapes", Value::Report(3, by_shape)),
         ("shape?: form 0, by its fingerprint", Value::Asks(by_fingerprint.clone())),
         ("shape?: form 1, of a box with a name", Value::Asks(of_name.clone())),
         ("shape?: form 1, of a box by its id", Value::Asks(Question::Box(id))),
@@ -540,12 +546,12 @@ fn check_counts(name: &str, payload: &[u8], counts: &Vec<(BoxId, u64)>) {
     assert_eq!(read.as_ref(), Ok(counts), "{name}");
 }
 
-fn check_report(name: &str, payload: &[u8], read: u64, drops: &[(Target, DropReason, u64)]) {
+fn check_report(name: &str, payload: &[u8], read: u64, drops: &[(Account, DropReason, u64)]) {
     let (told, entries) = read_report(payload).expect(name);
     let entries: Vec<_> = entries.map(|entry| entry.expect(name)).collect();
     let expected = drops.iter().cloned();
     let expected: Vec<_> =
-        expected.map(|(target, reason, count)| Dropped { target, reason: Some(reason), count }).collect();
+        expected.map(|(account, reason, count)| Dropped { account, reason: Some(reason), count }).collect();
     assert_eq!((told, entries), (read, expected), "{name}");
 }
 
@@ -714,8 +720,9 @@ fn reasons_that_the_specification_does_not_name_are_those_of_a_later_version() {
 
 #[test]
 fn a_report_may_have_reasons_of_a_later_version() {
-    let (_, mut entries) = read_report(&[0, 2, 200, 7]).unwrap();
-    assert_eq!(entries.next(), Some(Ok(Dropped { target: Target::Others, reason: None, count: 7 })));
+    let (_, mut entries) = read_report(&[0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 200, 7]).unwrap();
+    let account = Account { target: Target::Others, fingerprint: 0 };
+    assert_eq!(entries.next(), Some(Ok(Dropped { account, reason: None, count: 7 })));
     assert_eq!(entries.next(), None);
 }
 

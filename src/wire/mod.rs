@@ -68,7 +68,7 @@
 //! | 5 | refuse | correlation `number`, reason `u8`, detail `text` ≤ 256 bytes, `extensions` |
 //! | 6 | cancel | correlation `number`, `extensions` |
 //! | 7 | release | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
-//! | 8 | report | messages read on this connection `number`, then to the end: box, reason `u8`, how many `number` |
+//! | 8 | report | messages read on this connection `number`, then to the end: box, fingerprint `u64`, reason `u8`, how many `number` |
 //! | 9 | ping | nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 10 | pong | the ping's nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 11 | goodbye | why `u8`, messages read on this connection `number`, detail `text` ≤ 256 bytes, `extensions` |
@@ -215,9 +215,15 @@
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
 //!
 //! ## Reports
-//! A node tells its peer what it dropped of the messages that it read from it: per box and reason (16–35, as above) the
-//! number so far on this connection, never a difference, so that a report that is left out costs nothing. What did not
-//! change since the last report may be left out. A reader ignores counts that shrink and reasons that it does not know.
+//! A node tells its peer what it dropped of the messages that it read from it: per box, fingerprint and reason (16–35, as
+//! above) the number so far on this connection, never a difference, so that a report that is left out costs nothing. What
+//! did not change since the last report may be left out. A reader ignores counts that shrink and reasons that it does not
+//! know.
+//!
+//! The fingerprint (`u64`) tells apart messages of several types that were sent to one box: it is that of the shape with
+//! which the box was introduced as their target. Of messages that the box had taken it may be that of the shape that the
+//! box takes. It is 0 if neither is known, and where the writer keeps no count of their own; such a count is about
+//! messages of any shape.
 //!
 //! A box is a `u8` and what follows: 0, the box of that name, `text`; 1, the box with that `id`; 2, nothing: all boxes
 //! for which the writer keeps no count of their own.

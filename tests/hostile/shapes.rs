@@ -15,6 +15,8 @@ use super::until;
 use crate::peer::Frame;
 use crate::peer::Hello;
 use crate::peer::Peer;
+use crate::peer::box_named;
+use crate::peer::dropped;
 use crate::peer::frame;
 use crate::peer::fresh_id;
 use crate::peer::inline;
@@ -144,6 +146,7 @@ fn a_malformed_question_answer_or_report_ends_the_connection() {
             (kind::SHAPE, vec![1, 0, 200], "a frame ends too early"),
             (kind::REPORT, vec![], "a frame ends too early"),
             (kind::REPORT, vec![0, 0, 1, b'a', 24], "a frame ends too early"),
+            (kind::REPORT, [vec![0, 0, 1, b'a'], vec![7; 8], vec![24]].concat(), "a frame ends too early"),
             (kind::REPORT, vec![0, 8, 24, 1], "a form 0x08"),
         ] {
             ground.is_violated_by(&frame(kind, &payload), words).await;
@@ -157,17 +160,17 @@ fn a_malformed_question_answer_or_report_ends_the_connection() {
 fn a_report_of_more_than_was_sent_is_not_believed() {
     on(Node::builder(), async |ground| {
         ground.node.subscribe(Ear::default().start().recipient());
-        let most = number(u64::MAX);
-        let dropped = |target: Vec<u8>, reason: u8| [target, vec![reason], most.clone()].concat();
+        let most = u64::MAX;
         let entries = [
-            dropped([vec![0], text("a")].concat(), 24),
-            dropped([vec![0], text("b")].concat(), 24),
-            dropped(vec![2], 24),
-            dropped(vec![2], 27),
+            dropped(&box_named("a"), 0, 24, most),
+            dropped(&box_named("a"), 7, 24, most),
+            dropped(&box_named("b"), 0, 24, most),
+            dropped(&[2], 0, 24, most),
+            dropped(&[2], 7, 27, most),
             // A reason of a later version.
-            dropped(vec![2], 200),
+            dropped(&[2], 0, 200, most),
         ];
-        let report = frame(kind::REPORT, &[most.clone(), entries.concat()].concat());
+        let report = frame(kind::REPORT, &[number(most), entries.concat()].concat());
         let mut peer = curious(ground).await;
         for _ in 0..3 {
             assert!(peer.send(&report).await && peer.is_answered().await);
@@ -205,14 +208,18 @@ fn questions_without_end_whose_answers_nobody_reads_cost_no_memory() {
 }
 
 #[test]
-fn reports_of_boxes_without_end_cost_no_memory() {
-    alone("shapes::reports_of_boxes_without_end_cost_no_memory", || {
+fn reports_of_boxes_and_shapes_without_end_cost_no_memory() {
+    alone("shapes::reports_of_boxes_and_shapes_without_end_cost_no_memory", || {
         on(Node::builder(), async |ground| {
             ground.node.subscribe(Ear::default().start().recipient());
             let mut peer = curious(ground).await;
+            // Every other one is of another shape for one box.
             let reports = |n: u64| {
-                let name = text(&format!("nobody has the name {n}"));
-                frame(kind::REPORT, &[number(n), vec![0], name, vec![27], number(n)].concat())
+                let entry = match n % 2 {
+                    0 => dropped(&box_named(&format!("nobody has the name {n}")), 0, 27, n),
+                    _ => dropped(&box_named("letters"), n, 27, n),
+                };
+                frame(kind::REPORT, &[number(n), entry].concat())
             };
             ground.keeps_its_size(&mut peer, MARGIN, 500_000, reports).await;
         });

@@ -231,10 +231,15 @@ pub(crate) fn cancel(correlation: u64) -> Vec<u8> {
     frame(kind::CANCEL, &number(correlation))
 }
 
-/// Tells of drops: boxes as they are called there, reasons and counts.
+/// Tells of drops of messages of any shape: boxes as they are called there, reasons and counts.
 pub(crate) fn report(drops: &[(Vec<u8>, u8, u64)]) -> Vec<u8> {
-    let entries = drops.iter().flat_map(|(of, reason, count)| [of.clone(), vec![*reason], number(*count)].concat());
+    let entries = drops.iter().flat_map(|(of, reason, count)| dropped(of, 0, *reason, *count));
     frame(kind::REPORT, &number(0).into_iter().chain(entries).collect::<Vec<u8>>())
+}
+
+/// An entry of a report: how many messages of one shape for one box were dropped.
+pub(crate) fn dropped(of: &[u8], fingerprint: u64, reason: u8, count: u64) -> Vec<u8> {
+    [of, &fingerprint.to_le_bytes(), &[reason], &number(count)].concat()
 }
 
 /// A box, in a report or a question.

@@ -351,16 +351,17 @@ impl Pointer {
         self.link().map_or(1.0, |link| link.pressure(&self.target_by(&*link)))
     }
 
-    pub(crate) fn losses(&self) -> Losses {
-        Losses { local: self.lost_here(), remote: self.lost_there() }
+    /// Of messages of the shape with that fingerprint, as far as the other node has dropped them.
+    pub(crate) fn losses(&self, fingerprint: u64) -> Losses {
+        Losses { local: self.lost_here(), remote: self.lost_there(fingerprint) }
     }
 
     /// What the other node has told, by the connection that the pointer leads by and the one in its place.
-    fn lost_there(&self) -> BTreeMap<DropReason, u64> {
+    fn lost_there(&self, fingerprint: u64) -> BTreeMap<DropReason, u64> {
         let Route::Away { path, .. } = self.route() else { return BTreeMap::new() };
-        let mut lost = path.primary().losses(&self.target_by(&**path.primary()));
+        let mut lost = path.primary().losses(&self.target_by(&**path.primary()), fingerprint);
         let alternate = path.alternate();
-        for (reason, count) in alternate.iter().flat_map(|link| link.losses(&self.target_by(&**link))) {
+        for (reason, count) in alternate.iter().flat_map(|link| link.losses(&self.target_by(&**link), fingerprint)) {
             *lost.entry(reason).or_default() += count;
         }
         lost

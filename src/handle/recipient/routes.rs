@@ -266,7 +266,7 @@ mod tests {
         fn peer(&self) -> Option<NodeId> {
             None
         }
-        fn losses(&self, _: &Target) -> BTreeMap<DropReason, u64> {
+        fn losses(&self, _: &Target, _: u64) -> BTreeMap<DropReason, u64> {
             BTreeMap::new()
         }
         fn watch(&self, _: &Target, _: Option<NodeId>, _: oneshot::Sender<CloseReason>) {}

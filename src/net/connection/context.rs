@@ -19,6 +19,7 @@ use crate::net::shared::NodeInner;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::reason::Side;
+use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
 /// Where the connection stands.
@@ -40,9 +41,9 @@ pub(super) struct ConnectionContext {
     pub(super) drop_run: RefCell<Option<DropRun>>,
 }
 
-/// Messages that were dropped in a row, for one box, as the peer calls it, and for one reason.
+/// Messages that were dropped in a row, of one shape and for one box, as the peer calls it, and for one reason.
 pub(super) struct DropRun {
-    pub(super) target: Target,
+    pub(super) account: Account,
     pub(super) reason: DropReason,
     pub(super) count: u64,
 }
@@ -103,26 +104,26 @@ impl ConnectionContext {
     }
 
     pub(super) fn note_drop(&self, drop_run: Option<DropRun>) {
-        if let Some(DropRun { target, reason, count }) = drop_run {
-            self.peers.note_drop(&self.link, self.connection, target, reason, count);
+        if let Some(DropRun { account, reason, count }) = drop_run {
+            self.peers.note_drop(&self.link, self.connection, account, reason, count);
         }
     }
 
     /// The peer says why it has not delivered a request, of which it tells among its drops as well.
-    pub(super) fn explain_drop(&self, target: Target, reason: DropReason, words: &str) {
+    pub(super) fn explain_drop(&self, account: &Account, reason: DropReason, words: &str) {
         if !words.is_empty() {
-            let type_name = self.link.type_sent_to(&target);
-            self.router.observer().explain(&name_of(&target), type_name, reason, Side::Peer, words);
+            let type_name = self.link.type_sent_to(account);
+            self.router.observer().explain(&name_of(&account.target), type_name, reason, Side::Peer, words);
         }
     }
 
-    /// The peer tells how many messages for one of its boxes it has dropped.
-    pub(super) fn hear_drops(&self, target: Target, reason: DropReason, count: u64) {
-        let name = name_of(&target);
-        let type_name = self.link.type_sent_to(&target);
-        let grown = self.link.hear_drops(target.clone(), reason, count);
+    /// The peer tells how many messages of one shape for one of its boxes it has dropped.
+    pub(super) fn hear_drops(&self, account: Account, reason: DropReason, count: u64) {
+        let name = name_of(&account.target);
+        let type_name = self.link.type_sent_to(&account);
+        let grown = self.link.hear_drops(account.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
-            explain_there(&self.link, &self.router, target, name.clone());
+            explain_there(&self.link, &self.router, account, (name.clone(), type_name));
         }
         if grown > 0 {
             let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer) };

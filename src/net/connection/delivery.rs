@@ -21,6 +21,7 @@ use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
+use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
 /// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
@@ -229,20 +230,22 @@ impl Binding {
         context.router.observer().dropped(message, reason, 1);
         let mut drop_run = context.drop_run.borrow_mut();
         match &mut *drop_run {
-            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.target) => drop_run.count += 1,
+            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.account) => drop_run.count += 1,
             _ => {
-                let before = drop_run.replace(DropRun { target: self.target(), reason, count: 1 });
+                let account = Account { target: self.target(), fingerprint: self.fingerprint };
+                let before = drop_run.replace(DropRun { account, reason, count: 1 });
                 context.note_drop(before);
             }
         }
     }
 
-    fn is(&self, target: &Target) -> bool {
-        match (&self.bound, target) {
+    fn is(&self, account: &Account) -> bool {
+        let is_box = match (&self.bound, &account.target) {
             (Bound::OurName(name), Target::Name(other)) => name == other,
             (Bound::OurBox(id), Target::Id(other)) => id == other,
             _ => false,
-        }
+        };
+        is_box && self.fingerprint == account.fingerprint
     }
 
     /// What this side calls the box.

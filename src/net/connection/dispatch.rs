@@ -260,7 +260,7 @@ impl Dispatcher {
         let (number, handles, body) = self.incoming.answer(payload, bind)?;
         self.handles.extend(handles.iter().map(|binding| binding.pointer(&self.context)));
         match self.context.link.take_pending(self.context.correlation(number)) {
-            Some((waiting, _)) => waiting.answered(body, &mut self.handles),
+            Some(request) => request.waiting.answered(body, &mut self.handles),
             None => self.context.router.observer().late_answer(),
         }
         self.handles.clear();
@@ -272,16 +272,16 @@ impl Dispatcher {
         let Refuse { correlation, why, detail } = Refuse::read(payload)?;
         tracing::trace!(target: "actix_hermod", ?why, detail, "the peer refuses a request");
         let link = &self.context.link;
-        if let Some((waiting, to)) = link.take_pending(self.context.correlation(correlation)) {
+        if let Some(request) = link.take_pending(self.context.correlation(correlation)) {
             match why {
                 Unanswered::NotDelivered(DropReason::TypeMismatch) if detail.is_empty() => {
-                    shape_query::refused(link, to.upgrade().map(|to| to.target_by(&**link)), waiting);
+                    shape_query::refused(link, request);
                 }
                 _ => {
-                    if let (Unanswered::NotDelivered(reason), Some(to)) = (why, to.upgrade()) {
-                        self.context.explain_drop(to.target_by(&**link), reason, detail);
+                    if let (Unanswered::NotDelivered(reason), Some(account)) = (why, request.account(link)) {
+                        self.context.explain_drop(&account, reason, detail);
                     }
-                    waiting.failed(AskError::refused(why, detail));
+                    request.waiting.failed(AskError::refused(why, detail));
                 }
             }
         }
@@ -304,9 +304,9 @@ impl Dispatcher {
         let (read, entries) = read_report(payload)?;
         self.context.link.peer_has_read(read);
         for entry in entries {
-            let Dropped { target, reason, count } = entry?;
+            let Dropped { account, reason, count } = entry?;
             if let Some(reason) = reason {
-                self.context.hear_drops(target, reason, count);
+                self.context.hear_drops(account, reason, count);
             }
         }
         Ok(Signal::Nothing)

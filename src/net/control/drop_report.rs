@@ -1,34 +1,38 @@
-//! What the two ends of a connection tell each other about messages that were dropped: so many for each box and reason,
-//! as sums, so that a report that is left out or comes late costs nothing.
+//! What the two ends of a connection tell each other about messages that were dropped: so many for each box, shape and
+//! reason, as sums, so that a report that is left out or comes late costs nothing.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use crate::reason::DropReason;
+use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
-/// Boxes that have a count of their own, in each direction; drops at others are summed up. A peer may send to as many
-/// names as it likes, and report as many.
+/// Boxes, once for each shape of the messages for them, that have a count of their own, in each direction; drops at
+/// others are summed up. A peer may send to as many names as it likes, of as many shapes, and report as many.
 const MAX_COUNTED: usize = 4096;
 
 /// Drops by reason.
 pub(super) type ReasonCounts = [u64; DropReason::ALL.len()];
 
-/// Drops by box.
+/// All that have no count of their own.
+const OTHERS: Account = Account { target: Target::Others, fingerprint: 0 };
+
+/// Drops by box and shape.
 #[derive(Debug, Default)]
-struct DropCounts(HashMap<Target, ReasonCounts>);
+struct DropCounts(HashMap<Account, ReasonCounts>);
 
 impl DropCounts {
-    /// The entry of a box, or of all others.
-    fn of(&mut self, target: Target) -> (Target, &mut ReasonCounts) {
-        let room = self.0.len() < MAX_COUNTED || self.0.contains_key(&target);
-        let target = if room { target } else { Target::Others };
-        (target.clone(), self.0.entry(target).or_default())
+    /// The account's own entry, or that of all others.
+    fn of(&mut self, account: Account) -> (Account, &mut ReasonCounts) {
+        let room = self.0.len() < MAX_COUNTED || self.0.contains_key(&account);
+        let account = if room { account } else { OTHERS };
+        (account.clone(), self.0.entry(account).or_default())
     }
 
     fn add(&mut self, other: DropCounts) {
-        for (target, counts) in other.0 {
-            let (_, sums) = self.of(target);
+        for (account, counts) in other.0 {
+            let (_, sums) = self.of(account);
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(count));
         }
     }
@@ -37,25 +41,25 @@ impl DropCounts {
 /// Drops here of messages that came over the connection.
 #[derive(Debug, Default)]
 pub(crate) struct LocalDrops {
-    counts_by_box: DropCounts,
+    counts: DropCounts,
     /// What is not yet told, in the order in which it changed.
-    untold: VecDeque<(Target, DropReason)>,
+    untold: VecDeque<(Account, DropReason)>,
     /// Which of `untold` there are, as a bit for each reason.
-    marked: HashMap<Target, u32>,
+    marked: HashMap<Account, u32>,
 }
 
 impl LocalDrops {
     /// Counts drops; whether there was nothing to tell before.
-    pub(crate) fn dropped(&mut self, target: Target, reason: DropReason, count: u64) -> bool {
+    pub(crate) fn dropped(&mut self, account: Account, reason: DropReason, count: u64) -> bool {
         let first = self.untold.is_empty();
-        let (target, counts) = self.counts_by_box.of(target);
+        let (account, counts) = self.counts.of(account);
         if let Some(sum) = counts.get_mut(reason as usize) {
             *sum += count;
         }
-        let marks = self.marked.entry(target.clone()).or_default();
+        let marks = self.marked.entry(account.clone()).or_default();
         if *marks & 1 << reason as u32 == 0 {
             *marks |= 1 << reason as u32;
-            self.untold.push_back((target, reason));
+            self.untold.push_back((account, reason));
         }
         first
     }
@@ -65,16 +69,16 @@ impl LocalDrops {
     }
 
     /// The next thing to tell.
-    pub(crate) fn next(&mut self) -> Option<(Target, DropReason, u64)> {
-        let (target, reason) = self.untold.pop_front()?;
-        if let Some(marks) = self.marked.get_mut(&target) {
+    pub(crate) fn next(&mut self) -> Option<(Account, DropReason, u64)> {
+        let (account, reason) = self.untold.pop_front()?;
+        if let Some(marks) = self.marked.get_mut(&account) {
             *marks &= !(1 << reason as u32);
             if *marks == 0 {
-                self.marked.remove(&target);
+                self.marked.remove(&account);
             }
         }
-        let count = self.counts_by_box.0.get(&target).and_then(|counts| counts.get(reason as usize)).copied();
-        Some((target, reason, count.unwrap_or_default()))
+        let count = self.counts.0.get(&account).and_then(|counts| counts.get(reason as usize)).copied();
+        Some((account, reason, count.unwrap_or_default()))
     }
 }
 
@@ -91,10 +95,10 @@ pub(crate) struct PeerDrops {
 impl PeerDrops {
     /// The peer tells a sum, of which by how much it has grown is given. One that shrinks is not believed, nor are more
     /// drops than messages were `written`.
-    pub(crate) fn told(&mut self, target: Target, reason: DropReason, count: u64, written: u64) -> u64 {
-        let (entry, counts) = self.now.of(target.clone());
+    pub(crate) fn told(&mut self, account: Account, reason: DropReason, count: u64, written: u64) -> u64 {
+        let (entry, counts) = self.now.of(account.clone());
         let Some(sum) = counts.get_mut(reason as usize) else { return 0 };
-        if entry != target {
+        if entry != account {
             // More entries than an honest peer keeps.
             return 0;
         }
@@ -111,11 +115,15 @@ impl PeerDrops {
         self.believed = 0;
     }
 
-    /// What is known of the messages for a box.
-    pub(crate) fn of(&self, target: &Target) -> ReasonCounts {
-        let mut sum = self.before.0.get(target).copied().unwrap_or_default();
-        if let Some(now) = self.now.0.get(target) {
-            sum.iter_mut().zip(now).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
+    /// What is known of the messages of a shape for a box: what is told of them, and of messages of any shape for it.
+    pub(crate) fn of(&self, target: &Target, fingerprint: u64) -> ReasonCounts {
+        let mut sum = ReasonCounts::default();
+        let of_any = (fingerprint != 0).then_some(0);
+        for fingerprint in std::iter::once(fingerprint).chain(of_any) {
+            let account = Account { target: target.clone(), fingerprint };
+            for counts in [&self.before, &self.now].into_iter().filter_map(|counts| counts.0.get(&account)) {
+                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
+            }
         }
         sum
     }
@@ -125,26 +133,50 @@ impl PeerDrops {
 mod tests {
     use super::*;
 
-    fn target(n: usize) -> Target {
-        Target::Name(n.to_string().into())
+    fn by_box(n: usize) -> Account {
+        Account { target: Target::Name(n.to_string().into()), fingerprint: 7 }
+    }
+
+    fn by_shape(n: usize) -> Account {
+        Account { target: Target::Name("box".into()), fingerprint: n as u64 }
     }
 
     #[test]
-    fn boxes_without_end_have_one_account_in_common() {
-        let mut ours = LocalDrops::default();
-        let first = (0..2 * MAX_COUNTED).filter(|n| ours.dropped(target(*n), DropReason::NoSuchBox, 1)).count();
-        assert_eq!(first, 1);
-        assert_eq!(ours.counts_by_box.0.len(), MAX_COUNTED + 1);
-        assert_eq!((ours.untold.len(), ours.marked.len()), (MAX_COUNTED + 1, MAX_COUNTED + 1));
-        let told: u64 = std::iter::from_fn(|| ours.next()).map(|(_, _, count)| count).sum();
-        assert_eq!(told, 2 * MAX_COUNTED as u64, "each is told, if not of which box it was");
+    fn boxes_and_shapes_without_end_have_one_account_in_common() {
+        for account in [by_box, by_shape] {
+            let mut ours = LocalDrops::default();
+            let first = (0..2 * MAX_COUNTED).filter(|n| ours.dropped(account(*n), DropReason::NoSuchBox, 1)).count();
+            assert_eq!(first, 1);
+            assert_eq!(ours.counts.0.len(), MAX_COUNTED + 1);
+            assert_eq!((ours.untold.len(), ours.marked.len()), (MAX_COUNTED + 1, MAX_COUNTED + 1));
+            let told: u64 = std::iter::from_fn(|| ours.next()).map(|(_, _, count)| count).sum();
+            assert_eq!(told, 2 * MAX_COUNTED as u64, "each is told, if not of which box it was");
+        }
     }
 
     #[test]
-    fn a_peer_that_tells_of_boxes_without_end_is_believed_of_so_many() {
+    fn a_peer_that_tells_of_boxes_or_shapes_without_end_is_believed_of_so_many() {
+        for account in [by_box, by_shape] {
+            let mut theirs = PeerDrops::default();
+            let told = |n| theirs.told(account(n), DropReason::NoSuchBox, 1, u64::MAX);
+            assert_eq!((0..2 * MAX_COUNTED).map(told).sum::<u64>(), MAX_COUNTED as u64);
+            assert!(theirs.now.0.len() <= MAX_COUNTED + 1);
+            theirs.close();
+            assert!(theirs.before.0.len() <= MAX_COUNTED + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_one_shape_is_no_loss_of_another() {
+        let target = Target::Name("box".into());
         let mut theirs = PeerDrops::default();
-        let told = |n| theirs.told(target(n), DropReason::NoSuchBox, 1, u64::MAX);
-        assert_eq!((0..2 * MAX_COUNTED).map(told).sum::<u64>(), MAX_COUNTED as u64);
-        assert!(theirs.now.0.len() <= MAX_COUNTED + 1);
+        for (n, count) in [(0, 1), (7, 10), (8, 100)] {
+            assert_eq!(theirs.told(by_shape(n), DropReason::NewestShed, count, u64::MAX), count);
+        }
+        let lost = |theirs: &PeerDrops, n| theirs.of(&target, n).iter().sum::<u64>();
+        assert_eq!([7, 8, 9, 0].map(|n| lost(&theirs, n)), [11, 101, 1, 1], "0 is about any shape");
+        theirs.close();
+        theirs.told(by_shape(8), DropReason::NewestShed, 1000, u64::MAX);
+        assert_eq!([7, 8, 9, 0].map(|n| lost(&theirs, n)), [11, 1101, 1, 1]);
     }
 }

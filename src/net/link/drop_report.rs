@@ -8,13 +8,13 @@ use crate::ident::MAX_NAME;
 use crate::reason::DropReason;
 use crate::wire::codec::MAX_NUMBER;
 use crate::wire::features::feature;
+use crate::wire::frames::report::Account;
 use crate::wire::frames::report::put_report;
-use crate::wire::target::Target;
 
 impl Outbox {
     /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
     pub(super) fn report(&mut self, room: usize) {
-        const LONGEST: usize = 16 + MAX_NAME + MAX_NUMBER;
+        const LONGEST: usize = 16 + MAX_NAME + size_of::<u64>() + MAX_NUMBER;
         let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
         let Outbox { control, ours, read, .. } = self;
         if most > 0 && !ours.is_told() {
@@ -26,10 +26,10 @@ impl Outbox {
 
 impl Link {
     /// Counts messages of a connection that were dropped here; whether a report is due that was not before.
-    pub(crate) fn note_drop(&self, connection: u64, target: Target, reason: DropReason, count: u64) -> bool {
+    pub(crate) fn note_drop(&self, connection: u64, account: Account, reason: DropReason, count: u64) -> bool {
         let mut state = self.state.lock();
         let wanted = state.features & feature::REPORTS != 0;
-        wanted && state.connection == connection && state.ours.dropped(target, reason, count)
+        wanted && state.connection == connection && state.ours.dropped(account, reason, count)
     }
 
     /// Tells the peer what it was not told yet; whether there is nothing more to look after.
@@ -44,8 +44,8 @@ impl Link {
     }
 
     /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
-    pub(crate) fn hear_drops(&self, target: Target, reason: DropReason, count: u64) -> u64 {
+    pub(crate) fn hear_drops(&self, account: Account, reason: DropReason, count: u64) -> u64 {
         let written = self.state.lock().written();
-        self.theirs.lock().told(target, reason, count, written)
+        self.theirs.lock().told(account, reason, count, written)
     }
 }

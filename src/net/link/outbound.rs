@@ -30,11 +30,11 @@ use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::NodeId;
-use crate::message::shape::Shape;
 use crate::observe::event::CloseReason;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
+use crate::wire::frames::report::Account;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Unwritten;
@@ -100,16 +100,9 @@ impl Link {
         state.lease(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
     }
 
-    /// The shape of what was sent to a box over this connection.
-    pub(super) fn sent_to(&self, target: &Target) -> Option<Shape> {
-        let fingerprint = self.state.lock().sent.get(target).copied()?;
-        Shape::known(fingerprint)
-    }
-
-    /// The Rust type of what was sent to a box over this connection, as far as it is known.
-    pub(crate) fn type_sent_to(&self, target: &Target) -> &'static str {
-        let state = self.state.lock();
-        state.sent.get(target).map_or("", |fingerprint| state.type_names.of(target, *fingerprint))
+    /// The Rust type of the messages of a shape that were sent to a box over this connection, as far as it is known.
+    pub(crate) fn type_sent_to(&self, account: &Account) -> &'static str {
+        self.state.lock().sent.of(account)
     }
 
     /// Calls `write` with the relays of a message's handles, and counts the handles if it succeeds.
@@ -199,7 +192,8 @@ impl Outbound for Link {
                 if let Some(waiting) = waiting.take() {
                     // One in a flow gets its place when it is written to its end.
                     let post = if flow.is_none() { state.numbered() } else { u64::MAX };
-                    state.pending.insert(number, PendingRequest { waiting, to: Arc::downgrade(to), post, flow });
+                    let to = Arc::downgrade(to);
+                    state.pending.insert(number, PendingRequest { waiting, to, fingerprint, post, flow });
                 }
                 let before = if target.direct { self.lease(state, to) } else { None };
                 let which = Correlation { connection: state.connection, number };
@@ -296,8 +290,8 @@ impl Outbound for Link {
         self.pressure_of(target)
     }
 
-    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
-        let told = self.theirs.lock().of(target);
+    fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64> {
+        let told = self.theirs.lock().of(target, fingerprint);
         DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
     }
 

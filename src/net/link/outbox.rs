@@ -45,6 +45,7 @@ use crate::wire::frames::hold::put_holds;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 use crate::wire::frames::release::put_releases;
+use crate::wire::frames::report::Account;
 use crate::wire::frames::restated::put_restated;
 use crate::wire::introduction::Identity;
 use crate::wire::outgoing::Correlated;
@@ -53,13 +54,9 @@ use crate::wire::outgoing::Outgoing;
 use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
 use crate::wire::outgoing::Unwritten;
-use crate::wire::target::Target;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 pub(super) const MAX_CONTROL: usize = 64 << 10;
-
-/// Boxes of which is remembered what was sent to them.
-pub(crate) const MAX_REMEMBERED: usize = 65_536;
 
 /// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
@@ -141,9 +138,8 @@ pub(super) struct Outbox {
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: LocalDrops,
-    /// The shapes of what was sent to boxes of the peer, by their fingerprints.
-    pub(super) sent: HashMap<Target, u64>,
-    pub(super) type_names: TypeNames,
+    /// The Rust types of what was sent to boxes of the peer.
+    pub(super) sent: TypeNames,
     pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
     pub(super) pressures: Pressures,
@@ -190,8 +186,7 @@ impl Outbox {
             round_trips: RoundTrips::default(),
             features: 0,
             ours: LocalDrops::default(),
-            sent: HashMap::new(),
-            type_names: TypeNames::default(),
+            sent: TypeNames::default(),
             shape_queries: ShapeQueries::default(),
             watches: Watches::default(),
             pressures: Pressures::default(),
@@ -202,13 +197,12 @@ impl Outbox {
         }
     }
 
-    /// Remembers of what shape the messages for a box are, so that it can be said where the box's differs.
+    /// Remembers of what type the messages for a box are, so that it can be said if the peer drops them.
     #[inline]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
-        if to.pointer.is_new_to(self.connection) && self.sent.len() < MAX_REMEMBERED {
-            let target = to.pointer.target(to.direct);
-            self.type_names.note(&target, to);
-            self.sent.insert(target, to.fingerprint);
+        if to.pointer.is_new_to(self.connection) && !to.type_name.is_empty() {
+            let account = Account { target: to.pointer.target(to.direct), fingerprint: to.fingerprint };
+            self.sent.note(account, to.type_name);
         }
     }
 
@@ -440,24 +434,7 @@ mod tests {
     use std::task::Context;
 
     use super::*;
-    use crate::handle::ports::Router;
-    use crate::ident::Endpoint;
-    use crate::net::io_thread;
     use crate::net::link::drain::Chunk;
-    use crate::net::shared::NodeInner;
-
-    #[test]
-    fn of_boxes_without_end_so_many_are_remembered() {
-        let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
-        let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
-        let link = node.link_to(&endpoint);
-        for n in 0..=MAX_REMEMBERED {
-            let to = Arc::clone(&node).place(&endpoint, &n.to_string()).expect("a name");
-            link.state.lock().remember(TargetRef { pointer: &to, direct: false, fingerprint: 7, type_name: "" });
-        }
-        assert_eq!(link.state.lock().sent.len(), MAX_REMEMBERED);
-    }
 
     #[test]
     fn so_many_boxes_wait_to_be_released() {

@@ -16,15 +16,25 @@ use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
+use crate::wire::frames::report::Account;
 
 /// A request of ours.
 pub(crate) struct PendingRequest {
-    pub(super) waiting: Box<dyn PendingReply>,
+    pub(crate) waiting: Box<dyn PendingReply>,
     pub(super) to: Weak<Pointer>,
+    /// Of the shape of the message and its result.
+    pub(super) fingerprint: u64,
     /// Which message of the connection it is, or an earlier one: large ones may be written before it.
     pub(super) post: u64,
     /// The flow in which it waits, until it is written to its end.
     pub(super) flow: Option<Flow>,
+}
+
+impl PendingRequest {
+    /// The account of its message at the peer, if its pointer is still held.
+    pub(crate) fn account(&self, link: &Link) -> Option<Account> {
+        Some(Account { target: self.to.upgrade()?.target_by(link), fingerprint: self.fingerprint })
+    }
 }
 
 /// Ends requests that will have no answer, in the order in which they were made. Those of the first `read` messages may
@@ -47,7 +57,7 @@ pub(super) fn fail_all(
 
 impl Link {
     /// Takes a request out of the table.
-    pub(crate) fn take_pending(&self, which: Correlation) -> Option<(Box<dyn PendingReply>, Weak<Pointer>)> {
+    pub(crate) fn take_pending(&self, which: Correlation) -> Option<PendingRequest> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
             return None;
@@ -61,7 +71,7 @@ impl Link {
         if pending.post <= written {
             state.read.0 = state.read.0.max(pending.post);
         }
-        Some((pending.waiting, pending.to))
+        Some(pending)
     }
 
     /// Notes a request of the peer's, or says why it is to be refused: there is no room for it, or the node begins nothing

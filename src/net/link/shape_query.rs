@@ -13,9 +13,9 @@ use super::Link;
 use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
+use super::requests::PendingRequest;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
-use crate::handle::ports::PendingReply;
 use crate::handle::ports::Router;
 use crate::message::shape::Shape;
 use crate::net::control::shape_query::AnswerCallback;
@@ -25,6 +25,7 @@ use crate::reason::DropReason;
 use crate::reason::Side;
 use crate::wire::codec::Violation;
 use crate::wire::features::feature;
+use crate::wire::frames::report::Account;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::shape::put_names;
 use crate::wire::frames::shape::read_names;
@@ -237,10 +238,15 @@ pub(crate) fn explain_here(
     link.query(&Question::Fingerprint(fingerprint), Box::new(callback));
 }
 
-/// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported.
-pub(crate) fn explain_there(link: &Arc<Link>, router: &Arc<dyn Router>, target: Target, name: String) {
-    let Some(sent) = link.sent_to(&target) else { return };
-    let type_name = link.type_sent_to(&target);
+/// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported of messages of
+/// another.
+pub(crate) fn explain_there(
+    link: &Arc<Link>,
+    router: &Arc<dyn Router>,
+    Account { target, fingerprint }: Account,
+    (name, type_name): (String, &'static str),
+) {
+    let Some(sent) = Shape::known(fingerprint) else { return };
     let router = Arc::clone(router);
     let callback = move |told: Option<&ShapeAnswer<'_>>| {
         if let Some(words) = told.and_then(|told| told.differences(&sent)) {
@@ -251,10 +257,11 @@ pub(crate) fn explain_there(link: &Arc<Link>, router: &Arc<dyn Router>, target: 
 }
 
 /// Ends a request that was refused because of its shape, with the difference if it can be found out.
-pub(crate) fn refused(link: &Arc<Link>, target: Option<Target>, waiting: Box<dyn PendingReply>) {
-    let reason = DropReason::TypeMismatch;
-    let sent = target.and_then(|target| Some((link.sent_to(&target)?, target)));
-    let Some((sent, target)) = sent else {
+pub(crate) fn refused(link: &Arc<Link>, request: PendingRequest) {
+    let (reason, account) = (DropReason::TypeMismatch, request.account(link));
+    let sent = account.as_ref().and_then(|account| Shape::known(account.fingerprint));
+    let waiting = request.waiting;
+    let (Some(Account { target, .. }), Some(sent)) = (account, sent) else {
         return waiting.failed(AskError::NotDelivered { reason, detail: None });
     };
     let callback = move |told: Option<&ShapeAnswer<'_>>| {

@@ -8,9 +8,9 @@ use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
 use crate::ident::NodeId;
 use crate::sync::Mutex;
+use crate::wire::frames::report::Account;
 use crate::wire::introduction::Introduction;
 use crate::wire::outgoing::Referent;
-use crate::wire::target::Target;
 
 /// The target of a message.
 #[derive(Clone, Copy)]
@@ -38,32 +38,32 @@ impl Referent for TargetRef<'_> {
     }
 }
 
-/// The Rust types of what was sent to boxes of the peer. Very many boxes are remembered, and there are few types: so a box
-/// has a place here only if its messages have the shape of another type's.
+/// Boxes of which the type of messages is remembered although another type has the same shape.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// The Rust types of messages that were sent to boxes of the peer. There may be very many boxes, and there are few types: a
+/// box has a place here only if its messages have the shape of another type's.
 #[derive(Default)]
 pub(super) struct TypeNames {
     /// By the fingerprints of their shapes: one for each type that this node sends.
     by_shape: HashMap<u64, &'static str>,
-    /// At most as many as boxes are remembered.
-    others: HashMap<Target, &'static str>,
+    /// At most [`MAX_REMEMBERED`].
+    others: HashMap<Account, &'static str>,
 }
 
 impl TypeNames {
     /// A message is sent to that box.
-    pub(super) fn note(&mut self, target: &Target, to: TargetRef<'_>) {
-        if to.type_name.is_empty() {
-            return;
-        }
-        if *self.by_shape.entry(to.fingerprint).or_insert(to.type_name) == to.type_name {
-            self.others.remove(target);
-        } else {
-            self.others.insert(target.clone(), to.type_name);
+    pub(super) fn note(&mut self, account: Account, type_name: &'static str) {
+        if *self.by_shape.entry(account.fingerprint).or_insert(type_name) == type_name {
+            self.others.remove(&account);
+        } else if self.others.len() < MAX_REMEMBERED || self.others.contains_key(&account) {
+            self.others.insert(account, type_name);
         }
     }
 
-    /// Of what was sent to that box, which is of that shape.
-    pub(super) fn of(&self, target: &Target, fingerprint: u64) -> &'static str {
-        self.others.get(target).or_else(|| self.by_shape.get(&fingerprint)).copied().unwrap_or_default()
+    /// The type of the messages of that shape that were sent to that box; empty if it is not known.
+    pub(super) fn of(&self, account: &Account) -> &'static str {
+        self.others.get(account).or_else(|| self.by_shape.get(&account.fingerprint)).copied().unwrap_or_default()
     }
 }
 
@@ -107,5 +107,32 @@ impl Referent for HandleRef<'_> {
         // Not held meanwhile: a pointer by name asks its own connection who is there, and that may be this one.
         let peer = *self.peer.lock();
         self.pointer.introduce_handle(peer, self.via.map(|via| via.local.id()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::target::Target;
+
+    fn account(n: usize, fingerprint: u64) -> Account {
+        Account { target: Target::Name(n.to_string().into()), fingerprint }
+    }
+
+    #[test]
+    fn of_boxes_without_end_so_many_are_remembered() {
+        let mut names = TypeNames::default();
+        for n in 0..=MAX_REMEMBERED {
+            names.note(account(n, 7), "first");
+        }
+        assert!(names.others.is_empty(), "one type takes one place");
+        for n in 0..=MAX_REMEMBERED {
+            names.note(account(n, 7), "second");
+        }
+        assert_eq!(names.others.len(), MAX_REMEMBERED);
+        assert_eq!([names.of(&account(0, 7)), names.of(&account(MAX_REMEMBERED, 7))], ["second", "first"]);
+        assert_eq!(names.of(&account(0, 8)), "", "nothing of that shape was sent");
+        names.note(account(0, 7), "first");
+        assert_eq!((names.of(&account(0, 7)), names.others.len()), ("first", MAX_REMEMBERED - 1));
     }
 }

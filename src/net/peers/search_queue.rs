@@ -293,8 +293,8 @@ impl Outbound for SearchQueue {
         self.link()?.peer()
     }
 
-    fn losses(&self, target: &Target) -> BTreeMap<DropReason, u64> {
-        self.link().map(|link| link.losses(target)).unwrap_or_default()
+    fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64> {
+        self.link().map(|link| link.losses(target, fingerprint)).unwrap_or_default()
     }
 
     /// Boxes are watched by connections.

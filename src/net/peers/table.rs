@@ -19,6 +19,7 @@ use crate::ident::Token;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::link::Link;
 use crate::reason::DropReason;
+use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
 /// Connections between the same two nodes at a time.
@@ -181,8 +182,15 @@ impl PeerTable {
     }
 
     /// Counts messages of a connection that were dropped here, to be told soon.
-    pub(crate) fn note_drop(&self, link: &Arc<Link>, connection: u64, target: Target, reason: DropReason, count: u64) {
-        if link.note_drop(connection, target, reason, count) {
+    pub(crate) fn note_drop(
+        &self,
+        link: &Arc<Link>,
+        connection: u64,
+        account: Account,
+        reason: DropReason,
+        count: u64,
+    ) {
+        if link.note_drop(connection, account, reason, count) {
             self.tell_later(link);
         }
     }

@@ -13,21 +13,30 @@ use crate::wire::codec::Violation;
 use crate::wire::codec::put_number;
 use crate::wire::target::Target;
 
-/// How many messages for one box were dropped for one reason, on this connection so far.
+/// The messages of one shape for one box, whose drops are counted together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Account {
+    pub(crate) target: Target,
+    /// Of their shape; 0 if it is not known.
+    pub(crate) fingerprint: u64,
+}
+
+/// How many messages of one account were dropped for one reason, on this connection so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Dropped {
-    pub(crate) target: Target,
+    pub(crate) account: Account,
     /// `None` for a reason of a later version.
     pub(crate) reason: Option<DropReason>,
     pub(crate) count: u64,
 }
 
 /// The messages read on this connection so far, and what became of some of them.
-pub(crate) fn put_report(out: &mut BytesMut, read: u64, entries: impl IntoIterator<Item = (Target, DropReason, u64)>) {
+pub(crate) fn put_report(out: &mut BytesMut, read: u64, entries: impl IntoIterator<Item = (Account, DropReason, u64)>) {
     put_frame(out, kind::REPORT, |out| {
         put_number(out, read);
-        for (target, reason, count) in entries {
+        for (Account { target, fingerprint }, reason, count) in entries {
             target.put(out);
+            out.put_u64_le(fingerprint);
             out.put_u8(code_of(reason));
             put_number(out, count);
         }
@@ -55,6 +64,7 @@ pub(crate) fn read_report(
 
 impl Dropped {
     fn read(reader: &mut Reader<'_>) -> Result<Dropped, Violation> {
-        Ok(Dropped { target: Target::read(reader)?, reason: reason_of(reader.u8()?), count: reader.number()? })
+        let account = Account { target: Target::read(reader)?, fingerprint: reader.u64()? };
+        Ok(Dropped { account, reason: reason_of(reader.u8()?), count: reader.number()? })
     }
 }

@@ -31,6 +31,7 @@ use crate::wire::frames::put_frame;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::release::put_release;
 use crate::wire::frames::release::read_counts;
+use crate::wire::frames::report::Account;
 use crate::wire::frames::report::put_report;
 use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::put_restated;
@@ -41,7 +42,6 @@ use crate::wire::frames::watch::Watch;
 use crate::wire::incoming::Incoming;
 use crate::wire::introduction::Handle;
 use crate::wire::numbering::MIN_NUMBERS;
-use crate::wire::target::Target;
 
 /// A kind of frame.
 #[derive(Debug)]
@@ -144,14 +144,14 @@ fn all<'b, E, I: Iterator<Item = Result<E, Violation>>>(
 }
 
 /// Reasons of a later version have no name here, so they are left out.
-type Report = (u64, Vec<(Target, DropReason, u64)>);
+type Report = (u64, Vec<(Account, DropReason, u64)>);
 
 fn report(payload: &[u8]) -> Result<Report, Violation> {
     let (read, entries) = read_report(payload)?;
     let mut known = Vec::new();
     for entry in entries {
         let entry = entry?;
-        known.extend(entry.reason.map(|reason| (entry.target, reason, entry.count)));
+        known.extend(entry.reason.map(|reason| (entry.account, reason, entry.count)));
     }
     Ok((read, known))
 }

@@ -33,9 +33,9 @@ proptest! {
         // It ends at the first error.
         let most = bytes.len() / 17 + 1;
         prop_assert!(read_counts(&bytes).take(most + 1).count() <= most);
-        // Each entry of a report takes three bytes at least.
+        // Each entry of a report takes eleven bytes at least.
         if let Ok((_, drops)) = read_report(&bytes) {
-            prop_assert!(drops.take(bytes.len() / 3 + 2).count() <= bytes.len() / 3 + 1);
+            prop_assert!(drops.take(bytes.len() / 11 + 2).count() <= bytes.len() / 11 + 1);
         }
         let _ = (Question::read_asked(&bytes), Question::read_answered(&bytes));
         if let Ok(names) = read_names(&bytes, usize::MAX) {

@@ -79,13 +79,15 @@ proptest! {
     }
 
     #[test]
-    fn reports(read in number(), drops in vec((target(), 0..DropReason::ALL.len(), number()), 0..9)) {
-        let drops: Vec<_> =
-            drops.into_iter().map(|(target, reason, count)| (target, DropReason::ALL[reason], count)).collect();
+    fn reports(read in number(), drops in vec((target(), any::<u64>(), 0..DropReason::ALL.len(), number()), 0..9)) {
+        let dropped = |(target, fingerprint, reason, count)| {
+            (Account { target, fingerprint }, DropReason::ALL[reason], count)
+        };
+        let drops: Vec<_> = drops.into_iter().map(dropped).collect();
         let bytes = written(|out| put_report(out, read, drops.iter().cloned()));
         let (told, entries) = read_report(&bytes[LENGTH + 1..]).unwrap();
         prop_assert_eq!(told, read);
-        let entries: Vec<_> = entries.map(Result::unwrap).map(|it| (it.target, it.reason.unwrap(), it.count)).collect();
+        let entries: Vec<_> = entries.map(Result::unwrap).map(|it| (it.account, it.reason.unwrap(), it.count)).collect();
         prop_assert_eq!(entries, drops);
     }
 
