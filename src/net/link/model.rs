@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use loom::future::block_on;
 use loom::thread;
@@ -37,7 +38,13 @@ fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
 }
 
 fn link_context(stub: &Arc<StubRouter>) -> LinkContext {
-    LinkContext { router: Arc::clone(stub) as _, registry: Arc::default(), settlement: Arc::default() }
+    LinkContext {
+        router: Arc::clone(stub) as _,
+        registry: Arc::default(),
+        settlement: Arc::default(),
+        absences: Arc::new(Absences::new(Duration::from_secs(60))),
+        holdings: Arc::default(),
+    }
 }
 
 fn names() -> ConnectionNames {
