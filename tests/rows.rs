@@ -96,6 +96,8 @@ impl Sender {
             assert_eq!(*form, 0, "a name");
             let (name, behind) = behind.split_at(usize::from(*len));
             assert_eq!(name, b"box");
+            // Of each reason the drops are told with one fingerprint here.
+            let (_fingerprint, behind) = behind.split_at(size_of::<u64>());
             let [reason, count, behind @ ..] = behind else { panic!("a report ends too early: {report:?}") };
             assert!(*count < 0x80, "a short count");
             self.drops.insert(*reason, u64::from(*count));

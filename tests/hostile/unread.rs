@@ -118,7 +118,7 @@ fn answers_pongs_reports_and_releases_are_not_shed_by_data() {
         has(kind::ANSWER, &[0, 5]);
         has(kind::REFUSE, &[6, NO_SUCH_BOX]);
         has(kind::PONG, &77_u64.to_le_bytes());
-        has(kind::REPORT, &[box_named("nobody"), vec![NO_SUCH_BOX]].concat());
+        has(kind::REPORT, &[box_named("nobody"), vec![0; 8], vec![NO_SUCH_BOX]].concat());
         has(kind::RELEASE, &[4; 16]);
         has(kind::CLOSED, &box_named("nobody"));
         has(kind::SHAPE, &box_named("letters"));
