@@ -13,6 +13,7 @@ use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -58,13 +59,16 @@ struct LeaseTable {
     absent: VecDeque<Holder>,
     /// The boxes that stand for recipients, held or about to be, or that did; for as long as their actors live.
     known: HashMap<ExportKey, StandIn>,
+    /// Ids of boxes that were let go of although their holders had not returned all: none is given to another box, for
+    /// which a holder's late return would count. Those of which nothing is known any more are forgotten with it.
+    retired: HashSet<BoxId>,
     /// How many of `known` were held when those that were not were last forgotten.
     known_held: usize,
     next_age: u64,
 }
 
 /// The box that stands for a recipient. Its id is the same as long as the actor lives, also when nobody has held it
-/// meanwhile: so what one who lost its connection still holds is equal to what it is sent again.
+/// meanwhile, unless it is [retired](LeaseTable::retired).
 struct StandIn {
     id: BoxId,
     pointer: Weak<Pointer>,
@@ -110,8 +114,7 @@ impl Leases {
 
     /// The box that stands for what has this key, made if there is none that is open.
     pub(crate) fn stand_for(&self, key: ExportKey, make: impl FnOnce(BoxId) -> Arc<Pointer>) -> Arc<Pointer> {
-        let known = self.tables.lock().known.get(&key).map(|known| (known.id, known.pointer.upgrade()));
-        let (id, before) = known.unwrap_or_else(|| (BoxId::random(), None));
+        let (id, before) = self.tables.lock().known_box(&key);
         if let Some(pointer) = &before
             && pointer.local().is_some_and(|local| local.is_open())
         {
@@ -130,6 +133,9 @@ impl Leases {
         // Not more often than their number doubles: those of one message are held until it is written.
         let found = if tables.known.len() > 2 * tables.known_held + 64 { tables.forget_unheld() } else { Vec::new() };
         let replaced = tables.known.insert(key, StandIn { id, pointer: Arc::downgrade(&pointer), actor });
+        if let Some(before) = replaced.as_ref().filter(|before| before.id != id) {
+            tables.retired.remove(&before.id);
+        }
         drop(tables);
         drop((found, replaced));
         pointer
@@ -180,7 +186,7 @@ impl Leases {
             let mut tables = self.tables.lock();
             let boxes = tables.holders.get(&holder).map(|boxes| boxes.values().copied().collect());
             let boxes: Vec<BoxId> = boxes.unwrap_or_default();
-            boxes.into_iter().filter_map(|id| tables.end_lease(id, holder)).collect()
+            boxes.into_iter().filter_map(|id| tables.retire(id, holder)).collect()
         };
         drop(released);
     }
@@ -247,6 +253,10 @@ impl LeaseTable {
             known.pointer.strong_count() > 0 || actor().map(|actor| found.push(actor)).is_some()
         });
         self.known_held = self.known.len();
+        if !self.retired.is_empty() {
+            let known: HashSet<BoxId> = self.known.values().map(|known| known.id).collect();
+            self.retired.retain(|id| known.contains(id));
+        }
         found
     }
 
@@ -268,6 +278,22 @@ impl LeaseTable {
         let is_unheld = held.leases.is_empty();
         self.forget_lease(holder, lease.age);
         if is_unheld { self.held.remove(&id) } else { None }
+    }
+
+    /// The same, of a holder that has not returned its handles.
+    fn retire(&mut self, id: BoxId, holder: Holder) -> Option<LeasedBox> {
+        let retired = self.end_lease(id, holder)?;
+        self.retired.insert(id);
+        Some(retired)
+    }
+
+    /// The id of the box that stands for a recipient, and the box if it is still there.
+    fn known_box(&self, key: &ExportKey) -> (BoxId, Option<Arc<Pointer>>) {
+        let Some(known) = self.known.get(key) else { return (BoxId::random(), None) };
+        let pointer = known.pointer.upgrade();
+        let is_open = pointer.as_ref().and_then(|pointer| pointer.local()).is_some_and(|local| local.is_open());
+        let id = if !is_open && self.retired.contains(&known.id) { BoxId::random() } else { known.id };
+        (id, pointer)
     }
 
     fn forget_lease(&mut self, holder: Holder, age: u64) {
@@ -292,7 +318,7 @@ impl LeaseTable {
                 (None, true) => self.greatest()?,
             };
             let (_, oldest) = self.holders.get(&holder)?.first_key_value()?;
-            if let Some(evicted) = self.end_lease(*oldest, holder) {
+            if let Some(evicted) = self.retire(*oldest, holder) {
                 return Some(evicted);
             }
         }
@@ -367,6 +393,32 @@ mod tests {
         let leases = Leases::new(2);
         (0..4).for_each(|n| _ = lease(&leases, n, u64::from(n) + 1));
         assert_eq!(held(&leases), [2, 3]);
+    }
+
+    /// A handle of the first box that is returned late must not count for the second.
+    #[test]
+    fn the_id_of_a_box_that_was_not_returned_is_given_to_no_other() {
+        let leases = Leases::new(ROOM);
+        let key = (std::any::TypeId::of::<u8>(), 1);
+        let stand_for = |leases: &Leases| {
+            let mut made = None;
+            leases.stand_for(key, |id| {
+                made = Some(id);
+                detached::pointer()
+            });
+            made.expect("there is no open box")
+        };
+        let first = stand_for(&leases);
+        let lease = |id| leases.lease(&detached::pointer(), &Relay::new(id, detached::pointer(), 1), 7);
+        lease(first);
+        leases.release(first, 7, 1);
+        assert_eq!(stand_for(&leases), first, "all was returned");
+        lease(first);
+        leases.release_all(7);
+        let second = stand_for(&leases);
+        assert_ne!(second, first);
+        assert_eq!(stand_for(&leases), second);
+        assert!(leases.tables.lock().retired.is_empty());
     }
 
     #[test]

@@ -184,8 +184,9 @@ impl Holdings {
         let mut is_new = false;
         for name in names {
             is_new |= state.note_ended(name);
+            // Also of one that was restated before: the peer may not have known yet that it had ended.
+            state.is_due = true;
         }
-        state.is_due |= is_new;
         is_new
     }
 
@@ -280,6 +281,22 @@ mod tests {
         let Restatement { mut boxes, ended } = holdings.restate(4, &link()).expect("it has ended");
         boxes.sort_unstable();
         assert_eq!((boxes, ended), (vec![BOX, OTHER], vec![name(1), name(2), name(3)]));
+    }
+
+    /// When it was restated first, the peer may not have known yet that the connection had ended.
+    #[test]
+    fn a_connection_that_the_peer_names_is_restated_again() {
+        let (table, peer) = (HoldingsTable::default(), NodeId([9; 16]));
+        let holdings = table.of(peer);
+        holdings.begin(1);
+        holdings.end(1, Some(name(1)));
+        assert!(holdings.restate(2, &link()).is_some());
+        holdings.end(2, Some(name(2)));
+        assert!(holdings.restate(3, &link()).is_some());
+        table.note_ended(peer, []);
+        assert!(holdings.restate(3, &link()).is_none());
+        table.note_ended(peer, [name(1)]);
+        assert_eq!(holdings.restate(3, &link()).expect("it is named").ended, [name(1), name(2)]);
     }
 
     #[test]

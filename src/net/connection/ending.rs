@@ -119,7 +119,7 @@ impl RemoteRouter {
         let reason = if self.node.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
         tracing::info!(target: "actix_hermod", peer = %live.peer, ?why, "disconnected");
         if let Some(link) = &self.link {
-            self.node.peers.leave(live.peer, link);
+            self.node.peers.leave(live.peer, link, live.connection);
         }
         self.end(reason, &why.to_string(), ctx);
         self.node.peers.restate_leases(live.peer);

@@ -328,7 +328,7 @@ impl Drop for RemoteRouter {
         if let Some(live) = &self.live
             && let Some(link) = &self.link
         {
-            self.node.peers.leave(live.peer, link);
+            self.node.peers.leave(live.peer, link, live.connection);
         }
         if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
             link.down(DropReason::Shutdown, "", true);

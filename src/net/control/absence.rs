@@ -2,8 +2,8 @@
 //! dialling if it is the side that dials.
 //!
 //! A peer that is back states what it still holds, which takes the place of what was counted for it. What it does not state
-//! within `forget_after`, it has no longer. Of at most [`MAX_ABSENT`] connections is this remembered, whoever they were
-//! with; the oldest makes room for one more.
+//! within `forget_after`, it has no longer. This is remembered of at most [`MAX_ABSENT`] connections; the oldest of the peer
+//! that has most of them makes room for one more, and of each peer the latest [`MAX_OF_ONE`] are remembered.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -16,12 +16,16 @@ use tokio::time::Instant;
 
 use super::settlement::ConnectionNames;
 use crate::boxes::leases::Holder;
+use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 
 /// Connections whose peers are expected back.
 const MAX_ABSENT: usize = 1024;
+
+/// Of them, connections with one peer: it states anew what it held by no more.
+const MAX_OF_ONE: usize = MAX_RESTATED;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -36,6 +40,8 @@ struct AbsenceTable {
     absent: HashMap<Connection, Absent>,
     by_age: BTreeMap<u64, Connection>,
     next_age: u64,
+    /// Whether nobody is expected back any more.
+    is_over: bool,
 }
 
 /// By the peer and by this side's name.
@@ -67,12 +73,17 @@ impl Absences {
     ) -> Option<Absent> {
         let oldest = {
             let mut state = self.state.lock();
-            let oldest = if state.absent.len() >= MAX_ABSENT { state.pop_oldest(|_| true) } else { None };
+            let oldest = state.make_room(names.peer);
             state.next_age += 1;
             let (age, until) = (state.next_age, Instant::now().checked_add(self.forget_after));
             let connection = (names.peer, names.ours);
+            let absent = Absent { holder, age, until, _link: link };
+            if state.is_over {
+                drop(state);
+                return Some(absent);
+            }
             state.by_age.insert(age, connection);
-            state.absent.insert(connection, Absent { holder, age, until, _link: link });
+            state.absent.insert(connection, absent);
             oldest
         };
         self.came.notify_one();
@@ -100,7 +111,8 @@ impl Absences {
 
     /// Nobody is expected back any more.
     pub(crate) fn clear(&self) {
-        let cleared = std::mem::take(&mut *self.state.lock());
+        let over = AbsenceTable { is_over: true, ..AbsenceTable::default() };
+        let cleared = std::mem::replace(&mut *self.state.lock(), over);
         drop(cleared);
     }
 
@@ -127,6 +139,27 @@ impl Absences {
 impl AbsenceTable {
     fn oldest(&self) -> Option<&Absent> {
         self.by_age.first_key_value().and_then(|(_, oldest)| self.absent.get(oldest))
+    }
+
+    /// The one that is expected no longer, so that there is room for one more of that peer.
+    fn make_room(&mut self, peer: NodeId) -> Option<Absent> {
+        let is_of = |peer: NodeId| move |(_, connection): &(&u64, &Connection)| connection.0 == peer;
+        let crowded = if self.by_age.iter().filter(is_of(peer)).count() >= MAX_OF_ONE {
+            peer
+        } else if self.absent.len() >= MAX_ABSENT {
+            self.most_absent()?
+        } else {
+            return None;
+        };
+        let (age, connection) = self.by_age.iter().find(is_of(crowded)).map(|(age, connection)| (*age, *connection))?;
+        self.by_age.remove(&age);
+        self.absent.remove(&connection)
+    }
+
+    fn most_absent(&self) -> Option<NodeId> {
+        let mut counts: HashMap<NodeId, usize> = HashMap::new();
+        self.absent.keys().for_each(|(peer, _)| *counts.entry(*peer).or_default() += 1);
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer)
     }
 
     fn pop_oldest(&mut self, is_to_go: impl FnOnce(&Absent) -> bool) -> Option<Absent> {
@@ -197,11 +230,34 @@ mod tests {
         assert_eq!(absences.next_forgotten().await.holder, 2);
     }
 
+    fn peer(n: u64) -> NodeId {
+        NodeId(names(PEER, n).ours.0)
+    }
+
     #[test]
-    fn so_many_are_remembered_and_the_oldest_makes_room() {
+    fn so_many_are_remembered_and_whoever_has_most_makes_room() {
         let absences = Absences::new(FORGET_AFTER);
-        (0..MAX_ABSENT as u64).for_each(|n| assert_eq!(absent(&absences, PEER, n), None));
-        assert_eq!(absent(&absences, OTHER, 5_000), Some(0));
+        let others = (MAX_ABSENT - 2) as u64;
+        (0..others).for_each(|n| assert_eq!(absent(&absences, peer(n), n), None));
+        (others..others + 2).for_each(|n| assert_eq!(absent(&absences, OTHER, n), None));
+        assert_eq!(absent(&absences, PEER, 5_000), Some(others), "the other has two");
         assert_eq!(absences.state.lock().by_age.len(), MAX_ABSENT);
+    }
+
+    #[test]
+    fn of_one_peer_the_latest_are_remembered_and_nobody_else_makes_room_for_it() {
+        let absences = Absences::new(FORGET_AFTER);
+        absent(&absences, OTHER, 9_999);
+        let most = MAX_OF_ONE as u64;
+        (0..most).for_each(|n| assert_eq!(absent(&absences, PEER, n), None));
+        (0..100).for_each(|n| assert_eq!(absent(&absences, PEER, most + n), Some(n)));
+    }
+
+    #[test]
+    fn after_the_end_nobody_is_expected_back() {
+        let absences = Absences::new(FORGET_AFTER);
+        absences.clear();
+        assert_eq!(absent(&absences, PEER, 1), Some(1));
+        assert!(absences.state.lock().absent.is_empty());
     }
 }

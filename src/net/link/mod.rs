@@ -238,6 +238,8 @@ impl Link {
         end(unanswered);
         fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
+        // A shutdown may wait for the last of these.
+        self.router.shutdown().note_change();
         self.router.observer().connected();
         connection
     }
@@ -297,8 +299,9 @@ impl Link {
     /// expected no longer.
     fn end_leases(&self, old: &Outbox, reason: DropReason) {
         let (leases, holder) = (self.registry.leases(), old.connection);
-        // One that is closing has said its end, or was told to go.
-        let names = old.names.filter(|_| old.phase == Phase::Up && reason == DropReason::Lost);
+        // One that is closing has said its end, or was told to go; or it has said it on another connection.
+        let is_open = old.phase == Phase::Up && reason == DropReason::Lost;
+        let names = old.names.filter(|names| is_open && !self.router.is_gone(names.peer));
         if let Some(holdings) = &old.holdings {
             self.holdings.end(holdings, holder, names.map(|names| names.theirs));
         }

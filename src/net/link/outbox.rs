@@ -28,6 +28,7 @@ use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
+use crate::ident::ConnectionId;
 use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::control::drop_report::LocalDrops;
 use crate::net::control::heartbeat::RoundTrips;
@@ -369,7 +370,8 @@ impl Outbox {
         let restatement = self.holdings.as_ref().and_then(|holdings| holdings.restate(self.connection, link));
         if let Some(Restatement { boxes, ended }) = restatement {
             put_holds(&mut self.posts, boxes.into_iter().map(|id| (id, 1)), self.outgoing.max_frame());
-            put_restated(&mut self.posts, ended);
+            let most = self.outgoing.max_frame().saturating_sub(1) / size_of::<ConnectionId>();
+            put_restated(&mut self.posts, ended.into_iter().rev().take(most));
             self.wake();
         }
     }

@@ -106,12 +106,13 @@ impl PeerTable {
     }
 
     /// A connection is no longer up.
-    pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>) {
+    pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>, connection: u64) {
         let mut tables = self.tables.lock();
         let tables = &mut *tables;
         if let Some(live) = tables.live.get_mut(&node) {
             live.retain(|other| !Arc::ptr_eq(other, link));
-            tables.by_connection.remove(&link.connection());
+            // Not the link's own number: one that was superseded has that of its next connection by now.
+            tables.by_connection.remove(&connection);
             if live.is_empty() {
                 tables.live.remove(&node);
             }
@@ -246,9 +247,26 @@ impl PeerState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
 
     fn node(n: usize) -> NodeId {
         NodeId((n as u128).to_le_bytes())
+    }
+
+    #[test]
+    fn a_connection_that_was_superseded_leaves_nothing_behind() {
+        let (io, _not_started) = io_thread::io();
+        let inner = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let link = inner.link_to(&"localhost:1".parse().expect("an endpoint"));
+        let (peers, connection) = (PeerTable::default(), link.connection());
+        assert_eq!(peers.join(node(1), &link), Proof::Proven);
+        link.supersede();
+        assert_ne!(link.connection(), connection, "it has the number of the next");
+        peers.leave(node(1), &link, connection);
+        let tables = peers.tables.lock();
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty());
     }
 
     #[test]
