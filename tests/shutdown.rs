@@ -57,6 +57,7 @@ use support::listening;
 use support::next;
 use support::on_either_thread;
 use support::settled;
+use support::watched;
 use support::within;
 
 /// Longer than any test.
@@ -664,9 +665,12 @@ fn subscribers_hear_of_what_is_sent_after_the_end() {
         inbox.address().do_send(Number(100));
         settled(|| !recipient.connected()).await;
         inbox.address().do_send(Number(101));
-        settled(|| dropped(&node, DropReason::Shutdown) == taken + 2).await;
+        // The queue behind recipients is the process's, and another test here floods it.
+        let shed = || dropped(&node, DropReason::HandleShed);
+        watched(|| dropped(&node, DropReason::Shutdown) + shed(), |all| *all == taken + 2).await;
         assert_eq!(node.stats().sent, taken + 2);
-        assert_eq!(ears.count_drops("inbox", DropReason::Shutdown, taken + 2).await, taken + 2);
+        let after_the_end = taken + 2 - shed();
+        assert_eq!(ears.count_drops("inbox", DropReason::Shutdown, after_the_end).await, after_the_end);
     });
 }
 

@@ -111,7 +111,7 @@ fn one_who_subscribes_again_over_one_connection_is_one_subscriber() {
 #[test]
 fn one_who_subscribes_over_several_connections_is_one_subscriber() {
     on_either_thread(|thread| async move {
-        let (_there, endpoint, mut subscribing) = publisher(thread).await;
+        let (there, endpoint, mut subscribing) = publisher(thread).await;
         let hour = Duration::from_secs(3600);
         let here = Node::builder().io_thread(thread).reconnect(hour..=hour).start();
         let (actor, mut caught) = catcher();
@@ -132,7 +132,7 @@ fn one_who_subscribes_over_several_connections_is_one_subscriber() {
             let (wire, to) = wires.remove(at);
             wire.cut_after(0);
             to.do_send(Subscribe(inbox.recipient()));
-            settled(|| !to.connected()).await;
+            settled(|| !to.connected() && there.stats().connections.len() == wires.len()).await;
             actors.iter().chain(&mailboxes).for_each(|subscriber| subscriber.do_send(Number(n)));
             assert_eq!((caught.next().await, next(&mut inbox).await), (n, Number(n)));
         }

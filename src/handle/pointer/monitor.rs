@@ -268,7 +268,8 @@ async fn until_then(then: Option<Instant>) {
 /// Ends when the box is gone that a pointer leads to: see [`Address::closed`](crate::Address::closed). The waiting is
 /// done on the node's I/O thread, so that the future may be polled anywhere.
 pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
-    let stopped = pointer.router().stopped().clone();
+    let router = Arc::clone(pointer.router());
+    let stopped = router.stopped().clone();
     let (mut told, hear) = oneshot::channel();
     let monitor = Monitor::at(pointer);
     let here = match monitor {
@@ -308,8 +309,8 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
             }
             None => hear.await.unwrap_or(CloseReason::NodeGone),
         };
-        // Its boxes close when a node stops.
-        if stopped.is_cancelled() { CloseReason::NodeGone } else { why }
+        // Its boxes close when a node stops, and on another thread that may be seen before the token is cancelled.
+        if router.is_stopped() { CloseReason::NodeGone } else { why }
     }
 }
 
