@@ -183,7 +183,7 @@ impl Secret {
 /// assert_eq!(endpoint.to_string(), "localhost:4242");
 /// # Ok::<(), actix_hermod::AddressError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Endpoint {
     text: Box<str>,
 }

@@ -1,4 +1,5 @@
-//! Messages that an actor was given, until they are settled: windows, of which it is heard when the actor has begun them, and requests.
+//! Messages that an actor was given, until they are settled: requests, and windows, which are settled once the actor has
+//! begun all that is in them.
 
 use std::future::Future;
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! Actors published by name, with a buffer and a window of their own.
 
-use std::any::Any;
+use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ where
     pub fn open(self) -> Result<Publication<A>, OpenError> {
         let PublicationBuilder { router, registry, name, actor, window, .. } = self;
         let pointer = publish::<M>(&router, &registry, name, actor.recipient(), window)?;
-        Ok(Publication { address: Arc::new(Address::<M>::new(Arc::clone(&pointer))), pointer, actor: PhantomData })
+        Ok(Publication { pointer, handles: TypeId::of::<M>(), actor: PhantomData })
     }
 }
 
@@ -121,8 +121,8 @@ pub(crate) fn publish<M: RemoteMessage>(
 /// [unpublished](crate::Node::unpublish), has stopped, or the node ends.
 pub struct Publication<A: Actor> {
     pointer: Arc<Pointer>,
-    /// An `Address<M>` for the type of message that it is published for.
-    address: Arc<dyn Any + Send + Sync>,
+    /// The type of message that it is published for.
+    handles: TypeId,
     actor: PhantomData<fn(A)>,
 }
 
@@ -134,7 +134,7 @@ impl<A: Actor> Publication<A> {
 
     /// The box's address for messages of type `M`; `None` if it is not published for them.
     pub fn address<M: RemoteMessage>(&self) -> Option<Address<M>> {
-        self.address.downcast_ref::<Address<M>>().cloned()
+        (self.handles == TypeId::of::<M>()).then(|| Address::new(Arc::clone(&self.pointer)))
     }
 
     /// Takes the name back. What waits in the box is still handled, and what comes later finds no such box.
@@ -147,7 +147,7 @@ impl<A: Actor> Publication<A> {
 
 impl<A: Actor> Clone for Publication<A> {
     fn clone(&self) -> Self {
-        Publication { pointer: Arc::clone(&self.pointer), address: Arc::clone(&self.address), actor: PhantomData }
+        Publication { pointer: Arc::clone(&self.pointer), handles: self.handles, actor: PhantomData }
     }
 }
 

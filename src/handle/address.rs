@@ -181,9 +181,9 @@ impl<M: RemoteMessage> Address<M> {
     /// [`recipient`](crate::recipient#equality). Of an actor that was [exported](crate::Node::export), or sent as a
     /// `Recipient` and has come home, it is the actor's own; of a published actor, it leads to the box in front of it.
     ///
-    /// Messages sent through it pass through a queue that the
-    /// node's I/O thread empties, or the reader of the mailbox if it is there first. So `try_send` tells less than
-    /// [`Address::try_send`]: its `Ok` means that the queue has taken the message.
+    /// Messages sent through it pass through a queue that the node's I/O thread empties, or the reader of the mailbox if it
+    /// is there first. So `try_send` tells less than [`Address::try_send`]: its `Ok` means that the queue has taken the
+    /// message.
     pub fn recipient(&self) -> Recipient<M> {
         proxy::recipient(&self.pointer)
     }

@@ -70,7 +70,7 @@ impl Pointer {
 }
 
 /// What a pointer was made of. It never changes, and equality is over it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Origin {
     /// Whatever box has that name at whatever node listens there.
     Named { endpoint: Endpoint, name: Box<str> },

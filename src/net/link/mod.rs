@@ -9,6 +9,7 @@ pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;
 mod home;
+mod lease;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
@@ -293,30 +294,6 @@ impl Link {
             unsettled.pop_front();
         }
         unsettled.push_back(names);
-    }
-
-    /// A connection has ended: its leases, in both directions. Those of a peer that may come back stay until it has, or is
-    /// expected no longer.
-    fn end_leases(&self, old: &Outbox, reason: DropReason) {
-        let (leases, holder) = (self.registry.leases(), old.connection);
-        // One that is closing has said its end, or was told to go; or it has said it on another connection.
-        let is_open = old.phase == Phase::Up && reason == DropReason::Lost;
-        let names = old.names.filter(|names| is_open && !self.router.is_gone(names.peer));
-        if let Some(holdings) = &old.holdings {
-            self.holdings.end(holdings, holder, names.map(|names| names.theirs));
-        }
-        let Some(names) = names.filter(|_| leases.set_absent(holder)) else { return leases.release_all(holder) };
-        let me = self.me.upgrade().filter(|link| link.endpoint.is_some());
-        let oldest = self.absences.expect_back(names, holder, me.map(|link| link as Arc<dyn Outbound>));
-        if let Some(oldest) = oldest {
-            leases.release_all(oldest.holder);
-        }
-    }
-
-    /// States anew what is held by connections with the same peer that have ended, if there is something to be stated and
-    /// this one is up.
-    pub(crate) fn restate_leases(&self) {
-        self.state.lock().restate_leases(&(Weak::clone(&self.me) as Weak<dyn Outbound>));
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -22,13 +21,9 @@ use super::target::TypeNames;
 use crate::config::Limits;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::Holdings;
-use crate::handle::pointer::holdings::Restatement;
-use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::NotPosted;
-use crate::handle::ports::Outbound;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
-use crate::ident::ConnectionId;
 use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::control::drop_report::LocalDrops;
 use crate::net::control::heartbeat::RoundTrips;
@@ -37,17 +32,12 @@ use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::shape_query::ShapeQueries;
 use crate::net::control::watch::Watches;
 use crate::reason::DropReason;
-use crate::wire::features::feature;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::cancel::put_cancel;
 use crate::wire::frames::goodbye::Farewell;
-use crate::wire::frames::hold::put_hold;
-use crate::wire::frames::hold::put_holds;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
-use crate::wire::frames::release::put_releases;
 use crate::wire::frames::report::Account;
-use crate::wire::frames::restated::put_restated;
 use crate::wire::introduction::Identity;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Handles;
@@ -58,9 +48,6 @@ use crate::wire::outgoing::Unwritten;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 pub(super) const MAX_CONTROL: usize = 64 << 10;
-
-/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
-const MAX_RELEASES: usize = 65_536;
 
 /// Bytes that are kept of a message in a flow besides its own.
 const ITEM: usize = 192;
@@ -333,49 +320,6 @@ impl Outbox {
         }
     }
 
-    /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
-    pub(super) fn release(&mut self, id: BoxId, count: u64) {
-        if self.fragments.release(id, count) {
-            return;
-        }
-        if self.fragments.holds_box(id) {
-            let mut frame = BytesMut::new();
-            put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
-            self.fragments.put(Flow::Box(id), frame, FrameRole::Follower, Vec::new());
-        } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
-            *self.releases.entry(id).or_default() += count;
-        }
-    }
-
-    /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
-    /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
-    /// a lock.
-    #[cold]
-    pub(super) fn lease(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Lease>> {
-        if self.features & feature::HOLDS == 0 {
-            return None;
-        }
-        let before = to.lease(link, self.connection, self.holdings.as_ref()?).ok()?;
-        if let Some(id) = to.box_id(true) {
-            put_hold(&mut self.posts, [(id, 1)]);
-        }
-        before
-    }
-
-    /// States anew the leases of connections that have ended, if there are any and the peer understands it.
-    pub(super) fn restate_leases(&mut self, link: &Weak<dyn Outbound>) {
-        if self.phase != Phase::Up || self.features & feature::RESTATED == 0 {
-            return;
-        }
-        let restatement = self.holdings.as_ref().and_then(|holdings| holdings.restate(self.connection, link));
-        if let Some(Restatement { boxes, ended }) = restatement {
-            put_holds(&mut self.posts, boxes.into_iter().map(|id| (id, 1)), self.outgoing.max_frame());
-            let most = self.outgoing.max_frame().saturating_sub(1) / size_of::<ConnectionId>();
-            put_restated(&mut self.posts, ended.into_iter().rev().take(most));
-            self.wake();
-        }
-    }
-
     /// Asks for a sign of life behind what waits, if the connection is up.
     pub(super) fn ping_behind(&mut self, nonce: Option<u64>) {
         if let Some(nonce) = nonce.filter(|_| self.phase == Phase::Up) {
@@ -437,16 +381,7 @@ mod tests {
 
     use super::*;
     use crate::net::link::drain::Chunk;
-
-    #[test]
-    fn so_many_boxes_wait_to_be_released() {
-        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
-        let id = |n: usize| BoxId((n as u128).to_le_bytes());
-        (0..=MAX_RELEASES).for_each(|n| outbox.release(id(n), 1));
-        assert_eq!(outbox.releases.len(), MAX_RELEASES);
-        outbox.release(id(0), 2);
-        assert_eq!(outbox.releases[&id(0)], 3);
-    }
+    use crate::wire::features::feature;
 
     /// Also behind something large, what is small is written in a few writes.
     #[test]

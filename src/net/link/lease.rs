@@ -1,0 +1,115 @@
+//! A link's part in leases: what the peer is told of those that this side holds, and what becomes of both sides' when a
+//! connection ends.
+
+use std::sync::Arc;
+use std::sync::Weak;
+
+use bytes::BytesMut;
+
+use super::Link;
+use super::fragment_queue::Flow;
+use super::fragment_queue::FrameRole;
+use super::outbox::Outbox;
+use super::outbox::Phase;
+use crate::handle::pointer::Pointer;
+use crate::handle::pointer::holdings::Restatement;
+use crate::handle::pointer::lease::Lease;
+use crate::handle::ports::Outbound;
+use crate::ident::BoxId;
+use crate::ident::ConnectionId;
+use crate::reason::DropReason;
+use crate::wire::features::feature;
+use crate::wire::frames::hold::put_hold;
+use crate::wire::frames::hold::put_holds;
+use crate::wire::frames::release::put_releases;
+use crate::wire::frames::restated::put_restated;
+
+/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
+const MAX_RELEASES: usize = 65_536;
+
+impl Outbox {
+    /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) {
+        if self.fragments.release(id, count) {
+            return;
+        }
+        if self.fragments.holds_box(id) {
+            let mut frame = BytesMut::new();
+            put_releases(&mut frame, [(id, count)], self.outgoing.max_frame());
+            self.fragments.put(Flow::Box(id), frame, FrameRole::Follower, Vec::new());
+        } else if self.releases.len() < MAX_RELEASES || self.releases.contains_key(&id) {
+            *self.releases.entry(id).or_default() += count;
+        }
+    }
+
+    /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
+    /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
+    /// a lock.
+    #[cold]
+    pub(super) fn lease(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Lease>> {
+        if self.features & feature::HOLDS == 0 {
+            return None;
+        }
+        let before = to.lease(link, self.connection, self.holdings.as_ref()?).ok()?;
+        if let Some(id) = to.box_id(true) {
+            put_hold(&mut self.posts, [(id, 1)]);
+        }
+        before
+    }
+
+    /// States anew the leases of connections that have ended, if there are any and the peer understands it.
+    pub(super) fn restate_leases(&mut self, link: &Weak<dyn Outbound>) {
+        if self.phase != Phase::Up || self.features & feature::RESTATED == 0 {
+            return;
+        }
+        let restatement = self.holdings.as_ref().and_then(|holdings| holdings.restate(self.connection, link));
+        if let Some(Restatement { boxes, ended }) = restatement {
+            put_holds(&mut self.posts, boxes.into_iter().map(|id| (id, 1)), self.outgoing.max_frame());
+            let most = self.outgoing.max_frame().saturating_sub(1) / size_of::<ConnectionId>();
+            put_restated(&mut self.posts, ended.into_iter().rev().take(most));
+            self.wake();
+        }
+    }
+}
+
+impl Link {
+    /// A connection has ended: its leases, in both directions. Those of a peer that may come back stay until it has, or is
+    /// expected no longer.
+    pub(super) fn end_leases(&self, old: &Outbox, reason: DropReason) {
+        let (leases, holder) = (self.registry.leases(), old.connection);
+        // One that is closing has said its end, or was told to go; or it has said it on another connection.
+        let is_open = old.phase == Phase::Up && reason == DropReason::Lost;
+        let names = old.names.filter(|names| is_open && !self.router.is_gone(names.peer));
+        if let Some(holdings) = &old.holdings {
+            self.holdings.end(holdings, holder, names.map(|names| names.theirs));
+        }
+        let Some(names) = names.filter(|_| leases.set_absent(holder)) else { return leases.release_all(holder) };
+        let me = self.me.upgrade().filter(|link| link.endpoint.is_some());
+        let oldest = self.absences.expect_back(names, holder, me.map(|link| link as Arc<dyn Outbound>));
+        if let Some(oldest) = oldest {
+            leases.release_all(oldest.holder);
+        }
+    }
+
+    /// States anew what is held by connections with the same peer that have ended, if there is something to be stated and
+    /// this one is up.
+    pub(crate) fn restate_leases(&self) {
+        self.state.lock().restate_leases(&(Weak::clone(&self.me) as Weak<dyn Outbound>));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+
+    #[test]
+    fn so_many_boxes_wait_to_be_released() {
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let id = |n: usize| BoxId((n as u128).to_le_bytes());
+        (0..=MAX_RELEASES).for_each(|n| outbox.release(id(n), 1));
+        assert_eq!(outbox.releases.len(), MAX_RELEASES);
+        outbox.release(id(0), 2);
+        assert_eq!(outbox.releases[&id(0)], 3);
+    }
+}

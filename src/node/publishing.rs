@@ -1,0 +1,162 @@
+//! How a node makes existing actors known: by a name, or by an address alone.
+
+use std::sync::Arc;
+
+use actix::Actor;
+use actix::Addr;
+use actix::Recipient;
+
+use super::Node;
+use crate::boxes::actor_feed;
+use crate::boxes::actor_feed::Window;
+use crate::boxes::leases::OURSELVES;
+use crate::boxes::publication;
+use crate::boxes::publication::PublicationBuilder;
+use crate::boxes::registry::OpenError;
+use crate::boxes::registry::Registry;
+use crate::handle::address::Address;
+use crate::handle::ports::LocalBox;
+use crate::handle::recipient::proxy;
+use crate::message::RemoteMessage;
+
+impl Node {
+    /// Makes an existing actor known by a name, unchanged: what is sent to the name is handled by the actor.
+    ///
+    /// The actor sits behind a buffer like a mailbox's (1,024 messages by default) and is given what waits there in
+    /// windows, so that a slow one sheds messages instead of piling them up. It is kept alive until it is
+    /// [unpublished](Node::unpublish) or the node stops. That it has stopped by itself is noticed at the next message, or
+    /// within a heartbeat; then its name is free.
+    ///
+    /// An `Addr` handles many types of messages, so the type has to be said: `publish::<Ping>("n", addr)`. From a
+    /// `Recipient<Ping>` it is inferred.
+    ///
+    /// # Errors
+    /// As [`MailboxBuilder::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # struct Echo;
+    /// # impl Actor for Echo { type Context = Context<Self>; }
+    /// # impl Handler<Ping> for Echo { type Result = (); fn handle(&mut self, _: Ping, _: &mut Context<Self>) {} }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let echo = Echo.start();
+    /// node.publish::<Ping>("echo", echo.clone())?;
+    /// node.publish("echo too", echo.recipient::<Ping>())?;
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn publish<M: RemoteMessage>(
+        &self,
+        name: impl Into<String>,
+        actor: impl Into<Recipient<M>>,
+    ) -> Result<Address<M>, OpenError> {
+        let (router, window) = (self.router(), Window::of(&*self.router()));
+        let pointer = publication::publish(&router, &self.inner.registry, name.into(), actor.into(), window)?;
+        Ok(Address::new(pointer))
+    }
+
+    /// Publishes an actor as [`publish`](Node::publish) does, with a box and a window of its own:
+    /// `node.publish_actor("n", addr).handles::<Ping>().open()?`.
+    ///
+    /// The actor is given as many messages at a time as [`at_once`](PublicationBuilder::at_once) says; as many more wait in
+    /// its box as [`capacity`](PublicationBuilder::capacity) says; what comes then is dropped. So an actor that is to serve
+    /// 10,000 slow requests concurrently needs a window of as many.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "u64")]
+    /// # struct Square(u64);
+    /// # struct Calculator;
+    /// # impl Actor for Calculator { type Context = Context<Self>; }
+    /// # impl Handler<Square> for Calculator {
+    /// #     type Result = u64;
+    /// #     fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> u64 { n * n }
+    /// # }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let calculator = node
+    ///     .publish_actor("calculator", Calculator.start())
+    ///     .handles::<Square>()
+    ///     .capacity(4_096)
+    ///     .at_once(10_000)
+    ///     .open()?;
+    /// let squares = calculator.address::<Square>().unwrap();
+    /// assert_eq!(squares.ask(Square(7)).await.unwrap(), 49);
+    /// calculator.close();
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn publish_actor<A: Actor>(&self, name: impl Into<String>, actor: Addr<A>) -> PublicationBuilder<A> {
+        PublicationBuilder::new(self.router(), Arc::clone(&self.inner.registry), name.into(), actor)
+    }
+
+    /// Takes the name back from a published actor; whether there was one of that name. What waits in its box is still
+    /// handled. Mailboxes are closed by their owners only.
+    pub fn unpublish(&self, name: impl AsRef<str>) -> bool {
+        self.inner.registry.unpublish(name.as_ref())
+    }
+
+    /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
+    /// messages. The actor is kept alive until the node stops, or until [`unexport`](Node::unexport).
+    ///
+    /// To export an actor again changes nothing, and gives an equal address. A `Recipient` in a message needs no `export`;
+    /// see [`recipient`](crate::recipient).
+    ///
+    /// # Errors
+    /// [`OpenError::NotEncodable`] if no message of the type can travel; [`OpenError::Stopped`] once the node was shut
+    /// down.
+    pub fn export<M: RemoteMessage>(&self, actor: impl Into<Recipient<M>>) -> Result<Address<M>, OpenError> {
+        if self.inner.closing.is_cancelled() {
+            return Err(OpenError::Stopped);
+        }
+        Registry::admit::<M>()?;
+        let actor = actor.into();
+        let key = proxy::key_of(&actor);
+        if let Some(pointer) = proxy::pointer_of(&key) {
+            return Ok(Address::new(pointer));
+        }
+        let router = self.router();
+        let make = |id| actor_feed::exported(&router, id, actor.clone()) as Arc<dyn LocalBox>;
+        let pointer = Arc::clone(&router).export(key, &make);
+        if let Some(local) = pointer.local()
+            && let Some(evicted) = self.inner.registry.leases().lease(&pointer, &*local, OURSELVES)
+        {
+            evicted.close();
+        }
+        Ok(Address::new(pointer))
+    }
+
+    /// Ends an [`export`](Node::export), however often it was made, and returns whether there was one. From then on the
+    /// actor lives as long as somebody holds its address, here or elsewhere, and messages sent to it are still handled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Ping;
+    /// # struct Echo;
+    /// # impl Actor for Echo { type Context = Context<Self>; }
+    /// # impl Handler<Ping> for Echo { type Result = (); fn handle(&mut self, _: Ping, _: &mut Context<Self>) {} }
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let echo = Echo.start();
+    /// let address = node.export::<Ping>(echo.clone())?;
+    /// assert_eq!(node.export::<Ping>(echo)?, address);
+    /// assert!(node.unexport(&address));
+    /// assert!(!node.unexport(&address));
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn unexport<M: RemoteMessage>(&self, address: &Address<M>) -> bool {
+        let id = address.box_here().filter(|_| address.node_id() == Some(self.id()));
+        id.is_some_and(|id| self.inner.registry.leases().release(id, OURSELVES, u64::MAX))
+    }
+}
