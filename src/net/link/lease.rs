@@ -101,7 +101,84 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boxes::relay::Relay;
     use crate::config::Limits;
+    use crate::handle::detached;
+    use crate::handle::pointer::holdings::HoldingsTable;
+    use crate::handle::pointer::holdings::MAX_RESTATED;
+    use crate::ident::NodeId;
+    use crate::net::control::settlement::ConnectionNames;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
+    use crate::wire::frames::Front;
+    use crate::wire::frames::front;
+    use crate::wire::frames::kind;
+    use crate::wire::frames::restated::read_restated;
+    use crate::wire::handshake::Hello;
+
+    const PEER: NodeId = NodeId([9; 16]);
+    const BOX: BoxId = BoxId([1; 16]);
+
+    /// A link of the node over which a peer holds a box of it.
+    fn holding(node: &Arc<NodeInner>) -> Arc<Link> {
+        let link = Link::accepted(node.link_context());
+        let (ours, theirs) = (ConnectionId::random(), ConnectionId::random());
+        let hello = Hello {
+            versions: (1, 1),
+            features: feature::KNOWN,
+            node: PEER,
+            connection: theirs,
+            max_frame: 1 << 20,
+            numbers: 64,
+            endpoints: Vec::new(),
+        };
+        let connection = link.up(&hello, ConnectionNames { peer: PEER, ours, theirs }, Arc::default());
+        let local = Relay::new(BOX, detached::pointer(), 1);
+        node.registry.leases().lease(&detached::pointer(), &local, connection);
+        link
+    }
+
+    #[test]
+    fn a_peer_that_has_said_goodbye_on_another_connection_is_not_expected_back_on_this() {
+        for has_said_it in [false, true] {
+            let (io, _not_started) = io_thread::io();
+            let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+            let link = holding(&node);
+            if has_said_it {
+                node.peers.gone(PEER);
+            }
+            link.down(DropReason::Lost, "", true);
+            assert_eq!(node.registry.leases().find(BOX).is_none(), has_said_it);
+        }
+    }
+
+    #[test]
+    fn no_frame_that_restates_is_longer_than_the_peer_reads() {
+        const LONGEST: usize = 100;
+        let (table, link) = (HoldingsTable::default(), Weak::<Link>::new() as Weak<dyn Outbound>);
+        let holdings = table.of(PEER);
+        holdings.begin(0);
+        (0..50_u128).for_each(|n| holdings.add(0, BoxId(n.to_le_bytes())));
+        table.note_ended(PEER, (0..MAX_RESTATED as u128).map(|n| ConnectionId(n.to_le_bytes())));
+        table.end(&holdings, 0, Some(ConnectionId([7; 16])));
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        outbox.features = feature::KNOWN;
+        outbox.holdings = Some(holdings);
+        outbox.outgoing.peer_accepts(LONGEST, 64);
+        outbox.restate_leases(&link);
+        let (mut rest, mut kinds, mut named) = (&outbox.posts[..], Vec::new(), Vec::new());
+        while let Front::Frame(raw) = front(rest, LONGEST).expect("the peer reads it") {
+            kinds.push(raw.kind);
+            if raw.kind == kind::RESTATED {
+                named.extend(read_restated(raw.payload).map(|ended| ended.expect("a name")));
+            }
+            rest = &rest[raw.size..];
+        }
+        assert!(rest.is_empty() && kinds.len() > 2);
+        assert_eq!(kinds.pop(), Some(kind::RESTATED), "behind all holds");
+        assert!(kinds.iter().all(|of| *of == kind::HOLD));
+        assert_eq!((named.len(), named[0]), (6, ConnectionId([7; 16])), "the latest, as many as there is room for");
+    }
 
     #[test]
     fn so_many_boxes_wait_to_be_released() {
