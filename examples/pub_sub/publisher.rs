@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Sends each edition to everyone who has subscribed.
 #[derive(Default)]
 struct Topic {
-    /// Subscribers, each with its process, which means nothing to the set and tells which of them have gone with a process.
+    /// Subscribers, each with its process: that means nothing to the set, and tells which of them have gone with it.
     subscribers: HashMap<Recipient<Edition>, Option<Address<Order>>>,
     processes: HashSet<Address<Order>>,
     /// How often somebody has subscribed.

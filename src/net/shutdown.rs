@@ -49,8 +49,8 @@ impl NodeInner {
         self.stop();
     }
 
-    /// Messages that recipients took before are sent like those that addresses took: also over connections made only for it, whose routers
-    /// are started by chores.
+    /// Has messages that recipients took before sent like those that addresses took: also over connections made only for
+    /// them, whose routers are started by chores.
     async fn catch_up(&self) {
         proxy::catch_up().await;
         let (started, all_started) = oneshot::channel();

@@ -28,13 +28,11 @@ const PORTS_TRIED: usize = 16;
 
 /// The system's number for an address of a family that it does not have, as IPv6 on a host that was built without.
 /// [`io::ErrorKind`] has no word for it.
-const EAFNOSUPPORT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
-    97
-} else if cfg!(windows) {
-    10_047
-} else {
-    47
-};
+#[cfg(unix)]
+const EAFNOSUPPORT: i32 = libc::EAFNOSUPPORT;
+/// WSAEAFNOSUPPORT.
+#[cfg(not(unix))]
+const EAFNOSUPPORT: i32 = 10_047;
 
 /// Bytes that the system is asked to hold of what is written to a connection within this host (it takes twice as many).
 /// There is no distance to bridge, and what it holds stands before everything that is written later: left to itself, it
@@ -55,8 +53,7 @@ pub(crate) struct Listener {
 }
 
 /// Listens at all addresses of the host that are this host's, with SO_REUSEADDR, so that a restarted server gets its port
-/// back at once. Returns those addresses as well, and whether the host has no
-/// others.
+/// back at once. Returns those addresses as well, and whether the host has no others.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>, bool)> {
     let addresses = resolver::look_up(host, port).await?;
     let listen = |address| {
