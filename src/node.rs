@@ -58,7 +58,7 @@ pub enum ListenError {
 ///
 /// As a rule a process has one node for each actix System. Handles can be cloned and used from any thread; dropping them
 /// stops nothing. A node stops by [`shutdown`](Node::shutdown), or with the System that it was started in: then its
-/// boxes close, opening gives [`OpenError::Stopped`], and messages sent count as
+/// boxes close, opening gives [`OpenError::Stopped`](crate::OpenError::Stopped), and messages sent count as
 /// [`DropReason::Shutdown`](crate::DropReason::Shutdown).
 ///
 /// - In actix-web, `web::Data<Node>` shares one node with all workers.

@@ -31,7 +31,7 @@ impl Node {
     /// `Recipient<Ping>` it is inferred.
     ///
     /// # Errors
-    /// As [`MailboxBuilder::open`].
+    /// As [`MailboxBuilder::open`](crate::MailboxBuilder::open).
     ///
     /// # Examples
     /// ```
