@@ -187,6 +187,35 @@ fn a_field_behind_a_trait_object_is_looked_into() {
     assert_eq!(Shape::of_value::<(Object<false>, u32)>().to_string(), format!("(Map<String, {object}>, {tuple})"));
 }
 
+/// Types of two crates that are often met in messages and take no text and no map but their own.
+#[test]
+fn what_stands_beside_a_time_with_its_zone_or_a_trait_object_is_looked_into() {
+    #[typetag::deserialize]
+    trait Drawn {}
+
+    #[derive(Deserialize)]
+    #[expect(dead_code)]
+    struct Dot {
+        x: u8,
+    }
+
+    #[typetag::deserialize]
+    impl Drawn for Dot {}
+
+    const LAST: &str = "u32 here, i32 there";
+    type Times<T> = (jiff::ZonedDateTime, jiff::Timestamp, jiff::civil::Date, jiff::Span, T);
+    let of = |path: &str| [format!("`{path}`: {LAST}")];
+    let whole = Shape::of_value::<Times<u32>>();
+    assert_eq!(whole.unchecked(), [""; 0], "{whole}");
+    let beside = differences::<Times<u32>, Times<i32>>();
+    assert!(beside.len() == 1 && beside[0].ends_with(LAST), "{beside:?}");
+    let values = differences::<BTreeMap<jiff::ZonedDateTime, u32>, BTreeMap<jiff::ZonedDateTime, i32>>();
+    assert!(values.len() == 1 && values[0].ends_with(LAST), "{values:?}");
+    assert_eq!(differences::<here::Draw<Box<dyn Drawn>>, there::Draw<Box<dyn Drawn>>>(), of("Draw.layer"));
+    let beside = differences::<(Box<dyn Drawn>, u32), (Box<dyn Drawn>, i32)>();
+    assert!(beside.len() == 1, "{beside:?}");
+}
+
 /// A value that is written as one of a few texts is read as any of them.
 #[test]
 fn a_text_is_guessed_from_what_the_error_lists() {
@@ -232,7 +261,7 @@ fn types_of_well_known_forms_are_guessed() {
         }),*] };
     }
     let known = only! {
-        Zoned "1970-01-01T00:00:00+00:00[UTC]"
+        Zoned "1970-01-01T00:00:00+00:00[+00:00]"
         ObjectId "000000000000000000000000"
         Account "0x0000000000000000000000000000000000000000"
         PublicKey "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
