@@ -61,6 +61,9 @@ pub(crate) struct Limits {
     pub(crate) pending_requests: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
+    /// Addresses in one message: as many as an actor has subscribers, in all but the largest systems. To read so many takes
+    /// a few milliseconds of the I/O thread.
+    pub(crate) max_handles: usize,
     /// Levels of nesting in a message.
     pub(crate) decode_depth: usize,
     /// Bytes that decoding one message may reserve.
@@ -99,6 +102,7 @@ impl Default for Limits {
             exports: 65_536,
             pending_requests: 65_536,
             proxy_queue: 65_536,
+            max_handles: 16_384,
             decode_depth: 128,
             decode_memory: 64 << 20,
             relay_hops: 4,

@@ -48,8 +48,9 @@ drop_reasons! {
     /// again; what was written and may have been handled is not dropped, but in doubt
     /// ([`Stats::in_doubt`](crate::Stats::in_doubt)).
     Lost = "the connection broke before the message was written",
-    /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer. Send it in parts,
-    /// or raise `max_message` on both sides.
+    /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer, or has more addresses
+    /// than `max_handles`; of a lower `max_handles` of its own the node of the box, or a relay, tells. Send it in parts, or
+    /// raise the limit on both sides. `detail` says which.
     TooLarge = "the message is too large",
     /// **Sender.** The message's own `Serialize` failed or panicked, it is made of what postcard does not carry, or it
     /// holds an address that cannot travel. `detail` says which; change the message's type.

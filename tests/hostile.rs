@@ -19,6 +19,9 @@ mod counts;
 #[path = "hostile/crowds.rs"]
 mod crowds;
 
+#[path = "hostile/handles.rs"]
+mod handles;
+
 #[path = "hostile/limits.rs"]
 mod limits;
 
@@ -567,7 +570,7 @@ fn a_type_that_panics_when_it_is_read_costs_one_message() {
 #[test]
 fn a_message_with_as_many_addresses_as_are_allowed_costs_one_message() {
     alone("a_message_with_as_many_addresses_as_are_allowed_costs_one_message", || {
-        on(Node::builder(), async |ground| {
+        on(Node::builder().max_handles(65_536), async |ground| {
             let mut stranger = Peer::stranger(&ground.endpoint).await;
             let to = inline(&your_box("letters"));
             let places = |n: u64| {
@@ -950,7 +953,12 @@ impl Ground {
 
     /// The message is dropped as not decodable, in those words; the connection goes on, and so does its box.
     async fn refuses_body(&mut self, post: &[u8], words: &str) {
-        let count = |ground: &Ground| ground.node.stats().dropped.get(&DropReason::NotDecodable).copied();
+        self.refuses(post, DropReason::NotDecodable, words).await;
+    }
+
+    /// The message is dropped for that reason, in those words; the connection goes on, and so does its box.
+    async fn refuses(&mut self, post: &[u8], reason: DropReason, words: &str) {
+        let count = |ground: &Ground| ground.node.stats().dropped.get(&reason).copied();
         let before = count(self).unwrap_or(0);
         let events = Arc::new(Mutex::new(Vec::new()));
         self.node.subscribe(Details(Arc::clone(&events)).start().recipient());
@@ -997,7 +1005,7 @@ impl Handler<Event> for Details {
     type Result = ();
 
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
-        if let Event::DeadLetter { reason: DropReason::NotDecodable, detail, .. } = event {
+        if let Event::DeadLetter { detail, .. } = event {
             lock(&self.0).push(detail.unwrap_or_default());
         }
     }

@@ -182,6 +182,24 @@ fn a_handle_works_wherever_it_stands_in_a_message() {
 }
 
 #[test]
+fn a_message_with_more_addresses_than_its_sender_allows_is_dropped_alone() {
+    #[derive(Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Crowd(Vec<Address<Number>>);
+
+    on_either_thread(|thread| async move {
+        let (_there, endpoint, mut inbox) = station::<Crowd>(thread).await;
+        let here = Node::builder().io_thread(thread).max_handles(3).start();
+        let (to, one) = (here.remote::<Crowd>(&endpoint, "carry").unwrap(), here.mailbox::<Number>().open().unwrap());
+        for count in [4, 3] {
+            to.do_send(Crowd(vec![one.address(); count]));
+        }
+        assert_eq!(next(&mut inbox).await.0.len(), 3);
+        assert_eq!(to.lost().local.get(&DropReason::TooLarge), Some(&1));
+    });
+}
+
+#[test]
 fn a_message_may_bring_thousands_of_addresses() {
     #[derive(Message, Serialize, Deserialize)]
     #[rtype(result = "()")]

@@ -28,6 +28,7 @@ use super::reply::PeerRequest;
 use super::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::handle::pointer::lease::Lease;
+use crate::handle::pointer::path::NamedLink;
 use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
@@ -78,6 +79,14 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn endpoints(&self) -> Vec<Endpoint>;
     /// The recipients that there are of pointers of this node.
     fn recipients(&self) -> &ProxyTable;
+}
+
+/// The node, as a pointer sees it whose connection is made when it is first used.
+pub(crate) trait Dialler: Send + Sync + fmt::Debug {
+    /// The connection to that endpoint, which is made if there is none.
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint) -> NamedLink;
+    /// The node that was last met at that endpoint, if there is a connection there.
+    fn peer_at(&self, endpoint: &Endpoint) -> Option<NodeId>;
 }
 
 /// A box of this node, whatever its messages' type.

@@ -52,7 +52,7 @@ struct NotSent {
 /// How a message counts that was not encoded.
 fn not_encoded(error: &EncodeError) -> DropReason {
     match error {
-        EncodeError::TooLarge { .. } => DropReason::TooLarge,
+        EncodeError::TooLarge { .. } | EncodeError::TooManyHandles { .. } => DropReason::TooLarge,
         _ => DropReason::NotEncodable,
     }
 }

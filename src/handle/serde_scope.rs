@@ -28,12 +28,14 @@ use serde::de::DeserializeOwned;
 use serde::ser;
 
 use super::envelope::Body;
+use super::pointer::POINTER_COST;
 use super::pointer::Pointer;
 use super::ports::Router;
 use crate::handle::detached;
 use crate::handle::uri;
 use crate::message::guard;
 use crate::message::guard::DecodeError;
+use crate::message::guard::DecodeLimits;
 use crate::message::guard::EncodeError;
 use crate::message::guard::Encoded;
 use crate::message::preflight::Check;
@@ -210,6 +212,11 @@ pub(crate) fn write<M: Serialize, R>(
         encoded => checked(encoded, || (check.run)(message)),
     };
     let handles = scope.into_handles();
+    let limit = router.limits().max_handles;
+    let encoded = match encoded {
+        Ok(()) if handles.len() > limit => Err(Box::new(EncodeError::TooManyHandles { count: handles.len(), limit })),
+        encoded => encoded,
+    };
     let result = match encoded {
         Ok(()) if body.len() > KEPT => Ok(send(Body::from(&whole(&mut body)), &handles)),
         Ok(()) => Ok(send(Body::from(&*body), &handles)),
@@ -304,8 +311,10 @@ pub(crate) fn read<M: DeserializeOwned>(
     if handles.is_empty() {
         return guard::decode(body, limits);
     }
+    // What was made before the body is read is a part of what the message takes.
+    let memory = limits.memory.saturating_sub(handles.len().saturating_mul(POINTER_COST));
     scope.bring(handles);
-    let message = guard::decode(body, limits);
+    let message = guard::decode(body, DecodeLimits { memory, ..limits });
     let mut rest = scope.into_handles();
     rest.clear();
     *handles = rest;

@@ -25,7 +25,9 @@ use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::path::Path;
+use crate::handle::ports::Dialler;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
@@ -291,6 +293,18 @@ impl Drop for StopOnDrop {
     }
 }
 
+impl Dialler for NodeInner {
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint) -> NamedLink {
+        let link = self.link_to(endpoint);
+        let is_home = link.is_home();
+        NamedLink { link, is_home }
+    }
+
+    fn peer_at(&self, endpoint: &Endpoint) -> Option<NodeId> {
+        self.peers.dialled(endpoint)?.peer()
+    }
+}
+
 impl Router for NodeInner {
     fn id(&self) -> NodeId {
         self.id
@@ -323,9 +337,8 @@ impl Router for NodeInner {
     fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
-        let link = self.link_to(endpoint);
-        let is_home = link.is_home();
-        let route = Route::Away { path: Path::by_name(link, is_home), to: None };
+        let link = Arc::clone(&self).link_at(endpoint);
+        let route = Route::Away { path: Path::by_name(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
 

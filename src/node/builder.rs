@@ -79,6 +79,9 @@ limits! {
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. 65,536.
     proxy_queue(envelopes: usize),
+    /// Addresses and `Recipient`s in one message, sent or received; one with more is dropped as
+    /// [`TooLarge`](crate::DropReason::TooLarge). 16,384; the protocol has room for 65,536.
+    max_handles(handles: usize),
     /// Levels of nesting in a message that is received. 128.
     decode_depth(levels: usize),
     /// Bytes that decoding one message may reserve. 64 MiB.

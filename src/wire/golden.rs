@@ -15,6 +15,7 @@ use super::handshake::Hello;
 use super::handshake::HelloFront;
 use super::incoming::Incoming;
 use super::incoming::Received;
+use super::incoming::ReceivedAnswer;
 use super::outgoing::Correlated;
 use super::outgoing::Outgoing;
 use super::outgoing::Post;
@@ -523,7 +524,7 @@ impl Direction {
     }
 
     fn check_answer(&mut self, name: &str, payload: &[u8], answered: &Answered) {
-        let (correlation, handles, body) = self.incoming.answer(payload, &mut text).expect(name);
+        let ReceivedAnswer { correlation, handles, body, .. } = self.incoming.answer(payload, &mut text).expect(name);
         assert_eq!(correlation, answered.correlation, "{name}");
         assert_eq!(handles, texts(&answered.handles), "{name}");
         assert_eq!(body, answered.body, "{name}");

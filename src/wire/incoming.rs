@@ -13,6 +13,23 @@ use super::numbering::Meanings;
 /// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
 pub(crate) trait Bind<T> {
     fn bind(&mut self, introduction: &Introduction<'_>) -> T;
+
+    /// Whether anything is to be made of the handles of a message, which has so many.
+    fn wants(&mut self, _bearer: Bearer<'_, T>, _count: usize) -> bool {
+        true
+    }
+
+    /// One of them goes unused, which the peer may count. It stands for `meaning`, or was introduced for this once.
+    fn skip(&mut self, _meaning: Result<&T, &Introduction<'_>>) {}
+}
+
+/// A message that bears handles.
+#[derive(Debug)]
+pub(crate) enum Bearer<'a, T> {
+    /// A post or a request for this target.
+    For(&'a T),
+    /// The answer to the request of that number.
+    Answer(u64),
 }
 
 impl<T, F: FnMut(&Introduction<'_>) -> T> Bind<T> for F {
@@ -45,7 +62,20 @@ impl<T> Received<'_, '_, T> {
 pub(crate) struct Received<'s, 'b, T> {
     pub(crate) to: &'s T,
     pub(crate) handles: &'s [T],
+    /// As many handles were skipped, because they were not wanted: all that there are, or none.
+    pub(crate) skipped: usize,
     pub(crate) extensions: Extensions<'b>,
+    pub(crate) body: &'b [u8],
+}
+
+/// An answer as it was read.
+#[derive(Debug)]
+pub(crate) struct ReceivedAnswer<'s, 'b, T> {
+    /// The number of the request.
+    pub(crate) correlation: u64,
+    pub(crate) handles: &'s [T],
+    /// As in [`Received`].
+    pub(crate) skipped: usize,
     pub(crate) body: &'b [u8],
 }
 
@@ -103,21 +133,26 @@ impl<T: Clone> Incoming<T> {
         Ok((correlation, self.addressed(flags, reader, bind)?))
     }
 
-    /// Reads an answer: the number of the request, the handles and the body.
+    /// Reads an answer.
     pub(crate) fn answer<'s, 'b>(
         &'s mut self,
         payload: &'b [u8],
         bind: &mut impl Bind<T>,
-    ) -> Result<(u64, &'s [T], &'b [u8]), Violation> {
+    ) -> Result<ReceivedAnswer<'s, 'b, T>, Violation> {
         let mut reader = Reader::new(payload);
         let flags = read_flags(&mut reader)?;
         let correlation = reader.number()?;
         read_extensions(flags, &mut reader)?;
         self.handles.clear();
-        if flags & flag::HANDLES != 0 {
-            self.read_handles(&mut reader, bind)?;
-        }
-        Ok((correlation, &self.handles, reader.rest()))
+        let skipped = match flags & flag::HANDLES {
+            0 => 0,
+            _ => {
+                let count = reader.count(MAX_HANDLES)?;
+                let are_wanted = bind.wants(Bearer::Answer(correlation), count);
+                self.read_handles(&mut reader, count, are_wanted, bind)?
+            }
+        };
+        Ok(ReceivedAnswer { correlation, handles: &self.handles, skipped, body: reader.rest() })
     }
 
     /// Reads what follows the flags of a post, and the number of an ask.
@@ -134,17 +169,22 @@ impl<T: Clone> Incoming<T> {
         if let (Handle::Use(number), 0) = (&target, flags & flag::HANDLES) {
             let to = self.meanings.get(*number)?;
             self.posts += 1;
-            return Ok(Received { to, handles: &[], extensions, body: reader.rest() });
+            return Ok(Received { to, handles: &[], skipped: 0, extensions, body: reader.rest() });
         }
         self.handles.clear();
         // Kept, because handles that follow may set its number anew.
-        self.target = Some(self.meaning(target, bind)?);
-        if flags & flag::HANDLES != 0 {
-            self.read_handles(&mut reader, bind)?;
-        }
-        let Some(to) = &self.target else { return Err(Violation::Truncated) };
+        let to = self.meaning(target, bind)?;
+        let skipped = match flags & flag::HANDLES {
+            0 => 0,
+            _ => {
+                let count = reader.count(MAX_HANDLES)?;
+                let are_wanted = bind.wants(Bearer::For(&to), count);
+                self.read_handles(&mut reader, count, are_wanted, bind)?
+            }
+        };
         self.posts += 1;
-        Ok(Received { to, handles: &self.handles, extensions, body: reader.rest() })
+        let to = self.target.insert(to);
+        Ok(Received { to, handles: &self.handles, skipped, extensions, body: reader.rest() })
     }
 
     /// Lets go of what the last post's handles meant: there may be very many.
@@ -152,12 +192,35 @@ impl<T: Clone> Incoming<T> {
         self.handles.clear();
     }
 
-    fn read_handles(&mut self, reader: &mut Reader<'_>, bind: &mut impl Bind<T>) -> Result<(), Violation> {
-        let count = reader.count(MAX_HANDLES)?;
+    /// Reads so many handles; how many of them were skipped. The numbers that they set are set all the same.
+    fn read_handles(
+        &mut self,
+        reader: &mut Reader<'_>,
+        count: usize,
+        are_wanted: bool,
+        bind: &mut impl Bind<T>,
+    ) -> Result<usize, Violation> {
         for _ in 0..count {
             let handle = Handle::read(reader)?;
-            let meaning = self.meaning(handle, bind)?;
-            self.handles.push(meaning);
+            if are_wanted {
+                let meaning = self.meaning(handle, bind)?;
+                self.handles.push(meaning);
+            } else {
+                self.skip(handle, bind)?;
+            }
+        }
+        Ok(if are_wanted { 0 } else { count })
+    }
+
+    fn skip(&mut self, handle: Handle<'_>, bind: &mut impl Bind<T>) -> Result<(), Violation> {
+        match handle {
+            Handle::Use(number) => bind.skip(Ok(self.meanings.get(number)?)),
+            Handle::Set(number, introduction) => {
+                let meaning = bind.bind(&introduction);
+                bind.skip(Ok(&meaning));
+                self.meanings.set(number, meaning)?;
+            }
+            Handle::Inline(introduction) => bind.skip(Err(&introduction)),
         }
         Ok(())
     }

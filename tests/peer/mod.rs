@@ -191,6 +191,11 @@ pub(crate) fn ask(correlation: u64, target: &[u8], body: &[u8]) -> Vec<u8> {
     frame(kind::ASK, &[&[0], &number(correlation)[..], target, body].concat())
 }
 
+pub(crate) fn ask_with(correlation: u64, target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+    let count = number(handles.len() as u64);
+    frame(kind::ASK, &[&[HANDLES_FOLLOW], &number(correlation)[..], target, &count, &handles.concat(), body].concat())
+}
+
 /// An ask with these bytes as its deadline.
 pub(crate) fn ask_within(correlation: u64, deadline: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
     let block = block_of(1, deadline);

@@ -84,6 +84,9 @@ mod ended {
     pub(super) const WHOLLY: u8 = 2;
 }
 
+/// As much as one is charged in a message, in bytes: it itself, and the words in it as they usually are.
+pub(crate) const POINTER_COST: usize = size_of::<Pointer>() + 128;
+
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 impl Pointer {
@@ -269,7 +272,7 @@ impl Pointer {
     pub(crate) fn node_id(&self) -> Option<NodeId> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
-            (_, Route::Away { path, .. }) if !path.is_home() => path.primary().peer(),
+            (_, Route::Away { path, .. }) if !path.is_home() => path.peer(),
             _ => Some(self.router.id()),
         }
     }

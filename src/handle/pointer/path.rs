@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use super::identity::Origin;
 use super::lease::Lease;
 use crate::handle::envelope::Envelope;
 use crate::handle::ports::Correlation;
+use crate::handle::ports::Dialler;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
@@ -32,9 +34,7 @@ use crate::reason::DropReason;
 /// node's box, or another once the primary has ended.
 #[derive(Debug)]
 pub(crate) struct Path {
-    primary: Arc<dyn Outbound>,
-    /// Of one by name: whether the primary connection is known to lead to this very node, and nothing is under way there.
-    is_home: Option<Arc<AtomicBool>>,
+    primary: Primary,
     /// The node that the pointer came from, for one that did not come by name.
     node: Option<NodeId>,
     /// Whether that node passes messages on, to a third one.
@@ -48,6 +48,30 @@ pub(crate) struct Path {
     selection: AtomicU8,
 }
 
+/// The connection that a pointer leads by first.
+#[derive(Debug)]
+enum Primary {
+    Made(Arc<dyn Outbound>),
+    Named(NamedLink),
+    Later(Box<LaterLink>),
+}
+
+/// A connection to an endpoint, for pointers by name.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedLink {
+    pub(crate) link: Arc<dyn Outbound>,
+    /// Whether it is known to lead to this very node, and nothing is under way there.
+    pub(crate) is_home: Arc<AtomicBool>,
+}
+
+/// A connection that is made when it is first used: a peer may name as many endpoints as it likes.
+#[derive(Debug)]
+struct LaterLink {
+    dialler: Arc<dyn Dialler>,
+    endpoint: Endpoint,
+    made: OnceLock<NamedLink>,
+}
+
 mod selection {
     pub(super) const PRIMARY: u8 = 0;
     pub(super) const ALTERNATE: u8 = 1;
@@ -56,15 +80,19 @@ mod selection {
 }
 
 impl Path {
-    /// Of a pointer by name. `is_home` says, now and later, whether the boxes of that name are this node's own.
-    pub(crate) fn by_name(primary: Arc<dyn Outbound>, is_home: Arc<AtomicBool>) -> Path {
-        Path { is_home: Some(is_home), ..Path::by(primary) }
+    /// Of a pointer by name.
+    pub(crate) fn by_name(link: NamedLink) -> Path {
+        Path::by(Primary::Named(link))
     }
 
-    fn by(primary: Arc<dyn Outbound>) -> Path {
+    /// Of a pointer by name that a peer has sent: its connection is made when it is first used.
+    pub(crate) fn by_name_later(dialler: Arc<dyn Dialler>, endpoint: Endpoint) -> Path {
+        Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, made: OnceLock::new() })))
+    }
+
+    fn by(primary: Primary) -> Path {
         Path {
             primary,
-            is_home: None,
             node: None,
             is_relayed: false,
             hints: Arc::default(),
@@ -78,18 +106,37 @@ impl Path {
     pub(crate) fn between(primary: Arc<dyn Outbound>, from: NodeId, to: NodeId, hints: Arc<[Endpoint]>) -> Path {
         let is_relayed = from != to;
         let selection = AtomicU8::new(if is_relayed { selection::OPEN } else { selection::PRIMARY });
-        Path { node: Some(from), is_relayed, hints, selection, ..Path::by(primary) }
+        Path { node: Some(from), is_relayed, hints, selection, ..Path::by(Primary::Made(primary)) }
     }
 
     /// Whether messages go straight into the boxes of this node. While it says so, the connection takes none by name.
     #[inline]
     pub(super) fn is_home(&self) -> bool {
-        self.is_home.as_ref().is_some_and(|is_home| is_home.load(Ordering::Acquire))
+        match &self.primary {
+            Primary::Made(_) => false,
+            Primary::Named(named) => named.is_home.load(Ordering::Acquire),
+            Primary::Later(later) => later.made.get().is_some_and(|named| named.is_home.load(Ordering::Acquire)),
+        }
     }
 
+    /// The connection that the pointer came by; it is made, if that was left for later.
     #[inline]
     pub(crate) fn primary(&self) -> &Arc<dyn Outbound> {
-        &self.primary
+        match &self.primary {
+            Primary::Made(link) | Primary::Named(NamedLink { link, .. }) => link,
+            Primary::Later(later) => later.make(),
+        }
+    }
+
+    /// The node at the other end of that connection, as far as it is known without making one.
+    pub(super) fn peer(&self) -> Option<NodeId> {
+        match &self.primary {
+            Primary::Made(link) | Primary::Named(NamedLink { link, .. }) => link.peer(),
+            Primary::Later(later) => match later.made.get() {
+                Some(named) => named.link.peer(),
+                None => later.dialler.peer_at(&later.endpoint),
+            },
+        }
     }
 
     #[inline]
@@ -153,6 +200,13 @@ impl Path {
         drop(alternate);
         // Outside the lock: with the last that holds it a connection may go.
         drop(replaced);
+    }
+}
+
+impl LaterLink {
+    #[cold]
+    fn make(&self) -> &Arc<dyn Outbound> {
+        &self.made.get_or_init(|| Arc::clone(&self.dialler).link_at(&self.endpoint)).link
     }
 }
 

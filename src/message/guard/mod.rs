@@ -134,6 +134,14 @@ pub(crate) enum EncodeError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// It has more addresses than allowed.
+    #[error("the message has {count} addresses, more than {limit}, the limit `max_handles` of the node")]
+    TooManyHandles {
+        /// How many it has.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// It cannot be encoded, in postcard's words or in those of the type's `Serialize`.
     #[error("the message cannot be encoded: {0}")]
     Refused(String),

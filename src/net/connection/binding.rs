@@ -19,6 +19,7 @@ use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::ident::check_name;
 use crate::net::link::shape_query::Words;
 use crate::net::peers::hints;
 use crate::wire::introduction::Identity;
@@ -170,6 +171,24 @@ impl Binding {
         pointer
     }
 
+    /// One more handle in a message that comes to nothing: no pointer is made of it.
+    pub(super) fn skip(&self, context: &ConnectionContext) {
+        if self.is_leased
+            && let Bound::Peers { id, .. } | Bound::Third { via: id, .. } = &self.bound
+        {
+            context.give_back(*id);
+        }
+    }
+
+    /// The same of one that is not kept.
+    pub(super) fn skip_inline(introduction: &Introduction<'_>, context: &ConnectionContext) {
+        if introduction.is_leased
+            && let Identity::MyBox { id, .. } | Identity::Third { via: id, .. } = &introduction.identity
+        {
+            context.give_back(*id);
+        }
+    }
+
     /// One more handle that the peer counts: given back when the pointer goes or, where no pointer of the peer's was made
     /// of it, at once.
     fn count(&self, pointer: &Pointer, context: &ConnectionContext) {
@@ -178,7 +197,7 @@ impl Binding {
             Some(held) if held.connection == context.connection && held.id == *id => {
                 held.count.fetch_add(1, Ordering::Relaxed);
             }
-            _ => context.link.release(context.connection, *id, 1),
+            _ => context.give_back(*id),
         }
     }
 
@@ -202,7 +221,11 @@ impl Binding {
             Bound::Place { endpoint, name } => match endpoint.parse() {
                 // Written before the greeting, when the peer could not know yet that it leads here.
                 Ok(endpoint) if context.router.endpoints().contains(&endpoint) => context.our_place(endpoint, name),
-                Ok(endpoint) => Arc::clone(&context.router).place(&endpoint, name).unwrap_or_else(|_| context.nobody()),
+                Ok(endpoint) if hints::may_name(&endpoint, context.near) => context.their_place(endpoint, name),
+                Ok(endpoint) => {
+                    tracing::debug!(target: "actix_hermod", peer = %context.peer, %endpoint, "not dialled for a peer elsewhere");
+                    context.nobody()
+                }
                 Err(_) => context.nobody(),
             },
             Bound::OurPlace { endpoint, name } => match endpoint.parse() {
@@ -229,6 +252,16 @@ impl ConnectionContext {
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
     }
 
+    /// The pointer to whatever box has that name at whatever node listens there. Nothing is dialled for it yet.
+    fn their_place(&self, endpoint: Endpoint, name: &str) -> Arc<Pointer> {
+        if check_name(name).is_err() {
+            return self.nobody();
+        }
+        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone());
+        let origin = Origin::Named { endpoint, name: name.into() };
+        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
+    }
+
     /// A pointer that leads nowhere, made of a name that none can have.
     fn nobody(&self) -> Arc<Pointer> {
         self.nowhere(BoxId([0; 16]))
@@ -251,5 +284,63 @@ impl ConnectionContext {
         };
         let route = Route::Away { path: Path::between(link, self.peer, node, hints), to: Some(to) };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, route, held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
+
+    const PEER: NodeId = NodeId([7; 16]);
+
+    /// The pointer to a box at that endpoint, as a peer names it, which is `near` or not.
+    fn named_by_peer(node: &Arc<NodeInner>, endpoint: &str, near: bool) -> Arc<Pointer> {
+        let link = node.link_to(&"localhost:1".parse().expect("an endpoint"));
+        let context = ConnectionContext::new(node, link, 1, (PEER, near));
+        let identity = Identity::Place { endpoint, name: "box" };
+        Binding::new(&Introduction { identity, is_leased: false, fingerprint: 0 }, near).pointer(&context)
+    }
+
+    fn node() -> Arc<NodeInner> {
+        let (io, _not_started) = io_thread::io();
+        NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {})
+    }
+
+    #[test]
+    fn what_a_peer_names_is_dialled_when_it_is_first_used() {
+        let node = node();
+        let endpoint: Endpoint = "10.1.2.3:4".parse().expect("an endpoint");
+        let pointer = named_by_peer(&node, "10.1.2.3:4", false);
+        assert_eq!(pointer.node_id(), None);
+        let (_twin, _passed_on) = (Arc::clone(&pointer), pointer.introduce_handle(Some(PEER), None));
+        assert!(node.peers.dialled(&endpoint).is_none(), "it was only held, and passed on");
+        assert!(!pointer.is_linked());
+        let link = node.peers.dialled(&endpoint).expect("it was asked about");
+        assert!(pointer.link().is_some_and(|of| std::ptr::addr_eq(Arc::as_ptr(&of), Arc::as_ptr(&link))));
+        drop((link, pointer, _twin));
+        assert!(node.peers.dialled(&endpoint).is_none(), "nobody holds it any more");
+    }
+
+    #[test]
+    fn a_peer_elsewhere_names_no_endpoint_of_this_host() {
+        let node = node();
+        for text in ["127.0.0.1:4", "[::1]:4", "169.254.1.2:4", "[fe80::1%eth0]:4", "localhost:4", "unix:/run/box"] {
+            let endpoint: Endpoint = text.parse().expect("an endpoint");
+            let pointer = named_by_peer(&node, text, false);
+            assert!(pointer.is_dead() && pointer.link().is_none(), "{text}");
+            assert!(node.peers.dialled(&endpoint).is_none(), "{text}");
+            assert!(named_by_peer(&node, text, true).link().is_some(), "{text}");
+        }
+    }
+
+    /// What it names of this very node is this node's.
+    #[test]
+    fn a_peer_elsewhere_names_the_boxes_of_this_node() {
+        let node = node();
+        node.listens(&"127.0.0.1:4".parse().expect("an endpoint"), true);
+        assert!(named_by_peer(&node, "127.0.0.1:4", false).is_local());
     }
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::AtomicU64;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::Holdings;
 use crate::handle::ports::Correlation;
+use crate::handle::ports::Dialler;
+use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
+use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::control::absence::Absences;
@@ -25,6 +28,7 @@ use crate::wire::target::Target;
 /// Where the connection stands.
 pub(super) struct ConnectionContext {
     pub(super) router: Arc<dyn Router>,
+    pub(super) dialler: Arc<dyn Dialler>,
     pub(super) registry: Arc<Registry>,
     pub(super) peers: Arc<PeerTable>,
     settlement: Arc<Settlement>,
@@ -67,6 +71,7 @@ impl ConnectionContext {
         let (settlement, relieved) = (Arc::clone(&node.settlement), link.relieved());
         ConnectionContext {
             router,
+            dialler: Arc::clone(node) as Arc<dyn Dialler>,
             registry,
             peers,
             settlement,
@@ -129,6 +134,11 @@ impl ConnectionContext {
             let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer) };
             self.router.observer().reported(message, reason, grown);
         }
+    }
+
+    /// One handle that the peer counts was let go.
+    pub(super) fn give_back(&self, id: BoxId) {
+        self.link.release(self.connection, id, 1);
     }
 
     /// A request by its number on this connection.

@@ -1,6 +1,7 @@
 //! How messages from a connection reach their boxes, and what happens to those that do not.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -9,8 +10,10 @@ use super::binding::Binding;
 use super::binding::Bound;
 use super::context::ConnectionContext;
 use super::context::DropRun;
+use crate::config::Limits;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Source;
+use crate::handle::pointer::POINTER_COST;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Rejection;
@@ -33,6 +36,28 @@ pub(super) enum FoundBox {
     Differing(Weak<dyn LocalBox>, Shape),
 }
 
+/// A message as a connection gives it to a box.
+pub(super) struct Delivery<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) handles: &'a [Rc<Binding>],
+    /// As many handles were skipped, because they were not wanted.
+    pub(super) skipped: usize,
+    pub(super) hops: u8,
+}
+
+/// Whether a message may have so many handles at this node, and what they cost be spent on it.
+pub(super) fn handles_fit(limits: &Limits, count: usize) -> Result<(), Rejection> {
+    let (limit, memory) = (limits.max_handles, limits.decode_memory);
+    let detail = if count > limit {
+        format!("{count} addresses in one message are more than {limit}, the limit `max_handles` of the node")
+    } else if count.saturating_mul(POINTER_COST) > memory {
+        format!("{count} addresses would occupy more than {memory} bytes, the limit `decode_memory` of the node")
+    } else {
+        return Ok(());
+    };
+    Err(Rejection { reason: DropReason::TooLarge, detail: Some(detail) })
+}
+
 impl FoundBox {
     /// Whether both take messages of the same other shape.
     fn differs_as(&self, other: &FoundBox) -> bool {
@@ -46,19 +71,33 @@ impl Binding {
         !matches!(*self.target.borrow(), FoundBox::Nothing)
     }
 
+    /// Whether it is a box of this node that takes what the peer sends to it, as far as can be seen from outside.
+    pub(super) fn takes_messages(&self, context: &ConnectionContext) -> bool {
+        let mut takes = false;
+        self.at_target(context, |target| takes = target.is_ok());
+        takes
+    }
+
     /// Gives a message, which so many relays have passed on, to the box, or counts why not.
     #[inline]
     pub(super) fn deliver(
         &self,
         context: &ConnectionContext,
-        body: &[u8],
+        message: Delivery<'_>,
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
-        hops: u8,
     ) {
         self.at_target(context, |target| match target {
+            Ok(local) if message.skipped > 0 => {
+                // It may have opened only now.
+                let fits = handles_fit(context.router.limits(), message.skipped);
+                let rejection = fits.err().unwrap_or_else(|| DropReason::NoSuchBox.into());
+                self.refuse(context, Some(local), &rejection, answer);
+            }
             Ok(local) => {
-                if let Err(rejection) = local.accept_encoded(body, handles, answer, self.arrival(context, hops)) {
+                handles.extend(message.handles.iter().map(|binding| binding.pointer(context)));
+                let arrival = self.arrival(context, message.hops);
+                if let Err(rejection) = local.accept_encoded(message.body, handles, answer, arrival) {
                     self.refuse(context, Some(local), &rejection, answer);
                 }
             }

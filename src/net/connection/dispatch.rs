@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::binding::Binding;
 use super::context::ConnectionContext;
+use super::delivery::Delivery;
+use super::delivery::handles_fit;
 use super::lookup_cache::LookupCache;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
@@ -42,7 +44,11 @@ use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
+use crate::wire::incoming::Bearer;
+use crate::wire::incoming::Bind;
 use crate::wire::incoming::Incoming;
+use crate::wire::incoming::Received;
+use crate::wire::incoming::ReceivedAnswer;
 use crate::wire::introduction::Introduction;
 
 /// What a frame means for the life of the connection.
@@ -70,6 +76,34 @@ pub(crate) struct Dispatcher {
     stirred_at: Duration,
     /// Whether the peer's first frame has been read.
     pub(super) resumed: bool,
+}
+
+/// What a connection's reader makes of whom the peer introduces.
+struct Binder<'a> {
+    cache: &'a mut LookupCache,
+    context: &'a ConnectionContext,
+}
+
+impl Bind<Rc<Binding>> for Binder<'_> {
+    fn bind(&mut self, introduction: &Introduction<'_>) -> Rc<Binding> {
+        self.cache.bind(introduction, self.context.near)
+    }
+
+    /// Only those of a message that is taken, as far as that is known before them.
+    fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
+        handles_fit(self.context.router.limits(), count).is_ok()
+            && match bearer {
+                Bearer::For(target) => target.takes_messages(self.context),
+                Bearer::Answer(number) => self.context.link.waits_for(self.context.correlation(number)),
+            }
+    }
+
+    fn skip(&mut self, meaning: Result<&Rc<Binding>, &Introduction<'_>>) {
+        match meaning {
+            Ok(binding) => binding.skip(self.context),
+            Err(introduction) => Binding::skip_inline(introduction, self.context),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -199,21 +233,22 @@ impl Dispatcher {
 
     #[inline]
     fn post(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        let near = self.context.near;
-        let cache = &mut self.cache;
-        let bind = &mut |introduction: &Introduction<'_>| cache.bind(introduction, near);
+        let bind = &mut Binder { cache: &mut self.cache, context: &self.context };
         let received = self.incoming.post(payload, bind)?;
         let hops = received.hops()?;
-        if received.handles.is_empty() {
-            received.to.deliver(&self.context, received.body, &mut self.handles, &mut None, hops);
-            return Ok(Signal::Nothing);
+        let Received { to, handles, skipped, body, .. } = received;
+        let has_handles = !handles.is_empty();
+        to.deliver(&self.context, Delivery { body, handles, skipped, hops }, &mut self.handles, &mut None);
+        if has_handles {
+            self.forget_handles();
         }
-        self.handles.extend(received.handles.iter().map(|binding| binding.pointer(&self.context)));
-        received.to.deliver(&self.context, received.body, &mut self.handles, &mut None, hops);
-        // What the message did not keep is let go, and with it what the peer counts.
+        Ok(Signal::Nothing)
+    }
+
+    /// What the message did not keep is let go, and with it what the peer counts.
+    fn forget_handles(&mut self) {
         self.handles.clear();
         self.incoming.forget_handles();
-        Ok(Signal::Nothing)
     }
 
     /// Posts in a row, each as [`frame`](Dispatcher::frame) would take it.
@@ -228,43 +263,47 @@ impl Dispatcher {
     }
 
     fn ask(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        let near = self.context.near;
-        let cache = &mut self.cache;
-        let bind = &mut |introduction: &Introduction<'_>| cache.bind(introduction, near);
+        let bind = &mut Binder { cache: &mut self.cache, context: &self.context };
         let (number, received) = self.incoming.ask(payload, bind)?;
         let context = &self.context;
         let which = context.correlation(number);
         let hops = received.hops()?;
         let deadline = received.deadline()?.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
-        self.handles.extend(received.handles.iter().map(|binding| binding.pointer(context)));
+        let Received { to, handles, skipped, body, .. } = received;
         match context.link.asked(which)? {
             Ok(asked) => {
                 let (router, link) = (Arc::clone(&context.router), Arc::clone(&context.link) as Arc<dyn Outbound>);
                 let mut answer = Some(AnswerTo::new(router, link, which, asked, deadline));
-                received.to.deliver(context, received.body, &mut self.handles, &mut answer, hops);
+                to.deliver(context, Delivery { body, handles, skipped, hops }, &mut self.handles, &mut answer);
             }
             Err(reason) => {
+                handles.iter().for_each(|binding| binding.skip(context));
                 context.link.refuse_at_once(which, reason);
-                received.to.dropped(context, None, reason, None);
+                to.dropped(context, None, reason, None);
             }
         }
-        self.handles.clear();
-        self.incoming.forget_handles();
+        self.forget_handles();
         Ok(Signal::Nothing)
     }
 
     fn answer(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        let near = self.context.near;
-        let cache = &mut self.cache;
-        let bind = &mut |introduction: &Introduction<'_>| cache.bind(introduction, near);
-        let (number, handles, body) = self.incoming.answer(payload, bind)?;
-        self.handles.extend(handles.iter().map(|binding| binding.pointer(&self.context)));
-        match self.context.link.take_pending(self.context.correlation(number)) {
-            Some(request) => request.waiting.answered(body, &mut self.handles),
-            None => self.context.router.observer().late_answer(),
+        let bind = &mut Binder { cache: &mut self.cache, context: &self.context };
+        let ReceivedAnswer { correlation, handles, skipped, body } = self.incoming.answer(payload, bind)?;
+        let context = &self.context;
+        match context.link.take_pending(context.correlation(correlation)) {
+            Some(request) if skipped > 0 => {
+                request.waiting.failed(AskError::OutcomeUnknown { reason: DropReason::NotDecodable });
+            }
+            Some(request) => {
+                self.handles.extend(handles.iter().map(|binding| binding.pointer(context)));
+                request.waiting.answered(body, &mut self.handles);
+            }
+            None => {
+                handles.iter().for_each(|binding| binding.skip(context));
+                context.router.observer().late_answer();
+            }
         }
-        self.handles.clear();
-        self.incoming.forget_handles();
+        self.forget_handles();
         Ok(Signal::Nothing)
     }
 

@@ -17,6 +17,7 @@ use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::path::Path;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
@@ -33,7 +34,10 @@ fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
 
 fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
-    let route = Route::Away { path: Path::by_name(Arc::clone(link) as _, link.is_home()), to: None };
+    let route = Route::Away {
+        path: Path::by_name(NamedLink { link: Arc::clone(link) as _, is_home: link.is_home() }),
+        to: None,
+    };
     Arc::new(Pointer::new(Arc::clone(stub) as _, origin, "", route, None))
 }
 

@@ -56,6 +56,12 @@ pub(super) fn fail_all(
 }
 
 impl Link {
+    /// Whether there is such a request that has no answer yet.
+    pub(crate) fn waits_for(&self, which: Correlation) -> bool {
+        let state = self.state.lock();
+        state.connection == which.connection && state.pending.contains_key(&which.number)
+    }
+
     /// Takes a request out of the table.
     pub(crate) fn take_pending(&self, which: Correlation) -> Option<PendingRequest> {
         let mut state = self.state.lock();

@@ -18,6 +18,12 @@ pub(crate) fn believed<'a>(told: impl IntoIterator<Item = &'a str>, near: bool) 
     told.into_iter().filter_map(|text| believe(text.parse().ok()?, near)).take(MAX_HINTS).collect()
 }
 
+/// Whether a peer, which is `near` or not, may name that endpoint for this node to dial it: one that means something to this
+/// host, and not what only this host can reach.
+pub(crate) fn may_name(endpoint: &Endpoint, near: bool) -> bool {
+    near || believe(endpoint.clone(), near).is_some()
+}
+
 fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
     let Place::Tcp { host, port } = endpoint.place() else { return near.then_some(endpoint) };
     if port == 0 {

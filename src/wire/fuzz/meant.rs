@@ -9,6 +9,7 @@ use super::values::Told;
 use crate::wire::frames::Raw;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
+use crate::wire::incoming::ReceivedAnswer;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 use crate::wire::outgoing::Correlated;
@@ -143,7 +144,8 @@ pub(crate) struct Came<'s, 'b> {
 impl<'s, 'b> Came<'s, 'b> {
     pub(crate) fn read(incoming: &'s mut Incoming<u32>, raw: Raw<'b>) -> Came<'s, 'b> {
         if raw.kind == kind::ANSWER {
-            let (correlation, handles, body) = incoming.answer(raw.payload, &mut place).expect("it was written here");
+            let ReceivedAnswer { correlation, handles, body, .. } =
+                incoming.answer(raw.payload, &mut place).expect("it was written here");
             return Came { what: Some(Correlated::Answer { correlation }), to: None, handles, body, hops: 0 };
         }
         let (what, received) = if raw.kind == kind::ASK {

@@ -9,6 +9,7 @@ use crate::wire::extensions::extension;
 use crate::wire::extensions::flag;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
+use crate::wire::incoming::ReceivedAnswer;
 use crate::wire::introduction::Handle;
 use crate::wire::introduction::Introduction;
 use crate::wire::introduction::MAX_HANDLES;
@@ -102,7 +103,7 @@ pub(crate) fn understood<'b>(
 ) -> Result<Understood<'b>, Violation> {
     let (correlation, received) = match kind {
         kind::ANSWER => {
-            let (correlation, handles, body) = incoming.answer(payload, &mut meaning)?;
+            let ReceivedAnswer { correlation, handles, body, .. } = incoming.answer(payload, &mut meaning)?;
             let (named, extensions) = (handles.to_vec(), Extensions::default());
             return Ok(Understood { correlation, named, extensions, deadline: Ok(None), hops: Ok(0), body });
         }

@@ -163,7 +163,7 @@ impl Keeper {
             Rc::clone(&self.kept)
         };
         let read = match raw.kind {
-            kind::ANSWER => self.incoming.answer(raw.payload, &mut bind).map(|(_, handles, body)| (handles, body)),
+            kind::ANSWER => self.incoming.answer(raw.payload, &mut bind).map(|got| (got.handles, got.body)),
             kind::ASK => self.incoming.ask(raw.payload, &mut bind).map(|(_, got)| (got.handles, got.body)),
             _ => self.incoming.post(raw.payload, &mut bind).map(|got| (got.handles, got.body)),
         };
