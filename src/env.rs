@@ -21,6 +21,22 @@ pub(crate) fn random_id() -> [u8; 16] {
     *draw().as_bytes()
 }
 
+/// Bytes that nobody guesses, unless they come from a seeded simulation: for keys, nonces and epochs.
+///
+/// # Panics
+/// If the system has none: a key that can be guessed is worse than no node.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[cfg(feature = "turmoil")]
+    if simulated::fill(&mut bytes) {
+        return bytes;
+    }
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        panic!("the system gives no random bytes: {error}");
+    }
+    bytes
+}
+
 /// A number from 0 to 1.
 pub(crate) fn random_fraction() -> f64 {
     f64::from(draw().as_fields().0) / f64::from(u32::MAX)
@@ -46,7 +62,7 @@ mod simulated {
         static SEED: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
     }
 
-    /// Seeds what nodes draw by chance in simulations on this thread from now on: their ids, those of boxes and
+    /// Seeds what nodes draw by chance in simulations on this thread from now on: their keys, the ids of boxes and
     /// connections, the pauses before they dial again. Called with the same seed before each run of a simulation that
     /// goes the same way otherwise, every run sends the same bytes at the same times.
     ///
@@ -76,6 +92,15 @@ mod simulated {
     /// ```
     pub fn seed_simulation(seed: u64) {
         SEED.set(Some((seed, 0)));
+    }
+
+    /// Fills `bytes` with what is drawn, in a simulation that was seeded; whether it is one.
+    pub(super) fn fill(bytes: &mut [u8]) -> bool {
+        for part in bytes.chunks_mut(16) {
+            let Some(drawn) = draw() else { return false };
+            part.iter_mut().zip(drawn.as_bytes()).for_each(|(byte, drawn)| *byte = *drawn);
+        }
+        true
     }
 
     /// The next draw, in a simulation that was seeded: the hash of the seed and a number (a version 5 UUID, RFC 9562

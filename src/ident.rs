@@ -1,7 +1,7 @@
 //! Words for who and where: nodes, boxes, connections, endpoints, and the rules for names.
 //!
-//! Ids are 16 random bytes. Knowing the id of a box is the permission to write to it, so ids are never derived from
-//! one another and never counted up.
+//! The id of a node is the hash of its key. The others are 16 random bytes: knowing the id of a box is the permission to
+//! write to it, so they are never derived from one another and never counted up.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +23,11 @@ pub(crate) const MAX_NAME: usize = 255;
 /// The longest text of an endpoint, in bytes: a full DNS name (253) with a port, or a Unix socket's path (107).
 pub(crate) const MAX_ENDPOINT: usize = 300;
 
-/// Identifies one running node: 16 random bytes, new at every start, so that a restarted process is another node.
+/// Identifies a node: the first 16 bytes of the SHA-256 hash of its public key, which it proves in every greeting to be its
+/// own. See [`NodeKey`](crate::NodeKey) for the hash.
+///
+/// A node makes a fresh key at every start, so that a restarted process is another node, unless it is given a kept one by
+/// [`NodeBuilder::identity`](crate::NodeBuilder::identity).
 ///
 /// Ids travel inside addresses to third parties; knowing one proves nothing about its bearer.
 ///
@@ -46,12 +50,6 @@ pub struct NodeId(pub(crate) [u8; 16]);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0:?} is no node id: write 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12, with hyphens between")]
 pub struct ParseNodeIdError(String);
-
-impl NodeId {
-    pub(crate) fn random() -> NodeId {
-        NodeId(env::random_id())
-    }
-}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,37 +132,49 @@ impl fmt::Display for BoxId {
 pub(crate) struct ConnectionId(pub(crate) [u8; 16]);
 
 impl ConnectionId {
-    /// Stands for "there was none".
-    pub(crate) const NONE: ConnectionId = ConnectionId([0; 16]);
-
     pub(crate) fn random() -> ConnectionId {
         ConnectionId(env::random_id())
     }
 }
 
-/// Proves to one peer that this node is the one that it has talked to before. Never shown to anyone else.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token(pub(crate) [u8; 16]);
+/// Tells the runs of a node apart: 16 random bytes, fresh at every start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Epoch(pub(crate) [u8; 16]);
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
+impl Epoch {
+    pub(crate) fn fresh() -> Epoch {
+        Epoch(env::random_bytes())
     }
 }
 
-/// What a node makes its tokens from.
-#[derive(Clone, Copy)]
-pub(crate) struct Secret(Uuid);
+/// One run of a node, from its start to its end. Boxes, connections and leases are of a run: a node that is started again
+/// with the same key is the same node to users, and has nothing of what its last run had.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Incarnation {
+    pub(crate) node: NodeId,
+    pub(crate) epoch: Epoch,
+}
 
-impl Secret {
-    pub(crate) fn random() -> Secret {
-        Secret(Uuid::from_bytes(env::random_id()))
+impl Incarnation {
+    /// Nobody's.
+    pub(crate) const NOBODY: Incarnation = Incarnation { node: NodeId([0; 16]), epoch: Epoch([0; 16]) };
+
+    /// Whether it is another run of the same node.
+    pub(crate) fn is_another_run_of(&self, other: Incarnation) -> bool {
+        self.node == other.node && self.epoch != other.epoch
     }
 
-    /// The token for one peer: SHA-1 of the secret and the peer's id (a version 5 UUID, RFC 9562 section 5.5), so that
-    /// nothing has to be remembered for each peer and no peer can compute what is meant for another.
-    pub(crate) fn token_for(&self, peer: NodeId) -> Token {
-        Token(*Uuid::new_v5(&self.0, &peer.0).as_bytes())
+    /// One for tests.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) const fn of(id: [u8; 16]) -> Incarnation {
+        Incarnation { node: NodeId(id), epoch: Epoch(id) }
+    }
+}
+
+/// As users know it.
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.node.fmt(f)
     }
 }
 
@@ -449,15 +459,6 @@ mod tests {
             let told = of_length(length).unwrap_err();
             assert!(matches!(told, AddressError::PathTooLong { limit: at } if at == limit), "{told:?}");
         }
-    }
-
-    #[test]
-    fn a_token_is_for_one_peer_only() {
-        let (secret, other) = (Secret::random(), Secret::random());
-        let (a, b) = (NodeId::random(), NodeId::random());
-        assert!(secret.token_for(a) == secret.token_for(a));
-        assert!(secret.token_for(a) != secret.token_for(b));
-        assert!(secret.token_for(a) != other.token_for(a));
     }
 
     #[test]

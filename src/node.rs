@@ -109,9 +109,10 @@ impl Node {
         NodeBuilder::new()
     }
 
-    /// The node's id: new at every start.
+    /// The node's id, the hash of its key: new at every start, unless the node was given a kept key by
+    /// [`NodeBuilder::identity`].
     pub fn id(&self) -> NodeId {
-        self.inner.id
+        self.inner.id.node
     }
 
     /// Takes connections at `host:port`, `[ipv6]:port` or `unix:/path`, and gives the endpoint to dial: with port 0, the
@@ -174,6 +175,8 @@ impl Node {
 
     /// The address of whatever box has that name at whatever node listens there, now or later.
     ///
+    /// Whoever listens there is written to, whatever its id: [`Address::pinned`] says which node is meant.
+    ///
     /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken. Where the
     /// node itself listens, in the words that [`listen`](Node::listen) has returned, no connection is made: messages go
     /// straight into the boxes of this node. Behind other words for the same place it finds itself once it is connected, and
@@ -190,7 +193,7 @@ impl Node {
         name: impl Into<String>,
     ) -> Result<Address<M>, AddressError> {
         let endpoint: Endpoint = at.as_ref().parse()?;
-        let pointer = self.router().place(&endpoint, &name.into())?;
+        let pointer = self.router().place(&endpoint, None, &name.into())?;
         address_of(pointer)
     }
 
@@ -251,7 +254,7 @@ impl Node {
         if closing.is_cancelled() {
             return Err(ShapesError::Stopped);
         }
-        let link = self.inner.link_to(&endpoint);
+        let link = self.inner.link_to(&endpoint, None);
         tokio::select! {
             biased;
             answer = shape_query::shapes_at(&link) => match answer {

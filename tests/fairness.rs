@@ -97,14 +97,13 @@ impl Flood {
         node.remote(&endpoint, "starter").expect("an address").do_send(Number(0));
         let mut other = Peer::accept(&listener).await;
         let hello = Hello { features: FRAGMENTS, ..Hello::of(fresh_id()) };
-        assert!(other.send(&[hello.bytes(), peer::resume(fresh_id())].concat()).await);
-        other.hello().await.expect("a hello");
-        let mut kinds = [0; 3];
+        other.welcomes(&hello).await;
+        let mut kinds = [0; 2];
         for kind in &mut kinds {
             *kind = other.frame().await.expect("a frame").kind;
         }
         kinds.sort_unstable();
-        assert_eq!(kinds, [kind::RESUME, kind::POST, kind::PING], "all that is to come by itself");
+        assert_eq!(kinds, [kind::POST, kind::PING], "all that is to come by itself");
         let mut flood = Flood { node, endpoint, other, read: 0, accepted: 0 };
         settled(|| flood.connection().outbox_bytes == 0).await;
         flood.read = flood.connection().bytes_sent;

@@ -116,9 +116,7 @@ async fn dialled(builder: NodeBuilder, hello: &Hello) -> (Node, String, Peer) {
     let node = builder.start();
     node.remote::<Load>(&at, "starter").expect("an address").do_send(Load::new(0, 0));
     let mut other = Peer::accept(&listener).await;
-    assert!(other.send(&[hello.bytes(), peer::resume(fresh_id())].concat()).await);
-    other.hello().await.expect("a hello");
-    assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
+    other.welcomes(hello).await;
     // The first message, and the ping with which each connection begins.
     let mut kinds = [other.frame().await.expect("a frame").kind, other.frame().await.expect("a frame").kind];
     kinds.sort_unstable();
@@ -278,11 +276,9 @@ fn what_a_peer_does_not_read_is_too_large_and_the_rest_is_not() {
         let asked = to("three").send(Load::new(3, 200_000));
         let mut other = Peer::accept(&listener).await;
         let hello = Hello { max_frame: 100_000, ..knows_pieces(true) };
-        assert!(other.send(&[hello.bytes(), peer::resume(fresh_id())].concat()).await);
+        other.welcomes(&hello).await;
         assert!(within(asked).await.is_err());
         assert_eq!(dropped(&node, DropReason::TooLarge), 2);
-        other.hello().await.expect("a hello");
-        assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
         let mut pieces = 0;
         while pieces < 50_000 {
             let frame = other.frame().await.expect("a piece");

@@ -99,7 +99,6 @@ use peer::kind;
 use peer::number;
 use peer::post;
 use peer::post_with;
-use peer::resume;
 use peer::set_number;
 use peer::use_number;
 use peer::your_box;
@@ -136,12 +135,9 @@ fn another_version_is_told_ours_and_hung_up_on() {
         for versions in [(7, 9), (0, 0), (2, u16::MAX), (9, 7)] {
             let mut stranger = Peer::dial(&ground.endpoint).await;
             let hello = Hello { versions, ..Hello::of(fresh_id()) };
-            assert!(stranger.send(&[hello.bytes(), resume(fresh_id())].concat()).await);
-            assert_eq!(
-                stranger.hello().await,
-                Some(raw_id(ground.node.id())),
-                "which version it speaks is in its hello"
-            );
+            assert!(stranger.send(&hello.bytes()).await);
+            let ours = stranger.raw_hello().await;
+            assert_eq!(ours, Some(peer::hello((1, 1), &[])), "which version it speaks is in its hello, and no more");
             assert!(stranger.frame().await.is_none());
         }
         ground.log_says(&["WARN", "no connection", "versions 7 to 9"]).await;
@@ -184,20 +180,23 @@ fn a_hello_over_the_limit_is_refused() {
 
         // An extension that nobody knows is skipped, as long as there is room for it.
         let known = Hello { extensions: [number(77), number(100), vec![0; 100]].concat(), ..Hello::of(fresh_id()) };
-        assert!(Peer::greeted(&ground.endpoint, &known, fresh_id()).await.is_answered().await);
+        assert!(Peer::greeted(&ground.endpoint, &known).await.is_answered().await);
     });
 }
 
 #[test]
-fn a_frame_before_resume_ends_the_connection() {
+fn a_frame_before_the_proof_ends_the_connection() {
     on(Node::builder(), async |ground| {
         let hello = Hello::of(fresh_id());
-        let too_long = frame(kind::RESUME, &[&[1; 33][..], &[7, 127], &[0; 2000]].concat());
+        let too_long = frame(kind::PROOF, &[0; 4000]);
         for first in [ground.letter(1), peer::ping(1), peer::goodbye(0), frame(200, b"skip me"), too_long] {
             let mut stranger = Peer::dial(&ground.endpoint).await;
-            stranger.send(&[hello.bytes(), first, resume(fresh_id()), ground.letter(2)].concat()).await;
-            stranger.hello().await;
-            assert!(stranger.frame().await.is_none(), "the node shows its token only to one who has shown its own");
+            assert!(stranger.says_hello(&hello).await);
+            stranger.hello().await.expect("a hello");
+            let proof = stranger.proof(&hello, &[]);
+            stranger.send(&[first, proof, ground.letter(2)].concat()).await;
+            let frames = stranger.frames_to_end().await;
+            assert!(frames.iter().all(|frame| frame.kind == kind::GOODBYE), "it has shown nothing: {frames:?}");
         }
         ground.log_says(&["WARN", "no connection", "a frame of kind 2 came at the wrong time"]).await;
         assert_eq!(ground.letters(), Vec::<u32>::new());
@@ -207,20 +206,20 @@ fn a_frame_before_resume_ends_the_connection() {
 #[test]
 fn an_impostor_is_refused_and_the_rightful_node_stays_connected() {
     on(Node::builder(), async |ground| {
-        let rightful = ground.client.id();
+        let key = peer::key_of(&ground.client).await;
+        assert_eq!(peer::id_of(&key), raw_id(ground.client.id()));
         for _ in 0..10 {
             let mut impostor = Peer::dial(&ground.endpoint).await;
-            impostor.send(&Hello::of(raw_id(rightful)).bytes()).await;
-            impostor.send(&[resume(fresh_id()), ground.letter(1)].concat()).await;
-            impostor.hello().await;
+            impostor.proves(&Hello { key, ..Hello::of(fresh_id()) }, &[]).await;
+            impostor.send(&ground.letter(1)).await;
             let frames = impostor.frames_to_end().await;
             assert!(
-                matches!(frames.as_slice(), [only] if only.kind == kind::GOODBYE && only.payload.first() == Some(&3))
+                matches!(frames.as_slice(), [only] if only.kind == kind::GOODBYE && only.payload.first() == Some(&2))
                     || frames.is_empty(),
                 "an impostor is told nothing but goodbye: {frames:?}"
             );
         }
-        ground.log_says(&["WARN", "no connection", &rightful.to_string(), "another token"]).await;
+        ground.log_says(&["WARN", "no connection", "not signed by the key that it shows"]).await;
         assert_eq!(ground.letters(), Vec::<u32>::new());
     });
 }
@@ -229,11 +228,10 @@ fn an_impostor_is_refused_and_the_rightful_node_stays_connected() {
 fn an_impostor_is_told_why() {
     on(Node::builder(), async |ground| {
         let mut impostor = Peer::dial(&ground.endpoint).await;
-        let hello = Hello::of(raw_id(ground.client.id()));
-        impostor.send(&[hello.bytes(), resume(fresh_id())].concat()).await;
-        impostor.hello().await.expect("a hello");
+        let key = peer::key_of(&ground.client).await;
+        impostor.proves(&Hello { key, ..Hello::of(fresh_id()) }, &[]).await;
         let farewell = impostor.frame().await.expect("a goodbye");
-        assert_eq!((farewell.kind, farewell.payload.first()), (kind::GOODBYE, Some(&3)), "{farewell:?}");
+        assert_eq!((farewell.kind, farewell.payload.first()), (kind::GOODBYE, Some(&2)), "{farewell:?}");
         assert!(impostor.frame().await.is_none());
     });
 }
@@ -343,9 +341,10 @@ fn an_unknown_kind_ends_the_connection_below_128_and_is_skipped_from_there_on() 
 }
 
 #[test]
-fn a_second_resume_ends_the_connection() {
+fn a_second_greeting_ends_the_connection() {
     on(Node::builder(), async |ground| {
-        ground.is_violated_by(&resume(fresh_id()), "a frame of kind 1 came at the wrong time").await;
+        ground.is_violated_by(&frame(kind::PROOF, &[0; 200]), "a frame of kind 1 came at the wrong time").await;
+        ground.is_violated_by(&frame(kind::WELCOME, &[0; 200]), "a frame of kind 12 came at the wrong time").await;
     });
 }
 
@@ -494,7 +493,7 @@ fn what_is_released_fits_the_frames_that_the_peer_reads() {
     const MOST: u32 = 1024;
     on(Node::builder(), async |ground| {
         let hello = Hello { max_frame: MOST, ..Hello::of(fresh_id()) };
-        let mut small = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut small = Peer::greeted(&ground.endpoint, &hello).await;
         // A thousand addresses of which nobody keeps one: all of them come back.
         let ids: Vec<[u8; 16]> = (0..1000).map(|_| fresh_id()).collect();
         let handles: Vec<Vec<u8>> = ids.iter().map(|id| inline(&peer::my_counted_box(*id))).collect();
@@ -593,7 +592,7 @@ fn a_message_with_as_many_addresses_as_are_allowed_costs_one_message() {
 fn a_listener_that_says_nothing_is_given_up() {
     dialling(async |dialler| {
         let mut silent = dialler.dials().await;
-        silent.hello().await.expect("the one who dials says hello first");
+        silent.hears_hello().await.expect("the one who dials says hello first");
         silent.end().await;
         dialler.gives_up("took too long").await;
     });
@@ -630,11 +629,12 @@ fn a_listener_of_another_version_is_given_up() {
 }
 
 #[test]
-fn a_listener_that_speaks_before_it_resumes_is_given_up() {
+fn a_listener_that_speaks_before_its_welcome_is_given_up() {
     dialling(async |dialler| {
         let mut hasty = dialler.dials().await;
         let post = post(&inline(&your_box("letters")), &number(1));
-        hasty.send(&[Hello::of(fresh_id()).bytes(), post].concat()).await;
+        hasty.answers(&Hello::of(fresh_id())).await.expect("the node shows who it is");
+        hasty.send(&post).await;
         hasty.end().await;
         dialler.gives_up("a frame of kind 2 came at the wrong time").await;
     });
@@ -643,11 +643,12 @@ fn a_listener_that_speaks_before_it_resumes_is_given_up() {
 #[test]
 fn a_listener_that_claims_to_be_another_node_is_given_up() {
     dialling(async |dialler| {
-        let known = dialler.ground.node.id();
+        let mut known = Peer::stranger(&dialler.ground.endpoint).await;
+        assert!(known.is_answered().await);
         let mut impostor = dialler.dials().await;
-        impostor.send(&[Hello::of(raw_id(known)).bytes(), resume(fresh_id())].concat()).await;
-        impostor.end().await;
-        dialler.gives_up("another token").await;
+        let hello = Hello { key: known.key, ..Hello::of(fresh_id()) };
+        assert_eq!(impostor.answers(&hello).await, None, "the node says nothing about itself");
+        dialler.gives_up("not signed by the key that it shows").await;
     });
 }
 
@@ -655,8 +656,8 @@ fn a_listener_that_claims_to_be_another_node_is_given_up() {
 fn a_listener_that_greets_and_then_breaks_the_protocol_is_given_up() {
     dialling(async |dialler| {
         let mut other = dialler.dials().await;
-        let hello = Hello::of(fresh_id()).bytes();
-        other.send(&[hello, resume(fresh_id()), post(&use_number(9), &[])].concat()).await;
+        other.welcomes(&Hello::of(fresh_id())).await;
+        other.send(&post(&use_number(9), &[])).await;
         other.end().await;
         dialler.gives_up("handle number 9 was never set").await;
     });
@@ -714,9 +715,7 @@ impl Dialler<'_> {
     async fn gives_up(&mut self, words: &str) {
         self.ground.log_says(&[words]).await;
         let mut decent = self.dials().await;
-        decent.send(&[Hello::of(fresh_id()).bytes(), resume(fresh_id())].concat()).await;
-        decent.hello().await.expect("a hello");
-        assert_eq!(decent.frame().await.expect("a frame").kind, kind::RESUME);
+        decent.welcomes(&Hello::of(fresh_id())).await;
         assert!(decent.is_answered().await);
         let dropped = self.node.stats().dropped;
         let lost = [DropReason::NotConnected, DropReason::Lost].iter().filter_map(|reason| dropped.get(reason));
@@ -934,7 +933,7 @@ impl Ground {
     /// The bytes end the connection of a peer that was greeted; subscribers and the log are told who did what.
     async fn is_violated_by(&self, bytes: &[u8], words: &str) {
         let hello = Hello::of(fresh_id());
-        let mut violator = Peer::greeted(&self.endpoint, &hello, fresh_id()).await;
+        let mut violator = Peer::greeted(&self.endpoint, &hello).await;
         violator.send(bytes).await;
         violator.end().await;
         let id = uuid::Uuid::from_bytes(hello.node).to_string();

@@ -15,7 +15,7 @@ use std::path::Path;
 /// The layers from the top down, each with what it is there for. A file may import from its own layer and from those
 /// below it in this list. `a/b` is a folder inside the layer `a`: the folders of a layer that are listed have an order,
 /// too.
-const LAYERS: [(&str, &str); 22] = [
+const LAYERS: [(&str, &str); 23] = [
     ("lib", "the public face: it shows what the others have, and nothing inside imports from it"),
     ("fuzzing", "what fuzzers run, which is about all of the others; none of them needs it"),
     ("node", "the node: puts the layers together, so it stands above all of them"),
@@ -37,6 +37,7 @@ const LAYERS: [(&str, &str); 22] = [
     ("wire", "the protocol, pure: bytes and ids"),
     ("observe", "counts and events: they name the node they are about"),
     ("reason", "why a message was dropped: a word that all layers share"),
+    ("key", "the key that a node's id is the hash of"),
     ("ident", "ids and endpoints, which mean something without any of the others but chance"),
     ("env", "chance, and whether the environment is a simulated one: nothing of this crate"),
     ("sync", "a lock and an atomic of others, or loom's in their place: nothing of this crate"),

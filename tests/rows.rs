@@ -62,7 +62,7 @@ struct Sender {
 impl Sender {
     async fn of(endpoint: &str) -> Sender {
         let hello = Hello { features: REPORTS_AND_PRESSURE, ..Hello::of(fresh_id()) };
-        let peer = Peer::greeted(endpoint, &hello, fresh_id()).await;
+        let peer = Peer::greeted(endpoint, &hello).await;
         Sender { peer, drops: BTreeMap::new(), fills: Vec::new() }
     }
 

@@ -169,8 +169,7 @@ fn the_last_words_of_a_peer_are_read_although_nothing_can_be_written_to_it() {
         let to = node.remote::<Number>(&at, "box").expect("an address");
         to.do_send(Number(0));
         let mut other = Peer::accept(&listener).await;
-        assert!(other.send(&[Hello::of(peer::fresh_id()).bytes(), peer::resume(peer::fresh_id())].concat()).await);
-        other.hello().await.expect("a hello");
+        other.welcomes(&Hello::of(peer::fresh_id())).await;
         // The node waits for nothing any more once it has been asked and has answered.
         assert!(other.is_answered().await);
         peer_up(&mut ears).await;
@@ -684,8 +683,7 @@ fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
         let to = node.remote::<Question>(&at, "box").expect("an address");
         let questions: Vec<_> = (0..3).map(|n| asked(&to, n)).collect();
         let mut other = Peer::accept(&listener).await;
-        assert!(other.send(&[Hello::of(peer::fresh_id()).bytes(), peer::resume(peer::fresh_id())].concat()).await);
-        other.hello().await.expect("a hello");
+        other.welcomes(&Hello::of(peer::fresh_id())).await;
         assert!(other.is_answered().await);
         settled(|| node.stats().pending_requests == 3).await;
         assert!(other.send(&peer::goodbye_after(0, 2)).await);

@@ -27,7 +27,6 @@ use peer::Hello;
 use peer::Peer;
 use peer::fresh_id;
 use peer::kind;
-use peer::resume;
 use support::Number;
 use support::Ping;
 use support::Pong;
@@ -221,11 +220,11 @@ fn a_connection_goes_through_its_states() {
         assert_eq!((one.outbox_bytes, one.messages_sent, node.stats().connects), (0, 0, 0));
         assert!(one.bytes_sent > 0, "a hello at least");
 
-        let id = fresh_id();
+        let hello = Hello::of(fresh_id());
         let mut peer = within(Peer::accept(&listener)).await;
-        assert!(peer.send(&[Hello::of(id).bytes(), resume(fresh_id())].concat()).await);
+        peer.welcomes(&hello).await;
         let one = connection(&node, |one| one.state == ConnectionState::Up).await;
-        assert_eq!(one.peer.unwrap().to_string(), uuid::Uuid::from_bytes(id).to_string());
+        assert_eq!(one.peer.unwrap().to_string(), uuid::Uuid::from_bytes(hello.node).to_string());
         to.do_send(Number(2));
         to.do_send(Number(3));
         connection(&node, |one| one.messages_sent == 2).await;
@@ -283,7 +282,7 @@ fn what_was_written_to_a_peer_that_is_gone_is_in_doubt() {
         let to = node.remote::<Number>(listener.local_addr().unwrap().to_string(), "numbers").unwrap();
         to.do_send(Number(1));
         let mut peer = within(Peer::accept(&listener)).await;
-        assert!(peer.send(&[Hello::of(fresh_id()).bytes(), resume(fresh_id())].concat()).await);
+        peer.welcomes(&Hello::of(fresh_id())).await;
         to.do_send(Number(2));
         connection(&node, |one| one.messages_sent == 2).await;
         drop(peer);

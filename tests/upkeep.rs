@@ -126,14 +126,14 @@ fn one_that_only_claims_to_be_a_node_is_not_told_as_that_node_gone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("it is bound").to_string();
         let to = client.remote::<Number>(at, "numbers").expect("an address");
-        let id = *uuid::Uuid::parse_str(&known.to_string()).expect("ids are UUIDs").as_bytes();
         to.do_send(Number(2));
         let mut impostor = peer::Peer::accept(&listener).await;
-        impostor.send(&[peer::Hello::of(id).bytes(), peer::resume(peer::fresh_id())].concat()).await;
-        impostor.end().await;
+        let key = peer::Peer::stranger(endpoint.as_ref()).await.key;
+        let hello = peer::Hello { key, ..peer::Hello::of(peer::fresh_id()) };
+        assert_eq!(impostor.answers(&hello).await, None, "the node names nothing");
         // The attempt after it is a node of its own, and is the next that is told of.
         let mut honest = peer::Peer::accept(&listener).await;
-        honest.send(&[peer::Hello::of(peer::fresh_id()).bytes(), peer::resume(peer::fresh_id())].concat()).await;
+        honest.welcomes(&peer::Hello::of(peer::fresh_id())).await;
         let other = ears.find(up).await;
         assert_ne!(other, known);
         drop(honest);

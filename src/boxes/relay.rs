@@ -30,7 +30,7 @@ use crate::handle::ports::Refusal;
 use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::ident::BoxId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::message::shape::Shape;
 use crate::observe::loss::Drops;
 use crate::observe::stats::BoxStats;
@@ -88,8 +88,8 @@ impl Relay {
     fn is_cut_off(&self) -> bool {
         let target = &self.target;
         let Route::Away { path, .. } = target.route() else { return true };
-        let says_so = |node: Option<NodeId>| node.is_some_and(|node| target.router().is_gone(node));
-        let is_gone = || says_so(target.node_id()) || (path.hints().is_empty() && says_so(path.node()));
+        let says_so = |node: Option<Incarnation>| node.is_some_and(|node| target.router().is_gone(node));
+        let is_gone = || says_so(target.incarnation()) || (path.hints().is_empty() && says_so(path.node()));
         let is_linked = || target.link().is_some_and(|link| link.is_linked());
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }

@@ -43,7 +43,8 @@ use crate::reason::DropReason;
 /// [`Node::stats`](crate::Node::stats) and told to [subscribers](crate::Node::subscribe).
 ///
 /// # Equality
-/// Two addresses are equal if they were made of the same: the same endpoint text and name, or the same box of the same
+/// Two addresses are equal if they were made of the same: the same endpoint text and name (and the same node, if they are
+/// [pinned](Address::pinned)), or the same box of the same
 /// node. An address by name and one that came inside a message are unequal even where both lead to one box.
 ///
 /// # What each handle says
@@ -188,6 +189,51 @@ impl<M: RemoteMessage> Address<M> {
         proxy::recipient(&self.pointer)
     }
 
+    /// The same name at the same endpoint, of the node with that id and of no other.
+    ///
+    /// When the address is used and another node answers at the endpoint, this node hangs up before it has named itself, a
+    /// box, or anything that waits, and dials again later: what is sent meanwhile is dropped as
+    /// [`NotConnected`](DropReason::NotConnected), and [`PeerDown`](crate::Event::PeerDown) says which node was expected
+    /// and which has answered. The id is that of a key which [`NodeKey`](crate::NodeKey) keeps, or of a node that has been
+    /// started already. In text it stands before the endpoint: `hermod://ID@host:4242/name`.
+    ///
+    /// The address of a box of that very node is returned as it is; that of a box of another node leads nowhere from then
+    /// on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{DropReason, Node, NodeKey};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "u64")]
+    /// # struct Square(u64);
+    /// # struct Calculator;
+    /// # impl Actor for Calculator { type Context = Context<Self>; }
+    /// # impl Handler<Square> for Calculator {
+    /// #     type Result = u64;
+    /// #     fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> u64 { n * n }
+    /// # }
+    /// # System::new().block_on(async {
+    /// let key = NodeKey::generate();
+    /// let written_down = key.id();
+    /// let there = Node::builder().identity(key).start();
+    /// there.publish::<Square>("calculator", Calculator.start())?;
+    /// let endpoint = there.listen("127.0.0.1:0").await?;
+    ///
+    /// let here = Node::start();
+    /// let calculator = here.remote::<Square>(&endpoint, "calculator")?.pinned(written_down);
+    /// assert_eq!(calculator.ask(Square(7)).await?, 49);
+    /// assert_eq!(calculator.uri(), Some(format!("hermod://{written_down}@{endpoint}/calculator")));
+    ///
+    /// let mistaken = here.remote::<Square>(&endpoint, "calculator")?.pinned(NodeKey::generate().id());
+    /// assert!(mistaken.ask(Square(7)).await.is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use = "the address itself leads to whatever node is there"]
+    pub fn pinned(&self, id: NodeId) -> Address<M> {
+        Address::new(self.pointer.pinned(id))
+    }
+
     /// Whether a message sent now has somewhere to go; of a box elsewhere, whether there is a connection there. It does not
     /// dial: a fresh remote address is not connected before it is first used.
     ///
@@ -232,7 +278,8 @@ impl<M: RemoteMessage> Address<M> {
     /// known to listen where others can dial it. One that listens at all addresses of its host (`0.0.0.0`, `[::]`) has to
     /// say where that is, by [`NodeBuilder::advertise`](crate::NodeBuilder::advertise).
     ///
-    /// A URI names an endpoint and a name; what is resolved from it is an address by name.
+    /// A URI names an endpoint and a name; what is resolved from it is an address by name. That of a
+    /// [pinned](Address::pinned) address also names the node.
     pub fn uri(&self) -> Option<String> {
         uri::of(&self.pointer)
     }

@@ -26,6 +26,7 @@ use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::Observer;
 use crate::reason::DropReason;
@@ -77,8 +78,8 @@ impl Detached {
 }
 
 impl Router for Detached {
-    fn id(&self) -> NodeId {
-        NodeId([0; 16])
+    fn id(&self) -> Incarnation {
+        Incarnation::NOBODY
     }
 
     fn limits(&self) -> &Limits {
@@ -104,7 +105,7 @@ impl Router for Detached {
     /// The pump goes, and so the recipient that it is for is not connected.
     fn run(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {}
 
-    fn place(self: Arc<Self>, _: &Endpoint, _: &str) -> Result<Arc<Pointer>, AddressError> {
+    fn place(self: Arc<Self>, _: &Endpoint, _: Option<NodeId>, _: &str) -> Result<Arc<Pointer>, AddressError> {
         Ok(Arc::new(self.pointer()))
     }
 
@@ -116,15 +117,15 @@ impl Router for Detached {
 
     fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
 
-    fn live_link(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn discover(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn is_gone(&self, _: NodeId) -> bool {
+    fn is_gone(&self, _: Incarnation) -> bool {
         true
     }
 

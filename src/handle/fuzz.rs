@@ -15,6 +15,7 @@ use crate::handle::detached;
 use crate::handle::serde_scope;
 use crate::ident::Endpoint;
 use crate::ident::MAX_ENDPOINT;
+use crate::ident::NodeId;
 use crate::ident::Place;
 use crate::message::guard;
 use crate::message::preflight::Check;
@@ -59,17 +60,19 @@ fn endpoint(text: &str) {
     }
     // Whatever the name is, the two of them have a URI.
     for name in ["box", "", "a/b?c#d%20ü\0", text] {
-        let uri = uri::write(&endpoint, name);
-        assert_eq!(uri::read(&uri).ok(), Some((endpoint.clone(), name.to_owned())), "{uri}");
+        for node in [None, Some(NodeId([7; 16]))] {
+            let uri = uri::write(&endpoint, node, name);
+            assert_eq!(uri::read(&uri).ok(), Some((endpoint.clone(), node, name.to_owned())), "{uri}");
+        }
     }
 }
 
 fn locator(text: &str) {
-    let Ok((endpoint, name)) = uri::read(text) else { return };
-    let written = uri::write(&endpoint, &name);
+    let Ok((endpoint, node, name)) = uri::read(text) else { return };
+    let written = uri::write(&endpoint, node, &name);
     let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
     assert_eq!(scheme(&written), scheme(text), "{text} became {written}");
-    assert_eq!(uri::read(&written).ok(), Some((endpoint, name)));
+    assert_eq!(uri::read(&written).ok(), Some((endpoint, node, name)));
 }
 
 /// An address as a message has it, which tells pointers apart that are equal.

@@ -33,6 +33,7 @@ use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
 use crate::observe::Observer;
@@ -45,7 +46,8 @@ use crate::wire::target::Target;
 
 /// The node, as its handles see it.
 pub(crate) trait Router: Send + Sync + fmt::Debug {
-    fn id(&self) -> NodeId;
+    /// This run of it.
+    fn id(&self) -> Incarnation;
     fn limits(&self) -> &Limits;
     fn observer(&self) -> &Observer;
     /// Whether the node has stopped.
@@ -56,19 +58,24 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn stopped(&self) -> &CancellationToken;
     /// Runs a pump on the node's I/O thread until it ends or the node stops.
     fn run(&self, pump: Pin<Box<dyn Future<Output = ()> + Send>>);
-    /// The pointer to whatever has that name at that endpoint.
-    fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError>;
+    /// The pointer to whatever has that name at that endpoint, or at that node there and no other.
+    fn place(
+        self: Arc<Self>,
+        endpoint: &Endpoint,
+        node: Option<NodeId>,
+        name: &str,
+    ) -> Result<Arc<Pointer>, AddressError>;
     /// The box that stands for an actor's recipient, which `make` makes if there is none yet.
     fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer>;
     /// A box has closed.
     fn forget(&self, id: BoxId, name: &str);
     /// A live connection to that node, when the one that a pointer came by has ended.
-    fn live_link(&self, node: NodeId) -> Option<Arc<dyn Outbound>>;
+    fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
     /// A way to that node by a connection that is made now to where it is said to listen; what is sent by it waits until it
     /// is known whether that node is there. `None` if that was tried lately, or cannot be.
-    fn discover(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
-    /// Whether that node has said that it ends.
-    fn is_gone(&self, node: NodeId) -> bool;
+    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
+    /// Whether that run of a node has said that it ends, or another has taken its place.
+    fn is_gone(&self, node: Incarnation) -> bool;
     /// Tells all who wait that a connection has come up, or that a node has said that it ends.
     fn news(&self) -> &Notify;
     /// The box that has that name now.
@@ -83,10 +90,10 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
 
 /// The node, as a pointer sees it whose connection is made when it is first used.
 pub(crate) trait Dialler: Send + Sync + fmt::Debug {
-    /// The connection to that endpoint, which is made if there is none.
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint) -> NamedLink;
-    /// The node that was last met at that endpoint, if there is a connection there.
-    fn peer_at(&self, endpoint: &Endpoint) -> Option<NodeId>;
+    /// The connection to that endpoint, for the node that is expected there, if one is; made if there is none.
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> NamedLink;
+    /// The node that was last met by that connection, if there is one.
+    fn peer_at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Incarnation>;
 }
 
 /// A box of this node, whatever its messages' type.
@@ -172,12 +179,12 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Why there is no connection, if that is known; for a person.
     fn trouble(&self) -> Option<String>;
     /// The node at the other end; `None` before the first greeting.
-    fn peer(&self) -> Option<NodeId>;
+    fn peer(&self) -> Option<Incarnation>;
     /// What the peer has told of messages for one of its boxes that it dropped, of the shape with that fingerprint.
     fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64>;
     /// Has `told` told once the box is gone, or not reached any more; dropped if the way is over for good. `node` is whose
     /// box it is, if that is known.
-    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>);
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>);
     /// How full the way to that box and the box itself are, from 0 to 1.
     fn pressure(&self, target: &Target) -> f32;
     /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back

@@ -1,5 +1,8 @@
 //! Addresses as text: `hermod://host:port/name`, `hermod+unix://%2Fpath%2Fto%2Fsocket/name`.
 //!
+//! Before the endpoint may stand the node that is to be there, as in `hermod://ID@host:port/name`: then the address leads to
+//! no other.
+//!
 //! The name (and a socket's path) is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. A URI leads
 //! to whatever box has that name at whatever node listens there, so the URI of one incarnation's box, read again, gives
 //! an address by name; an anonymous box's name is its id.
@@ -12,6 +15,7 @@ use super::ports::Router;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
+use crate::ident::NodeId;
 use crate::ident::Place;
 
 const TCP: &str = "hermod://";
@@ -20,28 +24,32 @@ const UNIX: &str = "hermod+unix://";
 /// The URI of what a pointer leads to; `None` if its node is not known to listen anywhere.
 pub(crate) fn of(pointer: &Pointer) -> Option<String> {
     match pointer.origin() {
-        Origin::Named { endpoint, .. } => Some(write(endpoint, pointer.name())),
+        Origin::Named { endpoint, node, .. } => Some(write(endpoint, *node, pointer.name())),
         Origin::Boxed { node, .. } if *node == pointer.router().id() => {
             let endpoints = pointer.router().endpoints();
-            endpoints.iter().find(|endpoint| endpoint.is_somewhere()).map(|endpoint| write(endpoint, pointer.name()))
+            endpoints
+                .iter()
+                .find(|endpoint| endpoint.is_somewhere())
+                .map(|endpoint| write(endpoint, None, pointer.name()))
         }
-        Origin::Boxed { .. } => pointer.hints().first().map(|endpoint| write(endpoint, pointer.name())),
+        Origin::Boxed { .. } => pointer.hints().first().map(|endpoint| write(endpoint, None, pointer.name())),
     }
 }
 
 /// The pointer that a URI leads to, for that node.
 pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointer>, AddressError> {
-    let (endpoint, name) = read(text)?;
-    Arc::clone(router).place(&endpoint, &name)
+    let (endpoint, node, name) = read(text)?;
+    Arc::clone(router).place(&endpoint, node, &name)
 }
 
-pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {
+pub(super) fn write(endpoint: &Endpoint, node: Option<NodeId>, name: &str) -> String {
     let mut uri = String::new();
+    let node = node.map(|node| format!("{node}@")).unwrap_or_default();
     match endpoint.place() {
         // The zone of a link-local address stands behind a `%`, which is escaped like any other (RFC 6874).
-        Place::Tcp { .. } => uri.extend([TCP, &endpoint.as_ref().replace('%', "%25"), "/"]),
+        Place::Tcp { .. } => uri.extend([TCP, &node, &endpoint.as_ref().replace('%', "%25"), "/"]),
         Place::Unix { path } => {
-            uri.push_str(UNIX);
+            uri.extend([UNIX, &node]);
             escape(path, &mut uri);
             uri.push('/');
         }
@@ -50,26 +58,32 @@ pub(super) fn write(endpoint: &Endpoint, name: &str) -> String {
     uri
 }
 
-pub(super) fn read(text: &str) -> Result<(Endpoint, String), AddressError> {
+pub(super) fn read(text: &str) -> Result<(Endpoint, Option<NodeId>, String), AddressError> {
     let invalid = || AddressError::InvalidUri(text.to_owned());
-    let (endpoint, name) = parts(text).ok_or_else(invalid)?;
+    let (endpoint, node, name) = parts(text).ok_or_else(invalid)?;
     match endpoint.parse::<Endpoint>() {
         // As an endpoint `unix:80` is a socket's path, so no URI leads to a host of that name.
-        Ok(endpoint) if text.starts_with(TCP) == matches!(endpoint.place(), Place::Tcp { .. }) => Ok((endpoint, name)),
+        Ok(endpoint) if text.starts_with(TCP) == matches!(endpoint.place(), Place::Tcp { .. }) => {
+            Ok((endpoint, node, name))
+        }
         Err(error @ AddressError::PathTooLong { .. }) if text.starts_with(UNIX) => Err(error),
         _ => Err(invalid()),
     }
 }
 
-/// The texts of the endpoint and of the name.
-fn parts(text: &str) -> Option<(String, String)> {
+/// The texts of the endpoint and of the name, and the node that is to be there.
+fn parts(text: &str) -> Option<(String, Option<NodeId>, String)> {
     let (is_tcp, rest) = match text.strip_prefix(TCP) {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix(UNIX)?),
     };
     let (place, name) = rest.split_once('/')?;
+    let (node, place) = match place.split_once('@') {
+        Some((node, place)) => (Some(node.parse().ok()?), place),
+        None => (None, place),
+    };
     let endpoint = if is_tcp { with_zone(place)? } else { format!("unix:{}", unescape(place)?) };
-    Some((endpoint, unescape(name)?))
+    Some((endpoint, node, unescape(name)?))
 }
 
 /// The host and port of a URI as an endpoint writes them.
@@ -132,10 +146,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_at_any_endpoint_survives_its_uri(name in "\\PC*", endpoint in any_endpoint()) {
-            let uri = write(&endpoint, &name);
+        fn any_name_at_any_endpoint_survives_its_uri(
+            name in "\\PC*",
+            node in proptest::option::of(any::<[u8; 16]>().prop_map(NodeId)),
+            endpoint in any_endpoint(),
+        ) {
+            let uri = write(&endpoint, node, &name);
             prop_assert!(uri.is_ascii());
-            prop_assert_eq!(read(&uri).ok(), Some((endpoint, name)));
+            prop_assert_eq!(read(&uri).ok(), Some((endpoint, node, name)));
         }
 
         #[test]
@@ -162,6 +180,10 @@ mod tests {
             "hermod://[fe80::1%eth0]:1/x",
             "hermod://[fe80::1%25]:1/x",
             "hermod://unix:80/x",
+            "hermod://@localhost:80/x",
+            "hermod://user@localhost:80/x",
+            "hermod://67e5504410b1426f9247bb680e5fe0c8@localhost:80/x",
+            "hermod://67e55044-10b1-426f-9247-bb680e5fe0c8@67e55044-10b1-426f-9247-bb680e5fe0c8@h:80/x",
         ] {
             assert!(matches!(read(text), Err(AddressError::InvalidUri(told)) if told == text), "{text}");
         }

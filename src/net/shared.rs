@@ -38,9 +38,11 @@ use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
+use crate::ident::Epoch;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::ident::Secret;
 use crate::ident::check_name;
+use crate::key::NodeKey;
 use crate::net::control::absence::Absences;
 use crate::net::control::settlement::Settlement;
 use crate::net::peers::admission::Admission;
@@ -66,8 +68,9 @@ pub(crate) type StartRouter = fn(Arc<NodeInner>, Arc<Link>);
 
 /// See the [module](self).
 pub(crate) struct NodeInner {
-    pub(crate) id: NodeId,
-    pub(crate) secret: Secret,
+    /// This run of the node.
+    pub(crate) id: Incarnation,
+    pub(crate) key: NodeKey,
     pub(crate) limits: Limits,
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
@@ -100,20 +103,19 @@ impl NodeInner {
     pub(crate) fn new(
         limits: Limits,
         advertised: Vec<Endpoint>,
+        key: Option<NodeKey>,
         io: IoHandle,
         start_router: StartRouter,
     ) -> Arc<NodeInner> {
-        let (id, secret) = (NodeId::random(), Secret::random());
-        let peers = PeerTable::default();
-        // The first to claim an id is believed: ours is ours.
-        peers.reserve(id, secret.token_for(id));
+        let key = key.unwrap_or_else(NodeKey::generate);
+        let id = Incarnation { node: key.id(), epoch: Epoch::fresh() };
         Arc::new(NodeInner {
             id,
-            secret,
+            key,
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(limits.max_connections, limits.max_unproven)),
-            peers: Arc::new(peers),
+            peers: Arc::default(),
             settlement: Arc::default(),
             absences: Arc::new(Absences::new(limits.forget_after)),
             holdings: Arc::default(),
@@ -139,7 +141,7 @@ impl NodeInner {
         if all {
             note(&self.listening, endpoint);
             // One that is made from now on finds the endpoint noted.
-            self.peers.dialled(endpoint).iter().for_each(|link| link.listened_at());
+            self.peers.dialled(endpoint, self.id.node).iter().for_each(|link| link.listened_at());
         }
     }
 
@@ -155,8 +157,8 @@ impl NodeInner {
         }
     }
 
-    /// The link to an endpoint.
-    pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint) -> Arc<Link> {
+    /// The link to an endpoint, and to no other node than the one that is `expected` there, if one is.
+    pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
             if let Some(node) = weak.upgrade() {
@@ -164,15 +166,24 @@ impl NodeInner {
                 node.io.perform(move || start_router(of, link));
             }
         });
-        let link = self.peers.to(endpoint, || Link::to(self.link_context(), endpoint.clone(), start));
-        if self.listening.lock().contains(endpoint) {
+        let link =
+            self.peers.to(endpoint, expected, || Link::to(self.link_context(), endpoint.clone(), expected, start));
+        if expected.is_none_or(|expected| expected == self.id.node) && self.listening.lock().contains(endpoint) {
             link.listened_at();
         }
         link
     }
 
+    /// A run of a node is here: what earlier runs of it held they hold no more.
+    pub(crate) fn succeed(&self, node: Incarnation) {
+        for gone in self.absences.forget_earlier(node) {
+            self.registry.leases().release_all(gone.holder);
+        }
+        self.peers.succeed(node);
+    }
+
     /// A node has said goodbye, and holds nothing any more by connections that have ended before.
-    pub(crate) fn forget_absent(&self, node: NodeId) {
+    pub(crate) fn forget_absent(&self, node: Incarnation) {
         for gone in self.absences.forget(node) {
             self.registry.leases().release_all(gone.holder);
         }
@@ -205,7 +216,7 @@ impl NodeInner {
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {
-                        self.observer.flush(self.id);
+                        self.observer.flush(self.id.node);
                         self.peers.tell_peers();
                     }
                     None => tell_at = Some(Instant::now() + GATHER),
@@ -241,7 +252,7 @@ impl NodeInner {
 
     /// Tells what was not told yet, once nothing happens any more.
     pub(crate) fn publish_last(&self) {
-        self.observer.end(self.id);
+        self.observer.end(self.id.node);
         #[cfg(feature = "metrics")]
         self.publish();
     }
@@ -267,7 +278,7 @@ impl NodeInner {
     }
 
     fn stats_without_boxes(&self) -> Stats {
-        let mut stats = self.observer.stats(self.id);
+        let mut stats = self.observer.stats(self.id.node);
         stats.connections = self.peers.all().iter().filter_map(|link| link.stats()).collect();
         stats.pending_requests = self.peers.all().iter().map(|link| link.pending()).sum();
         stats
@@ -294,19 +305,19 @@ impl Drop for StopOnDrop {
 }
 
 impl Dialler for NodeInner {
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint) -> NamedLink {
-        let link = self.link_to(endpoint);
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> NamedLink {
+        let link = self.link_to(endpoint, expected);
         let is_home = link.is_home();
         NamedLink { link, is_home }
     }
 
-    fn peer_at(&self, endpoint: &Endpoint) -> Option<NodeId> {
-        self.peers.dialled(endpoint)?.peer()
+    fn peer_at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Incarnation> {
+        self.peers.at(endpoint, expected)?.peer()
     }
 }
 
 impl Router for NodeInner {
-    fn id(&self) -> NodeId {
+    fn id(&self) -> Incarnation {
         self.id
     }
 
@@ -334,10 +345,15 @@ impl Router for NodeInner {
         self.io.run(pump);
     }
 
-    fn place(self: Arc<Self>, endpoint: &Endpoint, name: &str) -> Result<Arc<Pointer>, AddressError> {
+    fn place(
+        self: Arc<Self>,
+        endpoint: &Endpoint,
+        node: Option<NodeId>,
+        name: &str,
+    ) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
-        let origin = Origin::Named { endpoint: endpoint.clone(), name: name.into() };
-        let link = Arc::clone(&self).link_at(endpoint);
+        let origin = Origin::Named { endpoint: endpoint.clone(), node, name: name.into() };
+        let link = Arc::clone(&self).link_at(endpoint, node);
         let route = Route::Away { path: Path::by_name(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }
@@ -351,22 +367,22 @@ impl Router for NodeInner {
         self.registry.remove(id, name);
     }
 
-    fn live_link(&self, node: NodeId) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
         self.peers.live_link(node).map(|link| link as Arc<dyn Outbound>)
     }
 
-    fn discover(self: Arc<Self>, node: NodeId, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
         self.searches.search(node, self.limits.outbox, |queue| {
-            let dialled = hints.iter().map(|hint| self.link_to(hint)).collect();
+            let dialled = hints.iter().map(|hint| self.link_to(hint, None)).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));
         })
     }
 
-    fn is_gone(&self, node: NodeId) -> bool {
+    fn is_gone(&self, node: Incarnation) -> bool {
         self.peers.is_gone(node)
     }
 

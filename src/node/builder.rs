@@ -9,6 +9,7 @@ use crate::config::IoThread;
 use crate::config::Limits;
 use crate::handle::recipient::permits;
 use crate::ident::Endpoint;
+use crate::key::NodeKey;
 use crate::net::connection::start;
 use crate::net::io_thread;
 use crate::net::shared::NodeInner;
@@ -22,6 +23,7 @@ pub struct NodeBuilder {
     limits: Limits,
     thread: IoThread,
     advertised: Vec<Endpoint>,
+    key: Option<NodeKey>,
 }
 
 macro_rules! limits {
@@ -102,7 +104,7 @@ limits! {
 
 impl NodeBuilder {
     pub(super) fn new() -> NodeBuilder {
-        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new() }
+        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new(), key: None }
     }
 
     /// The thread that sockets and pumps run on: by default the current one. See [`IoThread`] for what speaks for each.
@@ -128,6 +130,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Gives the node a key that was kept, and with it the id that others may have written down: see [`NodeKey`]. Without,
+    /// a fresh key is made, and the node has an id that it never had before.
+    ///
+    /// Boxes without names do not outlive their process all the same: to peers, a node that was started again with the
+    /// same key is another run of the same node, which has none of the boxes of the last.
+    pub fn identity(mut self, key: NodeKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
     /// Starts the node.
     ///
     /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
@@ -140,7 +152,7 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
-        let inner = NodeInner::new(self.limits, self.advertised, handle, start::start);
+        let inner = NodeInner::new(self.limits, self.advertised, self.key, handle, start::start);
         let stop = || StopOnDrop(Arc::downgrade(&inner));
         let keeping = Arc::clone(&inner).housekeep(stop());
         let ending = Arc::clone(&inner);

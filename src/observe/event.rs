@@ -20,6 +20,14 @@ pub enum DownReason {
     Silent,
     /// The peer broke the protocol, as the text says.
     Misbehaved(String),
+    /// Another node has answered than the one that an address is [pinned](crate::Address::pinned) to. There was no
+    /// connection: this node has hung up, having named nothing, and dials again.
+    AnotherNode {
+        /// The node that the address is pinned to.
+        expected: NodeId,
+        /// The node that listens there.
+        answered: NodeId,
+    },
 }
 
 impl fmt::Display for DownReason {
@@ -29,6 +37,9 @@ impl fmt::Display for DownReason {
             DownReason::Lost => "the connection broke",
             DownReason::Silent => "the peer was silent for too long",
             DownReason::Misbehaved(how) => return write!(f, "the peer broke the protocol: {how}"),
+            DownReason::AnotherNode { expected, answered } => {
+                return write!(f, "node {expected} was expected, and node {answered} has answered");
+            }
         })
     }
 }
@@ -67,7 +78,9 @@ pub enum Event {
         peer: NodeId,
     },
     /// A connection to that node has ended: the node may be gone, or only cut off. The side that dialled dials again
-    /// while somebody holds an address, and addresses work again once it has; a restarted process is another node.
+    /// while somebody holds an address, and addresses work again once it has; a restarted process is another node, unless
+    /// it [keeps its key](crate::NodeKey). Also told, without a `PeerUp` before it, when
+    /// [another node](DownReason::AnotherNode) listens where this one was expected.
     ///
     /// Whose peer it is tells [`Address::node_id`](crate::Address::node_id), which keeps saying which node was last
     /// reached: `address.node_id() == Some(peer)`.

@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn only_messages_are_cut() {
         assert_eq!(assembled(&[kind::POST, 7]), Ok(Raw { kind: kind::POST, payload: &[7], size: LENGTH + 2 }));
-        for other in [kind::PING, kind::FRAGMENT, kind::RESUME, 200] {
+        for other in [kind::PING, kind::FRAGMENT, kind::PROOF, kind::WELCOME, 200] {
             assert_eq!(assembled(&[other, 7]), Err(Violation::OutOfTurn(other)));
         }
         assert_eq!(assembled(&[]), Err(Violation::EmptyFrame));

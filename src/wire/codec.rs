@@ -46,7 +46,7 @@ pub(crate) enum Violation {
     RefusalsUnread,
     #[error("request number {0} is asked again before it is answered")]
     AskedAgain(u64),
-    #[error("the peer claims the id of a node that first came with another token")]
+    #[error("a greeting is not signed by the key that it shows")]
     Unproven,
 }
 

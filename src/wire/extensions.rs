@@ -16,8 +16,6 @@ pub(crate) mod extension {
     pub(crate) const DEADLINE: u64 = 1;
     /// How many relays have passed a post or an ask on, as a number.
     pub(crate) const HOPS: u64 = 3;
-    /// Further connections that a resume tells of.
-    pub(crate) const FURTHER: u64 = 4;
 }
 
 /// Flags of posts, asks and answers.

@@ -13,6 +13,7 @@ use super::codec::Reader;
 use super::codec::put_number;
 use super::handshake::Hello;
 use super::handshake::HelloFront;
+use super::handshake::ListenerHello;
 use super::incoming::Incoming;
 use super::incoming::Received;
 use super::incoming::ReceivedAnswer;
@@ -22,8 +23,11 @@ use super::outgoing::Post;
 use super::outgoing::Referent;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
+use crate::ident::Epoch;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::ident::Token;
+use crate::key::NodeKey;
+use crate::key::SIGNATURE;
 use crate::reason::DropReason;
 use crate::wire::extensions::*;
 use crate::wire::frames::cancel::*;
@@ -33,14 +37,16 @@ use crate::wire::frames::goodbye::*;
 use crate::wire::frames::hold::*;
 use crate::wire::frames::ping::*;
 use crate::wire::frames::pressure::*;
+use crate::wire::frames::proof::*;
 use crate::wire::frames::refuse::*;
 use crate::wire::frames::release::*;
 use crate::wire::frames::report::*;
 use crate::wire::frames::restated::*;
-use crate::wire::frames::resume::*;
 use crate::wire::frames::shape::*;
 use crate::wire::frames::watch::*;
+use crate::wire::frames::welcome::*;
 use crate::wire::frames::*;
+use crate::wire::greeting::*;
 use crate::wire::introduction::*;
 use crate::wire::target::*;
 
@@ -71,7 +77,9 @@ fn hex(bytes: &[u8]) -> String {
 
 enum Value {
     Hello(Hello),
-    Resume(Resume),
+    ListenerHello(ListenerHello),
+    Proof(Proof),
+    Welcome(Welcome),
     Post(Message),
     Ask(Asked),
     Answer(Answered),
@@ -155,42 +163,60 @@ fn values() -> Vec<(&'static str, Value)> {
     let requests = asks().into_iter().chain(answers()).chain(refuses_and_cancels());
     let told = others().into_iter().chain(reports());
     let boxes = watches();
-    hellos().into_iter().chain(resumes()).chain(posts).chain(requests).chain(told).chain(boxes).collect()
+    greetings().into_iter().chain(posts).chain(requests).chain(told).chain(boxes).collect()
 }
 
-fn hellos() -> Vec<(&'static str, Value)> {
-    let hello = Hello {
-        versions: (1, 1),
-        features: 0,
-        node: NodeId([0x11; 16]),
-        connection: ConnectionId([0x22; 16]),
+/// The two sides of the greetings: their keys, and what they say. Each signature is over what stands in the vectors before
+/// it, so these four are one greeting, and the next four another.
+fn greetings() -> Vec<(&'static str, Value)> {
+    let told = [0x44, 0x45, 0x46].map(|byte| (ConnectionId([byte; 16]), u64::from(byte) * 100));
+    let brief = || Disclosure::default();
+    let at = |endpoint: &str| Disclosure { endpoints: vec![endpoint.to_owned()], told: told.to_vec() };
+    let first = greeting((1, 1), 0, [brief(), brief()]);
+    let endpoints = vec!["localhost:4242".to_owned(), "unix:/run/hermod".to_owned()];
+    let later = greeting((1, 3), 1 << 56 | 1 << 2 | 1, [Disclosure { endpoints, ..at("") }, at("[::1]:80")]);
+    let names = [
+        "hello: to the node that is dialled",
+        "hello of the listener: its answer",
+        "proof: nowhere to be dialled",
+        "welcome: the first connection",
+        "hello: of later versions",
+        "hello of the listener: to later versions",
+        "proof: two endpoints, after three connections",
+        "welcome: an endpoint, after three connections",
+    ];
+    names.into_iter().zip(first.into_iter().chain(later)).collect()
+}
+
+fn greeting(versions: (u16, u16), features: u64, [proof, welcome]: [Disclosure; 2]) -> [Value; 4] {
+    let hello = |connection, nonce| Hello {
+        versions,
+        features,
+        connection: ConnectionId([connection; 16]),
         max_frame: 16 << 20,
         numbers: 64,
-        endpoints: Vec::new(),
+        nonce: [nonce; 32],
     };
-    let later = Hello {
-        versions: (1, 3),
-        features: 1 << 56 | 1 << 2 | 1,
-        max_frame: 65_536,
-        numbers: 4_096,
-        endpoints: vec!["localhost:4242".to_owned(), "unix:/run/hermod".to_owned()],
-        ..hello.clone()
-    };
-    vec![
-        ("hello: nowhere to be dialled", Value::Hello(hello)),
-        ("hello: two endpoints and later versions", Value::Hello(later)),
-    ]
-}
-
-fn resumes() -> Vec<(&'static str, Value)> {
-    let first = Resume { token: Token([0x33; 16]), told: Vec::new() };
-    let later = Resume { told: vec![(ConnectionId([0x44; 16]), 300)], ..first.clone() };
-    let told = [0x44, 0x45, 0x46].map(|byte| (ConnectionId([byte; 16]), u64::from(byte)));
-    let several = Resume { told: told.to_vec(), ..first.clone() };
-    vec![
-        ("resume: the first connection", Value::Resume(first)),
-        ("resume: after another connection", Value::Resume(later)),
-        ("resume: after three connections", Value::Resume(several)),
+    let keys = [NodeKey::from_secret(&[0xd1; 32]), NodeKey::from_secret(&[0x15; 32])];
+    let [dialler, listener] = [0, 1].map(|at| Ourselves { key: &keys[at], epoch: Epoch([0xe0 + at as u8; 16]) });
+    let (dialled, answer) = (hello(0x22, 0x33), hello(0x55, 0x66));
+    let mut written = [(); 4].map(|()| BytesMut::new());
+    let dialling = Dialling::begin(&dialled, UNBOUND, Some(keys[1].id()), &mut written[0]);
+    let Ok(Step::To(heard, _)) = Dialled::front(&written[0], LIMIT) else { panic!("it is a hello") };
+    let answered = heard.answer(answer, listener, UNBOUND, &mut written[1]);
+    let Ok(Step::To((proving, _), _)) = dialling.answered(&written[1], LIMIT) else { panic!("it is signed") };
+    let unwelcomed = proving.prove(dialler, proof, &mut written[2]);
+    let Ok(Front::Frame(raw)) = front(&written[2], LIMIT) else { panic!("it is a frame") };
+    let (accepting, ..) = answered.proven(raw).expect("it is signed");
+    accepting.welcome(&keys[1], welcome, &mut written[3]);
+    let Ok(Front::Frame(raw)) = front(&written[3], LIMIT) else { panic!("it is a frame") };
+    unwelcomed.welcome(raw).expect("it is signed");
+    let Ok(HelloFront::Hello(second, _)) = ListenerHello::front(&written[1], LIMIT) else { panic!("it is one") };
+    [
+        Value::Hello(dialled),
+        Value::ListenerHello(second),
+        Value::Proof(Proof::read(payload(kind::PROOF, &written[2])).expect("it is one")),
+        Value::Welcome(Welcome::read(payload(kind::WELCOME, &written[3])).expect("it is one")),
     ]
 }
 
@@ -204,10 +230,10 @@ fn posts() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// One post for each form of handle, with the keys 2 to 13.
+/// One post for each form of handle, with the keys 50 to 63.
 fn forms() -> Vec<(&'static str, Value)> {
     let third = Identity::Third {
-        node: NodeId([0x88; 16]),
+        node: Incarnation { node: NodeId([0x88; 16]), epoch: Epoch([0x8e; 16]) },
         id: BoxId([0x77; 16]),
         via: BoxId([0x99; 16]),
         name: "far",
@@ -223,6 +249,10 @@ fn forms() -> Vec<(&'static str, Value)> {
             "post: form 5, a name at an endpoint, now the reader's",
             Identity::YourPlace { endpoint: "near.example:80", name: "inbox" },
         ),
+        (
+            "post: form 6, a name at an endpoint and a node",
+            Identity::PlaceOf { node: NodeId([0x88; 16]), endpoint: "far.example:80", name: "inbox" },
+        ),
     ];
     let post = |key, identity: Identity<'static>| {
         let mut full = named(key + 1, identity.clone());
@@ -231,7 +261,7 @@ fn forms() -> Vec<(&'static str, Value)> {
         let handles = vec![named(key, identity), full];
         Value::Post(Message { extensions: &[], to: echo(), handles, body: &[0, 1], hops: 0 })
     };
-    (2..).step_by(2).zip(forms).map(|(key, (name, identity))| (name, post(key, identity))).collect()
+    (50..).step_by(2).zip(forms).map(|(key, (name, identity))| (name, post(key, identity))).collect()
 }
 
 fn more_posts() -> Vec<(&'static str, Value)> {
@@ -339,7 +369,6 @@ fn others() -> Vec<(&'static str, Value)> {
         ("goodbye: shutdown", goodbye(Farewell::Shutdown, 0, "")),
         ("goodbye: unneeded", goodbye(Farewell::Unneeded, 127, "idle")),
         ("goodbye: violation of the protocol", goodbye(Farewell::Violation, 16_384, "a frame is empty")),
-        ("goodbye: unproven node id", goodbye(Farewell::Unproven, 1, "")),
         ("goodbye: a reason of a later version", goodbye(Farewell::Other(200), 1, "später")),
     ]
 }
@@ -405,7 +434,9 @@ impl Direction {
         let mut out = BytesMut::new();
         match value {
             Value::Hello(hello) => hello.put(&mut out),
-            Value::Resume(resume) => resume.put(&mut out),
+            Value::ListenerHello(hello) => hello.put(&mut out),
+            Value::Proof(proof) => proof.put(&mut out),
+            Value::Welcome(welcome) => welcome.put(&mut out),
             Value::Post(message) => self.encode_post(message, &mut out),
             Value::Ask(asked) => self.encode_ask(asked, &mut out),
             Value::Answer(answered) => self.encode_answer(answered, &mut out),
@@ -463,8 +494,15 @@ impl Direction {
             Value::Hello(hello) => {
                 assert_eq!(Hello::front(bytes, LIMIT), Ok(HelloFront::Hello(hello.clone(), bytes.len())), "{name}");
             }
-            Value::Resume(resume) => {
-                assert_eq!(Resume::read(payload(kind::RESUME, bytes)).as_ref(), Ok(resume), "{name}");
+            Value::ListenerHello(hello) => {
+                let read = ListenerHello::front(bytes, LIMIT);
+                assert_eq!(read, Ok(HelloFront::Hello(hello.clone(), bytes.len())), "{name}");
+            }
+            Value::Proof(proof) => {
+                assert_eq!(Proof::read(payload(kind::PROOF, bytes)).as_ref(), Ok(proof), "{name}");
+            }
+            Value::Welcome(welcome) => {
+                assert_eq!(Welcome::read(payload(kind::WELCOME, bytes)).as_ref(), Ok(welcome), "{name}");
             }
             Value::Post(message) => self.check_post(name, payload(kind::POST, bytes), message),
             Value::Ask(asked) => self.check_ask(name, payload(kind::ASK, bytes), asked),
@@ -621,7 +659,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 19, "{defined:?}");
+    assert_eq!(defined.len(), 20, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();
@@ -632,7 +670,7 @@ fn everything_that_the_specification_does_not_reserve_has_a_vector() {
         assert!(of_kind.all(|(_, bytes)| bytes.get(LENGTH) == Some(&kind)));
     }
     let forms = table("| form | means | parts |");
-    assert_eq!(forms.len(), 6, "{forms:?}");
+    assert_eq!(forms.len(), 7, "{forms:?}");
     for form in forms.iter().map(|row| row[0]) {
         let name = format!("post: form {form}, ");
         assert!(vectors.iter().any(|(vector, _)| vector.starts_with(&name)), "no vector has a handle of form {form}");
@@ -665,9 +703,13 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         // To the end of these, so without their length.
         let mut reader = Reader::new(&block);
         let added = reader.bytes().unwrap();
-        bytes.extend(added);
-        let length = if matches!(value, Value::Hello(_)) { 12 } else { 0 };
-        bytes[length] += added.len() as u8;
+        // Those that are signed have them before the signature.
+        let is_signed = matches!(value, Value::ListenerHello(_) | Value::Proof(_) | Value::Welcome(_));
+        let end = bytes.len() - if is_signed { SIGNATURE } else { 0 };
+        bytes.splice(end..end, added.iter().copied());
+        let at = if matches!(value, Value::Hello(_) | Value::ListenerHello(_)) { 12 } else { 0 };
+        let field = bytes[at..].first_chunk_mut::<2>().expect("a length");
+        *field = (u16::from_le_bytes(*field) + added.len() as u16).to_le_bytes();
         Direction { outgoing: Outgoing::new(LIMIT), incoming: Incoming::new(64) }.check_decoded(name, &bytes, &value);
     }
 }

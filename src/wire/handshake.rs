@@ -1,18 +1,16 @@
-//! The hello: what each side says first, before any frame, and which version they agree on. The resume frame that follows
-//! it is in `frames/resume`.
+//! The hellos: the first message of each side, before any frame, and which version they agree on. The frames that end the
+//! greeting are in `frames/proof` and `frames/welcome`; which of the four follows from which is in `greeting`.
 
 use bytes::BufMut;
 use bytes::BytesMut;
 
 use super::codec::Reader;
 use super::codec::Violation;
-use super::codec::put_number;
-use super::codec::put_text;
 use super::extensions::Extensions;
-use super::introduction::MAX_ENDPOINTS;
 use crate::ident::ConnectionId;
-use crate::ident::MAX_ENDPOINT;
-use crate::ident::NodeId;
+use crate::ident::Epoch;
+use crate::key::PublicKey;
+use crate::key::SIGNATURE;
 
 /// The first bytes of a connection. The line end shows a transport that translates text.
 pub(crate) const MAGIC: [u8; 8] = *b"HERMOD\r\n";
@@ -26,92 +24,141 @@ pub(crate) const OLDEST_VERSION: u16 = 1;
 /// Bytes before the part whose length they give: magic, oldest and newest version, length.
 pub(crate) const PREFIX: usize = 8 + 2 + 2 + 4;
 
-/// Who a node is and what it accepts.
+/// What a node accepts on a connection: all that the dialling side says before it knows who is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     /// Bits of what the writer understands beyond the rest of version 1: see [`feature`](super::features::feature).
     pub(crate) features: u64,
-    pub(crate) node: NodeId,
     /// The writer's name of this connection, fresh.
     pub(crate) connection: ConnectionId,
     /// The longest frame that the writer reads, in bytes behind the length field.
     pub(crate) max_frame: u32,
     /// How many handles the reader may give numbers to.
     pub(crate) numbers: u32,
-    /// Where the writer can be dialled.
-    pub(crate) endpoints: Vec<String>,
+    /// Fresh random bytes, by which no greeting is like another.
+    pub(crate) nonce: [u8; 32],
+}
+
+/// The hello of the side that was dialled, which also says who it is, and signs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerHello {
+    pub(crate) hello: Hello,
+    pub(crate) epoch: Epoch,
+    pub(crate) key: PublicKey,
+    pub(crate) signature: [u8; SIGNATURE],
 }
 
 /// What the front of a connection's bytes is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum HelloFront {
+pub(crate) enum HelloFront<H = Hello> {
     /// The hello, and how many bytes it took.
-    Hello(Hello, usize),
+    Hello(H, usize),
     /// So many bytes more are needed, at least.
     Wants(usize),
 }
 
 impl Hello {
     pub(crate) fn put(&self, out: &mut BytesMut) {
-        out.put_slice(&MAGIC);
-        out.put_u16_le(self.versions.0);
-        out.put_u16_le(self.versions.1);
-        let mut rest = BytesMut::new();
+        put_hello(out, self.versions, |rest| self.put_rest(rest));
+    }
+
+    fn put_rest(&self, rest: &mut BytesMut) {
         rest.put_u64_le(self.features);
-        rest.put_slice(&self.node.0);
         rest.put_slice(&self.connection.0);
         rest.put_u32_le(self.max_frame);
         rest.put_u32_le(self.numbers);
-        put_number(&mut rest, self.endpoints.len() as u64);
-        for endpoint in &self.endpoints {
-            put_text(&mut rest, endpoint);
-        }
-        out.put_u32_le(rest.len() as u32);
-        out.put_slice(&rest);
+        rest.put_slice(&self.nonce);
     }
 
-    /// Reads the hello at the front of `buffer`; it may take `limit` bytes in all. What is no hello is refused at its
-    /// first wrong byte, so that a client of another protocol is not waited for.
+    /// Reads the hello of a dialling node at the front of `buffer`; it may take `limit` bytes in all. Bytes that begin no
+    /// hello are refused at the first wrong one, so that a client of another protocol is not waited for.
     pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<HelloFront, Violation> {
-        let known = buffer.len().min(MAGIC.len());
-        if buffer.get(..known) != MAGIC.get(..known) {
-            return Err(Violation::NotHermod);
-        }
-        if buffer.len() < PREFIX {
-            return Ok(HelloFront::Wants(PREFIX - buffer.len()));
-        }
-        let mut reader = Reader::new(buffer);
-        reader.array::<{ MAGIC.len() }>()?;
-        let versions = (reader.u16()?, reader.u16()?);
-        let size = reader.u32()? as usize;
-        let len = size.saturating_add(PREFIX);
-        if len > limit {
-            return Err(Violation::HelloTooLong { len, limit });
-        }
-        match reader.rest().get(..size) {
-            Some(rest) => Ok(HelloFront::Hello(Hello::read(versions, rest)?, len)),
-            None => Ok(HelloFront::Wants(len - buffer.len())),
-        }
+        front(buffer, limit, |versions, rest| {
+            let mut reader = Reader::new(rest);
+            let hello = Hello::read(versions, &mut reader)?;
+            Extensions::all(reader.rest())?;
+            Ok(hello)
+        })
     }
 
-    fn read(versions: (u16, u16), rest: &[u8]) -> Result<Hello, Violation> {
-        agree(versions)?;
-        let mut reader = Reader::new(rest);
-        let hello = Hello {
+    fn read(versions: (u16, u16), reader: &mut Reader<'_>) -> Result<Hello, Violation> {
+        Ok(Hello {
             versions,
             features: reader.u64()?,
-            node: NodeId(reader.array()?),
             connection: ConnectionId(reader.array()?),
             max_frame: reader.u32()?,
             numbers: reader.u32()?,
-            endpoints: {
-                let count = reader.count(MAX_ENDPOINTS)?;
-                (0..count).map(|_| reader.text(MAX_ENDPOINT).map(str::to_owned)).collect::<Result<_, _>>()?
-            },
-        };
-        Extensions::all(reader.rest())?;
-        Ok(hello)
+            nonce: reader.array()?,
+        })
+    }
+}
+
+impl ListenerHello {
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        put_hello(out, self.hello.versions, |rest| {
+            self.hello.put_rest(rest);
+            rest.put_slice(&self.epoch.0);
+            rest.put_slice(&self.key.0);
+            rest.put_slice(&self.signature);
+        });
+    }
+
+    /// Reads the hello of a node that was dialled, as [`Hello::front`] does.
+    pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<HelloFront<ListenerHello>, Violation> {
+        front(buffer, limit, |versions, rest| {
+            let (rest, signature) = rest.split_last_chunk().ok_or(Violation::Truncated)?;
+            let mut reader = Reader::new(rest);
+            let hello = Hello::read(versions, &mut reader)?;
+            let (epoch, key) = (Epoch(reader.array()?), PublicKey(reader.array()?));
+            Extensions::all(reader.rest())?;
+            Ok(ListenerHello { hello, epoch, key, signature: *signature })
+        })
+    }
+}
+
+/// Writes the answer to a hello of other versions: only which ones this crate speaks, so that the peer, too, can say what is
+/// wrong.
+pub(crate) fn put_versions(out: &mut BytesMut) {
+    put_hello(out, (OLDEST_VERSION, VERSION), |_| {});
+}
+
+fn put_hello(out: &mut BytesMut, versions: (u16, u16), put_rest: impl FnOnce(&mut BytesMut)) {
+    out.put_slice(&MAGIC);
+    out.put_u16_le(versions.0);
+    out.put_u16_le(versions.1);
+    let mut rest = BytesMut::new();
+    put_rest(&mut rest);
+    out.put_u32_le(rest.len() as u32);
+    out.put_slice(&rest);
+}
+
+fn front<H>(
+    buffer: &[u8],
+    limit: usize,
+    read: impl FnOnce((u16, u16), &[u8]) -> Result<H, Violation>,
+) -> Result<HelloFront<H>, Violation> {
+    let known = buffer.len().min(MAGIC.len());
+    if buffer.get(..known) != MAGIC.get(..known) {
+        return Err(Violation::NotHermod);
+    }
+    if buffer.len() < PREFIX {
+        return Ok(HelloFront::Wants(PREFIX - buffer.len()));
+    }
+    let mut reader = Reader::new(buffer);
+    reader.array::<{ MAGIC.len() }>()?;
+    let versions = (reader.u16()?, reader.u16()?);
+    let size = reader.u32()? as usize;
+    let len = size.saturating_add(PREFIX);
+    if len > limit {
+        return Err(Violation::HelloTooLong { len, limit });
+    }
+    match reader.rest().get(..size) {
+        Some(rest) => {
+            agree(versions)?;
+            Ok(HelloFront::Hello(read(versions, rest)?, len))
+        }
+        None => Ok(HelloFront::Wants(len - buffer.len())),
     }
 }
 

@@ -9,6 +9,8 @@ use super::codec::packed_number;
 use super::codec::put_number;
 use super::codec::put_text;
 use crate::ident::BoxId;
+use crate::ident::Epoch;
+use crate::ident::Incarnation;
 use crate::ident::MAX_ENDPOINT;
 use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
@@ -29,10 +31,12 @@ pub(crate) enum Identity<'a> {
     /// A box of the writer. Without a name, it is called by its id.
     MyBox { id: BoxId, name: &'a str },
     /// A box of a third node, which the writer can reach: what is sent to the writer's box `via` is passed on.
-    Third { node: NodeId, id: BoxId, via: BoxId, name: &'a str, endpoints: Vec<&'a str> },
+    Third { node: Incarnation, id: BoxId, via: BoxId, name: &'a str, endpoints: Vec<&'a str> },
     /// Whatever box has that name at whatever node listens there.
     Place { endpoint: &'a str, name: &'a str },
-    /// The same, and at the time of writing that node was the reader.
+    /// The same, if it is that node that listens there.
+    PlaceOf { node: NodeId, endpoint: &'a str, name: &'a str },
+    /// Whatever box has that name at whatever node listens there, and at the time of writing that node was the reader.
     YourPlace { endpoint: &'a str, name: &'a str },
 }
 
@@ -53,6 +57,7 @@ mod form {
     pub(super) const THIRD: u8 = 3;
     pub(super) const PLACE: u8 = 4;
     pub(super) const YOUR_PLACE: u8 = 5;
+    pub(super) const PLACE_OF: u8 = 6;
     pub(super) const FORMS: u8 = 0x0f;
     pub(super) const FINGERPRINT: u8 = 0x10;
     pub(super) const COUNTED: u8 = 0x20;
@@ -76,13 +81,19 @@ impl<'a> Introduction<'a> {
                 put_text(out, name);
             }
             Identity::Third { node, id, via, name, endpoints } => {
-                out.put_slice(&node.0);
+                out.put_slice(&node.node.0);
+                out.put_slice(&node.epoch.0);
                 out.put_slice(&id.0);
                 out.put_slice(&via.0);
                 put_text(out, name);
                 put_texts(out, endpoints);
             }
             Identity::Place { endpoint, name } | Identity::YourPlace { endpoint, name } => {
+                put_text(out, endpoint);
+                put_text(out, name);
+            }
+            Identity::PlaceOf { node, endpoint, name } => {
+                out.put_slice(&node.0);
                 put_text(out, endpoint);
                 put_text(out, name);
             }
@@ -99,13 +110,14 @@ impl<'a> Introduction<'a> {
             Identity::MyBox { .. } => form::MY_BOX,
             Identity::Third { .. } => form::THIRD,
             Identity::Place { .. } => form::PLACE,
+            Identity::PlaceOf { .. } => form::PLACE_OF,
             Identity::YourPlace { .. } => form::YOUR_PLACE,
         }
     }
 
     /// At least as many bytes as [`put`](Introduction::put) writes.
     pub(crate) fn size_bound(&self) -> usize {
-        const FIXED: usize = 1 + 3 * 16 + 2 * MAX_NUMBER + 8;
+        const FIXED: usize = 1 + 4 * 16 + 2 * MAX_NUMBER + 8;
         FIXED
             + match &self.identity {
                 Identity::YourBox(_) => 0,
@@ -113,9 +125,9 @@ impl<'a> Introduction<'a> {
                 Identity::Third { name, endpoints, .. } => {
                     name.len() + MAX_NUMBER + endpoints.iter().map(|at| at.len() + MAX_NUMBER).sum::<usize>()
                 }
-                Identity::Place { endpoint, name } | Identity::YourPlace { endpoint, name } => {
-                    endpoint.len() + name.len()
-                }
+                Identity::Place { endpoint, name }
+                | Identity::PlaceOf { endpoint, name, .. }
+                | Identity::YourPlace { endpoint, name } => endpoint.len() + name.len(),
             }
     }
 
@@ -129,7 +141,7 @@ impl<'a> Introduction<'a> {
             form::YOUR_BOX => Identity::YourBox(BoxId(reader.array()?)),
             form::MY_BOX => Identity::MyBox { id: BoxId(reader.array()?), name: reader.text(MAX_NAME)? },
             form::THIRD => Identity::Third {
-                node: NodeId(reader.array()?),
+                node: Incarnation { node: NodeId(reader.array()?), epoch: Epoch(reader.array()?) },
                 id: BoxId(reader.array()?),
                 via: BoxId(reader.array()?),
                 name: reader.text(MAX_NAME)?,
@@ -139,6 +151,11 @@ impl<'a> Introduction<'a> {
             form::YOUR_PLACE => {
                 Identity::YourPlace { endpoint: reader.text(MAX_ENDPOINT)?, name: reader.text(MAX_NAME)? }
             }
+            form::PLACE_OF => Identity::PlaceOf {
+                node: NodeId(reader.array()?),
+                endpoint: reader.text(MAX_ENDPOINT)?,
+                name: reader.text(MAX_NAME)?,
+            },
             _ => return Err(Violation::UnknownForm(first)),
         };
         let fingerprint = if first & form::FINGERPRINT != 0 { reader.u64()? } else { 0 };

@@ -10,15 +10,15 @@
 //!
 //! ```text
 //!      dialling node                                     listening node
-//!        │  hello: who I am, what I accept                    │
+//!        │  1 hello: what I accept                            │
 //!        ├───────────────────────────────────────────────────▶│
-//!        │                    hello: who I am, what I accept  │
+//!        │             2 hello: what I accept, who I am (signed)
 //!        │◀───────────────────────────────────────────────────┤
-//!        │  resume: proof that I am that node, what I read    │
+//!        │  3 proof: who I am, what I read (signed)           │
 //!        ├───────────────────────────────────────────────────▶│
 //!        │  post ▶ post ▶ post …                              │
 //!        ├───────────────────────────────────────────────────▶│
-//!        │    resume: likewise, once the proof was accepted   │
+//!        │    4 welcome: once the proof was right (signed)    │
 //!        │◀───────────────────────────────────────────────────┤
 //!        │               post ▶ release ▶ pong ▶ …            │
 //!        │◀──────────────────────────────────────────────────▶│
@@ -38,7 +38,12 @@
 //! | `text` | `bytes` that are UTF-8; names have at most 255 bytes, endpoints 300 |
 //! | `extensions` | pairs of a `number` (which extension) and `bytes`, to the end; a reader skips what it does not know |
 //!
-//! # Hello
+//! # Greeting
+//! A node is an Ed25519 key (RFC 8032): its id is the first 16 bytes of SHA-256 over `hermod1 node\0` and the public key.
+//! Its epoch, 16 random bytes, is fresh at every start: boxes, leases and connections are of one run of a node. Each side
+//! shows in the greeting that the key is its own.
+//!
+//! ## Hello
 //! Not a frame: the first thing on the stream, in each direction once.
 //!
 //! | part | type | |
@@ -48,12 +53,47 @@
 //! | newest version | `u16` | that the writer speaks; the newest that both speak is spoken |
 //! | length | `u32` | of what follows; with the 16 bytes so far at most the reader's limit, by default 1,024 |
 //! | features | `u64` | bits of what the writer may be sent: 1, reports; 2, questions for shapes; 4, watches; 8, pressure; 16, fragments; 32, holds; 64, restated leases; others are ignored |
-//! | node | `id` | the writer |
 //! | connection | `id` | the writer's name for this connection, fresh and random |
 //! | max frame | `u32` | longest frame that the writer reads (its own limit, or less) |
 //! | numbers | `u32` | how many handles the reader may give numbers to; at least 64 are always allowed |
-//! | endpoints | `number` ≤ 8, so many `text`s | where the writer can be dialled |
+//! | nonce | 32 bytes | fresh and random |
+//! | epoch | `id` | of the writer, in the hello of the listening node only |
+//! | public key | 32 bytes | of the writer, likewise |
 //! | | `extensions` | none so far |
+//! | signature | 64 bytes | in the hello of the listening node only |
+//!
+//! The dialling node says nothing about itself before it knows who is there. A listening node that speaks none of its
+//! versions answers with a hello that ends behind its length, 0.
+//!
+//! ## Proof and welcome
+//! The first frames of the dialling and of the listening node. A dialling node that has expected another node hangs up in
+//! place of its proof; else its messages may follow at once. A listening node acts on nothing before the proof is right, and
+//! a dialling node on nothing before the welcome is: only a goodbye may come in its place.
+//!
+//! | part | type | |
+//! |---|---|---|
+//! | epoch | `id` | of the writer, in the proof only |
+//! | public key | 32 bytes | of the writer, likewise |
+//! | endpoints | `number` ≤ 8, so many `text`s | where the writer can be dialled |
+//! | ended connections | `number` ≤ 32, so many pairs of `id` and `number` | see *Settling* |
+//! | | `extensions` | none so far |
+//! | signature | 64 bytes | |
+//!
+//! ## Signatures
+//! With B for the 32 bytes that the channel below gives to bind to (zeros, for plain TCP and Unix sockets), *m* for the bytes
+//! of a message up to its signature, as they are on the stream, and *s* for its signature:
+//!
+//! | of | is by the | over |
+//! |---|---|---|
+//! | 2 | listening node | `hermod1 listener\0` ‖ T2, where T2 = SHA-256(m1 ‖ m2 ‖ B) |
+//! | 3 | dialling node | `hermod1 dialler\0` ‖ T3, where T3 = SHA-256(T2 ‖ s2 ‖ m3) |
+//! | 4 | listening node | `hermod1 welcome\0` ‖ SHA-256(T3 ‖ s3 ‖ m4) |
+//!
+//! They are checked strictly: no key of small order, and no signature that others could make of one.
+//!
+//! So nobody takes, squats or replays an id, whatever of other greetings was overheard, and whoever is dialled. Who is on
+//! the path, or is dialled itself, can pass a greeting on whole while it goes on, and change what follows on a stream that
+//! is not protected otherwise: that is what B is for.
 //!
 //! # Frames
 //! `u32` length of the rest (1 to the limit), `u8` kind, payload.
@@ -61,7 +101,7 @@
 //! | kind | name | payload |
 //! |---|---|---|
 //! | 0 | | never used |
-//! | 1 | resume | first frame of each direction: token `id`, an ended connection `id` (zeros: none), messages read on it `number`, `extensions` |
+//! | 1 | proof | first frame of the dialling node: see *Greeting* |
 //! | 2 | post | flags `u8`, [extension block], target handle, [handles], body to the end |
 //! | 3 | ask | flags `u8`, correlation `number`, [extension block], target handle, [handles], body to the end |
 //! | 4 | answer | flags `u8`, correlation `number`, [extension block], [handles], body to the end |
@@ -72,7 +112,7 @@
 //! | 9 | ping | nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 10 | pong | the ping's nonce `u64`, messages read on this connection `number`, `extensions` |
 //! | 11 | goodbye | why `u8`, messages read on this connection `number`, detail `text` ≤ 256 bytes, `extensions` |
-//! | 12 | relay | reserved |
+//! | 12 | welcome | first frame of the listening node: see *Greeting* |
 //! | 13 | fragment | which frame `number`, how many bytes of it follow this piece `number`, the piece to the end |
 //! | 14 | shape? | question, `extensions` |
 //! | 15 | shape | the question, and its answer to the end |
@@ -91,7 +131,7 @@
 //! has said so. So the side that reads goodbye 0 knows of its requests beyond the count of messages read that they were not
 //! handled, and never will be; of the others without an answer it knows nothing.
 //!
-//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 unproven node id; others are to come.
+//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol; others are to come.
 //!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
@@ -204,12 +244,13 @@
 //! | 0 | the reader's box of that name | name `text` |
 //! | 1 | the reader's box with that id, or the writer's own way through the reader | box `id` |
 //! | 2 | the writer's box | box `id`, name `text` (empty: the id is its name) |
-//! | 3 | a third node's box, reached through the writer's box *via* | node `id`, box `id`, via `id`, name `text`, endpoints (as in the hello) |
+//! | 3 | a third node's box, reached through the writer's box *via* | node `id`, its epoch `id`, box `id`, via `id`, name `text`, endpoints (as in the hello) |
 //! | 4 | the box of that name at whatever node listens there | endpoint `text`, name `text` |
 //! | 5 | the same, and that node is the reader | endpoint `text`, name `text` |
+//! | 6 | the box of that name at that node, if it is the one that listens there | node `id`, endpoint `text`, name `text` |
 //!
 //! Endpoints of a third node are what the writer was told of it, and may be wrong or mean something else to the reader. A
-//! reader that dials one takes it for that node only if it greets as such; those that every host uses for itself (loopback,
+//! reader that dials one takes it for that node only if it greets as such, in the same epoch; those that every host uses for itself (loopback,
 //! a Unix socket) mean something only if the writer is on the reader's host.
 //!
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
@@ -235,12 +276,13 @@
 //! it stands the canonical encoding of the shape, or nothing if there is none, or as many names (`text`) as the writer
 //! cares to put into one frame.
 //!
-//! ## Resuming
-//! A connection that ends without a goodbye leaves both sides in doubt about what the other has read of it. The side that
-//! dials again names in its resume the connections that it is in doubt about, as it called them in its hellos, and says
-//! how many messages it has read of each; the first where the table above says, further ones (31 at most) in extension 4:
-//! `id` and `number` of each to the end; an id of zeros is skipped there as well. The other side ends those that it takes for alive, reads no more of them, and
-//! names in its own resume those that it knows, by its own names. What was written and not read is lost.
+//! ## Settling
+//! A connection that ends without a goodbye leaves both sides in doubt about what the other has read of it. The node that
+//! dials names in its proof the connections that it is in doubt about, as it has called them in its hellos, those only which
+//! it had with this node in this epoch, and says how many messages it has read of each. The other node ends those that it
+//! takes for alive or that have not greeted yet, reads no more of them, and says in its welcome, under the same names, how
+//! many messages it has read: 0 of one that never came to its proof. It leaves out those of which it does not know. What was
+//! written and not read is lost.
 //!
 //! ## Leases after a break
 //! Boxes that a peer holds stay held when a connection ends without a goodbye, for as long as the peer is expected back.
@@ -264,12 +306,6 @@
 //! A node tells its peer how full a box (as in reports) is that the peer sends to, from 0, empty, to 255, full: soon
 //! after it has become more than half full, and from then on a few times a second when that has changed, until it is
 //! nearly empty. A box that was not told of is taken for empty, and so is each at the beginning of a connection.
-//!
-//! # Who may claim a node id
-//! Ids travel inside addresses, so an id proves nothing. The token in the resume frame is a secret between two nodes:
-//! the first that a node sees from a given id is remembered, and a later connection with that id and another token is
-//! ended with goodbye 3. The dialling node shows its token first; the listening node shows its own only to a peer whose
-//! token was accepted.
 
 pub(crate) mod assembly;
 pub(crate) mod batch;
@@ -277,6 +313,7 @@ pub(crate) mod codec;
 pub(crate) mod extensions;
 pub(crate) mod features;
 pub(crate) mod frames;
+pub(crate) mod greeting;
 pub(crate) mod handshake;
 pub(crate) mod incoming;
 pub(crate) mod introduction;

@@ -19,8 +19,9 @@ use crate::peer::Hello;
 use crate::peer::PATIENCE;
 use crate::peer::Peer;
 use crate::peer::fresh_id;
+use crate::peer::id_of;
+use crate::peer::key_of;
 use crate::peer::kind;
-use crate::peer::resume;
 use crate::support::Events;
 use crate::support::Number;
 use crate::support::Ping;
@@ -164,22 +165,24 @@ async fn hears_no_message(liar: &mut Peer) {
 fn a_liar_gets_nothing_of_what_is_for_the_one_who_is_away() {
     System::new().block_on(async {
         let (mut server, mut client) = acquainted().await;
+        let key = key_of(&client.node).await;
+        assert_eq!(id_of(&key), raw(client.node.id()));
         client.proxy.close();
         peer_down(&mut server.ears).await;
-        let hello = Hello::of(raw(client.node.id()));
+        let hello = Hello { key, ..Hello::of(fresh_id()) };
 
-        // One that has not yet shown that it is that node, and one that shows the wrong token.
+        // One that has not yet said that it is that node, and one that has, without its secret key.
         let mut hesitant = Peer::dial(&server.at).await;
-        assert!(hesitant.send(&hello.bytes()).await);
+        assert!(hesitant.says_hello(&hello).await);
         assert!(hesitant.hello().await.is_some());
         let mut bold = Peer::dial(&server.at).await;
-        assert!(bold.send(&[hello.bytes(), resume(fresh_id())].concat()).await);
-        assert!(bold.hello().await.is_some());
+        bold.proves(&hello, &[]).await;
         (0..10).for_each(|n| server.return_to.do_send(Pong(n)));
         hears_no_message(&mut bold).await;
         assert!(!server.return_to.connected());
         (10..20).for_each(|n| server.return_to.do_send(Pong(n)));
-        assert!(hesitant.send(&resume(fresh_id())).await);
+        let proof = hesitant.proof(&hello, &[]);
+        assert!(hesitant.send(&proof).await);
         hears_no_message(&mut hesitant).await;
         assert_eq!(dropped(&server.node, DropReason::NotConnected), 20, "there was nobody to give them to");
 
@@ -193,6 +196,7 @@ fn a_liar_gets_nothing_of_what_is_for_the_one_who_is_away() {
 fn a_liar_that_the_server_has_dialled_gets_nothing_either() {
     System::new().block_on(async {
         let (mut server, mut client) = acquainted().await;
+        let key = key_of(&client.node).await;
         client.proxy.close();
         peer_down(&mut server.ears).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -200,19 +204,10 @@ fn a_liar_that_the_server_has_dialled_gets_nothing_either() {
         let astray = server.node.remote::<Number>(at, "numbers").expect("an address");
         astray.do_send(Number(1));
         let mut liar = Peer::accept(&listener).await;
-        assert!(liar.send(&Hello::of(raw(client.node.id())).bytes()).await);
-        assert!(liar.hello().await.is_some());
-        // The connection is open for what is for that endpoint, and not yet proven.
-        assert_eq!(liar.frame().await.expect("it resumes").kind, kind::RESUME);
-        // What waited for it, and the ping with which each connection begins.
-        let mut kinds = [liar.frame().await.expect("a frame").kind, liar.frame().await.expect("a frame").kind];
-        kinds.sort_unstable();
-        assert_eq!(kinds, [kind::POST, kind::PING]);
+        // It is told nothing at all, neither who has dialled nor what waits for that endpoint.
+        assert_eq!(liar.answers(&Hello { key, ..Hello::of(fresh_id()) }).await, None);
         server.return_to.do_send(Pong(1));
-        assert!(liar.send(&resume(fresh_id())).await);
-        let frames = liar.frames_to_end().await;
-        assert!(frames.iter().all(|frame| frame.kind != kind::POST), "{frames:?}");
-        assert_eq!(dropped(&server.node, DropReason::NotConnected), 1);
+        settled(|| dropped(&server.node, DropReason::NotConnected) == 2).await;
 
         client.proxy.mend();
         server.reaches(&mut client, 2).await;

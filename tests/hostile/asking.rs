@@ -33,7 +33,6 @@ use crate::peer::my_counted_box;
 use crate::peer::number;
 use crate::peer::ping;
 use crate::peer::refuse;
-use crate::peer::resume;
 use crate::peer::set_number;
 use crate::peer::use_number;
 use crate::peer::your_box;
@@ -317,9 +316,7 @@ impl Dialler<'_> {
     /// Greets the node at the endpoint where nobody means well.
     pub(super) async fn is_greeted(&mut self) -> Peer {
         let mut other = self.dials().await;
-        other.send(&[Hello::of(fresh_id()).bytes(), resume(fresh_id())].concat()).await;
-        other.hello().await.expect("a hello");
-        assert_eq!(other.frame().await.expect("a frame").kind, kind::RESUME);
+        other.welcomes(&Hello::of(fresh_id())).await;
         assert!(other.is_answered().await);
         other
     }

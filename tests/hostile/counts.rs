@@ -39,7 +39,6 @@ use crate::peer::post_with;
 use crate::peer::release;
 use crate::peer::report;
 use crate::peer::restated;
-use crate::peer::resume;
 use crate::peer::your_box;
 
 /// The reason in reports, as a number.
@@ -238,7 +237,7 @@ fn what_an_absent_peer_holds_cannot_be_restated_by_others() {
 fn a_goodbye_in_the_middle_ends_what_was_begun() {
     on(Node::builder(), async |ground| {
         let hello = Hello::of(fresh_id());
-        let mut leaving = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut leaving = Peer::greeted(&ground.endpoint, &hello).await;
         let to = inline(&your_box("letters"));
         let letter = [vec![kind::POST, 0], to.clone(), number(77)].concat();
         let (first, last) = letter.split_at(letter.len() / 2);
@@ -272,6 +271,6 @@ fn a_goodbye_before_the_answer_ends_the_request() {
         let again = dialler.is_greeted().await;
         let gone = || dialler.node.stats().pending_requests == 0;
         until(gone, || format!("{:?}", dialler.node.stats())).await;
-        drop((again, resume(fresh_id())));
+        drop(again);
     });
 }

@@ -23,7 +23,6 @@ use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::number;
 use crate::peer::post_with;
-use crate::peer::resume;
 use crate::peer::your_box;
 
 /// As many connections as an attacker opens, where the system lets it have as many files.
@@ -74,10 +73,9 @@ fn ten_thousand_that_greet_and_leave_leave_nothing_behind() {
             for n in 0..CROWD {
                 let leaving = Hello::of(fresh_id());
                 let mut peer = Peer::dial(&ground.endpoint).await;
-                assert!(peer.send(&[leaving.bytes(), resume(fresh_id())].concat()).await);
-                // It was taken for up, and is gone in the middle of what it is told.
-                peer.hello().await.expect("there is room: those before it are gone");
-                assert_eq!(peer.frame().await.expect("the node resumes").kind, kind::RESUME);
+                // It is taken for up, and gone in the middle of what it is told.
+                peer.proves(&leaving, &[]).await;
+                peer.is_welcomed().await;
                 if n % 1000 == 999 {
                     ground.is_healthy().await;
                     before.get_or_insert_with(|| memory("VmRSS:"));
@@ -102,17 +100,19 @@ fn of_those_that_have_not_greeted_the_oldest_goes_when_there_is_one_too_many() {
         for _ in 0..5 {
             let mut next = Peer::dial(&ground.endpoint).await;
             // Its greeting has begun, so that the order in which they are taken is known.
-            assert!(next.send(&Hello::of(fresh_id()).bytes()).await);
+            let hello = Hello::of(fresh_id());
+            assert!(next.says_hello(&hello).await);
             next.hello().await.expect("a hello");
-            silent.push(next);
+            silent.push((next, hello));
         }
         let rest = silent.split_off(2);
-        for mut oldest in silent {
+        for (mut oldest, _) in silent {
             assert!(oldest.frame().await.is_none(), "it is one too many");
         }
-        for mut other in rest {
-            assert!(other.send(&resume(fresh_id())).await);
-            assert_eq!(other.frame().await.expect("it is still welcome").kind, kind::RESUME);
+        for (mut other, hello) in rest {
+            let proof = other.proof(&hello, &[]);
+            assert!(other.send(&proof).await);
+            other.is_welcomed().await;
         }
     });
 }
@@ -142,12 +142,12 @@ fn one_node_has_so_many_connections_and_no_more() {
     /// Both ends' of a node that dials itself.
     const MOST: usize = 16;
     on(Node::builder(), async |ground| {
-        let (hello, token) = (Hello::of(fresh_id()), fresh_id());
+        let hello = Hello::of(fresh_id());
         let mut others = Vec::new();
         for _ in 0..MOST {
-            others.push(Peer::greeted(&ground.endpoint, &hello, token).await);
+            others.push(Peer::greeted(&ground.endpoint, &hello).await);
         }
-        let mut further = Peer::greeted(&ground.endpoint, &hello, token).await;
+        let mut further = Peer::greeted(&ground.endpoint, &hello).await;
         assert!(further.frame().await.is_none(), "it is one too many");
         ground.log_says(&["WARN", "no connection", "as many connections as it may have"]).await;
         for other in &mut others {
@@ -156,7 +156,7 @@ fn one_node_has_so_many_connections_and_no_more() {
         others.pop();
         let left = || ground.node.stats().connections.len() == MOST;
         until(left, || format!("{} connections", ground.node.stats().connections.len())).await;
-        assert!(Peer::greeted(&ground.endpoint, &hello, token).await.is_answered().await);
+        assert!(Peer::greeted(&ground.endpoint, &hello).await.is_answered().await);
     });
 }
 
@@ -168,8 +168,8 @@ fn a_greeting_that_comes_a_byte_at_a_time_is_not_waited_for() {
         let mut long = Hello::of(fresh_id());
         long.extensions = [number(77), number(900), vec![0; 900]].concat();
         let hello = Hello::of(fresh_id()).bytes();
-        let long_resume = crate::peer::frame(kind::RESUME, &[0; 1000]);
-        for bytes in [long.bytes(), [hello, long_resume].concat()] {
+        let long_proof = crate::peer::frame(kind::PROOF, &[0; 1000]);
+        for bytes in [long.bytes(), [hello, long_proof].concat()] {
             let mut slow = Peer::dial(&ground.endpoint).await;
             let mut sent = 0;
             while slow.send(&bytes[sent..=sent]).await {

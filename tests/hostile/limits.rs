@@ -40,7 +40,7 @@ fn a_hello_over_a_lower_limit_is_refused() {
         // A room of 128 bytes and more has a length of two.
         let just = of_length(MOST);
         assert_eq!(just.bytes().len(), MOST);
-        assert!(Peer::greeted(&ground.endpoint, &just, fresh_id()).await.is_answered().await);
+        assert!(Peer::greeted(&ground.endpoint, &just).await.is_answered().await);
         let mut long = Peer::dial(&ground.endpoint).await;
         assert!(long.send(&of_length(MOST + 1).bytes()).await);
         assert!(long.hello().await.is_none());
@@ -102,7 +102,7 @@ fn what_is_sent_through_recipients_waits_up_to_a_lower_limit() {
 fn one_who_greets_and_is_silent_from_then_on_is_taken_for_dead() {
     on(Node::builder().heartbeat(Duration::from_millis(100)).dead_after(Duration::from_millis(500)), async |ground| {
         let hello = Hello::of(fresh_id());
-        let mut silent = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut silent = Peer::greeted(&ground.endpoint, &hello).await;
         ground.hearer.hears_an_end(|peer, why| raw_id(peer) == hello.node && *why == DownReason::Silent).await;
         silent.end().await;
     });

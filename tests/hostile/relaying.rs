@@ -38,7 +38,6 @@ use crate::peer::post;
 use crate::peer::post_passed;
 use crate::peer::post_with;
 use crate::peer::report;
-use crate::peer::resume;
 use crate::peer::third_box;
 use crate::peer::third_box_at;
 use crate::peer::your_box;
@@ -94,13 +93,14 @@ fn a_box_that_is_said_to_be_behind_one_that_there_is_not_is_looked_for_there_and
         let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
 
         // Its node is there, which is asked by the box's own id.
-        let Meet { who: claimed, .. } = other.introduces(&mut meets, &third_box(owner.node, id, made_up)).await;
+        let Meet { who: claimed, .. } = other.introduces(&mut meets, &third_box(owner.run, id, made_up)).await;
         assert_eq!(claimed.node_id(), known.node_id(), "it says so");
         claimed.do_send(Letter(1));
         assert_eq!(owner.next().await.about(), (id, 1, 0));
 
         // Nobody else leads to the node of this one.
-        let Meet { who: claimed, .. } = other.introduces(&mut meets, &third_box(fresh_id(), id, made_up)).await;
+        let Meet { who: claimed, .. } =
+            other.introduces(&mut meets, &third_box((fresh_id(), fresh_id()), id, made_up)).await;
         claimed.do_send(Letter(2));
         assert_eq!(other.next().await.about(), (made_up, 2, 0), "it is for who said so");
         assert!(other.peer.send(&report(&[([&[1], &made_up[..]].concat(), 22, 1)])).await);
@@ -119,22 +119,19 @@ fn a_node_that_is_looked_for_is_found_only_when_it_has_shown_who_it_is() {
         let mut meets: Mailbox<Meet> = ground.open("meet");
         let (mut owner, mut other) = (Other::of(ground).await, Other::of(ground).await);
         let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(fresh_id())).await;
-        let node = owner.node;
+        let ((node, epoch), key) = (owner.run, owner.key);
         drop(owner);
         ground.hearer.hears_an_end(|peer, _| Some(peer) == known.node_id()).await;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("it is bound").to_string();
         let via = fresh_id();
-        let Meet { who, .. } = other.introduces(&mut meets, &third_box_at(node, fresh_id(), via, &at)).await;
+        let Meet { who, .. } = other.introduces(&mut meets, &third_box_at((node, epoch), fresh_id(), via, &at)).await;
         who.do_send(Letter(1));
         let mut impostor = Peer::accept(&listener).await;
-        assert!(impostor.send(&Hello::of(node).bytes()).await);
-        impostor.hello().await.expect("the node has greeted");
+        let claims = Hello { key, epoch, ..Hello::of(fresh_id()) };
+        assert_eq!(impostor.answers(&claims).await, None, "it is told nothing");
         assert_eq!(other.next().await.about(), (via, 1, 0), "nobody was found");
-        assert!(impostor.send(&resume(fresh_id())).await);
-        let frames = impostor.frames_to_end().await;
-        assert!(frames.iter().all(|frame| frame.kind != kind::POST), "{frames:?}");
     });
 }
 
@@ -143,7 +140,10 @@ fn a_node_that_is_looked_for_is_found_only_when_it_has_shown_who_it_is() {
 fn a_handle_that_names_the_nodes_own_relay_makes_no_circle() {
     on(Node::builder(), async |ground| {
         let Told { mut meets, mut owner, mut other, id, known, relay } = Told::by(ground).await;
-        let (ours, name) = (raw_id(ground.node.id()), uuid::Uuid::from_bytes(relay).to_string());
+        let (ours, name) = (
+            (raw_id(ground.node.id()), other.peer.epoch.expect("it has greeted")),
+            uuid::Uuid::from_bytes(relay).to_string(),
+        );
         let elsewhere = ground.endpoint.replace("127.0.0.1", "localhost");
 
         // By whom it arrives, and how many relays it has passed.
@@ -155,8 +155,8 @@ fn a_handle_that_names_the_nodes_own_relay_makes_no_circle() {
             (box_at(&ground.endpoint, &name), Some(1)),
             (box_at(&elsewhere, &name), Some(1)),
             (my_counted_box(relay), None),
-            (third_box(owner.node, id, relay), Some(0)),
-            (third_box(fresh_id(), fresh_id(), relay), None),
+            (third_box(owner.run, id, relay), Some(0)),
+            (third_box((fresh_id(), fresh_id()), fresh_id(), relay), None),
         ];
         for (n, (claim, hops)) in (1..).zip(claims) {
             let Meet { who, .. } = other.introduces(&mut meets, &claim).await;
@@ -185,7 +185,8 @@ fn what_a_peer_sends_round_in_a_circle_has_an_end() {
         let mut other = Other::of(ground).await;
         let own = fresh_id();
         // A box behind its own, of which it is told in return: what it sends there comes back.
-        let Meet { who, .. } = other.introduces(&mut meets, &third_box(fresh_id(), fresh_id(), own)).await;
+        let Meet { who, .. } =
+            other.introduces(&mut meets, &third_box((fresh_id(), fresh_id()), fresh_id(), own)).await;
         let relay = inline(&your_box_by_id(other.is_told(&mut meets, &who).await));
         assert!(other.peer.send(&post(&relay, &number(7))).await);
         for passed in 1..=4 {
@@ -245,7 +246,8 @@ fn what_is_for_a_node_that_has_said_goodbye_waits_for_no_other() {
         let hearer = Hearer::of(&dialler.node);
         let mut meets: Mailbox<Meet> = dialler.node.mailbox().name("meet").open().expect("a mailbox");
         let endpoint = dialler.node.listen("127.0.0.1:0").await.expect("a free port").to_string();
-        let mut owner = Other { peer: dialler.is_greeted().await, node: [0; 16], numbers: HashMap::new() };
+        let mut owner =
+            Other { peer: dialler.is_greeted().await, run: ([0; 16], [0; 16]), key: [0; 32], numbers: HashMap::new() };
         let mut other = Other::at(&endpoint).await;
         let id = fresh_id();
         let Meet { who: known, .. } = owner.introduces(&mut meets, &my_counted_box(id)).await;
@@ -267,7 +269,8 @@ fn what_is_for_a_node_that_has_said_goodbye_waits_for_no_other() {
 /// A peer that reads what it is sent.
 pub(super) struct Other {
     pub(super) peer: Peer,
-    node: [u8; 16],
+    run: crate::peer::Run,
+    key: [u8; 32],
     /// What the node has given numbers to.
     numbers: HashMap<u64, Named>,
 }
@@ -325,8 +328,8 @@ impl Other {
 
     async fn at(endpoint: &str) -> Other {
         let hello = Hello::of(fresh_id());
-        let peer = Peer::greeted(endpoint, &hello, fresh_id()).await;
-        Other { peer, node: hello.node, numbers: HashMap::new() }
+        let peer = Peer::greeted(endpoint, &hello).await;
+        Other { peer, run: (hello.node, hello.epoch), key: hello.key, numbers: HashMap::new() }
     }
 
     /// Introduces somebody to the node, in these words, and itself to be told of others.
@@ -342,7 +345,7 @@ impl Other {
         tell.do_send(Introduce(of.clone()));
         let told = self.next().await;
         let [Named { form: 3, ids }] = &told.handles[..] else { panic!("no box of a third node: {told:?}") };
-        ids[2]
+        ids[3]
     }
 
     /// The next message.
@@ -395,7 +398,7 @@ impl Other {
         }
         let first = rest.take(1)[0];
         let form = first & 0x0f;
-        let ids = [0, 1, 1, 3].get(usize::from(form)).expect("no other form comes here");
+        let ids = [0, 1, 1, 4].get(usize::from(form)).expect("no other form comes here");
         let ids = (0..*ids).map(|_| rest.take(16).try_into().expect("an id")).collect();
         if form != 1 {
             let length = rest.number();

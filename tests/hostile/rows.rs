@@ -21,11 +21,11 @@ use crate::peer::Peer;
 use crate::peer::frame;
 use crate::peer::fresh_id;
 use crate::peer::inline;
+use crate::peer::kind;
 use crate::peer::my_counted_box;
 use crate::peer::number;
 use crate::peer::post;
 use crate::peer::post_with;
-use crate::peer::resume;
 use crate::peer::set_number;
 use crate::peer::use_number;
 use crate::peer::your_box;
@@ -54,26 +54,30 @@ fn a_row_for_a_number_that_was_never_set_ends_the_connection() {
 }
 
 #[test]
-fn a_row_before_resume_ends_the_connection() {
+fn a_row_before_the_proof_ends_the_connection() {
     on(Node::builder(), async |ground| {
-        let hello = Hello::of(fresh_id()).bytes();
+        let hello = Hello::of(fresh_id());
         for before in [Vec::new(), frame(200, b"skip me")] {
             let mut stranger = Peer::dial(&ground.endpoint).await;
-            stranger.send(&[&hello, &before, &row(1, 1..9), &resume(fresh_id())].map(|part| &part[..]).concat()).await;
-            stranger.hello().await;
-            assert!(stranger.frame().await.is_none(), "the node shows its token only to one who has shown its own");
+            assert!(stranger.says_hello(&hello).await);
+            stranger.hello().await.expect("a hello");
+            let proof = stranger.proof(&hello, &[]);
+            stranger.send(&[before, row(1, 1..9), proof].concat()).await;
+            let frames = stranger.frames_to_end().await;
+            assert!(frames.iter().all(|frame| frame.kind == kind::GOODBYE), "it has shown nothing: {frames:?}");
         }
         ground.log_says(&["WARN", "no connection", "a frame of kind 2 came at the wrong time"]).await;
         assert_eq!(ground.letters(), Vec::<u32>::new());
     });
 }
 
-/// Who is dialled may say so before it shows who it is: it is read by other means than one who dials.
+/// What follows the proof is read by other means than the greeting of one who dials.
 #[test]
-fn a_row_before_resume_by_one_who_was_dialled_ends_the_connection() {
+fn a_row_before_the_welcome_ends_the_connection() {
     super::dialling(async |dialler| {
         let mut other = dialler.dials().await;
-        assert!(other.send(&[Hello::of(fresh_id()).bytes(), row(1, 1..9)].concat()).await);
+        other.answers(&Hello::of(fresh_id())).await.expect("the node shows who it is");
+        assert!(other.send(&row(1, 1..9)).await);
         other.end().await;
         dialler.ground.log_says(&["a frame of kind 2 came at the wrong time"]).await;
     });
@@ -188,7 +192,7 @@ fn a_row_for_a_box_that_is_full_is_told_to_subscribers() {
     on(Node::builder().mailbox_buffer(10), async |ground| {
         let small: Mailbox<Letter> = ground.open("small");
         let hello = Hello::of(fresh_id());
-        let mut peer = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut peer = Peer::greeted(&ground.endpoint, &hello).await;
         let first = post(&set_number(1, &your_box("small")), &number(0));
         assert!(peer.send(&[first, row(1, 1..MANY)].concat()).await && peer.is_answered().await);
         ground.hearer.hears_of_drops(DropReason::NewestShed, u64::from(MANY) - 10).await;

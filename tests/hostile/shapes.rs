@@ -54,7 +54,7 @@ fn names_behind(name: &str) -> Vec<u8> {
 /// A peer that nobody knew before, and that may be sent everything.
 async fn curious(ground: &Ground) -> Peer {
     let hello = Hello { features: REPORTS_AND_SHAPES, ..Hello::of(fresh_id()) };
-    Peer::greeted(&ground.endpoint, &hello, fresh_id()).await
+    Peer::greeted(&ground.endpoint, &hello).await
 }
 
 /// What the node sends up to its answer to a ping.

@@ -31,7 +31,6 @@ use crate::peer::kind;
 use crate::peer::number;
 use crate::peer::post;
 use crate::peer::report;
-use crate::peer::resume;
 use crate::peer::text;
 use crate::peer::your_box_for;
 
@@ -42,29 +41,20 @@ const NEWEST_SHED: u8 = 24;
 
 // ------------------------------------------------------------------------------------------- connections given up
 
-/// A resume that gives up the connection that has begun with that hello.
-pub(super) fn resume_giving_up(token: [u8; 16], hello: &[u8]) -> Vec<u8> {
-    frame(kind::RESUME, &[&token[..], &hello[40..56], &number(0)].concat())
-}
-
 /// One who has read the node's hello takes the connection for up, and may be in doubt about what it has written to it.
 #[test]
 fn what_became_of_a_connection_is_told_although_it_still_greets() {
     on(Node::builder(), async |ground| {
-        let (hello, token) = (Hello::of(fresh_id()), fresh_id());
-        let first_hello = hello.bytes();
+        let hello = Hello::of(fresh_id());
         let mut first = Peer::dial(&ground.endpoint).await;
-        assert!(first.send(&first_hello).await);
+        assert!(first.says_hello(&hello).await);
         first.hello().await.expect("a hello");
         let mut second = Peer::dial(&ground.endpoint).await;
-        assert!(second.send(&[hello.bytes(), resume_giving_up(token, &first_hello)].concat()).await);
-        second.hello().await.expect("a hello");
-        let told = second.frame().await.expect("a resume");
-        assert_eq!(told.kind, kind::RESUME);
-        assert_ne!(told.payload[16..32], [0; 16], "it knows the connection that was given up");
-        assert_eq!(told.payload[32..], number(0), "of which it has read nothing");
+        second.proves(&hello, &[(first.name(), 0)]).await;
+        assert_eq!(second.is_welcomed().await, [(first.name(), 0)], "it has read nothing of the first");
         // And never will.
-        first.send(&[resume(token), ground.letter(1)].concat()).await;
+        let proof = first.proof(&hello, &[]);
+        first.send(&[proof, ground.letter(1)].concat()).await;
         first.frames_to_end().await;
         assert!(second.send(&ground.letter(2)).await && second.is_answered().await);
         assert_eq!(ground.letters(), [2]);
@@ -126,7 +116,7 @@ fn a_large_shape_that_very_many_wait_for_is_looked_into_once() {
     alone("telling::a_large_shape_that_very_many_wait_for_is_looked_into_once", || {
         on(Node::builder(), async |ground| {
             let hello = Hello { features: SHAPES, ..Hello::of(fresh_id()) };
-            let mut other = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+            let mut other = Peer::greeted(&ground.endpoint, &hello).await;
             let letter = post(&inline(&your_box_for("letters", 7)), &number(1));
             let before = memory("VmRSS:");
             // Each is introduced anew, and has the node ask.
@@ -148,8 +138,7 @@ fn shapes_without_end_are_not_listened_to() {
         let asks = actix::spawn(async move { node.shapes_at(at).await });
         let mut other = dialler.dials().await;
         let hello = Hello { features: SHAPES, ..Hello::of(fresh_id()) };
-        assert!(other.send(&[hello.bytes(), crate::peer::resume(fresh_id())].concat()).await);
-        other.hello().await.expect("a hello");
+        other.welcomes(&hello).await;
         let mut told = 0;
         // Each has a name of its own and a shape of its own, of nearly a megabyte.
         while let Ok(Some(frame)) = tokio::time::timeout(std::time::Duration::from_secs(1), other.frame()).await {
@@ -201,7 +190,7 @@ fn what_is_told_of_shapes_fits_the_frames_that_the_peer_reads() {
         let names: HashSet<String> = (0..100).map(|n| format!("{n:060}")).collect();
         let _many: Vec<Mailbox<Letter>> = names.iter().map(|name| ground.open(name)).collect();
         let hello = Hello { max_frame: MOST, ..Hello::of(fresh_id()) };
-        let mut small = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut small = Peer::greeted(&ground.endpoint, &hello).await;
         let (mut told, mut after) = (HashSet::new(), String::new());
         loop {
             let question = [vec![2], text(&after)].concat();
@@ -228,7 +217,7 @@ fn no_more_names_are_told_at_a_time_than_a_frame_is_to_have() {
         };
         let _boxes = [names('a', 600, 5), names('b', 300, 120)];
         let hello = Hello { features: SHAPES, ..Hello::of(fresh_id()) };
-        let mut curious = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+        let mut curious = Peer::greeted(&ground.endpoint, &hello).await;
         let short = is_told(&mut curious, &[vec![2], text("")].concat(), u32::MAX).await;
         assert_eq!(texts(&short).len(), NAMES);
         let long = is_told(&mut curious, &[vec![2], text("b")].concat(), u32::MAX).await;

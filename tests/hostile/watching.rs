@@ -12,7 +12,6 @@ use super::MARGIN;
 use super::alone;
 use super::in_time;
 use super::on;
-use super::telling::resume_giving_up;
 use crate::peer::Hello;
 use crate::peer::Peer;
 use crate::peer::box_named;
@@ -22,7 +21,6 @@ use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::my_counted_box;
 use crate::peer::post_with;
-use crate::peer::resume;
 use crate::peer::your_box;
 
 /// Bits of a hello: what this peer wants to be sent.
@@ -42,7 +40,7 @@ fn closed(name: &str) -> Vec<u8> {
 }
 
 async fn stranger(endpoint: &str, features: u64) -> Peer {
-    Peer::greeted(endpoint, &Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
+    Peer::greeted(endpoint, &Hello { features, ..Hello::of(fresh_id()) }).await
 }
 
 /// The next frame of that kind.
@@ -86,18 +84,16 @@ struct Introduced(Address<Letter>);
 fn who_waits_goes_on_waiting_when_the_peer_gives_the_connection_up_for_another() {
     on(Node::builder(), async |ground| {
         let mut introductions: Mailbox<Introduced> = ground.open("introductions");
-        let (hello, token) = (Hello { features: WATCHES, ..Hello::of(fresh_id()) }, fresh_id());
-        let first_hello = hello.bytes();
+        let hello = Hello { features: WATCHES, ..Hello::of(fresh_id()) };
         let mut first = Peer::dial(&ground.endpoint).await;
+        first.proves(&hello, &[]).await;
         let introduction = post_with(&inline(&your_box("introductions")), &[inline(&my_counted_box([7; 16]))], &[0]);
-        assert!(first.send(&[first_hello.clone(), resume(token), introduction].concat()).await);
-        first.hello().await.expect("a hello");
+        assert!(first.send(&introduction).await);
         let Introduced(there) = in_time(introductions.recv(), "it comes").await.expect("a message");
         let closed = there.closed();
         assert_eq!(next_of(&mut first, kind::WATCH).await, watched_by_id([7; 16]));
         let mut second = Peer::dial(&ground.endpoint).await;
-        assert!(second.send(&[hello.bytes(), resume_giving_up(token, &first_hello)].concat()).await);
-        second.hello().await.expect("a hello");
+        second.proves(&hello, &[(first.name(), 0)]).await;
         assert_eq!(next_of(&mut second, kind::WATCH).await, watched_by_id([7; 16]));
         let gone = frame(kind::CLOSED, &[vec![1], vec![7; 16], vec![0]].concat());
         assert!(second.send(&gone).await);

@@ -3,6 +3,12 @@
 
 use std::time::Duration;
 
+use ed25519_dalek::Signature;
+use ed25519_dalek::Signer;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::VerifyingKey;
+use sha2::Digest;
+use sha2::Sha256;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -15,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Numbers of the kinds of frames that are used here.
 pub(crate) mod kind {
-    pub(crate) const RESUME: u8 = 1;
+    pub(crate) const PROOF: u8 = 1;
     pub(crate) const POST: u8 = 2;
     pub(crate) const ASK: u8 = 3;
     pub(crate) const ANSWER: u8 = 4;
@@ -26,6 +32,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
+    pub(crate) const WELCOME: u8 = 12;
     pub(crate) const FRAGMENT: u8 = 13;
     pub(crate) const SHAPE_QUESTION: u8 = 14;
     pub(crate) const SHAPE: u8 = 15;
@@ -41,38 +48,113 @@ pub(crate) const HANDLES_FOLLOW: u8 = 2;
 
 // ------------------------------------------------------------------------------------------------------- the bytes
 
-/// What stands at the front of a connection.
+/// What a peer says in a greeting, and the key that it signs with.
 #[derive(Clone)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     /// Bits of what the peer may be sent.
     pub(crate) features: u64,
+    /// The key that it shows, and the secret one that it signs with, which belong together in an honest peer.
+    pub(crate) key: [u8; 32],
+    pub(crate) secret: [u8; 32],
+    /// The id of the node that has both.
     pub(crate) node: [u8; 16],
+    pub(crate) epoch: [u8; 16],
     pub(crate) max_frame: u32,
     /// Bytes that are appended as extensions.
     pub(crate) extensions: Vec<u8>,
 }
 
 impl Hello {
-    pub(crate) fn of(node: [u8; 16]) -> Hello {
-        Hello { versions: (1, 1), features: 0, node, max_frame: 16 << 20, extensions: Vec::new() }
+    /// Of a node whose key is made from those bytes.
+    pub(crate) fn of(seed: [u8; 16]) -> Hello {
+        let secret = *[seed, seed].as_flattened().first_chunk().expect("32 bytes");
+        let key = SigningKey::from_bytes(&secret).verifying_key().to_bytes();
+        let node = id_of(&key);
+        let (features, max_frame) = (0, 16 << 20);
+        Hello { versions: (1, 1), features, key, secret, node, epoch: fresh_id(), max_frame, extensions: Vec::new() }
     }
 
+    /// The first message of the side that dials.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut rest = self.features.to_le_bytes().to_vec();
-        rest.extend(self.node);
-        rest.extend(fresh_id());
-        rest.extend(self.max_frame.to_le_bytes());
-        rest.extend(4096_u32.to_le_bytes());
-        rest.extend(number(0));
-        rest.extend(&self.extensions);
-        let mut hello = b"HERMOD\r\n".to_vec();
-        hello.extend(self.versions.0.to_le_bytes());
-        hello.extend(self.versions.1.to_le_bytes());
-        hello.extend(u32::try_from(rest.len()).expect("a short hello").to_le_bytes());
-        hello.extend(rest);
-        hello
+        hello(self.versions, &[self.body(), self.extensions.clone()].concat())
     }
+
+    /// That of the side that was dialled, in answer to that hello.
+    pub(crate) fn answer(&self, heard: &[u8]) -> Vec<u8> {
+        let fields = [&self.body()[..], &self.epoch, &self.key, &self.extensions, &[0; 64]].concat();
+        let mut answer = hello(self.versions, &fields);
+        let before = answer.len() - 64;
+        let transcript = hash(&[heard, &answer[..before], &[0; 32]]);
+        answer.truncate(before);
+        answer.extend(sign(&self.secret, b"hermod1 listener\0", &transcript));
+        answer
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let limits = [self.max_frame.to_le_bytes(), 4096_u32.to_le_bytes()].concat();
+        [&self.features.to_le_bytes()[..], &fresh_id(), &limits, &fresh_id(), &fresh_id()].concat()
+    }
+
+    /// The proof of the side that dials: it is to be signed behind what was heard so far, and tells of connections that have
+    /// ended.
+    pub(crate) fn proof(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
+        let disclosed = disclosed(ended);
+        let proof = frame(kind::PROOF, &[&self.epoch[..], &self.key, &disclosed, &[0; 64]].concat());
+        self.signed(b"hermod1 dialler\0", heard, proof)
+    }
+
+    /// The welcome of the side that was dialled.
+    pub(crate) fn welcome(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
+        let welcome = frame(kind::WELCOME, &[&disclosed(ended)[..], &[0; 64]].concat());
+        self.signed(b"hermod1 welcome\0", heard, welcome)
+    }
+
+    fn signed(&self, word: &[u8], heard: &[u8; 96], mut frame: Vec<u8>) -> Vec<u8> {
+        let before = frame.len() - 64;
+        let transcript = hash(&[heard, &frame[..before]]);
+        frame.truncate(before);
+        frame.extend(sign(&self.secret, word, &transcript));
+        frame
+    }
+}
+
+/// A hello that has these versions and, behind its length, these bytes.
+pub(crate) fn hello(versions: (u16, u16), rest: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(rest.len()).expect("a short hello");
+    [b"HERMOD\r\n", &versions.0.to_le_bytes()[..], &versions.1.to_le_bytes(), &length.to_le_bytes(), rest].concat()
+}
+
+/// No endpoints, and connections that have ended.
+fn disclosed(ended: &[([u8; 16], u64)]) -> Vec<u8> {
+    let ended = ended.iter().map(|(connection, read)| [&connection[..], &number(*read)].concat());
+    let ended: Vec<Vec<u8>> = ended.collect();
+    [number(0), number(ended.len() as u64), ended.concat()].concat()
+}
+
+pub(crate) fn id_of(key: &[u8]) -> [u8; 16] {
+    *hash(&[b"hermod1 node\0", key]).first_chunk().expect("a hash is longer")
+}
+
+pub(crate) fn sign(secret: &[u8; 32], word: &[u8], transcript: &[u8; 32]) -> [u8; 64] {
+    SigningKey::from_bytes(secret).sign(&[word, transcript].concat()).to_bytes()
+}
+
+/// What the next signature is over, before its own message: the last transcript, and the signature of that.
+fn after(transcript: &[u8; 32], signature: &[u8]) -> [u8; 96] {
+    *[&transcript[..], signature].concat().first_chunk().expect("a hash and a signature")
+}
+
+/// The same, once the signature was found to be right.
+fn checked(word: &[u8], transcript: &[u8; 32], key: &[u8], signature: &[u8]) -> [u8; 96] {
+    let key = VerifyingKey::from_bytes(key.try_into().expect("a key")).expect("a key");
+    let of = Signature::from_slice(signature).expect("a signature");
+    key.verify_strict(&[word, transcript].concat(), &of).expect("the node signs what it says");
+    after(transcript, signature)
+}
+
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    Sha256::digest(parts.concat()).into()
 }
 
 /// An id that nobody else has.
@@ -97,10 +179,6 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
 pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len() + 1).expect("a short frame");
     [&length.to_le_bytes(), [kind].as_slice(), payload].concat()
-}
-
-pub(crate) fn resume(token: [u8; 16]) -> Vec<u8> {
-    frame(kind::RESUME, &[&token[..], &[0; 16], &number(0)].concat())
 }
 
 pub(crate) fn ping(nonce: u64) -> Vec<u8> {
@@ -158,14 +236,17 @@ pub(crate) fn your_box_by_id(id: [u8; 16]) -> Vec<u8> {
     [vec![1], id.to_vec()].concat()
 }
 
+/// A node, and the run of it.
+pub(crate) type Run = ([u8; 16], [u8; 16]);
+
 /// Introduces a box of a third node, which is reached through the peer's own box *via*.
-pub(crate) fn third_box(node: [u8; 16], id: [u8; 16], via: [u8; 16]) -> Vec<u8> {
-    [&[3][..], &node, &id, &via, &text(""), &number(0)].concat()
+pub(crate) fn third_box((node, epoch): Run, id: [u8; 16], via: [u8; 16]) -> Vec<u8> {
+    [&[3][..], &node, &epoch, &id, &via, &text(""), &number(0)].concat()
 }
 
 /// The same, of a node that is said to listen at an endpoint.
-pub(crate) fn third_box_at(node: [u8; 16], id: [u8; 16], via: [u8; 16], endpoint: &str) -> Vec<u8> {
-    [&[3][..], &node, &id, &via, &text(""), &number(1), &text(endpoint)].concat()
+pub(crate) fn third_box_at((node, epoch): Run, id: [u8; 16], via: [u8; 16], endpoint: &str) -> Vec<u8> {
+    [&[3][..], &node, &epoch, &id, &via, &text(""), &number(1), &text(endpoint)].concat()
 }
 
 /// Introduces a box of the peer itself, which counts its handles.
@@ -269,31 +350,50 @@ pub(crate) struct Peer {
     pub(crate) first_ping: Option<u64>,
     /// The node's name for the connection, once it has greeted.
     pub(crate) connection: Option<[u8; 16]>,
+    /// The node's epoch, once it has said who it is.
+    pub(crate) epoch: Option<[u8; 16]>,
+    /// The first message of the greeting.
+    first: Vec<u8>,
+    /// What the next signature is over, beside its own message.
+    heard: Option<[u8; 96]>,
+    /// The node's public key, once it has shown it.
+    pub(crate) key: [u8; 32],
 }
 
 impl Peer {
     pub(crate) async fn dial(endpoint: &str) -> Peer {
         let dialled = timeout(PATIENCE, TcpStream::connect(endpoint)).await.expect("the node accepts in time");
-        Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None, connection: None }
+        Peer::over(dialled.expect("the node listens"))
+    }
+
+    fn over(stream: TcpStream) -> Peer {
+        Peer {
+            stream,
+            read: Vec::new(),
+            first_ping: None,
+            connection: None,
+            epoch: None,
+            first: Vec::new(),
+            heard: None,
+            key: [0; 32],
+        }
     }
 
     /// Waits until a node dials.
     pub(crate) async fn accept(listener: &TcpListener) -> Peer {
         let accepted = timeout(PATIENCE, listener.accept()).await.expect("the node dials in time");
-        Peer { stream: accepted.expect("a connection").0, read: Vec::new(), first_ping: None, connection: None }
+        Peer::over(accepted.expect("a connection").0)
     }
 
-    /// Dials and is greeted as a node of that id with that token; the node must accept both.
-    pub(crate) async fn greeted(endpoint: &str, hello: &Hello, token: [u8; 16]) -> Peer {
-        Peer::dial(endpoint).await.greet(hello, token).await
+    /// Dials and is greeted; the node must accept it.
+    pub(crate) async fn greeted(endpoint: &str, hello: &Hello) -> Peer {
+        Peer::dial(endpoint).await.greet(hello).await
     }
 
-    async fn greet(self, hello: &Hello, token: [u8; 16]) -> Peer {
+    async fn greet(self, hello: &Hello) -> Peer {
         let mut peer = self;
-        assert!(peer.send(&[hello.bytes(), resume(token)].concat()).await, "the node takes a hello");
-        peer.hello().await.expect("the node answers a hello");
-        let first = peer.frame().await.expect("the node resumes");
-        assert_eq!(first.kind, kind::RESUME, "the node's first frame: {first:?}");
+        peer.proves(hello, &[]).await;
+        peer.is_welcomed().await;
         // There is none where the node has refused the connection after all.
         if let Some(second) = peer.frame().await {
             assert_eq!(second.kind, kind::PING, "the node's second frame: {second:?}");
@@ -302,9 +402,105 @@ impl Peer {
         peer
     }
 
+    /// This side's name for a connection that it has dialled.
+    pub(crate) fn name(&self) -> [u8; 16] {
+        self.first[24..40].try_into().expect("an id")
+    }
+
+    /// Sends a hello; false if the node has ended the connection.
+    pub(crate) async fn says_hello(&mut self, hello: &Hello) -> bool {
+        self.first = hello.bytes();
+        let first = self.first.clone();
+        self.send(&first).await
+    }
+
+    /// Dials on as far as to its proof, in which it tells of connections that have ended. The node has not read it yet.
+    pub(crate) async fn proves(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) {
+        assert!(self.says_hello(hello).await, "the node takes a hello");
+        self.hello().await.expect("the node answers a hello");
+        let proof = self.proof(hello, ended);
+        assert!(self.send(&proof).await, "the node reads a proof");
+    }
+
+    /// The proof with which that node would go on, having read the node's hello.
+    pub(crate) fn proof(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
+        let proof = hello.proof(&self.heard.expect("the node has said hello"), ended);
+        self.heard(&proof);
+        proof
+    }
+
+    /// Reads the node's welcome: what it has read of connections that have ended.
+    pub(crate) async fn is_welcomed(&mut self) -> Vec<([u8; 16], u64)> {
+        let first = self.frame().await.expect("the node welcomes");
+        assert_eq!(first.kind, kind::WELCOME, "the node's first frame: {first:?}");
+        let bytes = frame(kind::WELCOME, &first.payload);
+        let (raw, signature) = bytes.split_last_chunk::<64>().expect("a signature");
+        let transcript = hash(&[&self.heard.expect("a proof was sent"), raw]);
+        checked(b"hermod1 welcome\0", &transcript, &self.key, signature);
+        ended_in(&first.payload[..first.payload.len() - 64])
+    }
+
+    /// Was dialled: says who it is to the node, which says who it is itself. The id of the node, and what it tells of
+    /// connections that have ended; none if it ends the connection.
+    pub(crate) async fn answers(&mut self, hello: &Hello) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
+        self.hears_hello().await?;
+        if !self.says_who_it_is(hello).await {
+            return None;
+        }
+        self.hears_proof().await
+    }
+
+    /// Reads the hello of a node that has dialled.
+    pub(crate) async fn hears_hello(&mut self) -> Option<()> {
+        self.first = self.raw_hello().await?;
+        self.connection = self.first.get(24..40)?.try_into().ok();
+        Some(())
+    }
+
+    /// Answers it.
+    pub(crate) async fn says_who_it_is(&mut self, hello: &Hello) -> bool {
+        let answer = hello.answer(&self.first);
+        let (raw, signature) = answer.split_last_chunk::<64>().expect("a signature");
+        self.heard = Some(after(&hash(&[&self.first, raw, &[0; 32]]), signature));
+        self.send(&answer).await
+    }
+
+    /// Reads the proof of a node that has dialled.
+    pub(crate) async fn hears_proof(&mut self) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
+        let first = self.frame().await?;
+        assert_eq!(first.kind, kind::PROOF, "the node's first frame: {first:?}");
+        let bytes = frame(kind::PROOF, &first.payload);
+        let (raw, signature) = bytes.split_last_chunk::<64>().expect("a signature");
+        let transcript = hash(&[&self.heard.expect("it was answered"), raw]);
+        self.heard = Some(checked(b"hermod1 dialler\0", &transcript, &first.payload[16..48], signature));
+        self.epoch = first.payload.first_chunk().copied();
+        self.key = first.payload[16..48].try_into().expect("a key");
+        Some((id_of(&first.payload[16..48]), ended_in(&first.payload[48..first.payload.len() - 64])))
+    }
+
+    /// The welcome for it.
+    pub(crate) fn welcome(&self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
+        hello.welcome(&self.heard.expect("the node has shown who it is"), ended)
+    }
+
+    /// Was dialled: greets, and is taken for the node that it is.
+    pub(crate) async fn welcomes(&mut self, hello: &Hello) -> [u8; 16] {
+        let (node, _) = self.answers(hello).await.expect("the node goes on");
+        let welcome = self.welcome(hello, &[]);
+        assert!(self.send(&welcome).await, "the node reads a welcome");
+        node
+    }
+
+    /// Notes a signed frame of this side's.
+    fn heard(&mut self, frame: &[u8]) {
+        let (raw, signature) = frame.split_last_chunk::<64>().expect("a signature");
+        let heard = self.heard.expect("the node has said hello");
+        self.heard = Some(after(&hash(&[&heard, raw]), signature));
+    }
+
     /// A greeted peer that nobody knew before.
     pub(crate) async fn stranger(endpoint: &str) -> Peer {
-        Peer::greeted(endpoint, &Hello::of(fresh_id()), fresh_id()).await
+        Peer::greeted(endpoint, &Hello::of(fresh_id())).await
     }
 
     /// A stranger for whom the system keeps hardly anything that it has not read, or that the node has not: however slow
@@ -320,9 +516,8 @@ impl Peer {
         socket.set_send_buffer_size(4096).expect("a small buffer");
         let endpoint = endpoint.parse().expect("an address and a port");
         let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
-        let peer =
-            Peer { stream: dialled.expect("the node listens"), read: Vec::new(), first_ping: None, connection: None };
-        peer.greet(&Hello { features, ..Hello::of(fresh_id()) }, fresh_id()).await
+        let peer = Peer::over(dialled.expect("the node listens"));
+        peer.greet(&Hello { features, ..Hello::of(fresh_id()) }).await
     }
 
     /// Writes, whatever the node may make of it; false if it has ended the connection.
@@ -336,13 +531,24 @@ impl Peer {
         let _ = self.stream.shutdown().await;
     }
 
-    /// The node id in the node's hello; none if the connection ends before.
+    /// The id of a node that was dialled, which has signed its hello; none if the connection ends before.
     pub(crate) async fn hello(&mut self) -> Option<[u8; 16]> {
+        let bytes = self.raw_hello().await?;
+        self.connection = bytes.get(24..40)?.try_into().ok();
+        self.epoch = bytes.get(80..96)?.try_into().ok();
+        self.key = bytes.get(96..128)?.try_into().ok()?;
+        let (raw, signature) = bytes.split_last_chunk::<64>()?;
+        let transcript = hash(&[&self.first, raw, &[0; 32]]);
+        self.heard = Some(checked(b"hermod1 listener\0", &transcript, &self.key, signature));
+        Some(id_of(&self.key))
+    }
+
+    /// A hello as it stands on the stream.
+    pub(crate) async fn raw_hello(&mut self) -> Option<Vec<u8>> {
         let prefix = self.take(16).await?;
         assert_eq!(&prefix[..8], b"HERMOD\r\n");
         let rest = self.take(u32_at(&prefix, 12)).await?;
-        self.connection = rest.get(24..40)?.try_into().ok();
-        rest.get(8..24)?.try_into().ok()
+        Some([prefix, rest].concat())
     }
 
     /// The next frame; none if the connection ends before it.
@@ -410,4 +616,43 @@ impl Peer {
 fn u32_at(bytes: &[u8], at: usize) -> usize {
     let bytes: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
     u32::from_le_bytes(bytes) as usize
+}
+
+/// The public key of a node that dials, as it shows it to whoever listens where it does.
+pub(crate) async fn key_of(node: &actix_hermod::Node) -> [u8; 32] {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = listener.local_addr().expect("it is bound").to_string();
+    let node = node.clone();
+    let dials = actix::spawn(async move { node.shapes_at(at).await });
+    let mut curious = Peer::accept(&listener).await;
+    curious.answers(&Hello::of(fresh_id())).await.expect("the node shows who it is");
+    drop(listener);
+    let key = curious.key;
+    drop(curious);
+    assert!(dials.await.expect("no panic").is_err(), "nobody answers");
+    key
+}
+
+/// The connections that a proof or a welcome without endpoints tells of.
+fn ended_in(disclosed: &[u8]) -> Vec<([u8; 16], u64)> {
+    let mut rest = disclosed;
+    let endpoints = number_at(&mut rest);
+    for _ in 0..endpoints {
+        let length = number_at(&mut rest) as usize;
+        rest = &rest[length..];
+    }
+    let count = number_at(&mut rest);
+    let entry = |_| {
+        let (connection, behind) = rest.split_first_chunk().expect("a connection");
+        rest = behind;
+        (*connection, number_at(&mut rest))
+    };
+    (0..count).map(entry).collect()
+}
+
+fn number_at(bytes: &mut &[u8]) -> u64 {
+    let last = bytes.iter().position(|byte| *byte < 0x80).expect("a number ends");
+    let (number, rest) = bytes.split_at(last + 1);
+    *bytes = rest;
+    number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))
 }

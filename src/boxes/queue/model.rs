@@ -20,6 +20,7 @@ use crate::handle::recipient::table::ProxyTable;
 use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::Observer;
 
@@ -39,7 +40,7 @@ pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
 /// a count takes.
 #[derive(Debug)]
 pub(crate) struct StubRouter {
-    id: NodeId,
+    id: Incarnation,
     limits: Limits,
     observer: Observer,
     shutdown: Shutdown,
@@ -49,7 +50,7 @@ pub(crate) struct StubRouter {
 impl StubRouter {
     pub(crate) fn new() -> Arc<StubRouter> {
         Arc::new(StubRouter {
-            id: NodeId([7; 16]),
+            id: Incarnation::of([7; 16]),
             limits: Limits::default(),
             observer: Observer::default(),
             shutdown: Shutdown::default(),
@@ -64,7 +65,7 @@ impl StubRouter {
 }
 
 impl Router for StubRouter {
-    fn id(&self) -> NodeId {
+    fn id(&self) -> Incarnation {
         self.id
     }
 
@@ -92,7 +93,7 @@ impl Router for StubRouter {
         unreachable!("nothing here has a pump");
     }
 
-    fn place(self: Arc<Self>, _: &Endpoint, _: &str) -> Result<Arc<Pointer>, AddressError> {
+    fn place(self: Arc<Self>, _: &Endpoint, _: Option<NodeId>, _: &str) -> Result<Arc<Pointer>, AddressError> {
         unreachable!("nothing here is looked for elsewhere");
     }
 
@@ -102,15 +103,15 @@ impl Router for StubRouter {
 
     fn forget(&self, _: BoxId, _: &str) {}
 
-    fn live_link(&self, _: NodeId) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn discover(self: Arc<Self>, _: NodeId, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn is_gone(&self, _: NodeId) -> bool {
+    fn is_gone(&self, _: Incarnation) -> bool {
         false
     }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 
 /// Connections that are named when leases are restated. The peer forgets what it counted for earlier ones by itself.
 pub(crate) const MAX_RESTATED: usize = 32;
@@ -36,7 +36,7 @@ pub(crate) struct HoldingsTable {
 
 #[derive(Debug, Default)]
 struct HoldingsByPeer {
-    by_peer: HashMap<NodeId, Weak<Holdings>>,
+    by_peer: HashMap<Incarnation, Weak<Holdings>>,
     /// How many of them were there when those that were not were last forgotten.
     held: usize,
     /// The latest whose connection ended, each once.
@@ -44,7 +44,7 @@ struct HoldingsByPeer {
 }
 
 impl HoldingsTable {
-    pub(crate) fn of(&self, peer: NodeId) -> Arc<Holdings> {
+    pub(crate) fn of(&self, peer: Incarnation) -> Arc<Holdings> {
         let mut state = self.state.lock();
         if let Some(holdings) = state.by_peer.get(&peer).and_then(Weak::upgrade) {
             return holdings;
@@ -69,7 +69,7 @@ impl HoldingsTable {
 
     /// The peer, which has shown who it is, tells of connections that have ended, by its own names. Some may never have been
     /// up at this side: what the peer counted for them is to be let go as well.
-    pub(crate) fn note_ended(&self, peer: NodeId, names: impl IntoIterator<Item = ConnectionId>) {
+    pub(crate) fn note_ended(&self, peer: Incarnation, names: impl IntoIterator<Item = ConnectionId>) {
         let holdings = self.of(peer);
         if holdings.note_ended(names) {
             self.remember(&holdings);
@@ -286,7 +286,7 @@ mod tests {
     /// When it was restated first, the peer may not have known yet that the connection had ended.
     #[test]
     fn a_connection_that_the_peer_names_is_restated_again() {
-        let (table, peer) = (HoldingsTable::default(), NodeId([9; 16]));
+        let (table, peer) = (HoldingsTable::default(), Incarnation::of([9; 16]));
         let holdings = table.of(peer);
         holdings.begin(1);
         holdings.end(1, Some(name(1)));
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn so_many_peers_are_remembered_of_which_nothing_is_held() {
         let table = HoldingsTable::default();
-        let peer = |n: usize| NodeId((n as u128).to_le_bytes());
+        let peer = |n: usize| Incarnation::of((n as u128).to_le_bytes());
         for n in 0..=MAX_PARTED {
             table.end(&table.of(peer(n)), n as u64, Some(name(n)));
         }

@@ -1,12 +1,15 @@
 //! What a pointer is: its origin, its keys in the tables of connections, and the shape of what is sent by it.
 
 use std::any::TypeId;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use super::Pointer;
+use super::Route;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
@@ -57,6 +60,31 @@ impl Pointer {
             && self.introduced.swap(connection, Ordering::Relaxed) != connection
     }
 
+    /// The pointer to the same box if it is one of that node, or to the same name at that node and at no other.
+    pub(crate) fn pinned(self: &Arc<Self>, id: NodeId) -> Arc<Pointer> {
+        match &self.origin {
+            Origin::Boxed { node, .. } if node.node == id => Arc::clone(self),
+            Origin::Named { node: Some(node), .. } if *node == id => Arc::clone(self),
+            Origin::Named { endpoint, node: None, name } => {
+                let router = || Arc::clone(&self.router);
+                if let Route::HereNamed = self.route
+                    && id == self.router.id().node
+                {
+                    let origin = Origin::Named { endpoint: endpoint.clone(), node: Some(id), name: name.clone() };
+                    return Arc::new(Pointer::new(router(), origin, name, Route::HereNamed, None));
+                }
+                // The name was checked when this was made.
+                router().place(endpoint, Some(id), name).unwrap_or_else(|_| self.nowhere())
+            }
+            Origin::Boxed { .. } | Origin::Named { .. } => self.nowhere(),
+        }
+    }
+
+    fn nowhere(&self) -> Arc<Pointer> {
+        let origin = Origin::Boxed { node: Incarnation::NOBODY, id: BoxId([0; 16]) };
+        Arc::new(Pointer::new(Arc::clone(&self.router), origin, &self.name, Route::Nowhere, None))
+    }
+
     /// Messages of that shape are passed on as they came.
     pub(crate) fn passes_on(&self, fingerprint: u64) {
         self.stamp.get_or_init(|| Stamp { of: None, fingerprint });
@@ -72,8 +100,8 @@ impl Pointer {
 /// What a pointer was made of. It never changes, and equality is over it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Origin {
-    /// Whatever box has that name at whatever node listens there.
-    Named { endpoint: Endpoint, name: Box<str> },
+    /// Whatever box has that name at whatever node listens there, or at that node and at no other.
+    Named { endpoint: Endpoint, node: Option<NodeId>, name: Box<str> },
     /// One incarnation of a box.
-    Boxed { node: NodeId, id: BoxId },
+    Boxed { node: Incarnation, id: BoxId },
 }

@@ -6,7 +6,7 @@ use super::identity::Origin;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 use crate::wire::target::Target;
@@ -58,13 +58,16 @@ impl Pointer {
 
     /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with
     /// `via`, the relay to it.
-    pub(crate) fn introduce_handle(&self, peer: Option<NodeId>, via: Option<BoxId>) -> Introduction<'_> {
+    pub(crate) fn introduce_handle(&self, peer: Option<Incarnation>, via: Option<BoxId>) -> Introduction<'_> {
         let mut is_leased = false;
         let identity = match &self.origin {
-            Origin::Named { endpoint, name } if peer.is_some() && self.node_id() == peer => {
+            Origin::Named { endpoint, node: Some(node), name } => {
+                Identity::PlaceOf { node: *node, endpoint: endpoint.as_ref(), name }
+            }
+            Origin::Named { endpoint, name, .. } if peer.is_some() && self.incarnation() == peer => {
                 Identity::YourPlace { endpoint: endpoint.as_ref(), name }
             }
-            Origin::Named { endpoint, name } => Identity::Place { endpoint: endpoint.as_ref(), name },
+            Origin::Named { endpoint, name, .. } => Identity::Place { endpoint: endpoint.as_ref(), name },
             Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
             Origin::Boxed { node, id } if *node == self.router.id() && via.is_none() => {
                 is_leased = self.leased_here().is_some();

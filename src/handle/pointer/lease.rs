@@ -12,7 +12,7 @@ use super::identity::Origin;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 
 /// A count of handles that a peer keeps for us, given back when this goes.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Pointer {
     /// Whether it is a box of that node that does not live for its holders elsewhere: in a message from there, nothing is to
     /// be done for it but to name it. One of another node of this process is not: it needs a relay.
     #[inline]
-    pub(crate) fn is_unleased_at(&self, router: NodeId) -> bool {
+    pub(crate) fn is_unleased_at(&self, router: Incarnation) -> bool {
         match (&self.route, &self.origin) {
             (Route::Here(local), Origin::Boxed { node, .. }) => *node == router && !local.is_leased(),
             _ => false,

@@ -31,6 +31,7 @@ use super::ports::ExportKey;
 use super::ports::LocalBox;
 use super::ports::Router;
 use crate::ident::BoxId;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
@@ -270,6 +271,11 @@ impl Pointer {
 
     /// The node it leads to; `None` until a name at an endpoint was first reached.
     pub(crate) fn node_id(&self) -> Option<NodeId> {
+        self.incarnation().map(|incarnation| incarnation.node)
+    }
+
+    /// The run of it.
+    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
             (_, Route::Away { path, .. }) if !path.is_home() => path.peer(),

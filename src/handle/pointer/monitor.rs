@@ -20,7 +20,7 @@ use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::Endpoint;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
 use crate::wire::target::Target;
 
@@ -51,7 +51,7 @@ pub(crate) struct Away {
 #[derive(Clone)]
 struct WatchedBox {
     /// The node that the pointer was made for; a name leads to whoever is there.
-    node: Option<NodeId>,
+    node: Option<Incarnation>,
     target: Target,
 }
 
@@ -316,7 +316,7 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
 
 /// The box is gone or its node is; a node that has not said its end may be back one day, and then its boxes are, too.
 fn end(pointer: &Pointer, why: &CloseReason) {
-    let has_said_its_end = pointer.node_id().is_some_and(|node| pointer.router().is_gone(node));
+    let has_said_its_end = pointer.incarnation().is_some_and(|node| pointer.router().is_gone(node));
     match why {
         CloseReason::ConnectionLost => pointer.end_recipients(),
         CloseReason::NodeGone if !has_said_its_end => pointer.end_recipients(),

@@ -26,6 +26,7 @@ use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::stats::Losses;
 use crate::reason::DropReason;
@@ -36,7 +37,7 @@ use crate::reason::DropReason;
 pub(crate) struct Path {
     primary: Primary,
     /// The node that the pointer came from, for one that did not come by name.
-    node: Option<NodeId>,
+    node: Option<Incarnation>,
     /// Whether that node passes messages on, to a third one.
     is_relayed: bool,
     /// Where the box's node is said to listen.
@@ -69,6 +70,7 @@ pub(crate) struct NamedLink {
 struct LaterLink {
     dialler: Arc<dyn Dialler>,
     endpoint: Endpoint,
+    expected: Option<NodeId>,
     made: OnceLock<NamedLink>,
 }
 
@@ -86,8 +88,8 @@ impl Path {
     }
 
     /// Of a pointer by name that a peer has sent: its connection is made when it is first used.
-    pub(crate) fn by_name_later(dialler: Arc<dyn Dialler>, endpoint: Endpoint) -> Path {
-        Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, made: OnceLock::new() })))
+    pub(crate) fn by_name_later(dialler: Arc<dyn Dialler>, endpoint: Endpoint, expected: Option<NodeId>) -> Path {
+        Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, expected, made: OnceLock::new() })))
     }
 
     fn by(primary: Primary) -> Path {
@@ -103,7 +105,12 @@ impl Path {
     }
 
     /// Of a pointer to a box of the node `to`, that came from the node `from`.
-    pub(crate) fn between(primary: Arc<dyn Outbound>, from: NodeId, to: NodeId, hints: Arc<[Endpoint]>) -> Path {
+    pub(crate) fn between(
+        primary: Arc<dyn Outbound>,
+        from: Incarnation,
+        to: Incarnation,
+        hints: Arc<[Endpoint]>,
+    ) -> Path {
         let is_relayed = from != to;
         let selection = AtomicU8::new(if is_relayed { selection::OPEN } else { selection::PRIMARY });
         Path { node: Some(from), is_relayed, hints, selection, ..Path::by(Primary::Made(primary)) }
@@ -129,18 +136,18 @@ impl Path {
     }
 
     /// The node at the other end of that connection, as far as it is known without making one.
-    pub(super) fn peer(&self) -> Option<NodeId> {
+    pub(super) fn peer(&self) -> Option<Incarnation> {
         match &self.primary {
             Primary::Made(link) | Primary::Named(NamedLink { link, .. }) => link.peer(),
             Primary::Later(later) => match later.made.get() {
                 Some(named) => named.link.peer(),
-                None => later.dialler.peer_at(&later.endpoint),
+                None => later.dialler.peer_at(&later.endpoint, later.expected),
             },
         }
     }
 
     #[inline]
-    pub(crate) fn node(&self) -> Option<NodeId> {
+    pub(crate) fn node(&self) -> Option<Incarnation> {
         self.node
     }
 
@@ -206,7 +213,7 @@ impl Path {
 impl LaterLink {
     #[cold]
     fn make(&self) -> &Arc<dyn Outbound> {
-        &self.made.get_or_init(|| Arc::clone(&self.dialler).link_at(&self.endpoint)).link
+        &self.made.get_or_init(|| Arc::clone(&self.dialler).link_at(&self.endpoint, self.expected)).link
     }
 }
 
@@ -239,7 +246,7 @@ impl Pointer {
 
     /// The node that the pointer came from, if it is one to a certain box. It means nothing to any other.
     #[inline]
-    pub(crate) fn made_for(&self) -> Option<NodeId> {
+    pub(crate) fn made_for(&self) -> Option<Incarnation> {
         match self.route() {
             Route::Away { path, .. } => path.node(),
             _ => None,
@@ -254,7 +261,7 @@ impl Pointer {
     }
 
     /// The box's node, unless the pointer leads to whatever has its name.
-    fn own_node(&self) -> Option<NodeId> {
+    fn own_node(&self) -> Option<Incarnation> {
         match self.origin() {
             Origin::Boxed { node, .. } => Some(*node),
             Origin::Named { .. } => None,

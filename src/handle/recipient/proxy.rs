@@ -34,7 +34,7 @@ use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::pointer::monitor;
 use crate::handle::ports::ExportKey;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::message::RemoteMessage;
 use crate::wire::numbering::KeyHasher;
 
@@ -208,7 +208,7 @@ pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
 /// Has the boxes watched that lasting recipients of a node lead to, so that they are not connected any more once nothing
 /// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it. Lets go
 /// of those that were kept.
-pub(crate) fn sweep(node: NodeId) {
+pub(crate) fn sweep(node: Incarnation) {
     // Whatever these hold goes without the lock.
     let (mut lasting, mut kept, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for known in PROXIES.lock().values_mut() {

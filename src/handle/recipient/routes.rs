@@ -187,14 +187,14 @@ mod tests {
     use crate::handle::ports::PendingReply;
     use crate::handle::reply::PeerRequest;
     use crate::ident::BoxId;
-    use crate::ident::NodeId;
+    use crate::ident::Incarnation;
     use crate::observe::event::CloseReason;
     use crate::reason::DropReason;
     use crate::wire::frames::refuse::Unanswered;
     use crate::wire::target::Target;
 
-    const OWNER: NodeId = NodeId([1; 16]);
-    const HUB: NodeId = NodeId([2; 16]);
+    const OWNER: Incarnation = Incarnation::of([1; 16]);
+    const HUB: Incarnation = Incarnation::of([2; 16]);
     const BOX: BoxId = BoxId([3; 16]);
 
     /// A connection that carries nothing.
@@ -215,7 +215,7 @@ mod tests {
         }
 
         /// The pointer that comes by it, from that node, with a lease.
-        fn pointer(self: &Arc<Self>, from: NodeId, connection: u64) -> Arc<Pointer> {
+        fn pointer(self: &Arc<Self>, from: Incarnation, connection: u64) -> Arc<Pointer> {
             let link: Arc<dyn Outbound> = Arc::clone(self) as _;
             let holdings = Arc::new(Holdings::default());
             holdings.begin(connection);
@@ -263,13 +263,13 @@ mod tests {
         fn trouble(&self) -> Option<String> {
             None
         }
-        fn peer(&self) -> Option<NodeId> {
+        fn peer(&self) -> Option<Incarnation> {
             None
         }
         fn losses(&self, _: &Target, _: u64) -> BTreeMap<DropReason, u64> {
             BTreeMap::new()
         }
-        fn watch(&self, _: &Target, _: Option<NodeId>, _: oneshot::Sender<CloseReason>) {}
+        fn watch(&self, _: &Target, _: Option<Incarnation>, _: oneshot::Sender<CloseReason>) {}
         fn pressure(&self, _: &Target) -> f32 {
             0.0
         }

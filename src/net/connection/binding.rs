@@ -18,6 +18,7 @@ use crate::handle::pointer::path::Path;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::ident::check_name;
 use crate::net::link::shape_query::Words;
@@ -87,9 +88,15 @@ pub(super) enum Bound {
     OurName(Box<str>),
     OurBox(BoxId),
     Peers { id: BoxId, name: Box<str> },
-    Third { node: NodeId, id: BoxId, via: BoxId, name: Box<str>, hints: Arc<[Endpoint]> },
-    Place { endpoint: Box<str>, name: Box<str> },
+    Third { node: Incarnation, id: BoxId, via: BoxId, name: Box<str>, hints: Arc<[Endpoint]> },
+    Place { endpoint: Box<str>, node: Option<NodeId>, name: Box<str> },
     OurPlace { endpoint: Box<str>, name: Box<str> },
+}
+
+impl Bound {
+    fn place(endpoint: &str, node: Option<NodeId>, name: &str) -> Bound {
+        Bound::Place { endpoint: endpoint.into(), node, name: name.into() }
+    }
 }
 
 impl Binding {
@@ -103,7 +110,8 @@ impl Binding {
                 let hints = hints::believed(endpoints.iter().copied(), near);
                 Bound::Third { node: *node, id: *id, via: *via, name: (*name).into(), hints }
             }
-            Identity::Place { endpoint, name } => Bound::Place { endpoint: (*endpoint).into(), name: (*name).into() },
+            Identity::Place { endpoint, name } => Bound::place(endpoint, None, name),
+            Identity::PlaceOf { node, endpoint, name } => Bound::place(endpoint, Some(*node), name),
             Identity::YourPlace { endpoint, name } => {
                 Bound::OurPlace { endpoint: (*endpoint).into(), name: (*name).into() }
             }
@@ -218,10 +226,10 @@ impl Binding {
                 let origin = Origin::Boxed { node: *node, id: *id };
                 context.away(origin, name, *via, Arc::clone(hints), self.is_leased)
             }
-            Bound::Place { endpoint, name } => match endpoint.parse() {
-                // Written before the greeting, when the peer could not know yet that it leads here.
-                Ok(endpoint) if context.router.endpoints().contains(&endpoint) => context.our_place(endpoint, name),
-                Ok(endpoint) if hints::may_name(&endpoint, context.near) => context.their_place(endpoint, name),
+            Bound::Place { endpoint, node, name } => match endpoint.parse() {
+                // Written before the greeting, when the peer could not know yet that it leads here; or for this very node.
+                Ok(endpoint) if context.is_our_place(&endpoint, *node) => context.our_place(endpoint, *node, name),
+                Ok(endpoint) if hints::may_name(&endpoint, context.near) => context.their_place(endpoint, *node, name),
                 Ok(endpoint) => {
                     tracing::debug!(target: "actix_hermod", peer = %context.peer, %endpoint, "not dialled for a peer elsewhere");
                     context.nobody()
@@ -229,7 +237,7 @@ impl Binding {
                 Err(_) => context.nobody(),
             },
             Bound::OurPlace { endpoint, name } => match endpoint.parse() {
-                Ok(endpoint) => context.our_place(endpoint, name),
+                Ok(endpoint) => context.our_place(endpoint, None, name),
                 Err(_) => context.nobody(),
             },
         }
@@ -246,19 +254,27 @@ impl ConnectionContext {
         }
     }
 
+    /// Whether the names at that endpoint, and at that node if one is given, are those of boxes of this node.
+    fn is_our_place(&self, endpoint: &Endpoint, node: Option<NodeId>) -> bool {
+        match node {
+            Some(node) => node == self.router.id().node,
+            None => self.router.endpoints().contains(endpoint),
+        }
+    }
+
     /// The pointer to whatever box of this node has that name.
-    fn our_place(&self, endpoint: Endpoint, name: &str) -> Arc<Pointer> {
-        let origin = Origin::Named { endpoint, name: name.into() };
+    fn our_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
+        let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
     }
 
     /// The pointer to whatever box has that name at whatever node listens there. Nothing is dialled for it yet.
-    fn their_place(&self, endpoint: Endpoint, name: &str) -> Arc<Pointer> {
+    fn their_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
         if check_name(name).is_err() {
             return self.nobody();
         }
-        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone());
-        let origin = Origin::Named { endpoint, name: name.into() };
+        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node);
+        let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
     }
 
@@ -291,14 +307,15 @@ impl ConnectionContext {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::ident::Epoch;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
 
-    const PEER: NodeId = NodeId([7; 16]);
+    const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
 
     /// The pointer to a box at that endpoint, as a peer names it, which is `near` or not.
     fn named_by_peer(node: &Arc<NodeInner>, endpoint: &str, near: bool) -> Arc<Pointer> {
-        let link = node.link_to(&"localhost:1".parse().expect("an endpoint"));
+        let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let context = ConnectionContext::new(node, link, 1, (PEER, near));
         let identity = Identity::Place { endpoint, name: "box" };
         Binding::new(&Introduction { identity, is_leased: false, fingerprint: 0 }, near).pointer(&context)
@@ -306,7 +323,7 @@ mod tests {
 
     fn node() -> Arc<NodeInner> {
         let (io, _not_started) = io_thread::io();
-        NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {})
+        NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {})
     }
 
     #[test]
@@ -316,12 +333,12 @@ mod tests {
         let pointer = named_by_peer(&node, "10.1.2.3:4", false);
         assert_eq!(pointer.node_id(), None);
         let (_twin, _passed_on) = (Arc::clone(&pointer), pointer.introduce_handle(Some(PEER), None));
-        assert!(node.peers.dialled(&endpoint).is_none(), "it was only held, and passed on");
+        assert!(node.peers.at(&endpoint, None).is_none(), "it was only held, and passed on");
         assert!(!pointer.is_linked());
-        let link = node.peers.dialled(&endpoint).expect("it was asked about");
+        let link = node.peers.at(&endpoint, None).expect("it was asked about");
         assert!(pointer.link().is_some_and(|of| std::ptr::addr_eq(Arc::as_ptr(&of), Arc::as_ptr(&link))));
         drop((link, pointer, _twin));
-        assert!(node.peers.dialled(&endpoint).is_none(), "nobody holds it any more");
+        assert!(node.peers.at(&endpoint, None).is_none(), "nobody holds it any more");
     }
 
     #[test]
@@ -331,7 +348,7 @@ mod tests {
             let endpoint: Endpoint = text.parse().expect("an endpoint");
             let pointer = named_by_peer(&node, text, false);
             assert!(pointer.is_dead() && pointer.link().is_none(), "{text}");
-            assert!(node.peers.dialled(&endpoint).is_none(), "{text}");
+            assert!(node.peers.at(&endpoint, None).is_none(), "{text}");
             assert!(named_by_peer(&node, text, true).link().is_some(), "{text}");
         }
     }

@@ -12,16 +12,18 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::control::absence::Absences;
 use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
+use crate::net::peers::hints;
 use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::reason::Side;
+use crate::wire::frames::proof::Disclosure;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
@@ -35,7 +37,7 @@ pub(super) struct ConnectionContext {
     absences: Arc<Absences>,
     pub(super) link: Arc<Link>,
     pub(super) connection: u64,
-    pub(super) peer: NodeId,
+    pub(super) peer: Incarnation,
     pub(super) holdings: Arc<Holdings>,
     /// Whether the peer is on this host.
     pub(super) near: bool,
@@ -64,7 +66,7 @@ impl ConnectionContext {
         node: &Arc<NodeInner>,
         link: Arc<Link>,
         connection: u64,
-        (peer, near): (NodeId, bool),
+        (peer, near): (Incarnation, bool),
     ) -> ConnectionContext {
         let router = Arc::clone(node) as Arc<dyn Router>;
         let (registry, peers) = (Arc::clone(&node.registry), Arc::clone(&node.peers));
@@ -86,10 +88,11 @@ impl ConnectionContext {
         }
     }
 
-    /// The peer tells how much it has read of connections that have ended, by its own names of them.
-    pub(super) fn settle(&self, told: &[(ConnectionId, u64)]) {
-        self.settlement.settle_all(self.router.observer(), self.peer, told);
-        self.link.settled(told);
+    /// The peer has welcomed this node: it tells where it listens, and how much it has read of connections that have ended.
+    pub(super) fn welcomed(&self, welcome: &Disclosure) {
+        self.link.listens_at(hints::believed(welcome.endpoints.iter().map(String::as_str), self.near));
+        self.settlement.settle_answered(self.router.observer(), self.peer, &welcome.told);
+        self.link.settled(&welcome.told);
     }
 
     /// The peer has stated what it still holds by a connection that has ended, as this node called it.
@@ -131,7 +134,7 @@ impl ConnectionContext {
             explain_there(&self.link, &self.router, account, (name.clone(), type_name));
         }
         if grown > 0 {
-            let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer) };
+            let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer.node) };
             self.router.observer().reported(message, reason, grown);
         }
     }

@@ -265,7 +265,7 @@ impl Binding {
         }
         let name = self.name(local);
         let type_name = local.map_or("", |local| local.type_name());
-        let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer) };
+        let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer.node) };
         context.router.observer().dropped(message, reason, 1);
         let mut drop_run = context.drop_run.borrow_mut();
         match &mut *drop_run {

@@ -18,7 +18,7 @@ use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::handle::reply::AnswerTo;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::link::Link;
 use crate::net::link::shape_query;
@@ -36,6 +36,7 @@ use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
+use crate::wire::frames::proof::BESIDE_ENDPOINTS;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::release::read_counts;
@@ -44,6 +45,7 @@ use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
+use crate::wire::greeting::Unwelcomed;
 use crate::wire::incoming::Bearer;
 use crate::wire::incoming::Bind;
 use crate::wire::incoming::Incoming;
@@ -57,8 +59,8 @@ pub(crate) enum Signal {
     Nothing,
     /// A heartbeat of this side was answered.
     Heartbeat,
-    /// The peer has shown the right token.
-    Proven,
+    /// The peer has welcomed this node.
+    Welcomed,
     /// The peer has said its last.
     Goodbye(Farewell, String),
 }
@@ -74,8 +76,8 @@ pub(crate) struct Dispatcher {
     /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
     stirred: bool,
     stirred_at: Duration,
-    /// Whether the peer's first frame has been read.
-    pub(super) resumed: bool,
+    /// Until the peer has welcomed this node, which has dialled it.
+    unwelcomed: Option<Box<Unwelcomed>>,
 }
 
 /// What a connection's reader makes of whom the peer introduces.
@@ -112,8 +114,8 @@ impl Dispatcher {
         node: &Arc<NodeInner>,
         link: Arc<Link>,
         connection: u64,
-        peer: (NodeId, bool),
-        resumed: bool,
+        peer: (Incarnation, bool),
+        unwelcomed: Option<Box<Unwelcomed>>,
     ) -> Dispatcher {
         let incoming = Incoming::new(node.limits.interned);
         let context = ConnectionContext::new(node, link, connection, peer);
@@ -128,7 +130,15 @@ impl Dispatcher {
             began,
             stirred,
             stirred_at,
-            resumed,
+            unwelcomed,
+        }
+    }
+
+    /// The longest frame that may come next, behind its length field, where `limit` is what this node has announced.
+    pub(crate) fn longest(&self, limit: usize) -> usize {
+        match &self.unwelcomed {
+            Some(_) => self.context.router.limits().handshake_bytes.saturating_add(BESIDE_ENDPOINTS),
+            None => limit,
         }
     }
 
@@ -163,8 +173,8 @@ impl Dispatcher {
 
     /// Does what a frame says.
     pub(crate) fn frame(&mut self, raw: Raw<'_>) -> Result<Signal, Violation> {
-        if !self.resumed {
-            return self.first_frame(raw);
+        if let Some(unwelcomed) = self.unwelcomed.take() {
+            return self.first_frame(*unwelcomed, raw);
         }
         match raw.kind {
             kind::POST | kind::ASK | kind::ANSWER => self.message(raw),
@@ -205,7 +215,7 @@ impl Dispatcher {
                 Ok(Signal::Nothing)
             }
             kind::PRESSURE => self.context.link.hear_pressure(raw.payload).map(|()| Signal::Nothing),
-            kind::RESUME => Err(Violation::OutOfTurn(raw.kind)),
+            kind::PROOF | kind::WELCOME => Err(Violation::OutOfTurn(raw.kind)),
             kind::FIRST_SKIPPED.. => Ok(Signal::Nothing),
             _ => Err(Violation::UnknownKind(raw.kind)),
         }
@@ -254,7 +264,7 @@ impl Dispatcher {
     /// Posts in a row, each as [`frame`](Dispatcher::frame) would take it.
     #[inline]
     pub(crate) fn run(&mut self, posts: Posts<'_>) -> Result<(), Violation> {
-        if !self.resumed {
+        if self.unwelcomed.is_some() {
             return Err(Violation::OutOfTurn(kind::POST));
         }
         self.stirred = true;

@@ -61,19 +61,18 @@ impl RemoteRouter {
     /// The peer says goodbye: what waits for it is still written, and then this side says it too.
     fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
-        if why == Farewell::Shutdown
-            && let Some(link) = &self.link
-        {
-            link.peer_ends();
-        }
+        // Before its welcome, these words may be another's.
         if why == Farewell::Shutdown
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
+            if let Some(link) = &self.link {
+                link.peer_ends();
+            }
             self.node.peers.gone(live.peer);
             self.node.forget_absent(live.peer);
         }
         let reason = match why {
-            Farewell::Violation | Farewell::Unproven => DownReason::Misbehaved(detail.to_owned()),
+            Farewell::Violation => DownReason::Misbehaved(detail.to_owned()),
             Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
         };
         self.wind_up(reason, Farewell::Unneeded, "", ctx);
@@ -84,8 +83,8 @@ impl RemoteRouter {
         let Some(live) = &self.live else { return };
         tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
         live.reader.abort();
-        let (words, why) = (violation.to_string(), farewell_to(violation));
-        self.wind_up(DownReason::Misbehaved(words.clone()), why, &words, ctx);
+        let words = violation.to_string();
+        self.wind_up(DownReason::Misbehaved(words.clone()), Farewell::Violation, &words, ctx);
     }
 
     /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
@@ -123,9 +122,9 @@ impl RemoteRouter {
         }
         self.end(reason, &why.to_string(), ctx);
         self.node.peers.restate_leases(live.peer);
-        // One that only claimed to be that node says nothing about it.
+        // Nobody was told that it is up.
         if live.announced {
-            self.node.observer.tell(&Event::PeerDown { peer: live.peer, why });
+            self.node.observer.tell(&Event::PeerDown { peer: live.peer.node, why });
         }
     }
 
@@ -170,13 +169,5 @@ impl Handler<DirectionEnded> for RemoteRouter {
 
     fn handle(&mut self, ended: DirectionEnded, ctx: &mut Context<Self>) {
         self.in_span(|router| router.ended(ended, ctx));
-    }
-}
-
-/// How a peer is told what it did wrong.
-fn farewell_to(violation: &Violation) -> Farewell {
-    match violation {
-        Violation::Unproven => Farewell::Unproven,
-        _ => Farewell::Violation,
     }
 }

@@ -1,4 +1,8 @@
-//! The first exchange on a connection, in each role: who is there, and do both speak this protocol.
+//! The greeting on a connection, in each role: who is there, and do both speak this protocol. What is said and what follows
+//! from it is in [`wire::greeting`](crate::wire::greeting); here it is read, written, and acted upon.
+//!
+//! A peer that has not shown who it is costs a slot among the unproven connections and a signature. Nothing is noted under
+//! an id before it is proven.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +14,12 @@ use tokio::io::AsyncWriteExt;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
+use crate::env;
 use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::control::settlement::ConnectionNames;
-use crate::net::peers::identity::Proof;
+use crate::net::peers::admission::UnprovenConnection;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Stream;
 use crate::wire::codec::Violation;
@@ -25,25 +30,42 @@ use crate::wire::frames::front;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::kind;
-use crate::wire::frames::resume::Resume;
+use crate::wire::frames::proof::BESIDE_ENDPOINTS;
+use crate::wire::frames::proof::Disclosure;
+use crate::wire::greeting::Dialled;
+use crate::wire::greeting::Dialling;
+use crate::wire::greeting::Greeted;
+use crate::wire::greeting::GreetingError;
+use crate::wire::greeting::Ourselves;
+use crate::wire::greeting::Step;
+use crate::wire::greeting::UNBOUND;
+use crate::wire::greeting::Unwelcomed;
 use crate::wire::handshake::Hello;
-use crate::wire::handshake::HelloFront;
 use crate::wire::handshake::OLDEST_VERSION;
 use crate::wire::handshake::VERSION;
+use crate::wire::handshake::put_versions;
 
-/// The longest resume frame that is waited for, in bytes, extensions included.
-const MAX_RESUME: usize = 1024;
+/// Bytes that are made room for at a time while a greeting is read.
+const ROOM: usize = 1024;
 
 /// A connection whose other end is known.
 pub(crate) struct Established {
     pub(crate) stream: Stream,
+    /// What the other side accepts.
     pub(crate) hello: Hello,
     /// Both ends' names of the connection.
     pub(crate) names: ConnectionNames,
     /// What was read beyond the greeting.
     pub(crate) rest: BytesMut,
-    /// Whether the peer has resumed; if not, its first frame will.
-    pub(crate) resumed: bool,
+    pub(crate) standing: Standing,
+}
+
+/// How far the two are, when the one side may write.
+pub(crate) enum Standing {
+    /// This side was dialled, and has welcomed the peer, which can be dialled at these endpoints.
+    Welcomed(Vec<String>),
+    /// This side has dialled, and nothing is acted upon before the peer's welcome, which is its first frame.
+    Unwelcomed(Box<Unwelcomed>),
 }
 
 /// Why there is no connection.
@@ -52,9 +74,7 @@ pub(crate) enum HandshakeError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    Violation(#[from] Violation),
-    #[error("the node id {0} was first claimed with another token")]
-    Unproven(NodeId),
+    Greeting(#[from] GreetingError),
     #[error("connecting and greeting took too long; see handshake_timeout")]
     Late,
     #[error("the node has as many connections as it may have")]
@@ -65,151 +85,180 @@ pub(crate) enum HandshakeError {
     GivenUp,
 }
 
-impl HandshakeError {
-    /// Whether there is nobody at the other end who could be greeted.
-    pub(crate) fn nobody_listens(&self) -> bool {
-        matches!(self, HandshakeError::Io(error) if matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-        ))
+impl From<Violation> for HandshakeError {
+    fn from(violation: Violation) -> HandshakeError {
+        GreetingError::from(violation).into()
     }
 }
 
-/// Greets as the side that has opened the connection, and asks how much the peer has read of earlier ones.
-pub(crate) async fn dialler(node: &Arc<NodeInner>, mut stream: Stream) -> Result<Established, HandshakeError> {
-    let mut buffer = BytesMut::new();
-    let ours = ConnectionId::random();
-    say_hello(node, &mut stream, ours).await?;
-    let hello = read_hello(node, &mut stream, &mut buffer).await?;
-    let told = node.settlement.tell(hello.node, node.settlement.untold(hello.node));
-    resume(node, &mut stream, &hello, told).await?;
-    let names = ConnectionNames { peer: hello.node, ours, theirs: hello.connection };
-    Ok(Established { stream, hello, names, rest: buffer, resumed: false })
+impl HandshakeError {
+    /// Whether there is nobody at the other end who could be greeted, or not the node that is to be there.
+    pub(crate) fn nobody_listens(&self) -> bool {
+        match self {
+            HandshakeError::Io(error) => {
+                matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+            }
+            HandshakeError::Greeting(GreetingError::AnotherNode { .. }) => true,
+            _ => false,
+        }
+    }
 }
 
-/// Greets as the side that was called. Says who it is only to one who speaks the protocol, and shows its token only to
-/// one who has shown the right one.
-pub(crate) async fn listener(node: &Arc<NodeInner>, mut stream: Stream) -> Result<Established, HandshakeError> {
-    let mut buffer = BytesMut::new();
-    let hello = match read_hello(node, &mut stream, &mut buffer).await {
+/// Greets as the side that has opened the connection, and asks how much the peer has read of earlier ones. Names nothing to
+/// one that is not the node `expected` there, if one is.
+pub(crate) async fn dialler(
+    node: &Arc<NodeInner>,
+    mut stream: Stream,
+    expected: Option<NodeId>,
+) -> Result<Established, HandshakeError> {
+    let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
+    let ours = hello_of(node);
+    let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
+    stream.write.write_all(&out).await?;
+    let limit = node.limits.handshake_bytes;
+    let (proving, Greeted { peer, hello }) =
+        read_hello(&mut stream, &mut buffer, |buffer| dialling.answered(buffer, limit)).await?;
+    out.clear();
+    let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
+    stream.write.write_all(&out).await?;
+    let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
+    Ok(Established { stream, hello, names, rest: buffer, standing: Standing::Unwelcomed(Box::new(unwelcomed)) })
+}
+
+/// Greets as the side that was called. Says who it is only to one who speaks the protocol, and where else it listens only to
+/// one who has shown who it is.
+pub(crate) async fn listener(
+    node: &Arc<NodeInner>,
+    mut stream: Stream,
+    unproven: &UnprovenConnection,
+) -> Result<Established, HandshakeError> {
+    let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
+    let limit = node.limits.handshake_bytes;
+    let dialled = match read_hello(&mut stream, &mut buffer, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
         // So that a peer of another version, too, can say what is wrong.
-        Err(HandshakeError::Violation(violation @ Violation::Version { .. })) => {
-            say_hello(node, &mut stream, ConnectionId::random()).await?;
-            return Err(violation.into());
+        Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
+            put_versions(&mut out);
+            stream.write.write_all(&out).await?;
+            return Err(error);
         }
         other => other?,
     };
-    let names = ConnectionNames { peer: hello.node, ours: ConnectionId::random(), theirs: hello.connection };
-    // Whatever becomes of it, the peer may take the connection for up from now on.
-    node.settlement.record_unproven(names);
-    say_hello(node, &mut stream, names.ours).await?;
-    let theirs = read_resume(&mut stream, &mut buffer).await?;
-    if node.peers.prove(hello.node, theirs.token) == Proof::Refused {
-        let mut out = BytesMut::new();
-        Goodbye { why: Farewell::Unproven, read: 0, detail: "this node id is another's" }.put(&mut out);
-        stream.write.write_all(&out).await?;
-        stream.write.shutdown().await?;
-        return Err(HandshakeError::Unproven(hello.node));
-    }
-    node.peers.supersede(hello.node, &theirs.told);
-    node.holdings.note_ended(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
-    node.settlement.settle_all(&node.observer, hello.node, &theirs.told);
-    let told = node.settlement.tell(hello.node, theirs.told.iter().map(|(connection, _)| *connection));
-    resume(node, &mut stream, &hello, told).await?;
-    if !node.settlement.prove(names) {
-        return Err(HandshakeError::GivenUp);
-    }
-    Ok(Established { stream, hello, names, rest: buffer, resumed: true })
+    unproven.is_called(dialled.hello.connection);
+    may_sign(node)?;
+    let ours = hello_of(node);
+    let name = ours.connection;
+    let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);
+    stream.write.write_all(&out).await?;
+    let size = read_proof(&mut stream, &mut buffer, limit.saturating_add(BESIDE_ENDPOINTS)).await?;
+    let proof = front(&buffer, usize::MAX)?;
+    let Front::Frame(raw) = proof else { return Err(Violation::Truncated.into()) };
+    let (accepting, Greeted { peer, hello }, theirs) = match answered.proven(raw) {
+        Ok(proven) => proven,
+        Err(violation) => {
+            refuse(&mut stream, &violation).await?;
+            return Err(violation.into());
+        }
+    };
+    buffer.advance(size);
+    let names = ConnectionNames { peer, ours: name, theirs: hello.connection };
+    out.clear();
+    accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);
+    stream.write.write_all(&out).await?;
+    Ok(Established { stream, hello, names, rest: buffer, standing: Standing::Welcomed(theirs.endpoints) })
 }
 
-/// Says who this node is, and what it calls the connection.
-async fn say_hello(node: &NodeInner, stream: &mut Stream, connection: ConnectionId) -> io::Result<()> {
-    let mut hello = Hello {
+/// Asked before this node signs for one who has dialled it and has shown nothing yet: the place for a limit on how much of
+/// that there is.
+fn may_sign(node: &NodeInner) -> Result<(), HandshakeError> {
+    // One that ends would say nothing to the peer but goodbye.
+    if node.closing.is_cancelled() { Err(HandshakeError::Closing) } else { Ok(()) }
+}
+
+/// The peer has shown who it is: ends the connections that it has given up, and tells how much was read of them.
+fn settle(node: &NodeInner, names: ConnectionNames, theirs: &Disclosure) -> Vec<(ConnectionId, u64)> {
+    node.admission.give_up(&theirs.told);
+    node.peers.supersede(names.peer, &theirs.told);
+    node.holdings.note_ended(names.peer, theirs.told.iter().map(|(connection, _)| *connection));
+    node.settlement.settle_asked(&node.observer, names.peer, &theirs.told)
+}
+
+fn ourselves(node: &NodeInner) -> Ourselves<'_> {
+    Ourselves { key: &node.key, epoch: node.id.epoch }
+}
+
+/// What this node accepts on one more connection.
+fn hello_of(node: &NodeInner) -> Hello {
+    Hello {
         versions: (OLDEST_VERSION, VERSION),
         features: feature::KNOWN,
-        node: node.id,
-        connection,
+        connection: ConnectionId::random(),
         max_frame: u32::try_from(node.limits.max_message).unwrap_or(u32::MAX),
         numbers: u32::try_from(node.limits.interned).unwrap_or(u32::MAX),
-        endpoints: node.endpoints().iter().map(ToString::to_string).collect(),
-    };
-    let mut out = BytesMut::new();
-    hello.put(&mut out);
-    // Endpoints are hints: what would make the hello longer than any peer reads is left out.
-    while out.len() > node.limits.handshake_bytes && hello.endpoints.pop().is_some() {
-        out.clear();
-        hello.put(&mut out);
+        nonce: env::random_bytes(),
     }
-    stream.write.write_all(&out).await
 }
 
-async fn resume(
-    node: &NodeInner,
+/// What this node tells a peer that it knows. Endpoints are hints: what would make the frame longer than any peer reads is
+/// left out.
+fn disclosed(node: &NodeInner, told: Vec<(ConnectionId, u64)>) -> Disclosure {
+    let endpoints = node.endpoints().iter().map(ToString::to_string).collect();
+    let mut disclosed = Disclosure { endpoints, told };
+    disclosed.shorten(node.limits.handshake_bytes);
+    disclosed
+}
+
+/// Reads on until `read` finds a whole hello at the front, which is taken out of the buffer.
+async fn read_hello<T>(
     stream: &mut Stream,
-    hello: &Hello,
-    told: Vec<(ConnectionId, u64)>,
-) -> io::Result<()> {
-    let token = node.secret.token_for(hello.node);
-    let mut out = BytesMut::new();
-    Resume { token, told }.put(&mut out);
-    stream.write.write_all(&out).await
-}
-
-async fn read_hello(node: &NodeInner, stream: &mut Stream, buffer: &mut BytesMut) -> Result<Hello, HandshakeError> {
+    buffer: &mut BytesMut,
+    read: impl Fn(&[u8]) -> Result<Step<T>, GreetingError>,
+) -> Result<T, HandshakeError> {
     loop {
-        match Hello::front(buffer, node.limits.handshake_bytes)? {
-            HelloFront::Hello(hello, size) => {
+        match read(buffer)? {
+            Step::To(next, size) => {
                 buffer.advance(size);
-                return Ok(hello);
+                return Ok(next);
             }
-            HelloFront::Wants(_) => read_more(stream, buffer).await?,
+            Step::Wants => read_more(stream, buffer).await?,
         }
     }
 }
 
-async fn read_resume(stream: &mut Stream, buffer: &mut BytesMut) -> Result<Resume, HandshakeError> {
+/// Reads on until a proof of at most `limit` bytes stands at the front; its size.
+async fn read_proof(stream: &mut Stream, buffer: &mut BytesMut, limit: usize) -> Result<usize, HandshakeError> {
     loop {
-        match front(buffer, MAX_RESUME)? {
-            Front::Frame(raw) if raw.kind == kind::RESUME => {
-                let resume = Resume::read(raw.payload)?;
-                let size = raw.size;
-                buffer.advance(size);
-                return Ok(resume);
-            }
-            Front::Frame(raw) => return Err(Violation::OutOfTurn(raw.kind).into()),
+        match front(buffer, limit)? {
+            Front::Frame(raw) => return Ok(raw.size),
             Front::Wants(_) => read_more(stream, buffer).await?,
         }
     }
 }
 
 async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()> {
-    buffer.reserve(MAX_RESUME);
+    buffer.reserve(ROOM);
     match stream.read.read_buf(buffer).await? {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up before it had greeted")),
         _ => Ok(()),
     }
 }
 
+/// Says what is wrong with a proof.
+async fn refuse(stream: &mut Stream, violation: &Violation) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    Goodbye { why: Farewell::Violation, read: 0, detail: &violation.to_string() }.put(&mut out);
+    stream.write.write_all(&out).await?;
+    stream.write.shutdown().await
+}
+
 impl Dispatcher {
-    /// The peer resumes, or says why it does not.
-    pub(super) fn first_frame(&mut self, raw: Raw<'_>) -> Result<Signal, Violation> {
-        match raw.kind {
-            kind::RESUME => {
-                let resume = Resume::read(raw.payload)?;
-                match self.context.peers.prove(self.context.peer, resume.token) {
-                    Proof::Proven => {
-                        self.resumed = true;
-                        self.context.settle(&resume.told);
-                        Ok(Signal::Proven)
-                    }
-                    Proof::Refused => Err(Violation::Unproven),
-                }
-            }
-            kind::GOODBYE => {
-                let goodbye = Goodbye::read(raw.payload)?;
-                Ok(Signal::Goodbye(goodbye.why, goodbye.detail.to_owned()))
-            }
-            kind => Err(Violation::OutOfTurn(kind)),
+    /// The peer welcomes this node, or says why it does not.
+    pub(super) fn first_frame(&mut self, unwelcomed: Unwelcomed, raw: Raw<'_>) -> Result<Signal, Violation> {
+        if raw.kind == kind::GOODBYE {
+            let goodbye = Goodbye::read(raw.payload)?;
+            return Ok(Signal::Goodbye(goodbye.why, goodbye.detail.to_owned()));
         }
+        let welcome = unwelcomed.welcome(raw)?;
+        self.context.welcomed(&welcome);
+        Ok(Signal::Welcomed)
     }
 }

@@ -66,15 +66,15 @@ impl From<Violation> for Ended {
     }
 }
 
-/// Reads until the connection ends. `heard` is set whenever something comes, `proven` called once the peer has shown who
-/// it is, unless it has before.
+/// Reads until the connection ends. `heard` is set whenever something comes, `welcomed` called once the peer has welcomed
+/// this node, if it has dialled it.
 pub(crate) async fn read(
     from: Box<dyn AsyncRead + Send + Unpin>,
     rest: BytesMut,
     dispatcher: Dispatcher,
     heard: Arc<AtomicBool>,
     max_frame: usize,
-    proven: impl Fn(),
+    welcomed: impl Fn(),
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
@@ -88,7 +88,7 @@ pub(crate) async fn read(
         is_idle,
         dispatcher,
         max_frame,
-        proven,
+        welcomed,
     };
     let mut turn = YieldBudget::default();
     loop {
@@ -139,8 +139,8 @@ struct ConnectionReader<P> {
     is_idle: bool,
     dispatcher: Dispatcher,
     max_frame: usize,
-    /// Called when the peer has shown who it is.
-    proven: P,
+    /// Called when the peer has welcomed this node.
+    welcomed: P,
 }
 
 impl<P: Fn()> ConnectionReader<P> {
@@ -155,13 +155,13 @@ impl<P: Fn()> ConnectionReader<P> {
                     (taken, left) = (taken + posts.size(), left - posts.count());
                     continue;
                 }
-                match front(rest, self.max_frame)? {
+                match front(rest, self.dispatcher.longest(self.max_frame))? {
                     Front::Frame(raw) => {
                         (taken, left) = (taken + raw.size, left - 1);
                         match self.dispatcher.frame(raw)? {
                             Signal::Nothing => {}
                             Signal::Heartbeat => self.beat(),
-                            Signal::Proven => (self.proven)(),
+                            Signal::Welcomed => (self.welcomed)(),
                             Signal::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
                         }
                     }

@@ -26,17 +26,17 @@ use super::dispatch::Dispatcher;
 use super::ending::DirectionEnded;
 use super::handshake::Established;
 use super::handshake::HandshakeError;
+use super::handshake::Standing;
 use super::reader::Ended;
 use super::start::Occupancy;
 use crate::handle::ports::Router;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::connection::handshake;
 use crate::net::connection::reader;
 use crate::net::connection::writer;
 use crate::net::link::Link;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
-use crate::net::peers::identity::Proof;
 use crate::net::shared::NodeInner;
 use crate::net::transport;
 use crate::net::transport::Stream;
@@ -44,6 +44,7 @@ use crate::observe::event::DownReason;
 use crate::observe::event::Event;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
+use crate::wire::greeting::GreetingError;
 
 /// How often requests are looked for that nobody waits for any more, and peers that read no refusals.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -71,10 +72,10 @@ pub(crate) struct RemoteRouter {
 /// A connection that is up.
 pub(super) struct Live {
     pub(super) connection: u64,
-    pub(super) peer: NodeId,
+    pub(super) peer: Incarnation,
     pub(super) reader: JoinHandle<()>,
     pub(super) writer: JoinHandle<()>,
-    /// Whether the peer has shown who it is, and others were told.
+    /// Whether both have shown who they are, and others were told.
     pub(super) announced: bool,
     /// Whether anything came since the last heartbeat.
     pub(super) heard: Arc<AtomicBool>,
@@ -93,10 +94,10 @@ pub(super) enum Written {
     Broken,
 }
 
-/// The peer of a connection that was dialled from here has shown who it is.
+/// The peer of a connection that was dialled from here has welcomed this node.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Proven;
+pub(super) struct Welcomed;
 
 impl RemoteRouter {
     pub(super) fn new(
@@ -123,6 +124,7 @@ impl RemoteRouter {
     pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let (node, endpoint, accepted) = (Arc::clone(&self.node), link.endpoint().cloned(), self.accepted.take());
+        let expected = link.expected();
         let limit = node.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&node, &link);
@@ -133,7 +135,7 @@ impl RemoteRouter {
                     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
                     let dial = async {
                         let stream = link.metered(transport::dial(&endpoint).await?);
-                        handshake::dialler(&node, stream).await
+                        handshake::dialler(&node, stream, expected).await
                     };
                     tokio::select! {
                         biased;
@@ -144,9 +146,10 @@ impl RemoteRouter {
                 (None, Some((stream, unproven))) => tokio::select! {
                     biased;
                     () = unproven.expelled.cancelled() => Err(HandshakeError::TooMany),
+                    () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
                     // Nobody would tell it goodbye: those that are told are up.
                     () = node.closing.cancelled() => Err(HandshakeError::Closing),
-                    established = handshake::listener(&node, link.metered(stream)) => established,
+                    established = handshake::listener(&node, link.metered(stream), &unproven) => established,
                 },
                 (None, None) => Err(HandshakeError::Late),
             }
@@ -171,6 +174,10 @@ impl RemoteRouter {
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
         let nobody_listens = error.nobody_listens();
+        if let HandshakeError::Greeting(GreetingError::AnotherNode { expected, answered }) = *error {
+            let why = DownReason::AnotherNode { expected, answered };
+            self.node.observer.tell(&Event::PeerDown { peer: expected, why });
+        }
         self.end(DropReason::NotConnected, &error.to_string(), ctx);
         if nobody_listens && let Some(link) = self.waiting.upgrade() {
             link.unreachable();
@@ -179,21 +186,26 @@ impl RemoteRouter {
 
     fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let Established { stream, hello, names, rest, resumed } = established;
-        let peer = hello.node;
-        if resumed && self.node.peers.join(peer, link) == Proof::Refused {
+        let Established { stream, hello, names, rest, standing } = established;
+        let peer = names.peer;
+        let (endpoints, unwelcomed) = match standing {
+            Standing::Welcomed(endpoints) => (endpoints, None),
+            Standing::Unwelcomed(unwelcomed) => (Vec::new(), Some(unwelcomed)),
+        };
+        let is_accepted = unwelcomed.is_none();
+        if is_accepted && !self.node.peers.join(peer, link) {
             return self.failed(&HandshakeError::TooMany, ctx);
         }
         self.span.record("peer", field::display(peer));
-        let hints = hints::believed(hello.endpoints.iter().map(String::as_str), stream.near);
+        let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near);
         let connection = link.up(&hello, names, hints);
         let superseded = link.superseded();
-        let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), resumed);
+        let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), unwelcomed);
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
-        let proven = move || router.do_send(Proven);
+        let welcomed = move || router.do_send(Welcomed);
         // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
-        let reading = Box::pin(reader::read(stream.read, rest, dispatcher, Arc::clone(&heard), max_frame, proven));
+        let reading = Box::pin(reader::read(stream.read, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
         let writing = writer::write(stream.write, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {
@@ -211,32 +223,32 @@ impl RemoteRouter {
         // How far away the peer is is known early.
         self.nonce += 1;
         link.ping(self.nonce);
-        if resumed {
+        if is_accepted {
             self.announce();
         }
     }
 
-    /// The peer of a connection that was dialled from here is who it says.
-    pub(super) fn proven(&mut self, ctx: &mut Context<Self>) {
+    /// The peer of a connection that was dialled from here has welcomed this node.
+    pub(super) fn welcomed(&mut self, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
-        match self.node.peers.join(live.peer, link) {
-            Proof::Proven => {
-                if live.peer == self.node.id {
-                    self.nonce += 1;
-                    link.leads_home(live.connection, self.nonce);
-                }
-                self.announce();
-            }
-            Proof::Refused => self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx),
+        if !self.node.peers.join(live.peer, link) {
+            return self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx);
         }
+        // Not to another run of this node: its boxes are others.
+        if live.peer == self.node.id {
+            self.nonce += 1;
+            link.leads_home(live.connection, self.nonce);
+        }
+        self.announce();
     }
 
-    /// The peer is who it says.
+    /// Both have shown who they are.
     fn announce(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.announced = true;
         tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
-        self.node.observer.tell(&Event::PeerUp { peer: live.peer });
+        self.node.succeed(live.peer);
+        self.node.observer.tell(&Event::PeerUp { peer: live.peer.node });
         self.node.peers.restate_leases(live.peer);
     }
 
@@ -300,11 +312,11 @@ impl Actor for RemoteRouter {
     }
 }
 
-impl Handler<Proven> for RemoteRouter {
+impl Handler<Welcomed> for RemoteRouter {
     type Result = ();
 
-    fn handle(&mut self, _: Proven, ctx: &mut Context<Self>) {
-        self.in_span(|router| router.proven(ctx));
+    fn handle(&mut self, _: Welcomed, ctx: &mut Context<Self>) {
+        self.in_span(|router| router.welcomed(ctx));
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::boxes::leases::Holder;
 use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::ident::ConnectionId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 
 /// Connections whose peers are expected back.
 const MAX_ABSENT: usize = 1024;
@@ -45,7 +46,7 @@ struct AbsenceTable {
 }
 
 /// By the peer and by this side's name.
-type Connection = (NodeId, ConnectionId);
+type Connection = (Incarnation, ConnectionId);
 
 /// A connection that has ended, and whose peer holds boxes here. It is to be dropped when no lock is held.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Absences {
     }
 
     /// The peer is back, and has stated what it holds by that connection.
-    pub(crate) fn is_back(&self, peer: NodeId, ours: ConnectionId) -> Option<Absent> {
+    pub(crate) fn is_back(&self, peer: Incarnation, ours: ConnectionId) -> Option<Absent> {
         let mut state = self.state.lock();
         let absent = state.absent.remove(&(peer, ours))?;
         state.by_age.remove(&absent.age);
@@ -100,13 +101,23 @@ impl Absences {
 
     /// The peer has said goodbye: it is not expected back.
     #[must_use]
-    pub(crate) fn forget(&self, peer: NodeId) -> Vec<Absent> {
+    pub(crate) fn forget(&self, peer: Incarnation) -> Vec<Absent> {
         let mut state = self.state.lock();
         let gone: Vec<Absent> = state.absent.extract_if(|(node, _), _| *node == peer).map(|(_, gone)| gone).collect();
         for gone in &gone {
             state.by_age.remove(&gone.age);
         }
         gone
+    }
+
+    /// Another run of a node is here: its earlier ones are not expected back.
+    #[must_use]
+    pub(crate) fn forget_earlier(&self, than: Incarnation) -> Vec<Absent> {
+        let earlier: HashSet<Incarnation> = {
+            let state = self.state.lock();
+            state.absent.keys().map(|(node, _)| *node).filter(|node| node.is_another_run_of(than)).collect()
+        };
+        earlier.into_iter().flat_map(|node| self.forget(node)).collect()
     }
 
     /// Nobody is expected back any more.
@@ -142,8 +153,8 @@ impl AbsenceTable {
     }
 
     /// The one that is expected no longer, so that there is room for one more of that peer.
-    fn make_room(&mut self, peer: NodeId) -> Option<Absent> {
-        let is_of = |peer: NodeId| move |(_, connection): &(&u64, &Connection)| connection.0 == peer;
+    fn make_room(&mut self, peer: Incarnation) -> Option<Absent> {
+        let is_of = |peer: Incarnation| move |(_, connection): &(&u64, &Connection)| connection.0 == peer;
         let crowded = if self.by_age.iter().filter(is_of(peer)).count() >= MAX_OF_ONE {
             peer
         } else if self.absent.len() >= MAX_ABSENT {
@@ -156,8 +167,8 @@ impl AbsenceTable {
         self.absent.remove(&connection)
     }
 
-    fn most_absent(&self) -> Option<NodeId> {
-        let mut counts: HashMap<NodeId, usize> = HashMap::new();
+    fn most_absent(&self) -> Option<Incarnation> {
+        let mut counts: HashMap<Incarnation, usize> = HashMap::new();
         self.absent.keys().for_each(|(peer, _)| *counts.entry(*peer).or_default() += 1);
         counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer)
     }
@@ -175,17 +186,17 @@ impl AbsenceTable {
 mod tests {
     use super::*;
 
-    const PEER: NodeId = NodeId([1; 16]);
-    const OTHER: NodeId = NodeId([2; 16]);
+    const PEER: Incarnation = Incarnation::of([1; 16]);
+    const OTHER: Incarnation = Incarnation::of([2; 16]);
     const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-    fn names(peer: NodeId, n: u64) -> ConnectionNames {
+    fn names(peer: Incarnation, n: u64) -> ConnectionNames {
         let mut ours = [0; 16];
         ours[..8].copy_from_slice(&n.to_le_bytes());
         ConnectionNames { peer, ours: ConnectionId(ours), theirs: ConnectionId([9; 16]) }
     }
 
-    fn absent(absences: &Absences, peer: NodeId, n: u64) -> Option<Holder> {
+    fn absent(absences: &Absences, peer: Incarnation, n: u64) -> Option<Holder> {
         absences.expect_back(names(peer, n), n, None).map(|oldest| oldest.holder)
     }
 
@@ -230,8 +241,8 @@ mod tests {
         assert_eq!(absences.next_forgotten().await.holder, 2);
     }
 
-    fn peer(n: u64) -> NodeId {
-        NodeId(names(PEER, n).ours.0)
+    fn peer(n: u64) -> Incarnation {
+        Incarnation::of(names(PEER, n).ours.0)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is not yet known of connections that have ended without a goodbye: how much of what was written to them the peer
-//! has read. The next connection between the two tells, in its resume frames.
+//! has read. The next connection between the two tells, in its greeting: the proof of the side that dials names them as that
+//! side has called them, with its own counts, and the welcome gives the other side's counts under the same names.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -7,23 +8,20 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 
 use crate::ident::ConnectionId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::observe::Observer;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
-use crate::wire::frames::resume::MAX_TOLD;
+use crate::wire::frames::proof::MAX_TOLD;
 
 /// Connections that are remembered after their end; of older ones the peer can be told no more, and what was in doubt
 /// stays so.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// As above, of those whose other end has not shown who it is: nothing is read from them.
-const MAX_UNPROVEN: usize = 1024;
-
 /// Both ends' names of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ConnectionNames {
-    pub(crate) peer: NodeId,
+    pub(crate) peer: Incarnation,
     pub(crate) ours: ConnectionId,
     pub(crate) theirs: ConnectionId,
 }
@@ -63,45 +61,38 @@ pub(crate) struct Settlement {
 #[derive(Debug, Default)]
 struct EndedConnections {
     /// By the peer and its name of the connection.
-    by_name: HashMap<(NodeId, ConnectionId), EndedConnection>,
-    by_age: VecDeque<(NodeId, ConnectionId)>,
-    unproven_by_age: VecDeque<(NodeId, ConnectionId)>,
+    by_name: HashMap<(Incarnation, ConnectionId), EndedConnection>,
+    by_age: VecDeque<(Incarnation, ConnectionId)>,
+    /// Whether one was forgotten to make room: then a connection that is not known may have been read from.
+    has_forgotten: bool,
     /// Connections of which the peer has not said how much it has read: the last [`MAX_TOLD`] of each peer.
-    untold: HashMap<NodeId, VecDeque<ConnectionId>>,
+    untold: HashMap<Incarnation, VecDeque<ConnectionId>>,
 }
 
 #[derive(Debug)]
 struct EndedConnection {
     names: ConnectionNames,
     unsettled: Unsettled,
-    /// Whether the peer was told how much was read, so that nothing may be read from it any more.
-    told: bool,
 }
 
 impl EndedConnections {
-    fn record(
-        &mut self,
-        names: ConnectionNames,
-        unsettled: Unsettled,
-        limit: usize,
-        by_age: fn(&mut EndedConnections) -> &mut VecDeque<(NodeId, ConnectionId)>,
-    ) {
+    fn record(&mut self, names: ConnectionNames, unsettled: Unsettled) {
         let key = (names.peer, names.theirs);
         if self.by_name.contains_key(&key) {
             return;
         }
-        self.by_name.insert(key, EndedConnection { names, unsettled, told: false });
-        let ages = by_age(self);
-        ages.push_back(key);
-        let oldest = if ages.len() > limit { ages.pop_front() } else { None };
+        self.by_name.insert(key, EndedConnection { names, unsettled });
+        self.by_age.push_back(key);
+        let oldest = if self.by_age.len() > MAX_REMEMBERED { self.by_age.pop_front() } else { None };
         if let Some((peer, theirs)) = oldest {
+            self.has_forgotten = true;
             self.by_name.remove(&(peer, theirs));
             self.is_told(peer, theirs);
         }
     }
 
     /// The peer is to say how much it has read of a connection.
-    fn is_to_be_told(&mut self, peer: NodeId, theirs: ConnectionId) {
+    fn is_to_be_told(&mut self, peer: Incarnation, theirs: ConnectionId) {
         let untold = self.untold.entry(peer).or_default();
         if untold.len() == MAX_TOLD {
             untold.pop_front();
@@ -110,7 +101,7 @@ impl EndedConnections {
     }
 
     /// The peer need not be asked about a connection any more.
-    fn is_told(&mut self, peer: NodeId, theirs: ConnectionId) {
+    fn is_told(&mut self, peer: Incarnation, theirs: ConnectionId) {
         if let Some(untold) = self.untold.get_mut(&peer) {
             untold.retain(|other| *other != theirs);
             if untold.is_empty() {
@@ -124,43 +115,72 @@ impl Settlement {
     /// A connection has ended.
     pub(crate) fn record(&self, names: ConnectionNames, unsettled: Unsettled) {
         let mut ended = self.ended.lock();
-        ended.record(names, unsettled, MAX_REMEMBERED, |ended| &mut ended.by_age);
+        ended.record(names, unsettled);
         ended.is_to_be_told(names.peer, names.theirs);
     }
 
-    /// The other end of a connection has not shown who it is, and may take it for up. It is as good as ended until it has:
-    /// a peer may give it up, and ask on another one what became of it, before it ends here.
-    pub(crate) fn record_unproven(&self, names: ConnectionNames) {
-        let nothing = Unsettled { written: 0, known: 0, read: 0 };
-        self.ended.lock().record(names, nothing, MAX_UNPROVEN, |ended| &mut ended.unproven_by_age);
+    /// Connections that the peer is to be asked about in a proof: as this side has called them, and how much it has read,
+    /// whichever link they were of, and whoever has dialled them.
+    pub(crate) fn untold(&self, peer: Incarnation) -> Vec<(ConnectionId, u64)> {
+        let ended = self.ended.lock();
+        let untold = ended.untold.get(&peer).into_iter().flatten();
+        let entries = untold.filter_map(|theirs| ended.by_name.get(&(peer, *theirs)));
+        entries.map(|entry| (entry.names.ours, entry.unsettled.read)).collect()
     }
 
-    /// The other end of such a connection has shown who it is. Whether it may be read from: not if the peer was told
-    /// meanwhile that nothing was.
-    pub(crate) fn prove(&self, names: ConnectionNames) -> bool {
-        let (mut ended, key) = (self.ended.lock(), (names.peer, names.theirs));
-        if ended.by_name.get(&key).is_some_and(|entry| entry.told) {
-            return false;
+    /// The peer has dialled, and tells in its proof how much it has read of connections, by its own names of them. What this
+    /// side has read of them, under the same names.
+    ///
+    /// Of one that is not known here nothing was read, and nothing ever will be: whoever calls this has ended the
+    /// connections of those names that have not greeted yet, and those that are up. Only once some were forgotten is one that
+    /// is not known left out, as it may be one of these.
+    pub(crate) fn settle_asked(
+        &self,
+        observer: &Observer,
+        peer: Incarnation,
+        told: &[(ConnectionId, u64)],
+    ) -> Vec<(ConnectionId, u64)> {
+        let answers = {
+            let ended = self.ended.lock();
+            let read = |theirs: ConnectionId| match ended.by_name.get(&(peer, theirs)) {
+                Some(entry) => Some(entry.unsettled.read),
+                None => {
+                    if ended.has_forgotten {
+                        None
+                    } else {
+                        Some(0)
+                    }
+                }
+            };
+            told.iter().filter_map(|(theirs, _)| Some((*theirs, read(*theirs)?))).collect()
+        };
+        told.iter().for_each(|(theirs, read)| self.settle_one(observer, peer, *theirs, *read));
+        answers
+    }
+
+    /// The peer was dialled, and tells in its welcome how much it has read of connections, by this side's names of them.
+    pub(crate) fn settle_answered(&self, observer: &Observer, peer: Incarnation, told: &[(ConnectionId, u64)]) {
+        for &(ours, read) in told {
+            let theirs = {
+                let ended = self.ended.lock();
+                let untold = ended.untold.get(&peer).into_iter().flatten();
+                let is_it = |theirs: &&ConnectionId| {
+                    ended.by_name.get(&(peer, **theirs)).is_some_and(|entry| entry.names.ours == ours)
+                };
+                untold.filter(is_it).copied().next()
+            };
+            if let Some(theirs) = theirs {
+                self.settle_one(observer, peer, theirs, read);
+            }
         }
-        ended.unproven_by_age.retain(|other| *other != key);
-        ended.by_name.remove(&key);
-        true
     }
 
-    /// Connections of which the peer is to say how much it has read, by its own names of them: whichever link they were of,
-    /// and whoever has dialled them.
-    pub(crate) fn untold(&self, peer: NodeId) -> Vec<ConnectionId> {
-        self.ended.lock().untold.get(&peer).into_iter().flatten().copied().collect()
-    }
-
-    /// The peer tells how much it has read of connections, by its own names of them.
-    pub(crate) fn settle_all(&self, observer: &Observer, peer: NodeId, told: &[(ConnectionId, u64)]) {
-        for &(theirs, read) in told {
-            let Settled { messages, lost } = self.settle(peer, theirs, read);
-            observer.settled(messages);
-            let message = DroppedMessage { name: &peer.to_string(), type_name: "", detail: None, peer: Some(peer) };
-            observer.dropped(message, DropReason::Lost, lost);
-        }
+    fn settle_one(&self, observer: &Observer, peer: Incarnation, theirs: ConnectionId, read: u64) {
+        let Settled { messages, lost } = self.settle(peer, theirs, read);
+        observer.settled(messages);
+        let name = peer.to_string();
+        let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(peer.node) };
+        observer.dropped(message, DropReason::Lost, lost);
     }
 
     /// How many messages are in doubt of those connections.
@@ -170,24 +190,9 @@ impl Settlement {
         balances.map(|entry| entry.unsettled.in_doubt()).sum()
     }
 
-    /// What this side tells of those connections: its own names of them, and how much it has read.
-    pub(crate) fn tell(
-        &self,
-        peer: NodeId,
-        theirs: impl IntoIterator<Item = ConnectionId>,
-    ) -> Vec<(ConnectionId, u64)> {
-        let mut ended = self.ended.lock();
-        let told = theirs.into_iter().filter_map(|theirs| {
-            let entry = ended.by_name.get_mut(&(peer, theirs))?;
-            entry.told = true;
-            Some((entry.names.ours, entry.unsettled.read))
-        });
-        told.collect()
-    }
-
     /// The peer tells how much it has read of a connection, by its own name of it. A count that was known to be larger,
     /// or that is more than was written, is not believed.
-    fn settle(&self, peer: NodeId, theirs: ConnectionId, read: u64) -> Settled {
+    fn settle(&self, peer: Incarnation, theirs: ConnectionId, read: u64) -> Settled {
         let mut ended = self.ended.lock();
         ended.is_told(peer, theirs);
         let Some(EndedConnection { unsettled, .. }) = ended.by_name.get_mut(&(peer, theirs)) else {
@@ -206,7 +211,7 @@ impl Settlement {
 mod tests {
     use super::*;
 
-    const PEER: NodeId = NodeId([1; 16]);
+    const PEER: Incarnation = Incarnation::of([1; 16]);
     const NAMES: ConnectionNames =
         ConnectionNames { peer: PEER, ours: ConnectionId([2; 16]), theirs: ConnectionId([3; 16]) };
 
@@ -233,56 +238,57 @@ mod tests {
         let settlement = settlement(10, 4);
         settlement.settle(PEER, NAMES.theirs, 4);
         assert_eq!(settlement.settle(PEER, NAMES.theirs, 4), Settled::default());
-        assert_eq!(settlement.settle(NodeId([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
+        assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
+    }
+
+    /// What a peer that tells nothing of its own is told.
+    fn told(settlement: &Settlement, peer: Incarnation, theirs: ConnectionId) -> Vec<(ConnectionId, u64)> {
+        settlement.settle_asked(&Observer::default(), peer, &[(theirs, 0)])
     }
 
     #[test]
-    fn a_peer_is_told_of_its_own_connections_by_our_names() {
+    fn a_peer_is_told_of_its_own_connections_by_its_names() {
         let settlement = settlement(10, 4);
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs, NAMES.ours]), [(NAMES.ours, 7)]);
-        assert_eq!(settlement.tell(NodeId([9; 16]), [NAMES.theirs]), []);
+        assert_eq!(told(&settlement, PEER, NAMES.theirs), [(NAMES.theirs, 7)]);
+        assert_eq!(told(&settlement, PEER, NAMES.ours), [(NAMES.ours, 0)], "nothing was read of it");
+        assert_eq!(told(&settlement, Incarnation::of([9; 16]), NAMES.theirs), [(NAMES.theirs, 0)], "it is another's");
     }
 
     #[test]
-    fn what_the_peer_was_told_stays_true() {
-        let settlement = Settlement::default();
-        settlement.record_unproven(NAMES);
-        assert!(settlement.prove(NAMES));
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [], "it is up, and may be read from");
-        settlement.record_unproven(NAMES);
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)]);
-        assert!(!settlement.prove(NAMES), "the peer knows that nothing was read");
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 0)], "it may not have heard it");
+    fn another_run_of_a_node_is_told_and_asked_nothing_of_the_connections_of_the_last() {
+        let settlement = settlement(10, 4);
+        let again = Incarnation { epoch: Incarnation::of([8; 16]).epoch, ..PEER };
+        assert_eq!(settlement.untold(again), []);
+        assert_eq!(told(&settlement, again, NAMES.theirs), [(NAMES.theirs, 0)]);
+        settlement.settle_answered(&Observer::default(), again, &[(NAMES.ours, 10)]);
+        assert_eq!(settlement.in_doubt([NAMES]), 6);
     }
 
     #[test]
-    fn a_connection_that_was_proven_is_remembered_like_others() {
-        let settlement = Settlement::default();
-        settlement.record_unproven(NAMES);
-        assert!(settlement.prove(NAMES));
-        settlement.record(NAMES, Unsettled { written: 10, known: 4, read: 7 });
-        for n in 0..MAX_UNPROVEN as u64 {
-            settlement.record_unproven(ConnectionNames {
-                theirs: ConnectionId((u128::from(n) + 1000).to_le_bytes()),
-                ..NAMES
-            });
-        }
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), [(NAMES.ours, 7)]);
+    fn an_answer_settles_by_this_side_s_names_and_only_what_was_asked() {
+        let (settlement, observer) = (settlement(10, 4), Observer::default());
+        settlement.settle_answered(&observer, PEER, &[(NAMES.theirs, 9)]);
+        assert_eq!(settlement.in_doubt([NAMES]), 6, "that is the peer's name");
+        settlement.settle_answered(&observer, PEER, &[(NAMES.ours, 9)]);
+        assert_eq!(settlement.in_doubt([NAMES]), 0);
     }
 
     #[test]
     fn a_peer_is_asked_about_each_connection_until_it_has_told() {
         let settlement = settlement(10, 4);
-        assert_eq!(settlement.untold(PEER), [NAMES.theirs]);
-        assert_eq!(settlement.untold(NodeId([9; 16])), []);
+        assert_eq!(settlement.untold(PEER), [(NAMES.ours, 7)]);
+        assert_eq!(settlement.untold(Incarnation::of([9; 16])), []);
         settlement.settle(PEER, NAMES.theirs, 4);
         assert_eq!(settlement.untold(PEER), []);
         let name = |n: usize| ConnectionId((n as u128 + 1000).to_le_bytes());
         for n in 0..=MAX_TOLD {
-            settlement
-                .record(ConnectionNames { theirs: name(n), ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
+            settlement.record(
+                ConnectionNames { theirs: name(n), ours: name(n + 5000), ..NAMES },
+                Unsettled { written: 0, known: 0, read: 0 },
+            );
         }
-        assert_eq!(settlement.untold(PEER), (1..=MAX_TOLD).map(name).collect::<Vec<_>>(), "the oldest goes");
+        let latest: Vec<_> = (1..=MAX_TOLD).map(|n| (name(n + 5000), 0)).collect();
+        assert_eq!(settlement.untold(PEER), latest, "the oldest goes");
     }
 
     #[test]
@@ -293,6 +299,6 @@ mod tests {
             settlement.record(ConnectionNames { theirs, ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
         }
         assert_eq!(settlement.ended.lock().by_name.len(), MAX_REMEMBERED);
-        assert_eq!(settlement.tell(PEER, [NAMES.theirs]), []);
+        assert_eq!(told(&settlement, PEER, NAMES.theirs), [], "it may have been read from");
     }
 }

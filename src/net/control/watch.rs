@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::closed::Closed;
@@ -53,7 +53,7 @@ pub(crate) struct Watches {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     /// Whose box it is, once that is known.
-    pub(crate) node: Option<NodeId>,
+    pub(crate) node: Option<Incarnation>,
     pub(crate) told: oneshot::Sender<CloseReason>,
 }
 
@@ -86,7 +86,7 @@ impl Watches {
     }
 
     /// There is a connection to that node: what is waited for is asked for, unless it was another's.
-    pub(crate) fn greeted(&mut self, peer: NodeId, understands: bool) -> Notices {
+    pub(crate) fn greeted(&mut self, peer: Incarnation, understands: bool) -> Notices {
         self.lost = None;
         let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
         self.waiting.values_mut().flatten().for_each(|waiter| waiter.node = Some(peer));
@@ -217,14 +217,14 @@ mod tests {
     use crate::wire::frames::Front;
     use crate::wire::frames::front;
 
-    const ONE: NodeId = NodeId([1; 16]);
-    const OTHER: NodeId = NodeId([2; 16]);
+    const ONE: Incarnation = Incarnation::of([1; 16]);
+    const OTHER: Incarnation = Incarnation::of([2; 16]);
 
     fn name(n: usize) -> Target {
         Target::Name(format!("box {n}").into())
     }
 
-    fn waiting(watches: &mut Watches, target: Target, node: Option<NodeId>) -> oneshot::Receiver<CloseReason> {
+    fn waiting(watches: &mut Watches, target: Target, node: Option<Incarnation>) -> oneshot::Receiver<CloseReason> {
         let (told, callback) = oneshot::channel();
         watches.waiting.entry(target).or_default().push(Waiter { node, told });
         callback

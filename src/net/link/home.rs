@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn a_link_is_home_while_the_node_listens_there_and_nothing_is_under_way() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
-        let to = Arc::clone(&node).place(&endpoint, "box").expect("a name");
-        let link = node.link_to(&endpoint);
+        let to = Arc::clone(&node).place(&endpoint, None, "box").expect("a name");
+        let link = node.link_to(&endpoint, None);
         link.leads_home(link.connection(), 1);
         assert!(!to.is_local(), "there is no connection that could lead anywhere");
         let message =
@@ -138,7 +138,7 @@ mod tests {
         assert!(to.is_local());
         assert_eq!(link.post(&to, &message(), true), Err(NotPosted::NotUp), "it belongs into the box");
         // Later ones are made as what they are.
-        let other = Arc::clone(&node).place(&endpoint, "other").expect("a name");
+        let other = Arc::clone(&node).place(&endpoint, None, "other").expect("a name");
         assert!(other.is_local());
         link.down(DropReason::Shutdown, "", true);
         assert!(!to.is_local());
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_name_that_has_addresses_elsewhere_is_not_known_to_lead_home() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let endpoint: Endpoint = "several.example:1".parse().expect("an endpoint");
         node.listens(&endpoint, false);
-        assert!(!Arc::clone(&node).place(&endpoint, "box").expect("a name").is_local());
+        assert!(!Arc::clone(&node).place(&endpoint, None, "box").expect("a name").is_local());
     }
 }

@@ -106,7 +106,7 @@ mod tests {
     use crate::handle::detached;
     use crate::handle::pointer::holdings::HoldingsTable;
     use crate::handle::pointer::holdings::MAX_RESTATED;
-    use crate::ident::NodeId;
+    use crate::ident::Incarnation;
     use crate::net::control::settlement::ConnectionNames;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
@@ -116,7 +116,7 @@ mod tests {
     use crate::wire::frames::restated::read_restated;
     use crate::wire::handshake::Hello;
 
-    const PEER: NodeId = NodeId([9; 16]);
+    const PEER: Incarnation = Incarnation::of([9; 16]);
     const BOX: BoxId = BoxId([1; 16]);
 
     /// A link of the node over which a peer holds a box of it.
@@ -126,11 +126,10 @@ mod tests {
         let hello = Hello {
             versions: (1, 1),
             features: feature::KNOWN,
-            node: PEER,
             connection: theirs,
             max_frame: 1 << 20,
             numbers: 64,
-            endpoints: Vec::new(),
+            nonce: [0; 32],
         };
         let connection = link.up(&hello, ConnectionNames { peer: PEER, ours, theirs }, Arc::default());
         let local = Relay::new(BOX, detached::pointer(), 1);
@@ -142,7 +141,7 @@ mod tests {
     fn a_peer_that_has_said_goodbye_on_another_connection_is_not_expected_back_on_this() {
         for has_said_it in [false, true] {
             let (io, _not_started) = io_thread::io();
-            let node = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
+            let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
             let link = holding(&node);
             if has_said_it {
                 node.peers.gone(PEER);

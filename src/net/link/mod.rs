@@ -46,6 +46,7 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::PeerDrops;
@@ -60,7 +61,7 @@ use crate::sync::Mutex;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
-use crate::wire::frames::resume::MAX_TOLD;
+use crate::wire::frames::proof::MAX_TOLD;
 use crate::wire::handshake::Hello;
 use crate::wire::outgoing::Outgoing;
 
@@ -85,9 +86,11 @@ pub(crate) struct Link {
     absences: Arc<Absences>,
     holdings: Arc<HoldingsTable>,
     endpoint: Option<Endpoint>,
+    /// The only node that it is to lead to, if it is dialled and that was said.
+    expected: Option<NodeId>,
     start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
-    peer: Mutex<Option<NodeId>>,
+    peer: Mutex<Option<Incarnation>>,
     /// Where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
     state: Mutex<Outbox>,
@@ -102,8 +105,13 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link to be dialled when it is first used.
-    pub(crate) fn to(link_context: LinkContext, endpoint: Endpoint, start: StartDial) -> Arc<Link> {
-        Link::new(link_context, Some(endpoint), Some(start), Phase::Idle)
+    pub(crate) fn to(
+        link_context: LinkContext,
+        endpoint: Endpoint,
+        expected: Option<NodeId>,
+        start: StartDial,
+    ) -> Arc<Link> {
+        Link::new(link_context, Some((endpoint, expected)), Some(start), Phase::Idle)
     }
 
     /// A link over a connection that a peer has opened.
@@ -111,7 +119,13 @@ impl Link {
         Link::new(link_context, None, None, Phase::Dialling)
     }
 
-    fn new(link_context: LinkContext, endpoint: Option<Endpoint>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
+    fn new(
+        link_context: LinkContext,
+        to: Option<(Endpoint, Option<NodeId>)>,
+        start: Option<StartDial>,
+        phase: Phase,
+    ) -> Arc<Link> {
+        let (endpoint, expected) = to.map_or((None, None), |(endpoint, expected)| (Some(endpoint), expected));
         let LinkContext { router, registry, settlement, absences, holdings } = link_context;
         let state = Mutex::new(Outbox::new(phase, router.limits()));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
@@ -125,6 +139,7 @@ impl Link {
             absences,
             holdings,
             endpoint,
+            expected,
             start,
             peer,
             hints,
@@ -142,7 +157,7 @@ impl Link {
     }
 
     /// The node at the other end, or that was there last.
-    pub(super) fn current_peer(&self) -> Option<NodeId> {
+    pub(super) fn current_peer(&self) -> Option<Incarnation> {
         *self.peer.lock()
     }
 
@@ -156,9 +171,9 @@ impl Link {
         self.unsettled.lock().clone()
     }
 
-    /// The peer has said how much it has read of these, by its own names.
+    /// The peer has said how much it has read of these, by this side's names.
     pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
-        self.unsettled.lock().retain(|names| !told.iter().any(|(theirs, _)| *theirs == names.theirs));
+        self.unsettled.lock().retain(|names| !told.iter().any(|(ours, _)| *ours == names.ours));
     }
 
     /// Cancelled when the peer has given the connection up for another.
@@ -187,6 +202,11 @@ impl Link {
         self.endpoint.as_ref()
     }
 
+    /// The only node that may answer at the endpoint, if that was said.
+    pub(crate) fn expected(&self) -> Option<NodeId> {
+        self.expected
+    }
+
     /// The pause is over, and the next attempt begins.
     pub(crate) fn dialling(&self) {
         let mut state = self.state.lock();
@@ -203,10 +223,15 @@ impl Link {
         }
     }
 
+    /// Where the peer has said that it listens.
+    pub(crate) fn listens_at(&self, hints: Arc<[Endpoint]>) {
+        *self.hints.lock() = hints;
+    }
+
     /// The peer has greeted; what waits is written from now on. The number of the connection.
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
-        let holdings = self.holdings.of(hello.node);
+        let holdings = self.holdings.of(names.peer);
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
             // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
@@ -217,7 +242,7 @@ impl Link {
         let numbers = self.router.limits().interned.min(hello.numbers as usize);
         state.outgoing.peer_accepts(hello.max_frame as usize, numbers);
         let (too_large, asked) = state.drop_unreadable();
-        *self.peer.lock() = Some(hello.node);
+        *self.peer.lock() = Some(names.peer);
         if state.phase == Phase::Dialling {
             state.phase = Phase::Up;
         }
@@ -232,7 +257,7 @@ impl Link {
         let is_lost = |pending: &PendingRequest| unreadable > 0 && pending.flow.is_none();
         let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
         let unanswered = state.ask_what_is_open();
-        let strangers = state.watch_again(hello.node);
+        let strangers = state.watch_again(names.peer);
         state.wake();
         drop(state);
         strangers.tell();
@@ -299,7 +324,7 @@ impl Link {
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
         if count > 0 {
             self.router.observer().dropped(
-                DroppedMessage { name: &self.label(), type_name: "", detail, peer: self.peer() },
+                DroppedMessage { name: &self.label(), type_name: "", detail, peer: self.peer().map(|peer| peer.node) },
                 reason,
                 count,
             );

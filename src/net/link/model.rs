@@ -52,18 +52,17 @@ fn link_context(stub: &Arc<StubRouter>) -> LinkContext {
 }
 
 fn names() -> ConnectionNames {
-    ConnectionNames { peer: hello().node, ours: ConnectionId([4; 16]), theirs: hello().connection }
+    ConnectionNames { peer: Incarnation::of([9; 16]), ours: ConnectionId([4; 16]), theirs: hello().connection }
 }
 
 fn hello() -> Hello {
     Hello {
         versions: (1, 1),
         features: 0,
-        node: NodeId([9; 16]),
         connection: ConnectionId([3; 16]),
         max_frame: 1 << 20,
         numbers: 64,
-        endpoints: Vec::new(),
+        nonce: [0; 32],
     }
 }
 

@@ -29,7 +29,7 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Refuse;
@@ -278,11 +278,11 @@ impl Outbound for Link {
         (!state.trouble.is_empty()).then(|| state.trouble.to_string())
     }
 
-    fn peer(&self) -> Option<NodeId> {
+    fn peer(&self) -> Option<Incarnation> {
         self.current_peer()
     }
 
-    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
         self.add_waiter(target, node, told);
     }
 

@@ -340,7 +340,7 @@ impl Outbox {
     #[cold]
     pub(super) fn is_strange_to(&self, to: &Pointer) -> bool {
         let (Some(made_for), Some(names)) = (to.made_for(), &self.names) else { return false };
-        names.peer != made_for && to.node_id() != Some(names.peer)
+        names.peer != made_for && to.incarnation() != Some(names.peer)
     }
 
     /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.

@@ -44,7 +44,7 @@ impl Link {
         let state = self.state.lock();
         let (written, read) = state.past;
         Some(ConnectionStats {
-            peer,
+            peer: peer.map(|peer| peer.node),
             endpoint: self.endpoint().map(ToString::to_string),
             state: match state.phase {
                 Phase::Dialling => ConnectionState::Dialling,

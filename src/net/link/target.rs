@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::sync::Mutex;
 use crate::wire::frames::report::Account;
 use crate::wire::introduction::Introduction;
@@ -72,7 +72,7 @@ impl TypeNames {
 pub(super) struct HandleRef<'a> {
     pub(super) pointer: &'a Pointer,
     /// The node of the reader, which is looked at when it is needed: most handles have a number.
-    pub(super) peer: &'a Mutex<Option<NodeId>>,
+    pub(super) peer: &'a Mutex<Option<Incarnation>>,
     /// The relay with which a box of a third node is introduced.
     pub(super) via: Option<&'a Relayed>,
 }

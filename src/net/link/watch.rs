@@ -11,7 +11,7 @@ use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::monitor::Monitor;
 use crate::handle::ports::Router;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::control::watch::Notices;
 use crate::net::control::watch::Waiter;
 use crate::net::control::watch::Watches;
@@ -38,7 +38,7 @@ impl Outbox {
     }
 
     /// There is a connection to that node.
-    pub(super) fn watch_again(&mut self, peer: NodeId) -> Notices {
+    pub(super) fn watch_again(&mut self, peer: Incarnation) -> Notices {
         let understands = self.features & feature::WATCHES != 0;
         self.watching(|watches| watches.greeted(peer, understands))
     }
@@ -47,7 +47,7 @@ impl Outbox {
 /// Those on this side who wait.
 impl Link {
     /// Has `told` told once the box is gone. Makes the connection if there is none.
-    pub(super) fn add_waiter(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+    pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
         let peer = self.current_peer();
         let mut state = self.state.lock();
         if state.phase == Phase::Over {
@@ -81,7 +81,7 @@ impl Link {
     }
 
     /// A node has said that it ends.
-    pub(crate) fn node_gone(&self, node: NodeId) {
+    pub(crate) fn node_gone(&self, node: Incarnation) {
         // A stranger that comes and says so again and again has nobody else's waiters looked through.
         if self.current_peer() != Some(node) {
             return;

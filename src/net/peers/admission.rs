@@ -8,6 +8,8 @@ use std::sync::Weak;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::ident::ConnectionId;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -22,9 +24,18 @@ struct AdmissionState {
     open: usize,
     /// Connections that somebody has opened and that have not greeted, and those that this node is making: by the order in
     /// which they began.
-    unproven: BTreeMap<u64, CancellationToken>,
+    unproven: BTreeMap<u64, Unproven>,
     attempts: BTreeMap<u64, CancellationToken>,
     next: u64,
+}
+
+/// A connection that somebody has opened and that has not greeted.
+#[derive(Debug)]
+struct Unproven {
+    expelled: CancellationToken,
+    given_up: CancellationToken,
+    /// As the other side calls it, once it has said so.
+    theirs: Option<ConnectionId>,
 }
 
 /// A slot among the connections of a node; given back when it is dropped.
@@ -41,12 +52,25 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled.
+/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled, because there are
+/// too many, or `given_up`, because its peer goes on by another.
 #[derive(Debug)]
 pub(crate) struct UnprovenConnection {
     admission: Weak<Admission>,
     number: u64,
     pub(crate) expelled: CancellationToken,
+    pub(crate) given_up: CancellationToken,
+}
+
+impl UnprovenConnection {
+    /// Notes how the other side calls the connection.
+    pub(crate) fn is_called(&self, theirs: ConnectionId) {
+        if let Some(admission) = self.admission.upgrade()
+            && let Some(unproven) = admission.state.lock().unproven.get_mut(&self.number)
+        {
+            unproven.theirs = Some(theirs);
+        }
+    }
 }
 
 impl Drop for UnprovenConnection {
@@ -83,18 +107,31 @@ impl Admission {
 
     /// Notes a connection that somebody has opened. If it is one too many, the oldest that has not shown who it is goes.
     pub(crate) fn unproven(self: &Arc<Self>) -> UnprovenConnection {
-        let expelled = CancellationToken::new();
+        let (expelled, given_up) = (CancellationToken::new(), CancellationToken::new());
         let (number, oldest) = {
             let mut state = self.state.lock();
             let number = state.next_number();
-            state.unproven.insert(number, expelled.clone());
+            let unproven = Unproven { expelled: expelled.clone(), given_up: given_up.clone(), theirs: None };
+            state.unproven.insert(number, unproven);
             let oldest = if state.unproven.len() > self.max_unproven { state.unproven.pop_first() } else { None };
             (number, oldest)
         };
         if let Some((_, oldest)) = oldest {
-            oldest.cancel();
+            oldest.expelled.cancel();
         }
-        UnprovenConnection { admission: Arc::downgrade(self), number, expelled }
+        UnprovenConnection { admission: Arc::downgrade(self), number, expelled, given_up }
+    }
+
+    /// A peer that has shown who it is has given up connections, of which it tells by its own names: those that have not
+    /// greeted yet end, so that nothing is read from them any more. The names are random, so nobody but the peer, and who
+    /// overhears it, can end one of its connections by this.
+    pub(crate) fn give_up(&self, given_up: &[(ConnectionId, u64)]) {
+        let is_given_up = |unproven: &&Unproven| given_up.iter().any(|(theirs, _)| Some(*theirs) == unproven.theirs);
+        let ended: Vec<_> = {
+            let state = self.state.lock();
+            state.unproven.values().filter(is_given_up).map(|unproven| unproven.given_up.clone()).collect()
+        };
+        ended.iter().for_each(CancellationToken::cancel);
     }
 
     /// Notes a connection that this node is making.
@@ -103,7 +140,7 @@ impl Admission {
         let mut state = self.state.lock();
         let number = state.next_number();
         state.attempts.insert(number, expelled.clone());
-        UnprovenConnection { admission: Arc::downgrade(self), number, expelled }
+        UnprovenConnection { admission: Arc::downgrade(self), number, expelled, given_up: CancellationToken::new() }
     }
 }
 
@@ -115,10 +152,13 @@ impl AdmissionState {
 
     /// Removes and returns the oldest connection, inbound or outbound, that has not completed its handshake.
     fn pop_ungreeted(&mut self) -> Option<CancellationToken> {
-        let first = |of: &BTreeMap<u64, CancellationToken>| of.keys().next().copied().unwrap_or(u64::MAX);
-        let is_theirs = first(&self.unproven) < first(&self.attempts);
-        let oldest = if is_theirs { self.unproven.pop_first() } else { self.attempts.pop_first() };
-        oldest.map(|(_, expelled)| expelled)
+        let theirs = self.unproven.keys().next().copied().unwrap_or(u64::MAX);
+        let ours = self.attempts.keys().next().copied().unwrap_or(u64::MAX);
+        if theirs < ours {
+            self.unproven.pop_first().map(|(_, unproven)| unproven.expelled)
+        } else {
+            self.attempts.pop_first().map(|(_, expelled)| expelled)
+        }
     }
 }
 

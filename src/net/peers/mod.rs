@@ -2,7 +2,6 @@
 
 pub(crate) mod admission;
 pub(crate) mod hints;
-pub(crate) mod identity;
 pub(crate) mod path_search;
 pub(crate) mod search_queue;
 pub(crate) mod table;

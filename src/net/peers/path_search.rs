@@ -21,7 +21,7 @@ use super::search_queue::SearchQueue;
 use super::table::PeerTable;
 use crate::config::Limits;
 use crate::handle::ports::Outbound;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::link::Link;
 use crate::reason::DropReason;
 use crate::wire::frames::shape::Question;
@@ -43,16 +43,16 @@ pub(crate) struct PathSearches {
 
 #[derive(Debug, Default)]
 struct SearchTable {
-    under_way: HashMap<NodeId, Arc<SearchQueue>>,
+    under_way: HashMap<Incarnation, Arc<SearchQueue>>,
     /// Nodes that were looked for in vain, and when they may be looked for again.
-    missed: HashMap<NodeId, Instant>,
+    missed: HashMap<Incarnation, Instant>,
 }
 
 impl PathSearches {
     /// The search for a node, begun with `begin` if there is none; `None` if there is to be none.
     pub(crate) fn search(
         &self,
-        node: NodeId,
+        node: Incarnation,
         limit: usize,
         begin: impl FnOnce(Arc<SearchQueue>),
     ) -> Option<Arc<dyn Outbound>> {
@@ -80,7 +80,7 @@ impl PathSearches {
         Some(queue)
     }
 
-    fn ended(&self, node: NodeId, again: Option<Instant>) {
+    fn ended(&self, node: Incarnation, again: Option<Instant>) {
         let mut tables = self.tables.lock();
         let ended = tables.under_way.remove(&node);
         match again {
@@ -110,7 +110,7 @@ impl PathSearches {
 /// A search that is under way.
 struct PathSearch {
     searches: Arc<PathSearches>,
-    node: NodeId,
+    node: Incarnation,
     queue: Arc<SearchQueue>,
     /// When the node may be looked for again, if it was not found.
     again: Option<Instant>,
@@ -127,7 +127,7 @@ impl Drop for PathSearch {
 /// Looks for a node by the `dialled` links to where it is said to listen, until it is found or `handshake_timeout` is over.
 pub(crate) fn search(
     searches: Arc<PathSearches>,
-    node: NodeId,
+    node: Incarnation,
     peers: Arc<PeerTable>,
     dialled: Vec<Arc<Link>>,
     limits: Limits,
@@ -151,7 +151,7 @@ pub(crate) fn search(
     }
 }
 
-async fn find(node: NodeId, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> Option<Arc<Link>> {
+async fn find(node: Incarnation, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> Option<Arc<Link>> {
     let mut dials: FuturesUnordered<_> = dialled.into_iter().map(|link| leads_to(node, peers, link)).collect();
     while let Some(led) = dials.next().await {
         if led.is_some() {
@@ -162,7 +162,7 @@ async fn find(node: NodeId, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> Optio
 }
 
 /// The link, if that node is there and has shown that it is.
-async fn leads_to(node: NodeId, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
+async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
     greeted(&link).await;
     // One that answers no questions may have said who it is and not shown it yet.
     loop {
@@ -194,10 +194,10 @@ mod tests {
 
     use super::*;
 
-    fn node(n: usize) -> NodeId {
+    fn node(n: usize) -> Incarnation {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_le_bytes());
-        NodeId(id)
+        Incarnation::of(id)
     }
 
     fn begins(searches: &PathSearches, n: usize) -> bool {

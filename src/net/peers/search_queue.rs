@@ -25,7 +25,7 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
-use crate::ident::NodeId;
+use crate::ident::Incarnation;
 use crate::net::link::outbox;
 use crate::observe::event::CloseReason;
 use crate::reason::DropReason;
@@ -289,7 +289,7 @@ impl Outbound for SearchQueue {
         self.link()?.trouble()
     }
 
-    fn peer(&self) -> Option<NodeId> {
+    fn peer(&self) -> Option<Incarnation> {
         self.link()?.peer()
     }
 
@@ -298,7 +298,7 @@ impl Outbound for SearchQueue {
     }
 
     /// Boxes are watched by connections.
-    fn watch(&self, target: &Target, node: Option<NodeId>, told: oneshot::Sender<CloseReason>) {
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
         if let Some(link) = self.link() {
             link.watch(target, node, told);
         }

@@ -8,14 +8,13 @@ use std::sync::Weak;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::identity::Identities;
-use super::identity::Proof;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
+use crate::ident::Epoch;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::ident::Token;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::link::Link;
 use crate::reason::DropReason;
@@ -37,37 +36,34 @@ pub(crate) struct PeerTable {
     due: Mutex<Vec<Weak<Link>>>,
     became_due: Notify,
     /// Nodes that have said that they end, the latest; at most [`MAX_GONE`].
-    gone: Mutex<VecDeque<NodeId>>,
+    gone: Mutex<VecDeque<Incarnation>>,
     news: Notify,
 }
 
 #[derive(Debug, Default)]
 struct PeerState {
-    dialled: HashMap<Endpoint, Weak<Link>>,
+    /// By the endpoint, and by the node that is to be there, if that matters.
+    dialled: HashMap<(Endpoint, Option<NodeId>), Weak<Link>>,
     /// How many of `dialled` were held when those that were not were last forgotten.
     dialled_held: usize,
-    live: HashMap<NodeId, Vec<Arc<Link>>>,
+    live: HashMap<Incarnation, Vec<Arc<Link>>>,
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
-    identities: Identities,
+    /// Of each node with live connections, the run that has come last.
+    latest: HashMap<NodeId, Epoch>,
 }
 
 impl PeerTable {
-    /// The id of this node is nobody else's, however many come.
-    pub(crate) fn reserve(&self, ourselves: NodeId, token: Token) {
-        self.tables.lock().identities.reserve(ourselves, token);
-    }
-
-    /// A peer shows the token for its id.
-    pub(crate) fn prove(&self, node: NodeId, token: Token) -> Proof {
-        let PeerState { identities, live, .. } = &mut *self.tables.lock();
-        identities.prove(node, token, |node| live.contains_key(node))
-    }
-
-    /// The link to an endpoint, made if there is none that is held.
-    pub(crate) fn to(&self, endpoint: &Endpoint, make: impl FnOnce() -> Arc<Link>) -> Arc<Link> {
+    /// The link to an endpoint, and to a certain node if one is `expected` there, made if there is none that is held.
+    pub(crate) fn to(
+        &self,
+        endpoint: &Endpoint,
+        expected: Option<NodeId>,
+        make: impl FnOnce() -> Arc<Link>,
+    ) -> Arc<Link> {
+        let key = (endpoint.clone(), expected);
         let mut tables = self.tables.lock();
-        let known = tables.dialled.get(endpoint).and_then(Weak::upgrade);
+        let known = tables.dialled.get(&key).and_then(Weak::upgrade);
         known.filter(|link| !link.is_over()).unwrap_or_else(|| {
             // Not more often than their number doubles: a peer may name as many endpoints in one message as it likes,
             // and all of them are held while the message is read.
@@ -75,14 +71,21 @@ impl PeerTable {
                 tables.forget_unheld();
             }
             let link = make();
-            tables.dialled.insert(endpoint.clone(), Arc::downgrade(&link));
+            tables.dialled.insert(key, Arc::downgrade(&link));
             link
         })
     }
 
-    /// The link to an endpoint, if one is held.
-    pub(crate) fn dialled(&self, endpoint: &Endpoint) -> Option<Arc<Link>> {
-        self.tables.lock().dialled.get(endpoint).and_then(Weak::upgrade)
+    /// The links to an endpoint that are held and may lead to that node: to whatever is there, and to that one.
+    pub(crate) fn dialled(&self, endpoint: &Endpoint, node: NodeId) -> Vec<Arc<Link>> {
+        let tables = self.tables.lock();
+        let to = |expected| tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
+        [None, Some(node)].into_iter().filter_map(to).collect()
+    }
+
+    /// The link to an endpoint at which that node is expected, if one is, as long as it is held.
+    pub(crate) fn at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Arc<Link>> {
+        self.tables.lock().dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade)
     }
 
     /// Forgets the endpoints to which nobody holds an address.
@@ -90,23 +93,33 @@ impl PeerTable {
         self.tables.lock().forget_unheld();
     }
 
-    /// A connection to a proven node is up.
-    pub(crate) fn join(&self, node: NodeId, link: &Arc<Link>) -> Proof {
+    /// A connection to a proven node is up; false if there are too many.
+    pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>) -> bool {
         let mut tables = self.tables.lock();
         let tables = &mut *tables;
         let live = tables.live.entry(node).or_default();
         // A node that dials itself has both ends here.
         if live.len() >= 2 * MAX_PARALLEL {
-            return Proof::Refused;
+            return false;
         }
         live.push(Arc::clone(link));
         tables.by_connection.insert(link.connection(), Arc::downgrade(link));
+        tables.latest.insert(node.node, node.epoch);
         self.news.notify_waiters();
-        Proof::Proven
+        true
+    }
+
+    /// A run of a node is here: those who wait for boxes of a run that it has taken the place of are told.
+    pub(crate) fn succeed(&self, node: Incarnation) {
+        for link in self.all() {
+            if let Some(earlier) = link.peer().filter(|peer| peer.is_another_run_of(node) && self.is_gone(*peer)) {
+                link.node_gone(earlier);
+            }
+        }
     }
 
     /// A connection is no longer up.
-    pub(crate) fn leave(&self, node: NodeId, link: &Arc<Link>, connection: u64) {
+    pub(crate) fn leave(&self, node: Incarnation, link: &Arc<Link>, connection: u64) {
         let mut tables = self.tables.lock();
         let tables = &mut *tables;
         if let Some(live) = tables.live.get_mut(&node) {
@@ -115,12 +128,13 @@ impl PeerTable {
             tables.by_connection.remove(&connection);
             if live.is_empty() {
                 tables.live.remove(&node);
+                tables.forget_latest(node.node);
             }
         }
     }
 
     /// A node has said that it ends.
-    pub(crate) fn gone(&self, node: NodeId) {
+    pub(crate) fn gone(&self, node: Incarnation) {
         {
             let mut gone = self.gone.lock();
             // One that says it on each of its connections takes one place.
@@ -135,9 +149,11 @@ impl PeerTable {
         self.news.notify_waiters();
     }
 
-    /// Whether that node has said that it ends.
-    pub(crate) fn is_gone(&self, node: NodeId) -> bool {
-        self.gone.lock().contains(&node)
+    /// Whether that run of a node is over: it has said that it ends, or another run of the node is connected that has come
+    /// after it, and it is not.
+    pub(crate) fn is_gone(&self, node: Incarnation) -> bool {
+        let has_said_so = self.gone.lock().contains(&node);
+        has_said_so || self.tables.lock().is_succeeded(node)
     }
 
     /// Tells all who wait that a connection has come up, or that a node has said that it ends.
@@ -146,33 +162,41 @@ impl PeerTable {
     }
 
     /// The peer has given up connections, of which it tells by its own names: they end here as well.
-    pub(crate) fn supersede(&self, node: NodeId, given_up: &[(ConnectionId, u64)]) {
+    pub(crate) fn supersede(&self, node: Incarnation, given_up: &[(ConnectionId, u64)]) {
+        if given_up.is_empty() {
+            return;
+        }
         self.end_given_up(node, |names| given_up.iter().any(|(connection, _)| *connection == names.theirs));
     }
 
-    /// Ends live connections that the peer has given up.
-    pub(crate) fn end_given_up(&self, node: NodeId, is_given_up: impl Fn(&ConnectionNames) -> bool) {
-        let live = self.live(node);
-        let given_up = live.iter().filter(|link| link.names().is_some_and(|names| is_given_up(&names)));
-        given_up.for_each(|link| link.supersede());
+    /// Ends connections that the peer has given up: live ones, and those that were dialled from here and wait for their
+    /// welcome.
+    pub(crate) fn end_given_up(&self, node: Incarnation, is_given_up: impl Fn(&ConnectionNames) -> bool) {
+        let up: Vec<Arc<Link>> = {
+            let tables = self.tables.lock();
+            let live = tables.live.get(&node).into_iter().flatten().cloned();
+            live.chain(tables.dialled.values().filter_map(Weak::upgrade)).collect()
+        };
+        let is_given_up = |names: ConnectionNames| names.peer == node && is_given_up(&names);
+        up.iter().filter(|link| link.names().is_some_and(is_given_up)).for_each(|link| link.supersede());
     }
 
     /// Has leases by connections that have ended restated on one that is live.
-    pub(crate) fn restate_leases(&self, node: NodeId) {
+    pub(crate) fn restate_leases(&self, node: Incarnation) {
         self.live(node).iter().for_each(|link| link.restate_leases());
     }
 
-    fn live(&self, node: NodeId) -> Vec<Arc<Link>> {
+    fn live(&self, node: Incarnation) -> Vec<Arc<Link>> {
         self.tables.lock().live.get(&node).into_iter().flatten().cloned().collect()
     }
 
     /// A live connection to that node. One that was given up is still among the live ones for a moment.
-    pub(crate) fn live_link(&self, node: NodeId) -> Option<Arc<Link>> {
+    pub(crate) fn live_link(&self, node: Incarnation) -> Option<Arc<Link>> {
         self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
     }
 
     /// Whether that is a live connection to that node, which has shown who it is.
-    pub(crate) fn is_live(&self, node: NodeId, link: &Arc<Link>) -> bool {
+    pub(crate) fn is_live(&self, node: Incarnation, link: &Arc<Link>) -> bool {
         let tables = self.tables.lock();
         tables.live.get(&node).is_some_and(|live| live.iter().any(|other| Arc::ptr_eq(other, link)))
     }
@@ -238,6 +262,18 @@ impl PeerTable {
 }
 
 impl PeerState {
+    fn is_succeeded(&self, node: Incarnation) -> bool {
+        let latest = self.latest.get(&node.node).map(|epoch| Incarnation { epoch: *epoch, ..node });
+        latest.is_some_and(|latest| latest != node && self.live.contains_key(&latest) && !self.live.contains_key(&node))
+    }
+
+    /// No connection of some run of the node is left; of another one there may be.
+    fn forget_latest(&mut self, node: NodeId) {
+        if !self.live.keys().any(|live| live.node == node) {
+            self.latest.remove(&node);
+        }
+    }
+
     fn forget_unheld(&mut self) {
         self.dialled.retain(|_, link| link.strong_count() > 0);
         self.dialled_held = self.dialled.len();
@@ -251,22 +287,22 @@ mod tests {
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
 
-    fn node(n: usize) -> NodeId {
-        NodeId((n as u128).to_le_bytes())
+    fn node(n: usize) -> Incarnation {
+        Incarnation::of((n as u128).to_le_bytes())
     }
 
     #[test]
     fn a_connection_that_was_superseded_leaves_nothing_behind() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), io, |_, _| {});
-        let link = inner.link_to(&"localhost:1".parse().expect("an endpoint"));
+        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let link = inner.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let (peers, connection) = (PeerTable::default(), link.connection());
-        assert_eq!(peers.join(node(1), &link), Proof::Proven);
+        assert!(peers.join(node(1), &link));
         link.supersede();
         assert_ne!(link.connection(), connection, "it has the number of the next");
         peers.leave(node(1), &link, connection);
         let tables = peers.tables.lock();
-        assert!(tables.by_connection.is_empty() && tables.live.is_empty());
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.latest.is_empty());
     }
 
     #[test]

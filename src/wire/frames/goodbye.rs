@@ -32,8 +32,6 @@ pub(crate) enum Farewell {
     Unneeded,
     /// The other side broke the protocol; the detail says how.
     Violation,
-    /// The other side's token is not the one it first came with.
-    Unproven,
     /// A reason of a later version.
     Other(u8),
 }
@@ -44,7 +42,6 @@ impl Farewell {
             Farewell::Shutdown => 0,
             Farewell::Unneeded => 1,
             Farewell::Violation => 2,
-            Farewell::Unproven => 3,
             Farewell::Other(code) => code,
         }
     }
@@ -54,7 +51,6 @@ impl Farewell {
             0 => Farewell::Shutdown,
             1 => Farewell::Unneeded,
             2 => Farewell::Violation,
-            3 => Farewell::Unproven,
             _ => Farewell::Other(code),
         }
     }

@@ -7,13 +7,14 @@ pub(crate) mod goodbye;
 pub(crate) mod hold;
 pub(crate) mod ping;
 pub(crate) mod pressure;
+pub(crate) mod proof;
 pub(crate) mod refuse;
 pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod restated;
-pub(crate) mod resume;
 pub(crate) mod shape;
 pub(crate) mod watch;
+pub(crate) mod welcome;
 
 use bytes::BufMut;
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub(crate) const LENGTH: usize = 4;
 
 /// Numbers of the kinds of frames. The table in [`crate::wire`] says what each is for.
 pub(crate) mod kind {
-    pub(crate) const RESUME: u8 = 1;
+    pub(crate) const PROOF: u8 = 1;
     pub(crate) const POST: u8 = 2;
     pub(crate) const ASK: u8 = 3;
     pub(crate) const ANSWER: u8 = 4;
@@ -37,6 +38,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 9;
     pub(crate) const PONG: u8 = 10;
     pub(crate) const GOODBYE: u8 = 11;
+    pub(crate) const WELCOME: u8 = 12;
     pub(crate) const FRAGMENT: u8 = 13;
     pub(crate) const SHAPE_QUESTION: u8 = 14;
     pub(crate) const SHAPE: u8 = 15;

@@ -1,11 +1,15 @@
 //! Fuzzed: one hello, or one frame. What is read can be written again, and then says the same; what is announced is not
 //! believed.
 
+use std::fmt;
+
 use bytes::BytesMut;
 
+use super::super::codec::Violation;
 use super::super::codec::put_number;
 use super::super::handshake::Hello;
 use super::super::handshake::HelloFront;
+use super::super::handshake::ListenerHello;
 use super::super::handshake::PREFIX;
 use super::kinds::KINDS;
 use super::kinds::Kind;
@@ -28,7 +32,7 @@ const AT_LEAST: u64 = 64 << 10;
 /// Reads the bytes as a hello and as a frame.
 pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     envelope(bytes);
-    hello(bytes);
+    hellos(bytes);
     let Some((&kind, payload)) = bytes.get(LENGTH..).and_then(<[u8]>::split_first) else { return };
     // Whatever its length field says: whoever changes a byte of a frame need not change that as well.
     if let Some(known) = KINDS.iter().find(|known| known.number == kind) {
@@ -52,23 +56,32 @@ fn envelope(bytes: &[u8]) {
     }
 }
 
-fn hello(bytes: &[u8]) {
+fn hellos(bytes: &[u8]) {
+    hello(bytes, Hello::front, Hello::put);
+    hello(bytes, ListenerHello::front, ListenerHello::put);
+}
+
+fn hello<H: Clone + PartialEq + fmt::Debug>(
+    bytes: &[u8],
+    front: fn(&[u8], usize) -> Result<HelloFront<H>, Violation>,
+    put: fn(&H, &mut BytesMut),
+) {
     let limit = bytes.len().max(PREFIX);
-    let (hello, size) = match Hello::front(bytes, limit) {
+    let (hello, size) = match front(bytes, limit) {
         Ok(HelloFront::Hello(hello, size)) => (hello, size),
         Ok(HelloFront::Wants(more)) => return assert!(more > 0 && bytes.len() + more <= limit),
         Err(_) => return,
     };
     assert!(size <= bytes.len());
-    assert!(Hello::front(bytes, size - 1).is_err(), "a hello over the limit");
+    assert!(front(bytes, size - 1).is_err(), "a hello over the limit");
     for cut in [0, PREFIX / 2, PREFIX, (PREFIX + size) / 2, size - 1] {
-        let wants = Hello::front(&bytes[..cut], limit);
+        let wants = front(&bytes[..cut], limit);
         assert!(matches!(wants, Ok(HelloFront::Wants(more)) if more > 0 && cut + more <= size), "{wants:?} at {cut}");
     }
-    let again = written(|out| hello.put(out));
+    let again = written(|out| put(&hello, out));
     // Without the extensions that it may have had.
     assert!(again.len() <= size || again.len() <= bytes.len());
-    assert_eq!(Hello::front(&again, again.len()), Ok(HelloFront::Hello(hello, again.len())));
+    assert_eq!(front(&again, again.len()), Ok(HelloFront::Hello(hello, again.len())));
 }
 
 /// What a frame says, it says again.

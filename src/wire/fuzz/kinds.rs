@@ -14,7 +14,6 @@ use super::plain::understood;
 use super::values::AnyPost;
 use super::values::Told;
 use super::values::written;
-use crate::ident::Token;
 use crate::reason::DropReason;
 use crate::wire::frames::cancel::put_cancel;
 use crate::wire::frames::cancel::read_cancel;
@@ -27,6 +26,7 @@ use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 use crate::wire::frames::pressure::put_pressure;
 use crate::wire::frames::pressure::read_pressure;
+use crate::wire::frames::proof::Proof;
 use crate::wire::frames::put_frame;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::release::put_release;
@@ -36,9 +36,9 @@ use crate::wire::frames::report::put_report;
 use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::put_restated;
 use crate::wire::frames::restated::read_restated;
-use crate::wire::frames::resume::Resume;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
+use crate::wire::frames::welcome::Welcome;
 use crate::wire::incoming::Incoming;
 use crate::wire::introduction::Handle;
 use crate::wire::numbering::MIN_NUMBERS;
@@ -76,8 +76,8 @@ macro_rules! plain {
     };
 }
 
-pub(crate) const KINDS: [Kind; 19] = [
-    plain!(kind::RESUME, resume, |it, out| it.0.put(out)),
+pub(crate) const KINDS: [Kind; 20] = [
+    plain!(kind::PROOF, Proof::read, |it, out| it.put(out)),
     Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
     Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
     Kind { number: kind::ANSWER, read: |payload, incoming| with_body(kind::ANSWER, payload, incoming) },
@@ -88,6 +88,7 @@ pub(crate) const KINDS: [Kind; 19] = [
     plain!(kind::PING, Ping::read, |it, out| it.put(out, kind::PING)),
     plain!(kind::PONG, Ping::read, |it, out| it.put(out, kind::PONG)),
     plain!(kind::GOODBYE, Goodbye::read, |it, out| it.put(out)),
+    plain!(kind::WELCOME, Welcome::read, |it, out| it.put(out)),
     plain!(kind::SHAPE_QUESTION, Question::read_asked, |it, out| it.ask(out)),
     plain!(kind::SHAPE, Question::read_answered, |it, out| it.0.answer(out, it.1)),
     plain!(kind::WATCH, Watch::read, |it, out| it.put(out)),
@@ -127,13 +128,6 @@ pub(crate) fn with_bindings() -> Incoming<String> {
         incoming
     });
     WITH_BINDINGS.clone()
-}
-
-/// With its token, which does not show itself.
-fn resume(payload: &[u8]) -> Result<(Resume, [u8; 16]), Violation> {
-    let resume = Resume::read(payload)?;
-    let Token(token) = resume.token;
-    Ok((resume, token))
 }
 
 /// All entries of a frame that is read one at a time.

@@ -44,9 +44,9 @@ pub(crate) fn whom(place: u32) -> Whom {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&place.to_le_bytes());
     let told = Told {
-        form: (place % 6) as u8,
+        form: (place % 7) as u8,
         id,
-        others: [[1; 16], [2; 16]],
+        others: [[1; 16], [2; 16], [3; 16]],
         name: place.to_string(),
         endpoints: vec!["localhost:4242".to_owned()],
         is_leased: place.is_multiple_of(5),
@@ -65,9 +65,10 @@ pub(crate) fn place(introduction: &Introduction<'_>) -> u32 {
         Identity::YourBox(id) | Identity::MyBox { id, .. } | Identity::Third { id, .. } => {
             u32::from_le_bytes(*id.0.first_chunk().expect("an id has four bytes"))
         }
-        Identity::YourName(name) | Identity::Place { name, .. } | Identity::YourPlace { name, .. } => {
-            name.parse().expect("a name is a place")
-        }
+        Identity::YourName(name)
+        | Identity::Place { name, .. }
+        | Identity::PlaceOf { name, .. }
+        | Identity::YourPlace { name, .. } => name.parse().expect("a name is a place"),
     };
     assert_eq!(*introduction, whom(place).told.introduction());
     place

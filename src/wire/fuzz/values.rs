@@ -7,6 +7,8 @@ use super::super::codec::Reader;
 use super::super::codec::Violation;
 use super::super::codec::put_number;
 use crate::ident::BoxId;
+use crate::ident::Epoch;
+use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::wire::extensions::flag;
 use crate::wire::extensions::put_extensions;
@@ -27,7 +29,7 @@ pub(crate) fn written(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
 pub(crate) struct Told {
     pub(crate) form: u8,
     pub(crate) id: [u8; 16],
-    pub(crate) others: [[u8; 16]; 2],
+    pub(crate) others: [[u8; 16]; 3],
     pub(crate) name: String,
     pub(crate) endpoints: Vec<String>,
     pub(crate) is_leased: bool,
@@ -40,7 +42,7 @@ impl Told {
         Told {
             form: 0,
             id: [0; 16],
-            others: [[0; 16]; 2],
+            others: [[0; 16]; 3],
             name: name.to_owned(),
             endpoints: Vec::new(),
             is_leased: false,
@@ -56,13 +58,14 @@ impl Told {
             1 => Identity::YourBox(id),
             2 => Identity::MyBox { id, name },
             3 => Identity::Third {
-                node: NodeId(self.others[0]),
+                node: Incarnation { node: NodeId(self.others[0]), epoch: Epoch(self.others[2]) },
                 id,
                 via: BoxId(self.others[1]),
                 name,
                 endpoints: self.endpoints.iter().map(String::as_str).collect(),
             },
             4 => Identity::Place { endpoint, name },
+            6 => Identity::PlaceOf { node: NodeId(self.others[0]), endpoint, name },
             _ => Identity::YourPlace { endpoint, name },
         };
         Introduction { identity, is_leased: self.is_leased, fingerprint: self.fingerprint }
@@ -79,9 +82,16 @@ impl Told {
             Identity::Third { node, id, via, name, endpoints } => Told {
                 form: 3,
                 id: id.0,
-                others: [node.0, via.0],
+                others: [node.node.0, via.0, node.epoch.0],
                 name: owned(name),
                 endpoints: endpoints.iter().map(owned).collect(),
+                ..plain
+            },
+            Identity::PlaceOf { node, endpoint, name } => Told {
+                form: 6,
+                others: [node.0, [0; 16], [0; 16]],
+                name: owned(name),
+                endpoints: vec![owned(endpoint)],
                 ..plain
             },
             Identity::Place { endpoint, name } | Identity::YourPlace { endpoint, name } => {

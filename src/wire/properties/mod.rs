@@ -21,16 +21,19 @@ use super::fuzz::values::*;
 use super::handshake::*;
 use super::numbering::MIN_NUMBERS;
 use crate::ident::*;
+use crate::key::PublicKey;
+use crate::key::SIGNATURE;
 use crate::reason::DropReason;
 use crate::wire::extensions::*;
 use crate::wire::frames::cancel::*;
 use crate::wire::frames::goodbye::*;
 use crate::wire::frames::ping::*;
+use crate::wire::frames::proof::*;
 use crate::wire::frames::refuse::*;
 use crate::wire::frames::release::*;
 use crate::wire::frames::report::*;
-use crate::wire::frames::resume::*;
 use crate::wire::frames::shape::*;
+use crate::wire::frames::welcome::*;
 use crate::wire::frames::*;
 use crate::wire::incoming::*;
 use crate::wire::introduction::*;
@@ -45,8 +48,8 @@ fn config() -> Config {
 fn told() -> impl Strategy<Value = Told> {
     let endpoints = vec(text(MAX_ENDPOINT), 0..=MAX_ENDPOINTS);
     let fingerprint = prop_oneof![Just(0), any::<u64>()];
-    let ids = (any::<[u8; 16]>(), any::<[[u8; 16]; 2]>());
-    (0..6_u8, ids, text(MAX_NAME), endpoints, any::<bool>(), fingerprint).prop_map(
+    let ids = (any::<[u8; 16]>(), any::<[[u8; 16]; 3]>());
+    (0..7_u8, ids, text(MAX_NAME), endpoints, any::<bool>(), fingerprint).prop_map(
         |(form, (id, others), name, endpoints, is_leased, fingerprint)| Told {
             form,
             id,
@@ -95,29 +98,54 @@ fn any_post(numbers: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value 
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {
-    let ids = any::<[[u8; 16]; 2]>();
     let numbers = (any::<u64>(), any::<u32>(), any::<u32>());
-    (1..9_u16, ids, numbers, vec(text(MAX_ENDPOINT), 0..=MAX_ENDPOINTS)).prop_map(
-        |(newest, [node, connection], (features, max_frame, numbers), endpoints)| Hello {
+    (1..9_u16, any::<[u8; 16]>(), numbers, any::<[u8; 32]>()).prop_map(
+        |(newest, connection, (features, max_frame, numbers), nonce)| Hello {
             versions: (1, newest),
             features,
-            node: NodeId(node),
             connection: ConnectionId(connection),
             max_frame,
             numbers,
-            endpoints,
+            nonce,
         },
     )
 }
 
-fn any_resume() -> impl Strategy<Value = Resume> {
-    // All but zeros, which stand for none.
-    let told = (1..=u8::MAX, any::<[u8; 15]>(), number()).prop_map(|(first, rest, read)| {
-        let mut id = [first; 16];
-        id[1..].copy_from_slice(&rest);
-        (ConnectionId(id), read)
-    });
-    (any::<[u8; 16]>(), vec(told, 0..=MAX_TOLD)).prop_map(|(token, told)| Resume { token: Token(token), told })
+fn any_listener_hello() -> impl Strategy<Value = ListenerHello> {
+    (any_hello(), any::<[u8; 16]>(), any::<[u8; 32]>(), any::<[[u8; 32]; 2]>()).prop_map(
+        |(hello, epoch, key, signature)| ListenerHello {
+            hello,
+            epoch: Epoch(epoch),
+            key: PublicKey(key),
+            signature: signature_of(signature),
+        },
+    )
+}
+
+fn signature_of(halves: [[u8; 32]; 2]) -> [u8; SIGNATURE] {
+    *halves.as_flattened().first_chunk().expect("two halves")
+}
+
+fn any_disclosure() -> impl Strategy<Value = Disclosure> {
+    let told = (any::<[u8; 16]>().prop_map(ConnectionId), number());
+    (vec(text(MAX_ENDPOINT), 0..=MAX_ENDPOINTS), vec(told, 0..=MAX_TOLD))
+        .prop_map(|(endpoints, told)| Disclosure { endpoints, told })
+}
+
+fn any_proof() -> impl Strategy<Value = Proof> {
+    (any::<[u8; 16]>(), any::<[u8; 32]>(), any_disclosure(), any::<[[u8; 32]; 2]>()).prop_map(
+        |(epoch, key, disclosed, signature)| Proof {
+            epoch: Epoch(epoch),
+            key: PublicKey(key),
+            disclosed,
+            signature: signature_of(signature),
+        },
+    )
+}
+
+fn any_welcome() -> impl Strategy<Value = Welcome> {
+    (any_disclosure(), any::<[[u8; 32]; 2]>())
+        .prop_map(|(disclosed, signature)| Welcome { disclosed, signature: signature_of(signature) })
 }
 
 fn any_release() -> impl Strategy<Value = Vec<(BoxId, u64)>> {
@@ -145,7 +173,8 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let goodbye = (any::<u8>(), number(), text(MAX_DETAIL));
     let refuse = (number(), any_unanswered(), text(MAX_DETAIL));
     prop_oneof![
-        1 => any_resume().prop_map(|resume| written(|out| resume.put(out))),
+        1 => any_proof().prop_map(|proof| written(|out| proof.put(out))),
+        1 => any_welcome().prop_map(|welcome| written(|out| welcome.put(out))),
         3 => (any_kind_with_a_body(), number(), any_post(0..MIN_NUMBERS as u64)).prop_map(
             |(kind, correlation, post)| {
                 written(|out| put_frame(out, kind, |out| out.put_slice(&post.written_as(kind, correlation))))

@@ -58,18 +58,20 @@ proptest! {
     }
 
     #[test]
-    fn resumes(resume in any_resume()) {
-        let bytes = written(|out| resume.put(out));
-        prop_assert_eq!(Resume::read(&bytes[LENGTH + 1..]), Ok(resume));
+    fn hellos_of_listeners(hello in any_listener_hello(), behind in vec(any::<u8>(), 0..3)) {
+        let bytes = written(|out| hello.put(out));
+        let all = [bytes.as_slice(), &behind].concat();
+        prop_assert_eq!(ListenerHello::front(&all, bytes.len()), Ok(HelloFront::Hello(hello, bytes.len())));
+        let too_long = Violation::HelloTooLong { len: bytes.len(), limit: bytes.len() - 1 };
+        prop_assert_eq!(ListenerHello::front(&all, bytes.len() - 1), Err(too_long));
     }
 
     #[test]
-    fn resumes_that_also_name_no_connection(mut resume in any_resume(), at in any::<prop::sample::Index>()) {
-        resume.told.truncate(MAX_TOLD - 1);
-        let mut with_none = resume.clone();
-        with_none.told.insert(at.index(resume.told.len() + 1), (ConnectionId::NONE, 7));
-        let bytes = written(|out| with_none.put(out));
-        prop_assert_eq!(Resume::read(&bytes[LENGTH + 1..]), Ok(resume));
+    fn proofs_and_welcomes(proof in any_proof(), welcome in any_welcome()) {
+        let bytes = written(|out| proof.put(out));
+        prop_assert_eq!(Proof::read(&bytes[LENGTH + 1..]), Ok(proof));
+        let bytes = written(|out| welcome.put(out));
+        prop_assert_eq!(Welcome::read(&bytes[LENGTH + 1..]), Ok(welcome));
     }
 
     #[test]
@@ -115,7 +117,7 @@ proptest! {
 
     #[test]
     fn goodbyes_with_long_details_clipped(code in 4_u8.., read in number(), detail in text(2 * MAX_DETAIL)) {
-        let known = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation, Farewell::Unproven];
+        let known = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation];
         for why in known.into_iter().chain([Farewell::Other(code)]) {
             let bytes = written(|out| Goodbye { why, read, detail: &detail }.put(out));
             let goodbye = Goodbye::read(&bytes[LENGTH + 1..]).unwrap();

@@ -83,10 +83,11 @@ fn numbers_and_texts() -> Vec<Case> {
     let number = |last: &[u8]| Reader::new(&[&[0xff; 9], last].concat()).number().unwrap_err();
     let long = written(|out| put_bytes(out, &[b'x'; MAX_DETAIL + 1]));
     vec![
-        (Violation::Truncated, Resume::read(&[0; 32]).unwrap_err()),
+        (Violation::Truncated, Proof::read(&[0; 113]).unwrap_err()),
         (Violation::Truncated, Ping::read(&[0; 8]).unwrap_err()),
         // An extension that ends behind its frame.
-        (Violation::Truncated, Resume::read(&[&[0; 33][..], &[1, 1]].concat()).unwrap_err()),
+        (Violation::Truncated, Proof::read(&[&[0; 50][..], &[1, 1], &[0; 64]].concat()).unwrap_err()),
+        (Violation::Truncated, Welcome::read(&[0; 65]).unwrap_err()),
         (Violation::Truncated, Ping::read(&[&[0; 9][..], &[1, 1]].concat()).unwrap_err()),
         (Violation::Truncated, goodbye(&[0, 1, 1])),
         (Violation::Truncated, goodbye(&[2, b'x'])),
@@ -107,7 +108,7 @@ fn lists() -> Vec<Case> {
     let told = |form, name: usize, endpoint: usize| Told {
         form,
         id: [0; 16],
-        others: [[0; 16]; 2],
+        others: [[0; 16]; 3],
         name: "n".repeat(name),
         endpoints: vec!["e".repeat(endpoint)],
         is_leased: false,
@@ -116,8 +117,8 @@ fn lists() -> Vec<Case> {
     let many = Told { endpoints: vec![String::new(); 9], ..told(3, 0, 0) };
     let name = Violation::TextTooLong { len: 256, limit: MAX_NAME };
     let endpoint = Violation::TextTooLong { len: 301, limit: MAX_ENDPOINT };
-    let mut cases: Vec<Case> = [0, 2, 3, 4, 5].map(|form| (name.clone(), introduction(told(form, 256, 0)))).to_vec();
-    cases.extend([3, 4, 5].map(|form| (endpoint.clone(), introduction(told(form, 0, 301)))));
+    let mut cases: Vec<Case> = [0, 2, 3, 4, 5, 6].map(|form| (name.clone(), introduction(told(form, 256, 0)))).to_vec();
+    cases.extend([3, 4, 5, 6].map(|form| (endpoint.clone(), introduction(told(form, 0, 301)))));
     cases.push((Violation::ListTooLong { len: 9, limit: MAX_ENDPOINTS }, introduction(many)));
     cases
 }
@@ -133,7 +134,7 @@ fn posts() -> Vec<Case> {
         (Violation::Truncated, post(&[0, 2, 0x10, 0])),
         (Violation::UnknownFlags(4), post(&[4])),
         (Violation::UnknownFlags(0xff), post(&[0xff])),
-        (Violation::UnknownForm(6), post(&[0, 2, 6])),
+        (Violation::UnknownForm(7), post(&[0, 2, 7])),
         (Violation::UnknownForm(0x40), post(&[0, 2, 0x40])),
         (Violation::UnknownForm(0x80), post(&[0, 1, 0x80])),
         // The tag that is none, and an inline handle with a number.
