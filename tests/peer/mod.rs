@@ -366,7 +366,7 @@ impl Peer {
         Peer::over(dialled.expect("the node listens"))
     }
 
-    fn over(stream: TcpStream) -> Peer {
+    pub(crate) fn over(stream: TcpStream) -> Peer {
         Peer {
             stream,
             read: Vec::new(),

@@ -1,0 +1,116 @@
+//! The node that is attacked: boxes of several kinds, actors that are held from elsewhere, and a watch over how long its I/O
+//! thread is kept at a time.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::clock::interval;
+use actix::prelude::*;
+use actix_hermod::Address;
+use actix_hermod::Node;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::BufReader;
+use tokio::time::MissedTickBehavior;
+
+use super::Outcome;
+
+/// Actors that others could hold.
+const EXPORTS: usize = 10_000;
+
+/// Mailboxes that nobody reads, called "unread 0" and so on.
+pub(crate) const UNREAD: u64 = 32;
+
+/// How often the thread's CPU time is read.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A question to which the same is answered.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+pub(crate) struct Question(pub(crate) u64);
+
+/// Carries addresses.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Meet(Vec<Address<Question>>);
+
+/// Carries bytes.
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+struct Note(Vec<u8>);
+
+/// Answers at once.
+struct Echo;
+
+impl Actor for Echo {
+    type Context = Context<Self>;
+}
+
+impl Handler<Question> for Echo {
+    type Result = u64;
+
+    fn handle(&mut self, question: Question, _: &mut Context<Self>) -> u64 {
+        question.0
+    }
+}
+
+/// Answers never.
+struct Silent;
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<Question> for Silent {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, _: Question, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Says where it listens, then how it fares.
+pub(crate) async fn live() -> Outcome<()> {
+    let node = Node::start();
+    node.publish::<Question>("echo", Echo.start())?;
+    node.publish::<Question>("silent", Silent.start())?;
+    let mut meetings = node.mailbox::<Meet>().name("meet").open()?;
+    actix::spawn(async move { while meetings.recv().await.is_some() {} });
+    let open = |n| node.mailbox::<Note>().name(format!("unread {n}")).open();
+    let _unread = (0..UNREAD).map(open).collect::<Result<Vec<_>, _>>()?;
+    let _held = (0..EXPORTS).map(|_| node.export::<Question>(Echo.start())).collect::<Result<Vec<_>, _>>()?;
+    println!("{}", node.listen("127.0.0.1:0").await?);
+    let longest = Rc::new(Cell::new(Duration::ZERO));
+    actix::spawn(watch_turns(Rc::clone(&longest)));
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        if line == "begin" {
+            longest.set(Duration::ZERO);
+        }
+        println!("{}", longest.get().as_micros());
+    }
+    Ok(())
+}
+
+/// Notes how much CPU time the thread takes at most between two looks. What it takes in one turn is no more than that, and
+/// whatever else runs on the machine has no part in it.
+async fn watch_turns(longest: Rc<Cell<Duration>>) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = cpu_of_this_thread();
+    loop {
+        looks.tick().await;
+        let now = cpu_of_this_thread();
+        longest.set(longest.get().max(now.saturating_sub(before)));
+        before = now;
+    }
+}
+
+/// CPU time that this thread has taken so far, as the kernel's scheduler says; see `Documentation/scheduler/sched-stats`.
+fn cpu_of_this_thread() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}

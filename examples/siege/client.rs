@@ -1,0 +1,93 @@
+//! The honest client: asks the node again and again over a connection that it has, and now and then comes as a newcomer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+use std::time::Instant;
+
+use actix::clock::sleep;
+use actix_hermod::Node;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::BufReader;
+
+use super::Outcome;
+use super::besieged::Question;
+
+/// The pause between two asks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The pause between two newcomers.
+const NEWCOMER: Duration = Duration::from_millis(500);
+
+/// An ask that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How it has fared.
+#[derive(Default)]
+struct Fared {
+    took: Vec<Duration>,
+    failed: u64,
+    newcomers: (u64, u64),
+}
+
+impl Fared {
+    /// Asks that were answered and that failed, microseconds within which half and 99 of 100 of them were answered, and
+    /// newcomers who got through and who did not.
+    fn line(&mut self) -> String {
+        self.took.sort();
+        let within = |share: f64| {
+            let at = (self.took.len().saturating_sub(1) as f64 * share) as usize;
+            self.took.get(at).map_or(0, Duration::as_micros)
+        };
+        let (came, failed) = self.newcomers;
+        format!("{} {} {} {} {came} {failed}", self.took.len(), self.failed, within(0.5), within(0.99))
+    }
+}
+
+/// Asks until its input ends.
+pub(crate) async fn live() -> Outcome<()> {
+    let endpoint = std::env::args().nth(1).ok_or("the endpoint is missing")?;
+    let fared = Rc::new(RefCell::new(Fared::default()));
+    let node = Node::start();
+    let echo = node.remote::<Question>(&endpoint, "echo")?;
+    echo.ask(Question(0)).await?;
+    println!("connected");
+    let notes = Rc::clone(&fared);
+    actix::spawn(async move {
+        loop {
+            let began = Instant::now();
+            let answer = echo.ask(Question(1)).timeout(PATIENCE).await;
+            match answer {
+                Ok(_) => notes.borrow_mut().took.push(began.elapsed()),
+                Err(_) => notes.borrow_mut().failed += 1,
+            }
+            sleep(PAUSE).await;
+        }
+    });
+    let notes = Rc::clone(&fared);
+    actix::spawn(async move {
+        loop {
+            sleep(NEWCOMER).await;
+            let came = comes_newly(&endpoint).await;
+            let newcomers = &mut notes.borrow_mut().newcomers;
+            *(if came { &mut newcomers.0 } else { &mut newcomers.1 }) += 1;
+        }
+    });
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        if line == "begin" {
+            fared.take();
+        }
+        println!("{}", fared.borrow_mut().line());
+    }
+    Ok(())
+}
+
+/// Whether a node that has just started is answered.
+async fn comes_newly(endpoint: &str) -> bool {
+    let node = Node::start();
+    let Ok(echo) = node.remote::<Question>(endpoint, "echo") else { return false };
+    let is_answered = echo.ask(Question(2)).timeout(PATIENCE).await.is_ok();
+    node.shutdown().await;
+    is_answered
+}

@@ -1,0 +1,137 @@
+//! Attacks a node in one way after another, as a stranger could who knows the protocol, and prints what each costs: how an
+//! honest client fares beside it, what memory the node takes, and how long its I/O thread is kept at a time.
+//!
+//! ```text
+//! cargo run --release --example siege                  # ten seconds for each attack
+//! cargo run --release --example siege -- --seconds 60
+//! cargo run --release --example siege -- --short       # two seconds, and no latency is judged
+//! ```
+//!
+//! Three processes take part: the node (see [`besieged`]), the honest client (see [`client`]), and this one, which attacks
+//! (see [`attacks`]). Strangers dial from many addresses of 127.0.0.0/8, as a host counts them one by one.
+//!
+//! Marks for each attack, on any machine: no ask of the honest client fails, a newcomer is greeted, the node's memory
+//! stays below 300 MB, and no turn of its I/O thread takes more than 20 ms of CPU time. Unless it is `--short`: 99 of 100
+//! asks are answered within three times as long as without an attack, or within 5 ms. The exit status is 1 if one is
+//! missed, and 2 if the siege could not be run.
+
+mod attacks;
+mod besieged;
+mod child;
+mod client;
+#[allow(dead_code, reason = "tests say more by it")]
+#[path = "../../tests/peer/mod.rs"]
+mod peer;
+mod report;
+mod stranger;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix::System;
+use actix::clock::sleep;
+
+use attacks::ATTACKS;
+use child::Child;
+use child::Role;
+use report::Figures;
+use report::Marks;
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "usage: siege [--seconds N] [--short] [--only NAME]
+
+  --seconds N   how long each attack lasts, in seconds (10)
+  --short       two seconds each, and no latency is judged
+  --only NAME   this attack alone
+  --help        this";
+
+/// What is wanted.
+#[derive(Debug)]
+struct Options {
+    seconds: u64,
+    judges_latency: bool,
+    only: Option<String>,
+}
+
+impl Options {
+    /// `None` if help is wanted.
+    fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
+        let mut options = Options { seconds: 10, judges_latency: true, only: None };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--help" => return Ok(None),
+                "--short" => (options.seconds, options.judges_latency) = (2, false),
+                "--seconds" => options.seconds = arguments.next().ok_or("--seconds needs a number")?.parse()?,
+                "--only" => options.only = Some(arguments.next().ok_or("--only needs the name of an attack")?),
+                other => return Err(format!("{other} is unknown\n{USAGE}").into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Role::of_this_process() {
+        Some(Role::Besieged) => System::new().block_on(besieged::live()).map(|()| true),
+        Some(Role::Client) => System::new().block_on(client::live()).map(|()| true),
+        None => match Options::parse(std::env::args().skip(1)) {
+            Ok(Some(options)) => System::new().block_on(besiege(&options)),
+            Ok(None) => {
+                println!("{USAGE}");
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("siege: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs all attacks in turn, each against a node of its own; whether every mark was reached.
+async fn besiege(options: &Options) -> Outcome<bool> {
+    let lasts = Duration::from_secs(options.seconds);
+    let mut idle = None;
+    let mut all_reached = true;
+    println!("{}", Figures::HEAD);
+    for attack in ATTACKS {
+        let is_wanted = options.only.as_ref().is_none_or(|only| only == attack.name || attack.name == "nothing");
+        if !is_wanted {
+            continue;
+        }
+        let (figures, did) = one(attack, lasts).await?;
+        let marks = Marks::beside(idle.as_ref(), options.judges_latency);
+        let missed = marks.missed(&figures);
+        println!("{}", figures.row(attack.name, &missed));
+        println!("    {did}");
+        all_reached &= missed.is_empty();
+        idle.get_or_insert(figures);
+    }
+    println!("{}", if all_reached { "All marks were reached." } else { "A MARK WAS MISSED." });
+    Ok(all_reached)
+}
+
+/// Makes one attack; what it cost, and what was done.
+async fn one(attack: &attacks::Attack, lasts: Duration) -> Outcome<(Figures, String)> {
+    let mut node = Child::start(Role::Besieged, &[]).await?;
+    let endpoint = node.says().await?;
+    let mut client = Child::start(Role::Client, &[&endpoint]).await?;
+    client.says().await?;
+    // From here on both count.
+    node.ask("begin").await?;
+    client.ask("begin").await?;
+    let did = (attack.make)(endpoint, lasts).await?;
+    let (of_client, of_node) = (client.ask("report").await?, node.ask("report").await?);
+    let figures = Figures::of(&of_client, &of_node, node.process())?;
+    // Both end with their input.
+    sleep(Duration::from_millis(1)).await;
+    Ok((figures, did))
+}

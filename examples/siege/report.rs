@@ -1,0 +1,100 @@
+//! The figures of one attack, the marks that they are to reach, and the table of both.
+
+use std::time::Duration;
+
+use super::Outcome;
+
+/// The node's memory stays below this, in MB.
+const MEMORY: u64 = 300;
+
+/// CPU time that a turn of the I/O thread may take.
+const TURN: Duration = Duration::from_millis(20);
+
+/// However little an ask takes without an attack, 99 of 100 may take as long as this.
+const P99: Duration = Duration::from_millis(5);
+
+/// So much longer than without an attack.
+const TIMES: u32 = 3;
+
+/// What one attack has cost.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    answered: u64,
+    failed: u64,
+    p50: Duration,
+    p99: Duration,
+    newcomers: (u64, u64),
+    turn: Duration,
+    /// At most, in MB.
+    memory: u64,
+}
+
+impl Figures {
+    pub(crate) const HEAD: &str =
+        "attack          answered  failed  p50 ms  p99 ms  newcomers  longest turn  memory    marks";
+
+    /// As the client and the node have said them.
+    pub(crate) fn of(client: &str, node: &str, process: u32) -> Outcome<Figures> {
+        let numbers = client.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let [answered, failed, p50, p99, came, shut_out] = numbers[..] else {
+            return Err(format!("the client says {client:?}").into());
+        };
+        Ok(Figures {
+            answered,
+            failed,
+            p50: Duration::from_micros(p50),
+            p99: Duration::from_micros(p99),
+            newcomers: (came, shut_out),
+            turn: Duration::from_micros(node.trim().parse()?),
+            memory: peak_memory(process),
+        })
+    }
+
+    /// A line of the table.
+    pub(crate) fn row(&self, name: &str, missed: &[&str]) -> String {
+        let Figures { answered, failed, p50, p99, newcomers: (came, shut_out), turn, memory } = self;
+        let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+        let marks = if missed.is_empty() { "reached".to_owned() } else { format!("MISSED: {}", missed.join(", ")) };
+        format!(
+            "{name:<14}  {answered:>8}  {failed:>6}  {:>6.2}  {:>6.2}  {:>9}  {:>9.2} ms  {memory:>4} MB  {marks}",
+            ms(p50),
+            ms(p99),
+            format!("{came}/{}", came + shut_out),
+            ms(turn),
+        )
+    }
+}
+
+/// The most memory that a process has had, in MB.
+fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    field.and_then(|field| field.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// What is to be reached.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    /// `None` if latency is not judged.
+    p99: Option<Duration>,
+}
+
+impl Marks {
+    /// Beside what was seen without an attack.
+    pub(crate) fn beside(idle: Option<&Figures>, judges_latency: bool) -> Marks {
+        let p99 = idle.filter(|_| judges_latency).map(|idle| P99.max(idle.p99 * TIMES));
+        Marks { p99 }
+    }
+
+    /// Those that were missed, by name.
+    pub(crate) fn missed(&self, figures: &Figures) -> Vec<&'static str> {
+        let marks = [
+            ("asks", figures.failed == 0 && figures.answered > 0),
+            ("newcomers", figures.newcomers.1 == 0),
+            ("p99", self.p99.is_none_or(|limit| figures.p99 <= limit)),
+            ("turn", figures.turn < TURN),
+            ("memory", figures.memory < MEMORY),
+        ];
+        marks.into_iter().filter(|(_, is_reached)| !is_reached).map(|(name, _)| name).collect()
+    }
+}
