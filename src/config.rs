@@ -61,8 +61,8 @@ pub(crate) struct Limits {
     pub(crate) pending_requests: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
-    /// Addresses in one message: as many as an actor has subscribers, in all but the largest systems. To read so many takes
-    /// a few milliseconds of the I/O thread.
+    /// Addresses in one message: as many as the protocol has room for, which is as many as an actor has subscribers in all
+    /// but the largest systems.
     pub(crate) max_handles: usize,
     /// Levels of nesting in a message.
     pub(crate) decode_depth: usize,

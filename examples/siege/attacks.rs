@@ -52,7 +52,7 @@ pub(crate) const ATTACKS: &[Attack] = attacks![
 ];
 
 /// Handles in a message: as many as the protocol has room for, nearly.
-const HANDLES: u64 = 65_000;
+const HANDLES: u64 = 16_000;
 
 /// Where and how long, and how much was done.
 #[derive(Clone)]
@@ -280,7 +280,7 @@ async fn unread(siege: Siege) -> Outcome<String> {
     siege
         .by(100, |siege, mut stranger| async move {
             for n in 0.. {
-                let answered = [ask(n, &inline(&your_box("echo")), &number(n)), ping(n)].concat();
+                let answered = [ask(n, &inline(&your_box("mirror")), &number(n)), ping(n)].concat();
                 if siege.is_over() || !siege.send(&mut stranger, &answered).await {
                     return;
                 }

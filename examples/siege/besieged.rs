@@ -75,6 +75,8 @@ impl Handler<Question> for Silent {
 pub(crate) async fn live() -> Outcome<()> {
     let node = Node::start();
     node.publish::<Question>("echo", Echo.start())?;
+    // Not the one that the honest client asks: a box that is full of others' requests takes no more of anybody's.
+    node.publish::<Question>("mirror", Echo.start())?;
     node.publish::<Question>("silent", Silent.start())?;
     let mut meetings = node.mailbox::<Meet>().name("meet").open()?;
     actix::spawn(async move { while meetings.recv().await.is_some() {} });

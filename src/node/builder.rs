@@ -82,7 +82,7 @@ limits! {
     /// has one such limit: that of the node started last. 65,536.
     proxy_queue(envelopes: usize),
     /// Addresses and `Recipient`s in one message, sent or received; one with more is dropped as
-    /// [`TooLarge`](crate::DropReason::TooLarge). 16,384; the protocol has room for 65,536.
+    /// [`TooLarge`](crate::DropReason::TooLarge). 16,384, which is also as many as the protocol has room for.
     max_handles(handles: usize),
     /// Levels of nesting in a message that is received. 128.
     decode_depth(levels: usize),

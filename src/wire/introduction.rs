@@ -18,8 +18,8 @@ use crate::ident::NodeId;
 /// Endpoints named for one node: a host with several networks, not a list of guesses.
 pub(crate) const MAX_ENDPOINTS: usize = 8;
 
-/// Handles in one message.
-pub(crate) const MAX_HANDLES: usize = 65_536;
+/// Handles in one message. To read as many takes a few milliseconds, also where nobody takes the message.
+pub(crate) const MAX_HANDLES: usize = 16_384;
 
 /// Whom a handle means, in words that both ends of this connection understand.
 #[derive(Clone, PartialEq, Eq, Debug)]

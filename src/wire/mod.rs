@@ -134,7 +134,7 @@
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol; others are to come.
 //!
 //! ## Posts
-//! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 65,536, so many
+//! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 16,384, so many
 //! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 how many relays a post or an
 //! ask has passed; 2, trace, is reserved. An extension that stands in a block twice is what it is first.
 //! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent

@@ -185,7 +185,7 @@ fn answers_that_nobody_asked_for_are_counted_and_ignored() {
         assert!(stranger.send(&answers).await && stranger.is_answered().await);
         assert_eq!(ground.node.stats().late_answers, 3);
         // What came with them is given back.
-        let ids: Vec<[u8; 16]> = (0..65_536).map(|_| fresh_id()).collect();
+        let ids: Vec<[u8; 16]> = (0..16_384).map(|_| fresh_id()).collect();
         let handles: Vec<Vec<u8>> = ids.iter().map(|id| inline(&my_counted_box(*id))).collect();
         assert!(stranger.send(&answer_with(5, &handles, &[])).await);
         let mut returned = HashSet::new();
@@ -208,7 +208,7 @@ fn late_answers_with_as_many_addresses_as_are_allowed_leave_nothing_behind() {
             let mut stranger = Peer::stranger(&ground.endpoint).await;
             let late = |n: u64| {
                 let id = |at: u64| [n.to_le_bytes(), at.to_le_bytes()].concat().try_into().expect("16 bytes");
-                let handles: Vec<Vec<u8>> = (0..65_536).map(|at| inline(&my_counted_box(id(at)))).collect();
+                let handles: Vec<Vec<u8>> = (0..16_384).map(|at| inline(&my_counted_box(id(at)))).collect();
                 answer_with(n, &handles, &[])
             };
             assert!(stranger.send(&late(0)).await && stranger.is_answered().await);

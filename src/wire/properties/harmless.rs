@@ -156,10 +156,10 @@ proptest! {
 fn an_announced_count_is_not_believed() {
     let mut incoming = with_bindings();
     let mut refused = |payload: &[u8]| incoming.post(payload, &mut meaning).unwrap_err();
-    // 65,536 handles, then as many as there are not.
-    assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 4]), Violation::Truncated);
+    // 16,384 handles, then as many as there are not.
+    assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 1]), Violation::Truncated);
     let limit = MAX_HANDLES;
-    assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 4]), Violation::ListTooLong { len: 65_537, limit });
+    assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 1]), Violation::ListTooLong { len: 16_385, limit });
     // An extension block of 2^63 bytes; a name of 2^35.
     assert_eq!(
         refused(&[flag::EXTENSIONS, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]),
@@ -168,8 +168,8 @@ fn an_announced_count_is_not_believed() {
     assert_eq!(refused(&[0, 2, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 1]), Violation::Truncated);
     // The same counts of handles in an answer, behind the correlation.
     let mut refused = |payload: &[u8]| incoming.answer(payload, &mut meaning).unwrap_err();
-    assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 4]), Violation::Truncated);
-    assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 4]), Violation::ListTooLong { len: 65_537, limit });
+    assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 1]), Violation::Truncated);
+    assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 1]), Violation::ListTooLong { len: 16_385, limit });
 }
 
 #[test]

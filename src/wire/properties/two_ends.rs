@@ -141,7 +141,7 @@ fn a_message_with_5_000_handles_arrives_whatever_the_table_holds() {
 }
 
 #[test]
-fn a_message_may_have_65_536_handles_and_no_more() {
+fn a_message_may_have_16_384_handles_and_no_more() {
     let pool = pool(1);
     let most = if cfg!(miri) { 1_000 } else { MAX_HANDLES };
     for kind in 0..3 {
@@ -155,7 +155,7 @@ fn a_message_may_have_65_536_handles_and_no_more() {
         assert_eq!(Came::read(&mut incoming, raw).handles.len(), most);
         let before = out.len();
         if cfg!(miri) {
-            // One more than 65,536 take it too long.
+            // One more than 16,384 take it too long.
             continue;
         }
         meant.handles.push(0);
