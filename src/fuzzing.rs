@@ -21,6 +21,11 @@ pub fn stream(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::stream::run(bytes);
 }
 
+/// Greetings between honest nodes, with an attacker between them who does what the bytes decide.
+pub fn greetings(bytes: &[u8], _: AllocMeter) {
+    wire::fuzz::greeting::run(bytes);
+}
+
 /// Two ends of a connection, driven by what the bytes decide.
 pub fn ends(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::ends::run(bytes);
@@ -115,6 +120,7 @@ mod tests {
         frames: 300,
         stream: 2_000,
         ends: 8_000,
+        greetings: 300,
         bodies: 300,
         shapes: 600,
         addresses: 200,

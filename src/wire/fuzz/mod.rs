@@ -5,6 +5,7 @@
 
 pub(crate) mod ends;
 pub(crate) mod frames;
+pub(crate) mod greeting;
 pub(crate) mod kinds;
 pub(crate) mod meant;
 pub(crate) mod pieces;

@@ -1,6 +1,7 @@
 //! What must hold for every value, every sequence of bytes and every order of events: that what was written is read
 //! again, that no bytes do harm, and that between two ends no message ever reaches a box that it was not sent to.
 
+mod greeting;
 mod harmless;
 mod read_again;
 mod runs;

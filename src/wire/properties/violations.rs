@@ -120,6 +120,11 @@ fn lists() -> Vec<Case> {
     let mut cases: Vec<Case> = [0, 2, 3, 4, 5, 6].map(|form| (name.clone(), introduction(told(form, 256, 0)))).to_vec();
     cases.extend([3, 4, 5, 6].map(|form| (endpoint.clone(), introduction(told(form, 0, 301)))));
     cases.push((Violation::ListTooLong { len: 9, limit: MAX_ENDPOINTS }, introduction(many)));
+    // Of a welcome: no endpoints, then connections that have ended; and too many endpoints.
+    let welcome = |lists: &[u8]| Welcome::read(&[lists, &[0; SIGNATURE]].concat()).unwrap_err();
+    let told = MAX_TOLD as u64 + 1;
+    cases.push((Violation::ListTooLong { len: told, limit: MAX_TOLD }, welcome(&[0, told as u8])));
+    cases.push((Violation::ListTooLong { len: 9, limit: MAX_ENDPOINTS }, welcome(&[9])));
     cases
 }
 
