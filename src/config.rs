@@ -40,7 +40,7 @@ pub(crate) struct Limits {
     pub(crate) fragment: usize,
     /// Time for a connection to be opened and greeted: several round trips to the other side of the world.
     pub(crate) handshake_timeout: Duration,
-    /// Bytes of a hello: eight endpoints at their longest would not fit, three do.
+    /// Bytes of a hello, and of the endpoints that are named behind it: eight at their longest would not fit, three do.
     pub(crate) handshake_bytes: usize,
     /// How often an idle connection is probed, and stopped actors are looked for.
     pub(crate) heartbeat: Duration,

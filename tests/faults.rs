@@ -20,6 +20,8 @@ mod leases;
 mod proxy;
 #[path = "faults/restarts.rs"]
 mod restarts;
+#[path = "faults/runs.rs"]
+mod runs;
 #[path = "faults/several.rs"]
 mod several;
 #[path = "faults/signals.rs"]

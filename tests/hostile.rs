@@ -27,6 +27,8 @@ mod limits;
 
 #[path = "hostile/pieces.rs"]
 mod pieces;
+#[path = "hostile/posing.rs"]
+mod posing;
 
 #[path = "hostile/relaying.rs"]
 mod relaying;
@@ -329,7 +331,7 @@ fn half_a_frame_and_then_the_end_delivers_nothing() {
 #[test]
 fn an_unknown_kind_ends_the_connection_below_128_and_is_skipped_from_there_on() {
     on(Node::builder(), async |ground| {
-        for kind in [0, 12, 21, 22, 127] {
+        for kind in [0, 21, 22, 127] {
             let words = format!("frames of kind {kind} are not known");
             ground.is_violated_by(&frame(kind, b"what is this"), &words).await;
         }
@@ -371,7 +373,7 @@ fn a_malformed_handle_ends_the_connection() {
             (inline(&[0, 2, 0xff, 0xfe]), "a text is not UTF-8"),
             (inline(&your_box(&"n".repeat(256))), "a text of 256 bytes is over the limit of 255"),
             ([0xff; 11].to_vec(), "a number has more than 64 bits"),
-            (inline(&[&[3][..], &id, &id, &id, &[0, 9]].concat()), "a list of 9 entries is over the limit of 8"),
+            (inline(&[&[3][..], &id, &id, &id, &id, &[0, 9]].concat()), "a list of 9 entries is over the limit of 8"),
         ];
         for (target, words) in cases {
             ground.is_violated_by(&post(&target, &[]), words).await;

@@ -55,7 +55,8 @@ limits! {
     fragment(bytes: usize),
     /// Time for a connection to be made and greeted. 5 s.
     handshake_timeout(limit: Duration),
-    /// Bytes of a peer's greeting. 1 KiB.
+    /// Bytes of a peer's hello, and of the endpoints that it names once it has shown who it is. 1 KiB; hellos of this version
+    /// have 192, and a few more of later ones.
     handshake_bytes(bytes: usize),
     /// How often connections are probed and stopped actors are looked for. 5 s.
     heartbeat(every: Duration),

@@ -50,7 +50,8 @@ impl fmt::Display for DownReason {
 pub enum CloseReason {
     /// The box was closed, or there is none of that name or id.
     BoxClosed,
-    /// The node of the box has said goodbye for good, another node answers in its place, or this node was shut down.
+    /// The node of the box has said goodbye for good, another node answers in its place, it was started again with the same
+    /// key, or this node was shut down.
     NodeGone,
     /// The connection broke and could not be made again: nobody listens at the other end, or for `dead_after` it was not
     /// reached. It may come back, and an address by name then leads there again.

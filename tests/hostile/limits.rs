@@ -28,7 +28,7 @@ use crate::peer::your_box;
 
 #[test]
 fn a_hello_over_a_lower_limit_is_refused() {
-    const MOST: usize = 200;
+    const MOST: usize = 250;
     on(Node::builder().handshake_bytes(MOST), async |ground| {
         let of_length = |length: usize| {
             let mut hello = Hello::of(fresh_id());
@@ -44,7 +44,7 @@ fn a_hello_over_a_lower_limit_is_refused() {
         let mut long = Peer::dial(&ground.endpoint).await;
         assert!(long.send(&of_length(MOST + 1).bytes()).await);
         assert!(long.hello().await.is_none());
-        ground.log_says(&["WARN", "no connection", "over the limit of 200"]).await;
+        ground.log_says(&["WARN", "no connection", "over the limit of 250"]).await;
     });
 }
 

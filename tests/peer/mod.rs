@@ -414,6 +414,13 @@ impl Peer {
         self.send(&first).await
     }
 
+    /// Sends the hello again that another connection has begun with.
+    pub(crate) async fn repeats_hello(&mut self, of: &Peer) -> bool {
+        self.first.clone_from(&of.first);
+        let first = self.first.clone();
+        self.send(&first).await
+    }
+
     /// Dials on as far as to its proof, in which it tells of connections that have ended. The node has not read it yet.
     pub(crate) async fn proves(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) {
         assert!(self.says_hello(hello).await, "the node takes a hello");

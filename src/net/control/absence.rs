@@ -241,6 +241,19 @@ mod tests {
         assert_eq!(absences.next_forgotten().await.holder, 2);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn earlier_runs_of_a_node_that_is_back_are_not_expected_and_others_are() {
+        let absences = Absences::new(FORGET_AFTER);
+        let again = Incarnation { epoch: OTHER.epoch, ..PEER };
+        absent(&absences, PEER, 1);
+        absent(&absences, OTHER, 2);
+        absent(&absences, again, 3);
+        let gone: Vec<Holder> = absences.forget_earlier(again).iter().map(|gone| gone.holder).collect();
+        assert_eq!(gone, [1]);
+        assert_eq!(absences.next_forgotten().await.holder, 2);
+        assert_eq!(absences.next_forgotten().await.holder, 3);
+    }
+
     fn peer(n: u64) -> Incarnation {
         Incarnation::of(names(PEER, n).ours.0)
     }

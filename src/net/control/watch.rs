@@ -257,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn another_run_of_a_node_is_another_node_to_those_who_wait() {
+        let mut watches = Watches::default();
+        let mut of_last = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
+        watches.greeted(Incarnation { epoch: OTHER.epoch, ..ONE }, true).tell();
+        assert_eq!(of_last.try_recv(), Ok(CloseReason::NodeGone));
+    }
+
+    #[test]
     fn what_nobody_waits_for_any_more_is_watched_no_longer() {
         let mut watches = Watches::default();
         let first = waiting(&mut watches, name(1), None);

@@ -180,4 +180,17 @@ mod tests {
         }
         assert!(admission.slot().is_none(), "all have greeted");
     }
+
+    #[test]
+    fn of_those_that_have_not_greeted_a_peer_gives_up_its_own() {
+        let admission = Arc::new(Admission::new(9, 9));
+        let unproven = [(); 3].map(|()| admission.unproven());
+        let names = [1, 2].map(|byte| ConnectionId([byte; 16]));
+        unproven[0].is_called(names[0]);
+        unproven[1].is_called(names[1]);
+        admission.give_up(&[(ConnectionId([0; 16]), 0), (names[1], 7)]);
+        let given_up = || unproven.each_ref().map(|one| one.given_up.is_cancelled());
+        assert_eq!(given_up(), [false, true, false]);
+        assert!(unproven.iter().all(|one| !one.expelled.is_cancelled()));
+    }
 }

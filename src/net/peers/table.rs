@@ -305,6 +305,49 @@ mod tests {
         assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.latest.is_empty());
     }
 
+    fn link(inner: &Arc<NodeInner>, n: usize) -> Arc<Link> {
+        inner.link_to(&format!("localhost:{n}").parse().expect("an endpoint"), None)
+    }
+
+    /// As many as there once were tokens.
+    #[test]
+    fn of_nodes_without_end_nothing_is_remembered() {
+        let (io, _not_started) = io_thread::io();
+        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let (peers, link) = (PeerTable::default(), link(&inner, 1));
+        for n in 0..=65_536 {
+            assert!(peers.join(node(n), &link));
+            peers.leave(node(n), &link, link.connection());
+        }
+        let tables = peers.tables.lock();
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.latest.is_empty());
+    }
+
+    #[test]
+    fn a_run_is_over_once_a_later_one_is_connected_and_it_is_not() {
+        let (io, _not_started) = io_thread::io();
+        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let peers = PeerTable::default();
+        let [first, second, other] = [(1, 1), (1, 2), (2, 3)].map(|(id, epoch)| {
+            let epoch = node(epoch).epoch;
+            Incarnation { epoch, ..node(id) }
+        });
+        let links = [1, 2, 3].map(|n| link(&inner, n));
+        let gone = || [first, second, other].map(|run| peers.is_gone(run));
+        assert!(peers.join(first, &links[0]) && peers.join(other, &links[2]));
+        assert_eq!(gone(), [false; 3], "nobody knows of the second");
+        assert!(peers.join(second, &links[1]));
+        assert_eq!(gone(), [false; 3], "the connection of the first may be half open, or two have one key");
+        // A blip of the second: it is the later one.
+        peers.leave(second, &links[1], links[1].connection());
+        assert_eq!(gone(), [false; 3]);
+        assert!(peers.join(second, &links[1]));
+        peers.leave(first, &links[0], links[0].connection());
+        assert_eq!(gone(), [true, false, false]);
+        peers.leave(second, &links[1], links[1].connection());
+        assert_eq!(gone(), [false; 3], "it is not known any more; who waits, waits for as long as for any peer");
+    }
+
     #[test]
     fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
         let peers = PeerTable::default();
