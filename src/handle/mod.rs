@@ -6,6 +6,7 @@ pub(crate) mod detached;
 pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod pinned;
 pub(crate) mod pointer;
 pub(crate) mod ports;
 pub(crate) mod recipient;

@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod io_thread;
 pub(crate) mod link;
 pub(crate) mod peers;
+mod runs;
 pub(crate) mod shared;
 mod shutdown;
 pub(crate) mod transport;

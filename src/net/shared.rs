@@ -174,21 +174,6 @@ impl NodeInner {
         link
     }
 
-    /// A run of a node is here: what earlier runs of it held they hold no more.
-    pub(crate) fn succeed(&self, node: Incarnation) {
-        for gone in self.absences.forget_earlier(node) {
-            self.registry.leases().release_all(gone.holder);
-        }
-        self.peers.succeed(node);
-    }
-
-    /// A node has said goodbye, and holds nothing any more by connections that have ended before.
-    pub(crate) fn forget_absent(&self, node: Incarnation) {
-        for gone in self.absences.forget(node) {
-            self.registry.leases().release_all(gone.holder);
-        }
-    }
-
     /// Looks after what has to be looked after from time to time, until the node stops.
     pub(crate) async fn housekeep(self: Arc<Self>, _stop: StopOnDrop) {
         let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));

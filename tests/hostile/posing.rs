@@ -51,7 +51,8 @@ fn an_id_cannot_be_taken_before_its_owner_comes_nor_worn_out_by_others() {
     on(Node::builder(), async |ground| {
         let owner = Hello::of(fresh_id());
         let squatter = Hello { key: owner.key, ..Hello::of(fresh_id()) };
-        (ground.refuses(&squatter).await, ground.refuses(&squatter).await);
+        ground.refuses(&squatter).await;
+        ground.refuses(&squatter).await;
         assert!(Peer::greeted(&ground.endpoint, &owner).await.is_answered().await);
         for _ in 0..FRESH {
             let mut other = Peer::dial(&ground.endpoint).await;

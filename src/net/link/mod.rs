@@ -17,6 +17,7 @@ pub(crate) mod outbound;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
 pub(crate) mod requests;
+mod settling;
 pub(crate) mod shape_query;
 mod stats;
 pub(crate) mod target;
@@ -28,8 +29,6 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::task::Context;
 use std::task::Poll;
-
-use tokio_util::sync::CancellationToken;
 
 use self::drain::Chunk;
 use self::drain::Next;
@@ -44,7 +43,6 @@ use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
-use crate::ident::ConnectionId;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
@@ -61,7 +59,6 @@ use crate::sync::Mutex;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
-use crate::wire::frames::proof::MAX_TOLD;
 use crate::wire::handshake::Hello;
 use crate::wire::outgoing::Outgoing;
 
@@ -164,28 +161,6 @@ impl Link {
     /// Where the peer is said to listen.
     pub(super) fn hints(&self) -> Arc<[Endpoint]> {
         Arc::clone(&self.hints.lock())
-    }
-
-    /// Connections of which the peer is to say how much it has read.
-    pub(crate) fn unsettled(&self) -> VecDeque<ConnectionNames> {
-        self.unsettled.lock().clone()
-    }
-
-    /// The peer has said how much it has read of these, by this side's names.
-    pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
-        self.unsettled.lock().retain(|names| !told.iter().any(|(ours, _)| *ours == names.ours));
-    }
-
-    /// Cancelled when the peer has given the connection up for another.
-    pub(crate) fn superseded(&self) -> CancellationToken {
-        self.state.lock().superseded.clone()
-    }
-
-    /// The peer has given the connection up: nothing more is read from it.
-    pub(crate) fn supersede(&self) {
-        let superseded = self.superseded();
-        self.down(DropReason::Lost, "the peer has given the connection up", self.endpoint.is_none());
-        superseded.cancel();
     }
 
     /// The same stream, whose bytes count as the link's.
@@ -305,20 +280,6 @@ impl Link {
         asked.sort_unstable_by_key(|(number, _)| *number);
         asked.iter().for_each(|(_, asked)| asked.cancel());
         self.count_lost(reason, detail, waiting);
-    }
-
-    /// A connection has ended: the next one tells what became of what was written to it.
-    fn remember(&self, names: ConnectionNames, unsettled: Unsettled) {
-        self.settlement.record(names, unsettled);
-        if self.endpoint.is_none() {
-            return;
-        }
-        let mut unsettled = self.unsettled.lock();
-        if unsettled.len() == MAX_TOLD {
-            // The oldest, which may have been to a node that is gone: nobody would ever settle it.
-            unsettled.pop_front();
-        }
-        unsettled.push_back(names);
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
