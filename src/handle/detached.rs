@@ -53,7 +53,6 @@ struct Detached {
     /// Cancelled.
     stopped: CancellationToken,
     /// Never any.
-    news: Notify,
     recipients: ProxyTable,
 }
 
@@ -66,7 +65,6 @@ impl Detached {
             observer: Observer::default(),
             shutdown: Shutdown::default(),
             stopped,
-            news: Notify::new(),
             recipients: ProxyTable::default(),
         })
     }
@@ -129,8 +127,8 @@ impl Router for Detached {
         true
     }
 
-    fn news(&self) -> &Notify {
-        &self.news
+    fn news(&self, _: NodeId) -> Arc<Notify> {
+        Arc::default()
     }
 
     fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {

@@ -76,8 +76,9 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
     /// Whether that run of a node has said that it ends, or another has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
-    /// Tells all who wait that a connection has come up, or that a node has said that it ends.
-    fn news(&self) -> &Notify;
+    /// Where all who wait are told that a connection to that node has come up, or that a run of it has said that it ends. To
+    /// be held while one waits.
+    fn news(&self, of: NodeId) -> Arc<Notify>;
     /// The box that has that name now.
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
     /// Messages from elsewhere for that box were dropped after it had taken them: who sent them is to be told.

@@ -371,8 +371,8 @@ impl Router for NodeInner {
         self.peers.is_gone(node)
     }
 
-    fn news(&self) -> &Notify {
-        self.peers.news()
+    fn news(&self, of: NodeId) -> Arc<Notify> {
+        self.peers.news().of(of)
     }
 
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {

@@ -38,7 +38,7 @@ const LEASES: u64 = 32 | 64;
 const FRESH: usize = 2_000;
 
 impl Ground {
-    async fn refuses(&self, hello: &Hello) {
+    async fn refuses_node(&self, hello: &Hello) {
         let mut impostor = Peer::dial(&self.endpoint).await;
         impostor.proves(hello, &[]).await;
         let frames = impostor.frames_to_end().await;
@@ -51,15 +51,15 @@ fn an_id_cannot_be_taken_before_its_owner_comes_nor_worn_out_by_others() {
     on(Node::builder(), async |ground| {
         let owner = Hello::of(fresh_id());
         let squatter = Hello { key: owner.key, ..Hello::of(fresh_id()) };
-        ground.refuses(&squatter).await;
-        ground.refuses(&squatter).await;
+        ground.refuses_node(&squatter).await;
+        ground.refuses_node(&squatter).await;
         assert!(Peer::greeted(&ground.endpoint, &owner).await.is_answered().await);
         for _ in 0..FRESH {
             let mut other = Peer::dial(&ground.endpoint).await;
             other.proves(&Hello::of(fresh_id()), &[]).await;
             other.is_welcomed().await;
         }
-        ground.refuses(&squatter).await;
+        ground.refuses_node(&squatter).await;
         assert!(Peer::greeted(&ground.endpoint, &owner).await.is_answered().await);
     });
 }

@@ -115,7 +115,7 @@ impl Router for StubRouter {
         false
     }
 
-    fn news(&self) -> &tokio::sync::Notify {
+    fn news(&self, _: NodeId) -> Arc<tokio::sync::Notify> {
         unreachable!("nothing here is waited for elsewhere");
     }
 

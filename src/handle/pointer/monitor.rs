@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -211,11 +212,20 @@ impl Away {
     /// Until there is news, or as long as a silent peer is given: very many may ask again, and a peer that says at once
     /// that it does not reach the box is not asked without end.
     async fn rest(&self) {
+        let [of_introducer, of_own] = self.news();
         tokio::select! {
             biased;
-            () = self.router.news().notified() => {}
+            () = of_introducer.notified() => {}
+            () = of_own.notified() => {}
             () = tokio::time::sleep(self.router.limits().dead_after) => {}
         }
+    }
+
+    /// Where news is told of the node that the pointer came from, and of the box's own. Of a name that leads to whoever is
+    /// there, there is none.
+    fn news(&self) -> [Arc<Notify>; 2] {
+        let own = self.own.as_ref().and_then(|own| own.node);
+        [self.primary.1.node, own].map(|node| node.map_or_else(Arc::default, |node| self.router.news(node.node)))
     }
 
     /// A connection to one of the nodes `ways`, if it comes within `patience`; else `why` it is not reached.
@@ -228,10 +238,13 @@ impl Away {
         let own = self.own.as_ref().unwrap_or(&self.primary.1);
         let limit = tokio::time::sleep(patience);
         tokio::pin!(limit);
+        let [of_introducer, of_own] = self.news();
         loop {
-            let mut news = std::pin::pin!(self.router.news().notified());
+            let mut news = std::pin::pin!(of_introducer.notified());
+            let mut own_news = std::pin::pin!(of_own.notified());
             // From here on nothing is missed.
             news.as_mut().enable();
+            own_news.as_mut().enable();
             if self.is_gone() {
                 return Err(CloseReason::NodeGone);
             }
@@ -250,6 +263,7 @@ impl Away {
             tokio::select! {
                 biased;
                 () = news => {}
+                () = own_news => {}
                 () = &mut limit => return Err(why),
                 () = tokio::time::sleep(*self.router.limits().reconnect.end()) => {}
             }

@@ -198,7 +198,11 @@ impl RemoteRouter {
         }
         self.span.record("peer", field::display(peer));
         let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near);
+        let before = link.current_peer().map(|before| before.node);
         let connection = link.up(&hello, names, hints);
+        if link.endpoint().is_some() && before != Some(peer.node) {
+            self.node.peers.leads_to(peer.node, before, link);
+        }
         let superseded = link.superseded();
         let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), unwelcomed);
         let heard = Arc::new(AtomicBool::new(true));

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod hints;
+pub(crate) mod news;
 pub(crate) mod path_search;
 pub(crate) mod search_queue;
 pub(crate) mod table;

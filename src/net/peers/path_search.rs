@@ -164,9 +164,10 @@ async fn find(node: Incarnation, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> 
 /// The link, if that node is there and has shown that it is.
 async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
     greeted(&link).await;
+    let heard = peers.news().of(node.node);
     // One that answers no questions may have said who it is and not shown it yet.
     loop {
-        let mut news = std::pin::pin!(peers.news().notified());
+        let mut news = std::pin::pin!(heard.notified());
         // From here on nothing is missed.
         news.as_mut().enable();
         if !link.is_linked() || link.peer() != Some(node) {

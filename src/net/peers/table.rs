@@ -1,6 +1,7 @@
 //! The links of one node: by the endpoint they were dialled at, and by the node at their other end.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -8,6 +9,7 @@ use std::sync::Weak;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::news::News;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::ident::ConnectionId;
@@ -35,9 +37,8 @@ pub(crate) struct PeerTable {
     /// Links on which a report is due, each once or twice.
     due: Mutex<Vec<Weak<Link>>>,
     became_due: Notify,
-    /// Nodes that have said that they end, the latest; at most [`MAX_GONE`].
-    gone: Mutex<VecDeque<Incarnation>>,
-    news: Notify,
+    gone: Mutex<GoneNodes>,
+    news: News,
 }
 
 #[derive(Debug, Default)]
@@ -46,11 +47,21 @@ struct PeerState {
     dialled: HashMap<(Endpoint, Option<NodeId>), Weak<Link>>,
     /// How many of `dialled` were held when those that were not were last forgotten.
     dialled_held: usize,
+    /// Dialled links by the node at their other end, or that was there last: each of them once.
+    led_to: HashMap<NodeId, Vec<Weak<Link>>>,
     live: HashMap<Incarnation, Vec<Arc<Link>>>,
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
-    /// Of each node with live connections, the run that has come last.
-    latest: HashMap<NodeId, Epoch>,
+    /// Of each node with live connections.
+    runs: HashMap<NodeId, Runs>,
+}
+
+/// The runs of one node that have live connections.
+#[derive(Debug)]
+struct Runs {
+    live: Vec<Epoch>,
+    /// The run that has come last, also when it has none at the moment.
+    latest: Epoch,
 }
 
 impl PeerTable {
@@ -88,6 +99,13 @@ impl PeerTable {
         self.tables.lock().dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade)
     }
 
+    /// A dialled link leads to `node` now, and led to the node `before` until now, if to any.
+    pub(crate) fn leads_to(&self, node: NodeId, before: Option<NodeId>, link: &Arc<Link>) {
+        let mut tables = self.tables.lock();
+        before.inspect(|before| tables.leads_no_more_to(before, link));
+        tables.led_to.entry(node).or_default().push(Arc::downgrade(link));
+    }
+
     /// Forgets the endpoints to which nobody holds an address.
     pub(crate) fn sweep(&self) {
         self.tables.lock().forget_unheld();
@@ -95,23 +113,25 @@ impl PeerTable {
 
     /// A connection to a proven node is up; false if there are too many.
     pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>) -> bool {
-        let mut tables = self.tables.lock();
-        let tables = &mut *tables;
-        let live = tables.live.entry(node).or_default();
-        // A node that dials itself has both ends here.
-        if live.len() >= 2 * MAX_PARALLEL {
-            return false;
+        {
+            let mut tables = self.tables.lock();
+            let tables = &mut *tables;
+            let live = tables.live.entry(node).or_default();
+            // A node that dials itself has both ends here.
+            if live.len() >= 2 * MAX_PARALLEL {
+                return false;
+            }
+            live.push(Arc::clone(link));
+            tables.by_connection.insert(link.connection(), Arc::downgrade(link));
+            tables.has_come(node);
         }
-        live.push(Arc::clone(link));
-        tables.by_connection.insert(link.connection(), Arc::downgrade(link));
-        tables.latest.insert(node.node, node.epoch);
-        self.news.notify_waiters();
+        self.news.tell(node.node);
         true
     }
 
     /// A run of a node is here: those who wait for boxes of a run that it has taken the place of are told.
     pub(crate) fn succeed(&self, node: Incarnation) {
-        for link in self.all() {
+        for link in self.links_to(node.node) {
             if let Some(earlier) = link.peer().filter(|peer| peer.is_another_run_of(node) && self.is_gone(*peer)) {
                 link.node_gone(earlier);
             }
@@ -128,36 +148,27 @@ impl PeerTable {
             tables.by_connection.remove(&connection);
             if live.is_empty() {
                 tables.live.remove(&node);
-                tables.forget_latest(node.node);
+                tables.has_left(node);
             }
         }
     }
 
     /// A node has said that it ends.
     pub(crate) fn gone(&self, node: Incarnation) {
-        {
-            let mut gone = self.gone.lock();
-            // One that says it on each of its connections takes one place.
-            if !gone.contains(&node) {
-                if gone.len() == MAX_GONE {
-                    gone.pop_front();
-                }
-                gone.push_back(node);
-            }
-        }
-        self.all().iter().for_each(|link| link.node_gone(node));
-        self.news.notify_waiters();
+        self.gone.lock().add(node);
+        self.links_to(node.node).iter().for_each(|link| link.node_gone(node));
+        self.news.tell(node.node);
     }
 
     /// Whether that run of a node is over: it has said that it ends, or another run of the node is connected that has come
     /// after it, and it is not.
     pub(crate) fn is_gone(&self, node: Incarnation) -> bool {
-        let has_said_so = self.gone.lock().contains(&node);
+        let has_said_so = self.gone.lock().known.contains(&node);
         has_said_so || self.tables.lock().is_succeeded(node)
     }
 
-    /// Tells all who wait that a connection has come up, or that a node has said that it ends.
-    pub(crate) fn news(&self) -> &Notify {
+    /// Tells who waits for it that a connection to a node has come up, or that the node has said that it ends.
+    pub(crate) fn news(&self) -> &News {
         &self.news
     }
 
@@ -172,18 +183,22 @@ impl PeerTable {
     /// Ends connections that the peer has given up: live ones, and those that were dialled from here and wait for their
     /// welcome.
     pub(crate) fn end_given_up(&self, node: Incarnation, is_given_up: impl Fn(&ConnectionNames) -> bool) {
-        let up: Vec<Arc<Link>> = {
-            let tables = self.tables.lock();
-            let live = tables.live.get(&node).into_iter().flatten().cloned();
-            live.chain(tables.dialled.values().filter_map(Weak::upgrade)).collect()
-        };
         let is_given_up = |names: ConnectionNames| names.peer == node && is_given_up(&names);
+        let up = self.links_to(node.node);
         up.iter().filter(|link| link.names().is_some_and(is_given_up)).for_each(|link| link.supersede());
     }
 
     /// Has leases by connections that have ended restated on one that is live.
     pub(crate) fn restate_leases(&self, node: Incarnation) {
         self.live(node).iter().for_each(|link| link.restate_leases());
+    }
+
+    /// The links at whose other end a run of that node is, or was last; some of them twice. Of all links there are very
+    /// many more.
+    fn links_to(&self, node: NodeId) -> Vec<Arc<Link>> {
+        let tables = self.tables.lock();
+        let dialled = tables.led_to.get(&node).into_iter().flatten().filter_map(Weak::upgrade);
+        tables.live_links(node).cloned().chain(dialled).collect()
     }
 
     fn live(&self, node: Incarnation) -> Vec<Arc<Link>> {
@@ -262,21 +277,73 @@ impl PeerTable {
 }
 
 impl PeerState {
-    fn is_succeeded(&self, node: Incarnation) -> bool {
-        let latest = self.latest.get(&node.node).map(|epoch| Incarnation { epoch: *epoch, ..node });
-        latest.is_some_and(|latest| latest != node && self.live.contains_key(&latest) && !self.live.contains_key(&node))
+    fn has_come(&mut self, node: Incarnation) {
+        let runs = self.runs.entry(node.node).or_insert_with(|| Runs { live: Vec::new(), latest: node.epoch });
+        runs.latest = node.epoch;
+        if !runs.live.contains(&node.epoch) {
+            runs.live.push(node.epoch);
+        }
     }
 
-    /// No connection of some run of the node is left; of another one there may be.
-    fn forget_latest(&mut self, node: NodeId) {
-        if !self.live.keys().any(|live| live.node == node) {
-            self.latest.remove(&node);
+    /// No connection of that run of a node is left; of another one there may be.
+    fn has_left(&mut self, node: Incarnation) {
+        if let Some(runs) = self.runs.get_mut(&node.node) {
+            runs.live.retain(|epoch| *epoch != node.epoch);
+            if runs.live.is_empty() {
+                self.runs.remove(&node.node);
+            }
         }
+    }
+
+    fn is_succeeded(&self, node: Incarnation) -> bool {
+        let is_another = |runs: &Runs| runs.latest != node.epoch && runs.live.contains(&runs.latest);
+        self.runs.get(&node.node).is_some_and(|runs| is_another(runs) && !runs.live.contains(&node.epoch))
+    }
+
+    /// The live links to all runs of a node.
+    fn live_links(&self, node: NodeId) -> impl Iterator<Item = &Arc<Link>> {
+        let runs = self.runs.get(&node).into_iter().flat_map(|runs| &runs.live);
+        runs.filter_map(move |epoch| self.live.get(&Incarnation { node, epoch: *epoch })).flatten()
     }
 
     fn forget_unheld(&mut self) {
         self.dialled.retain(|_, link| link.strong_count() > 0);
         self.dialled_held = self.dialled.len();
+        self.led_to.retain(|_, links| {
+            links.retain(|link| link.strong_count() > 0);
+            !links.is_empty()
+        });
+    }
+
+    fn leads_no_more_to(&mut self, node: &NodeId, link: &Arc<Link>) {
+        let Some(links) = self.led_to.get_mut(node) else { return };
+        links.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(link)));
+        if links.is_empty() {
+            self.led_to.remove(node);
+        }
+    }
+}
+
+/// Runs of nodes that have said that they end, the latest; at most [`MAX_GONE`].
+#[derive(Debug, Default)]
+struct GoneNodes {
+    by_age: VecDeque<Incarnation>,
+    /// The same, for all who ask for one: for each watch of a box, and for each connection that ends.
+    known: HashSet<Incarnation>,
+}
+
+impl GoneNodes {
+    fn add(&mut self, node: Incarnation) {
+        // One that says it on each of its connections takes one place.
+        if !self.known.insert(node) {
+            return;
+        }
+        if self.by_age.len() == MAX_GONE
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.by_age.push_back(node);
     }
 }
 
@@ -302,7 +369,7 @@ mod tests {
         assert_ne!(link.connection(), connection, "it has the number of the next");
         peers.leave(node(1), &link, connection);
         let tables = peers.tables.lock();
-        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.latest.is_empty());
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.runs.is_empty());
     }
 
     fn link(inner: &Arc<NodeInner>, n: usize) -> Arc<Link> {
@@ -320,7 +387,7 @@ mod tests {
             peers.leave(node(n), &link, link.connection());
         }
         let tables = peers.tables.lock();
-        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.latest.is_empty());
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.runs.is_empty());
     }
 
     #[test]
@@ -348,6 +415,30 @@ mod tests {
         assert_eq!(gone(), [false; 3], "it is not known any more; who waits, waits for as long as for any peer");
     }
 
+    /// Where very many nodes go at once, the links to all the others are not looked through for each of them.
+    #[test]
+    fn a_node_that_goes_concerns_the_links_that_lead_to_it_and_no_others() {
+        let (io, _not_started) = io_thread::io();
+        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let links: Vec<_> = (1..=100).map(|n| link(&inner, n)).collect();
+        let id = |n| node(n).node;
+        for (n, link) in links.iter().enumerate() {
+            inner.peers.leads_to(id(n), None, link);
+        }
+        (0..100)
+            .for_each(|n| assert!(matches!(&inner.peers.links_to(id(n))[..], [one] if Arc::ptr_eq(one, &links[n]))));
+        // Another node listens there by now, and is connected by that link and by one of its own.
+        inner.peers.leads_to(id(1), Some(id(0)), &links[0]);
+        let accepted = Link::accepted(inner.link_context());
+        assert!(inner.peers.join(node(1), &accepted));
+        let led = [0, 1].map(|n| inner.peers.links_to(id(n)).len());
+        assert_eq!(led, [0, 3]);
+        inner.peers.leave(node(1), &accepted, accepted.connection());
+        drop(links);
+        inner.peers.sweep();
+        assert!(inner.peers.tables.lock().led_to.is_empty());
+    }
+
     #[test]
     fn so_many_nodes_that_are_gone_are_remembered_and_each_once() {
         let peers = PeerTable::default();
@@ -356,6 +447,7 @@ mod tests {
         assert!(peers.is_gone(node(0)), "one that says it again takes no more places");
         (1..=MAX_GONE).for_each(|n| peers.gone(node(n)));
         assert!(!peers.is_gone(node(0)) && peers.is_gone(node(MAX_GONE)));
-        assert_eq!(peers.gone.lock().len(), MAX_GONE);
+        let gone = peers.gone.lock();
+        assert_eq!((gone.known.len(), gone.by_age.len()), (MAX_GONE, MAX_GONE));
     }
 }
