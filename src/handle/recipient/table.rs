@@ -33,8 +33,9 @@ pub(crate) struct ProxyTable {
 struct TableState {
     /// Looked into for each recipient that a message brings: to compare a few places costs less than to hash one.
     proxies: BTreeMap<Place, Entry>,
-    /// Entries of recipients that lead nowhere any more, and how many of them were held when they were last looked at.
-    ended: usize,
+    /// Entries of recipients that lead nowhere any more, apart from the others: to find those that nobody holds, nobody else
+    /// is looked at. And how many of them were held when they were last looked at.
+    ended: BTreeMap<Place, Entry>,
     ended_held: usize,
 }
 
@@ -43,8 +44,6 @@ type Place = (TypeId, Origin);
 
 struct Entry {
     key: ExportKey,
-    /// Whether its pump has ended while it was held.
-    has_ended: bool,
     proxy: Box<dyn AnyProxy>,
 }
 
@@ -84,7 +83,7 @@ impl ProxyTable {
         // Whatever these let go of goes without the lock.
         let (mut gone, mut dead) = (Vec::new(), None);
         let mut state = self.state.lock();
-        if let Some((recipient, queue)) = state.proxies.get(&place).and_then(Entry::upgrade::<M>) {
+        if let Some((recipient, queue)) = state.find(&place).and_then(Entry::upgrade::<M>) {
             let leads_somewhere = queue.as_ref().is_some_and(|queue| queue.routes().offer(pointer, &mut gone));
             if leads_somewhere || pointer.is_dead() {
                 drop(state);
@@ -94,9 +93,8 @@ impl ProxyTable {
         }
         let (new, queue) = RecipientQueue::open(pointer);
         let proxy = Proxy { recipient: new.downgrade(), queue: Arc::downgrade(&queue) };
-        let entry = Entry { key: note(&new, &queue), has_ended: false, proxy: Box::new(proxy) };
-        let before = state.proxies.insert(place, entry);
-        state.ended -= usize::from(before.as_ref().is_some_and(|before| before.has_ended));
+        let entry = Entry { key: note(&new, &queue), proxy: Box::new(proxy) };
+        let before = (state.ended.remove(&place), state.proxies.insert(place, entry));
         drop(state);
         drop((before, dead));
         Found::New(new, queue)
@@ -117,13 +115,8 @@ impl ProxyTable {
     /// A pump has ended. Whoever holds its recipient still finds it here.
     pub(super) fn end(&self, key: ExportKey, origin: &Origin) {
         let mut state = self.state.lock();
-        let place = (key.0, origin.clone());
-        let Some(entry) = state.proxies.get_mut(&place).filter(|entry| entry.key == key) else { return };
-        entry.has_ended = true;
-        state.ended += 1;
-        // Not more often than their number doubles.
-        if state.ended > 2 * state.ended_held + 64 {
-            state.forget_ended();
+        if let Some(entry) = state.remove(key, origin) {
+            state.end((key.0, origin.clone()), entry);
         }
     }
 
@@ -135,11 +128,24 @@ impl ProxyTable {
     /// How many recipients there are, for any type of messages.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().proxies.len()
+        let state = self.state.lock();
+        state.proxies.len() + state.ended.len()
     }
 }
 
 impl TableState {
+    fn find(&self, place: &Place) -> Option<&Entry> {
+        self.proxies.get(place).or_else(|| self.ended.get(place))
+    }
+
+    fn end(&mut self, place: Place, entry: Entry) {
+        self.ended.insert(place, entry);
+        // Not more often than their number doubles.
+        if self.ended.len() > 2 * self.ended_held + 64 {
+            self.forget_ended();
+        }
+    }
+
     fn remove(&mut self, key: ExportKey, origin: &Origin) -> Option<Entry> {
         let place = (key.0, origin.clone());
         // It may be that of another by now.
@@ -148,11 +154,8 @@ impl TableState {
     }
 
     fn forget_ended(&mut self) {
-        if self.ended > 0 {
-            self.proxies.retain(|_, entry| !entry.has_ended || entry.proxy.is_held());
-            self.ended = self.proxies.values().filter(|entry| entry.has_ended).count();
-        }
-        self.ended_held = self.ended;
+        self.ended.retain(|_, entry| entry.proxy.is_held());
+        self.ended_held = self.ended.len();
     }
 }
 
@@ -165,12 +168,14 @@ impl Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("key", &self.key).field("has_ended", &self.has_ended).finish_non_exhaustive()
+        f.debug_struct("Entry").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use actix::prelude::Message;
@@ -182,6 +187,7 @@ mod tests {
     use crate::handle::pointer::Route;
     use crate::handle::recipient::proxy;
     use crate::ident::BoxId;
+    use crate::ident::NodeId;
     use crate::node::Node;
 
     #[derive(Message, Serialize, Deserialize)]
@@ -208,6 +214,41 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(10), emptied).await.expect("all others are forgotten");
         }
         assert!(recipient(0) == first);
+    }
+
+    /// It is held or not, and counts how often that is looked at.
+    struct Looked {
+        is_held: bool,
+        looks: Arc<AtomicUsize>,
+    }
+
+    impl AnyProxy for Looked {
+        fn is_held(&self) -> bool {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.is_held
+        }
+    }
+
+    /// So many recipients end, one after another, as they do when the thread of their pumps ends: how often one is looked at.
+    fn looks(count: u128, is_held: bool) -> usize {
+        let (table, looks, node) = (ProxyTable::default(), Arc::new(AtomicUsize::new(0)), NodeId([1; 16]));
+        let origin = |n: u128| Origin::Boxed { node, id: BoxId(n.to_le_bytes()) };
+        let (key, of_type) = (|n: u128| (TypeId::of::<Note>(), n as usize), TypeId::of::<Note>());
+        for n in 0..count {
+            let proxy = Box::new(Looked { is_held, looks: Arc::clone(&looks) });
+            table.state.lock().proxies.insert((of_type, origin(n)), Entry { key: key(n), proxy });
+        }
+        (0..count).for_each(|n| table.end(key(n), &origin(n)));
+        assert!(table.len() == count as usize || (!is_held && table.len() <= 65));
+        looks.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn recipients_are_looked_at_in_proportion_to_those_that_end() {
+        for count in [1_000, 2_000, 4_000, 8_000] {
+            assert!(looks(count, false) <= count as usize, "those that nobody holds go");
+            assert!(looks(count, true) <= 2 * count as usize, "those that are held stay");
+        }
     }
 
     /// The pump of each ends at once, as the node of the pointer has stopped.
