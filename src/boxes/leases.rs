@@ -10,8 +10,6 @@
 //! they went; then the oldest lease of whoever holds most, so that no peer takes the room of another that holds less.
 
 use std::any::Any;
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -24,6 +22,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use super::holders::Holders;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::FindActor;
@@ -53,8 +52,7 @@ pub(crate) struct Leases {
 #[derive(Debug, Default)]
 struct LeaseTable {
     held: HashMap<BoxId, LeasedBox>,
-    /// The boxes of each holder that has any, by the age of its lease.
-    holders: HashMap<Holder, BTreeMap<u64, BoxId>>,
+    holders: Holders,
     /// Holders that are expected back, in the order in which they went; some may have nothing any more.
     absent: VecDeque<Holder>,
     /// The boxes that stand for recipients, held or about to be, or that did; for as long as their actors live.
@@ -184,8 +182,7 @@ impl Leases {
     pub(crate) fn release_all(&self, holder: Holder) {
         let released: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
-            let boxes = tables.holders.get(&holder).map(|boxes| boxes.values().copied().collect());
-            let boxes: Vec<BoxId> = boxes.unwrap_or_default();
+            let boxes: Vec<BoxId> = tables.holders.of(holder).collect();
             boxes.into_iter().filter_map(|id| tables.retire(id, holder)).collect()
         };
         drop(released);
@@ -194,11 +191,11 @@ impl Leases {
     /// A holder has gone and is expected back. Whether it holds anything.
     pub(crate) fn set_absent(&self, holder: Holder) -> bool {
         let mut tables = self.tables.lock();
-        let holds = tables.holders.contains_key(&holder);
+        let holds = tables.holders.has(holder);
         if holds {
             let LeaseTable { absent, holders, .. } = &mut *tables;
             if absent.len() >= ABSENT_SWEPT {
-                absent.retain(|absent| holders.contains_key(absent));
+                absent.retain(|absent| holders.has(*absent));
             }
             absent.push_back(holder);
         }
@@ -218,6 +215,9 @@ impl Leases {
         let _found;
         let closed: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
+            if tables.held.len() < self.limit {
+                tables.holders.forget_ranks();
+            }
             _found = tables.forget_unheld();
             let is_closed = |export: &LeasedBox| !export.pointer.local().is_some_and(|local| local.is_open());
             let closed: Vec<BoxId> =
@@ -265,7 +265,7 @@ impl LeaseTable {
         let Some(held) = self.held.get_mut(&id) else { return };
         let lease = held.leases.entry(holder).or_insert_with(|| {
             self.next_age += 1;
-            self.holders.entry(holder).or_default().insert(self.next_age, id);
+            self.holders.add(holder, self.next_age, id);
             LeaseCount { handles: 0, age: self.next_age }
         });
         lease.handles = lease.handles.saturating_add(handles);
@@ -276,7 +276,7 @@ impl LeaseTable {
         let held = self.held.get_mut(&id)?;
         let lease = held.leases.remove(&holder)?;
         let is_unheld = held.leases.is_empty();
-        self.forget_lease(holder, lease.age);
+        self.holders.remove(holder, lease.age);
         if is_unheld { self.held.remove(&id) } else { None }
     }
 
@@ -296,44 +296,28 @@ impl LeaseTable {
         (id, pointer)
     }
 
-    fn forget_lease(&mut self, holder: Holder, age: u64) {
-        if let Some(boxes) = self.holders.get_mut(&holder) {
-            boxes.remove(&age);
-            if boxes.is_empty() {
-                self.holders.remove(&holder);
-            }
-        }
-    }
-
     /// Ends leases until a box has nobody who holds it.
     fn evict(&mut self) -> Option<LeasedBox> {
         loop {
-            let holder = self.absent.front().copied().filter(|absent| self.holders.contains_key(absent));
+            let holder = self.absent.front().copied().filter(|absent| self.holders.has(*absent));
             let holder = match (holder, self.absent.is_empty()) {
                 (Some(absent), _) => absent,
                 (None, false) => {
                     self.absent.pop_front();
                     continue;
                 }
-                (None, true) => self.greatest()?,
+                (None, true) => self.holders.greatest()?,
             };
-            let (_, oldest) = self.holders.get(&holder)?.first_key_value()?;
-            if let Some(evicted) = self.retire(*oldest, holder) {
+            let oldest = self.holders.of(holder).next()?;
+            if let Some(evicted) = self.retire(oldest, holder) {
                 return Some(evicted);
             }
         }
     }
 
-    /// Whoever holds most, and of several whoever has held longest; the node itself only if there is nobody else.
-    fn greatest(&self) -> Option<Holder> {
-        let others = self.holders.iter().filter(|(holder, _)| **holder != OURSELVES);
-        let greatest = others.max_by_key(|(_, boxes)| (boxes.len(), Reverse(boxes.keys().next().copied())));
-        greatest.map(|(holder, _)| *holder).or_else(|| self.holders.keys().next().copied())
-    }
-
     fn remove(&mut self, id: BoxId) -> Option<LeasedBox> {
         let export = self.held.remove(&id)?;
-        export.leases.iter().for_each(|(holder, lease)| self.forget_lease(*holder, lease.age));
+        export.leases.iter().for_each(|(holder, lease)| self.holders.remove(*holder, lease.age));
         Some(export)
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod actor_feed;
 pub(crate) mod buffer;
 mod given;
+mod holders;
 mod keyed;
 pub(crate) mod leases;
 pub(crate) mod mailbox;
