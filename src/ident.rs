@@ -142,6 +142,10 @@ impl ConnectionId {
 pub(crate) struct Epoch(pub(crate) [u8; 16]);
 
 impl Epoch {
+    /// The lowest and the highest, for a range over all runs of a node.
+    pub(crate) const FIRST: Epoch = Epoch([0; 16]);
+    pub(crate) const LAST: Epoch = Epoch([u8::MAX; 16]);
+
     pub(crate) fn fresh() -> Epoch {
         Epoch(env::random_bytes())
     }

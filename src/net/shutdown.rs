@@ -65,16 +65,35 @@ impl NodeInner {
         for round in 1..=MAX_ROUNDS {
             let feeds = self.shutdown.begin_round(round);
             self.settled(&feeds, round).await;
-            while self.links().iter().any(|link| link.pending() > 0) {
-                self.shutdown.changed().await;
-            }
+            self.answered().await;
             if !feeds.iter().any(|feed| feed.had_work()) {
                 break;
             }
         }
         // A thread that had looked before may have asked meanwhile: each is closed only if it has no such request.
-        while !self.links().iter().all(|link| self.say_goodbye(link, false)) {
-            self.shutdown.changed().await;
+        self.each_link(|link| self.say_goodbye(link, false)).await;
+    }
+
+    /// Waits until there is no request of this node without an answer.
+    async fn answered(&self) {
+        self.each_link(|link| link.pending() == 0).await;
+    }
+
+    /// Waits until something is so of all links, looked at one after another: to look at all of them anew whenever one has
+    /// changed would cost their number squared.
+    async fn each_link(&self, is_so: impl Fn(&Link) -> bool) {
+        loop {
+            let mut has_waited = false;
+            for link in self.links() {
+                while !is_so(&link) {
+                    has_waited = true;
+                    self.shutdown.changed().await;
+                }
+            }
+            // Another may have been used meanwhile.
+            if !has_waited {
+                return;
+            }
         }
     }
 

@@ -187,7 +187,7 @@ mod tests {
     use crate::handle::pointer::Route;
     use crate::handle::recipient::proxy;
     use crate::ident::BoxId;
-    use crate::ident::NodeId;
+    use crate::ident::Incarnation;
     use crate::node::Node;
 
     #[derive(Message, Serialize, Deserialize)]
@@ -231,7 +231,7 @@ mod tests {
 
     /// So many recipients end, one after another, as they do when the thread of their pumps ends: how often one is looked at.
     fn looks(count: u128, is_held: bool) -> usize {
-        let (table, looks, node) = (ProxyTable::default(), Arc::new(AtomicUsize::new(0)), NodeId([1; 16]));
+        let (table, looks, node) = (ProxyTable::default(), Arc::new(AtomicUsize::new(0)), Incarnation::of([1; 16]));
         let origin = |n: u128| Origin::Boxed { node, id: BoxId(n.to_le_bytes()) };
         let (key, of_type) = (|n: u128| (TypeId::of::<Note>(), n as usize), TypeId::of::<Note>());
         for n in 0..count {

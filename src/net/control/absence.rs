@@ -6,8 +6,8 @@
 //! that has most of them makes room for one more, and of each peer the latest [`MAX_OF_ONE`] are remembered.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::boxes::leases::Holder;
 use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::ident::ConnectionId;
+use crate::ident::Epoch;
 use crate::ident::Incarnation;
 
 /// Connections whose peers are expected back.
@@ -40,6 +41,8 @@ pub(crate) struct Absences {
 struct AbsenceTable {
     absent: HashMap<Connection, Absent>,
     by_age: BTreeMap<u64, Connection>,
+    /// The ages of each peer's.
+    by_peer: BTreeMap<Incarnation, BTreeSet<u64>>,
     next_age: u64,
     /// Whether nobody is expected back any more.
     is_over: bool,
@@ -84,6 +87,7 @@ impl Absences {
                 return Some(absent);
             }
             state.by_age.insert(age, connection);
+            state.by_peer.entry(names.peer).or_default().insert(age);
             state.absent.insert(connection, absent);
             oldest
         };
@@ -94,28 +98,26 @@ impl Absences {
     /// The peer is back, and has stated what it holds by that connection.
     pub(crate) fn is_back(&self, peer: Incarnation, ours: ConnectionId) -> Option<Absent> {
         let mut state = self.state.lock();
-        let absent = state.absent.remove(&(peer, ours))?;
-        state.by_age.remove(&absent.age);
-        Some(absent)
+        let age = state.absent.get(&(peer, ours))?.age;
+        state.remove(age)
     }
 
     /// The peer has said goodbye: it is not expected back.
     #[must_use]
     pub(crate) fn forget(&self, peer: Incarnation) -> Vec<Absent> {
         let mut state = self.state.lock();
-        let gone: Vec<Absent> = state.absent.extract_if(|(node, _), _| *node == peer).map(|(_, gone)| gone).collect();
-        for gone in &gone {
-            state.by_age.remove(&gone.age);
-        }
-        gone
+        let ages: Vec<u64> = state.by_peer.get(&peer).into_iter().flatten().copied().collect();
+        ages.into_iter().filter_map(|age| state.remove(age)).collect()
     }
 
     /// Another run of a node is here: its earlier ones are not expected back.
     #[must_use]
     pub(crate) fn forget_earlier(&self, than: Incarnation) -> Vec<Absent> {
-        let earlier: HashSet<Incarnation> = {
+        let earlier: Vec<Incarnation> = {
             let state = self.state.lock();
-            state.absent.keys().map(|(node, _)| *node).filter(|node| node.is_another_run_of(than)).collect()
+            let run = |epoch| Incarnation { epoch, ..than };
+            let runs = state.by_peer.range(run(Epoch::FIRST)..=run(Epoch::LAST));
+            runs.map(|(run, _)| *run).filter(|run| run.is_another_run_of(than)).collect()
         };
         earlier.into_iter().flat_map(|node| self.forget(node)).collect()
     }
@@ -152,33 +154,34 @@ impl AbsenceTable {
         self.by_age.first_key_value().and_then(|(_, oldest)| self.absent.get(oldest))
     }
 
-    /// The one that is expected no longer, so that there is room for one more of that peer.
-    fn make_room(&mut self, peer: Incarnation) -> Option<Absent> {
-        let is_of = |peer: Incarnation| move |(_, connection): &(&u64, &Connection)| connection.0 == peer;
-        let crowded = if self.by_age.iter().filter(is_of(peer)).count() >= MAX_OF_ONE {
-            peer
-        } else if self.absent.len() >= MAX_ABSENT {
-            self.most_absent()?
-        } else {
-            return None;
-        };
-        let (age, connection) = self.by_age.iter().find(is_of(crowded)).map(|(age, connection)| (*age, *connection))?;
-        self.by_age.remove(&age);
+    fn remove(&mut self, age: u64) -> Option<Absent> {
+        let connection = self.by_age.remove(&age)?;
+        if let Some(ages) = self.by_peer.get_mut(&connection.0) {
+            ages.remove(&age);
+            if ages.is_empty() {
+                self.by_peer.remove(&connection.0);
+            }
+        }
         self.absent.remove(&connection)
     }
 
-    fn most_absent(&self) -> Option<Incarnation> {
-        let mut counts: HashMap<Incarnation, usize> = HashMap::new();
-        self.absent.keys().for_each(|(peer, _)| *counts.entry(*peer).or_default() += 1);
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(peer, _)| peer)
+    /// The one that is expected no longer, so that there is room for one more of that peer.
+    fn make_room(&mut self, peer: Incarnation) -> Option<Absent> {
+        let crowded = match self.by_peer.get(&peer) {
+            Some(ages) if ages.len() >= MAX_OF_ONE => ages,
+            _ if self.absent.len() >= MAX_ABSENT => self.by_peer.values().max_by_key(|ages| ages.len())?,
+            _ => return None,
+        };
+        let oldest = *crowded.first()?;
+        self.remove(oldest)
     }
 
     fn pop_oldest(&mut self, is_to_go: impl FnOnce(&Absent) -> bool) -> Option<Absent> {
         if !is_to_go(self.oldest()?) {
             return None;
         }
-        let (_, connection) = self.by_age.pop_first()?;
-        self.absent.remove(&connection)
+        let (oldest, _) = self.by_age.first_key_value()?;
+        self.remove(*oldest)
     }
 }
 
@@ -275,6 +278,20 @@ mod tests {
         let most = MAX_OF_ONE as u64;
         (0..most).for_each(|n| assert_eq!(absent(&absences, PEER, n), None));
         (0..100).for_each(|n| assert_eq!(absent(&absences, PEER, most + n), Some(n)));
+    }
+
+    #[test]
+    fn whoever_is_back_or_forgotten_leaves_nothing_behind() {
+        let absences = Absences::new(Duration::ZERO);
+        (0..4).for_each(|n| assert_eq!(absent(&absences, if n < 2 { PEER } else { OTHER }, n), None));
+        assert!(absences.is_back(PEER, names(PEER, 0).ours).is_some());
+        assert_eq!(absences.forget(PEER).len(), 1);
+        let mut state = absences.state.lock();
+        assert_eq!(
+            (0..3).filter_map(|_| state.pop_oldest(|_| true)).map(|gone| gone.holder).collect::<Vec<_>>(),
+            [2, 3]
+        );
+        assert!(state.absent.is_empty() && state.by_age.is_empty() && state.by_peer.is_empty());
     }
 
     #[test]

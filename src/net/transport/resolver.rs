@@ -29,7 +29,27 @@ static LOOKUPS: Lookups = Lookups { under_way: Mutex::new(BTreeMap::new()) };
 
 /// The lookups under way, and who waits for each.
 struct Lookups {
-    under_way: Mutex<BTreeMap<String, Vec<oneshot::Sender<Answer>>>>,
+    under_way: Mutex<BTreeMap<String, Waiting>>,
+}
+
+/// Those who wait for one lookup.
+#[derive(Default)]
+struct Waiting {
+    all: Vec<oneshot::Sender<Answer>>,
+    /// How many of them had not given up when that was last looked at.
+    left: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, tell: oneshot::Sender<Answer>) {
+        // Senders whose receiver has given up would pile up behind a resolver that hangs. They are not looked for more often
+        // than the number of all doubles: very many may wait.
+        if self.all.len() > 2 * self.left + 64 {
+            self.all.retain(|waiting| !waiting.is_closed());
+            self.left = self.all.len();
+        }
+        self.all.push(tell);
+    }
 }
 
 /// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. An
@@ -69,9 +89,7 @@ impl Lookups {
         let (tell, answer) = oneshot::channel();
         let mut under_way = self.under_way.lock();
         if let Some(waiting) = under_way.get_mut(host) {
-            // Senders whose receiver has given up would pile up behind a resolver that hangs.
-            waiting.retain(|waiting| !waiting.is_closed());
-            waiting.push(tell);
+            waiting.add(tell);
             return Ok(answer);
         }
         if under_way.len() >= MAX_LOOKUPS {
@@ -84,7 +102,7 @@ impl Lookups {
             let mut lookup = Lookup { lookups: self, host: name, answer: None };
             lookup.answer = Some(resolve(&lookup.host).map_err(Arc::new));
         })?;
-        under_way.insert(host.to_owned(), vec![tell]);
+        under_way.entry(host.to_owned()).or_default().add(tell);
         Ok(answer)
     }
 }
@@ -100,7 +118,7 @@ impl Drop for Lookup {
     fn drop(&mut self) {
         let waiting = self.lookups.under_way.lock().remove(&self.host).unwrap_or_default();
         let Some(answer) = &self.answer else { return };
-        for waiting in waiting {
+        for waiting in waiting.all {
             // It may have given up.
             let _ = waiting.send(answer.clone());
         }
@@ -160,8 +178,10 @@ mod tests {
         let first = lookups.ask("name.test", resolve).unwrap();
         let second = lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
         drop(first);
-        let third = lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
-        assert_eq!(lookups.under_way.lock()["name.test"].len(), 2, "who has given up is forgotten");
+        let again = || lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
+        (0..10_000).for_each(|_| drop(again()));
+        assert!(lookups.under_way.lock()["name.test"].all.len() < 100, "who has given up is forgotten");
+        let third = again();
         drop(release);
         for answer in [second, third] {
             assert_eq!(answer.await.unwrap().unwrap(), loopback());
