@@ -66,7 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A measurement with so many entries: what it cost.
 type Measure = fn(usize) -> Pin<Box<dyn Future<Output = Duration>>>;
 
-/// What is doubled.
+/// A table that is doubled.
 struct Table {
     name: &'static str,
     measure: Measure,
@@ -149,7 +149,7 @@ impl Table {
     }
 }
 
-/// What a run has cost: the part that was to be measured, and all of it.
+/// The cost of a run: the part that was to be measured, and all of it.
 #[derive(Clone, Copy)]
 struct Cost {
     part: Duration,

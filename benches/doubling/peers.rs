@@ -35,7 +35,7 @@ struct Crowd {
     link: Wire,
     up: Rc<Count>,
     peers: Vec<Node>,
-    /// What keeps the peers dialling.
+    /// Held, so that the peers go on dialling.
     wanted: Vec<Address<Introduce>>,
     /// The boxes of the peers, and as the hub knows them.
     boxes: Vec<Mailbox<Note>>,

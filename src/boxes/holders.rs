@@ -1,4 +1,4 @@
-//! Who holds leased boxes, and which: by the holder, in the order in which each has got them.
+//! The holders of leased boxes, and what each holds: by the holder, in the order in which each has got them.
 //!
 //! Where boxes have to make room, it is asked again and again who holds most. That is kept in order from then on, until
 //! nobody asks any more; a node that is not at its limit has no work with it.
@@ -36,7 +36,7 @@ impl Holders {
         self.boxes.contains_key(&holder)
     }
 
-    /// What a holder has, from the oldest.
+    /// The boxes of a holder, from the oldest.
     pub(super) fn of(&self, holder: Holder) -> impl Iterator<Item = BoxId> {
         self.boxes.get(&holder).into_iter().flat_map(|boxes| boxes.values().copied())
     }

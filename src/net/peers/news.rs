@@ -1,4 +1,4 @@
-//! Who waits for news of a node: that a connection to it has come up, or that it has said that it ends.
+//! Those who wait for news of a node: that a connection to it has come up, or that it has said that it ends.
 //!
 //! Each node has a place of its own where it is waited for. If all waited in one, each node that comes back would wake
 //! those who wait for all the others: where a thousand have gone at once, each of their boxes that is watched would be
