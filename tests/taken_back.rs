@@ -15,6 +15,7 @@ use actix::Arbiter;
 use actix::Context;
 use actix::Handler;
 use actix::Message;
+use actix::ResponseFuture;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::AskError;
@@ -211,6 +212,7 @@ fn what_a_node_that_is_gone_has_asked_is_never_begun() {
 #[test]
 fn requests_taken_back_from_a_busy_actor_take_no_more_room_than_others() {
     const PLACES: u64 = 4;
+    const PROBE: u64 = 77;
 
     fn send(address: &Address<Counted>, n: u64) -> impl Future<Output = Result<u64, actix::MailboxError>> + use<> {
         address.send(Counted(n, Alive::default()))
@@ -226,19 +228,77 @@ fn requests_taken_back_from_a_busy_actor_take_no_more_room_than_others() {
         settled(|| in_the_box(&node) == (0, PLACES)).await;
         drop(given);
         settled(|| dropped(&node, DropReason::Cancelled) == PLACES - 1).await;
-        // They lie in the actor's queue still, and so nothing more is put there.
-        let waiting: Vec<_> = (PLACES..2 * PLACES).map(|n| send(&address, n)).collect();
+        // They lie in the actor's queue still. So many more are put there, and no more.
+        for more in [PLACES - 1, 1] {
+            let cancelled = dropped(&node, DropReason::Cancelled);
+            let given: Vec<_> = (0..more).map(|n| send(&address, 10 + n)).collect();
+            settled(|| in_the_box(&node).0 == 0).await;
+            drop(given);
+            settled(|| dropped(&node, DropReason::Cancelled) == cancelled + more).await;
+        }
+        let probe = send(&address, PROBE);
+        settled(|| in_the_box(&node).0 == 0).await;
+        drop(probe);
+        let waiting: Vec<_> = (1..=PLACES).map(|n| send(&address, n)).collect();
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(in_the_box(&node).0, PLACES);
             assert!(matches!(address.try_send(Counted(99, Alive::default())), Err(SendError::Full(_))));
         }
-        assert_eq!(ALIVE.load(Ordering::Relaxed) as u64, 2 * PLACES);
+        assert_eq!(ALIVE.load(Ordering::Relaxed) as u64, 2 * PLACES + 1 + PLACES);
         worker.goes_on();
         assert_eq!(within(first).await, Ok(BLOCK));
-        for (n, request) in (PLACES..).zip(waiting) {
+        assert_eq!(worker.begins().await, PROBE);
+        for (n, request) in (1..).zip(waiting) {
             assert_eq!(worker.begins().await, n);
             assert_eq!(within(request).await, Ok(n));
+        }
+    });
+}
+
+/// An actor that never answers, and tells what it has begun.
+struct Endless(mpsc::UnboundedSender<u64>);
+
+impl Actor for Endless {
+    type Context = Context<Self>;
+}
+
+impl Handler<Task> for Endless {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, Task(n): Task, _: &mut Context<Self>) -> ResponseFuture<u64> {
+        // The test may have seen enough.
+        let _ = self.0.send(n);
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn a_place_that_was_taken_back_is_free_though_nothing_is_ever_answered() {
+    const PLACES: u64 = 4;
+    on_either_thread(|thread| async move {
+        for places in 1..=PLACES {
+            let node = Node::builder().io_thread(thread).start();
+            let (begins, mut begun) = mpsc::unbounded_channel();
+            let actor = Endless(begins).start();
+            let endless = node.publish_actor("endless", actor).handles::<Task>().at_once(places as usize);
+            let publication = endless.open().unwrap();
+            let address = publication.address::<Task>().unwrap();
+            let held = (1..places).map(|n| address.send(Task(n)));
+            let _held: Vec<_> = held.collect();
+            for n in 1..places {
+                assert_eq!(within(begun.recv()).await, Some(n));
+            }
+            for n in 100..102 {
+                let taken_back = address.send(Task(n));
+                assert_eq!(within(begun.recv()).await, Some(n));
+                drop(taken_back);
+                settled(|| dropped(&node, DropReason::Cancelled) == n - 99).await;
+            }
+            let _last = address.send(Task(200));
+            assert_eq!(within(begun.recv()).await, Some(200), "{places} at once");
+            let _none = address.send(Task(201));
+            settled(|| in_the_box(&node).0 == 1).await;
         }
     });
 }
@@ -256,6 +316,10 @@ fn an_actor_of_which_all_was_taken_back_is_asked_again() {
         settled(|| in_the_box(&node) == (0, PLACES)).await;
         drop((first, rest));
         settled(|| dropped(&node, DropReason::Cancelled) == PLACES).await;
+        let rest: Vec<_> = (1..=PLACES).map(|n| address.send(Task(n))).collect();
+        settled(|| in_the_box(&node).0 == 0).await;
+        drop(rest);
+        settled(|| dropped(&node, DropReason::Cancelled) == 2 * PLACES).await;
         // One more goes to the actor, and no second, though it be taken back: it shows how far the actor is.
         let probe = begun(address.ask(Task(11)));
         settled(|| in_the_box(&node).0 == 0).await;

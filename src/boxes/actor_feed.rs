@@ -5,8 +5,9 @@
 //! a time; beyond, the box fills, and sheds. A handler that takes long holds up what comes behind it only then.
 //!
 //! A request that is taken back while the actor has it is let go: actix passes over a message in the actor's queue whose
-//! sender has gone. It keeps its place until the actor has begun something that was given later, because what was passed
-//! over cannot be seen, and what lies in the queue takes memory.
+//! sender has gone. When the actor comes to that place cannot be seen, only that it has begun something that was given
+//! later; until then the message may lie in the queue, where it takes memory. Others take its place nevertheless, since what
+//! the actor has may never be answered: see [`Window::room`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use super::given::senders;
 use super::queue::Batch;
 use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
+use super::window::Window;
 use crate::handle::envelope::Parcel;
 use crate::handle::envelope::Source;
 use crate::handle::envelope::contained;
@@ -43,23 +45,6 @@ use crate::handle::shutdown::GIVEN_UP;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
-
-/// How many messages wait before an actor and with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// Messages that wait in the box.
-    pub(crate) capacity: usize,
-    /// Messages that the actor has been given and has not settled.
-    pub(crate) at_once: usize,
-}
-
-impl Window {
-    /// Of actors for which nothing else was said.
-    pub(crate) fn of(router: &dyn Router) -> Window {
-        let buffer = router.limits().mailbox_buffer;
-        Window { capacity: buffer, at_once: buffer.max(1) }
-    }
-}
 
 /// Puts an actor behind a new box, and starts feeding it. The box is not yet known to anybody.
 pub(crate) fn publication<M: RemoteMessage>(
@@ -103,12 +88,13 @@ fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window:
         round: Round::default(),
         queue: Arc::clone(queue),
         actor,
-        at_once: window.at_once,
+        window,
         given: FuturesUnordered::new(),
         asking: 0,
         unsettled: 0,
         senders: BTreeMap::new(),
         taken_back: BinaryHeap::new(),
+        probe: None,
         next: 0,
         reached: 0,
         begun: 0,
@@ -138,17 +124,19 @@ struct ActorFeed<M: RemoteMessage> {
     round: Round,
     queue: Arc<BoxQueue<M>>,
     actor: Recipient<M>,
-    at_once: usize,
+    window: Window,
     /// Windows that the actor has not begun to the end, and requests that it has not answered.
     given: FuturesUnordered<Given>,
     /// Requests among them.
     asking: u64,
-    /// Messages in them, and those taken back; no more than `at_once`.
+    /// Messages in them, no more than `at_once`, and those taken back.
     unsettled: u64,
     /// Where those came from that are neither settled nor taken back, if not from this node.
     senders: BTreeMap<Source, u64>,
     /// Numbers of those taken back of which the actor may still have to pass over the place.
     taken_back: BinaryHeap<Reverse<u64>>,
+    /// The number of the one that is not let go, if the actor has one.
+    probe: Option<u64>,
     /// The number of the next message that the actor is given.
     next: u64,
     /// All with a lower number are begun, or were passed over.
@@ -177,6 +165,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
     fn note(&mut self, Outcome { number, count, from, asked, how }: Outcome) {
         self.forget(&from);
         self.asking -= u64::from(asked);
+        self.probe.take_if(|probe| *probe == number);
         match how {
             How::TakenBack if number >= self.reached => {
                 self.taken_back.push(Reverse(number));
@@ -234,10 +223,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
 
     /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
-        let mut room = self.at_once.saturating_sub(self.unsettled as usize);
-        // All that it was given was taken back: how far it has come, only one more can show, which is not let go.
-        let probing = room == 0 && self.given.is_empty();
-        room += usize::from(probing);
+        let (room, probing) = self.window.room(self.waiting_with_actor(), self.taken_back.len(), self.probe.is_some());
         let mut end = Fed::Some;
         while self.batch.len() < room {
             match self.queue.poll_take(&mut self.taken, cx) {
@@ -260,6 +246,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
     }
 
     fn give_batch(&mut self, probing: bool) {
+        self.probe = self.probe.or(probing.then_some(self.next));
         let mut batch = std::mem::take(&mut self.batch);
         self.unsettled += batch.len() as u64;
         for (from, count) in senders(batch.iter().map(|parcel| parcel.from)) {

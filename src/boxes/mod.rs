@@ -12,3 +12,4 @@ pub(crate) mod queue;
 pub mod recipient_serde;
 pub(crate) mod registry;
 pub(crate) mod relay;
+pub(crate) mod window;

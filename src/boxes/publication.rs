@@ -12,10 +12,10 @@ use actix::Recipient;
 use actix::dev::ToEnvelope;
 
 use super::actor_feed;
-use super::actor_feed::Window;
 use super::queue::BoxIdentity;
 use super::registry::OpenError;
 use super::registry::Registry;
+use super::window::Window;
 use crate::handle::address::Address;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
@@ -64,6 +64,10 @@ impl<A: Actor, H> PublicationBuilder<A, H> {
     /// Messages that the actor is given at a time, at least 1: those that it has not begun, and requests that it has begun
     /// and not answered. So many requests run concurrently, if the actor's handlers do; the others wait in the box. As many
     /// as `mailbox_buffer` says by default, 1,024.
+    ///
+    /// A request that is taken back makes room for another. The actor's own queue keeps it until the actor comes to it, and a
+    /// handler that has begun goes on, as in actix: of those that were taken back, the actor may have as many at a time, and
+    /// one more.
     pub fn at_once(mut self, messages: usize) -> Self {
         self.window.at_once = messages.max(1);
         self

@@ -8,12 +8,12 @@ use actix::Recipient;
 
 use super::Node;
 use crate::boxes::actor_feed;
-use crate::boxes::actor_feed::Window;
 use crate::boxes::leases::OURSELVES;
 use crate::boxes::publication;
 use crate::boxes::publication::PublicationBuilder;
 use crate::boxes::registry::OpenError;
 use crate::boxes::registry::Registry;
+use crate::boxes::window::Window;
 use crate::handle::address::Address;
 use crate::handle::ports::LocalBox;
 use crate::handle::recipient::proxy;
