@@ -14,6 +14,8 @@ mod ends;
 mod handles;
 #[path = "faults/healing.rs"]
 mod healing;
+#[path = "faults/hubs.rs"]
+mod hubs;
 #[path = "faults/leases.rs"]
 mod leases;
 #[path = "faults/proxy.rs"]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::Source;
@@ -125,6 +126,10 @@ impl Router for Detached {
 
     fn is_gone(&self, _: Incarnation) -> bool {
         true
+    }
+
+    fn left_since(&self, _: Incarnation) -> Option<Instant> {
+        None
     }
 
     fn news(&self, _: NodeId) -> Arc<Notify> {

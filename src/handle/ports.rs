@@ -76,6 +76,8 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
     /// Whether that run of a node has said that it ends, or another has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
+    /// Since when there is no connection to that run of a node any more, if that is remembered.
+    fn left_since(&self, node: Incarnation) -> Option<Instant>;
     /// Where all who wait are told that a connection to that node has come up, or that a run of it has said that it ends. To
     /// be held while one waits.
     fn news(&self, of: NodeId) -> Arc<Notify>;
@@ -146,6 +148,20 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn stats(&self) -> BoxStats;
 }
 
+/// What becomes of a box that is watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BoxGone {
+    pub(crate) why: CloseReason,
+    /// Since when it is out of reach, if another node has said so.
+    pub(crate) since: Option<Instant>,
+}
+
+impl From<CloseReason> for BoxGone {
+    fn from(why: CloseReason) -> BoxGone {
+        BoxGone { why, since: None }
+    }
+}
+
 /// A way to another node: one connection, or the place where one is made when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never waits. One that is `patient` has the connection made if there is none, and
@@ -185,7 +201,7 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64>;
     /// Has `told` told once the box is gone, or not reached any more; dropped if the way is over for good. `node` is whose
     /// box it is, if that is known.
-    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>);
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>);
     /// How full the way to that box and the box itself are, from 0 to 1.
     fn pressure(&self, target: &Target) -> f32;
     /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back

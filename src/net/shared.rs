@@ -371,6 +371,10 @@ impl Router for NodeInner {
         self.peers.is_gone(node)
     }
 
+    fn left_since(&self, node: Incarnation) -> Option<Instant> {
+        self.peers.left_since(node)
+    }
+
     fn news(&self, of: NodeId) -> Arc<Notify> {
         self.peers.news().of(of)
     }

@@ -1,13 +1,13 @@
 //! The flags of a message, and its skippable extensions.
 
-#[cfg(any(test, fuzzing))]
 use bytes::BufMut;
 #[cfg(any(test, fuzzing))]
 use bytes::BytesMut;
 
+use super::codec::MAX_NUMBER;
 use super::codec::Reader;
 use super::codec::Violation;
-#[cfg(any(test, fuzzing))]
+use super::codec::put_bytes;
 use super::codec::put_number;
 
 /// Numbers of extensions.
@@ -16,6 +16,10 @@ pub(crate) mod extension {
     pub(crate) const DEADLINE: u64 = 1;
     /// How many relays have passed a post or an ask on, as a number.
     pub(crate) const HOPS: u64 = 3;
+    /// Milliseconds for which a watched box may be out of reach before that is told, as a number.
+    pub(crate) const PATIENCE: u64 = 5;
+    /// Milliseconds since a watched box was reached, as a number.
+    pub(crate) const UNREACHED: u64 = 6;
 }
 
 /// Flags of posts, asks and answers.
@@ -51,6 +55,11 @@ impl<'a> Extensions<'a> {
         self.bytes.is_empty()
     }
 
+    /// The number that the first extension of that id has at its front.
+    pub(crate) fn number(self, id: u64) -> Result<Option<u64>, Violation> {
+        self.find(id).map(|value| Reader::new(value).number()).transpose()
+    }
+
     /// The first extension of that id.
     pub(crate) fn find(self, id: u64) -> Option<&'a [u8]> {
         let mut reader = Reader::new(self.bytes);
@@ -64,13 +73,34 @@ impl<'a> Extensions<'a> {
     }
 }
 
+/// Bytes of an extension that is a number and whose id is below 128, at most.
+pub(crate) const LONGEST_NUMBER: usize = 2 + MAX_NUMBER;
+
+/// Appends an extension that is a number, if there is one.
+pub(crate) fn put_number_extension(out: &mut impl BufMut, id: u64, value: Option<u64>) {
+    if let Some(value) = value {
+        let (bytes, len) = packed(value);
+        put_number(out, id);
+        put_bytes(out, bytes.get(..len).unwrap_or_default());
+    }
+}
+
+/// A number as it is written: in the first bytes of so many.
+pub(super) fn packed(value: u64) -> ([u8; MAX_NUMBER], usize) {
+    let mut bytes = [0; MAX_NUMBER];
+    let mut unused = &mut bytes[..];
+    put_number(&mut unused, value);
+    let len = MAX_NUMBER - unused.len();
+    (bytes, len)
+}
+
 /// Extensions as a frame carries them, for tests of readers that skip them.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn put_extensions(out: &mut impl BufMut, pairs: &[(u64, &[u8])]) {
     let mut block = BytesMut::new();
     for (id, bytes) in pairs {
         put_number(&mut block, *id);
-        super::codec::put_bytes(&mut block, bytes);
+        put_bytes(&mut block, bytes);
     }
-    super::codec::put_bytes(out, &block);
+    put_bytes(out, &block);
 }

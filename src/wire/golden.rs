@@ -403,14 +403,18 @@ fn reports() -> Vec<(&'static str, Value)> {
 
 fn watches() -> Vec<(&'static str, Value)> {
     let (name, id) = (Target::Name("echo".into()), Target::Id(BoxId([0x55; 16])));
-    let watch = |target: &Target, on| Value::Watch(Watch { target: target.clone(), on });
-    let closed = |target: &Target, why| Value::Closed(Closed { target: target.clone(), why });
+    let watch = |target: &Target, on| Value::Watch(Watch { target: target.clone(), on, patience: None });
+    let patient = Value::Watch(Watch { target: name.clone(), on: true, patience: Some(15_000) });
+    let closed = |target: &Target, why| Value::Closed(Closed { target: target.clone(), why, unreached: None });
+    let unreached = Closed { target: id.clone(), why: Gone::Connection, unreached: Some(300) };
     vec![
         ("watch: a box with a name", watch(&name, true)),
         ("watch: no longer, a box by its id", watch(&id, false)),
+        ("watch: with patience", patient),
         ("closed: a box with a name", closed(&name, Gone::Closed)),
         ("closed: the node of a box by its id", closed(&id, Gone::Node)),
         ("closed: no connection", closed(&id, Gone::Connection)),
+        ("closed: no connection for some time", Value::Closed(unreached)),
         ("closed: a reason of a later version", closed(&id, Gone::Other(200))),
         ("pressure: nothing", Value::Pressure(Vec::new())),
         ("pressure: two boxes", Value::Pressure(vec![(name, 128), (id, 255)])),

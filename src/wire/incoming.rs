@@ -41,7 +41,7 @@ impl<T, F: FnMut(&Introduction<'_>) -> T> Bind<T> for F {
 impl<T> Received<'_, '_, T> {
     /// Milliseconds until the request expires.
     pub(crate) fn deadline(&self) -> Result<Option<u64>, Violation> {
-        self.extensions.find(extension::DEADLINE).map(|value| Reader::new(value).number()).transpose()
+        self.extensions.number(extension::DEADLINE)
     }
 
     /// How many relays have passed it on, as far as it was told; more than 255 are as good as 255.
@@ -52,7 +52,7 @@ impl<T> Received<'_, '_, T> {
 
     #[cold]
     fn told_hops(&self) -> Result<u8, Violation> {
-        let told = self.extensions.find(extension::HOPS).map(|value| Reader::new(value).number()).transpose()?;
+        let told = self.extensions.number(extension::HOPS)?;
         Ok(told.map_or(0, |hops| u8::try_from(hops).unwrap_or(u8::MAX)))
     }
 }

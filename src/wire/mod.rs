@@ -296,11 +296,13 @@
 //! A watch asks to be told once when a box (as in reports) of the reader is gone: 1. What is not there is gone at once. 0
 //! takes it back; any other byte ends the connection. Watching what is watched already changes nothing. A watch ends with
 //! its connection; who still wants to know watches anew on the next. A reader may leave a watch without an answer if the
-//! writer has very many.
+//! writer has very many. Extension 5, a `number`, says for how many milliseconds a third node's box may be out of reach
+//! before the writer wants to be told; the reader may have less patience.
 //!
 //! The answer says why: 0, the box has closed, or there is none; behind a pointer to a third node's box, which is told of
 //! the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Others are to come, and mean that
-//! the box is gone. It follows what was written before about that box.
+//! the box is gone. It follows what was written before about that box. Extension 6 of an answer 2, a `number`, says since
+//! how many milliseconds there has been no connection, if the writer knows.
 //!
 //! ## Pressure
 //! A node tells its peer how full a box (as in reports) is that the peer sends to, from 0, empty, to 255, full: soon

@@ -14,6 +14,7 @@ use super::codec::put_bytes;
 use super::codec::put_number;
 use super::extensions::extension;
 use super::extensions::flag;
+use super::extensions::packed;
 use super::frames::Framed;
 use super::frames::LENGTH;
 use super::frames::kind;
@@ -112,15 +113,6 @@ fn put_block(out: &mut BytesMut, deadline: Option<u64>, hops: u8) {
         put_number(out, id);
         put_bytes(out, bytes.get(..len).unwrap_or_default());
     }
-}
-
-/// A number as it is written: in the first bytes of so many.
-fn packed(value: u64) -> ([u8; MAX_NUMBER], usize) {
-    let mut bytes = [0; MAX_NUMBER];
-    let mut unused = &mut bytes[..];
-    put_number(&mut unused, value);
-    let len = MAX_NUMBER - unused.len();
-    (bytes, len)
 }
 
 /// Why a post was not written.

@@ -115,6 +115,10 @@ impl Router for StubRouter {
         false
     }
 
+    fn left_since(&self, _: Incarnation) -> Option<tokio::time::Instant> {
+        None
+    }
+
     fn news(&self, _: NodeId) -> Arc<tokio::sync::Notify> {
         unreachable!("nothing here is waited for elsewhere");
     }

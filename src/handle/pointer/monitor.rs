@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pointer;
 use super::Route;
 use super::identity::Origin;
+use crate::handle::ports::BoxGone;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
@@ -44,8 +45,28 @@ pub(crate) struct Away {
     /// At its own node, of a box that another node has introduced.
     own: Option<WatchedBox>,
     hints: Arc<[Endpoint]>,
-    /// Since when the box is not reached, if it was so when that was last looked at.
-    lost: Mutex<Option<Instant>>,
+    /// Since when somebody waits.
+    began: Instant,
+    /// When the box was last found out of reach.
+    lost: Mutex<Option<Loss>>,
+}
+
+/// Since when a box is out of reach.
+#[derive(Clone, Copy)]
+struct Loss {
+    since: Instant,
+    proof: Proof,
+}
+
+/// How it is known that the box was reached until then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Not at all: the way there broke, and nobody knows what was behind it.
+    Missing,
+    /// A connection to its node has ended.
+    Connection,
+    /// A node on the way has said so.
+    Told,
 }
 
 /// A box, as it is called at a node.
@@ -71,7 +92,7 @@ impl Monitor {
         };
         let primary = (Arc::clone(path.primary()), WatchedBox { node: path.node(), target: pointer.target(false) });
         let (router, hints) = (Arc::clone(pointer.router()), Arc::clone(path.hints()));
-        Monitor::Away(Away { router, primary, own, hints, lost: Mutex::default() })
+        Monitor::Away(Away { router, primary, own, hints, began: Instant::now(), lost: Mutex::default() })
     }
 
     /// At a box of this node.
@@ -83,20 +104,24 @@ impl Monitor {
         }
     }
 
-    /// Ends when the box is gone, or is not reached any more.
-    pub(crate) async fn gone(self) -> CloseReason {
+    /// Ends when the box is gone, or is not reached any more: for `patience`, but no longer than `dead_after`.
+    pub(crate) async fn gone(self, patience: Option<Duration>) -> BoxGone {
         match self {
-            Monitor::Nowhere => CloseReason::BoxClosed,
+            Monitor::Nowhere => CloseReason::BoxClosed.into(),
             Monitor::Here(closed) => {
                 closed.cancelled().await;
-                CloseReason::BoxClosed
+                CloseReason::BoxClosed.into()
             }
             Monitor::Behind(closed, behind) => tokio::select! {
                 biased;
-                () = closed.cancelled() => CloseReason::BoxClosed,
-                why = Box::pin(behind.gone()) => why,
+                () = closed.cancelled() => CloseReason::BoxClosed.into(),
+                gone = Box::pin(behind.gone(patience)) => gone,
             },
-            Monitor::Away(away) => away.gone(away.router.limits().dead_after).await,
+            Monitor::Away(away) => {
+                let dead_after = away.router.limits().dead_after;
+                let why = away.gone(patience.map_or(dead_after, |patience| patience.min(dead_after))).await;
+                BoxGone { why, since: away.proven_loss() }
+            }
         }
     }
 
@@ -104,7 +129,7 @@ impl Monitor {
     async fn gone_for_good(self) -> CloseReason {
         match self {
             Monitor::Away(away) => away.gone_for_good().await,
-            near => near.gone().await,
+            near => near.gone(None).await.why,
         }
     }
 }
@@ -114,19 +139,13 @@ impl Away {
     async fn gone_for_good(&self) -> CloseReason {
         let (dead_after, forget_after) = (self.router.limits().dead_after, self.router.limits().forget_after);
         loop {
-            let began = Instant::now();
-            let lost = *self.lost.lock();
             // Not longer than it is to be waited for in all.
-            let left = lost.map_or(forget_after, |lost| forget_after.saturating_sub(lost.elapsed()));
+            let left = self.lost_since().map_or(forget_after, |lost| forget_after.saturating_sub(lost.elapsed()));
             let why = self.gone(dead_after.min(left)).await;
             if why != CloseReason::ConnectionLost {
                 return why;
             }
-            if began.elapsed() > 2 * dead_after {
-                // Nobody takes so long to say that it does not reach the box: it was reached meanwhile.
-                self.lost.lock().take_if(|lost| *lost < began);
-            }
-            let lost = *self.lost.lock().get_or_insert(began);
+            let lost = self.lost_since().unwrap_or_else(Instant::now);
             if lost.elapsed() >= forget_after {
                 return why;
             }
@@ -148,10 +167,34 @@ impl Away {
         self.own.iter().chain([&self.primary.1]).collect()
     }
 
-    /// It was not reached by that connection.
-    fn note_loss(&self, link: &dyn Outbound) {
-        let now = Instant::now();
-        self.lost.lock().get_or_insert_with(|| link.lost_since().unwrap_or(now));
+    /// Since when the box is out of reach, if it is. Before it was waited for, the nodes on the way may not have known.
+    fn lost_since(&self) -> Option<Instant> {
+        self.lost.lock().map(|Loss { since, proof }| if proof == Proof::Told { since.max(self.began) } else { since })
+    }
+
+    /// The same, if the box was reached until then.
+    fn proven_loss(&self) -> Option<Instant> {
+        self.lost.lock().filter(|lost| lost.proof != Proof::Missing).map(|lost| lost.since)
+    }
+
+    /// It was not reached by that connection, by which it was watched since `asked`. Between two losses it was reached if the
+    /// second is proven to be the later one; a node on the way that comes and goes proves nothing.
+    fn note_loss(&self, (link, there): (&dyn Outbound, &WatchedBox), told: Option<Instant>, asked: Instant) {
+        let is_own = self.own.as_ref().is_none_or(|own| own.node == there.node);
+        // Another connection to it may have come and gone since that one.
+        let left = there.node.filter(|_| is_own).and_then(|node| self.router.left_since(node));
+        let since = told.or_else(|| link.lost_since().max(left)).unwrap_or_else(Instant::now);
+        let proof = match told {
+            Some(_) => Proof::Told,
+            None if is_own => Proof::Connection,
+            None => Proof::Missing,
+        };
+        // A node on the way that does not reach the box says so within our patience, after it has noticed.
+        let is_news = proof != Proof::Missing || asked.elapsed() > 2 * self.router.limits().dead_after;
+        let mut lost = self.lost.lock();
+        if lost.is_none_or(|before| is_news && before.since < since) {
+            *lost = Some(Loss { since, proof });
+        }
     }
 
     async fn gone(&self, patience: Duration) -> CloseReason {
@@ -159,16 +202,17 @@ impl Away {
         let (mut link, mut there) = own.unwrap_or_else(|| self.primary.clone());
         loop {
             let (told, hear) = oneshot::channel();
+            let asked = Instant::now();
             link.watch(&there.target, there.node, told);
             // Looked at behind that, so that nothing is missed.
             if self.is_gone() {
                 return CloseReason::NodeGone;
             }
             let next = match hear.await {
-                Ok(CloseReason::BoxClosed) => return CloseReason::BoxClosed,
+                Ok(BoxGone { why: CloseReason::BoxClosed, .. }) => return CloseReason::BoxClosed,
                 // By the way that the pointer came it is not reached any more.
-                Ok(why) => {
-                    self.note_loss(&*link);
+                Ok(BoxGone { why, since }) => {
+                    self.note_loss((&*link, &there), since, asked);
                     match &self.own {
                         Some(own) if self.is_elsewhere(&why, &there) => self.another_path(&[own], why, patience).await,
                         _ => return why,
@@ -176,7 +220,7 @@ impl Away {
                 }
                 // The connection has ended for good.
                 Err(_) => {
-                    self.note_loss(&*link);
+                    self.note_loss((&*link, &there), None, asked);
                     self.another_path(&self.ways(), CloseReason::ConnectionLost, patience).await
                 }
             };
@@ -294,7 +338,7 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
                 let why = tokio::select! {
                     biased;
                     () = told.closed() => return,
-                    why = monitor.gone() => why,
+                    gone = monitor.gone(None) => gone.why,
                 };
                 if why != CloseReason::ConnectionLost
                     && let Some(pointer) = weak.upgrade().filter(|pointer| pointer.is_away_for_good())

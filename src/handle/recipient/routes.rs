@@ -182,13 +182,13 @@ mod tests {
     use crate::handle::pointer::identity::Origin;
     use crate::handle::pointer::lease::Lease;
     use crate::handle::pointer::path::Path;
+    use crate::handle::ports::BoxGone;
     use crate::handle::ports::Correlation;
     use crate::handle::ports::NotPosted;
     use crate::handle::ports::PendingReply;
     use crate::handle::reply::PeerRequest;
     use crate::ident::BoxId;
     use crate::ident::Incarnation;
-    use crate::observe::event::CloseReason;
     use crate::reason::DropReason;
     use crate::wire::frames::refuse::Unanswered;
     use crate::wire::target::Target;
@@ -269,7 +269,7 @@ mod tests {
         fn losses(&self, _: &Target, _: u64) -> BTreeMap<DropReason, u64> {
             BTreeMap::new()
         }
-        fn watch(&self, _: &Target, _: Option<Incarnation>, _: oneshot::Sender<CloseReason>) {}
+        fn watch(&self, _: &Target, _: Option<Incarnation>, _: oneshot::Sender<BoxGone>) {}
         fn pressure(&self, _: &Target) -> f32 {
             0.0
         }

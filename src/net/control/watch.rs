@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use crate::handle::ports::BoxGone;
 use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
 use crate::wire::frames::LENGTH;
@@ -40,6 +41,8 @@ pub(crate) struct Watches {
     /// What the peer is to be told: whether a box is to be watched from now on. A box that is not to be watched any more
     /// was asked for on this connection, so there are at most twice [`MAX_WATCHED`] of them.
     to_ask: BTreeMap<Target, bool>,
+    /// For how many milliseconds the peer need not tell that it does not reach a box.
+    patience: Option<u64>,
     /// Since when there is no connection.
     lost: Option<Instant>,
     /// Boxes of this side that the peer watches; what goes from here is watched no longer.
@@ -54,17 +57,17 @@ pub(crate) struct Watches {
 pub(crate) struct Waiter {
     /// Whose box it is, once that is known.
     pub(crate) node: Option<Incarnation>,
-    pub(crate) told: oneshot::Sender<CloseReason>,
+    pub(crate) told: oneshot::Sender<BoxGone>,
 }
 
 /// Those who are to be told something when no lock is held.
 #[must_use]
 #[derive(Debug, Default)]
-pub(crate) struct Notices(Vec<(oneshot::Sender<CloseReason>, CloseReason)>);
+pub(crate) struct Notices(Vec<(oneshot::Sender<BoxGone>, BoxGone)>);
 
 impl Notices {
-    pub(crate) fn one(told: oneshot::Sender<CloseReason>, why: CloseReason) -> Notices {
-        Notices(vec![(told, why)])
+    pub(crate) fn one(told: oneshot::Sender<BoxGone>, why: CloseReason) -> Notices {
+        Notices(vec![(told, why.into())])
     }
 
     pub(crate) fn tell(self) {
@@ -74,6 +77,11 @@ impl Notices {
 }
 
 impl Watches {
+    /// Of a node that bears with that for so long.
+    pub(crate) fn new(patience: Duration) -> Watches {
+        Watches { patience: u64::try_from(patience.as_millis()).ok(), ..Watches::default() }
+    }
+
     /// The watches of the link's next connection, which has yet to be made.
     pub(crate) fn over_to_next(&mut self) -> Watches {
         let waiting = std::mem::take(&mut self.waiting);
@@ -82,7 +90,8 @@ impl Watches {
 
     /// The same, if there is to be none: nobody waits for it.
     pub(crate) fn over_for_good(&self) -> Watches {
-        Watches { lost: self.lost.or_else(|| Some(Instant::now())), ..Watches::default() }
+        let lost = self.lost.or_else(|| Some(Instant::now()));
+        Watches { lost, patience: self.patience, ..Watches::default() }
     }
 
     /// There is a connection to that node: what is waited for is asked for, unless it was another's.
@@ -155,7 +164,7 @@ impl Watches {
     pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Notices {
         let mut told = Vec::new();
         self.waiting.retain(|_, waiters| {
-            told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone())));
+            told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone().into())));
             !waiters.is_empty()
         });
         Notices(told)
@@ -175,11 +184,11 @@ impl Watches {
     }
 
     /// The peer says that a box is gone.
-    pub(crate) fn gone(&mut self, target: &Target, why: CloseReason) -> Notices {
+    pub(crate) fn gone(&mut self, target: &Target, gone: &BoxGone) -> Notices {
         let Some(waiters) = self.waiting.remove(target) else { return Notices::default() };
         self.asked.remove(target);
         self.to_ask.remove(target);
-        Notices(waiters.into_iter().map(|waiter| (waiter.told, why.clone())).collect())
+        Notices(waiters.into_iter().map(|waiter| (waiter.told, gone.clone())).collect())
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -190,10 +199,11 @@ impl Watches {
     /// Of a box whose barrier is not past nothing is told yet, nor of those behind it.
     pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize, is_past: impl Fn(u32) -> bool) {
         let most = CHUNK / LONGEST;
+        let patience = self.patience;
         let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
         for target in asked {
             if let Some(on) = self.to_ask.remove(&target) {
-                put_if_readable(out, longest, |out| Watch { target, on }.put(out));
+                put_if_readable(out, longest, |out| Watch { target, on, patience: patience.filter(|_| on) }.put(out));
             }
         }
         let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
@@ -224,7 +234,7 @@ mod tests {
         Target::Name(format!("box {n}").into())
     }
 
-    fn waiting(watches: &mut Watches, target: Target, node: Option<Incarnation>) -> oneshot::Receiver<CloseReason> {
+    fn waiting(watches: &mut Watches, target: Target, node: Option<Incarnation>) -> oneshot::Receiver<BoxGone> {
         let (told, callback) = oneshot::channel();
         watches.waiting.entry(target).or_default().push(Waiter { node, told });
         callback
@@ -247,13 +257,13 @@ mod tests {
         let mut by_name = waiting(&mut watches, name(1), None);
         let mut of_one = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
         watches.greeted(OTHER, true).tell();
-        assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone));
+        assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone.into()));
         assert!(by_name.try_recv().is_err());
-        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true }]);
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true, patience: None }]);
         // From now on it is the other's.
         let mut next = watches.over_to_next();
         next.greeted(ONE, true).tell();
-        assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone));
+        assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone.into()));
     }
 
     #[test]
@@ -261,7 +271,7 @@ mod tests {
         let mut watches = Watches::default();
         let mut of_last = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
         watches.greeted(Incarnation { epoch: OTHER.epoch, ..ONE }, true).tell();
-        assert_eq!(of_last.try_recv(), Ok(CloseReason::NodeGone));
+        assert_eq!(of_last.try_recv(), Ok(CloseReason::NodeGone.into()));
     }
 
     #[test]
@@ -276,7 +286,7 @@ mod tests {
         assert!(!watches.has_news());
         drop(second);
         watches.forget_gone();
-        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false }]);
+        assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false, patience: None }]);
         assert_eq!((watches.asked.len(), watches.waiting.len()), (0, 0));
     }
 
@@ -353,7 +363,11 @@ mod tests {
             frames(&mut watches);
         }
         let _one_more = wait(&mut watches, MAX_WATCHED + 1);
-        assert_eq!(frames(&mut watches), [Watch { target: name(MAX_WATCHED + 1), on: true }], "there is room by now");
+        assert_eq!(
+            frames(&mut watches),
+            [Watch { target: name(MAX_WATCHED + 1), on: true, patience: None }],
+            "there is room by now"
+        );
     }
 
     /// A peer that does not read makes nothing pile up.
@@ -378,7 +392,8 @@ mod tests {
         assert_eq!(watched, MAX_WATCHED);
         assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
         (0..=MAX_WATCHED).for_each(|n| {
-            watches.tell(Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed }, || 0)
+            let why = crate::wire::frames::closed::Gone::Closed;
+            watches.tell(Closed { target: name(n), why, unreached: None }, || 0)
         });
         assert_eq!(watches.to_tell.len(), MAX_WATCHED);
     }

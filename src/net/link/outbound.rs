@@ -22,6 +22,7 @@ use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::lease::Lease;
+use crate::handle::ports::BoxGone;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::NotPosted;
@@ -30,7 +31,6 @@ use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
-use crate::observe::event::CloseReason;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
@@ -282,7 +282,7 @@ impl Outbound for Link {
         self.current_peer()
     }
 
-    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
         self.add_waiter(target, node, told);
     }
 

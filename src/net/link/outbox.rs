@@ -176,7 +176,7 @@ impl Outbox {
             ours: LocalDrops::default(),
             sent: TypeNames::default(),
             shape_queries: ShapeQueries::default(),
-            watches: Watches::default(),
+            watches: Watches::new(limits.dead_after),
             pressures: Pressures::default(),
             names: None,
             holdings: None,

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::monitor::Monitor;
+use crate::handle::ports::BoxGone;
 use crate::handle::ports::Router;
 use crate::ident::Incarnation;
 use crate::net::control::watch::Notices;
@@ -47,7 +49,7 @@ impl Outbox {
 /// Those on this side who wait.
 impl Link {
     /// Has `told` told once the box is gone. Makes the connection if there is none.
-    pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
+    pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
         let peer = self.current_peer();
         let mut state = self.state.lock();
         if state.phase == Phase::Over {
@@ -76,7 +78,9 @@ impl Link {
             Gone::Connection => CloseReason::ConnectionLost,
             Gone::Closed | Gone::Other(_) => CloseReason::BoxClosed,
         };
-        let told = self.state.lock().watches.gone(&closed.target, why);
+        let unreached = closed.unreached.map(Duration::from_millis);
+        let since = unreached.and_then(|unreached| Instant::now().checked_sub(unreached));
+        let told = self.state.lock().watches.gone(&closed.target, &BoxGone { why, since });
         told.tell();
     }
 
@@ -116,7 +120,7 @@ impl Link {
         router: &Arc<dyn Router>,
         registry: &Registry,
         connection: u64,
-        Watch { target, on }: Watch,
+        Watch { target, on, patience }: Watch,
     ) {
         if !on {
             return self.peer_forgets(connection, &target);
@@ -135,28 +139,30 @@ impl Link {
             Target::Others => None,
         };
         let local = pointer.and_then(|pointer| pointer.local()).filter(|local| local.is_open());
-        let Some(local) = local else { return self.tell_gone(connection, target, Gone::Closed) };
+        let Some(local) = local else { return self.tell_gone(connection, target, CloseReason::BoxClosed.into()) };
         let (monitor, link) = (Monitor::of(&*local), Arc::downgrade(self));
         router.run(Box::pin(async move {
-            let why = tokio::select! {
+            let gone = tokio::select! {
                 biased;
                 () = unwanted.cancelled() => return,
-                why = monitor.gone() => why,
+                gone = monitor.gone(patience.map(Duration::from_millis)) => gone,
             };
             if let Some(link) = link.upgrade() {
-                link.tell_gone(connection, target, gone(&why));
+                link.tell_gone(connection, target, gone);
             }
         }));
     }
 
-    fn tell_gone(&self, connection: u64, target: Target, why: Gone) {
+    fn tell_gone(&self, connection: u64, target: Target, gone: BoxGone) {
         {
             let mut state = self.state.lock();
             if state.connection != connection {
                 return;
             }
             let state = &mut *state;
-            state.watches.tell(Closed { target: target.clone(), why }, || state.fragments.barrier());
+            let unreached = gone.since.and_then(|since| u64::try_from(since.elapsed().as_millis()).ok());
+            let closed = Closed { target: target.clone(), why: on_wire(&gone.why), unreached };
+            state.watches.tell(closed, || state.fragments.barrier());
             state.look_at_watches();
         }
         self.peer_forgets(connection, &target);
@@ -173,7 +179,7 @@ impl Link {
 }
 
 /// How a peer is told why a box is gone.
-fn gone(why: &CloseReason) -> Gone {
+fn on_wire(why: &CloseReason) -> Gone {
     match why {
         CloseReason::BoxClosed => Gone::Closed,
         CloseReason::NodeGone => Gone::Node,

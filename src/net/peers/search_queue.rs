@@ -19,6 +19,7 @@ use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::lease::Lease;
+use crate::handle::ports::BoxGone;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
@@ -27,7 +28,6 @@ use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::net::link::outbox;
-use crate::observe::event::CloseReason;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
@@ -274,7 +274,7 @@ impl Outbound for SearchQueue {
     }
 
     fn lost_since(&self) -> Option<Instant> {
-        None
+        self.link()?.lost_since()
     }
 
     fn is_over(&self) -> bool {
@@ -298,7 +298,7 @@ impl Outbound for SearchQueue {
     }
 
     /// Boxes are watched by connections.
-    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<CloseReason>) {
+    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
         if let Some(link) = self.link() {
             link.watch(target, node, told);
         }

@@ -8,6 +8,7 @@ use std::sync::Weak;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::news::News;
 use crate::handle::ports::LocalBox;
@@ -30,6 +31,10 @@ const MAX_PARALLEL: usize = 8;
 /// `dead_after` is over.
 const MAX_GONE: usize = 1024;
 
+/// Nodes to which there is no connection any more of which it is remembered since when. Who waits for a box of an earlier
+/// one is told so later.
+const MAX_LEFT: usize = 1024;
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct PeerTable {
@@ -50,6 +55,8 @@ struct PeerState {
     /// Dialled links by the node at their other end, or that was there last: each of them once.
     led_to: HashMap<NodeId, Vec<Weak<Link>>>,
     live: HashMap<Incarnation, Vec<Arc<Link>>>,
+    /// Runs of nodes that are in `live` no longer, and since when; the latest, at most [`MAX_LEFT`].
+    left: VecDeque<(Incarnation, Instant)>,
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
     /// Of each node with live connections.
@@ -149,8 +156,17 @@ impl PeerTable {
             if live.is_empty() {
                 tables.live.remove(&node);
                 tables.has_left(node);
+                tables.note_left(node);
             }
         }
+    }
+
+    /// Since when there is no connection to that node, if there was one lately.
+    pub(crate) fn left_since(&self, node: Incarnation) -> Option<Instant> {
+        let tables = self.tables.lock();
+        let is_live = tables.live.contains_key(&node);
+        let left = tables.left.iter().rev().find(|(left, _)| *left == node);
+        left.filter(|_| !is_live).map(|(_, since)| *since)
     }
 
     /// A node has said that it ends.
@@ -277,6 +293,14 @@ impl PeerTable {
 }
 
 impl PeerState {
+    fn note_left(&mut self, node: Incarnation) {
+        self.left.retain(|(left, _)| *left != node);
+        if self.left.len() == MAX_LEFT {
+            self.left.pop_front();
+        }
+        self.left.push_back((node, Instant::now()));
+    }
+
     fn has_come(&mut self, node: Incarnation) {
         let runs = self.runs.entry(node.node).or_insert_with(|| Runs { live: Vec::new(), latest: node.epoch });
         runs.latest = node.epoch;
@@ -368,6 +392,7 @@ mod tests {
         link.supersede();
         assert_ne!(link.connection(), connection, "it has the number of the next");
         peers.leave(node(1), &link, connection);
+        assert!(peers.left_since(node(1)).is_some() && peers.left_since(node(2)).is_none());
         let tables = peers.tables.lock();
         assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.runs.is_empty());
     }
@@ -437,6 +462,15 @@ mod tests {
         drop(links);
         inner.peers.sweep();
         assert!(inner.peers.tables.lock().led_to.is_empty());
+    }
+
+    #[test]
+    fn of_so_many_nodes_that_have_left_it_is_remembered_since_when() {
+        let mut state = PeerState::default();
+        (0..=MAX_LEFT).chain([1, 1]).for_each(|n| state.note_left(node(n)));
+        let left: Vec<Incarnation> = state.left.iter().map(|(left, _)| *left).collect();
+        let expected: Vec<Incarnation> = (2..=MAX_LEFT).chain([1]).map(node).collect();
+        assert_eq!(left, expected);
     }
 
     #[test]

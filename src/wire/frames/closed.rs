@@ -8,6 +8,8 @@ use super::put_frame;
 use crate::wire::codec::Reader;
 use crate::wire::codec::Violation;
 use crate::wire::extensions::Extensions;
+use crate::wire::extensions::extension;
+use crate::wire::extensions::put_number_extension;
 use crate::wire::target::Target;
 
 /// Why nothing reaches a box any more.
@@ -48,6 +50,8 @@ impl Gone {
 pub(crate) struct Closed {
     pub(crate) target: Target,
     pub(crate) why: Gone,
+    /// For how many milliseconds there has been no connection to it, if that is known.
+    pub(crate) unreached: Option<u64>,
 }
 
 impl Closed {
@@ -55,13 +59,14 @@ impl Closed {
         put_frame(out, kind::CLOSED, |out| {
             self.target.put(out);
             out.put_u8(self.why.code());
+            put_number_extension(out, extension::UNREACHED, self.unreached);
         });
     }
 
     pub(crate) fn read(payload: &[u8]) -> Result<Closed, Violation> {
         let mut reader = Reader::new(payload);
-        let closed = Closed { target: Target::read(&mut reader)?, why: Gone::from_code(reader.u8()?) };
-        Extensions::all(reader.rest())?;
-        Ok(closed)
+        let (target, why) = (Target::read(&mut reader)?, Gone::from_code(reader.u8()?));
+        let unreached = Extensions::all(reader.rest())?.number(extension::UNREACHED)?;
+        Ok(Closed { target, why, unreached })
     }
 }

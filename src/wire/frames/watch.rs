@@ -10,10 +10,13 @@ use crate::wire::codec::MAX_NUMBER;
 use crate::wire::codec::Reader;
 use crate::wire::codec::Violation;
 use crate::wire::extensions::Extensions;
+use crate::wire::extensions::LONGEST_NUMBER;
+use crate::wire::extensions::extension;
+use crate::wire::extensions::put_number_extension;
 use crate::wire::target::Target;
 
-/// The longest box in these frames, with its kind and a byte besides.
-pub(crate) const LONGEST: usize = 3 + MAX_NUMBER + MAX_NAME;
+/// The longest of these frames, with its kind, a byte besides the box and an extension.
+pub(crate) const LONGEST: usize = 3 + MAX_NUMBER + MAX_NAME + LONGEST_NUMBER;
 
 /// Asks to be told once when a box closes, or takes that back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Watch {
     pub(crate) target: Target,
     /// False takes it back.
     pub(crate) on: bool,
+    /// For how many milliseconds the box may be out of reach before that is told.
+    pub(crate) patience: Option<u64>,
 }
 
 impl Watch {
@@ -28,6 +33,7 @@ impl Watch {
         put_frame(out, kind::WATCH, |out| {
             out.put_u8(u8::from(self.on));
             self.target.put(out);
+            put_number_extension(out, extension::PATIENCE, self.patience);
         });
     }
 
@@ -38,8 +44,8 @@ impl Watch {
             1 => true,
             form => return Err(Violation::UnknownForm(form)),
         };
-        let watch = Watch { target: Target::read(&mut reader)?, on };
-        Extensions::all(reader.rest())?;
-        Ok(watch)
+        let target = Target::read(&mut reader)?;
+        let patience = Extensions::all(reader.rest())?.number(extension::PATIENCE)?;
+        Ok(Watch { target, on, patience })
     }
 }
