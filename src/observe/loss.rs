@@ -90,8 +90,26 @@ fn first_and_others<T: fmt::Display + Ord>(all: &BTreeSet<T>) -> String {
 
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    pub(super) subscribers: Vec<Recipient<Event>>,
+    /// Replaced as a whole, as they are told without the lock.
+    subscribers: Arc<[Subscriber]>,
     untold: BTreeMap<DropKind, (u64, Option<String>)>,
+}
+
+/// Who is told, each by the same sender every time.
+pub(super) type Subscriber = Arc<Recipient<Event>>;
+
+impl Audience {
+    pub(super) fn subscribers(&self) -> Arc<[Subscriber]> {
+        Arc::clone(&self.subscribers)
+    }
+
+    /// Gives back those of before, to be dropped when no lock is held: with the last sender its queue is woken.
+    #[must_use]
+    pub(super) fn change_subscribers(&mut self, change: impl FnOnce(&mut Vec<Subscriber>)) -> Arc<[Subscriber]> {
+        let mut subscribers = self.subscribers.to_vec();
+        change(&mut subscribers);
+        std::mem::replace(&mut self.subscribers, subscribers.into())
+    }
 }
 
 /// Drops that are told together.

@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod stats;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -99,8 +100,10 @@ impl Observer {
     }
 
     pub(crate) fn subscribe(&self, subscriber: Recipient<Event>) {
-        self.audience.lock().subscribers.push(subscriber);
-        self.watched.store(true, Ordering::Relaxed);
+        let _before = self.audience.lock().change_subscribers(|subscribers| {
+            subscribers.push(Arc::new(subscriber));
+            self.watched.store(true, Ordering::Relaxed);
+        });
     }
 
     /// Tells subscribers at once; those that have stopped, or are full, miss it.
@@ -108,12 +111,116 @@ impl Observer {
         if !self.watched.load(Ordering::Relaxed) {
             return;
         }
-        let mut audience = self.audience.lock();
-        audience.subscribers.retain(Recipient::connected);
-        self.watched.store(!audience.subscribers.is_empty(), Ordering::Relaxed);
-        for subscriber in &audience.subscribers {
+        // Without the lock: a subscriber's context, and the waker of its queue, are code of the application.
+        let subscribers = self.audience.lock().subscribers();
+        for subscriber in subscribers.iter().filter(|subscriber| subscriber.connected()) {
             // Not through a fresh clone, which actix would let past a full mailbox.
             let _ = subscriber.try_send(event.clone());
         }
+        if !subscribers.iter().all(|subscriber| subscriber.connected()) {
+            self.forget_stopped();
+        }
+    }
+
+    /// Forgets subscribers that have stopped. What is left of them goes without the lock.
+    fn forget_stopped(&self) {
+        let _before = self.audience.lock().change_subscribers(|subscribers| {
+            subscribers.retain(|subscriber| subscriber.connected());
+            self.watched.store(!subscribers.is_empty(), Ordering::Relaxed);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::mpsc;
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use actix::Actor;
+    use actix::Addr;
+    use actix::Context;
+    use actix::Handler;
+    use actix::dev::channel::AddressReceiver;
+    use actix::dev::channel::channel;
+    use futures_core::Stream;
+
+    use super::loss::DroppedMessage;
+    use super::*;
+
+    struct Ear;
+
+    impl Actor for Ear {
+        type Context = Context<Ear>;
+    }
+
+    impl Handler<Event> for Ear {
+        type Result = ();
+
+        fn handle(&mut self, _: Event, _: &mut Context<Ear>) {}
+    }
+
+    /// A subscriber whose queue is looked after by a waker of the application's.
+    fn subscribe(observer: &Arc<Observer>, waker: Arc<impl Wake + Send + Sync + 'static>) -> AddressReceiver<Ear> {
+        let (sender, mut receiver) = channel::<Ear>(1);
+        observer.subscribe(Addr::new(sender).recipient());
+        let waker = waker.into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(Pin::new(&mut receiver).poll_next(&mut cx).is_pending());
+        receiver
+    }
+
+    /// Uses the observer, as sends and subscriptions do, from within its `wake`.
+    struct Nosy {
+        observer: Arc<Observer>,
+        woken: mpsc::Sender<()>,
+    }
+
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {
+            let message = DroppedMessage { name: "box", type_name: "Ping", detail: None, peer: None };
+            self.observer.dropped(message, DropReason::Lost, 1);
+            let (sender, _receiver) = channel::<Ear>(1);
+            self.observer.subscribe(Addr::new(sender).recipient());
+            self.woken.send(()).expect("the test waits");
+        }
+    }
+
+    /// Runs `told` on a thread of its own, as it would never come back if it waited for a lock that it holds.
+    fn wakes_without_a_lock(told: impl FnOnce(&Arc<Observer>, AddressReceiver<Ear>) + Send + 'static) {
+        let (woken, wakes) = mpsc::channel();
+        let observer = Arc::new(Observer::default());
+        std::thread::spawn(move || {
+            let receiver = subscribe(&observer, Arc::new(Nosy { observer: Arc::clone(&observer), woken }));
+            told(&observer, receiver);
+        });
+        assert_eq!(wakes.recv_timeout(Duration::from_secs(10)), Ok(()), "its waker runs, and comes to its end");
+    }
+
+    fn event() -> Event {
+        Event::PeerUp { peer: crate::ident::NodeId([1; 16]) }
+    }
+
+    #[test]
+    fn a_subscribers_waker_runs_without_a_lock() {
+        wakes_without_a_lock(|observer, _receiver| observer.tell(&event()));
+    }
+
+    #[test]
+    fn a_subscriber_that_has_stopped_is_forgotten() {
+        let observer = Arc::new(Observer::default());
+        let receiver = subscribe(&observer, Arc::new(Idle));
+        assert_eq!(observer.audience.lock().subscribers().len(), 1);
+        drop(receiver);
+        observer.tell(&event());
+        assert_eq!(observer.audience.lock().subscribers().len(), 0);
+        assert!(!observer.watched.load(Ordering::Relaxed));
+    }
+
+    struct Idle;
+
+    impl Wake for Idle {
+        fn wake(self: Arc<Self>) {}
     }
 }
