@@ -112,6 +112,33 @@ fn not_delivered(reason: DropReason) -> AskError {
     AskError::NotDelivered { reason, detail: None }
 }
 
+/// It waits for no answer that could say so.
+#[test]
+fn who_sends_one_way_what_is_too_large_for_the_way_from_a_relay_hears_how_much_it_takes() {
+    on_either_thread(|thread| async move {
+        let owner = Node::builder().io_thread(thread).max_message(1024).start();
+        let of = owner.export::<Measure>(Ruler.start()).unwrap();
+        let row = row(&owner, of, alike(2, || Node::builder().io_thread(thread))).await;
+        let mut told = events(&row.nodes[1]);
+        for size in [2_000, 3_000] {
+            row.held[1].do_send(Measure::of(size));
+            let (count, detail) = told
+                .find(|event| match event {
+                    Event::DeadLetter { reason: DropReason::TooLarge, count, side: Side::Peer, detail, .. } => {
+                        detail.clone().map(|detail| (*count, detail))
+                    }
+                    _ => None,
+                })
+                .await;
+            let words = "bytes and its handles are more than 1024, what `max_message` allows at both nodes";
+            assert_eq!(detail, format!("{} {words}", size + 2));
+            assert!(count <= 1);
+        }
+        settled(|| row.nodes[1].stats().reported == [(DropReason::TooLarge, 2)].into()).await;
+        assert_eq!(row.nodes[1].stats().dropped_total(), 0);
+    });
+}
+
 #[test]
 fn who_sends_what_is_too_large_for_the_way_from_a_relay_hears_how_much_it_takes() {
     on_either_thread(|thread| async move {

@@ -44,6 +44,7 @@ use crate::ident::NodeId;
 use crate::ident::check_name;
 use crate::key::NodeKey;
 use crate::net::control::absence::Absences;
+use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::path_search;
@@ -389,7 +390,8 @@ impl Router for NodeInner {
         let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
         // The box has taken them: if they came with a fingerprint, it was this one. A relay takes any shape.
         let fingerprint = local.shape().map_or(0, |shape| shape.fingerprint());
-        self.peers.note_drop(&link, connection, Account { target, fingerprint }, reason, count);
+        let account = Account { target, fingerprint };
+        self.peers.note_drop(&link, connection, DropRun { account, reason, count, words: None });
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {

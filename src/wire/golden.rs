@@ -40,6 +40,7 @@ use crate::wire::frames::pressure::*;
 use crate::wire::frames::proof::*;
 use crate::wire::frames::refuse::*;
 use crate::wire::frames::release::*;
+use crate::wire::frames::remark::*;
 use crate::wire::frames::report::*;
 use crate::wire::frames::restated::*;
 use crate::wire::frames::shape::*;
@@ -92,6 +93,7 @@ enum Value {
     Pong(Ping),
     Goodbye(Goodbye<'static>),
     Report(u64, Vec<(Account, DropReason, u64)>),
+    Remark(Account, DropReason, &'static str),
     Asks(Question),
     Tells(Question, &'static [u8]),
     Watch(Watch),
@@ -381,6 +383,7 @@ fn reports() -> Vec<(&'static str, Value)> {
         (account(&id, 0), DropReason::BoxClosed, 1),
         (account(&Target::Others, 0), DropReason::NoSuchBox, u64::MAX),
     ];
+    let about = account(&name, FINGERPRINT);
     let by_shape = vec![
         (account(&name, FINGERPRINT), DropReason::TypeMismatch, 1),
         (account(&name, FINGERPRINT + 1), DropReason::NewestShed, 2),
@@ -391,6 +394,7 @@ fn reports() -> Vec<(&'static str, Value)> {
         ("report: nothing", Value::Report(0, Vec::new())),
         ("report: three boxes", Value::Report(128, drops)),
         ("report: two shapes", Value::Report(3, by_shape)),
+        ("remark: a box with a name", Value::Remark(about, DropReason::TooLarge, "9 bytes")),
         ("shape?: form 0, by its fingerprint", Value::Asks(by_fingerprint.clone())),
         ("shape?: form 1, of a box with a name", Value::Asks(of_name.clone())),
         ("shape?: form 1, of a box by its id", Value::Asks(Question::Box(id))),
@@ -452,6 +456,7 @@ impl Direction {
             Value::Ping(ping) => ping.put(&mut out, kind::PING),
             Value::Pong(pong) => pong.put(&mut out, kind::PONG),
             Value::Goodbye(goodbye) => goodbye.put(&mut out),
+            Value::Remark(account, reason, words) => Remark::new(account.clone(), *reason, words).put(&mut out),
             Value::Report(read, drops) => put_report(&mut out, *read, drops.iter().cloned()),
             Value::Asks(question) => question.ask(&mut out),
             Value::Tells(question, answer) => question.answer(&mut out, answer),
@@ -517,6 +522,10 @@ impl Direction {
             Value::Pong(pong) => assert_eq!(Ping::read(payload(kind::PONG, bytes)), Ok(*pong), "{name}"),
             Value::Goodbye(goodbye) => {
                 assert_eq!(Goodbye::read(payload(kind::GOODBYE, bytes)), Ok(*goodbye), "{name}");
+            }
+            Value::Remark(account, reason, words) => {
+                let remark = Remark::new(account.clone(), *reason, words);
+                assert_eq!(Remark::read(payload(kind::REMARK, bytes)), Ok(remark), "{name}");
             }
             Value::Report(read, drops) => check_report(name, payload(kind::REPORT, bytes), *read, drops),
             Value::Asks(question) => {

@@ -122,7 +122,8 @@
 //! | 19 | hold | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
 //! | 20 | restated | connection `id`s to the end, which have ended, as the reader has called them |
 //! | 21–127 | | an unknown one ends the connection |
-//! | 128–255 | | an unknown one is skipped |
+//! | 128 | remark | box, fingerprint `u64`, reason `u8`, words `text` ≤ 256 bytes, `extensions` |
+//! | 129–255 | | an unknown one is skipped |
 //!
 //! Reports, questions for shapes, watches, pressure, fragments, holds and restated leases are sent only to a peer whose
 //! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
@@ -265,6 +266,10 @@
 //! which the box was introduced as their target. Of messages that the box had taken it may be that of the shape that the
 //! box takes. It is 0 if neither is known, and where the writer keeps no count of their own; such a count is about
 //! messages of any shape.
+//!
+//! A remark has words for a person about the last of the drops that a report counts for that box, fingerprint and reason: of
+//! a message that a relay could not pass on as it is too large, its size and the limit. It follows the report, may be left
+//! out, and counts nothing.
 //!
 //! A box is a `u8` and what follows: 0, the box of that name, `text`; 1, the box with that `id`; 2, nothing: all boxes
 //! for which the writer keeps no count of their own.

@@ -14,6 +14,7 @@ use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::Incarnation;
 use crate::net::control::absence::Absences;
+use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
@@ -45,13 +46,6 @@ pub(super) struct ConnectionContext {
     pub(super) relieved: Arc<AtomicU64>,
     /// Drops in a row that are alike, to be accounted for together.
     pub(super) drop_run: RefCell<Option<DropRun>>,
-}
-
-/// Messages that were dropped in a row, of one shape and for one box, as the peer calls it, and for one reason.
-pub(super) struct DropRun {
-    pub(super) account: Account,
-    pub(super) reason: DropReason,
-    pub(super) count: u64,
 }
 
 impl Drop for ConnectionContext {
@@ -112,12 +106,12 @@ impl ConnectionContext {
     }
 
     pub(super) fn note_drop(&self, drop_run: Option<DropRun>) {
-        if let Some(DropRun { account, reason, count }) = drop_run {
-            self.peers.note_drop(&self.link, self.connection, account, reason, count);
+        if let Some(drop_run) = drop_run {
+            self.peers.note_drop(&self.link, self.connection, drop_run);
         }
     }
 
-    /// The peer says why it has not delivered a request, of which it tells among its drops as well.
+    /// The peer says why it has dropped something, of which it tells among its drops as well.
     pub(super) fn explain_drop(&self, account: &Account, reason: DropReason, words: &str) {
         if !words.is_empty() {
             let type_name = self.link.type_sent_to(account);

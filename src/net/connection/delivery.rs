@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use super::binding::Binding;
 use super::binding::Bound;
 use super::context::ConnectionContext;
-use super::context::DropRun;
 use crate::config::Limits;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Source;
@@ -19,6 +18,7 @@ use crate::handle::ports::LocalBox;
 use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::message::shape::Shape;
+use crate::net::control::drop_report::DropRun;
 use crate::net::link::shape_query::explain_here;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
@@ -267,12 +267,19 @@ impl Binding {
         let type_name = local.map_or("", |local| local.type_name());
         let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer.node) };
         context.router.observer().dropped(message, reason, 1);
+        // How much can be passed on is said to the one who sent it.
+        let words = detail.filter(|_| reason == DropReason::TooLarge);
         let mut drop_run = context.drop_run.borrow_mut();
         match &mut *drop_run {
-            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.account) => drop_run.count += 1,
+            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.account) => {
+                drop_run.count += 1;
+                if let Some(words) = words {
+                    drop_run.words = Some(words.into());
+                }
+            }
             _ => {
                 let account = Account { target: self.target(), fingerprint: self.fingerprint };
-                let before = drop_run.replace(DropRun { account, reason, count: 1 });
+                let before = drop_run.replace(DropRun { account, reason, count: 1, words: words.map(Box::from) });
                 context.note_drop(before);
             }
         }

@@ -40,6 +40,7 @@ use crate::wire::frames::proof::BESIDE_ENDPOINTS;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::release::read_counts;
+use crate::wire::frames::remark::Remark;
 use crate::wire::frames::report::Dropped;
 use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::read_restated;
@@ -188,6 +189,7 @@ impl Dispatcher {
             kind::HOLD => self.hold(raw.payload),
             kind::RESTATED => self.restated(raw.payload),
             kind::REPORT => self.report(raw.payload),
+            kind::REMARK => self.remark(raw.payload),
             kind::SHAPE_QUESTION => self.shape_question(raw.payload),
             kind::SHAPE => self.context.link.answered(raw.payload).map(|()| Signal::Nothing),
             kind::PING => {
@@ -357,6 +359,14 @@ impl Dispatcher {
             if let Some(reason) = reason {
                 self.context.hear_drops(account, reason, count);
             }
+        }
+        Ok(Signal::Nothing)
+    }
+
+    fn remark(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
+        let remark = Remark::read(payload)?;
+        if let Some(reason) = remark.reason() {
+            self.context.explain_drop(&remark.account, reason, remark.words);
         }
         Ok(Signal::Nothing)
     }

@@ -12,6 +12,10 @@ use crate::wire::target::Target;
 /// others are summed up. A peer may send to as many names as it likes, of as many shapes, and report as many.
 const MAX_COUNTED: usize = 4096;
 
+/// Drops that a report says more about, each in at most [`MAX_DETAIL`](crate::wire::frames::refuse::MAX_DETAIL) bytes or so.
+/// Of more nothing is said but how many they are.
+const MAX_REMARKS: usize = 16;
+
 /// Drops by reason.
 pub(super) type ReasonCounts = [u64; DropReason::ALL.len()];
 
@@ -38,6 +42,16 @@ impl DropCounts {
     }
 }
 
+/// Messages that were dropped in a row, of one shape and for one box, as the peer calls it, and for one reason.
+#[derive(Debug)]
+pub(crate) struct DropRun {
+    pub(crate) account: Account,
+    pub(crate) reason: DropReason,
+    pub(crate) count: u64,
+    /// More about the last of them, for a person at the other end.
+    pub(crate) words: Option<Box<str>>,
+}
+
 /// Drops here of messages that came over the connection.
 #[derive(Debug, Default)]
 pub(crate) struct LocalDrops {
@@ -46,6 +60,8 @@ pub(crate) struct LocalDrops {
     untold: VecDeque<(Account, DropReason)>,
     /// Which of `untold` there are, as a bit for each reason.
     marked: HashMap<Account, u32>,
+    /// More about the last of some that are not yet told, for a person; at most [`MAX_REMARKS`].
+    remarks: Vec<(Account, DropReason, Box<str>)>,
 }
 
 impl LocalDrops {
@@ -62,6 +78,21 @@ impl LocalDrops {
             self.untold.push_back((account, reason));
         }
         first
+    }
+
+    /// Says more about the last of those drops.
+    pub(crate) fn remark(&mut self, account: Account, reason: DropReason, words: &str) {
+        let has_room = self.remarks.len() < MAX_REMARKS;
+        match self.remarks.iter_mut().find(|(of, why, _)| *of == account && *why == reason) {
+            Some((_, _, before)) => *before = words.into(),
+            None if has_room => self.remarks.push((account, reason, words.into())),
+            None => {}
+        }
+    }
+
+    /// What more there is to say, once.
+    pub(crate) fn take_remarks(&mut self) -> Vec<(Account, DropReason, Box<str>)> {
+        std::mem::take(&mut self.remarks)
     }
 
     pub(crate) fn is_told(&self) -> bool {
@@ -152,6 +183,18 @@ mod tests {
             let told: u64 = std::iter::from_fn(|| ours.next()).map(|(_, _, count)| count).sum();
             assert_eq!(told, 2 * MAX_COUNTED as u64, "each is told, if not of which box it was");
         }
+    }
+
+    #[test]
+    fn more_is_said_of_so_many_and_of_each_about_the_last() {
+        let mut ours = LocalDrops::default();
+        for n in 0..2 * MAX_REMARKS {
+            ["first", "last"].iter().for_each(|words| ours.remark(by_box(n), DropReason::TooLarge, words));
+        }
+        let said = ours.take_remarks();
+        assert_eq!(said.len(), MAX_REMARKS);
+        assert!(said.iter().all(|(_, _, words)| &**words == "last"));
+        assert!(ours.take_remarks().is_empty());
     }
 
     #[test]

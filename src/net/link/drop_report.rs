@@ -5,9 +5,11 @@ use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::ident::MAX_NAME;
+use crate::net::control::drop_report::DropRun;
 use crate::reason::DropReason;
 use crate::wire::codec::MAX_NUMBER;
 use crate::wire::features::feature;
+use crate::wire::frames::remark::Remark;
 use crate::wire::frames::report::Account;
 use crate::wire::frames::report::put_report;
 
@@ -15,10 +17,18 @@ impl Outbox {
     /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
     pub(super) fn report(&mut self, room: usize) {
         const LONGEST: usize = 16 + MAX_NAME + size_of::<u64>() + MAX_NUMBER;
-        let most = room.min(self.outgoing.max_frame()).saturating_sub(LONGEST) / LONGEST;
+        let longest = self.outgoing.max_frame();
+        let most = room.min(longest).saturating_sub(LONGEST) / LONGEST;
         let Outbox { control, ours, read, .. } = self;
         if most > 0 && !ours.is_told() {
+            let before = control.len();
             put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
+            for (account, reason, words) in ours.take_remarks() {
+                // Whatever there is no room for is left out.
+                if control.len() - before + Remark::LONGEST <= room && Remark::LONGEST <= longest {
+                    Remark::new(account, reason, &words).put(control);
+                }
+            }
             self.wake();
         }
     }
@@ -26,10 +36,16 @@ impl Outbox {
 
 impl Link {
     /// Counts messages of a connection that were dropped here; whether a report is due that was not before.
-    pub(crate) fn note_drop(&self, connection: u64, account: Account, reason: DropReason, count: u64) -> bool {
+    pub(crate) fn note_drop(&self, connection: u64, drops: DropRun) -> bool {
         let mut state = self.state.lock();
-        let wanted = state.features & feature::REPORTS != 0;
-        wanted && state.connection == connection && state.ours.dropped(account, reason, count)
+        if state.features & feature::REPORTS == 0 || state.connection != connection {
+            return false;
+        }
+        let DropRun { account, reason, count, words } = drops;
+        if let Some(words) = words {
+            state.ours.remark(account.clone(), reason, &words);
+        }
+        state.ours.dropped(account, reason, count)
     }
 
     /// Tells the peer what it was not told yet; whether there is nothing more to look after.

@@ -18,10 +18,9 @@ use crate::ident::Endpoint;
 use crate::ident::Epoch;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::link::Link;
-use crate::reason::DropReason;
-use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
 /// Connections between the same two nodes at a time.
@@ -238,15 +237,8 @@ impl PeerTable {
     }
 
     /// Counts messages of a connection that were dropped here, to be told soon.
-    pub(crate) fn note_drop(
-        &self,
-        link: &Arc<Link>,
-        connection: u64,
-        account: Account,
-        reason: DropReason,
-        count: u64,
-    ) {
-        if link.note_drop(connection, account, reason, count) {
+    pub(crate) fn note_drop(&self, link: &Arc<Link>, connection: u64, drops: DropRun) {
+        if link.note_drop(connection, drops) {
             self.tell_later(link);
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod pressure;
 pub(crate) mod proof;
 pub(crate) mod refuse;
 pub(crate) mod release;
+pub(crate) mod remark;
 pub(crate) mod report;
 pub(crate) mod restated;
 pub(crate) mod shape;
@@ -49,6 +50,7 @@ pub(crate) mod kind {
     pub(crate) const RESTATED: u8 = 20;
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
+    pub(crate) const REMARK: u8 = 128;
 }
 
 /// A frame at the front of what was read.

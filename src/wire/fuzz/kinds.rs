@@ -31,6 +31,7 @@ use crate::wire::frames::put_frame;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::release::put_release;
 use crate::wire::frames::release::read_counts;
+use crate::wire::frames::remark::Remark;
 use crate::wire::frames::report::Account;
 use crate::wire::frames::report::put_report;
 use crate::wire::frames::report::read_report;
@@ -76,7 +77,7 @@ macro_rules! plain {
     };
 }
 
-pub(crate) const KINDS: [Kind; 20] = [
+pub(crate) const KINDS: [Kind; 21] = [
     plain!(kind::PROOF, Proof::read, |it, out| it.put(out)),
     Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
     Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
@@ -85,6 +86,7 @@ pub(crate) const KINDS: [Kind; 20] = [
     plain!(kind::CANCEL, read_cancel, |it, out| put_cancel(out, it)),
     plain!(kind::RELEASE, all(read_counts), |it, out| put_release(out, it.iter().copied())),
     plain!(kind::REPORT, report, |it, out| put_report(out, it.0, it.1.iter().cloned())),
+    plain!(kind::REMARK, Remark::read, |it, out| it.put(out)),
     plain!(kind::PING, Ping::read, |it, out| it.put(out, kind::PING)),
     plain!(kind::PONG, Ping::read, |it, out| it.put(out, kind::PONG)),
     plain!(kind::GOODBYE, Goodbye::read, |it, out| it.put(out)),
