@@ -60,6 +60,9 @@ struct LeaseTable {
     /// Ids of boxes that were let go of although their holders had not returned all: none is given to another box, for
     /// which a holder's late return would count. Those of which nothing is known any more are forgotten with it.
     retired: HashSet<BoxId>,
+    /// Handles that holders have although their leases had to make room, of boxes that others hold: they are returned
+    /// first, and not taken for those that the holder was given since. Those of a box go with it, and of a holder with it.
+    forfeited: HashMap<Holder, HashMap<BoxId, u64>>,
     /// How many of `known` were held when those that were not were last forgotten.
     known_held: usize,
     next_age: u64,
@@ -164,6 +167,10 @@ impl Leases {
     pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) -> bool {
         let released = {
             let mut tables = self.tables.lock();
+            let count = tables.return_forfeited(id, holder, count);
+            if count == 0 {
+                return true;
+            }
             let Some(lease) = tables.held.get_mut(&id).and_then(|held| held.leases.get_mut(&holder)) else {
                 return false;
             };
@@ -183,7 +190,10 @@ impl Leases {
         let released: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
             let boxes: Vec<BoxId> = tables.holders.of(holder).collect();
-            boxes.into_iter().filter_map(|id| tables.retire(id, holder)).collect()
+            let released = boxes.into_iter().filter_map(|id| tables.retire(id, holder)).collect();
+            // Its number is nobody's any more.
+            tables.forfeited.remove(&holder);
+            released
         };
         drop(released);
     }
@@ -277,14 +287,50 @@ impl LeaseTable {
         let lease = held.leases.remove(&holder)?;
         let is_unheld = held.leases.is_empty();
         self.holders.remove(holder, lease.age);
-        if is_unheld { self.held.remove(&id) } else { None }
+        if !is_unheld {
+            return None;
+        }
+        if self.forget_forfeited(id) {
+            self.retired.insert(id);
+        }
+        self.held.remove(&id)
     }
 
     /// The same, of a holder that has not returned its handles.
     fn retire(&mut self, id: BoxId, holder: Holder) -> Option<LeasedBox> {
-        let retired = self.end_lease(id, holder)?;
+        let handles = self.held.get(&id).and_then(|held| held.leases.get(&holder)).map_or(0, |lease| lease.handles);
+        let Some(retired) = self.end_lease(id, holder) else {
+            let forfeited = self.forfeited.entry(holder).or_default().entry(id).or_default();
+            *forfeited = forfeited.saturating_add(handles);
+            return None;
+        };
         self.retired.insert(id);
         Some(retired)
+    }
+
+    /// How many of the handles that a holder returns were not forfeited before.
+    fn return_forfeited(&mut self, id: BoxId, holder: Holder, count: u64) -> u64 {
+        let Some(of_holder) = self.forfeited.get_mut(&holder) else { return count };
+        let Some(forfeited) = of_holder.get_mut(&id) else { return count };
+        let left = count.saturating_sub(*forfeited);
+        *forfeited = forfeited.saturating_sub(count);
+        if *forfeited == 0 {
+            of_holder.remove(&id);
+            if of_holder.is_empty() {
+                self.forfeited.remove(&holder);
+            }
+        }
+        left
+    }
+
+    /// A box is there no longer. Whether anybody may still return handles of it.
+    fn forget_forfeited(&mut self, id: BoxId) -> bool {
+        let mut any = false;
+        self.forfeited.retain(|_, of_holder| {
+            any |= of_holder.remove(&id).is_some();
+            !of_holder.is_empty()
+        });
+        any
     }
 
     /// The id of the box that stands for a recipient, and the box if it is still there.
@@ -317,6 +363,9 @@ impl LeaseTable {
 
     fn remove(&mut self, id: BoxId) -> Option<LeasedBox> {
         let export = self.held.remove(&id)?;
+        if self.forget_forfeited(id) {
+            self.retired.insert(id);
+        }
         export.leases.iter().for_each(|(holder, lease)| self.holders.remove(*holder, lease.age));
         Some(export)
     }
@@ -403,6 +452,35 @@ mod tests {
         assert_ne!(second, first);
         assert_eq!(stand_for(&leases), second);
         assert!(leases.tables.lock().retired.is_empty());
+    }
+
+    /// It returns what it had before, and keeps what came since.
+    #[test]
+    fn a_late_return_of_handles_whose_lease_made_room_is_not_one_of_later_handles() {
+        let (leases, at) = (Leases::new(1), 1);
+        [7, 7, 8].into_iter().for_each(|holder| assert!(!lease(&leases, 1, holder)));
+        // Whoever holds most makes room, though the box stays while another holds it.
+        leases.tables.lock().retire(id(at), 7);
+        assert!(!lease(&leases, 1, 7), "it is given another handle");
+        assert!(leases.release(id(at), 7, 2), "the two that it had before");
+        assert!(leases.release(id(at), 8, 1));
+        assert_eq!(held(&leases), [1], "it has the third");
+        assert!(leases.release(id(at), 7, 1));
+        assert!(held(&leases).is_empty());
+        assert!(leases.tables.lock().forfeited.is_empty() && leases.tables.lock().retired.is_empty());
+    }
+
+    #[test]
+    fn the_id_of_a_box_of_which_handles_may_still_be_returned_is_retired() {
+        let leases = Leases::new(9);
+        [7, 8].into_iter().for_each(|holder| assert!(!lease(&leases, 1, holder)));
+        leases.tables.lock().retire(id(1), 7);
+        assert!(leases.release(id(1), 8, 1));
+        assert!(leases.tables.lock().retired.contains(&id(1)) && leases.tables.lock().forfeited.is_empty());
+        // Of a holder that has gone nothing is returned.
+        [7, 8].into_iter().for_each(|holder| assert!(!lease(&leases, 2, holder)));
+        leases.release_all(7);
+        assert!(leases.tables.lock().forfeited.is_empty());
     }
 
     #[test]
