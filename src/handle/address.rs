@@ -184,7 +184,11 @@ impl<M: RemoteMessage> Address<M> {
     ///
     /// Messages sent through it pass through a queue that the node's I/O thread empties, or the reader of the mailbox if it
     /// is there first. So `try_send` tells less than [`Address::try_send`]: its `Ok` means that the queue has taken the
-    /// message.
+    /// message, which is delivered or counted from then on, also if the node ends.
+    ///
+    /// Once this node has ended, the recipient is not connected any more: `try_send` gives the message back, and `send` says
+    /// `Closed`. A message that `do_send` is given is not counted then, as it is through an address: for actix, to be
+    /// connected and to take messages are one bit, and a recipient without it drops the message itself.
     pub fn recipient(&self) -> Recipient<M> {
         proxy::recipient(&self.pointer)
     }
