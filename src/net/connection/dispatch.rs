@@ -218,7 +218,7 @@ impl Dispatcher {
             }
             kind::PRESSURE => self.context.link.hear_pressure(raw.payload).map(|()| Signal::Nothing),
             kind::PROOF | kind::WELCOME => Err(Violation::OutOfTurn(raw.kind)),
-            kind::FIRST_SKIPPED.. => Ok(Signal::Nothing),
+            unknown if unknown >= kind::FIRST_SKIPPED => Ok(Signal::Nothing),
             _ => Err(Violation::UnknownKind(raw.kind)),
         }
     }
