@@ -117,13 +117,13 @@ impl<'a> Introduction<'a> {
 
     /// At least as many bytes as [`put`](Introduction::put) writes.
     pub(crate) fn size_bound(&self) -> usize {
-        const FIXED: usize = 1 + 4 * 16 + 2 * MAX_NUMBER + 8;
+        const FIXED: usize = 1 + 3 * 16 + 2 * MAX_NUMBER + 8;
         FIXED
             + match &self.identity {
                 Identity::YourBox(_) => 0,
                 Identity::YourName(name) | Identity::MyBox { name, .. } => name.len(),
                 Identity::Third { name, endpoints, .. } => {
-                    name.len() + MAX_NUMBER + endpoints.iter().map(|at| at.len() + MAX_NUMBER).sum::<usize>()
+                    16 + name.len() + MAX_NUMBER + endpoints.iter().map(|at| at.len() + MAX_NUMBER).sum::<usize>()
                 }
                 Identity::Place { endpoint, name }
                 | Identity::PlaceOf { endpoint, name, .. }

@@ -91,8 +91,8 @@
 //!
 //! They are checked strictly: no key of small order, and no signature that others could make of one.
 //!
-//! So nobody takes, squats or replays an id, whatever of other greetings was overheard, and whoever is dialled. Who is on
-//! the path, or is dialled itself, can pass a greeting on whole while it goes on, and change what follows on a stream that
+//! So nobody takes, squats or replays an id, whatever of other greetings was overheard, and whoever is dialled. Whoever is
+//! on the path, or is dialled itself, can pass a greeting on whole while it goes on, and change what follows on a stream that
 //! is not protected otherwise: that is what B is for.
 //!
 //! # Frames

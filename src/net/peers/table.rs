@@ -34,6 +34,10 @@ const MAX_GONE: usize = 1024;
 /// one is told so later.
 const MAX_LEFT: usize = 1024;
 
+/// Runs of nodes that have been connected which are remembered; of one that is forgotten it is not noticed that a later run
+/// of the node has taken its place.
+const MAX_KNOWN: usize = 1024;
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct PeerTable {
@@ -58,16 +62,10 @@ struct PeerState {
     left: VecDeque<(Incarnation, Instant)>,
     /// The live ones by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
-    /// Of each node with live connections.
-    runs: HashMap<NodeId, Runs>,
-}
-
-/// The runs of one node that have live connections.
-#[derive(Debug)]
-struct Runs {
-    live: Vec<Epoch>,
-    /// The run that has come last, also when it has none at the moment.
-    latest: Epoch,
+    /// The runs of each node that are in `live`.
+    live_runs: HashMap<NodeId, Vec<Epoch>>,
+    /// Runs of nodes that are or were connected, in the order in which they came last; at most [`MAX_KNOWN`].
+    known: VecDeque<Incarnation>,
 }
 
 impl PeerTable {
@@ -119,7 +117,7 @@ impl PeerTable {
 
     /// A connection to a proven node is up; false if there are too many.
     pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>) -> bool {
-        {
+        let succeeded = {
             let mut tables = self.tables.lock();
             let tables = &mut *tables;
             let live = tables.live.entry(node).or_default();
@@ -129,8 +127,9 @@ impl PeerTable {
             }
             live.push(Arc::clone(link));
             tables.by_connection.insert(link.connection(), Arc::downgrade(link));
-            tables.has_come(node);
-        }
+            tables.has_come(node)
+        };
+        succeeded.into_iter().for_each(|earlier| self.gone.lock().add(earlier));
         self.news.tell(node.node);
         true
     }
@@ -146,17 +145,22 @@ impl PeerTable {
 
     /// A connection is no longer up.
     pub(crate) fn leave(&self, node: Incarnation, link: &Arc<Link>, connection: u64) {
-        let mut tables = self.tables.lock();
-        let tables = &mut *tables;
-        if let Some(live) = tables.live.get_mut(&node) {
+        let is_succeeded = {
+            let mut tables = self.tables.lock();
+            let Some(live) = tables.live.get_mut(&node) else { return };
             live.retain(|other| !Arc::ptr_eq(other, link));
+            let is_away = live.is_empty();
             // Not the link's own number: one that was superseded has that of its next connection by now.
             tables.by_connection.remove(&connection);
-            if live.is_empty() {
+            if is_away {
                 tables.live.remove(&node);
                 tables.has_left(node);
                 tables.note_left(node);
             }
+            is_away && tables.is_succeeded(node)
+        };
+        if is_succeeded {
+            self.gone.lock().add(node);
         }
     }
 
@@ -175,11 +179,9 @@ impl PeerTable {
         self.news.tell(node.node);
     }
 
-    /// Whether that run of a node is over: it has said that it ends, or another run of the node is connected that has come
-    /// after it, and it is not.
+    /// Whether that run of a node is over: it has said that it ends, or it has gone and a later run of the node has come.
     pub(crate) fn is_gone(&self, node: Incarnation) -> bool {
-        let has_said_so = self.gone.lock().known.contains(&node);
-        has_said_so || self.tables.lock().is_succeeded(node)
+        self.gone.lock().known.contains(&node)
     }
 
     /// Tells who waits for it that a connection to a node has come up, or that the node has said that it ends.
@@ -293,32 +295,43 @@ impl PeerState {
         self.left.push_back((node, Instant::now()));
     }
 
-    fn has_come(&mut self, node: Incarnation) {
-        let runs = self.runs.entry(node.node).or_insert_with(|| Runs { live: Vec::new(), latest: node.epoch });
-        runs.latest = node.epoch;
-        if !runs.live.contains(&node.epoch) {
-            runs.live.push(node.epoch);
+    /// A run of a node has come. Earlier runs of it that are not connected: they are over.
+    fn has_come(&mut self, node: Incarnation) -> Vec<Incarnation> {
+        let runs = self.live_runs.entry(node.node).or_default();
+        if !runs.contains(&node.epoch) {
+            runs.push(node.epoch);
         }
+        let PeerState { live, known, .. } = self;
+        let is_over = |run: &Incarnation| run.is_another_run_of(node) && !live.contains_key(run);
+        let over = known.iter().copied().filter(is_over).collect();
+        known.retain(|run| *run != node && !is_over(run));
+        if known.len() == MAX_KNOWN {
+            known.pop_front();
+        }
+        known.push_back(node);
+        over
     }
 
     /// No connection of that run of a node is left; of another one there may be.
     fn has_left(&mut self, node: Incarnation) {
-        if let Some(runs) = self.runs.get_mut(&node.node) {
-            runs.live.retain(|epoch| *epoch != node.epoch);
-            if runs.live.is_empty() {
-                self.runs.remove(&node.node);
+        if let Some(runs) = self.live_runs.get_mut(&node.node) {
+            runs.retain(|epoch| *epoch != node.epoch);
+            if runs.is_empty() {
+                self.live_runs.remove(&node.node);
             }
         }
     }
 
+    /// Whether a later run of the node is connected than this one, which is not any more. An earlier one, whose connection may
+    /// be half open, says nothing about it.
     fn is_succeeded(&self, node: Incarnation) -> bool {
-        let is_another = |runs: &Runs| runs.latest != node.epoch && runs.live.contains(&runs.latest);
-        self.runs.get(&node.node).is_some_and(|runs| is_another(runs) && !runs.live.contains(&node.epoch))
+        let later = self.known.iter().rev().take_while(|run| **run != node);
+        later.into_iter().any(|run| run.is_another_run_of(node) && self.live.contains_key(run))
     }
 
     /// The live links to all runs of a node.
     fn live_links(&self, node: NodeId) -> impl Iterator<Item = &Arc<Link>> {
-        let runs = self.runs.get(&node).into_iter().flat_map(|runs| &runs.live);
+        let runs = self.live_runs.get(&node).into_iter().flatten();
         runs.filter_map(move |epoch| self.live.get(&Incarnation { node, epoch: *epoch })).flatten()
     }
 
@@ -340,7 +353,7 @@ impl PeerState {
     }
 }
 
-/// Runs of nodes that have said that they end, the latest; at most [`MAX_GONE`].
+/// Runs of nodes that have said that they end, or in whose place another has come, the latest; at most [`MAX_GONE`].
 #[derive(Debug, Default)]
 struct GoneNodes {
     by_age: VecDeque<Incarnation>,
@@ -386,7 +399,7 @@ mod tests {
         peers.leave(node(1), &link, connection);
         assert!(peers.left_since(node(1)).is_some() && peers.left_since(node(2)).is_none());
         let tables = peers.tables.lock();
-        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.runs.is_empty());
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.live_runs.is_empty());
     }
 
     fn link(inner: &Arc<NodeInner>, n: usize) -> Arc<Link> {
@@ -395,7 +408,7 @@ mod tests {
 
     /// As many as there once were tokens.
     #[test]
-    fn of_nodes_without_end_nothing_is_remembered() {
+    fn of_nodes_without_end_the_latest_runs_are_remembered_and_nothing_else() {
         let (io, _not_started) = io_thread::io();
         let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let (peers, link) = (PeerTable::default(), link(&inner, 1));
@@ -404,7 +417,8 @@ mod tests {
             peers.leave(node(n), &link, link.connection());
         }
         let tables = peers.tables.lock();
-        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.runs.is_empty());
+        assert!(tables.by_connection.is_empty() && tables.live.is_empty() && tables.live_runs.is_empty());
+        assert_eq!((tables.known.len(), tables.known.back()), (MAX_KNOWN, Some(&node(65_536))));
     }
 
     #[test]
@@ -428,8 +442,11 @@ mod tests {
         assert!(peers.join(second, &links[1]));
         peers.leave(first, &links[0], links[0].connection());
         assert_eq!(gone(), [true, false, false]);
+        // One that is away when the next comes.
         peers.leave(second, &links[1], links[1].connection());
-        assert_eq!(gone(), [false; 3], "it is not known any more; who waits, waits for as long as for any peer");
+        let third = Incarnation { epoch: node(4).epoch, ..first };
+        assert!(peers.join(third, &links[1]));
+        assert_eq!((gone(), peers.is_gone(third)), ([true, true, false], false));
     }
 
     /// Where very many nodes go at once, the links to all the others are not looked through for each of them.
