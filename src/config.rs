@@ -35,6 +35,12 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
     pub(crate) max_message: usize,
+    /// Bytes that all connections together may have begun and not finished: eight of the longest messages, of which each
+    /// takes up to twice as much while it grows.
+    pub(crate) unfinished: usize,
+    /// Bytes a second at which an unfinished message has to come: a fiftieth of the slowest links that are in use, and
+    /// enough that a crowd of those who keep their places in this way is seen on any link.
+    pub(crate) least_rate: usize,
     /// Bytes of a frame that is written in one piece; two are written at a time. That is half a millisecond of a 1 Gbit/s
     /// link, which is what a small message waits for a large one.
     pub(crate) fragment: usize,
@@ -51,7 +57,10 @@ pub(crate) struct Limits {
     /// Connections at a time, both directions together: as many files as most systems let a process open. One that has not
     /// greeted makes room for one more.
     pub(crate) max_connections: usize,
-    /// Connections that have not yet shown who they are; the oldest goes when one more comes.
+    /// Connections accepted from one address; a quarter of `max_connections` if it is not said, so that it takes four
+    /// addresses to keep everybody else out.
+    pub(crate) max_per_address: Option<usize>,
+    /// Connections that have not yet shown who they are; the oldest of the address that has most goes when one more comes.
     pub(crate) max_unproven: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
@@ -90,6 +99,8 @@ impl Default for Limits {
             mailbox_buffer: 1024,
             outbox: 4 << 20,
             max_message: 16 << 20,
+            unfinished: 128 << 20,
+            least_rate: 256,
             fragment: 32 << 10,
             handshake_timeout: Duration::from_secs(5),
             handshake_bytes: 1024,
@@ -97,6 +108,7 @@ impl Default for Limits {
             dead_after: Duration::from_secs(15),
             reconnect: Duration::from_millis(100)..=Duration::from_secs(10),
             max_connections: 1024,
+            max_per_address: None,
             max_unproven: 128,
             interned: 4096,
             exports: 65_536,

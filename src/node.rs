@@ -23,7 +23,7 @@ use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::preflight;
 use crate::message::shape::Shape;
-use crate::net::connection::start;
+use crate::net::connection::accept;
 use crate::net::link::shape_query;
 use crate::net::link::shape_query::ShapesError;
 use crate::net::shared::NodeInner;
@@ -126,6 +126,9 @@ impl Node {
     /// [`NodeBuilder::advertise`] where it can be reached. Without, its boxes have no [`uri`](Address::uri), and peers
     /// on other hosts can pass its addresses on only as relays.
     ///
+    /// Somebody whom there is no place for is told so before he is hung up on: see
+    /// [`max_connections`](NodeBuilder::max_connections) and [`max_per_address`](NodeBuilder::max_per_address).
+    ///
     /// # Errors
     /// [`ListenError::InvalidEndpoint`]; [`ListenError::PathTooLong`]; [`ListenError::Io`] if the system refuses, because
     /// the port is taken at one of the addresses for instance; [`ListenError::Stopped`] once the node was shut down.
@@ -151,7 +154,7 @@ impl Node {
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
                         // The one who asked may have gone; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
-                        start::accept(inner, listener).await;
+                        accept::accept(inner, listener).await;
                     }
                     Err(error) => drop(result.send(Err(error))),
                 }

@@ -19,6 +19,9 @@ mod counts;
 #[path = "hostile/crowds.rs"]
 mod crowds;
 
+#[path = "hostile/door.rs"]
+mod door;
+
 #[path = "hostile/handles.rs"]
 mod handles;
 
@@ -1006,8 +1009,8 @@ impl Handler<Event> for Details {
     type Result = ();
 
     fn handle(&mut self, event: Event, _: &mut Context<Self>) {
-        if let Event::DeadLetter { detail, .. } = event {
-            lock(&self.0).push(detail.unwrap_or_default());
+        if let Event::DeadLetter { detail: Some(detail), .. } = event {
+            lock(&self.0).push(detail);
         }
     }
 }

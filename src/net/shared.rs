@@ -47,9 +47,11 @@ use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
 use crate::net::peers::admission::Admission;
+use crate::net::peers::admission::AdmissionLimits;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
+use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::reason::DropReason;
@@ -76,6 +78,7 @@ pub(crate) struct NodeInner {
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) unfinished: Arc<UnfinishedFrames>,
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) absences: Arc<Absences>,
@@ -115,7 +118,8 @@ impl NodeInner {
             key,
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
-            admission: Arc::new(Admission::new(limits.max_connections, limits.max_unproven)),
+            admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
+            unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(2)))),
             peers: Arc::default(),
             settlement: Arc::default(),
             absences: Arc::new(Absences::new(limits.forget_after)),

@@ -31,7 +31,8 @@ macro_rules! limits {
         impl NodeBuilder { $(
             $(#[$doc])*
             pub fn $name(mut self, $argument: $type) -> Self {
-                self.limits.$name = $argument;
+                // One that has its default from another is none until it is set.
+                self.limits.$name = $argument.into();
                 self
             }
         )* }
@@ -50,6 +51,14 @@ limits! {
     outbox(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
+    /// Bytes that all connections of the node together may have begun to send and not finished. Where it is more, the
+    /// connection ends that wastes most of it, in bytes times how long they have waited for the rest
+    /// ([`DownReason::NoRoom`](crate::DownReason::NoRoom)). 128 MiB, at least `max_message` twice.
+    unfinished(bytes: usize),
+    /// Bytes a second, on the average of `dead_after`, at which a peer has to send while a message that it has begun is not
+    /// whole; one that is slower is taken for one that only keeps its place, and its connection ends. Time in which this
+    /// node did not read does not count. 256; with 0 any rate will do.
+    least_rate(bytes_per_second: usize),
     /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass. 32 KiB,
     /// at least 256.
     fragment(bytes: usize),
@@ -65,10 +74,17 @@ limits! {
     /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
     /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
     reconnect(from_to: RangeInclusive<Duration>),
-    /// Connections at a time, dialled and accepted together. Where all places are taken, the oldest of those that have not
-    /// greeted makes room for one more. 1,024.
+    /// Connections at a time, dialled and accepted together. Where all places are taken, one of those that have not greeted
+    /// makes room for one more: the oldest of the address that has most of them. If all have greeted, the newcomer is told
+    /// so. 1,024.
     max_connections(connections: usize),
-    /// Connections that have not shown yet who they are; the oldest is closed when one more comes. 128.
+    /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned away,
+    /// unless one of them has not greeted and makes room. Connections by Unix sockets, and those that this node dials, are
+    /// not counted. Many nodes on one host, or behind one address, may need more. A quarter of `max_connections`, at least
+    /// one.
+    max_per_address(connections: usize),
+    /// Connections that have not shown yet who they are. When one more comes, the oldest is closed of the address that has
+    /// most of them. 128.
     max_unproven(connections: usize),
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
     /// least 64.

@@ -28,6 +28,9 @@ pub enum DownReason {
         /// The node that listens there.
         answered: NodeId,
     },
+    /// One side had no room for the connection any more, as the text says: too many connections, or too much that was begun
+    /// and not finished. It may have room again later.
+    NoRoom(String),
 }
 
 impl fmt::Display for DownReason {
@@ -36,6 +39,7 @@ impl fmt::Display for DownReason {
             DownReason::Goodbye => "one side said goodbye",
             DownReason::Lost => "the connection broke",
             DownReason::Silent => "the peer was silent for too long",
+            DownReason::NoRoom(why) => return write!(f, "one side has no room for the connection: {why}"),
             DownReason::Misbehaved(how) => return write!(f, "the peer broke the protocol: {how}"),
             DownReason::AnotherNode { expected, answered } => {
                 return write!(f, "node {expected} was expected, and node {answered} has answered");

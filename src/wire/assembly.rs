@@ -41,6 +41,8 @@ struct UnfinishedFrame {
     bytes: BytesMut,
     /// How many more bytes come.
     rest: usize,
+    /// When the first piece came.
+    began: Duration,
     /// When the last piece came.
     last: Duration,
 }
@@ -54,6 +56,11 @@ impl Assembly {
         self.open.is_empty()
     }
 
+    /// What has come of each frame that is not whole, in bytes, and when its first piece did.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (usize, Duration)> {
+        self.open.values().map(|open| (open.bytes.len(), open.began))
+    }
+
     /// Adds a piece, which came at `now`; the frame, once it is whole: its kind and payload.
     pub(crate) fn add(&mut self, fragment: Fragment<'_>, now: Duration) -> Result<Option<BytesMut>, Violation> {
         let rest = usize::try_from(fragment.rest).map_err(|_| self.too_long(fragment.rest))?;
@@ -64,7 +71,7 @@ impl Assembly {
                 }
                 open
             }
-            None => self.begin(fragment.stream, fragment.piece.len(), rest)?,
+            None => self.begin(&fragment, rest, now)?,
         };
         open.rest = rest;
         open.last = now;
@@ -82,7 +89,8 @@ impl Assembly {
         Ok(Some(whole))
     }
 
-    fn begin(&mut self, stream: u64, piece: usize, rest: usize) -> Result<&mut UnfinishedFrame, Violation> {
+    fn begin(&mut self, first: &Fragment<'_>, rest: usize, now: Duration) -> Result<&mut UnfinishedFrame, Violation> {
+        let (stream, piece) = (first.stream, first.piece.len());
         let len = piece.saturating_add(rest);
         if stream != self.next || self.open.len() >= MAX_OPEN || piece == 0 {
             return Err(Violation::FragmentAstray(stream));
@@ -93,7 +101,7 @@ impl Assembly {
         self.next += 1;
         self.announced += len;
         let bytes = self.room_for(len);
-        Ok(self.open.entry(stream).or_insert(UnfinishedFrame { bytes, rest: len, last: Duration::ZERO }))
+        Ok(self.open.entry(stream).or_insert(UnfinishedFrame { bytes, rest: len, began: now, last: now }))
     }
 
     /// Room for a frame of so many bytes: that of an earlier one, unless it is far too much. Else each of several small ones

@@ -46,6 +46,10 @@ pub(crate) enum Violation {
     RefusalsUnread,
     #[error("request number {0} is asked again before it is answered")]
     AskedAgain(u64),
+    #[error("what the peer has begun comes more slowly than {least} bytes a second")]
+    TooSlow { least: usize },
+    #[error("unfinished messages of all connections are over the limit of {limit} bytes, and this peer's waste most")]
+    Unfinished { limit: usize },
     #[error("a greeting is not signed by the key that it shows")]
     Unproven,
 }

@@ -371,6 +371,7 @@ fn others() -> Vec<(&'static str, Value)> {
         ("goodbye: shutdown", goodbye(Farewell::Shutdown, 0, "")),
         ("goodbye: unneeded", goodbye(Farewell::Unneeded, 127, "idle")),
         ("goodbye: violation of the protocol", goodbye(Farewell::Violation, 16_384, "a frame is empty")),
+        ("goodbye: no room", goodbye(Farewell::NoRoom, 0, "too many connections")),
         ("goodbye: a reason of a later version", goodbye(Farewell::Other(200), 1, "später")),
     ]
 }
@@ -681,7 +682,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 20, "{defined:?}");
+    assert_eq!(defined.len(), 21, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();

@@ -132,7 +132,8 @@
 //! has said so. So the side that reads goodbye 0 knows of its requests beyond the count of messages read that they were not
 //! handled, and never will be; of the others without an answer it knows nothing.
 //!
-//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol; others are to come.
+//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; others are to come. A node that has no
+//! room for a connection may say goodbye 3 in place of its hello, and hang up.
 //!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 16,384, so many

@@ -107,7 +107,8 @@ fn of_those_that_have_not_greeted_the_oldest_goes_when_there_is_one_too_many() {
         }
         let rest = silent.split_off(2);
         for (mut oldest, _) in silent {
-            assert!(oldest.frame().await.is_none(), "it is one too many");
+            assert_eq!(oldest.frame().await.expect("it is one too many, and told so").kind, kind::GOODBYE);
+            assert!(oldest.frame().await.is_none());
         }
         for (mut other, hello) in rest {
             let proof = other.proof(&hello, &[]);
@@ -120,7 +121,7 @@ fn of_those_that_have_not_greeted_the_oldest_goes_when_there_is_one_too_many() {
 /// Fewer connections are allowed than may be silent: those who say nothing make room for those who do.
 #[test]
 fn those_that_say_nothing_make_room_where_all_places_are_taken() {
-    on(Node::builder().max_connections(4).handshake_timeout(HOUR), async |ground| {
+    on(Node::builder().max_connections(4).max_per_address(4).handshake_timeout(HOUR), async |ground| {
         let mut silent = Vec::new();
         for _ in 0..20 {
             silent.push(Peer::dial(&ground.endpoint).await);
@@ -216,7 +217,7 @@ fn addresses_that_lead_nowhere_cost_their_messages() {
 /// Each address leads to one who takes the connection and never greets.
 #[test]
 fn addresses_of_those_who_never_greet_lock_nobody_out() {
-    on(Node::builder().max_connections(8).handshake_timeout(HOUR), async |ground| {
+    on(Node::builder().max_connections(8).max_per_address(8).handshake_timeout(HOUR), async |ground| {
         let silent = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
         let port = silent.local_addr().expect("it is bound").port();
         let endpoints: Vec<String> = (1..=20).map(|n| format!("127.1.0.{n}:{port}")).collect();

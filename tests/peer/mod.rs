@@ -379,6 +379,20 @@ impl Peer {
         }
     }
 
+    /// Dials from another address of this host.
+    pub(crate) async fn dial_from(ip: [u8; 4], endpoint: &str) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((ip, 0).into()).expect("an address of this host");
+        let endpoint = endpoint.parse().expect("an address and a port");
+        let dialled = timeout(PATIENCE, socket.connect(endpoint)).await.expect("the node accepts in time");
+        Peer::over(dialled.expect("the node listens"))
+    }
+
+    /// Is greeted as a node that nobody knew before.
+    pub(crate) async fn greet_as_stranger(self) -> Peer {
+        self.greet(&Hello::of(fresh_id())).await
+    }
+
     /// Waits until a node dials.
     pub(crate) async fn accept(listener: &TcpListener) -> Peer {
         let accepted = timeout(PATIENCE, listener.accept()).await.expect("the node dials in time");

@@ -22,6 +22,7 @@ use crate::ident::Incarnation;
 use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::link::Link;
 use crate::net::link::shape_query;
+use crate::net::peers::unfinished::Unfinished;
 use crate::net::shared::NodeInner;
 use crate::reason::DropReason;
 use crate::wire::assembly::Assembly;
@@ -121,7 +122,7 @@ impl Dispatcher {
         let incoming = Incoming::new(node.limits.interned);
         let context = ConnectionContext::new(node, link, connection, peer);
         let assembly = Assembly::new(node.limits.max_message);
-        let (began, stirred, stirred_at) = (Instant::now(), false, Duration::ZERO);
+        let (began, stirred) = (Instant::now(), false);
         Dispatcher {
             incoming,
             cache: LookupCache::new(&node.registry),
@@ -130,7 +131,7 @@ impl Dispatcher {
             assembly,
             began,
             stirred,
-            stirred_at,
+            stirred_at: Duration::ZERO,
             unwelcomed,
         }
     }
@@ -169,6 +170,14 @@ impl Dispatcher {
         let dropped = if self.stirred_at <= then { self.assembly.drop_older_than(then) } else { 0 };
         if dropped > 0 {
             tracing::warn!(target: "actix_hermod", peer = %self.context.peer, dropped, "messages stopped half way");
+        }
+    }
+
+    /// Adds what has come of messages in pieces that are not whole.
+    pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
+        if !self.assembly.is_empty() {
+            let now = self.began.elapsed();
+            self.assembly.unfinished().for_each(|(bytes, began)| unfinished.add(bytes, now.saturating_sub(began)));
         }
     }
 

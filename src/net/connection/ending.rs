@@ -73,18 +73,25 @@ impl RemoteRouter {
         }
         let reason = match why {
             Farewell::Violation => DownReason::Misbehaved(detail.to_owned()),
+            Farewell::NoRoom => DownReason::NoRoom(detail.to_owned()),
             Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
         };
         self.wind_up(reason, Farewell::Unneeded, "", ctx);
     }
 
-    /// The peer broke the protocol.
+    /// The peer broke the protocol, or wastes more than there is room for.
     pub(super) fn violated(&mut self, violation: &Violation, ctx: &mut Context<Self>) {
         let Some(live) = &self.live else { return };
-        tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
         live.reader.abort();
-        let words = violation.to_string();
-        self.wind_up(DownReason::Misbehaved(words.clone()), Farewell::Violation, &words, ctx);
+        let (words, why) = (violation.to_string(), farewell_to(violation));
+        let reason = if why == Farewell::NoRoom {
+            tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "no room for the connection");
+            DownReason::NoRoom(words.clone())
+        } else {
+            tracing::warn!(target: "actix_hermod", peer = %live.peer, %violation, "the peer broke the protocol");
+            DownReason::Misbehaved(words.clone())
+        };
+        self.wind_up(reason, why, &words, ctx);
     }
 
     /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
@@ -145,7 +152,7 @@ impl RemoteRouter {
 
     fn try_again(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = self.waiting.upgrade() else { return ctx.stop() };
-        self.occupancy = Occupancy::new(&self.node);
+        self.occupancy = Occupancy::new(&self.node, None).ok();
         if self.occupancy.is_none() {
             ctx.run_later(self.pause(), Self::try_again);
             return;
@@ -169,5 +176,13 @@ impl Handler<DirectionEnded> for RemoteRouter {
 
     fn handle(&mut self, ended: DirectionEnded, ctx: &mut Context<Self>) {
         self.in_span(|router| router.ended(ended, ctx));
+    }
+}
+
+/// How a peer is told what it did wrong.
+fn farewell_to(violation: &Violation) -> Farewell {
+    match violation {
+        Violation::Unfinished { .. } => Farewell::NoRoom,
+        _ => Farewell::Violation,
     }
 }

@@ -14,6 +14,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
+use super::refusal::FirstWords;
+use super::refusal::first_words;
 use crate::env;
 use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
@@ -81,6 +83,8 @@ pub(crate) enum HandshakeError {
     TooMany,
     #[error("the node is shutting down")]
     Closing,
+    #[error("the peer has turned this node away: {0}")]
+    TurnedAway(String),
     #[error("the peer has given the connection up for another")]
     GivenUp,
 }
@@ -114,10 +118,14 @@ pub(crate) async fn dialler(
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let ours = hello_of(node);
     let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
-    stream.write.write_all(&out).await?;
+    // One that is turned away may not be able to write any more, and still reads why.
+    let said = stream.write.write_all(&out).await;
     let limit = node.limits.handshake_bytes;
-    let (proving, Greeted { peer, hello }) =
-        read_hello(&mut stream, &mut buffer, |buffer| dialling.answered(buffer, limit)).await?;
+    let read = read_hello(&mut stream, &mut buffer, |buffer| dialling.answered(buffer, limit)).await;
+    let (proving, Greeted { peer, hello }) = match read {
+        Err(error @ HandshakeError::TurnedAway(_)) => return Err(error),
+        read => said.map_err(HandshakeError::from).and(read)?,
+    };
     out.clear();
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
     stream.write.write_all(&out).await?;
@@ -214,6 +222,14 @@ async fn read_hello<T>(
     read: impl Fn(&[u8]) -> Result<Step<T>, GreetingError>,
 ) -> Result<T, HandshakeError> {
     loop {
+        match first_words(buffer) {
+            FirstWords::Greeting => {}
+            FirstWords::Wants => {
+                read_more(stream, buffer).await?;
+                continue;
+            }
+            FirstWords::Refusal(words) => return Err(HandshakeError::TurnedAway(words)),
+        }
         match read(buffer)? {
             Step::To(next, size) => {
                 buffer.advance(size);

@@ -1,13 +1,17 @@
 //! One connection's life: from the dial or the accept to the goodbye, and what is read from it.
 
+pub(crate) mod accept;
 mod binding;
 mod context;
 mod delivery;
 mod dispatch;
 mod ending;
 pub(crate) mod handshake;
+mod lent;
 mod lookup_cache;
 mod reader;
+mod refusal;
 pub(crate) mod router;
+mod source;
 pub(crate) mod start;
 mod writer;

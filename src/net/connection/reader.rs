@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 
 use bytes::Buf;
 use bytes::BytesMut;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
+use super::source::Source;
+use crate::net::peers::unfinished::Unfinished;
 use crate::wire::batch::Posts;
 use crate::wire::codec::Violation;
 use crate::wire::frames::Front;
@@ -69,7 +70,7 @@ impl From<Violation> for Ended {
 /// Reads until the connection ends. `heard` is set whenever something comes, `welcomed` called once the peer has welcomed
 /// this node, if it has dialled it.
 pub(crate) async fn read(
-    from: Box<dyn AsyncRead + Send + Unpin>,
+    from: Source,
     rest: BytesMut,
     dispatcher: Dispatcher,
     heard: Arc<AtomicBool>,
@@ -82,6 +83,7 @@ pub(crate) async fn read(
         from,
         came,
         buffer: rest,
+        front_since: None,
         room,
         came_since,
         is_wide,
@@ -99,8 +101,8 @@ pub(crate) async fn read(
         if turn.ends_after(reader.came) {
             tokio::task::yield_now().await;
         }
-        if let Err(error) = reader.fill(wants).await {
-            return error.into();
+        if let Err(ended) = reader.fill(wants).await {
+            return ended;
         }
         heard.store(true, Ordering::Relaxed);
     }
@@ -124,10 +126,12 @@ impl YieldBudget {
 }
 
 struct ConnectionReader<P> {
-    from: Box<dyn AsyncRead + Send + Unpin>,
+    from: Source,
     /// Bytes that came last.
     came: usize,
     buffer: BytesMut,
+    /// Since when a part of a frame is at the front of the buffer.
+    front_since: Option<Instant>,
     /// How much is read at a time.
     room: usize,
     /// Bytes that came since the last heartbeat.
@@ -172,6 +176,9 @@ impl<P: Fn()> ConnectionReader<P> {
                 }
             }
             self.buffer.advance(taken);
+            if taken > 0 {
+                self.front_since = None;
+            }
             self.dispatcher.acknowledge();
             match wants {
                 Some(bytes) => return Ok(bytes),
@@ -186,8 +193,20 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
+    /// What has come of frames and messages that are not whole, if something has.
+    fn unfinished(&mut self) -> Option<Unfinished> {
+        let mut unfinished = Unfinished::default();
+        self.dispatcher.add_unfinished(&mut unfinished);
+        if !self.buffer.is_empty() {
+            let since = self.front_since.get_or_insert_with(Instant::now);
+            unfinished.add(self.buffer.len(), since.elapsed());
+        }
+        (unfinished != Unfinished::default()).then_some(unfinished)
+    }
+
     /// Reads what there is. Room grows with what has come, not with what a frame announces.
-    async fn fill(&mut self, wants: usize) -> io::Result<()> {
+    async fn fill(&mut self, wants: usize) -> Result<(), Ended> {
+        let unfinished = self.unfinished();
         if self.buffer.is_empty() {
             if std::mem::take(&mut self.is_idle) || self.buffer.capacity() > KEPT {
                 self.buffer = BytesMut::new();
@@ -199,11 +218,11 @@ impl<P: Fn()> ConnectionReader<P> {
             self.is_wide = true;
         }
         let spare = self.buffer.capacity() - self.buffer.len();
-        self.came = self.from.read_buf(&mut self.buffer).await?;
+        self.came = self.from.read(&mut self.buffer, unfinished).await?;
         self.came_since += self.came;
         if self.came == spare {
             (self.room, self.is_wide) = (FULL_READ, true);
         }
-        if self.came > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        Ok(())
     }
 }

@@ -27,7 +27,10 @@ use super::ending::DirectionEnded;
 use super::handshake::Established;
 use super::handshake::HandshakeError;
 use super::handshake::Standing;
+use super::lent::lend;
 use super::reader::Ended;
+use super::refusal::refusal;
+use super::source::Source;
 use super::start::Occupancy;
 use crate::handle::ports::Router;
 use crate::ident::Incarnation;
@@ -35,6 +38,7 @@ use crate::net::connection::handshake;
 use crate::net::connection::reader;
 use crate::net::connection::writer;
 use crate::net::link::Link;
+use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
 use crate::net::shared::NodeInner;
@@ -143,14 +147,23 @@ impl RemoteRouter {
                         established = dial => established,
                     }
                 }
-                (None, Some((stream, unproven))) => tokio::select! {
-                    biased;
-                    () = unproven.expelled.cancelled() => Err(HandshakeError::TooMany),
-                    () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
-                    // Nobody would tell it goodbye: those that are told are up.
-                    () = node.closing.cancelled() => Err(HandshakeError::Closing),
-                    established = handshake::listener(&node, link.metered(stream), &unproven) => established,
-                },
+                (None, Some((stream, unproven))) => {
+                    let (stream, lent) = lend(link.metered(stream));
+                    tokio::select! {
+                        biased;
+                        () = unproven.expelled.cancelled() => {
+                            lent.say_last(&refusal(NoRoom::Connections)).await;
+                            Err(HandshakeError::TooMany)
+                        }
+                        () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
+                        // Nobody would tell it goodbye: those that are told are up.
+                        () = node.closing.cancelled() => Err(HandshakeError::Closing),
+                        established = handshake::listener(&node, stream, &unproven) => established.map(|mut established| {
+                            established.stream = lent.give_back(established.stream);
+                            established
+                        }),
+                    }
+                }
                 (None, None) => Err(HandshakeError::Late),
             }
         };
@@ -209,7 +222,8 @@ impl RemoteRouter {
         let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
         let welcomed = move || router.do_send(Welcomed);
         // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
-        let reading = Box::pin(reader::read(stream.read, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
+        let source = Source::new(stream.read, &self.node.limits, self.node.unfinished.share());
+        let reading = Box::pin(reader::read(source, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
         let writing = writer::write(stream.write, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {

@@ -3,6 +3,7 @@
 pub(crate) mod absence;
 pub(crate) mod deferred_release;
 pub(crate) mod drop_report;
+pub(crate) mod frame_pace;
 pub(crate) mod heartbeat;
 pub(crate) mod pressure;
 pub(crate) mod settlement;

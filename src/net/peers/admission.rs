@@ -1,40 +1,86 @@
-//! Which connections a node has room for: all that are open or being made, and among them those that have not shown yet
-//! who is at their other end.
+//! Which connections a node has room for: all that are open or being made, those of one address, and among them those that
+//! have not shown yet who is at their other end.
+//!
+//! Of those that have not, somebody has to go where there are too many. It is the oldest of the address that has most of
+//! them: who opens very many makes room for the next of its own, and not for itself at the cost of others.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Limits;
 use crate::ident::ConnectionId;
+use crate::net::transport::accepted::Origin;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Admission {
     state: Mutex<AdmissionState>,
-    max_connections: usize,
-    max_unproven: usize,
+    limits: AdmissionLimits,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdmissionLimits {
+    pub(crate) connections: usize,
+    /// Accepted from one address, or one network of IPv6. Unix sockets have none.
+    pub(crate) per_address: usize,
+    /// Accepted, without a greeting yet.
+    pub(crate) unproven: usize,
+}
+
+impl AdmissionLimits {
+    pub(crate) fn of(limits: &Limits) -> AdmissionLimits {
+        AdmissionLimits {
+            connections: limits.max_connections,
+            per_address: limits.max_per_address.unwrap_or(limits.max_connections / 4).max(1),
+            unproven: limits.max_unproven,
+        }
+    }
+}
+
+/// Why there is no room for a connection, as the peer is told it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum NoRoom {
+    #[error("too many connections")]
+    Connections,
+    #[error("too many connections from this address")]
+    OfAddress,
 }
 
 #[derive(Debug, Default)]
 struct AdmissionState {
     /// Connections open or being made.
     open: usize,
-    /// Connections that somebody has opened and that have not greeted, and those that this node is making: by the order in
-    /// which they began.
-    unproven: BTreeMap<u64, Unproven>,
-    attempts: BTreeMap<u64, CancellationToken>,
+    /// The accepted ones among them, by where they come from: no more entries than connections.
+    by_origin: HashMap<Origin, usize>,
+    /// Connections that have not shown who is at their other end, by the order in which they began.
+    unproven: HashMap<Group, BTreeMap<u64, Unproven>>,
+    /// How many of `unproven` were accepted.
+    accepted: usize,
     next: u64,
 }
 
-/// A connection that somebody has opened and that has not greeted.
+/// Whose a connection is that has not shown who is at its other end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Group {
+    /// This node is making it.
+    Dialled,
+    /// Somebody has opened it, from an address or by a Unix socket.
+    Accepted(Option<Origin>),
+}
+
+/// A connection that has not shown who is at its other end.
 #[derive(Debug)]
 struct Unproven {
     expelled: CancellationToken,
     given_up: CancellationToken,
-    /// As the other side calls it, once it has said so.
+    /// As the side that has opened it calls it, once it has said so.
     theirs: Option<ConnectionId>,
 }
 
@@ -42,12 +88,13 @@ struct Unproven {
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     admission: Weak<Admission>,
+    origin: Option<Origin>,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.upgrade() {
-            admission.state.lock().open -= 1;
+            admission.state.lock().leave(self.origin);
         }
     }
 }
@@ -57,6 +104,7 @@ impl Drop for ConnectionSlot {
 #[derive(Debug)]
 pub(crate) struct UnprovenConnection {
     admission: Weak<Admission>,
+    group: Group,
     number: u64,
     pub(crate) expelled: CancellationToken,
     pub(crate) given_up: CancellationToken,
@@ -66,7 +114,8 @@ impl UnprovenConnection {
     /// Notes how the other side calls the connection.
     pub(crate) fn is_called(&self, theirs: ConnectionId) {
         if let Some(admission) = self.admission.upgrade()
-            && let Some(unproven) = admission.state.lock().unproven.get_mut(&self.number)
+            && let Some(group) = admission.state.lock().unproven.get_mut(&self.group)
+            && let Some(unproven) = group.get_mut(&self.number)
         {
             unproven.theirs = Some(theirs);
         }
@@ -76,89 +125,130 @@ impl UnprovenConnection {
 impl Drop for UnprovenConnection {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.upgrade() {
-            let mut state = admission.state.lock();
-            state.unproven.remove(&self.number);
-            state.attempts.remove(&self.number);
+            admission.state.lock().remove(self.group, self.number);
         }
     }
 }
 
 impl Admission {
-    pub(crate) fn new(max_connections: usize, max_unproven: usize) -> Admission {
-        Admission { state: Mutex::default(), max_connections, max_unproven }
+    pub(crate) fn new(limits: AdmissionLimits) -> Admission {
+        Admission { state: Mutex::default(), limits }
     }
 
-    /// Takes a slot for one more connection, if there is one. Where all are taken, the oldest connection that has not
-    /// greeted makes room: a peer can open as many as it likes, or have this node dial an address that never answers. Until
-    /// that connection is gone, which is a moment, there is one too many.
-    pub(crate) fn slot(self: &Arc<Self>) -> Option<ConnectionSlot> {
+    /// Takes a slot for one more connection, which comes from there if it was accepted. Where all are taken, one that has
+    /// not greeted makes room: a peer can open as many as it likes, or have this node dial an address that never answers.
+    /// Where all of an address are, one of its own does. Until that connection is gone, which is a moment, there is one too
+    /// many.
+    ///
+    /// # Errors
+    /// If all that are in the way have greeted.
+    pub(crate) fn slot(self: &Arc<Self>, origin: Option<Origin>) -> Result<ConnectionSlot, NoRoom> {
         let oldest = {
             let mut state = self.state.lock();
-            let is_full = state.open >= self.max_connections;
-            let oldest = if is_full { Some(state.pop_ungreeted()?) } else { None };
-            state.open += 1;
+            let of_origin = origin.and_then(|origin| state.by_origin.get(&origin)).copied().unwrap_or(0);
+            let oldest = if of_origin >= self.limits.per_address {
+                Some(state.pop_oldest(Group::Accepted(origin)).ok_or(NoRoom::OfAddress)?)
+            } else if state.open >= self.limits.connections {
+                Some(state.pop_of_most(|_| true).ok_or(NoRoom::Connections)?)
+            } else {
+                None
+            };
+            state.enter(origin);
             oldest
         };
         if let Some(oldest) = oldest {
             oldest.cancel();
         }
-        Some(ConnectionSlot { admission: Arc::downgrade(self) })
+        Ok(ConnectionSlot { admission: Arc::downgrade(self), origin })
     }
 
-    /// Notes a connection that somebody has opened. If it is one too many, the oldest that has not shown who it is goes.
-    pub(crate) fn unproven(self: &Arc<Self>) -> UnprovenConnection {
-        let (expelled, given_up) = (CancellationToken::new(), CancellationToken::new());
-        let (number, oldest) = {
+    /// Notes a connection that somebody has opened. If it is one too many that has not shown who it is, one goes.
+    pub(crate) fn unproven(self: &Arc<Self>, origin: Option<Origin>) -> UnprovenConnection {
+        let (unproven, oldest) = {
             let mut state = self.state.lock();
-            let number = state.next_number();
-            let unproven = Unproven { expelled: expelled.clone(), given_up: given_up.clone(), theirs: None };
-            state.unproven.insert(number, unproven);
-            let oldest = if state.unproven.len() > self.max_unproven { state.unproven.pop_first() } else { None };
-            (number, oldest)
+            let unproven = state.add(Group::Accepted(origin), self);
+            let is_accepted = |group: Group| group != Group::Dialled;
+            let is_full = state.accepted > self.limits.unproven;
+            (unproven, if is_full { state.pop_of_most(is_accepted) } else { None })
         };
-        if let Some((_, oldest)) = oldest {
-            oldest.expelled.cancel();
+        if let Some(oldest) = oldest {
+            oldest.cancel();
         }
-        UnprovenConnection { admission: Arc::downgrade(self), number, expelled, given_up }
+        unproven
     }
 
     /// A peer that has shown who it is has given up connections, of which it tells by its own names: those that have not
     /// greeted yet end, so that nothing is read from them any more. The names are random, so nobody but the peer, and who
     /// overhears it, can end one of its connections by this.
     pub(crate) fn give_up(&self, given_up: &[(ConnectionId, u64)]) {
+        if given_up.is_empty() {
+            return;
+        }
         let is_given_up = |unproven: &&Unproven| given_up.iter().any(|(theirs, _)| Some(*theirs) == unproven.theirs);
         let ended: Vec<_> = {
             let state = self.state.lock();
-            state.unproven.values().filter(is_given_up).map(|unproven| unproven.given_up.clone()).collect()
+            let unproven = state.unproven.values().flat_map(BTreeMap::values);
+            unproven.filter(is_given_up).map(|unproven| unproven.given_up.clone()).collect()
         };
         ended.iter().for_each(CancellationToken::cancel);
     }
 
     /// Notes a connection that this node is making.
     pub(crate) fn attempt(self: &Arc<Self>) -> UnprovenConnection {
-        let expelled = CancellationToken::new();
-        let mut state = self.state.lock();
-        let number = state.next_number();
-        state.attempts.insert(number, expelled.clone());
-        UnprovenConnection { admission: Arc::downgrade(self), number, expelled, given_up: CancellationToken::new() }
+        self.state.lock().add(Group::Dialled, self)
     }
 }
 
 impl AdmissionState {
-    fn next_number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn enter(&mut self, origin: Option<Origin>) {
+        self.open += 1;
+        if let Some(origin) = origin {
+            *self.by_origin.entry(origin).or_default() += 1;
+        }
     }
 
-    /// Removes and returns the oldest connection, inbound or outbound, that has not completed its handshake.
-    fn pop_ungreeted(&mut self) -> Option<CancellationToken> {
-        let theirs = self.unproven.keys().next().copied().unwrap_or(u64::MAX);
-        let ours = self.attempts.keys().next().copied().unwrap_or(u64::MAX);
-        if theirs < ours {
-            self.unproven.pop_first().map(|(_, unproven)| unproven.expelled)
-        } else {
-            self.attempts.pop_first().map(|(_, expelled)| expelled)
+    fn leave(&mut self, origin: Option<Origin>) {
+        self.open -= 1;
+        if let Some(origin) = origin
+            && let Some(count) = self.by_origin.get_mut(&origin)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_origin.remove(&origin);
+            }
         }
+    }
+
+    fn add(&mut self, group: Group, admission: &Arc<Admission>) -> UnprovenConnection {
+        self.next += 1;
+        let (number, expelled, given_up) = (self.next, CancellationToken::new(), CancellationToken::new());
+        let unproven = Unproven { expelled: expelled.clone(), given_up: given_up.clone(), theirs: None };
+        self.unproven.entry(group).or_default().insert(number, unproven);
+        self.accepted += usize::from(group != Group::Dialled);
+        UnprovenConnection { admission: Arc::downgrade(admission), group, number, expelled, given_up }
+    }
+
+    /// One that was popped is not there any more when it is dropped.
+    fn remove(&mut self, group: Group, number: u64) -> Option<CancellationToken> {
+        let members = self.unproven.get_mut(&group)?;
+        let removed = members.remove(&number)?;
+        if members.is_empty() {
+            self.unproven.remove(&group);
+        }
+        self.accepted -= usize::from(group != Group::Dialled);
+        Some(removed.expelled)
+    }
+
+    fn pop_oldest(&mut self, group: Group) -> Option<CancellationToken> {
+        let number = *self.unproven.get(&group)?.keys().next()?;
+        self.remove(group, number)
+    }
+
+    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
+    fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<CancellationToken> {
+        let groups = self.unproven.iter().filter(|(group, _)| is_it(**group));
+        let (group, _) = groups.max_by_key(|(_, members)| (members.len(), Reverse(members.keys().next().copied())))?;
+        self.pop_oldest(*group)
     }
 }
 
@@ -166,25 +256,77 @@ impl AdmissionState {
 mod tests {
     use super::*;
 
+    fn admission(connections: usize, per_address: usize, unproven: usize) -> Arc<Admission> {
+        Arc::new(Admission::new(AdmissionLimits { connections, per_address, unproven }))
+    }
+
+    fn origin(octet: u8) -> Option<Origin> {
+        Some(Origin::of(([192, 0, 2, octet], 4242).into()))
+    }
+
+    fn gone(of: &[UnprovenConnection]) -> Vec<bool> {
+        of.iter().map(|one| one.expelled.is_cancelled()).collect()
+    }
+
     #[test]
     fn the_oldest_that_has_not_greeted_makes_room_whoever_makes_it() {
-        let admission = Arc::new(Admission::new(3, 10));
-        let _slots: Vec<ConnectionSlot> = (0..3).filter_map(|_| admission.slot()).collect();
-        let began = [admission.attempt(), admission.unproven(), admission.attempt()];
-        let gone = || began.iter().map(|one| one.expelled.is_cancelled()).collect::<Vec<_>>();
+        let admission = admission(3, 10, 10);
+        let _slots: Vec<ConnectionSlot> = (0..3).filter_map(|_| admission.slot(None).ok()).collect();
+        let began = [admission.attempt(), admission.unproven(None), admission.attempt()];
         for expected in [[true, false, false], [true, true, false], [true, true, true]] {
-            assert!(admission.slot().is_some());
+            assert!(admission.slot(None).is_ok());
             // Its own slot is given back at once here; that of the one that is gone is not.
             admission.state.lock().open = 3;
-            assert_eq!(gone(), expected);
+            assert_eq!(gone(&began), expected);
         }
-        assert!(admission.slot().is_none(), "all have greeted");
+        assert_eq!(admission.slot(None).map(|_| ()), Err(NoRoom::Connections), "all have greeted");
+    }
+
+    #[test]
+    fn an_address_has_so_many_places_and_the_others_are_for_others() {
+        let admission = admission(100, 2, 100);
+        let mut slots: Vec<_> = (0..2).map(|_| admission.slot(origin(1)).unwrap()).collect();
+        let ungreeted = [admission.unproven(origin(2)), admission.attempt()];
+        assert_eq!(admission.slot(origin(1)).map(|_| ()), Err(NoRoom::OfAddress));
+        assert_eq!(gone(&ungreeted), [false, false], "others make no room for it");
+        assert!(admission.slot(origin(2)).is_ok() && admission.slot(None).is_ok());
+        let own = [admission.unproven(origin(1))];
+        slots.push(admission.slot(origin(1)).expect("one of its own makes room"));
+        assert_eq!(gone(&own), [true]);
+        slots.truncate(1);
+        assert!(admission.slot(origin(1)).is_ok());
+        drop(slots);
+        assert!(admission.state.lock().by_origin.is_empty());
+    }
+
+    #[test]
+    fn unix_sockets_have_no_places_of_their_own() {
+        let admission = admission(100, 2, 100);
+        let slots: Vec<_> = (0..100).map_while(|_| admission.slot(None).ok()).collect();
+        assert_eq!(slots.len(), 100);
+    }
+
+    #[test]
+    fn the_address_with_most_makes_room_and_not_the_oldest_of_all() {
+        let admission = admission(100, 100, 5);
+        let slow = admission.unproven(origin(1));
+        let crowd: Vec<_> = (0..50).map(|_| admission.unproven(origin(2))).collect();
+        assert!(!slow.expelled.is_cancelled(), "it has its share");
+        assert_eq!(gone(&crowd).iter().filter(|gone| **gone).count(), 46);
+        assert!(gone(&crowd)[..46].iter().all(|gone| *gone), "the oldest of its own go");
+        // As many addresses as there are places: then it is the oldest.
+        let others: Vec<_> = (3..8).map(|octet| admission.unproven(origin(octet))).collect();
+        assert!(slow.expelled.is_cancelled());
+        assert_eq!(gone(&others), [false; 5]);
+        drop((slow, crowd, others));
+        let state = admission.state.lock();
+        assert_eq!((state.accepted, state.unproven.len()), (0, 0));
     }
 
     #[test]
     fn of_those_that_have_not_greeted_a_peer_gives_up_its_own() {
-        let admission = Arc::new(Admission::new(9, 9));
-        let unproven = [(); 3].map(|()| admission.unproven());
+        let admission = admission(9, 9, 9);
+        let unproven = [origin(1), origin(2), None].map(|origin| admission.unproven(origin));
         let names = [1, 2].map(|byte| ConnectionId([byte; 16]));
         unproven[0].is_called(names[0]);
         unproven[1].is_called(names[1]);

@@ -6,3 +6,4 @@ pub(crate) mod news;
 pub(crate) mod path_search;
 pub(crate) mod search_queue;
 pub(crate) mod table;
+pub(crate) mod unfinished;

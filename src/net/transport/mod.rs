@@ -2,6 +2,7 @@
 //!
 //! Each file is one kind of stream, with the same few functions: dial, bind, accept.
 
+pub(crate) mod accepted;
 mod happy_eyeballs;
 pub(crate) mod meter;
 mod resolver;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
+use self::accepted::Accepted;
 #[cfg(feature = "turmoil")]
 use crate::env;
 use crate::ident::Endpoint;
@@ -78,7 +80,7 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener) => listener.accept().await,
             #[cfg(unix)]

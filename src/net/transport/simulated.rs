@@ -7,6 +7,7 @@ use turmoil::net::TcpListener;
 use turmoil::net::TcpStream;
 
 use super::Stream;
+use super::accepted::Accepted;
 use super::is_near;
 
 pub(crate) use turmoil::net::TcpListener as Listener;
@@ -23,11 +24,12 @@ pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, Sock
     Ok((listener, address))
 }
 
-pub(super) async fn accept(listener: &TcpListener) -> io::Result<Stream> {
-    Ok(stream(listener.accept().await?.0))
+pub(super) async fn accept(listener: &TcpListener) -> io::Result<Accepted> {
+    let (stream, peer) = listener.accept().await?;
+    Ok(Accepted::simulated(stream, peer))
 }
 
-fn stream(stream: TcpStream) -> Stream {
+pub(super) fn stream(stream: TcpStream) -> Stream {
     let near = stream.peer_addr().and_then(|peer| Ok(is_near(peer, stream.local_addr()?))).unwrap_or(false);
     let (read, write) = stream.into_split();
     Stream { read: Box::new(read), write: Box::new(write), near }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use super::Stream;
+use super::accepted::Accepted;
 use super::happy_eyeballs;
 use super::is_near;
 use super::resolver;
@@ -128,12 +129,13 @@ fn bind_at(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listener {
-    pub(super) async fn accept(&mut self) -> io::Result<Stream> {
-        stream(poll_fn(|cx| self.poll_accept(cx)).await?)
+    pub(super) async fn accept(&mut self) -> io::Result<Accepted> {
+        let (stream, peer) = poll_fn(|cx| self.poll_accept(cx)).await?;
+        Ok(Accepted::tcp(stream, peer))
     }
 
     /// A connection at one of the sockets. That one is looked at last from now on, so that no address takes all turns.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let poll = |(at, socket): (usize, &TcpListener)| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Some((at, accepted)),
             Poll::Pending => None,
@@ -141,14 +143,14 @@ impl Listener {
         match self.sockets.iter().enumerate().find_map(poll) {
             Some((at, accepted)) => {
                 self.sockets.rotate_left(at + 1);
-                Poll::Ready(accepted.map(|(stream, _)| stream))
+                Poll::Ready(accepted)
             }
             None => Poll::Pending,
         }
     }
 }
 
-fn stream(stream: TcpStream) -> io::Result<Stream> {
+pub(super) fn stream(stream: TcpStream) -> io::Result<Stream> {
     // Messages are written in batches already; what is written is to leave.
     stream.set_nodelay(true)?;
     let near = is_near(stream.peer_addr()?, stream.local_addr()?);
@@ -242,7 +244,7 @@ mod tests {
             let _dialled: Vec<_> = dialled.map(|port| std::net::TcpStream::connect(at(1, port)).unwrap()).collect();
             let mut taken = Vec::new();
             for _ in 0..12 {
-                let accepted = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+                let (accepted, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
                 taken.push(accepted.local_addr().unwrap().port());
             }
             for turn in taken.chunks(3) {

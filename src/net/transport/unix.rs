@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
 use super::Stream;
+use super::accepted::Accepted;
 
 pub(super) async fn dial(path: &str) -> io::Result<Stream> {
     Ok(stream(UnixStream::connect(path).await?))
@@ -28,11 +29,11 @@ pub(super) async fn bind(path: &str) -> io::Result<BoundSocket> {
     Ok(BoundSocket { _file: SocketFile(path.into()), listener })
 }
 
-pub(super) async fn accept(listener: &BoundSocket) -> io::Result<Stream> {
-    Ok(stream(listener.listener.accept().await?.0))
+pub(super) async fn accept(listener: &BoundSocket) -> io::Result<Accepted> {
+    Ok(Accepted::unix(listener.listener.accept().await?.0))
 }
 
-fn stream(stream: UnixStream) -> Stream {
+pub(super) fn stream(stream: UnixStream) -> Stream {
     let (read, write) = stream.into_split();
     Stream { read: Box::new(read), write: Box::new(write), near: true }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Farewell {
     Unneeded,
     /// The other side broke the protocol; the detail says how.
     Violation,
+    /// The node has no room for the connection. In place of a hello, too.
+    NoRoom,
     /// A reason of a later version.
     Other(u8),
 }
@@ -42,6 +44,7 @@ impl Farewell {
             Farewell::Shutdown => 0,
             Farewell::Unneeded => 1,
             Farewell::Violation => 2,
+            Farewell::NoRoom => 3,
             Farewell::Other(code) => code,
         }
     }
@@ -51,6 +54,7 @@ impl Farewell {
             0 => Farewell::Shutdown,
             1 => Farewell::Unneeded,
             2 => Farewell::Violation,
+            3 => Farewell::NoRoom,
             _ => Farewell::Other(code),
         }
     }

@@ -28,6 +28,8 @@ fn place(violation: &Violation) -> usize {
         | Violation::AskedAgain(_)
         | Violation::FragmentAstray(_)
         | Violation::RefusalsUnread
+        | Violation::TooSlow { .. }
+        | Violation::Unfinished { .. }
         | Violation::Unproven => CAUSED,
     }
 }

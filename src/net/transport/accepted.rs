@@ -1,0 +1,132 @@
+//! A connection that somebody has opened here, before anything is said on it: it is taken up, or turned away.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::Stream;
+#[cfg(feature = "turmoil")]
+use super::simulated;
+use super::tcp;
+#[cfg(unix)]
+use super::unix;
+
+/// The network bits of an IPv6 address: whoever has one has all that begin with them.
+const NETWORK_BITS: u32 = 64;
+
+/// As much of what the peer has said already as is read before it is hung up on: a greeting.
+const SAID: usize = 1024;
+
+/// Where a connection comes from: an IPv4 address, or the network of an IPv6 one. It is what a stranger has few of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Origin(IpAddr);
+
+impl Origin {
+    pub(crate) fn of(address: SocketAddr) -> Origin {
+        Origin(match address.ip().to_canonical() {
+            IpAddr::V6(v6) if !v6.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS))
+            }
+            other => other,
+        })
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct Accepted {
+    socket: Socket,
+    /// None of a Unix socket, where the permissions of its file say who may connect.
+    pub(crate) origin: Option<Origin>,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    #[cfg(feature = "turmoil")]
+    Simulated(turmoil::net::TcpStream),
+}
+
+impl Accepted {
+    pub(super) fn tcp(stream: TcpStream, peer: SocketAddr) -> Accepted {
+        Accepted { socket: Socket::Tcp(stream), origin: Some(Origin::of(peer)) }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(stream: UnixStream) -> Accepted {
+        Accepted { socket: Socket::Unix(stream), origin: None }
+    }
+
+    #[cfg(feature = "turmoil")]
+    pub(super) fn simulated(stream: turmoil::net::TcpStream, peer: SocketAddr) -> Accepted {
+        Accepted { socket: Socket::Simulated(stream), origin: Some(Origin::of(peer)) }
+    }
+
+    /// The stream; an error if the peer has gone already.
+    pub(crate) fn open(self) -> io::Result<Stream> {
+        match self.socket {
+            Socket::Tcp(stream) => tcp::stream(stream),
+            #[cfg(unix)]
+            Socket::Unix(stream) => Ok(unix::stream(stream)),
+            #[cfg(feature = "turmoil")]
+            Socket::Simulated(stream) => Ok(simulated::stream(stream)),
+        }
+    }
+
+    /// Hangs up with a last word, which is written if there is room for it now, and not waited for.
+    pub(crate) fn turn_away(self, word: &[u8]) {
+        match self.socket {
+            Socket::Tcp(stream) => {
+                if let Ok(stream) = stream.into_std() {
+                    say_last(&stream, word, |stream| stream.shutdown(Shutdown::Write));
+                }
+            }
+            #[cfg(unix)]
+            Socket::Unix(stream) => {
+                if let Ok(stream) = stream.into_std() {
+                    say_last(&stream, word, |stream| stream.shutdown(Shutdown::Write));
+                }
+            }
+            #[cfg(feature = "turmoil")]
+            Socket::Simulated(stream) => {
+                let _ = stream.try_write(word);
+            }
+        }
+    }
+}
+
+/// The peer that is gone, or takes nothing, is told nothing: it is hung up on all the same.
+fn say_last<S>(stream: &S, word: &[u8], shut: impl FnOnce(&S) -> io::Result<()>)
+where
+    for<'a> &'a S: Read + Write,
+{
+    let mut stream_ref = stream;
+    if stream_ref.write_all(word).is_ok() && shut(stream).is_ok() {
+        // A greeting that nobody has read would have the system reset the connection, and the last word may go with it.
+        let _ = stream_ref.read(&mut [0; SAID]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_counted_by_itself_or_with_its_network() {
+        let origin = |text: &str| Origin::of(text.parse().unwrap());
+        assert_eq!(origin("192.0.2.1:1"), origin("192.0.2.1:2"));
+        assert_ne!(origin("192.0.2.1:1"), origin("192.0.2.2:1"));
+        assert_eq!(origin("192.0.2.1:1"), origin("[::ffff:192.0.2.1]:1"), "one address, however it is written");
+        assert_eq!(origin("[2001:db8::1]:1"), origin("[2001:db8::ffff:0:0:2]:1"));
+        assert_ne!(origin("[2001:db8::1]:1"), origin("[2001:db8:0:1::1]:1"));
+        assert_ne!(origin("[::1]:1"), origin("[::2]:1"));
+    }
+}

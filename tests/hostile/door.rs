@@ -1,0 +1,209 @@
+//! Peers that keep what others need: places, by sending hardly anything of what they have begun, or by coming in crowds
+//! from one address; and memory, by beginning much and finishing nothing.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use actix::Actor;
+use actix_hermod::DownReason;
+use actix_hermod::DropReason;
+use actix_hermod::Node;
+use actix_hermod::NodeBuilder;
+use actix_hermod::NodeId;
+
+use super::Details;
+use super::Ground;
+use super::Hearer;
+use super::Letter;
+use super::lock;
+use super::on;
+use super::raw_id;
+use super::until;
+use crate::peer::Frame;
+use crate::peer::Hello;
+use crate::peer::Peer;
+use crate::peer::frame;
+use crate::peer::fresh_id;
+use crate::peer::kind;
+use crate::peer::number;
+
+/// Longer than any test lasts: only their number can end connections.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A kind of frame that is skipped by a node that does not know it.
+const SKIPPED: u8 = 200;
+
+/// The words of a goodbye for which there is no room.
+fn no_room(frame: Option<Frame>) -> String {
+    let frame = frame.expect("the node says why it hangs up");
+    assert_eq!((frame.kind, frame.payload.first()), (kind::GOODBYE, Some(&4)), "{frame:?}");
+    String::from_utf8_lossy(&frame.payload[3..]).into_owned()
+}
+
+/// The front of a frame of that many bytes.
+fn begun(len: usize, sent: usize) -> Vec<u8> {
+    let mut bytes = frame(SKIPPED, &vec![0; len - 1]);
+    bytes.truncate(sent);
+    bytes
+}
+
+impl Ground {
+    /// Sends the bytes of each, one after the other, slowly, until the node has had enough; which has to be told in words.
+    async fn does_not_wait_for(&self, begun: &[u8], drops: impl Iterator<Item = Vec<u8>>) {
+        let hello = Hello::of(fresh_id());
+        let mut slow = Peer::greeted(&self.endpoint, &hello).await;
+        assert!(slow.send(begun).await);
+        let mut is_waited_for = true;
+        for drop in drops {
+            is_waited_for = slow.send(&drop).await;
+            if !is_waited_for {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!is_waited_for, "it is waited for to its end");
+        let is_it = |peer: NodeId, why: &DownReason| {
+            raw_id(peer) == hello.node
+                && matches!(why, DownReason::Misbehaved(how) if how.contains("more slowly than 5000 bytes a second"))
+        };
+        self.hearer.hears_an_end(is_it).await;
+    }
+}
+
+fn impatient() -> NodeBuilder {
+    Node::builder().heartbeat(Duration::from_millis(250)).dead_after(Duration::from_secs(1)).least_rate(5000)
+}
+
+#[test]
+fn a_frame_that_comes_a_byte_at_a_time_is_not_waited_for() {
+    on(impatient(), async |ground| {
+        ground.does_not_wait_for(&begun(3000, 1000), (0..1500).map(|_| vec![0])).await;
+    });
+}
+
+/// Whole frames may stand between the pieces; they are no excuse.
+#[test]
+fn messages_in_pieces_that_come_a_byte_at_a_time_are_not_waited_for() {
+    on(impatient(), async |ground| {
+        let piece = |rest: u64, bytes: &[u8]| frame(kind::FRAGMENT, &[&number(0), &number(rest), bytes].concat());
+        let drops = (0..1500).rev().map(|rest| piece(rest, &[0]));
+        ground.does_not_wait_for(&piece(1500, &[kind::POST]), drops).await;
+    });
+}
+
+#[test]
+fn all_that_is_unfinished_is_bounded_and_whoever_wastes_most_goes() {
+    const LONGEST: usize = 1 << 20;
+    on(Node::builder().max_message(LONGEST).unfinished(2 * LONGEST).least_rate(0), async |ground| {
+        let hello = Hello::of(fresh_id());
+        let mut waster = Peer::greeted(&ground.endpoint, &hello).await;
+        assert!(waster.send(&begun(LONGEST, LONGEST - 10)).await);
+        // All of that is kept, before others begin.
+        let received = || ground.node.stats().connections.iter().map(|one| one.bytes_received).max() > Some(900_000);
+        until(received, || format!("{:?}", ground.node.stats().connections)).await;
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            let mut other = Peer::stranger(&ground.endpoint).await;
+            assert!(other.send(&begun(LONGEST, LONGEST / 2)).await);
+            others.push(other);
+        }
+        let last = waster.frames_to_end().await.pop();
+        assert!(no_room(last).contains("over the limit of 2097152 bytes"));
+        let is_it = |peer: NodeId, why: &DownReason| {
+            raw_id(peer) == hello.node && matches!(why, DownReason::NoRoom(why) if why.contains("unfinished messages"))
+        };
+        ground.hearer.hears_an_end(is_it).await;
+        for other in &mut others {
+            assert!(other.send(&vec![0; LONGEST - LONGEST / 2 + 4]).await && other.is_answered().await);
+        }
+    });
+}
+
+#[test]
+fn one_address_takes_a_quarter_of_the_places_unless_it_may_take_more() {
+    on(Node::builder().max_connections(12), async |ground| {
+        // The healthy client has one, and a further one comes at the end.
+        let mut greeted = [Peer::stranger(&ground.endpoint).await, Peer::stranger(&ground.endpoint).await];
+        let mut further = Peer::dial(&ground.endpoint).await;
+        assert_eq!(no_room(further.frame().await), "too many connections from this address");
+        assert!(further.frame().await.is_none());
+        ground.log_says(&["WARN", "not accepted", "too many connections from this address"]).await;
+        // There are places for others.
+        let mut elsewhere = Peer::dial_from([127, 0, 0, 2], &ground.endpoint).await.greet_as_stranger().await;
+        assert!(elsewhere.is_answered().await);
+        for one in &mut greeted {
+            assert!(one.is_answered().await);
+        }
+        drop(greeted);
+        let left = || ground.node.stats().connections.len() == 2;
+        until(left, || format!("{:?}", ground.node.stats().connections)).await;
+    });
+}
+
+#[test]
+fn of_one_address_that_has_no_more_places_those_that_say_nothing_make_room() {
+    on(Node::builder().max_per_address(3).handshake_timeout(HOUR), async |ground| {
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(Peer::dial(&ground.endpoint).await);
+        }
+        ground.a_new_client_gets_through().await;
+        let mut elsewhere = Peer::dial_from([127, 0, 0, 2], &ground.endpoint).await.greet_as_stranger().await;
+        assert!(elsewhere.is_answered().await);
+    });
+}
+
+#[test]
+fn a_client_that_is_turned_away_says_why() {
+    on(Node::builder().max_connections(2).max_per_address(10), async |ground| {
+        let place = Peer::stranger(&ground.endpoint).await;
+        let client = Node::start();
+        let hearer = Hearer::of(&client);
+        let details = Arc::new(Mutex::new(Vec::new()));
+        client.subscribe(Details(Arc::clone(&details)).start().recipient());
+        client.remote::<Letter>(&ground.endpoint, "letters").expect("an address").do_send(Letter(1));
+        hearer.hears_of_drops(DropReason::NotConnected, 1).await;
+        let is_told =
+            || lock(&details).iter().any(|detail| detail.ends_with("turned this node away: too many connections"));
+        until(is_told, || format!("{:?}", lock(&details))).await;
+        client.shutdown().await;
+        drop(place);
+        let left = || ground.node.stats().connections.len() == 1;
+        until(left, || format!("{:?}", ground.node.stats().connections)).await;
+    });
+}
+
+#[test]
+fn one_that_makes_room_before_it_has_greeted_is_told_why() {
+    on(Node::builder().max_unproven(1).handshake_timeout(HOUR), async |ground| {
+        let mut silent = Peer::dial(&ground.endpoint).await;
+        let mut half_way = Peer::dial(&ground.endpoint).await;
+        assert_eq!(no_room(silent.frame().await), "too many connections");
+        assert!(half_way.send(&Hello::of(fresh_id()).bytes()).await);
+        half_way.hello().await.expect("a hello");
+        let _further = Peer::dial(&ground.endpoint).await;
+        assert_eq!(no_room(half_way.frame().await), "too many connections");
+        assert!(half_way.frame().await.is_none());
+    });
+}
+
+#[test]
+fn a_crowd_from_one_address_takes_no_turn_of_another() {
+    on(Node::builder().max_unproven(4).handshake_timeout(HOUR), async |ground| {
+        let mut slow = Peer::dial_from([127, 0, 0, 2], &ground.endpoint).await;
+        let hello = Hello::of(fresh_id());
+        assert!(slow.says_hello(&hello).await);
+        slow.hello().await.expect("a hello");
+        let mut crowd = Vec::new();
+        for _ in 0..50 {
+            crowd.push(Peer::dial(&ground.endpoint).await);
+        }
+        for one in &mut crowd[..46] {
+            assert_eq!(no_room(one.frame().await), "too many connections");
+        }
+        let proof = slow.proof(&hello, &[]);
+        assert!(slow.send(&proof).await);
+        slow.is_welcomed().await;
+    });
+}
