@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+#[cfg(unix)]
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use actix_hermod::Event;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use actix_hermod::NodeBuilder;
 use actix_hermod::OpenError;
 use serde::Deserialize;
 use serde::Serialize;
@@ -188,12 +191,72 @@ fn a_port_is_free_again_at_once() {
     });
 }
 
+/// As few as a process can work with: less than half of the connections that are opened to it.
+#[cfg(unix)]
+const FILES: usize = 64;
+
+#[cfg(unix)]
+#[test]
+fn where_the_system_has_no_more_files_those_that_have_not_greeted_make_room() {
+    System::new().block_on(async {
+        let mut server = Process::start_with_files(FILES, "patient echo", "127.0.0.1:0");
+        let at = server.says("listening").await;
+        let mut silent = Vec::new();
+        for _ in 0..3 * FILES {
+            silent.push(TcpStream::connect(&at).expect("the system takes it"));
+        }
+        for _ in 0..3 {
+            let node = Node::start();
+            is_answered(&node, &at).await;
+            node.shutdown().await;
+        }
+        drop(silent);
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn where_all_files_are_taken_by_those_that_have_greeted_a_newcomer_is_told_so() {
+    System::new().block_on(async {
+        let mut server = Process::start_with_files(FILES, "patient echo", "127.0.0.1:0");
+        let at = server.says("listening").await;
+        let mut greeted = Vec::new();
+        let words = loop {
+            assert!(greeted.len() < FILES, "there is no end of files");
+            let node = Node::start();
+            let mut told = events(&node);
+            let ping_box = node.remote::<Ping>(&at, "ping-box").expect("an address");
+            let mut pongs: Mailbox<Pong> = node.mailbox().open().expect("a mailbox");
+            ping_box.do_send(Ping { return_to: pongs.address(), n: 1 });
+            let refused = told.find(|event| match event {
+                Event::DeadLetter { detail, .. } => detail.clone(),
+                _ => None,
+            });
+            tokio::select! {
+                words = refused => break words,
+                _ = next(&mut pongs) => greeted.push((node, ping_box)),
+            }
+        };
+        assert!(words.ends_with("too few files for one more connection"), "{words}");
+        assert!(greeted.len() > FILES / 2, "so few had room: {}", greeted.len());
+        // Nobody was cut, and whoever leaves makes room.
+        let (first, _) = greeted.swap_remove(0);
+        is_answered(&first, &at).await;
+        first.shutdown().await;
+        let node = Node::builder().reconnect(Duration::from_millis(1)..=Duration::from_millis(10)).start();
+        let ping_box = node.remote(&at, "ping-box").expect("an address");
+        let game = Game { pongs: node.mailbox().open().expect("a mailbox"), ping_box, next: 0, seen: BTreeMap::new() };
+        { game }.play_until_answered_by(server.id()).await;
+    });
+}
+
 /// The other process; see [`support::process`].
 #[test]
 fn child() {
     let Some((role, at)) = process::role() else { return };
     match role.as_str() {
-        "echo" => echo(&at),
+        "echo" => echo(&at, Node::builder()),
+        "patient echo" => echo(&at, Node::builder().handshake_timeout(Duration::from_secs(3600))),
         "holder" => hold(&at),
         "leaver" => leave(&at, IoThread::Current),
         "leaver with a thread" => leave(&at, IoThread::Own),
@@ -204,9 +267,9 @@ fn child() {
 // --------------------------------------------------------------------------------------------------- the children
 
 /// Sends back each ping.
-fn echo(at: &str) {
+fn echo(at: &str, builder: NodeBuilder) {
     System::new().block_on(async {
-        let node = Node::start();
+        let node = builder.start();
         let mut pings: Mailbox<Ping> = node.mailbox().name("ping-box").open().expect("a mailbox");
         match node.listen(at).await {
             Ok(endpoint) => say(&format!("listening {endpoint}")),
@@ -260,6 +323,15 @@ fn leave(at: &str, thread: IoThread) {
 }
 
 // ------------------------------------------------------------------------------------------- the parent's helpers
+
+/// One ping there and one pong back.
+#[cfg(unix)]
+async fn is_answered(node: &Node, at: &str) {
+    let ping_box = node.remote::<Ping>(at, "ping-box").expect("an address");
+    let mut pongs: Mailbox<Pong> = node.mailbox().open().expect("a mailbox");
+    ping_box.do_send(Ping { return_to: pongs.address(), n: 1 });
+    next(&mut pongs).await;
+}
 
 /// Pings that are numbered, and what came back of them.
 struct Game {

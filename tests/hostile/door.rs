@@ -37,7 +37,7 @@ const SKIPPED: u8 = 200;
 /// The words of a goodbye for which there is no room.
 fn no_room(frame: Option<Frame>) -> String {
     let frame = frame.expect("the node says why it hangs up");
-    assert_eq!((frame.kind, frame.payload.first()), (kind::GOODBYE, Some(&4)), "{frame:?}");
+    assert_eq!((frame.kind, frame.payload.first()), (kind::GOODBYE, Some(&3)), "{frame:?}");
     String::from_utf8_lossy(&frame.payload[3..]).into_owned()
 }
 

@@ -69,7 +69,20 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(role: &str, at: &str) -> Process {
-        let child = Command::new(std::env::current_exe().expect("this program"))
+        Process::run(Command::new(std::env::current_exe().expect("this program")), role, at)
+    }
+
+    /// One that may open so many files and no more.
+    #[allow(dead_code, reason = "each test crate takes what it needs")]
+    pub(crate) fn start_with_files(files: usize, role: &str, at: &str) -> Process {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"ulimit -n {files}; exec "$0" "$@""#)]);
+        shell.arg(std::env::current_exe().expect("this program"));
+        Process::run(shell, role, at)
+    }
+
+    fn run(mut command: Command, role: &str, at: &str) -> Process {
+        let child = command
             .args(["--exact", "child", "--nocapture"])
             .env(ROLE, role)
             .env(AT, at)

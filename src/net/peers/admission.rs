@@ -51,6 +51,8 @@ pub(crate) enum NoRoom {
     Connections,
     #[error("too many connections from this address")]
     OfAddress,
+    #[error("too few files for one more connection")]
+    Files,
 }
 
 #[derive(Debug, Default)]
@@ -76,9 +78,13 @@ enum Group {
 }
 
 /// A connection that has not shown who is at its other end.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 struct Unproven {
+    /// Cancelled when it is to go.
     expelled: CancellationToken,
+    /// Cancelled when it has, and its stream is closed.
+    gone: CancellationToken,
+    /// Cancelled when the peer says that it has given it up.
     given_up: CancellationToken,
     /// As the side that has opened it calls it, once it has said so.
     theirs: Option<ConnectionId>,
@@ -107,6 +113,7 @@ pub(crate) struct UnprovenConnection {
     group: Group,
     number: u64,
     pub(crate) expelled: CancellationToken,
+    gone: CancellationToken,
     pub(crate) given_up: CancellationToken,
 }
 
@@ -127,6 +134,7 @@ impl Drop for UnprovenConnection {
         if let Some(admission) = self.admission.upgrade() {
             admission.state.lock().remove(self.group, self.number);
         }
+        self.gone.cancel();
     }
 }
 
@@ -157,7 +165,7 @@ impl Admission {
             oldest
         };
         if let Some(oldest) = oldest {
-            oldest.cancel();
+            oldest.expelled.cancel();
         }
         Ok(ConnectionSlot { admission: Arc::downgrade(self), origin })
     }
@@ -172,7 +180,7 @@ impl Admission {
             (unproven, if is_full { state.pop_of_most(is_accepted) } else { None })
         };
         if let Some(oldest) = oldest {
-            oldest.cancel();
+            oldest.expelled.cancel();
         }
         unproven
     }
@@ -191,6 +199,14 @@ impl Admission {
             unproven.filter(is_given_up).map(|unproven| unproven.given_up.clone()).collect()
         };
         ended.iter().for_each(CancellationToken::cancel);
+    }
+
+    /// Has one go that has not greeted, because there is no room for another outside of the node's own limits. What is
+    /// returned is cancelled once it has.
+    pub(crate) fn make_room(&self) -> Option<CancellationToken> {
+        let oldest = self.state.lock().pop_of_most(|_| true)?;
+        oldest.expelled.cancel();
+        Some(oldest.gone)
     }
 
     /// Notes a connection that this node is making.
@@ -221,31 +237,31 @@ impl AdmissionState {
 
     fn add(&mut self, group: Group, admission: &Arc<Admission>) -> UnprovenConnection {
         self.next += 1;
-        let (number, expelled, given_up) = (self.next, CancellationToken::new(), CancellationToken::new());
-        let unproven = Unproven { expelled: expelled.clone(), given_up: given_up.clone(), theirs: None };
-        self.unproven.entry(group).or_default().insert(number, unproven);
+        let (number, unproven) = (self.next, Unproven::default());
+        self.unproven.entry(group).or_default().insert(number, unproven.clone());
         self.accepted += usize::from(group != Group::Dialled);
-        UnprovenConnection { admission: Arc::downgrade(admission), group, number, expelled, given_up }
+        let Unproven { expelled, gone, given_up, .. } = unproven;
+        UnprovenConnection { admission: Arc::downgrade(admission), group, number, expelled, gone, given_up }
     }
 
     /// One that was popped is not there any more when it is dropped.
-    fn remove(&mut self, group: Group, number: u64) -> Option<CancellationToken> {
+    fn remove(&mut self, group: Group, number: u64) -> Option<Unproven> {
         let members = self.unproven.get_mut(&group)?;
         let removed = members.remove(&number)?;
         if members.is_empty() {
             self.unproven.remove(&group);
         }
         self.accepted -= usize::from(group != Group::Dialled);
-        Some(removed.expelled)
+        Some(removed)
     }
 
-    fn pop_oldest(&mut self, group: Group) -> Option<CancellationToken> {
+    fn pop_oldest(&mut self, group: Group) -> Option<Unproven> {
         let number = *self.unproven.get(&group)?.keys().next()?;
         self.remove(group, number)
     }
 
     /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
-    fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<CancellationToken> {
+    fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
         let groups = self.unproven.iter().filter(|(group, _)| is_it(**group));
         let (group, _) = groups.max_by_key(|(_, members)| (members.len(), Reverse(members.keys().next().copied())))?;
         self.pop_oldest(*group)

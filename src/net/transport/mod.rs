@@ -5,6 +5,7 @@
 pub(crate) mod accepted;
 mod happy_eyeballs;
 pub(crate) mod meter;
+pub(crate) mod reserve;
 mod resolver;
 #[cfg(feature = "turmoil")]
 mod simulated;
