@@ -1109,6 +1109,17 @@ fn alone_with_files(name: &str, test: impl FnOnce()) {
     run_alone(name, raise, test);
 }
 
+/// The same, and whatever is large is memory of its own, which the system has back as soon as it is freed. (glibc's malloc
+/// keeps it otherwise, once it has seen that large ones come and go.)
+fn alone_without_heap(name: &str, test: impl FnOnce()) {
+    let start = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env("MALLOC_MMAP_THRESHOLD_", "131072");
+        command
+    };
+    run_alone(name, start, test);
+}
+
 fn run_alone(name: &str, start: impl FnOnce(&Path) -> Command, test: impl FnOnce()) {
     const MARK: &str = "HERMOD_ALONE";
     if std::env::var_os(MARK).is_some() {

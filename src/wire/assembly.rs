@@ -137,6 +137,11 @@ impl Assembly {
         }
     }
 
+    /// Whether there is room that is given back when no frame comes for it.
+    pub(crate) fn has_large_room(&self) -> bool {
+        self.spare.capacity() > KEPT
+    }
+
     /// Gives back the room of an earlier frame, if it is much and none that needs so much has come since this was last called.
     pub(crate) fn shrink(&mut self) {
         if !std::mem::take(&mut self.is_wanted) && self.spare.capacity() > KEPT {

@@ -11,22 +11,28 @@ use actix_hermod::DropReason;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
+use tokio::time::Instant;
 
 use super::Details;
 use super::Ground;
 use super::Hearer;
 use super::Letter;
+use super::alone_without_heap;
 use super::lock;
+use super::memory;
 use super::on;
 use super::raw_id;
 use super::until;
 use crate::peer::Frame;
 use crate::peer::Hello;
+use crate::peer::PATIENCE;
 use crate::peer::Peer;
 use crate::peer::frame;
 use crate::peer::fresh_id;
+use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::number;
+use crate::peer::your_box;
 
 /// Longer than any test lasts: only their number can end connections.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -46,6 +52,13 @@ fn begun(len: usize, sent: usize) -> Vec<u8> {
     let mut bytes = frame(SKIPPED, &vec![0; len - 1]);
     bytes.truncate(sent);
     bytes
+}
+
+/// A message in two pieces.
+fn in_pieces(message: &[u8]) -> Vec<u8> {
+    let (first, last) = message.split_at(message.len() / 2);
+    let piece = |rest: usize, bytes: &[u8]| frame(kind::FRAGMENT, &[&number(0), &number(rest as u64), bytes].concat());
+    [piece(last.len(), first), piece(0, last)].concat()
 }
 
 impl Ground {
@@ -117,6 +130,39 @@ fn all_that_is_unfinished_is_bounded_and_whoever_wastes_most_goes() {
         for other in &mut others {
             assert!(other.send(&vec![0; LONGEST - LONGEST / 2 + 4]).await && other.is_answered().await);
         }
+    });
+}
+
+/// Each has sent one long message, as a frame or in pieces, and then hardly anything; heartbeats are not answered.
+#[test]
+fn room_that_was_needed_once_is_not_kept() {
+    const LONG: usize = 15 << 20;
+    const PEERS: usize = 8;
+    alone_without_heap("door::room_that_was_needed_once_is_not_kept", || {
+        on(Node::builder().heartbeat(Duration::from_millis(100)), async |ground| {
+            let mut letter = [vec![kind::POST, 0], inline(&your_box("letters"))].concat();
+            letter.resize(LONG, 0);
+            let before = memory("VmRSS:");
+            let mut peers = Vec::new();
+            for n in 0..2 * PEERS {
+                let mut peer = Peer::stranger(&ground.endpoint).await;
+                // The beginning of the next frame stands behind it.
+                let next = &frame(SKIPPED, &[])[..1];
+                let long = if n % 2 == 0 { begun(LONG, LONG + 4) } else { in_pieces(&letter) };
+                assert!(peer.send(&[&long, next].concat()).await);
+                peers.push(peer);
+            }
+            let grown = || memory("VmRSS:").saturating_sub(before);
+            let start = Instant::now();
+            while grown() > (LONG * PEERS / 2) as u64 {
+                assert!(start.elapsed() < PATIENCE, "{} bytes are kept for {} peers", grown(), peers.len());
+                for peer in &mut peers {
+                    let on = frame(SKIPPED, &[]);
+                    assert!(peer.send(&[&on[1..], &on[..1]].concat()).await);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
     });
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Dispatcher {
     /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
     stirred: bool,
     stirred_at: Duration,
+    /// When room was last given back that nothing had come for.
+    shrunk_at: Duration,
     /// Until the peer has welcomed this node, which has dialled it.
     unwelcomed: Option<Box<Unwelcomed>>,
 }
@@ -132,6 +134,7 @@ impl Dispatcher {
             began,
             stirred,
             stirred_at: Duration::ZERO,
+            shrunk_at: Duration::ZERO,
             unwelcomed,
         }
     }
@@ -153,6 +156,19 @@ impl Dispatcher {
     pub(crate) fn acknowledge(&mut self) {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
+        if self.assembly.has_large_room() {
+            self.shrink();
+        }
+    }
+
+    /// Gives the room of a long message back, if none has come for it since about a heartbeat. Not when the peer answers a
+    /// heartbeat: it need not.
+    fn shrink(&mut self) {
+        let (now, limits) = (self.began.elapsed(), self.context.router.limits());
+        if now.saturating_sub(self.shrunk_at) >= limits.heartbeat.min(limits.dead_after / 3) / 2 {
+            self.shrunk_at = now;
+            self.assembly.shrink();
+        }
     }
 
     /// Drops messages of which no piece has come for as long as a silent peer is given, if nothing else has come either:
@@ -356,7 +372,6 @@ impl Dispatcher {
         if DeferredReleases::is_marked(pong.nonce) {
             return Ok(Signal::Nothing);
         }
-        self.assembly.shrink();
         Ok(Signal::Heartbeat)
     }
 

@@ -78,7 +78,7 @@ pub(crate) async fn read(
     welcomed: impl Fn(),
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
-    let (came, room, came_since, is_idle) = (0, IDLE_READ, 0, false);
+    let (came, room, came_since, is_idle, is_long) = (0, IDLE_READ, 0, false, false);
     let mut reader = ConnectionReader {
         from,
         came,
@@ -88,6 +88,7 @@ pub(crate) async fn read(
         came_since,
         is_wide,
         is_idle,
+        is_long,
         dispatcher,
         max_frame,
         welcomed,
@@ -141,6 +142,8 @@ struct ConnectionReader<P> {
     is_wide: bool,
     /// Whether the buffer is to be given back.
     is_idle: bool,
+    /// Whether the buffer has had the room of a long frame, which is not seen in one that is not empty.
+    is_long: bool,
     dispatcher: Dispatcher,
     max_frame: usize,
     /// Called when the peer has welcomed this node.
@@ -193,6 +196,14 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
+    /// Gives the room of a long frame back that was handled, also if the first bytes of the next stand behind it.
+    fn leave_long_room(&mut self) {
+        if self.is_long && !self.buffer.is_empty() && self.buffer.len() <= FULL_READ {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.is_long = false;
+        }
+    }
+
     /// What has come of frames and messages that are not whole, if something has.
     fn unfinished(&mut self) -> Option<Unfinished> {
         let mut unfinished = Unfinished::default();
@@ -207,15 +218,17 @@ impl<P: Fn()> ConnectionReader<P> {
     /// Reads what there is. Room grows with what has come, not with what a frame announces.
     async fn fill(&mut self, wants: usize) -> Result<(), Ended> {
         let unfinished = self.unfinished();
+        self.leave_long_room();
         if self.buffer.is_empty() {
             if std::mem::take(&mut self.is_idle) || self.buffer.capacity() > KEPT {
                 self.buffer = BytesMut::new();
             }
+            self.is_long = false;
             // From its beginning again: so what is read little by little stays in one place.
             self.buffer.reserve(self.room);
         } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
             self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
-            self.is_wide = true;
+            (self.is_wide, self.is_long) = (true, self.is_long || self.buffer.capacity() > KEPT);
         }
         let spare = self.buffer.capacity() - self.buffer.len();
         self.came = self.from.read(&mut self.buffer, unfinished).await?;
