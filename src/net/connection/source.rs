@@ -93,7 +93,9 @@ mod tests {
     async fn read_all(from: DuplexStream, frames: &Arc<UnfinishedFrames>, pause: Duration) -> (usize, Ended) {
         let mut source = Source::new(Box::new(from), &Limits::default(), frames.share());
         let (mut buffer, mut count) = (BytesMut::new(), 0);
+        let start = Instant::now();
         loop {
+            assert!(start.elapsed() < Duration::from_secs(100_000), "it is waited for without end");
             while let Ok(Front::Frame(raw)) = front(&buffer, LONGEST) {
                 let size = raw.size;
                 buffer.advance(size);
