@@ -135,6 +135,9 @@
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; others are to come. A node that has no
 //! room for a connection may say goodbye 3 in place of its hello, and hang up.
 //!
+//! A reader need not wait for ever for the rest of a frame, or of frames that are under way in pieces: a writer goes on with
+//! what it has begun, as fast as the stream takes it.
+//!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 16,384, so many
 //! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 how many relays a post or an

@@ -4,7 +4,7 @@
 //! one whose unfinished bytes, each for as long as it has waited, make the greatest sum: an honest message that arrives has
 //! many for a moment, and one who begins messages only to have them kept has them for long.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) struct UnfinishedFrames {
 #[derive(Debug, Default)]
 struct UnfinishedState {
     /// As many as there are connections.
-    of: HashMap<u64, Entry>,
+    of: BTreeMap<u64, Entry>,
     /// Bytes of all of them.
     total: usize,
     next: u64,
