@@ -89,7 +89,7 @@ impl Relay {
         let target = &self.target;
         let Route::Away { path, .. } = target.route() else { return true };
         let says_so = |node: Option<Incarnation>| node.is_some_and(|node| target.router().is_gone(node));
-        let is_gone = || says_so(target.incarnation()) || (path.hints().is_empty() && says_so(path.node()));
+        let is_gone = || says_so(target.incarnation()) || (path.hints().is_empty() && says_so(target.made_for()));
         let is_linked = || target.link().is_some_and(|link| link.is_linked());
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }

@@ -91,10 +91,10 @@ fn who_waits_goes_on_waiting_when_the_peer_gives_the_connection_up_for_another()
         assert!(first.send(&introduction).await);
         let Introduced(there) = in_time(introductions.recv(), "it comes").await.expect("a message");
         let closed = there.closed();
-        assert_eq!(next_of(&mut first, kind::WATCH).await, watched_by_id([7; 16]));
+        assert!(next_of(&mut first, kind::WATCH).await.starts_with(&watched_by_id([7; 16])));
         let mut second = Peer::dial(&ground.endpoint).await;
         second.proves(&hello, &[(first.name(), 0)]).await;
-        assert_eq!(next_of(&mut second, kind::WATCH).await, watched_by_id([7; 16]));
+        assert!(next_of(&mut second, kind::WATCH).await.starts_with(&watched_by_id([7; 16])));
         let gone = frame(kind::CLOSED, &[vec![1], vec![7; 16], vec![0]].concat());
         assert!(second.send(&gone).await);
         assert_eq!(in_time(closed, "it is told").await, CloseReason::BoxClosed);

@@ -60,7 +60,7 @@ impl StubRouter {
 
     /// How many messages were dropped.
     pub(crate) fn dropped(&self) -> u64 {
-        self.observer.stats(self.id).dropped_total()
+        self.observer.stats(self.id.node).dropped_total()
     }
 }
 

@@ -90,7 +90,8 @@ impl Monitor {
             }
             _ => None,
         };
-        let primary = (Arc::clone(path.primary()), WatchedBox { node: path.node(), target: pointer.target(false) });
+        let primary =
+            (Arc::clone(path.primary()), WatchedBox { node: pointer.made_for(), target: pointer.target(false) });
         let (router, hints) = (Arc::clone(pointer.router()), Arc::clone(path.hints()));
         Monitor::Away(Away { router, primary, own, hints, began: Instant::now(), lost: Mutex::default() })
     }

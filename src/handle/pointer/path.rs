@@ -36,10 +36,7 @@ use crate::reason::DropReason;
 #[derive(Debug)]
 pub(crate) struct Path {
     primary: Primary,
-    /// The node that the pointer came from, for one that did not come by name.
-    node: Option<Incarnation>,
-    /// Whether that node passes messages on, to a third one.
-    is_relayed: bool,
+    from: CameFrom,
     /// Where the box's node is said to listen.
     hints: Arc<[Endpoint]>,
     /// The handle of the box that its own node counts for this one, beside what the node counts that has introduced it.
@@ -47,6 +44,17 @@ pub(crate) struct Path {
     alternate: Mutex<Option<Arc<dyn Outbound>>>,
     /// Whether there is one, for those who look at every message: one of [`selection`].
     selection: AtomicU8,
+}
+
+/// Where a pointer came from.
+#[derive(Debug)]
+enum CameFrom {
+    /// It was made of a name.
+    Name,
+    /// The node of the box.
+    Owner,
+    /// Another node, which passes messages on.
+    Introducer(Box<Incarnation>),
 }
 
 /// The connection that a pointer leads by first.
@@ -95,8 +103,7 @@ impl Path {
     fn by(primary: Primary) -> Path {
         Path {
             primary,
-            node: None,
-            is_relayed: false,
+            from: CameFrom::Name,
             hints: Arc::default(),
             lease: Mutex::new(None),
             alternate: Mutex::new(None),
@@ -113,7 +120,8 @@ impl Path {
     ) -> Path {
         let is_relayed = from != to;
         let selection = AtomicU8::new(if is_relayed { selection::OPEN } else { selection::PRIMARY });
-        Path { node: Some(from), is_relayed, hints, selection, ..Path::by(Primary::Made(primary)) }
+        let from = if is_relayed { CameFrom::Introducer(Box::new(from)) } else { CameFrom::Owner };
+        Path { from, hints, selection, ..Path::by(Primary::Made(primary)) }
     }
 
     /// Whether messages go straight into the boxes of this node. While it says so, the connection takes none by name.
@@ -146,14 +154,23 @@ impl Path {
         }
     }
 
+    /// The node that has introduced the box of another, and passes messages on.
+    fn introducer(&self) -> Option<Incarnation> {
+        match &self.from {
+            CameFrom::Introducer(node) => Some(**node),
+            CameFrom::Name | CameFrom::Owner => None,
+        }
+    }
+
+    /// Whether it leads to whatever has a name.
     #[inline]
-    pub(crate) fn node(&self) -> Option<Incarnation> {
-        self.node
+    fn is_by_name(&self) -> bool {
+        matches!(self.from, CameFrom::Name)
     }
 
     #[inline]
     pub(crate) fn is_relayed(&self) -> bool {
-        self.is_relayed
+        matches!(self.from, CameFrom::Introducer(_))
     }
 
     pub(crate) fn hints(&self) -> &Arc<[Endpoint]> {
@@ -248,7 +265,8 @@ impl Pointer {
     #[inline]
     pub(crate) fn made_for(&self) -> Option<Incarnation> {
         match self.route() {
-            Route::Away { path, .. } => path.node(),
+            Route::Away { path, .. } if path.is_by_name() => None,
+            Route::Away { path, .. } => path.introducer().or_else(|| self.own_node()),
             _ => None,
         }
     }
@@ -257,7 +275,7 @@ impl Pointer {
     /// name one is led to whoever listens there, and by no other way.
     fn other_link(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let live = |node| self.router().live_link(node).filter(|link| link.is_linked());
-        live(path.node()?).or_else(|| self.own_node().filter(|_| path.is_relayed()).and_then(live))
+        live(self.made_for()?).or_else(|| self.own_node().filter(|_| path.is_relayed()).and_then(live))
     }
 
     /// The box's node, unless the pointer leads to whatever has its name.
@@ -304,11 +322,11 @@ impl Pointer {
         mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
     ) -> Result<T, DropReason> {
         let sent = match self.alternate(path) {
-            None => send(path.primary(), path.node().is_none()),
+            None => send(path.primary(), path.is_by_name()),
             Some(link) => send(&link, false).or_else(|not_posted| match not_posted {
                 NotPosted::Over | NotPosted::NotUp => {
                     path.replace_alternate(Arc::as_ptr(&link).cast(), None);
-                    send(path.primary(), path.node().is_none())
+                    send(path.primary(), path.is_by_name())
                 }
                 dropped => Err(dropped),
             }),

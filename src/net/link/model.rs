@@ -21,6 +21,7 @@ use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::path::Path;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
+use crate::ident::Incarnation;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 
@@ -33,7 +34,7 @@ fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
 }
 
 fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
-    let origin = Origin::Boxed { node: hello().node, id: BoxId([2; 16]) };
+    let origin = Origin::Boxed { node: names().peer, id: BoxId([2; 16]) };
     let route = Route::Away {
         path: Path::by_name(NamedLink { link: Arc::clone(link) as _, is_home: link.is_home() }),
         to: None,
@@ -228,7 +229,7 @@ fn a_link_is_dialled_once_by_whoever_sends_first() {
             })
         };
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
-        let link = Link::to(link_context(&stub), endpoint, start);
+        let link = Link::to(link_context(&stub), endpoint, None, start);
         let to = pointer(&stub, &link);
         let senders = [sender(&link, &to), sender(&link, &to)];
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
