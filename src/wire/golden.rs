@@ -525,8 +525,7 @@ impl Direction {
                 assert_eq!(Goodbye::read(payload(kind::GOODBYE, bytes)), Ok(*goodbye), "{name}");
             }
             Value::Remark(account, reason, words) => {
-                let remark = Remark::new(account.clone(), *reason, words);
-                assert_eq!(Remark::read(payload(kind::REMARK, bytes)), Ok(remark), "{name}");
+                check_remark(name, payload(kind::REMARK, bytes), Remark::new(account.clone(), *reason, words));
             }
             Value::Report(read, drops) => check_report(name, payload(kind::REPORT, bytes), *read, drops),
             Value::Asks(question) => {
@@ -606,6 +605,10 @@ fn check_received(name: &str, received: &Received<'_, '_, String>, message: &Mes
 fn check_counts(name: &str, payload: &[u8], counts: &Vec<(BoxId, u64)>) {
     let read: Result<Vec<_>, _> = read_counts(payload).collect();
     assert_eq!(read.as_ref(), Ok(counts), "{name}");
+}
+
+fn check_remark(name: &str, payload: &[u8], remark: Remark<'_>) {
+    assert_eq!(Remark::read(payload), Ok(remark), "{name}");
 }
 
 fn check_report(name: &str, payload: &[u8], read: u64, drops: &[(Account, DropReason, u64)]) {

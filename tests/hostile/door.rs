@@ -226,7 +226,7 @@ fn one_that_makes_room_before_it_has_greeted_is_told_why() {
         let mut silent = Peer::dial(&ground.endpoint).await;
         let mut half_way = Peer::dial(&ground.endpoint).await;
         assert_eq!(no_room(silent.frame().await), "too many connections");
-        assert!(half_way.send(&Hello::of(fresh_id()).bytes()).await);
+        assert!(half_way.says_hello(&Hello::of(fresh_id())).await);
         half_way.hello().await.expect("a hello");
         let _further = Peer::dial(&ground.endpoint).await;
         assert_eq!(no_room(half_way.frame().await), "too many connections");

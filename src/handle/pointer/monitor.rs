@@ -32,7 +32,7 @@ pub(crate) enum Monitor {
     Here(CancellationToken),
     /// Behind a relay of this node, which may go itself.
     Behind(CancellationToken, Box<Monitor>),
-    Away(Away),
+    Away(Box<Away>),
     /// There is none.
     Nowhere,
 }
@@ -93,7 +93,7 @@ impl Monitor {
         let primary =
             (Arc::clone(path.primary()), WatchedBox { node: pointer.made_for(), target: pointer.target(false) });
         let (router, hints) = (Arc::clone(pointer.router()), Arc::clone(path.hints()));
-        Monitor::Away(Away { router, primary, own, hints, began: Instant::now(), lost: Mutex::default() })
+        Monitor::Away(Box::new(Away { router, primary, own, hints, began: Instant::now(), lost: Mutex::default() }))
     }
 
     /// At a box of this node.
