@@ -35,6 +35,9 @@ impl Stranger {
         let hello = Hello::of(fresh_id());
         let greeting = async {
             self.0.says_hello(&hello).await.then_some(())?;
+            // In place of a hello it may be turned away.
+            let mut first = [0];
+            (self.0.stream.peek(&mut first).await.ok()? == 1 && first == *b"H").then_some(())?;
             self.0.hello().await?;
             let proof = self.0.proof(&hello, &[]);
             self.0.send(&proof).await.then_some(())?;

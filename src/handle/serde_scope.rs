@@ -212,11 +212,7 @@ pub(crate) fn write<M: Serialize, R>(
         encoded => checked(encoded, || (check.run)(message)),
     };
     let handles = scope.into_handles();
-    let limit = router.limits().max_handles;
-    let encoded = match encoded {
-        Ok(()) if handles.len() > limit => Err(Box::new(EncodeError::TooManyHandles { count: handles.len(), limit })),
-        encoded => encoded,
-    };
+    let encoded = if handles.is_empty() { encoded } else { encoded.and_then(|()| counted(router, &handles)) };
     let result = match encoded {
         Ok(()) if body.len() > KEPT => Ok(send(Body::from(&whole(&mut body)), &handles)),
         Ok(()) => Ok(send(Body::from(&*body), &handles)),
@@ -230,6 +226,12 @@ pub(crate) fn write<M: Serialize, R>(
         let _ = SPARE_BODY.try_with(|spare| spare.set(body));
     }
     result
+}
+
+/// Whether a message has no more handles than allowed.
+fn counted(router: &Arc<dyn Router>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
+    let (count, limit) = (handles.len(), router.limits().max_handles);
+    if count <= limit { Ok(()) } else { Err(Box::new(EncodeError::TooManyHandles { count, limit })) }
 }
 
 /// A body that is too large for its place to be kept: without that place, it may be kept itself.

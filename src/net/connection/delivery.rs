@@ -46,16 +46,25 @@ pub(super) struct Delivery<'a> {
 }
 
 /// Whether a message may have so many handles at this node, and what they cost be spent on it.
-pub(super) fn handles_fit(limits: &Limits, count: usize) -> Result<(), Rejection> {
+#[inline]
+pub(super) fn do_handles_fit(limits: &Limits, count: usize) -> bool {
+    count <= limits.max_handles && count.saturating_mul(POINTER_COST) <= limits.decode_memory
+}
+
+/// Why a message with so many handles is not taken, although there is a box for it.
+#[cold]
+fn skipped(limits: &Limits, count: usize) -> Rejection {
+    if do_handles_fit(limits, count) {
+        // It has opened only now.
+        return DropReason::NoSuchBox.into();
+    }
     let (limit, memory) = (limits.max_handles, limits.decode_memory);
     let detail = if count > limit {
         format!("{count} addresses in one message are more than {limit}, the limit `max_handles` of the node")
-    } else if count.saturating_mul(POINTER_COST) > memory {
-        format!("{count} addresses would occupy more than {memory} bytes, the limit `decode_memory` of the node")
     } else {
-        return Ok(());
+        format!("{count} addresses would occupy more than {memory} bytes, the limit `decode_memory` of the node")
     };
-    Err(Rejection { reason: DropReason::TooLarge, detail: Some(detail) })
+    Rejection { reason: DropReason::TooLarge, detail: Some(detail) }
 }
 
 impl FoundBox {
@@ -72,10 +81,16 @@ impl Binding {
     }
 
     /// Whether it is a box of this node that takes what the peer sends to it, as far as can be seen from outside.
+    #[inline]
     pub(super) fn takes_messages(&self, context: &ConnectionContext) -> bool {
-        let mut takes = false;
-        self.at_target(context, |target| takes = target.is_ok());
-        takes
+        if self.epoch.get() != context.registry.epoch() {
+            self.look_up(context);
+        }
+        match &*self.target.borrow() {
+            FoundBox::Lasting(_) => true,
+            FoundBox::Counted(local) => local.strong_count() > 0,
+            FoundBox::Nothing | FoundBox::Differing(..) => false,
+        }
     }
 
     /// Gives a message, which so many relays have passed on, to the box, or counts why not.
@@ -89,9 +104,7 @@ impl Binding {
     ) {
         self.at_target(context, |target| match target {
             Ok(local) if message.skipped > 0 => {
-                // It may have opened only now.
-                let fits = handles_fit(context.router.limits(), message.skipped);
-                let rejection = fits.err().unwrap_or_else(|| DropReason::NoSuchBox.into());
+                let rejection = skipped(context.router.limits(), message.skipped);
                 self.refuse(context, Some(local), &rejection, answer);
             }
             Ok(local) => {

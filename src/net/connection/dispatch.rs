@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::binding::Binding;
 use super::context::ConnectionContext;
 use super::delivery::Delivery;
-use super::delivery::handles_fit;
+use super::delivery::do_handles_fit;
 use super::lookup_cache::LookupCache;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
@@ -97,7 +97,7 @@ impl Bind<Rc<Binding>> for Binder<'_> {
 
     /// Only those of a message that is taken, as far as that is known before them.
     fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
-        handles_fit(self.context.router.limits(), count).is_ok()
+        do_handles_fit(self.context.router.limits(), count)
             && match bearer {
                 Bearer::For(target) => target.takes_messages(self.context),
                 Bearer::Answer(number) => self.context.link.waits_for(self.context.correlation(number)),
