@@ -171,6 +171,18 @@ impl<T: Clone> Incoming<T> {
             self.posts += 1;
             return Ok(Received { to, handles: &[], skipped: 0, extensions, body: reader.rest() });
         }
+        self.bearing(flags, extensions, target, reader, bind)
+    }
+
+    /// The same of a post whose target is introduced, or that bears handles.
+    fn bearing<'s, 'b>(
+        &'s mut self,
+        flags: u8,
+        extensions: Extensions<'b>,
+        target: Handle<'b>,
+        mut reader: Reader<'b>,
+        bind: &mut impl Bind<T>,
+    ) -> Result<Received<'s, 'b, T>, Violation> {
         self.handles.clear();
         // Kept, because handles that follow may set its number anew.
         let to = self.meaning(target, bind)?;
