@@ -93,10 +93,9 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
 
 /// The node, as a pointer sees it whose connection is made when it is first used.
 pub(crate) trait Dialler: Send + Sync + fmt::Debug {
-    /// The connection to that endpoint, for the node that is expected there, if one is; made if there is none.
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> NamedLink;
-    /// The node that was last met by that connection, if there is one.
-    fn peer_at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Incarnation>;
+    /// The connection to that endpoint, for the node that is expected there, if one is; made if there is none, and then
+    /// counted against the peer that has asked for it, if one has.
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<NodeId>) -> NamedLink;
 }
 
 /// A box of this node, whatever its messages' type.

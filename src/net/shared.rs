@@ -46,6 +46,7 @@ use crate::key::NodeKey;
 use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
+use crate::net::link::Destination;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
 use crate::net::peers::path_search;
@@ -164,6 +165,16 @@ impl NodeInner {
 
     /// The link to an endpoint, and to no other node than the one that is `expected` there, if one is.
     pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> Arc<Link> {
+        self.link_for(endpoint, expected, None)
+    }
+
+    /// The same. If one is made it is for the peer `asked_by` that has named the endpoint, if one has.
+    fn link_for(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        expected: Option<NodeId>,
+        asked_by: Option<NodeId>,
+    ) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
             if let Some(node) = weak.upgrade() {
@@ -171,8 +182,8 @@ impl NodeInner {
                 node.io.perform(move || start_router(of, link));
             }
         });
-        let link =
-            self.peers.to(endpoint, expected, || Link::to(self.link_context(), endpoint.clone(), expected, start));
+        let to = Destination { endpoint: endpoint.clone(), expected, asked_by };
+        let link = self.peers.to(endpoint, expected, || Link::to(self.link_context(), to, start));
         if expected.is_none_or(|expected| expected == self.id.node) && self.listening.lock().contains(endpoint) {
             link.listened_at();
         }
@@ -295,14 +306,10 @@ impl Drop for StopOnDrop {
 }
 
 impl Dialler for NodeInner {
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> NamedLink {
-        let link = self.link_to(endpoint, expected);
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<NodeId>) -> NamedLink {
+        let link = self.link_for(endpoint, expected, asked_by);
         let is_home = link.is_home();
         NamedLink { link, is_home }
-    }
-
-    fn peer_at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Incarnation> {
-        self.peers.at(endpoint, expected)?.peer()
     }
 }
 
@@ -343,7 +350,7 @@ impl Router for NodeInner {
     ) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), node, name: name.into() };
-        let link = Arc::clone(&self).link_at(endpoint, node);
+        let link = Arc::clone(&self).link_at(endpoint, node, None);
         let route = Route::Away { path: Path::by_name(link), to: None };
         Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
     }

@@ -191,7 +191,7 @@ impl Away {
             None => Proof::Missing,
         };
         // A node on the way that does not reach the box says so within our patience, after it has noticed.
-        let is_news = proof != Proof::Missing || asked.elapsed() > 2 * self.router.limits().dead_after;
+        let is_news = proof != Proof::Missing || asked.elapsed() > self.router.limits().dead_after.saturating_mul(2);
         let mut lost = self.lost.lock();
         if lost.is_none_or(|before| is_news && before.since < since) {
             *lost = Some(Loss { since, proof });

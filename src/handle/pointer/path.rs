@@ -79,6 +79,8 @@ struct LaterLink {
     dialler: Arc<dyn Dialler>,
     endpoint: Endpoint,
     expected: Option<NodeId>,
+    /// The peer that has named the endpoint.
+    asked_by: NodeId,
     made: OnceLock<NamedLink>,
 }
 
@@ -96,8 +98,13 @@ impl Path {
     }
 
     /// Of a pointer by name that a peer has sent: its connection is made when it is first used.
-    pub(crate) fn by_name_later(dialler: Arc<dyn Dialler>, endpoint: Endpoint, expected: Option<NodeId>) -> Path {
-        Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, expected, made: OnceLock::new() })))
+    pub(crate) fn by_name_later(
+        dialler: Arc<dyn Dialler>,
+        endpoint: Endpoint,
+        expected: Option<NodeId>,
+        asked_by: NodeId,
+    ) -> Path {
+        Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, expected, asked_by, made: OnceLock::new() })))
     }
 
     fn by(primary: Primary) -> Path {
@@ -143,14 +150,12 @@ impl Path {
         }
     }
 
-    /// The node at the other end of that connection, as far as it is known without making one.
+    /// The node at the other end of that connection, if it was made. No lock but one of the connection's is taken: it is asked
+    /// for under another connection's.
     pub(super) fn peer(&self) -> Option<Incarnation> {
         match &self.primary {
             Primary::Made(link) | Primary::Named(NamedLink { link, .. }) => link.peer(),
-            Primary::Later(later) => match later.made.get() {
-                Some(named) => named.link.peer(),
-                None => later.dialler.peer_at(&later.endpoint, later.expected),
-            },
+            Primary::Later(later) => later.made.get()?.link.peer(),
         }
     }
 
@@ -230,7 +235,10 @@ impl Path {
 impl LaterLink {
     #[cold]
     fn make(&self) -> &Arc<dyn Outbound> {
-        &self.made.get_or_init(|| Arc::clone(&self.dialler).link_at(&self.endpoint, self.expected)).link
+        &self
+            .made
+            .get_or_init(|| Arc::clone(&self.dialler).link_at(&self.endpoint, self.expected, Some(self.asked_by)))
+            .link
     }
 }
 

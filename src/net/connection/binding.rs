@@ -273,7 +273,7 @@ impl ConnectionContext {
         if check_name(name).is_err() {
             return self.nobody();
         }
-        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node);
+        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node, self.peer.node);
         let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
     }

@@ -114,8 +114,15 @@ impl Binding {
                     self.refuse(context, Some(local), &rejection, answer);
                 }
             }
-            Err(Some((local, takes))) => self.refuse_shape(context, local, takes, answer),
-            Err(None) => self.refuse(context, None, &DropReason::NoSuchBox.into(), answer),
+            // It was there when the handles were read, and they are given back.
+            Err(Some((local, takes))) => {
+                message.handles.iter().for_each(|binding| binding.skip(context));
+                self.refuse_shape(context, local, takes, answer);
+            }
+            Err(None) => {
+                message.handles.iter().for_each(|binding| binding.skip(context));
+                self.refuse(context, None, &DropReason::NoSuchBox.into(), answer);
+            }
         });
     }
 

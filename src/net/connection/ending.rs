@@ -122,6 +122,9 @@ impl RemoteRouter {
         let Some(live) = self.live.take() else { return };
         live.reader.abort();
         live.writer.abort();
+        if !live.announced {
+            self.failures = self.failures.saturating_add(1);
+        }
         let reason = if self.node.closing.is_cancelled() { DropReason::Shutdown } else { DropReason::Lost };
         tracing::info!(target: "actix_hermod", peer = %live.peer, ?why, "disconnected");
         if let Some(link) = &self.link {

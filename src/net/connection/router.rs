@@ -101,7 +101,9 @@ pub(super) enum Written {
 /// The peer of a connection that was dialled from here has welcomed this node.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Welcomed;
+pub(super) struct Welcomed {
+    connection: u64,
+}
 
 impl RemoteRouter {
     pub(super) fn new(
@@ -132,7 +134,7 @@ impl RemoteRouter {
         let limit = node.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&node, &link);
-        let attempt = link.endpoint().map(|_| node.admission.attempt());
+        let attempt = link.endpoint().map(|_| node.admission.attempt(link.asked_by()));
         let greet = async move {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => {
@@ -206,7 +208,7 @@ impl RemoteRouter {
             Standing::Unwelcomed(unwelcomed) => (Vec::new(), Some(unwelcomed)),
         };
         let is_accepted = unwelcomed.is_none();
-        if is_accepted && !self.node.peers.join(peer, link) {
+        if is_accepted && !self.node.peers.join(peer, link, link.connection()) {
             return self.failed(&HandshakeError::TooMany, ctx);
         }
         self.span.record("peer", field::display(peer));
@@ -220,7 +222,7 @@ impl RemoteRouter {
         let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), unwelcomed);
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
-        let welcomed = move || router.do_send(Welcomed);
+        let welcomed = move || router.do_send(Welcomed { connection });
         // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
         let source = Source::new(stream.read, &self.node.limits, self.node.unfinished.share());
         let reading = Box::pin(reader::read(source, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
@@ -237,7 +239,6 @@ impl RemoteRouter {
         let (announced, silent) = (false, Duration::ZERO);
         self.live =
             Some(Live { connection, peer, reader, writer, announced, heard, silent, read_to_end: None, written: None });
-        self.failures = 0;
         // How far away the peer is is known early.
         self.nonce += 1;
         link.ping(self.nonce);
@@ -247,9 +248,13 @@ impl RemoteRouter {
     }
 
     /// The peer of a connection that was dialled from here has welcomed this node.
-    pub(super) fn welcomed(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn welcomed(&mut self, connection: u64, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
-        if !self.node.peers.join(live.peer, link) {
+        // The peer may have given it up meanwhile: then the link has the number of the next.
+        if live.connection != connection || link.connection() != connection {
+            return;
+        }
+        if !self.node.peers.join(live.peer, link, connection) {
             return self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx);
         }
         // Not to another run of this node: its boxes are others.
@@ -264,6 +269,7 @@ impl RemoteRouter {
     fn announce(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.announced = true;
+        self.failures = 0;
         tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
         self.node.succeed(live.peer);
         self.node.observer.tell(&Event::PeerUp { peer: live.peer.node });
@@ -333,8 +339,8 @@ impl Actor for RemoteRouter {
 impl Handler<Welcomed> for RemoteRouter {
     type Result = ();
 
-    fn handle(&mut self, _: Welcomed, ctx: &mut Context<Self>) {
-        self.in_span(|router| router.welcomed(ctx));
+    fn handle(&mut self, Welcomed { connection }: Welcomed, ctx: &mut Context<Self>) {
+        self.in_span(|router| router.welcomed(connection, ctx));
     }
 }
 

@@ -74,6 +74,15 @@ pub(crate) struct LinkContext {
 /// Starts a router for a link that is used for the first time.
 pub(crate) type StartDial = Box<dyn Fn(Arc<Link>) + Send + Sync>;
 
+/// Where a link leads that this node dials.
+pub(crate) struct Destination {
+    pub(crate) endpoint: Endpoint,
+    /// The only node that is to answer there, if that was said.
+    pub(crate) expected: Option<NodeId>,
+    /// The peer that has named the endpoint, if one has.
+    pub(crate) asked_by: Option<NodeId>,
+}
+
 /// See the [module](self).
 pub(crate) struct Link {
     me: Weak<Link>,
@@ -85,6 +94,7 @@ pub(crate) struct Link {
     endpoint: Option<Endpoint>,
     /// The only node that it is to lead to, if it is dialled and that was said.
     expected: Option<NodeId>,
+    asked_by: Option<NodeId>,
     start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<Incarnation>>,
@@ -102,13 +112,8 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link to be dialled when it is first used.
-    pub(crate) fn to(
-        link_context: LinkContext,
-        endpoint: Endpoint,
-        expected: Option<NodeId>,
-        start: StartDial,
-    ) -> Arc<Link> {
-        Link::new(link_context, Some((endpoint, expected)), Some(start), Phase::Idle)
+    pub(crate) fn to(link_context: LinkContext, to: Destination, start: StartDial) -> Arc<Link> {
+        Link::new(link_context, Some(to), Some(start), Phase::Idle)
     }
 
     /// A link over a connection that a peer has opened.
@@ -116,13 +121,9 @@ impl Link {
         Link::new(link_context, None, None, Phase::Dialling)
     }
 
-    fn new(
-        link_context: LinkContext,
-        to: Option<(Endpoint, Option<NodeId>)>,
-        start: Option<StartDial>,
-        phase: Phase,
-    ) -> Arc<Link> {
-        let (endpoint, expected) = to.map_or((None, None), |(endpoint, expected)| (Some(endpoint), expected));
+    fn new(link_context: LinkContext, to: Option<Destination>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
+        let (expected, asked_by) = to.as_ref().map_or((None, None), |to| (to.expected, to.asked_by));
+        let endpoint = to.map(|to| to.endpoint);
         let LinkContext { router, registry, settlement, absences, holdings } = link_context;
         let state = Mutex::new(Outbox::new(phase, router.limits()));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
@@ -137,6 +138,7 @@ impl Link {
             holdings,
             endpoint,
             expected,
+            asked_by,
             start,
             peer,
             hints,
@@ -175,6 +177,11 @@ impl Link {
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.as_ref()
+    }
+
+    /// The peer that has named the endpoint, if it is dialled for one.
+    pub(crate) fn asked_by(&self) -> Option<NodeId> {
+        self.asked_by
     }
 
     /// The only node that may answer at the endpoint, if that was said.

@@ -229,7 +229,7 @@ fn a_link_is_dialled_once_by_whoever_sends_first() {
             })
         };
         let endpoint = "127.0.0.1:1".parse().expect("an endpoint");
-        let link = Link::to(link_context(&stub), endpoint, None, start);
+        let link = Link::to(link_context(&stub), Destination { endpoint, expected: None, asked_by: None }, start);
         let to = pointer(&stub, &link);
         let senders = [sender(&link, &to), sender(&link, &to)];
         assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);

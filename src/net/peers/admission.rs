@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::ident::ConnectionId;
+use crate::ident::NodeId;
 use crate::net::transport::accepted::Origin;
 
 /// See the [module](self).
@@ -71,8 +72,8 @@ struct AdmissionState {
 /// Whose a connection is that has not shown who is at its other end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Group {
-    /// This node is making it.
-    Dialled,
+    /// This node is making it, for a peer that has named the endpoint, or for itself.
+    Dialled(Option<NodeId>),
     /// Somebody has opened it, from an address or by a Unix socket.
     Accepted(Option<Origin>),
 }
@@ -175,7 +176,7 @@ impl Admission {
         let (unproven, oldest) = {
             let mut state = self.state.lock();
             let unproven = state.add(Group::Accepted(origin), self);
-            let is_accepted = |group: Group| group != Group::Dialled;
+            let is_accepted = |group: Group| !matches!(group, Group::Dialled(_));
             let is_full = state.accepted > self.limits.unproven;
             (unproven, if is_full { state.pop_of_most(is_accepted) } else { None })
         };
@@ -210,8 +211,8 @@ impl Admission {
     }
 
     /// Notes a connection that this node is making.
-    pub(crate) fn attempt(self: &Arc<Self>) -> UnprovenConnection {
-        self.state.lock().add(Group::Dialled, self)
+    pub(crate) fn attempt(self: &Arc<Self>, asked_by: Option<NodeId>) -> UnprovenConnection {
+        self.state.lock().add(Group::Dialled(asked_by), self)
     }
 }
 
@@ -239,7 +240,7 @@ impl AdmissionState {
         self.next += 1;
         let (number, unproven) = (self.next, Unproven::default());
         self.unproven.entry(group).or_default().insert(number, unproven.clone());
-        self.accepted += usize::from(group != Group::Dialled);
+        self.accepted += usize::from(!matches!(group, Group::Dialled(_)));
         let Unproven { expelled, gone, given_up, .. } = unproven;
         UnprovenConnection { admission: Arc::downgrade(admission), group, number, expelled, gone, given_up }
     }
@@ -251,7 +252,7 @@ impl AdmissionState {
         if members.is_empty() {
             self.unproven.remove(&group);
         }
-        self.accepted -= usize::from(group != Group::Dialled);
+        self.accepted -= usize::from(!matches!(group, Group::Dialled(_)));
         Some(removed)
     }
 
@@ -263,7 +264,11 @@ impl AdmissionState {
     /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
     fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
         let groups = self.unproven.iter().filter(|(group, _)| is_it(**group));
-        let (group, _) = groups.max_by_key(|(_, members)| (members.len(), Reverse(members.keys().next().copied())))?;
+        let (group, _) = groups.max_by_key(|(group, members)| {
+            // What this node dials for itself has one place each: no peer can make it go by having many addresses.
+            let weight = if **group == Group::Dialled(None) { 1 } else { members.len() };
+            (weight, Reverse(members.keys().next().copied()))
+        })?;
         self.pop_oldest(*group)
     }
 }
@@ -288,7 +293,7 @@ mod tests {
     fn the_oldest_that_has_not_greeted_makes_room_whoever_makes_it() {
         let admission = admission(3, 10, 10);
         let _slots: Vec<ConnectionSlot> = (0..3).filter_map(|_| admission.slot(None).ok()).collect();
-        let began = [admission.attempt(), admission.unproven(None), admission.attempt()];
+        let began = [admission.attempt(None), admission.unproven(None), admission.attempt(None)];
         for expected in [[true, false, false], [true, true, false], [true, true, true]] {
             assert!(admission.slot(None).is_ok());
             // Its own slot is given back at once here; that of the one that is gone is not.
@@ -302,7 +307,7 @@ mod tests {
     fn an_address_has_so_many_places_and_the_others_are_for_others() {
         let admission = admission(100, 2, 100);
         let mut slots: Vec<_> = (0..2).map(|_| admission.slot(origin(1)).unwrap()).collect();
-        let ungreeted = [admission.unproven(origin(2)), admission.attempt()];
+        let ungreeted = [admission.unproven(origin(2)), admission.attempt(None)];
         assert_eq!(admission.slot(origin(1)).map(|_| ()), Err(NoRoom::OfAddress));
         assert_eq!(gone(&ungreeted), [false, false], "others make no room for it");
         assert!(admission.slot(origin(2)).is_ok() && admission.slot(None).is_ok());
@@ -313,6 +318,19 @@ mod tests {
         assert!(admission.slot(origin(1)).is_ok());
         drop(slots);
         assert!(admission.state.lock().by_origin.is_empty());
+    }
+
+    /// A peer can name endpoints that never answer, and have them dialled.
+    #[test]
+    fn what_is_dialled_for_a_peer_counts_against_that_peer() {
+        let admission = admission(20, 20, 20);
+        let _slots: Vec<_> = (0..20).filter_map(|_| admission.slot(None).ok()).collect();
+        let peer = |byte| Some(NodeId([byte; 16]));
+        let others = [admission.attempt(None), admission.attempt(peer(1)), admission.unproven(origin(1))];
+        let asked: Vec<_> = (0..10).map(|_| admission.attempt(peer(2))).collect();
+        let newcomers: Vec<_> = (0..9).filter_map(|_| admission.slot(origin(2)).ok()).collect();
+        assert_eq!((newcomers.len(), gone(&others)), (9, vec![false; 3]));
+        assert_eq!(gone(&asked), [vec![true; 9], vec![false]].concat());
     }
 
     #[test]

@@ -39,6 +39,8 @@ const MAX_LEFT: usize = 1024;
 const MAX_KNOWN: usize = 1024;
 
 /// See the [module](self).
+///
+/// No lock of a link is taken under those of the table: the table is asked by those who encode under a link's.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTable {
     tables: Mutex<PeerState>,
@@ -76,17 +78,22 @@ impl PeerTable {
         expected: Option<NodeId>,
         make: impl FnOnce() -> Arc<Link>,
     ) -> Arc<Link> {
-        let key = (endpoint.clone(), expected);
+        let known = self.at(endpoint, expected);
+        if let Some(link) = known.as_ref().filter(|link| !link.is_over()) {
+            return Arc::clone(link);
+        }
         let mut tables = self.tables.lock();
-        let known = tables.dialled.get(&key).and_then(Weak::upgrade);
-        known.filter(|link| !link.is_over()).unwrap_or_else(|| {
+        let now = tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
+        // Another thread may have made it meanwhile.
+        let made = now.filter(|link| known.as_ref().is_none_or(|over| !Arc::ptr_eq(link, over)));
+        made.unwrap_or_else(|| {
             // Not more often than their number doubles: a peer may name as many endpoints in one message as it likes,
             // and all of them are held while the message is read.
             if tables.dialled.len() > 2 * tables.dialled_held + 64 {
                 tables.forget_unheld();
             }
             let link = make();
-            tables.dialled.insert(key, Arc::downgrade(&link));
+            tables.dialled.insert((endpoint.clone(), expected), Arc::downgrade(&link));
             link
         })
     }
@@ -115,8 +122,8 @@ impl PeerTable {
         self.tables.lock().forget_unheld();
     }
 
-    /// A connection to a proven node is up; false if there are too many.
-    pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>) -> bool {
+    /// A connection to a proven node is up, by its number; false if there are too many.
+    pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>, connection: u64) -> bool {
         let succeeded = {
             let mut tables = self.tables.lock();
             let tables = &mut *tables;
@@ -126,7 +133,7 @@ impl PeerTable {
                 return false;
             }
             live.push(Arc::clone(link));
-            tables.by_connection.insert(link.connection(), Arc::downgrade(link));
+            tables.by_connection.insert(connection, Arc::downgrade(link));
             tables.has_come(node)
         };
         succeeded.into_iter().for_each(|earlier| self.gone.lock().add(earlier));
@@ -160,7 +167,7 @@ impl PeerTable {
             is_away && tables.is_succeeded(node)
         };
         if is_succeeded {
-            self.gone.lock().add(node);
+            self.gone(node);
         }
     }
 
@@ -224,7 +231,7 @@ impl PeerTable {
 
     /// A live connection to that node. One that was given up is still among the live ones for a moment.
     pub(crate) fn live_link(&self, node: Incarnation) -> Option<Arc<Link>> {
-        self.tables.lock().live.get(&node)?.iter().find(|link| !link.is_over()).cloned()
+        self.live(node).into_iter().find(|link| !link.is_over())
     }
 
     /// Whether that is a live connection to that node, which has shown who it is.
@@ -393,7 +400,7 @@ mod tests {
         let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let link = inner.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let (peers, connection) = (PeerTable::default(), link.connection());
-        assert!(peers.join(node(1), &link));
+        assert!(peers.join(node(1), &link, link.connection()));
         link.supersede();
         assert_ne!(link.connection(), connection, "it has the number of the next");
         peers.leave(node(1), &link, connection);
@@ -413,7 +420,7 @@ mod tests {
         let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let (peers, link) = (PeerTable::default(), link(&inner, 1));
         for n in 0..=65_536 {
-            assert!(peers.join(node(n), &link));
+            assert!(peers.join(node(n), &link, link.connection()));
             peers.leave(node(n), &link, link.connection());
         }
         let tables = peers.tables.lock();
@@ -432,20 +439,22 @@ mod tests {
         });
         let links = [1, 2, 3].map(|n| link(&inner, n));
         let gone = || [first, second, other].map(|run| peers.is_gone(run));
-        assert!(peers.join(first, &links[0]) && peers.join(other, &links[2]));
+        assert!(
+            peers.join(first, &links[0], links[0].connection()) && peers.join(other, &links[2], links[2].connection())
+        );
         assert_eq!(gone(), [false; 3], "nobody knows of the second");
-        assert!(peers.join(second, &links[1]));
+        assert!(peers.join(second, &links[1], links[1].connection()));
         assert_eq!(gone(), [false; 3], "the connection of the first may be half open, or two have one key");
         // A blip of the second: it is the later one.
         peers.leave(second, &links[1], links[1].connection());
         assert_eq!(gone(), [false; 3]);
-        assert!(peers.join(second, &links[1]));
+        assert!(peers.join(second, &links[1], links[1].connection()));
         peers.leave(first, &links[0], links[0].connection());
         assert_eq!(gone(), [true, false, false]);
         // One that is away when the next comes.
         peers.leave(second, &links[1], links[1].connection());
         let third = Incarnation { epoch: node(4).epoch, ..first };
-        assert!(peers.join(third, &links[1]));
+        assert!(peers.join(third, &links[1], links[1].connection()));
         assert_eq!((gone(), peers.is_gone(third)), ([true, true, false], false));
     }
 
@@ -464,7 +473,7 @@ mod tests {
         // Another node listens there by now, and is connected by that link and by one of its own.
         inner.peers.leads_to(id(1), Some(id(0)), &links[0]);
         let accepted = Link::accepted(inner.link_context());
-        assert!(inner.peers.join(node(1), &accepted));
+        assert!(inner.peers.join(node(1), &accepted, accepted.connection()));
         let led = [0, 1].map(|n| inner.peers.links_to(id(n)).len());
         assert_eq!(led, [0, 3]);
         inner.peers.leave(node(1), &accepted, accepted.connection());
