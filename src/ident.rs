@@ -322,7 +322,7 @@ pub enum AddressError {
         limit: usize,
     },
     /// The URI is none of this crate's.
-    #[error("{0:?} is no mailbox URI: write hermod://host:port/name or hermod+unix://%2Fpath/name")]
+    #[error("{0:?} is no mailbox URI: write hermod://[ID@]host:port/name or hermod+unix://%2Fpath/name")]
     InvalidUri(String),
     /// A mailbox's name has at least one character.
     #[error("the name of a mailbox is empty")]

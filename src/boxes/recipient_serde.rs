@@ -34,8 +34,8 @@
 //! one side may write a `Recipient` where the other reads an `Address`.
 //!
 //! # Lifetime
-//! An ordinary actor whose recipient was sent is kept alive until the receiver has let go of it, or the connection
-//! ends: as with a local clone.
+//! An ordinary actor whose recipient was sent is kept alive until the receiver has let go of it: as with a local
+//! clone. A receiver that says goodbye lets go of all it has; one that is lost holds it for `forget_after` more.
 //!
 //! # Examples
 //! ```

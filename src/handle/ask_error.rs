@@ -18,9 +18,10 @@ pub enum AskError {
         detail: Option<String>,
     },
     /// The request was given to the connection and no answer has come, nor will: it may have been handled.
-    #[error("the outcome of the request is unknown: {reason}")]
+    #[error("the outcome of the request is unknown: {}", came_between(*reason))]
     OutcomeUnknown {
-        /// What came in between.
+        /// What came in between. [`Lost`](DropReason::Lost) means here that the connection broke before the answer came: the
+        /// request may have been written, and handled.
         reason: DropReason,
     },
     /// The actor stopped while it had the request, or left it unanswered: it may have been handled.
@@ -35,6 +36,14 @@ pub enum AskError {
     /// No answer came in time. One that comes later is ignored. It may have been handled.
     #[error("no answer came in time")]
     Timeout,
+}
+
+/// The reason, in words that are true of a request which may have been handled.
+fn came_between(reason: DropReason) -> String {
+    match reason {
+        DropReason::Lost => "the connection broke before the answer came".to_owned(),
+        reason => reason.to_string(),
+    }
 }
 
 fn in_brackets(detail: Option<&str>) -> String {
@@ -59,5 +68,19 @@ impl AskError {
     /// handled twice.
     pub fn may_have_been_handled(&self) -> bool {
         !matches!(self, AskError::NotDelivered { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a drop is called of which it is certain that nothing was handled.
+    #[test]
+    fn what_may_have_been_handled_is_not_said_to_be_unwritten() {
+        let words = AskError::OutcomeUnknown { reason: DropReason::Lost }.to_string();
+        assert_eq!(words, "the outcome of the request is unknown: the connection broke before the answer came");
+        let words = AskError::OutcomeUnknown { reason: DropReason::Shutdown }.to_string();
+        assert_eq!(words, format!("the outcome of the request is unknown: {}", DropReason::Shutdown));
     }
 }

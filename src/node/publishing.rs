@@ -65,7 +65,8 @@ impl Node {
     ///
     /// The actor is given as many messages at a time as [`at_once`](PublicationBuilder::at_once) says; as many more wait in
     /// its box as [`capacity`](PublicationBuilder::capacity) says; what comes then is dropped. So an actor that is to serve
-    /// 10,000 slow requests concurrently needs a window of as many.
+    /// 10,000 slow requests concurrently needs a window of as many. Everything passes through the box: let it hold the
+    /// largest burst that is to be taken, also where the window is free.
     ///
     /// # Examples
     /// ```
