@@ -634,7 +634,7 @@ async fn text_is_read_as_an_address_only_for_a_node() {
     assert!(error.contains("Node::with"), "{error}");
     assert!(node.with(|| serde_json::from_str::<Address<Number>>(json)).is_ok());
     let wrong = node.with(|| serde_json::from_str::<Address<Number>>("\"localhost:4242\"")).unwrap_err().to_string();
-    assert!(wrong.contains("hermod://host:port/name"), "{wrong}");
+    assert!(wrong.contains("hermod://[ID@]host:port/name"), "{wrong}");
     assert!(serde_json::from_str::<Address<Number>>(json).is_err(), "the node is forgotten afterwards");
 }
 

@@ -415,7 +415,7 @@ impl de::Visitor<'_> for UriVisitor {
     type Value = Arc<Pointer>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the URI of a mailbox, hermod://host:port/name")
+        f.write_str("the URI of a mailbox, hermod://[ID@]host:port/name")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<Pointer>, E> {
