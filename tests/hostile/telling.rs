@@ -1,6 +1,8 @@
 //! Peers that tell of drops that never were and of shapes that nobody has, or that have everything told to them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
 
 use actix::Actor;
 use actix::Message;
@@ -19,8 +21,10 @@ use super::MARGIN;
 use super::alone;
 use super::dialling;
 use super::in_time;
+use super::lock;
 use super::memory;
 use super::on;
+use super::until;
 use crate::peer::Hello;
 use crate::peer::Peer;
 use crate::peer::box_named;
@@ -32,6 +36,7 @@ use crate::peer::number;
 use crate::peer::post;
 use crate::peer::report;
 use crate::peer::text;
+use crate::peer::your_box;
 use crate::peer::your_box_for;
 
 /// Bits of a hello: what this peer wants to be sent.
@@ -246,4 +251,24 @@ fn texts(mut bytes: &[u8]) -> Vec<String> {
         bytes = rest;
     }
     texts
+}
+
+/// Words about drops that it has told of nobody sends again as words about others.
+#[test]
+fn a_remark_about_nothing_that_was_reported_tells_nobody() {
+    on(Node::builder(), async |ground| {
+        let remark = |words: &str| {
+            frame(kind::REMARK, &[box_named("letters"), vec![0; 8], vec![NEWEST_SHED], text(words)].concat())
+        };
+        ground.is_violated_by(&frame(kind::REMARK, b"what is this"), "").await;
+        let events = Arc::new(Mutex::new(Vec::<String>::new()));
+        ground.node.subscribe(Details(Arc::clone(&events)).start().recipient());
+        let mut stranger = Peer::stranger(&ground.endpoint).await;
+        // Behind it a message whose drop is told in words.
+        let undecodable = post(&inline(&your_box("letters")), &[]);
+        assert!(stranger.send(&[remark("made up"), undecodable].concat()).await && stranger.is_answered().await);
+        let is_told = || lock(&events).iter().any(|detail| !detail.is_empty());
+        until(is_told, || format!("nothing was told: {:?}", lock(&events))).await;
+        assert!(!lock(&events).iter().any(|detail| detail == "made up"), "{:?}", lock(&events));
+    });
 }

@@ -20,6 +20,7 @@ use crate::peer::fresh_id;
 use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::my_counted_box;
+use crate::peer::number;
 use crate::peer::post_with;
 use crate::peer::your_box;
 
@@ -91,18 +92,20 @@ fn who_waits_goes_on_waiting_when_the_peer_gives_the_connection_up_for_another()
         assert!(first.send(&introduction).await);
         let Introduced(there) = in_time(introductions.recv(), "it comes").await.expect("a message");
         let closed = there.closed();
-        assert!(next_of(&mut first, kind::WATCH).await.starts_with(&watched_by_id([7; 16])));
+        assert_eq!(next_of(&mut first, kind::WATCH).await, watched_by_id([7; 16]));
         let mut second = Peer::dial(&ground.endpoint).await;
         second.proves(&hello, &[(first.name(), 0)]).await;
-        assert!(next_of(&mut second, kind::WATCH).await.starts_with(&watched_by_id([7; 16])));
+        assert_eq!(next_of(&mut second, kind::WATCH).await, watched_by_id([7; 16]));
         let gone = frame(kind::CLOSED, &[vec![1], vec![7; 16], vec![0]].concat());
         assert!(second.send(&gone).await);
         assert_eq!(in_time(closed, "it is told").await, CloseReason::BoxClosed);
     });
 }
 
+/// With the node's patience, which is its `dead_after`: extension 5, in milliseconds.
 fn watched_by_id(id: [u8; 16]) -> Vec<u8> {
-    [vec![1, 1], id.to_vec()].concat()
+    let patience = number(15_000);
+    [vec![1, 1], id.to_vec(), number(5), number(patience.len() as u64), patience].concat()
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(crate) mod kind {
     pub(crate) const PRESSURE: u8 = 18;
     pub(crate) const HOLD: u8 = 19;
     pub(crate) const RESTATED: u8 = 20;
+    pub(crate) const REMARK: u8 = 128;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;

@@ -389,7 +389,11 @@ impl Dispatcher {
 
     fn remark(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         let remark = Remark::read(payload)?;
-        if let Some(reason) = remark.reason() {
+        let link = &self.context.link;
+        let was_told =
+            |reason: &DropReason| link.losses(&remark.account.target, remark.account.fingerprint).contains_key(reason);
+        // Words about nothing that was reported are nobody's.
+        if let Some(reason) = remark.reason().filter(was_told) {
             self.context.explain_drop(&remark.account, reason, remark.words);
         }
         Ok(Signal::Nothing)

@@ -387,6 +387,10 @@ impl GoneNodes {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::handle::pointer::Pointer;
+    use crate::handle::pointer::Route;
+    use crate::handle::pointer::identity::Origin;
+    use crate::handle::pointer::path::Path;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
 
@@ -489,6 +493,26 @@ mod tests {
         let left: Vec<Incarnation> = state.left.iter().map(|(left, _)| *left).collect();
         let expected: Vec<Incarnation> = (2..=MAX_LEFT).chain([1]).map(node).collect();
         assert_eq!(left, expected);
+    }
+
+    /// It is introduced by those who encode under a link's lock, which the table's holders may wait for.
+    #[test]
+    fn an_address_that_was_only_named_is_passed_on_without_the_table() {
+        let (io, _not_started) = io_thread::io();
+        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let endpoint: Endpoint = "10.1.2.3:4".parse().expect("an endpoint");
+        let path = Path::by_name_later(Arc::clone(&inner) as _, endpoint.clone(), None, node(1).node);
+        let origin = Origin::Named { endpoint, node: None, name: "box".into() };
+        let route = Route::Away { path, to: None };
+        let pointer = Arc::new(Pointer::new(Arc::clone(&inner) as _, origin, "box", route, None));
+        let held = inner.peers.tables.lock();
+        let (told, introduced) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(pointer.introduce_handle(Some(node(1)), None));
+            told.send(pointer)
+        });
+        let _pointer = introduced.recv_timeout(std::time::Duration::from_secs(10)).expect("nothing is waited for");
+        drop(held);
     }
 
     #[test]
