@@ -298,7 +298,8 @@ impl Node {
     /// before an actor or in an unread mailbox, which is not waited for, was not handled and never will be. Whether an actor
     /// has begun a request that it was given and has not answered cannot be seen: that one ends as
     /// [`OutcomeUnknown`](crate::AskError::OutcomeUnknown). So that more is certain, let the actor have less at a time:
-    /// [`mailbox_buffer`](NodeBuilder::mailbox_buffer) messages are the most. Connections to peers that do not read their
+    /// [`mailbox_buffer`](NodeBuilder::mailbox_buffer) messages are the most. Messages that cross the goodbye are not handled
+    /// here, and count as dropped at the peer that has sent them, with nothing in doubt. Connections to peers that do not read their
     /// goodbye are cut off at the end of `shutdown_timeout` or, if the rest took so long, a quarter of it later.
     ///
     /// So a program that is to send and end calls this at its end; there is nothing else to flush. Afterwards

@@ -693,3 +693,87 @@ fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
         }
     });
 }
+
+/// Messages and requests alike: each is in the books of the one that has sent it.
+#[test]
+fn nothing_that_a_peer_had_not_read_when_it_said_goodbye_is_in_doubt() {
+    System::new().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        let node = Node::start();
+        let mut ears = events(&node);
+        let (to, oracle) = (node.remote::<Number>(&at, "box"), node.remote::<Question>(&at, "oracle"));
+        let (to, oracle) = (to.expect("an address"), oracle.expect("an address"));
+        to.do_send(Number(1));
+        to.do_send(Number(2));
+        let question = asked(&oracle, 3);
+        let mut other = Peer::accept(&listener).await;
+        other.welcomes(&Hello::of(peer::fresh_id())).await;
+        assert!(other.is_answered().await);
+        settled(|| node.stats().pending_requests == 1).await;
+        assert!(other.send(&peer::goodbye_after(0, 1)).await);
+        assert_eq!(answer(question).await, refused());
+        peer_down(&mut ears).await;
+        let books = node.stats();
+        assert_eq!((books.sent, books.in_doubt), (3, 0));
+        assert_eq!(books.dropped, [(DropReason::Shutdown, 2)].into());
+    });
+}
+
+/// As the peer counts it: it was told how many messages had been read.
+#[test]
+fn a_node_that_has_said_goodbye_handles_nothing_that_comes_then() {
+    on_either_thread(|thread| async move {
+        let (server, at) = listening(Node::builder().io_thread(thread)).await;
+        let mut inbox = server.mailbox::<Number>().name("inbox").open().expect("the name is free");
+        let mut other = Peer::stranger(at.as_ref()).await;
+        let to = peer::inline(&peer::your_box("inbox"));
+        assert!(other.send(&peer::post(&to, &peer::number(1))).await);
+        settled(|| inbox.len() == 1).await;
+        let down = shutting_down(&server).await;
+        let goodbye = loop {
+            let frame = other.frame().await.expect("a goodbye");
+            if frame.kind == 11 {
+                break frame;
+            }
+        };
+        assert_eq!(goodbye.payload[..2], [0, 1], "it shuts down, and has read one");
+        let (post, ask) = (peer::post(&to, &peer::number(2)), peer::ask(1, &to, &peer::number(3)));
+        let row = [
+            peer::post(&peer::set_number(0, &peer::your_box("inbox")), &peer::number(4)),
+            peer::post(&peer::use_number(0), &peer::number(5)),
+        ];
+        assert!(other.send(&[post, ask, row.concat(), peer::goodbye(1)].concat()).await);
+        other.end().await;
+        within(down).await.expect("the task ends well");
+        assert_eq!(within(inbox.recv()).await, Some(Number(1)));
+        assert_eq!(within(inbox.recv()).await, None);
+        let books = server.stats();
+        assert_eq!((books.delivered, books.dropped_total()), (1, 0));
+    });
+}
+
+#[test]
+fn requests_that_cross_a_goodbye_are_accounted_for() {
+    on_either_thread(|thread| async move {
+        let (server, at) = listening(Node::builder().io_thread(thread)).await;
+        let oracle = oracle(&server, false);
+        let client = Node::builder().io_thread(IoThread::Own).start();
+        let to = client.remote::<Question>(&at, "oracle").expect("an address");
+        oracle.gate.add_permits(51);
+        assert_eq!(within(to.ask(Question(0))).await, Ok(0));
+        let questions: Vec<_> = (1..=50).map(|n| asked(&to, n)).collect();
+        let down = shutting_down(&server).await;
+        for question in questions {
+            let _ = answer(question).await;
+        }
+        within(down).await.expect("the task ends well");
+        let ended = |nodes: [&Node; 2]| nodes.map(|node| node.stats().delivered + node.stats().dropped_total());
+        watched(
+            || (client.stats().in_doubt, client.stats().sent - ended([&client, &server]).iter().sum::<u64>()),
+            |left| *left == (0, 0),
+        )
+        .await;
+        within(client.shutdown()).await;
+    });
+}

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::Holdings;
@@ -44,6 +46,8 @@ pub(super) struct ConnectionContext {
     pub(super) near: bool,
     /// How often the peer was told that a box it presses is empty.
     pub(super) relieved: Arc<AtomicU64>,
+    /// Whether this node has said on the connection that it ends.
+    has_ended: Arc<AtomicBool>,
     /// Drops in a row that are alike, to be accounted for together.
     pub(super) drop_run: RefCell<Option<DropRun>>,
 }
@@ -64,7 +68,8 @@ impl ConnectionContext {
     ) -> ConnectionContext {
         let router = Arc::clone(node) as Arc<dyn Router>;
         let (registry, peers) = (Arc::clone(&node.registry), Arc::clone(&node.peers));
-        let (settlement, relieved) = (Arc::clone(&node.settlement), link.relieved());
+        let settlement = Arc::clone(&node.settlement);
+        let (relieved, has_ended) = (link.relieved(), link.has_ended());
         ConnectionContext {
             router,
             dialler: Arc::clone(node) as Arc<dyn Dialler>,
@@ -78,8 +83,15 @@ impl ConnectionContext {
             holdings: node.holdings.of(peer),
             near,
             relieved,
+            has_ended,
             drop_run: RefCell::default(),
         }
+    }
+
+    /// Whether this node has said that it ends: it handles no message that it reads from then on, and the peer, which has
+    /// been told how many it had read, counts these.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
     }
 
     /// The peer has welcomed this node: it tells where it listens, and how much it has read of connections that have ended.

@@ -155,9 +155,11 @@ impl<P: Fn()> ConnectionReader<P> {
     async fn handle_all(&mut self) -> Result<usize, Ended> {
         loop {
             let (mut taken, mut left, mut wants) = (0, YIELD_AFTER, None);
+            // The writer, which says so, runs between two rounds only.
+            let has_ended = self.dispatcher.context.has_ended();
             while left > 0 {
                 let rest = self.buffer.get(taken..).unwrap_or_default();
-                if let Some(posts) = Posts::at(rest, self.max_frame, left.min(BATCH)) {
+                if !has_ended && let Some(posts) = Posts::at(rest, self.max_frame, left.min(BATCH)) {
                     self.dispatcher.run(posts)?;
                     (taken, left) = (taken + posts.size(), left - posts.count());
                     continue;
@@ -165,6 +167,9 @@ impl<P: Fn()> ConnectionReader<P> {
                 match front(rest, self.dispatcher.longest(self.max_frame))? {
                     Front::Frame(raw) => {
                         (taken, left) = (taken + raw.size, left - 1);
+                        if has_ended && raw.is_of_messages() {
+                            continue;
+                        }
                         match self.dispatcher.frame(raw)? {
                             Signal::Nothing => {}
                             Signal::Heartbeat => self.beat(),

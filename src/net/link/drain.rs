@@ -1,5 +1,6 @@
 //! What the connection's writer takes out of the outbox, and the room that an idle outbox gives back.
 
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 
@@ -78,6 +79,8 @@ impl Outbox {
             self.control_was_last = false;
         } else if let Some((why, detail)) = self.goodbye.take() {
             Goodbye { why, read: self.read.1, detail: &detail }.put(&mut chunk.bytes);
+            // With the count that the peer is told: it counts what is beyond that.
+            self.has_ended.fetch_or(why == Farewell::Shutdown, Ordering::Relaxed);
         } else if self.phase == Phase::Closing {
             return Poll::Ready(Next::Finish);
         } else {

@@ -255,7 +255,7 @@ impl Link {
     /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
     /// says more to a person if it is not empty. `over` is for good.
     pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
-        let (mut old, waiting, unsettled) = {
+        let (mut old, waiting, unread, unsettled) = {
             let mut state = self.state.lock();
             if state.phase == Phase::Over {
                 return;
@@ -266,10 +266,11 @@ impl Link {
             state.home = self.homecoming.anew(over);
             state.times_up = old.times_up;
             state.trouble = detail.into();
-            let unsettled = Unsettled { written: old.written(), known: old.read.0, read: old.read.1 };
+            let (written, unread) = (old.written(), old.never_read());
+            let unsettled = Unsettled { written, known: old.read.0 + unread, read: old.read.1 };
             state.past = (old.past.0 + unsettled.written, old.past.1 + unsettled.read);
             let waiting = old.unwritten();
-            (old, waiting, unsettled)
+            (old, waiting, unread, unsettled)
         };
         // In doubt before it can be settled, which another thread may do as soon as it is remembered.
         self.router.observer().in_doubt(unsettled.in_doubt());
@@ -287,6 +288,7 @@ impl Link {
         asked.sort_unstable_by_key(|(number, _)| *number);
         asked.iter().for_each(|(_, asked)| asked.cancel());
         self.count_lost(reason, detail, waiting);
+        self.count_lost(DropReason::Shutdown, Some("the peer had said goodbye before it read them"), unread);
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {

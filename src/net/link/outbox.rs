@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -101,6 +102,10 @@ pub(super) struct Outbox {
     /// What is given back elsewhere once the peer has read what it was told.
     pub(super) deferred: DeferredReleases,
     pub(super) goodbye: Option<(Farewell, String)>,
+    /// Whether this node has said that it ends: messages that it reads from then on are not handled.
+    pub(super) has_ended: Arc<AtomicBool>,
+    /// Whether the peer has said so.
+    pub(super) peer_has_ended: bool,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
     /// Bytes that it has taken since the last heartbeat.
@@ -159,6 +164,8 @@ impl Outbox {
             releases: BTreeMap::new(),
             deferred: DeferredReleases::default(),
             goodbye: None,
+            has_ended: Arc::default(),
+            peer_has_ended: false,
             writing: 0,
             written_since: 0,
             is_idle: false,
@@ -270,6 +277,12 @@ impl Outbox {
     /// Messages that the writer has taken.
     pub(super) fn written(&self) -> u64 {
         self.numbered() - self.waiting
+    }
+
+    /// Messages that were written and that the peer never handles, as it has said that it ends: those that it had not read
+    /// by then.
+    pub(super) fn never_read(&self) -> u64 {
+        if self.peer_has_ended { self.written().saturating_sub(self.read.0) } else { 0 }
     }
 
     /// Messages that the writer has not taken, or not to their end.

@@ -128,10 +128,11 @@ impl Link {
         drop(refused);
     }
 
-    /// The peer has said that it ends: it answers nothing more, and begins nothing that it had not read by then.
+    /// The peer has said that it ends: it answers nothing more, and handles nothing that it had not read by then.
     pub(crate) fn peer_ends(&self) {
         let (pending, read) = {
             let mut state = self.state.lock();
+            state.peer_has_ended = true;
             (std::mem::take(&mut state.pending), state.read.0)
         };
         fail_all(pending, read, DropReason::Shutdown, None);

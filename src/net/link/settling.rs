@@ -1,6 +1,8 @@
 //! A link's part in settling connections that have ended, and in ending those that the peer has given up.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +22,11 @@ impl Link {
     /// The peer has said how much it has read of these, by this side's names.
     pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
         self.unsettled.lock().retain(|names| !told.iter().any(|(ours, _)| *ours == names.ours));
+    }
+
+    /// Whether this node has said on the connection that it ends.
+    pub(crate) fn has_ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.state.lock().has_ended)
     }
 
     /// Cancelled when the peer has given the connection up for another.

@@ -62,6 +62,13 @@ pub(crate) struct Raw<'a> {
     pub(crate) size: usize,
 }
 
+impl Raw<'_> {
+    /// Whether it is a message or a part of one.
+    pub(crate) fn is_of_messages(&self) -> bool {
+        matches!(self.kind, kind::POST | kind::ASK | kind::ANSWER | kind::FRAGMENT)
+    }
+}
+
 /// What the front of a buffer holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Front<'a> {
