@@ -156,7 +156,7 @@ impl<T: Clone> Incoming<T> {
     }
 
     /// Reads what follows the flags of a post, and the number of an ask.
-    #[inline]
+    #[inline(always)]
     fn addressed<'s, 'b>(
         &'s mut self,
         flags: u8,
@@ -205,6 +205,7 @@ impl<T: Clone> Incoming<T> {
     }
 
     /// Reads so many handles; how many of them were skipped. The numbers that they set are set all the same.
+    #[inline]
     fn read_handles(
         &mut self,
         reader: &mut Reader<'_>,
@@ -237,6 +238,7 @@ impl<T: Clone> Incoming<T> {
         Ok(())
     }
 
+    #[inline]
     fn meaning(&mut self, handle: Handle<'_>, bind: &mut impl Bind<T>) -> Result<T, Violation> {
         match handle {
             Handle::Use(number) => self.meanings.get(number).cloned(),

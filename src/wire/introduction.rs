@@ -131,6 +131,7 @@ impl<'a> Introduction<'a> {
             }
     }
 
+    #[inline(never)]
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Introduction<'a>, Violation> {
         let first = reader.u8()?;
         if first & !(form::FORMS | form::FINGERPRINT | form::COUNTED) != 0 {

@@ -96,6 +96,7 @@ impl Bind<Rc<Binding>> for Binder<'_> {
     }
 
     /// Only those of a message that is taken, as far as that is known before them.
+    #[inline]
     fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
         do_handles_fit(self.context.router.limits(), count)
             && match bearer {

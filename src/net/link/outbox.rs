@@ -193,9 +193,16 @@ impl Outbox {
     }
 
     /// Remembers of what type the messages for a box are, so that it can be said if the peer drops them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
-        if to.pointer.is_new_to(self.connection) && !to.type_name.is_empty() {
+        if to.pointer.is_new_to(self.connection) {
+            self.note_type_sent(to);
+        }
+    }
+
+    #[cold]
+    fn note_type_sent(&mut self, to: TargetRef<'_>) {
+        if !to.type_name.is_empty() {
             let account = Account { target: to.pointer.target(to.direct), fingerprint: to.fingerprint };
             self.sent.note(account, to.type_name);
         }
