@@ -49,6 +49,7 @@ use crate::net::control::settlement::Settlement;
 use crate::net::link::Destination;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
+use crate::net::peers::crowd::Crowd;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
@@ -80,6 +81,7 @@ pub(crate) struct NodeInner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) unfinished: Arc<UnfinishedFrames>,
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) absences: Arc<Absences>,
@@ -120,6 +122,7 @@ impl NodeInner {
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
+            crowd: Arc::default(),
             unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(2)))),
             peers: Arc::default(),
             settlement: Arc::default(),

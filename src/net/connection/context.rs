@@ -20,6 +20,7 @@ use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
+use crate::net::peers::crowd::Crowd;
 use crate::net::peers::hints;
 use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
@@ -42,6 +43,7 @@ pub(super) struct ConnectionContext {
     pub(super) connection: u64,
     pub(super) peer: Incarnation,
     pub(super) holdings: Arc<Holdings>,
+    pub(super) crowd: Arc<Crowd>,
     /// Whether the peer is on this host.
     pub(super) near: bool,
     /// How often the peer was told that a box it presses is empty.
@@ -81,6 +83,7 @@ impl ConnectionContext {
             connection,
             peer,
             holdings: node.holdings.of(peer),
+            crowd: Arc::clone(&node.crowd),
             near,
             relieved,
             has_ended,

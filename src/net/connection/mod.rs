@@ -14,4 +14,5 @@ mod refusal;
 pub(crate) mod router;
 mod source;
 pub(crate) mod start;
+mod turn;
 mod writer;

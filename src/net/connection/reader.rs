@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
 use super::source::Source;
+use super::turn::ReadingTurn;
+use super::turn::YieldBudget;
+use super::turn::cost;
 use crate::net::peers::unfinished::Unfinished;
 use crate::wire::batch::Posts;
 use crate::wire::codec::Violation;
@@ -30,13 +33,6 @@ const FULL_READ: usize = 128 << 10;
 
 /// Buffers larger than this are given back when they are empty.
 pub(super) const KEPT: usize = 512 << 10;
-
-/// Frames handled before other tasks of the thread get a turn, so that readers on this thread can empty their mailboxes
-/// before they are full: a quarter of a mailbox's default.
-const YIELD_AFTER: usize = 256;
-
-/// Bytes written or read before other tasks of the thread get a turn.
-const YIELD_AFTER_BYTES: usize = 128 << 10;
 
 /// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
 /// each. All of them are decoded before the first is in the box.
@@ -79,6 +75,7 @@ pub(crate) async fn read(
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle, is_long) = (0, IDLE_READ, 0, false, false);
+    let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.crowd));
     let mut reader = ConnectionReader {
         from,
         came,
@@ -89,40 +86,24 @@ pub(crate) async fn read(
         is_wide,
         is_idle,
         is_long,
+        turn,
         dispatcher,
         max_frame,
         welcomed,
     };
-    let mut turn = YieldBudget::default();
+    let mut carried = YieldBudget::default();
     loop {
         let wants = match reader.handle_all().await {
             Ok(wants) => wants,
             Err(ended) => return ended,
         };
-        if turn.ends_after(reader.came) {
+        if carried.ends_after(reader.came) {
             tokio::task::yield_now().await;
         }
         if let Err(ended) = reader.fill(wants).await {
             return ended;
         }
         heard.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What one direction of a connection has done without a break.
-#[derive(Default)]
-pub(super) struct YieldBudget(usize);
-
-impl YieldBudget {
-    /// Whether other tasks of the thread are to run after so many bytes: a stream that is always ready, as one between two
-    /// processes of a host is, would keep it for as long as there is anything to carry.
-    pub(super) fn ends_after(&mut self, bytes: usize) -> bool {
-        self.0 += bytes;
-        let is_over = self.0 >= YIELD_AFTER_BYTES;
-        if is_over {
-            self.0 = 0;
-        }
-        is_over
     }
 }
 
@@ -144,6 +125,7 @@ struct ConnectionReader<P> {
     is_idle: bool,
     /// Whether the buffer has had the room of a long frame, which is not seen in one that is not empty.
     is_long: bool,
+    turn: ReadingTurn,
     dispatcher: Dispatcher,
     max_frame: usize,
     /// Called when the peer has welcomed this node.
@@ -154,7 +136,7 @@ impl<P: Fn()> ConnectionReader<P> {
     /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
     async fn handle_all(&mut self) -> Result<usize, Ended> {
         loop {
-            let (mut taken, mut left, mut wants) = (0, YIELD_AFTER, None);
+            let (mut taken, mut left, mut wants) = (0, self.turn.left, None);
             // The writer, which says so, runs between two rounds only.
             let has_ended = self.dispatcher.context.has_ended();
             while left > 0 {
@@ -166,7 +148,7 @@ impl<P: Fn()> ConnectionReader<P> {
                 }
                 match front(rest, self.dispatcher.longest(self.max_frame))? {
                     Front::Frame(raw) => {
-                        (taken, left) = (taken + raw.size, left - 1);
+                        (taken, left) = (taken + raw.size, left.saturating_sub(cost(raw.kind)));
                         if has_ended && raw.is_of_messages() {
                             continue;
                         }
@@ -188,9 +170,13 @@ impl<P: Fn()> ConnectionReader<P> {
                 self.front_since = None;
             }
             self.dispatcher.acknowledge();
+            self.turn.left = left;
             match wants {
-                Some(bytes) => return Ok(bytes),
-                None => tokio::task::yield_now().await,
+                Some(bytes) => {
+                    self.turn.has_caught_up();
+                    return Ok(bytes);
+                }
+                None => self.turn.ends().await,
             }
         }
     }

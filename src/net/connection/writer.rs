@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::reader::Ended;
 use super::reader::KEPT;
-use super::reader::YieldBudget;
+use super::turn::YieldBudget;
 use crate::net::link::Link;
 use crate::net::link::drain::Chunk;
 use crate::net::link::drain::Next;

@@ -1,6 +1,7 @@
 //! All peers of a node: who is connected, who may be, and how one is found.
 
 pub(crate) mod admission;
+pub(crate) mod crowd;
 pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod path_search;
