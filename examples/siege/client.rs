@@ -1,4 +1,5 @@
-//! The honest client: asks the node again and again over a connection that it has, and now and then comes as a newcomer.
+//! The honest client: asks the node again and again over a connection that it has, and now and then comes as a newcomer,
+//! from far away, so that its greeting takes longer than those of the strangers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use tokio::io::BufReader;
 
 use super::Outcome;
 use super::besieged::Question;
+use super::distance;
 
 /// The pause between two asks.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -51,6 +53,7 @@ pub(crate) async fn live() -> Outcome<()> {
     let node = Node::start();
     let echo = node.remote::<Question>(&endpoint, "echo")?;
     echo.ask(Question(0)).await?;
+    let far = distance::far_from(endpoint).await?;
     println!("connected");
     let notes = Rc::clone(&fared);
     actix::spawn(async move {
@@ -68,7 +71,7 @@ pub(crate) async fn live() -> Outcome<()> {
     actix::spawn(async move {
         loop {
             sleep(NEWCOMER).await;
-            let came = comes_newly(&endpoint).await;
+            let came = comes_newly(&far).await;
             let newcomers = &mut notes.borrow_mut().newcomers;
             *(if came { &mut newcomers.0 } else { &mut newcomers.1 }) += 1;
         }

@@ -19,6 +19,7 @@ mod attacks;
 mod besieged;
 mod child;
 mod client;
+mod distance;
 #[allow(dead_code, reason = "tests say more by it")]
 #[path = "../../tests/peer/mod.rs"]
 mod peer;
