@@ -33,6 +33,9 @@ pub(crate) struct Limits {
     pub(crate) mailbox_buffer: usize,
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.
     pub(crate) outbox: usize,
+    /// Bytes that wait for all connections, beyond a small part of each: what two dozen peers that read nothing can make
+    /// wait. With the buffers that it lies in it takes a third of the GiB that all bounds of a node add up to at most.
+    pub(crate) outboxes: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
     pub(crate) max_message: usize,
     /// Bytes that all connections together may have begun and not finished: eight of the longest messages, of which each
@@ -98,6 +101,7 @@ impl Default for Limits {
         Limits {
             mailbox_buffer: 1024,
             outbox: 4 << 20,
+            outboxes: 96 << 20,
             max_message: 16 << 20,
             unfinished: 128 << 20,
             least_rate: 256,

@@ -21,7 +21,7 @@
 // - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is told.
 //
 // The layers, from the top down, are in tests/layers.rs, which keeps them: node, net (connection, peers, link, control,
-// transport), boxes, handle (recipient, pointer), config, message, wire, observe, reason, ident, env, sync. The README
+// transport), boxes, handle (recipient, pointer), quota, config, message, wire, observe, reason, ident, env, sync. The README
 // (*How it is built*) says what each file is for.
 //
 // A message's way down: handle/{address,send,serde_scope}, message/guard, handle/pointer/path, net/link/{outbound,outbox},
@@ -42,6 +42,7 @@ mod message;
 mod net;
 mod node;
 mod observe;
+mod quota;
 mod reason;
 mod sync;
 #[cfg(any(test, fuzzing))]

@@ -13,6 +13,9 @@ mod peer;
 #[path = "hostile/asking.rs"]
 mod asking;
 
+#[path = "hostile/bounds.rs"]
+mod bounds;
+
 #[path = "hostile/counts.rs"]
 mod counts;
 

@@ -32,6 +32,7 @@ const LAYERS: [(&str, &str); 23] = [
     ),
     ("handle/recipient", "the actix side of a pointer, which a pointer works without"),
     ("handle/pointer", "what every handle shares"),
+    ("quota", "what all connections or all boxes of a node may have together: counts, and nothing that is counted"),
     ("config", "the limits: of all layers above; it borrows the decoder's from the layer of messages"),
     ("message", "what is sent: serde and a bounded decoder, which nothing of this crate helps with"),
     ("wire", "the protocol, pure: bytes and ids"),

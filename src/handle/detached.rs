@@ -30,6 +30,7 @@ use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::Observer;
+use crate::quota::Quotas;
 use crate::reason::DropReason;
 
 /// A new pointer, so that no two that were made for different types share what a pointer keeps.
@@ -47,6 +48,7 @@ pub(crate) fn elsewhere() -> Arc<Pointer> {
 /// No node.
 struct Detached {
     limits: Limits,
+    quotas: Quotas,
     /// Nobody can ask it.
     observer: Observer,
     /// Of nothing.
@@ -63,6 +65,7 @@ impl Detached {
         stopped.cancel();
         Arc::new(Detached {
             limits: Limits::default(),
+            quotas: Quotas::new(&Limits::default()),
             observer: Observer::default(),
             shutdown: Shutdown::default(),
             stopped,
@@ -83,6 +86,10 @@ impl Router for Detached {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     fn observer(&self) -> &Observer {

@@ -39,6 +39,7 @@ use crate::message::shape::Shape;
 use crate::observe::Observer;
 use crate::observe::event::CloseReason;
 use crate::observe::stats::BoxStats;
+use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
@@ -49,6 +50,8 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     /// This run of it.
     fn id(&self) -> Incarnation;
     fn limits(&self) -> &Limits;
+    /// What its connections, and its boxes, may have together.
+    fn quotas(&self) -> &Quotas;
     fn observer(&self) -> &Observer;
     /// Whether the node has stopped.
     fn is_stopped(&self) -> bool;

@@ -56,6 +56,7 @@ use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
+use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::wire::frames::report::Account;
 use crate::wire::introduction::MAX_ENDPOINTS;
@@ -77,6 +78,7 @@ pub(crate) struct NodeInner {
     pub(crate) id: Incarnation,
     pub(crate) key: NodeKey,
     pub(crate) limits: Limits,
+    quotas: Quotas,
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
@@ -119,6 +121,7 @@ impl NodeInner {
         Arc::new(NodeInner {
             id,
             key,
+            quotas: Quotas::new(&limits),
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
@@ -325,6 +328,10 @@ impl Router for NodeInner {
         &self.limits
     }
 
+    fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
     fn observer(&self) -> &Observer {
         &self.observer
     }
@@ -375,7 +382,7 @@ impl Router for NodeInner {
         if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
-        self.searches.search(node, self.limits.outbox, |queue| {
+        self.searches.search(node, self.limits.outbox, &self.quotas.outboxes, |queue| {
             let dialled = hints.iter().map(|hint| self.link_to(hint, None)).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));

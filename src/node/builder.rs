@@ -49,6 +49,13 @@ limits! {
     /// [`Address::pressure`](crate::Address::pressure), the rest is dropped as
     /// [`OutboxFull`](crate::DropReason::OutboxFull).
     outbox(bytes: usize),
+    /// Bytes that wait for all connections of the node together, beyond 16 KiB of each (and as much again of its answers),
+    /// which it always has. The first half is for whoever comes first, and of the second one connection gets more only while
+    /// it has less than an equal part: so one alone may have half. A message that does not fit is dropped as where its own
+    /// outbox is full ([`OutboxFull`](crate::DropReason::OutboxFull)), and an answer refused as one that does not fit; of a
+    /// peer that asks and does not read that it is refused, the connection ends. 96 MiB; with less than twice `max_message`,
+    /// the longest messages are never sent.
+    outboxes(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
     /// Bytes that all connections of the node together may have begun to send and not finished. Where it is more, the

@@ -196,6 +196,16 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Bytes that a post, or what is correlated, takes at most; `in_full` if nothing in it is to have a number.
+    pub(crate) fn bound<R: Referent, H: Handles>(
+        &self,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+        in_full: bool,
+    ) -> Result<usize, Unwritten> {
+        self.fits(usize::MAX, what, post, !in_full && self.has_numbers(post))
+    }
+
     /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never. Its body
     /// is `kept`, if that is given, or else a copy behind the rest.
     pub(crate) fn in_full<R: Referent, H: Handles>(

@@ -46,23 +46,23 @@ const OUTBOX: usize = 64 << 10;
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-struct Order {
-    to: Address<Load>,
+pub(super) struct Order {
+    pub(super) to: Address<Load>,
 }
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-struct Load(#[serde(with = "serde_bytes")] Vec<u8>);
+pub(super) struct Load(#[serde(with = "serde_bytes")] pub(super) Vec<u8>);
 
 /// Where the node sends what a peer has ordered.
-async fn ordered(peer: &mut Peer, orders: &mut Mailbox<Order>) -> Address<Load> {
+pub(super) async fn ordered(peer: &mut Peer, orders: &mut Mailbox<Order>) -> Address<Load> {
     let order = post_with(&inline(&your_box("orders")), &[inline(&my_counted_box([3; 16]))], &[0]);
     assert!(peer.send(&order).await);
     in_time(orders.recv(), "an order").await.expect("the box is open").to
 }
 
 /// Sends, small ones and large ones, until neither the system nor the outbox takes any more.
-async fn fills_up(to: &Address<Load>) {
+pub(super) async fn fills_up(to: &Address<Load>) {
     let mut refused = 0;
     let full = || {
         let [small, large] = [1 << 10, 40 << 10].map(|size| to.try_send(Load(vec![7; size])));

@@ -23,6 +23,7 @@ use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::observe::Observer;
+use crate::quota::Quotas;
 
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
@@ -42,6 +43,7 @@ pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
 pub(crate) struct StubRouter {
     id: Incarnation,
     limits: Limits,
+    quotas: Quotas,
     observer: Observer,
     shutdown: Shutdown,
     stopped: CancellationToken,
@@ -52,6 +54,7 @@ impl StubRouter {
         Arc::new(StubRouter {
             id: Incarnation::of([7; 16]),
             limits: Limits::default(),
+            quotas: Quotas::new(&Limits::default()),
             observer: Observer::default(),
             shutdown: Shutdown::default(),
             stopped: CancellationToken::new(),
@@ -71,6 +74,10 @@ impl Router for StubRouter {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     fn observer(&self) -> &Observer {

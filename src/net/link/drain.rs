@@ -11,6 +11,7 @@ use super::fragment_queue::Fragmentation;
 use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
+use super::outbox::give_back;
 use super::requests::PendingRequest;
 use crate::wire::features::feature;
 use crate::wire::frames::goodbye::Farewell;
@@ -59,11 +60,15 @@ impl Outbox {
         if self.is_idle {
             self.give_room_back(chunk);
         }
+        if self.share.is_reserved() {
+            self.settle_share(chunk);
+        }
         let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.fragments.is_empty();
         // In turns, so that a peer that pings without end does not keep messages and releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
         if !self.control.is_empty() && !posts_turn {
             std::mem::swap(&mut chunk.bytes, &mut self.control);
+            self.refusals.shrink_to(0);
             self.control_was_last = true;
         } else if posts_wait {
             std::mem::swap(&mut chunk.bytes, &mut self.posts);
@@ -117,9 +122,7 @@ impl Outbox {
             return;
         }
         for place in [&mut chunk.bytes, &mut self.posts, &mut self.control] {
-            if place.is_empty() && place.capacity() > IDLE {
-                *place = BytesMut::new();
-            }
+            give_back(place, IDLE);
         }
     }
 

@@ -110,6 +110,7 @@ mod tests {
     use crate::net::control::settlement::ConnectionNames;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::quota::Quotas;
     use crate::wire::frames::Front;
     use crate::wire::frames::front;
     use crate::wire::frames::kind;
@@ -160,7 +161,7 @@ mod tests {
         (0..50_u128).for_each(|n| holdings.add(0, BoxId(n.to_le_bytes())));
         table.note_ended(PEER, (0..MAX_RESTATED as u128).map(|n| ConnectionId(n.to_le_bytes())));
         table.end(&holdings, 0, Some(ConnectionId([7; 16])));
-        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &Quotas::new(&Limits::default()));
         outbox.features = feature::KNOWN;
         outbox.holdings = Some(holdings);
         outbox.outgoing.peer_accepts(LONGEST, 64);
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn so_many_boxes_wait_to_be_released() {
-        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &Quotas::new(&Limits::default()));
         let id = |n: usize| BoxId((n as u128).to_le_bytes());
         (0..=MAX_RELEASES).for_each(|n| outbox.release(id(n), 1));
         assert_eq!(outbox.releases.len(), MAX_RELEASES);

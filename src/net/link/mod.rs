@@ -125,7 +125,7 @@ impl Link {
         let (expected, asked_by) = to.as_ref().map_or((None, None), |to| (to.expected, to.asked_by));
         let endpoint = to.map(|to| to.endpoint);
         let LinkContext { router, registry, settlement, absences, holdings } = link_context;
-        let state = Mutex::new(Outbox::new(phase, router.limits()));
+        let state = Mutex::new(Outbox::new(phase, router.limits(), router.quotas()));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
         let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
         let meter = ByteMeter::new(Arc::clone(&router));
@@ -260,7 +260,8 @@ impl Link {
             if state.phase == Phase::Over {
                 return;
             }
-            let fresh = Outbox::new(if over { Phase::Over } else { Phase::Pausing }, self.router.limits());
+            let next = if over { Phase::Over } else { Phase::Pausing };
+            let fresh = Outbox::new(next, self.router.limits(), self.router.quotas());
             let mut old = std::mem::replace(&mut *state, fresh);
             state.watches = if over { old.watches.over_for_good() } else { old.watches.over_to_next() };
             state.home = self.homecoming.anew(over);

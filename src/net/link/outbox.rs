@@ -12,6 +12,7 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::Chunk;
 use super::fragment_queue::Flow;
 use super::fragment_queue::FragmentQueue;
 use super::fragment_queue::FrameRole;
@@ -32,6 +33,9 @@ use crate::net::control::pressure::Pressures;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::shape_query::ShapeQueries;
 use crate::net::control::watch::Watches;
+use crate::quota::Quotas;
+use crate::quota::Share;
+use crate::quota::Terms;
 use crate::reason::DropReason;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::cancel::put_cancel;
@@ -49,6 +53,11 @@ use crate::wire::outgoing::Unwritten;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 pub(super) const MAX_CONTROL: usize = 64 << 10;
+
+/// What may wait for each connection however much waits for others: 400 small messages. Refusals have as much as other
+/// control frames.
+pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
+const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };
 
 /// Bytes that are kept of a message in a flow besides its own.
 const ITEM: usize = 192;
@@ -94,6 +103,9 @@ pub(super) struct Outbox {
     pub(super) fragment: usize,
     /// Bytes that may wait.
     pub(super) capacity: usize,
+    /// Its part of the bytes that may wait for all connections of the node, and that of refusals.
+    pub(super) share: Share,
+    pub(super) refusals: Share,
     /// The longest frame written before the peer has greeted.
     pub(super) longest: usize,
     pub(super) control: BytesMut,
@@ -147,7 +159,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(phase: Phase, limits: &Limits) -> Outbox {
+    pub(super) fn new(phase: Phase, limits: &Limits, quotas: &Quotas) -> Outbox {
         Outbox {
             phase,
             home: Home::default(),
@@ -158,6 +170,8 @@ impl Outbox {
             fragments: FragmentQueue::default(),
             fragment: limits.fragment.max(MIN_FRAGMENT),
             capacity: limits.outbox,
+            share: Share::new(&quotas.outboxes, OWN),
+            refusals: Share::new(&quotas.outboxes, OWN_REFUSALS),
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
@@ -220,13 +234,45 @@ impl Outbox {
             return self.post_in_flow(to, post, kept);
         }
         let before = self.posts.len();
-        let room = self.room(self.capacity);
-        self.outgoing.post(&mut self.posts, room, post)?;
+        let room = self.room(Room::FOR_DATA);
+        if let Err(unwritten) = self.outgoing.post(&mut self.posts, room, post) {
+            self.post_in_more_room(unwritten, post)?;
+        }
         self.waiting += 1;
         if self.phase == Phase::Dialling {
             self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
         }
         Ok(())
+    }
+
+    /// The same, if there was no room only because more of the node's has to be reserved.
+    #[cold]
+    fn post_in_more_room<R: Referent, H: Handles>(
+        &mut self,
+        unwritten: Unwritten,
+        post: &Post<'_, R, H>,
+    ) -> Result<(), Unwritten> {
+        let in_full = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
+        self.reserve(unwritten, None, &in_full)?;
+        let room = self.room(Room::FOR_DATA);
+        self.outgoing.post(&mut self.posts, room, post)
+    }
+
+    /// Reserves what a message takes that found no room, unless the outbox itself is full.
+    #[cold]
+    fn reserve<R: Referent, H: Handles>(
+        &mut self,
+        unwritten: Unwritten,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<(), Unwritten> {
+        let room = Room::of(what);
+        let is_full = self.room_of_its_own(room) <= self.room_of_the_nodes(room);
+        if unwritten == Unwritten::TooLarge || is_full {
+            return Err(unwritten);
+        }
+        let bound = self.outgoing.bound(what, post, false)?;
+        if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(unwritten) }
     }
 
     #[cold]
@@ -237,7 +283,8 @@ impl Outbox {
         kept: Option<&Bytes>,
     ) -> Result<(), Unwritten> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        let frame = self.outgoing.in_full(self.flow_room(self.capacity), None, &post, kept)?;
+        let room = self.flow_room(None, &post)?;
+        let frame = self.outgoing.in_full(room, None, &post, kept)?;
         self.fragments.put(Flow::of(to), frame, FrameRole::Post, named_of_peer(&post.handles));
         Ok(())
     }
@@ -251,13 +298,9 @@ impl Outbox {
         post: &Post<'_, Option<R>, H>,
         kept: Option<&Bytes>,
     ) -> Result<Option<Flow>, Unwritten> {
-        let capacity = match what {
-            Correlated::Ask { .. } => self.capacity,
-            // Data must not shed answers: they have as much room again.
-            Correlated::Answer { .. } => 2 * self.capacity,
-        };
         if post.body.len() > self.fragment || to.is_some_and(|to| self.fragments.holds(to)) {
-            let frame = self.outgoing.in_full(self.flow_room(capacity), Some(what), post, kept)?;
+            let room = self.flow_room(Some(what), post)?;
+            let frame = self.outgoing.in_full(room, Some(what), post, kept)?;
             let flow = to.map_or_else(|| self.fragments.for_answer(), Flow::of);
             let what = match what {
                 Correlated::Ask { correlation, .. } => FrameRole::Ask(correlation),
@@ -267,8 +310,12 @@ impl Outbox {
             return Ok(Some(flow));
         }
         let before = self.posts.len();
-        let room = self.room(capacity);
-        self.outgoing.correlated(&mut self.posts, room, what, post)?;
+        let room = self.room(Room::of(Some(what)));
+        if let Err(unwritten) = self.outgoing.correlated(&mut self.posts, room, what, post) {
+            self.reserve(unwritten, Some(what), post)?;
+            let room = self.room(Room::of(Some(what)));
+            self.outgoing.correlated(&mut self.posts, room, what, post)?;
+        }
         self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
         if self.phase == Phase::Dialling {
             self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
@@ -297,24 +344,67 @@ impl Outbox {
         self.waiting + self.fragments.messages()
     }
 
-    /// Bytes that may be appended to the posts, if an outbox holds so many. What waits in flows leaves a quarter of it to
-    /// what is small. An empty one takes any one message, or some could never be sent.
+    /// Bytes that may be appended to the posts.
     #[inline]
-    fn room(&self, capacity: usize) -> usize {
+    fn room(&self, room: Room) -> usize {
+        self.room_of_its_own(room).min(self.room_of_the_nodes(room))
+    }
+
+    /// The same, if nothing waited for others. What waits in flows leaves a quarter of it to what is small. An empty outbox
+    /// takes any one message, or some could never be sent.
+    #[inline]
+    fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
+        let capacity = times * self.capacity;
         match self.bytes() {
             0 => usize::MAX,
             _ => capacity.saturating_sub(self.posts.len() + self.writing + self.fragments.bytes().min(large(capacity))),
         }
     }
 
-    /// Bytes that may be put into flows. If they are empty, they take any one message.
-    fn flow_room(&self, capacity: usize) -> usize {
-        if self.fragments.is_empty() {
-            return usize::MAX;
+    /// The same, if only the node's bytes were limited, without any that would have to be reserved.
+    #[inline]
+    fn room_of_the_nodes(&self, Room { beyond, .. }: Room) -> usize {
+        (self.share.granted() + beyond).saturating_sub(self.held())
+    }
+
+    /// Bytes that may be put into flows, for a message for which what it takes of the node's is reserved. If they are empty,
+    /// they take any one message.
+    fn flow_room<R: Referent, H: Handles>(
+        &mut self,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<usize, Unwritten> {
+        let (bound, Room { times, beyond }) = (self.outgoing.bound(what, post, true)?, Room::of(what));
+        let room = match self.fragments.is_empty() {
+            true => usize::MAX,
+            false => large(times * self.capacity).saturating_sub(self.in_flows()),
+        };
+        let covers = bound > room || self.share.covers((self.held() + bound + ITEM).saturating_sub(beyond));
+        if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
+    }
+
+    /// What waits in flows. A small message there takes more than its bytes.
+    #[inline]
+    fn in_flows(&self) -> usize {
+        self.fragments.bytes() + ITEM * self.fragments.messages() as usize
+    }
+
+    /// What counts of the node's bytes.
+    #[inline]
+    fn held(&self) -> usize {
+        self.posts.len() + self.writing + self.in_flows()
+    }
+
+    /// Gives back to the node what was reserved for what is written by now. The buffers keep their room, which counts, unless
+    /// others need it.
+    #[cold]
+    pub(super) fn settle_share(&mut self, chunk: &mut Chunk) {
+        if self.share.is_scarce() {
+            give_back(&mut chunk.bytes, OWN.own);
+            give_back(&mut self.posts, OWN.own);
         }
-        // A small message there takes more than its bytes.
-        let kept = self.fragments.bytes() + ITEM * self.fragments.messages() as usize;
-        large(capacity).saturating_sub(kept)
+        let spare = chunk.bytes.capacity() + self.posts.capacity() - self.posts.len();
+        self.share.shrink_to(self.held() + spare);
     }
 
     /// Bytes that wait.
@@ -325,7 +415,8 @@ impl Outbox {
     /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
     pub(super) fn fill(&self) -> f32 {
         let (whole, fragments) = (self.bytes() as f32, self.fragments.bytes() as f32);
-        (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32)
+        let of_its_own = (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32);
+        of_its_own.max(self.share.fill(self.held()))
     }
 
     /// Wants no answer to a request any more: says so behind the request itself.
@@ -380,6 +471,35 @@ impl Outbox {
     }
 }
 
+/// Which room a message may take.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Times the capacity of the outbox.
+    times: usize,
+    /// Bytes beyond its share of the node's.
+    beyond: usize,
+}
+
+impl Room {
+    const FOR_DATA: Room = Room { times: 1, beyond: 0 };
+    /// Data must not shed answers: they have as much room again.
+    const FOR_ANSWERS: Room = Room { times: 2, beyond: OWN.own };
+
+    fn of(what: Option<Correlated>) -> Room {
+        match what {
+            None | Some(Correlated::Ask { .. }) => Room::FOR_DATA,
+            Some(Correlated::Answer { .. }) => Room::FOR_ANSWERS,
+        }
+    }
+}
+
+/// Has a buffer that is empty give back its room, if that is more than so many bytes.
+pub(super) fn give_back(buffer: &mut BytesMut, most: usize) {
+    if buffer.is_empty() && buffer.capacity() > most {
+        *buffer = BytesMut::new();
+    }
+}
+
 /// The boxes of the peer that are among the handles of a message.
 fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
     let handles = handles.clone().into_iter();
@@ -400,14 +520,66 @@ mod tests {
     use std::task::Context;
 
     use super::*;
-    use crate::net::link::drain::Chunk;
     use crate::wire::features::feature;
+
+    /// A full outbox, of which so much is reserved; and what its writer takes.
+    fn full(quotas: &Quotas, bytes: usize) -> (Outbox, Chunk) {
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default(), quotas);
+        assert!(outbox.share.covers(bytes));
+        outbox.posts.resize(bytes, 0);
+        let mut chunk = Chunk::default();
+        assert!(looks(&mut outbox, &mut chunk), "there is something to write");
+        (outbox, chunk)
+    }
+
+    /// The writer has written what it had, and comes for more; whether there is any.
+    fn looks(outbox: &mut Outbox, chunk: &mut Chunk) -> bool {
+        chunk.bytes.clear();
+        let connection = outbox.connection;
+        outbox.poll_next(connection, chunk, &mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn what_is_written_is_the_nodes_again_once_others_need_it() {
+        const BYTES: usize = 300 << 10;
+        let quotas = Quotas::new(&Limits { outboxes: 2 << 20, ..Limits::default() });
+        let (mut outbox, mut chunk) = full(&quotas, BYTES);
+        assert!((BYTES - OWN.own..BYTES - OWN.own + OWN.chunk).contains(&quotas.outboxes.used()));
+        // Being written, it is still there; written, its buffer is.
+        assert!(!looks(&mut outbox, &mut chunk));
+        assert!(chunk.bytes.capacity() >= BYTES && quotas.outboxes.used() >= BYTES - OWN.own);
+        let mut other = Share::new(&quotas.outboxes, OWN);
+        assert!(other.covers(720 << 10));
+        assert!(!looks(&mut outbox, &mut chunk));
+        assert_eq!((chunk.bytes.capacity(), outbox.share.is_reserved()), (0, false));
+    }
+
+    #[test]
+    fn an_idle_outbox_keeps_nothing_of_the_nodes() {
+        let quotas = Quotas::new(&Limits::default());
+        let (mut outbox, mut chunk) = full(&quotas, 300 << 10);
+        assert!(!looks(&mut outbox, &mut chunk));
+        assert!(outbox.share.is_reserved());
+        outbox.written_since = 0;
+        outbox.beat();
+        assert!(!looks(&mut outbox, &mut chunk));
+        assert_eq!((quotas.outboxes.used(), chunk.bytes.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_sender_sees_that_the_node_has_no_more_room() {
+        let quotas = Quotas::new(&Limits { outboxes: 0, ..Limits::default() });
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &quotas);
+        outbox.posts.resize(OWN.own / 2, 0);
+        assert_eq!(outbox.fill(), 0.5);
+        assert_eq!((outbox.room(Room::FOR_DATA), outbox.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
+    }
 
     /// Also behind something large, what is small is written in a few writes.
     #[test]
     fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
         const FLOWS: u128 = 10_000;
-        let mut outbox = Outbox::new(Phase::Up, &Limits::default());
+        let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &Quotas::new(&Limits::default()));
         outbox.features = feature::FRAGMENTS;
         for n in 0..100 * FLOWS {
             let flow = Flow::Box(BoxId((n % FLOWS).to_le_bytes()));

@@ -12,8 +12,10 @@ use crate::handle::ports::Correlation;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
+use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
+use crate::wire::frames::refuse::MAX_DETAIL;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
@@ -149,15 +151,19 @@ impl Link {
     }
 
     /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
-    /// requests need that a peer may have pending. None is left out silently, as its asker would wait for ever.
+    /// requests need that a peer may have pending; beyond what control frames have it is the node's, as that of messages is.
+    /// None is left out silently, as its asker would wait for ever.
     pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
         let room = state.capacity.max(self.router.limits().pending_requests.saturating_mul(Refuse::TERSE));
-        if state.control.len() >= room {
+        let is_full = state.control.len() >= room;
+        if is_full || !state.refusals.covers(state.control.len() + Refuse::TERSE) {
             state.overrun = true;
             return;
         }
         // Words are for those who read.
-        let detail = if state.control.len() < room / 2 { refuse.detail } else { "" };
+        let covers = |refusals: &Share| state.control.len() + Refuse::TERSE + MAX_DETAIL <= refusals.granted();
+        let is_told = state.control.len() < room / 2 && covers(&state.refusals);
+        let detail = if is_told { refuse.detail } else { "" };
         Refuse { detail, ..refuse }.put(&mut state.control);
         state.wake();
     }

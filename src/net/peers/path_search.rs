@@ -23,6 +23,7 @@ use crate::config::Limits;
 use crate::handle::ports::Outbound;
 use crate::ident::Incarnation;
 use crate::net::link::Link;
+use crate::quota::Quota;
 use crate::reason::DropReason;
 use crate::wire::frames::shape::Question;
 
@@ -54,6 +55,7 @@ impl PathSearches {
         &self,
         node: Incarnation,
         limit: usize,
+        outboxes: &Arc<Quota>,
         begin: impl FnOnce(Arc<SearchQueue>),
     ) -> Option<Arc<dyn Outbound>> {
         let queue = {
@@ -72,7 +74,7 @@ impl PathSearches {
             {
                 return None;
             }
-            let queue = Arc::new(SearchQueue::new(limit));
+            let queue = Arc::new(SearchQueue::new(limit, outboxes));
             tables.under_way.insert(node, Arc::clone(&queue));
             queue
         };
@@ -203,7 +205,7 @@ mod tests {
 
     fn begins(searches: &PathSearches, n: usize) -> bool {
         let mut has_begun = false;
-        searches.search(node(n), 1, |_| has_begun = true);
+        searches.search(node(n), 1, &Quota::new(0), |_| has_begun = true);
         has_begun
     }
 
@@ -212,7 +214,7 @@ mod tests {
         let searches = PathSearches::default();
         assert!((0..MAX_SEARCHES).all(|n| begins(&searches, n)));
         assert!(!begins(&searches, MAX_SEARCHES));
-        assert!(searches.search(node(0), 1, |_| panic!("it is looked for already")).is_some());
+        assert!(searches.search(node(0), 1, &Quota::new(0), |_| panic!("it is looked for already")).is_some());
         searches.ended(node(0), None);
         assert!(begins(&searches, MAX_SEARCHES));
     }
@@ -224,7 +226,7 @@ mod tests {
         let begin = |queue| {
             drop(search(Arc::clone(&searches), node(0), peers, Vec::new(), Limits::default(), queue));
         };
-        let queue = searches.search(node(0), 1, begin).expect("there was none");
+        let queue = searches.search(node(0), 1, &Quota::new(0), begin).expect("there was none");
         assert!(queue.is_over());
         assert!(searches.tables.lock().under_way.is_empty());
     }

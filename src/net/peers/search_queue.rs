@@ -28,6 +28,8 @@ use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::net::link::outbox;
+use crate::quota::Quota;
+use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
@@ -43,12 +45,13 @@ pub(crate) struct SearchQueue {
     state: Mutex<SearchState>,
 }
 
-#[derive(Default)]
 struct SearchState {
     /// Once it is known: the connection that was found, or that there is none.
     found: Option<Option<Arc<dyn Outbound>>>,
     waiting: VecDeque<QueuedMessage>,
     bytes: usize,
+    /// Its part of the bytes that may wait for all connections.
+    share: Share,
     requests: u64,
     /// The requests that have waited, as they are known to the connection by which they went, for who takes them back.
     gone_on: HashMap<u64, (Arc<dyn Outbound>, Correlation)>,
@@ -95,8 +98,16 @@ impl QueuedMessage {
 }
 
 impl SearchQueue {
-    pub(super) fn new(limit: usize) -> SearchQueue {
-        SearchQueue { limit, number: outbox::next_connection(), state: Mutex::default() }
+    pub(super) fn new(limit: usize, outboxes: &Arc<Quota>) -> SearchQueue {
+        let state = SearchState {
+            found: None,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            share: Share::new(outboxes, outbox::OWN),
+            requests: 0,
+            gone_on: HashMap::new(),
+        };
+        SearchQueue { limit, number: outbox::next_connection(), state: Mutex::new(state) }
     }
 
     /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
@@ -111,7 +122,8 @@ impl SearchQueue {
         }
         let size = size_of::<QueuedMessage>() + message.body.len() + size_of_val(message.handles);
         // One takes any one message, as an outbox does.
-        if state.bytes > 0 && state.bytes + size > self.limit {
+        let waits = state.bytes + size;
+        if (state.bytes > 0 && waits > self.limit) || !state.share.covers(waits) {
             return Err(NoWait::Full);
         }
         let (parcel, value) = wait(&mut state);
@@ -136,6 +148,7 @@ impl SearchQueue {
                     break;
                 }
                 state.bytes = 0;
+                state.share.shrink_to(0);
                 std::mem::take(&mut state.waiting)
             };
             for parcel in batch {
@@ -189,6 +202,7 @@ impl SearchQueue {
         let waiting = {
             let mut state = self.state.lock();
             state.found.get_or_insert(None);
+            state.share.shrink_to(0);
             std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(|parcel| parcel.drop_for(reason));

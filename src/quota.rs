@@ -1,0 +1,264 @@
+//! Bounds for a node, beside those for each connection and each box: a [`Quota`] of something, of which each has a
+//! [`Share`].
+//!
+//! A small part is each one's own: it is never refused, and costs nothing to use. Beyond that, shares reserve in chunks, so
+//! that a message as a rule touches no count that others touch. Invariant: the shares of a quota have reserved what it says
+//! is used, and never more than its limit.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crate::config::Limits;
+
+/// So much of something for all of a node.
+///
+/// Its first half is for whoever comes first. Of the second half one gets more only while it has less than an equal part of
+/// that, so that a few who take all they can leave something to each other. So no one ever has more than half.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    limit: usize,
+    used: AtomicUsize,
+    /// Shares that have reserved something.
+    holders: AtomicUsize,
+}
+
+impl Quota {
+    pub(crate) fn new(limit: usize) -> Arc<Quota> {
+        Arc::new(Quota { limit, used: AtomicUsize::new(0), holders: AtomicUsize::new(0) })
+    }
+
+    /// Reserves so much for one that has reserved `before`, or nothing.
+    fn reserve(&self, amount: usize, before: usize) -> bool {
+        let second = self.limit / 2;
+        let holders = self.holders.load(Ordering::Relaxed) + usize::from(before == 0);
+        let has_little = before.saturating_add(amount) <= second / holders.max(1);
+        let most = if has_little { self.limit } else { self.limit - second };
+        let more = |used: usize| used.checked_add(amount).filter(|used| *used <= most);
+        let is_reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if is_reserved && before == 0 {
+            self.holders.fetch_add(1, Ordering::Relaxed);
+        }
+        is_reserved
+    }
+
+    /// Gives back so much of one that has `left` then.
+    fn give_back(&self, amount: usize, left: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+        if left == 0 {
+            self.holders.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What is reserved.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// How a share grows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// What each has without asking.
+    pub(crate) own: usize,
+    /// What it reserves at a time beyond that, while there is so much.
+    pub(crate) chunk: usize,
+}
+
+/// One's part of a [`Quota`]; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    quota: Arc<Quota>,
+    terms: Terms,
+    /// Its own part, and what it has reserved.
+    granted: usize,
+}
+
+impl Share {
+    pub(crate) fn new(quota: &Arc<Quota>, terms: Terms) -> Share {
+        Share { quota: Arc::clone(quota), terms, granted: terms.own }
+    }
+
+    /// What it may use without asking.
+    #[inline]
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
+    }
+
+    /// Whether anything is reserved.
+    #[inline]
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.granted > self.terms.own
+    }
+
+    /// Whether it may use so much in all; what is missing is reserved, if there is room for it.
+    #[inline]
+    pub(crate) fn covers(&mut self, amount: usize) -> bool {
+        amount <= self.granted || self.grow(amount)
+    }
+
+    #[cold]
+    fn grow(&mut self, amount: usize) -> bool {
+        let before = self.granted - self.terms.own;
+        let missing = amount - self.granted;
+        let chunks = missing.checked_next_multiple_of(self.terms.chunk.max(1)).unwrap_or(missing);
+        let granted = [chunks, missing].into_iter().find(|more| self.quota.reserve(*more, before));
+        self.granted += granted.unwrap_or(0);
+        granted.is_some()
+    }
+
+    /// Gives back what is not needed for so much, but for what is left of the last chunk.
+    #[inline]
+    pub(crate) fn shrink_to(&mut self, amount: usize) {
+        if self.is_reserved() {
+            self.give_back(amount);
+        }
+    }
+
+    fn give_back(&mut self, amount: usize) {
+        let beyond = amount.saturating_sub(self.terms.own);
+        let kept = beyond.checked_next_multiple_of(self.terms.chunk.max(1)).unwrap_or(beyond);
+        let reserved = self.granted - self.terms.own;
+        if kept < reserved {
+            self.granted = self.terms.own + kept;
+            self.quota.give_back(reserved - kept, kept);
+        }
+    }
+
+    /// Whether so much is reserved of the whole that nobody should keep what it only may need.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.quota.used() >= self.quota.limit / 2
+    }
+
+    /// How full it is with so much, from 0 to 1, if there is no more to be had; 0 otherwise.
+    pub(crate) fn fill(&self, amount: usize) -> f32 {
+        let is_spent = self.quota.used() >= self.quota.limit;
+        if is_spent { amount as f32 / self.granted.max(1) as f32 } else { 0.0 }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// The quotas of a node.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    /// Bytes that wait for connections.
+    pub(crate) outboxes: Arc<Quota>,
+}
+
+impl Quotas {
+    pub(crate) fn new(limits: &Limits) -> Quotas {
+        Quotas { outboxes: Quota::new(limits.outboxes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms { own: 10, chunk: 20 };
+
+    fn shares<const N: usize>(quota: &Arc<Quota>) -> [Share; N] {
+        std::array::from_fn(|_| Share::new(quota, TERMS))
+    }
+
+    #[test]
+    fn what_is_its_own_is_covered_whatever_others_have() {
+        let quota = Quota::new(0);
+        let [mut share] = shares(&quota);
+        assert!(share.covers(10) && !share.covers(11) && share.covers(10));
+        assert_eq!((quota.used(), share.granted(), share.is_reserved()), (0, 10, false));
+    }
+
+    #[test]
+    fn it_is_reserved_in_chunks_and_given_back_in_chunks() {
+        let quota = Quota::new(1000);
+        let [mut share] = shares(&quota);
+        assert!(share.covers(11));
+        assert_eq!((quota.used(), share.granted()), (20, 30));
+        assert!(share.covers(30) && share.covers(51));
+        assert_eq!((quota.used(), share.granted()), (60, 70));
+        // So much is needed, or a little of the last chunk is not.
+        for enough in [70, 51] {
+            share.shrink_to(enough);
+            assert_eq!(quota.used(), 60);
+        }
+        share.shrink_to(50);
+        assert_eq!((quota.used(), share.granted()), (40, 50));
+        share.shrink_to(3);
+        assert_eq!((quota.used(), share.granted(), quota.holders.load(Ordering::Relaxed)), (0, 10, 0));
+    }
+
+    #[test]
+    fn the_last_of_it_need_not_be_a_whole_chunk() {
+        let quota = Quota::new(50);
+        let [mut share] = shares(&quota);
+        // One alone has half.
+        assert!(!share.covers(36) && share.covers(35));
+        assert_eq!((quota.used(), share.granted()), (25, 35));
+        share.shrink_to(11);
+        assert_eq!(quota.used(), 20);
+    }
+
+    #[test]
+    fn a_share_that_is_dropped_leaves_all_to_others() {
+        let quota = Quota::new(100);
+        let [mut first, mut second] = shares(&quota);
+        assert!(first.covers(60) && !second.covers(60));
+        drop(first);
+        assert!(second.covers(60));
+        drop(second);
+        assert_eq!((quota.used(), quota.holders.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn the_second_half_is_for_those_who_have_little() {
+        let quota = Quota::new(800);
+        let [mut greedy, mut modest, mut third] = shares(&quota);
+        while greedy.covers(greedy.granted() + 1) {}
+        assert_eq!(quota.used(), 400);
+        while modest.covers(modest.granted() + 1) {}
+        assert_eq!((modest.granted(), quota.used()), (210, 600));
+        while third.covers(third.granted() + 1) {}
+        assert_eq!((third.granted(), quota.used()), (10 + 133, 733));
+        assert!(!greedy.covers(greedy.granted() + 1));
+        // When the greedy one has given back, there is room again.
+        greedy.shrink_to(0);
+        assert!(modest.covers(modest.granted() + 1));
+    }
+
+    #[test]
+    fn all_shares_together_never_have_more_than_the_limit() {
+        let quota = Quota::new(1000);
+        let mut shares: [Share; 100] = shares(&quota);
+        for round in 0..50 {
+            for (n, share) in shares.iter_mut().enumerate() {
+                match (n * 7 + round) % 5 {
+                    0 => share.shrink_to(share.granted() / 2),
+                    _ => drop(share.covers(share.granted() + n % 37)),
+                }
+                assert!(quota.used() <= 1000);
+            }
+            let reserved: usize = shares.iter().map(|share| share.granted() - TERMS.own).sum();
+            let holders = shares.iter().filter(|share| share.is_reserved()).count();
+            assert_eq!((quota.used(), quota.holders.load(Ordering::Relaxed)), (reserved, holders));
+        }
+    }
+
+    #[test]
+    fn it_is_full_only_when_there_is_no_more_to_be_had() {
+        let quota = Quota::new(40);
+        let [mut first, mut second, third] = shares(&quota);
+        assert!(first.covers(30));
+        assert_eq!((first.fill(30), third.fill(5)), (0.0, 0.0));
+        assert!(second.covers(20) && first.covers(20));
+        let mut others: [Share; 10] = shares(&quota);
+        others.iter_mut().for_each(|other| while other.covers(other.granted() + 1) {});
+        assert_eq!(quota.used(), 40);
+        assert_eq!((first.fill(30), third.fill(5)), (1.0, 0.5));
+    }
+}
