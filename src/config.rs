@@ -71,6 +71,9 @@ pub(crate) struct Limits {
     pub(crate) exports: usize,
     /// Requests without an answer yet, for each connection and direction.
     pub(crate) pending_requests: usize,
+    /// Requests of peers that wait for this node's answers, over all connections and beyond a small part of each: as many as
+    /// actors get through in a second or so, at some 400 bytes each.
+    pub(crate) pending_answers: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
     /// Addresses in one message: as many as the protocol has room for, which is as many as an actor has subscribers in all
@@ -117,6 +120,7 @@ impl Default for Limits {
             interned: 4096,
             exports: 65_536,
             pending_requests: 65_536,
+            pending_answers: 131_072,
             proxy_queue: 65_536,
             max_handles: 16_384,
             decode_depth: 128,

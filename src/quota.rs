@@ -148,11 +148,13 @@ impl Drop for Share {
 pub(crate) struct Quotas {
     /// Bytes that wait for connections.
     pub(crate) outboxes: Arc<Quota>,
+    /// Requests of peers without an answer.
+    pub(crate) answers: Arc<Quota>,
 }
 
 impl Quotas {
     pub(crate) fn new(limits: &Limits) -> Quotas {
-        Quotas { outboxes: Quota::new(limits.outboxes) }
+        Quotas { outboxes: Quota::new(limits.outboxes), answers: Quota::new(limits.pending_answers) }
     }
 }
 

@@ -102,6 +102,11 @@ limits! {
     /// Requests of one connection that wait for their answers; one more is refused
     /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
     pending_requests(per_connection: usize),
+    /// Requests of all peers together that wait for this node's answers, beyond 64 of each connection, which it may always
+    /// have. The first half is for whoever comes first, and of the second one connection gets more only while it has less
+    /// than an equal part. One more is refused, as where its own connection has too many
+    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). 131,072.
+    pending_answers(requests: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. 65,536.
     proxy_queue(envelopes: usize),

@@ -39,7 +39,7 @@ use crate::peer::your_box;
 
 /// What refusals say, as numbers.
 const NO_SUCH_BOX: u8 = 22;
-const REQUESTS_FULL: u8 = 31;
+pub(super) const REQUESTS_FULL: u8 = 31;
 
 // -------------------------------------------------------------------------------------------------------- who asks
 
@@ -283,12 +283,12 @@ fn an_answer_that_comes_before_the_request_has_left_is_one() {
 // ------------------------------------------------------------------------------------------------------ the helpers
 
 /// A request to the box that attackers write to.
-fn letter(correlation: u64, n: u32) -> Vec<u8> {
+pub(super) fn letter(correlation: u64, n: u32) -> Vec<u8> {
     ask(correlation, &inline(&your_box("letters")), &number(n.into()))
 }
 
 /// The kind of a frame, and the number of the request that it is about.
-fn about(frame: &Frame) -> (u8, u64) {
+pub(super) fn about(frame: &Frame) -> (u8, u64) {
     let flags = usize::from(matches!(frame.kind, kind::ASK | kind::ANSWER));
     let bytes = frame.payload[flags..].iter();
     let last = bytes.clone().position(|byte| byte & 0x80 == 0).expect("a number ends");

@@ -7,6 +7,8 @@ use actix_hermod::Node;
 use actix_hermod::SendError;
 
 use super::Ground;
+use super::asking::REQUESTS_FULL;
+use super::asking::letter;
 use super::on;
 use super::unread::Load;
 use super::unread::Order;
@@ -14,6 +16,8 @@ use super::unread::fills_up;
 use super::unread::ordered;
 use super::until;
 use crate::peer::Peer;
+use crate::peer::kind;
+use crate::peer::ping;
 
 /// Peers that want all that they can get.
 const CROWD: usize = 8;
@@ -60,4 +64,50 @@ fn peers_that_read_nothing_together_cost_what_the_node_allows() {
         let waiting = ground.outboxes();
         assert!(waiting.iter().any(|bytes| *bytes > OUTBOX / 2), "{waiting:?}");
     });
+}
+
+/// Letters that are not read are requests without an answer.
+#[test]
+fn peers_that_ask_and_are_not_answered_together_cost_what_the_node_allows() {
+    const ALL: usize = 512;
+    const EACH: usize = 64;
+    on(Node::builder().mailbox_buffer(10_000).pending_requests(400).pending_answers(ALL), async |ground| {
+        let (mut peers, mut kept) = (Vec::new(), Vec::new());
+        for _ in 0..CROWD {
+            let mut peer = Peer::stranger(&ground.endpoint).await;
+            assert!(peer.send(&(0..400).flat_map(|n| letter(n, 1)).chain(ping(1)).collect::<Vec<u8>>()).await);
+            kept.push(400 - refused(&mut peer).await);
+            peers.push(peer);
+        }
+        assert!(kept.iter().sum::<usize>() <= ALL + CROWD * EACH, "{kept:?}");
+        assert!(kept.iter().all(|kept| *kept >= EACH), "{kept:?}");
+        assert!(kept[0] >= ALL / 2 && kept[CROWD - 1] < ALL / 2, "{kept:?}");
+        ground.hearer.hears_of_drops(DropReason::RequestsFull, (400 * CROWD - kept.iter().sum::<usize>()) as u64).await;
+        ground.is_healthy().await;
+        // One that is answered may ask again, and others may in place of one that goes.
+        assert_eq!(ground.letters().len(), kept.iter().sum::<usize>());
+        let mut again = peers.pop().expect("there is one");
+        drop(peers);
+        until(|| ground.node.stats().connections.len() == 2, || format!("{:?}", ground.node.stats())).await;
+        let more = (1000..1400).flat_map(|n| letter(n, 1)).chain(ping(2)).collect::<Vec<u8>>();
+        assert!(again.send(&more).await);
+        let refused = refused(&mut again).await;
+        assert!(400 - refused >= ALL / 2, "{refused} are refused");
+    });
+}
+
+/// How many requests are refused because too many wait, up to the next pong.
+async fn refused(peer: &mut Peer) -> usize {
+    let mut refused = 0;
+    loop {
+        let frame = peer.frame().await.expect("a pong");
+        match frame.kind {
+            kind::PONG => return refused,
+            kind::REFUSE => {
+                assert_eq!(frame.payload.get(frame.payload.len() - 2), Some(&REQUESTS_FULL), "{frame:?}");
+                refused += 1;
+            }
+            _ => {}
+        }
+    }
 }

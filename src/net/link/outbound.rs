@@ -216,7 +216,7 @@ impl Outbound for Link {
             }
             let what = Correlated::Answer { correlation: to.number };
             state.correlated(None, what, &post, body.kept()).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
-            state.asked.remove(&to.number);
+            state.forget_asked(to.number);
             state.wake();
             Ok(((), hold(state.connection)))
         });
@@ -228,7 +228,7 @@ impl Outbound for Link {
         if state.connection != to.connection || asked.is_cancelled() {
             return;
         }
-        state.asked.remove(&to.number);
+        state.forget_asked(to.number);
         self.put_refuse(&mut state, Refuse { correlation: to.number, why, detail });
     }
 

@@ -59,6 +59,9 @@ pub(super) const MAX_CONTROL: usize = 64 << 10;
 pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
 const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };
 
+/// Requests of each peer that wait for an answer however many of others do.
+const OWN_ANSWERS: Terms = Terms { own: 64, chunk: 64 };
+
 /// Bytes that are kept of a message in a flow besides its own.
 const ITEM: usize = 192;
 
@@ -128,6 +131,8 @@ pub(super) struct Outbox {
     /// Requests of ours without an answer, and of the peer's.
     pub(super) pending: HashMap<u64, PendingRequest>,
     pub(super) asked: HashMap<u64, Arc<PeerRequest>>,
+    /// Its part of the peers' requests that may wait for an answer of the node.
+    pub(super) answers: Share,
     /// How many of ours somebody waited for when that was last looked for.
     pub(super) pending_swept: usize,
     pub(super) next_request: u64,
@@ -186,6 +191,7 @@ impl Outbox {
             writer: None,
             pending: HashMap::new(),
             asked: HashMap::new(),
+            answers: Share::new(&quotas.answers, OWN_ANSWERS),
             pending_swept: 0,
             next_request: 1,
             overrun: false,

@@ -20,6 +20,9 @@ use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
 
+/// A table with room for no more entries keeps it, however few are in it.
+const SPARSE: usize = 1024;
+
 /// A request of ours.
 pub(crate) struct PendingRequest {
     pub(crate) waiting: Box<dyn PendingReply>,
@@ -54,6 +57,26 @@ pub(super) fn fail_all(
             post if post > read => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
             _ => AskError::OutcomeUnknown { reason },
         });
+    }
+}
+
+impl Outbox {
+    /// A request of the peer's is answered, refused or taken back.
+    pub(super) fn forget_asked(&mut self, number: u64) -> Option<Arc<PeerRequest>> {
+        let asked = self.asked.remove(&number);
+        self.settle_answers();
+        asked
+    }
+
+    /// Gives back what was reserved for requests that are there no more, and the room that they had.
+    fn settle_answers(&mut self) {
+        if self.answers.is_reserved() {
+            self.answers.shrink_to(self.asked.len());
+        }
+        let (asked, room) = (self.asked.len(), self.asked.capacity());
+        if room > SPARSE && asked < room / 8 {
+            self.asked.shrink_to(2 * asked);
+        }
     }
 }
 
@@ -96,7 +119,8 @@ impl Link {
         if self.router.shutdown().has_begun() {
             return Ok(Err(DropReason::Shutdown));
         }
-        if state.asked.len() >= self.router.limits().pending_requests {
+        let asked = state.asked.len();
+        if asked >= self.router.limits().pending_requests || !state.answers.covers(asked + 1) {
             return Ok(Err(DropReason::RequestsFull));
         }
         let asked = Arc::new(PeerRequest::default());
@@ -108,7 +132,7 @@ impl Link {
     pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
         let mut state = self.state.lock();
         if state.connection == which.connection
-            && let Some(asked) = state.asked.remove(&which.number)
+            && let Some(asked) = state.forget_asked(which.number)
         {
             // Under the lock, so that no answer to it is taken for one to the next request of that number.
             asked.cancel();
@@ -120,6 +144,7 @@ impl Link {
         let refused = {
             let mut state = self.state.lock();
             let mut refused: Vec<_> = state.asked.extract_if(|_, asked| asked.refuse_unbegun()).collect();
+            state.settle_answers();
             refused.sort_unstable_by_key(|(number, _)| *number);
             let why = Unanswered::NotDelivered(DropReason::Shutdown);
             for &(correlation, _) in &refused {
