@@ -74,6 +74,9 @@ pub(crate) struct Limits {
     /// Requests of peers that wait for this node's answers, over all connections and beyond a small part of each: as many as
     /// actors get through in a second or so, at some 400 bytes each.
     pub(crate) pending_answers: usize,
+    /// Boxes that peers watch, over all connections and beyond a few of each: as many as half of the exports there may be. Each
+    /// has a task of some 1.6 KB.
+    pub(crate) watches: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
     /// Addresses in one message: as many as the protocol has room for, which is as many as an actor has subscribers in all
@@ -121,6 +124,7 @@ impl Default for Limits {
             exports: 65_536,
             pending_requests: 65_536,
             pending_answers: 131_072,
+            watches: 32_768,
             proxy_queue: 65_536,
             max_handles: 16_384,
             decode_depth: 128,

@@ -79,6 +79,11 @@ impl Share {
         Share { quota: Arc::clone(quota), terms, granted: terms.own }
     }
 
+    /// Another one of the same quota, which has reserved nothing.
+    pub(crate) fn anew(&self) -> Share {
+        Share::new(&self.quota, self.terms)
+    }
+
     /// What it may use without asking.
     #[inline]
     pub(crate) fn granted(&self) -> usize {
@@ -150,11 +155,17 @@ pub(crate) struct Quotas {
     pub(crate) outboxes: Arc<Quota>,
     /// Requests of peers without an answer.
     pub(crate) answers: Arc<Quota>,
+    /// Boxes that peers watch, and those of which they are to be told.
+    pub(crate) watches: Arc<Quota>,
 }
 
 impl Quotas {
     pub(crate) fn new(limits: &Limits) -> Quotas {
-        Quotas { outboxes: Quota::new(limits.outboxes), answers: Quota::new(limits.pending_answers) }
+        Quotas {
+            outboxes: Quota::new(limits.outboxes),
+            answers: Quota::new(limits.pending_answers),
+            watches: Quota::new(limits.watches),
+        }
     }
 }
 

@@ -107,6 +107,11 @@ limits! {
     /// than an equal part. One more is refused, as where its own connection has too many
     /// ([`RequestsFull`](crate::DropReason::RequestsFull)). 131,072.
     pending_answers(requests: usize),
+    /// Boxes of this node that all peers together watch, because somebody there waits for them to close
+    /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which it may always have.
+    /// The first half is for whoever comes first, and of the second one connection gets more only while it has less than an
+    /// equal part. Of a further box its peer is told nothing but that the connection has ended. 32,768.
+    watches(boxes: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. 65,536.
     proxy_queue(envelopes: usize),

@@ -15,9 +15,16 @@ use super::unread::Order;
 use super::unread::fills_up;
 use super::unread::ordered;
 use super::until;
+use crate::peer::Hello;
 use crate::peer::Peer;
+use crate::peer::box_named;
+use crate::peer::frame;
+use crate::peer::fresh_id;
 use crate::peer::kind;
 use crate::peer::ping;
+
+/// A bit of a hello: this peer wants to be told of boxes that close.
+const WATCHES: u64 = 4;
 
 /// Peers that want all that they can get.
 const CROWD: usize = 8;
@@ -110,4 +117,52 @@ async fn refused(peer: &mut Peer) -> usize {
             _ => {}
         }
     }
+}
+
+#[test]
+fn peers_that_watch_together_cost_what_the_node_allows() {
+    const ALL: usize = 128;
+    const EACH: usize = 16;
+    const BOXES: usize = 200;
+    on(Node::builder().watches(ALL), async |ground| {
+        let name = |n: usize| format!("watched {n}");
+        let boxes: Vec<Mailbox<Load>> = (0..BOXES).map(|n| ground.open(&name(n))).collect();
+        let watch = |n: usize| frame(kind::WATCH, &[vec![1], box_named(&name(n))].concat());
+        let mut peers = Vec::new();
+        for _ in 0..CROWD {
+            let hello = Hello { features: WATCHES, ..Hello::of(fresh_id()) };
+            let mut peer = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+            assert!(peer.send(&(0..BOXES).flat_map(watch).collect::<Vec<u8>>()).await && peer.is_answered().await);
+            peers.push(peer);
+        }
+        ground.is_healthy().await;
+        drop(boxes);
+        let mut told = Vec::new();
+        for peer in &mut peers {
+            told.push(closed(peer, EACH).await);
+        }
+        assert!(told.iter().all(|told| *told >= EACH), "{told:?}");
+        assert!(told.iter().sum::<usize>() <= ALL + CROWD * EACH, "{told:?}");
+        assert!(told[0] >= ALL / 2, "{told:?}");
+    });
+}
+
+/// Of how many boxes the peer is told that they are gone, of which there are so many at least.
+async fn closed(peer: &mut Peer, least: usize) -> usize {
+    let mut closed = 0;
+    // What comes behind is not told later than a sign of life that is asked for then.
+    while closed < least {
+        closed += usize::from(peer.frame().await.expect("a box has closed").kind == kind::CLOSED);
+    }
+    for nonce in [7, 8] {
+        assert!(peer.send(&ping(nonce)).await);
+        loop {
+            let frame = peer.frame().await.expect("a pong");
+            match frame.kind {
+                kind::PONG => break,
+                kind => closed += usize::from(kind == kind::CLOSED),
+            }
+        }
+    }
+    closed
 }

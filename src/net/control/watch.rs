@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,6 +18,9 @@ use tokio_util::sync::DropGuard;
 use crate::handle::ports::BoxGone;
 use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
+use crate::quota::Quota;
+use crate::quota::Share;
+use crate::quota::Terms;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::closed::Closed;
 use crate::wire::frames::watch::LONGEST;
@@ -27,11 +31,17 @@ use crate::wire::target::Target;
 /// connection ends.
 const MAX_WATCHED: usize = 65_536;
 
+/// Boxes that each peer may watch however many others do.
+const OWN: Terms = Terms { own: 16, chunk: 64 };
+
+/// A queue with room for no more keeps it when it is empty.
+const KEPT: usize = 64;
+
 /// Bytes of frames about watches that are written at a time.
 const CHUNK: usize = 64 << 10;
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watches {
     /// Those on this side who wait, by the box.
     waiting: BTreeMap<Target, Vec<Waiter>>,
@@ -50,6 +60,8 @@ pub(crate) struct Watches {
     /// Those of which it is to be told, at most [`MAX_WATCHED`]: each once its barrier is past, so that what was sent before
     /// the box closed arrives before.
     to_tell: VecDeque<(u32, Closed)>,
+    /// Its part of the boxes that peers may watch at this node, those included of which they are to be told.
+    share: Share,
 }
 
 /// One who waits for a box to be gone.
@@ -78,8 +90,23 @@ impl Notices {
 
 impl Watches {
     /// Of a node that bears with that for so long.
-    pub(crate) fn new(patience: Duration) -> Watches {
-        Watches { patience: u64::try_from(patience.as_millis()).ok(), ..Watches::default() }
+    pub(crate) fn new(patience: Duration, watches: &Arc<Quota>) -> Watches {
+        let patience = u64::try_from(patience.as_millis()).ok();
+        Watches::of(Share::new(watches, OWN), patience, None)
+    }
+
+    /// No watches, since the connection was lost.
+    fn of(share: Share, patience: Option<u64>, lost: Option<Instant>) -> Watches {
+        Watches {
+            waiting: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            to_ask: BTreeMap::new(),
+            patience,
+            lost,
+            watched: BTreeMap::new(),
+            to_tell: VecDeque::new(),
+            share,
+        }
     }
 
     /// The watches of the link's next connection, which has yet to be made.
@@ -91,7 +118,7 @@ impl Watches {
     /// The same, if there is to be none: nobody waits for it.
     pub(crate) fn over_for_good(&self) -> Watches {
         let lost = self.lost.or_else(|| Some(Instant::now()));
-        Watches { lost, patience: self.patience, ..Watches::default() }
+        Watches::of(self.share.anew(), self.patience, lost)
     }
 
     /// There is a connection to that node: what is waited for is asked for, unless it was another's.
@@ -130,9 +157,13 @@ impl Watches {
     }
 
     /// The peer watches a box of this side, until what this gives is cancelled; nothing if it does already, or if it
-    /// watches too many.
+    /// watches too many, or all peers together do.
     pub(crate) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {
         if self.watched.len() >= MAX_WATCHED || self.watched.contains_key(target) {
+            return None;
+        }
+        // One of which it is to be told has its place until that is written: nothing is left out that was taken on.
+        if !self.share.covers(self.watched.len() + self.to_tell.len() + 1) {
             return None;
         }
         let unwanted = CancellationToken::new();
@@ -142,7 +173,13 @@ impl Watches {
 
     /// The peer watches a box no longer. What this gives is to be dropped when no lock is held.
     pub(crate) fn peer_forgets(&mut self, target: &Target) -> Option<DropGuard> {
-        self.watched.remove(target)
+        let watched = self.watched.remove(target);
+        self.settle_share();
+        watched
+    }
+
+    fn settle_share(&mut self) {
+        self.share.shrink_to(self.watched.len() + self.to_tell.len());
     }
 
     /// The peer is to be told that a box is gone, behind a barrier that is made only if there is room for it.
@@ -208,6 +245,10 @@ impl Watches {
         }
         let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
         self.to_tell.drain(..told).for_each(|(_, closed)| put_if_readable(out, longest, |out| closed.put(out)));
+        if self.to_tell.is_empty() && self.to_tell.capacity() > KEPT {
+            self.to_tell = VecDeque::new();
+        }
+        self.settle_share();
     }
 }
 
@@ -249,6 +290,34 @@ mod tests {
             rest = &rest[raw.size..];
         }
         read
+    }
+
+    impl Default for Watches {
+        /// Of a node that allows any number.
+        fn default() -> Watches {
+            Watches { patience: None, ..Watches::new(Duration::ZERO, &Quota::new(usize::MAX)) }
+        }
+    }
+
+    #[test]
+    fn connections_watch_together_what_the_node_allows() {
+        let quota = Quota::new(256);
+        let mut peers: Vec<Watches> = (0..4).map(|_| Watches::new(Duration::ZERO, &quota)).collect();
+        let watch = |watches: &mut Watches| (0..1000).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
+        assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
+        // What is to be told takes a place until it is written, and no longer.
+        let gone = |n| Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed };
+        let first = &mut peers[0];
+        for n in 0..144 {
+            first.tell(gone(n), || 0);
+            assert!(first.peer_forgets(&name(n)).is_some());
+        }
+        assert_eq!((watch(first), quota.used()), (0, 256));
+        first.put_news(&mut BytesMut::new(), 1024, |_| true);
+        assert_eq!(quota.used(), 128);
+        drop(peers);
+        assert_eq!(quota.used(), 0);
     }
 
     #[test]

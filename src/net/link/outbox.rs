@@ -203,7 +203,7 @@ impl Outbox {
             ours: LocalDrops::default(),
             sent: TypeNames::default(),
             shape_queries: ShapeQueries::default(),
-            watches: Watches::new(limits.dead_after),
+            watches: Watches::new(limits.dead_after, &quotas.watches),
             pressures: Pressures::default(),
             names: None,
             holdings: None,
