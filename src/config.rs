@@ -67,6 +67,9 @@ pub(crate) struct Limits {
     pub(crate) max_unproven: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
+    /// Numbers that peers may use on all connections, beyond the 64 of each: some 850 bytes stand behind one at the most, so
+    /// that all of a thousand connections would take 3.5 GiB.
+    pub(crate) numbers: usize,
     /// Actors kept alive for remote holders of their addresses; the oldest goes when one more comes.
     pub(crate) exports: usize,
     /// Requests without an answer yet, for each connection and direction.
@@ -121,6 +124,7 @@ impl Default for Limits {
             max_per_address: None,
             max_unproven: 128,
             interned: 4096,
+            numbers: 65_536,
             exports: 65_536,
             pending_requests: 65_536,
             pending_answers: 131_072,

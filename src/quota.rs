@@ -157,6 +157,8 @@ pub(crate) struct Quotas {
     pub(crate) answers: Arc<Quota>,
     /// Boxes that peers watch, and those of which they are to be told.
     pub(crate) watches: Arc<Quota>,
+    /// Numbers that peers may use.
+    pub(crate) numbers: Arc<Quota>,
 }
 
 impl Quotas {
@@ -165,6 +167,7 @@ impl Quotas {
             outboxes: Quota::new(limits.outboxes),
             answers: Quota::new(limits.pending_answers),
             watches: Quota::new(limits.watches),
+            numbers: Quota::new(limits.numbers),
         }
     }
 }

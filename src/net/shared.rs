@@ -78,7 +78,7 @@ pub(crate) struct NodeInner {
     pub(crate) id: Incarnation,
     pub(crate) key: NodeKey,
     pub(crate) limits: Limits,
-    quotas: Quotas,
+    pub(super) quotas: Quotas,
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,

@@ -96,6 +96,11 @@ limits! {
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
     /// least 64.
     interned(per_direction: usize),
+    /// Short numbers that all peers together may use, beyond the 64 that each may in any case: what stands for each is kept
+    /// until its connection ends. A connection that is made when half of them are in use, and more than an equal part of the
+    /// rest would be needed, gets half as many as `interned` says, or a quarter, and so on. Messages mean the same with fewer
+    /// numbers; they only are longer. 65,536.
+    numbers(addresses: usize),
     /// Actors kept alive because somebody elsewhere holds their address. When one more comes, one goes that only a node holds
     /// which is away and expected back (see `forget_after`), or else the oldest of the node that holds most. 65,536.
     exports(boxes: usize),

@@ -21,7 +21,11 @@ use crate::peer::box_named;
 use crate::peer::frame;
 use crate::peer::fresh_id;
 use crate::peer::kind;
+use crate::peer::number;
 use crate::peer::ping;
+use crate::peer::post;
+use crate::peer::set_number;
+use crate::peer::your_box;
 
 /// A bit of a hello: this peer wants to be told of boxes that close.
 const WATCHES: u64 = 4;
@@ -131,7 +135,7 @@ fn peers_that_watch_together_cost_what_the_node_allows() {
         let mut peers = Vec::new();
         for _ in 0..CROWD {
             let hello = Hello { features: WATCHES, ..Hello::of(fresh_id()) };
-            let mut peer = Peer::greeted(&ground.endpoint, &hello, fresh_id()).await;
+            let mut peer = Peer::greeted(&ground.endpoint, &hello).await;
             assert!(peer.send(&(0..BOXES).flat_map(watch).collect::<Vec<u8>>()).await && peer.is_answered().await);
             peers.push(peer);
         }
@@ -165,4 +169,33 @@ async fn closed(peer: &mut Peer, least: usize) -> usize {
         }
     }
     closed
+}
+
+#[test]
+fn peers_that_greet_get_numbers_as_the_node_allows() {
+    const ALL: usize = 1024;
+    const EACH: usize = 64;
+    on(Node::builder().interned(400).numbers(ALL), async |ground| {
+        let mut peers = Vec::new();
+        for _ in 0..20 {
+            peers.push(Peer::stranger(&ground.endpoint).await);
+        }
+        let numbers: Vec<usize> = peers.iter().map(|peer| peer.numbers.expect("it has greeted")).collect();
+        let beyond = numbers.iter().map(|numbers| numbers.saturating_sub(EACH)).sum::<usize>();
+        assert!(beyond <= ALL, "{numbers:?}");
+        assert!(numbers.is_sorted_by(|a, b| a >= b) && numbers[0] >= 200 && numbers[19] <= EACH, "{numbers:?}");
+        // What was said is meant.
+        let last = peers.last_mut().expect("there is one");
+        let letters = (0..numbers[19] as u64).map(|n| post(&set_number(n, &your_box("letters")), &number(n)));
+        assert!(last.send(&letters.flatten().collect::<Vec<u8>>()).await && last.is_answered().await);
+        assert_eq!(ground.letters().len(), numbers[19]);
+        ground.is_healthy().await;
+        assert!(last.send(&post(&set_number(EACH as u64, &your_box("letters")), &number(1))).await);
+        last.end().await;
+        ground.log_says(&["WARN", "the peer broke the protocol", "64"]).await;
+        // When they go, the next one has as many as the first.
+        drop(peers);
+        until(|| ground.node.stats().connections.len() == 1, || format!("{:?}", ground.node.stats())).await;
+        assert_eq!(Peer::stranger(&ground.endpoint).await.numbers, Some(numbers[0]));
+    });
 }

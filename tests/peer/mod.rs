@@ -359,6 +359,8 @@ pub(crate) struct Peer {
     heard: Option<[u8; 96]>,
     /// The node's public key, once it has shown it.
     pub(crate) key: [u8; 32],
+    /// How many numbers the node has said that it keeps.
+    pub(crate) numbers: Option<usize>,
 }
 
 impl Peer {
@@ -373,6 +375,7 @@ impl Peer {
             read: Vec::new(),
             first_ping: None,
             connection: None,
+            numbers: None,
             epoch: None,
             first: Vec::new(),
             heard: None,
@@ -557,6 +560,7 @@ impl Peer {
     pub(crate) async fn hello(&mut self) -> Option<[u8; 16]> {
         let bytes = self.raw_hello().await?;
         self.connection = bytes.get(24..40)?.try_into().ok();
+        self.numbers = Some(u32_at(&bytes, 44));
         self.epoch = bytes.get(80..96)?.try_into().ok();
         self.key = bytes.get(96..128)?.try_into().ok()?;
         let (raw, signature) = bytes.split_last_chunk::<64>()?;

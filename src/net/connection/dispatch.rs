@@ -13,6 +13,7 @@ use super::context::ConnectionContext;
 use super::delivery::Delivery;
 use super::delivery::do_handles_fit;
 use super::lookup_cache::LookupCache;
+use super::numbers::AnnouncedNumbers;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::MAX_RESTATED;
@@ -70,6 +71,8 @@ pub(crate) enum Signal {
 /// The reading end of one connection.
 pub(crate) struct Dispatcher {
     incoming: Incoming<Rc<Binding>>,
+    /// Those that `incoming` has room for.
+    _numbers: AnnouncedNumbers,
     cache: LookupCache,
     pub(super) context: ConnectionContext,
     handles: Vec<Arc<Pointer>>,
@@ -120,14 +123,16 @@ impl Dispatcher {
         link: Arc<Link>,
         connection: u64,
         peer: (Incarnation, bool),
+        numbers: AnnouncedNumbers,
         unwelcomed: Option<Box<Unwelcomed>>,
     ) -> Dispatcher {
-        let incoming = Incoming::new(node.limits.interned);
+        let incoming = Incoming::new(numbers.count());
         let context = ConnectionContext::new(node, link, connection, peer);
         let assembly = Assembly::new(node.limits.max_message);
         let (began, stirred) = (Instant::now(), false);
         Dispatcher {
             incoming,
+            _numbers: numbers,
             cache: LookupCache::new(&node.registry),
             context,
             handles: Vec::new(),

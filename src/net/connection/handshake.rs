@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
+use super::numbers::AnnouncedNumbers;
 use super::refusal::FirstWords;
 use super::refusal::first_words;
 use crate::env;
@@ -57,6 +58,7 @@ pub(crate) struct Established {
     pub(crate) hello: Hello,
     /// Both ends' names of the connection.
     pub(crate) names: ConnectionNames,
+    pub(super) numbers: AnnouncedNumbers,
     /// What was read beyond the greeting.
     pub(crate) rest: BytesMut,
     pub(crate) standing: Standing,
@@ -116,7 +118,8 @@ pub(crate) async fn dialler(
     expected: Option<NodeId>,
 ) -> Result<Established, HandshakeError> {
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
-    let ours = hello_of(node);
+    let numbers = AnnouncedNumbers::reserve(node);
+    let ours = hello_of(node, &numbers);
     let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
     // One that is turned away may not be able to write any more, and still reads why.
     let said = stream.write.write_all(&out).await;
@@ -130,7 +133,8 @@ pub(crate) async fn dialler(
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
     stream.write.write_all(&out).await?;
     let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
-    Ok(Established { stream, hello, names, rest: buffer, standing: Standing::Unwelcomed(Box::new(unwelcomed)) })
+    let standing = Standing::Unwelcomed(Box::new(unwelcomed));
+    Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
 /// Greets as the side that was called. Says who it is only to one who speaks the protocol, and where else it listens only to
@@ -153,7 +157,8 @@ pub(crate) async fn listener(
     };
     unproven.is_called(dialled.hello.connection);
     may_sign(node)?;
-    let ours = hello_of(node);
+    let numbers = AnnouncedNumbers::reserve(node);
+    let ours = hello_of(node, &numbers);
     let name = ours.connection;
     let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);
     stream.write.write_all(&out).await?;
@@ -172,7 +177,8 @@ pub(crate) async fn listener(
     out.clear();
     accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);
     stream.write.write_all(&out).await?;
-    Ok(Established { stream, hello, names, rest: buffer, standing: Standing::Welcomed(theirs.endpoints) })
+    let standing = Standing::Welcomed(theirs.endpoints);
+    Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
 /// Asked before this node signs for one who has dialled it and has shown nothing yet: the place for a limit on how much of
@@ -195,13 +201,13 @@ fn ourselves(node: &NodeInner) -> Ourselves<'_> {
 }
 
 /// What this node accepts on one more connection.
-fn hello_of(node: &NodeInner) -> Hello {
+fn hello_of(node: &NodeInner, numbers: &AnnouncedNumbers) -> Hello {
     Hello {
         versions: (OLDEST_VERSION, VERSION),
         features: feature::KNOWN,
         connection: ConnectionId::random(),
         max_frame: u32::try_from(node.limits.max_message).unwrap_or(u32::MAX),
-        numbers: u32::try_from(node.limits.interned).unwrap_or(u32::MAX),
+        numbers: u32::try_from(numbers.count()).unwrap_or(u32::MAX),
         nonce: env::random_bytes(),
     }
 }

@@ -9,6 +9,7 @@ mod ending;
 pub(crate) mod handshake;
 mod lent;
 mod lookup_cache;
+mod numbers;
 mod reader;
 mod refusal;
 pub(crate) mod router;

@@ -201,7 +201,7 @@ impl RemoteRouter {
 
     fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let Established { stream, hello, names, rest, standing } = established;
+        let Established { stream, hello, names, numbers, rest, standing } = established;
         let peer = names.peer;
         let (endpoints, unwelcomed) = match standing {
             Standing::Welcomed(endpoints) => (endpoints, None),
@@ -219,7 +219,8 @@ impl RemoteRouter {
             self.node.peers.leads_to(peer.node, before, link);
         }
         let superseded = link.superseded();
-        let dispatcher = Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), unwelcomed);
+        let dispatcher =
+            Dispatcher::new(&self.node, Arc::clone(link), connection, (peer, stream.near), numbers, unwelcomed);
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
         let welcomed = move || router.do_send(Welcomed { connection });

@@ -307,7 +307,8 @@ mod tests {
         let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
         assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
         // What is to be told takes a place until it is written, and no longer.
-        let gone = |n| Closed { target: name(n), why: crate::wire::frames::closed::Gone::Closed };
+        let why = crate::wire::frames::closed::Gone::Closed;
+        let gone = |n| Closed { target: name(n), why, unreached: None };
         let first = &mut peers[0];
         for n in 0..144 {
             first.tell(gone(n), || 0);

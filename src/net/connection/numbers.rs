@@ -1,0 +1,32 @@
+//! How many numbers a peer may give to what it names, on one connection: what stands for each is kept as long as the
+//! connection lives.
+
+use crate::net::shared::NodeInner;
+use crate::quota::Share;
+use crate::quota::Terms;
+use crate::wire::numbering::MIN_NUMBERS;
+
+/// Numbers that were announced to a peer, which may use all of them at any time: so they are reserved until the connection
+/// ends.
+#[derive(Debug)]
+pub(super) struct AnnouncedNumbers {
+    count: usize,
+    _share: Share,
+}
+
+impl AnnouncedNumbers {
+    /// As many as the node's limit for a connection says, or, where too many are in use by others, the half of that, and so
+    /// on; the few that every peer may use without asking in any case.
+    pub(super) fn reserve(node: &NodeInner) -> AnnouncedNumbers {
+        let mut share = Share::new(&node.quotas.numbers, Terms { own: MIN_NUMBERS, chunk: 1 });
+        let mut count = node.limits.interned;
+        while !share.covers(count) {
+            count /= 2;
+        }
+        AnnouncedNumbers { count, _share: share }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
