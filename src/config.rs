@@ -31,6 +31,9 @@ pub enum IoThread {
 pub(crate) struct Limits {
     /// Messages that a mailbox holds unless it is opened with a buffer of its own: Hermod's default.
     pub(crate) mailbox_buffer: usize,
+    /// Bytes, as they came from connections, that wait in all boxes, beyond 1 KiB of each: eight of the longest messages, or
+    /// 128 boxes full of messages of 1 KiB.
+    pub(crate) boxes: usize,
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.
     pub(crate) outbox: usize,
     /// Bytes that wait for all connections, beyond a small part of each: what two dozen peers that read nothing can make
@@ -109,6 +112,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             mailbox_buffer: 1024,
+            boxes: 128 << 20,
             outbox: 4 << 20,
             outboxes: 96 << 20,
             max_message: 16 << 20,

@@ -153,6 +153,8 @@ impl Drop for Share {
 pub(crate) struct Quotas {
     /// Bytes that wait for connections.
     pub(crate) outboxes: Arc<Quota>,
+    /// Bytes that wait in boxes.
+    pub(crate) boxes: Arc<Quota>,
     /// Requests of peers without an answer.
     pub(crate) answers: Arc<Quota>,
     /// Boxes that peers watch, and those of which they are to be told.
@@ -165,6 +167,7 @@ impl Quotas {
     pub(crate) fn new(limits: &Limits) -> Quotas {
         Quotas {
             outboxes: Quota::new(limits.outboxes),
+            boxes: Quota::new(limits.boxes),
             answers: Quota::new(limits.pending_answers),
             watches: Quota::new(limits.watches),
             numbers: Quota::new(limits.numbers),

@@ -83,6 +83,7 @@ fn inbox_before<M: RemoteMessage>(
 }
 
 fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window: Window) {
+    queue.keep_given();
     queue.router().run(Box::pin(ActorFeed {
         progress: queue.router().shutdown().feed(),
         round: Round::default(),
@@ -98,6 +99,8 @@ fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window:
         next: 0,
         reached: 0,
         begun: 0,
+        mark: 0,
+        weighs: false,
         batch: Vec::new(),
         taken: Batch::new(),
     }));
@@ -143,6 +146,9 @@ struct ActorFeed<M: RemoteMessage> {
     reached: u64,
     /// The first of these are begun, or were passed over.
     begun: u64,
+    /// Once as many are begun, the box is told; and whether there is anything to tell.
+    mark: u64,
+    weighs: bool,
     batch: Vec<Parcel<M>>,
     /// What was taken out of the box and not yet given.
     taken: Batch<M>,
@@ -233,6 +239,8 @@ impl<M: RemoteMessage> ActorFeed<M> {
                     break;
                 }
                 Poll::Pending => {
+                    // What was taken last is among what the actor was given.
+                    self.weighs = true;
                     end = Fed::Nothing;
                     break;
                 }
@@ -275,6 +283,15 @@ impl<M: RemoteMessage> ActorFeed<M> {
             }
         }
         self.batch = batch;
+        self.weighs = true;
+    }
+
+    /// Tells the box what the actor has begun: it weighs nothing there any more.
+    fn settle_weight(&mut self) {
+        while self.weighs && self.begun >= self.mark {
+            self.mark = self.next + (self.batch.len() + self.taken.len()) as u64;
+            self.weighs = self.queue.settle_given();
+        }
     }
 
     /// Messages that the actor was given, and of which it is not known what has become of them. Those taken back are counted
@@ -366,6 +383,7 @@ impl<M: RemoteMessage> Future for ActorFeed<M> {
                 return this.forsake(cx);
             }
             let fed = this.feed(cx);
+            this.settle_weight();
             this.queue.wait_with_actor(this.waiting_with_actor());
             this.account();
             match fed {

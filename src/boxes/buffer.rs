@@ -143,8 +143,11 @@ pub(crate) struct Backlog<T> {
     spares: [VecDeque<T>; 2],
     capacity: usize,
     overflow: Overflow,
-    /// The items, where the newest of each key is kept.
-    latest: Option<Box<Latest<T>>>,
+    /// The items, where the newest of each key is kept, and what each weighs.
+    latest: Option<Box<Latest<(T, usize)>>>,
+    /// What all items weigh, and what each does that may have to be shed.
+    weight: usize,
+    weights: VecDeque<usize>,
 }
 
 /// Has a place that is not in use taken by what has none.
@@ -170,33 +173,95 @@ impl<T> Backlog<T> {
     pub(crate) fn new<M>(buffer: &Buffer<M>) -> Backlog<T> {
         let latest = buffer.key.is_some().then(Box::default);
         let Buffer { capacity, overflow, .. } = *buffer;
-        Backlog { items: VecDeque::new(), spares: Default::default(), capacity, overflow, latest }
+        let (items, spares, weights) = (VecDeque::new(), Default::default(), VecDeque::new());
+        Backlog { items, spares, capacity, overflow, latest, weight: 0, weights }
     }
 
-    /// Stores an item, while the reader holds `held` of those before it. Its key counts where the newest of each is kept.
+    /// Stores an item that weighs so much, while the reader holds `held` of those before it. Its key counts where the newest
+    /// of each is kept.
     #[inline]
-    pub(crate) fn push(&mut self, item: T, key: Option<Key>, held: usize) -> Pushed<T> {
+    pub(crate) fn push(&mut self, (item, weight): (T, usize), key: Option<Key>, held: usize) -> Pushed<T> {
         if self.latest.is_some() {
-            return self.push_latest(item, key);
+            return self.push_latest((item, weight), key);
         }
         if self.items.len() + held < self.capacity {
             take_up(&mut self.items, &mut self.spares);
             self.items.push_back(item);
+            self.add_weight(weight);
             return Pushed::Stored;
         }
         if self.refuses(held) {
             return Pushed::Full(item);
         }
         // Of a sliding buffer the reader holds one only while it hands it over.
-        let oldest = if self.items.len() < self.capacity { None } else { self.items.pop_front() };
+        let oldest = if self.items.len() < self.capacity { None } else { self.pop_front() };
         self.items.push_back(item);
+        self.add_weight(weight);
         oldest.map_or(Pushed::Stored, |oldest| Pushed::Displaced(oldest, DropReason::OldestShed))
     }
 
-    /// Stores items as [`push`](Backlog::push) would, if there is room for all of them; otherwise they are left.
-    pub(crate) fn push_all(&mut self, items: &mut VecDeque<T>, held: usize) {
+    #[inline]
+    fn add_weight(&mut self, weight: usize) {
+        self.weight += weight;
+        if self.overflow == Overflow::DropOldest {
+            self.weights.push_back(weight);
+        }
+    }
+
+    /// Takes the oldest of a buffer that sheds it.
+    fn pop_front(&mut self) -> Option<T> {
+        let item = self.items.pop_front();
+        self.weight = self.weight.saturating_sub(self.weights.pop_front().unwrap_or(0));
+        item
+    }
+
+    fn pop_latest(&mut self) -> Option<T> {
+        let (item, weight) = self.latest.as_mut()?.pop()?;
+        self.weight = self.weight.saturating_sub(weight);
+        Some(item)
+    }
+
+    /// Takes what goes first to make room for an item with that key, though there are places, by the buffer's own rule;
+    /// nothing if the new one is what does not find room.
+    pub(crate) fn shed(&mut self, key: Option<Key>) -> Option<(T, DropReason)> {
+        let replaced = self.latest.as_mut().and_then(|latest| latest.take(key));
+        if let Some((item, weight)) = replaced {
+            self.weight = self.weight.saturating_sub(weight);
+            return Some((item, DropReason::Replaced));
+        }
+        let oldest = match self.overflow {
+            Overflow::DropNewest => None,
+            Overflow::DropOldest if self.latest.is_some() => self.pop_latest(),
+            Overflow::DropOldest => self.pop_front(),
+        };
+        oldest.map(|oldest| (oldest, DropReason::OldestShed))
+    }
+
+    /// What its items weigh.
+    #[inline]
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Whether an item that finds no room is dropped, and none that was there.
+    pub(crate) fn drops_newest(&self) -> bool {
+        self.overflow == Overflow::DropNewest
+    }
+
+    /// Stores items as [`push`](Backlog::push) would, if there is room for all of them; otherwise they are left. All of them
+    /// weigh `weight`, and each what `weights` says.
+    pub(crate) fn push_all(
+        &mut self,
+        items: &mut VecDeque<T>,
+        (weight, weights): (usize, impl Iterator<Item = usize>),
+        held: usize,
+    ) {
         if self.latest.is_some() || self.items.len() + held + items.len() > self.capacity {
             return;
+        }
+        match self.overflow {
+            Overflow::DropNewest => self.weight += weight,
+            Overflow::DropOldest => weights.take(items.len()).for_each(|weight| self.add_weight(weight)),
         }
         if self.items.is_empty() {
             std::mem::swap(&mut self.items, items);
@@ -214,13 +279,19 @@ impl<T> Backlog<T> {
         }
     }
 
-    fn push_latest(&mut self, item: T, key: Option<Key>) -> Pushed<T> {
+    fn push_latest(&mut self, (item, weight): (T, usize), key: Option<Key>) -> Pushed<T> {
         let Some(latest) = self.latest.as_mut().filter(|_| self.capacity > 0) else { return Pushed::Full(item) };
         // The reader holds one only while it hands it over.
         let oldest = if latest.len() >= self.capacity && !latest.has(key) { latest.pop() } else { None };
-        match (latest.push(key, item), oldest) {
-            (Some(older), _) => Pushed::Displaced(older, DropReason::Replaced),
-            (None, Some(oldest)) => Pushed::Displaced(oldest, DropReason::OldestShed),
+        let replaced = latest.push(key, (item, weight));
+        self.weight += weight;
+        let mut weighed = |(item, weight): (T, usize)| {
+            self.weight = self.weight.saturating_sub(weight);
+            item
+        };
+        match (replaced, oldest) {
+            (Some(older), _) => Pushed::Displaced(weighed(older), DropReason::Replaced),
+            (None, Some(oldest)) => Pushed::Displaced(weighed(oldest), DropReason::OldestShed),
             (None, None) => Pushed::Stored,
         }
     }
@@ -236,11 +307,12 @@ impl<T> Backlog<T> {
     #[inline]
     pub(crate) fn take_batch(&mut self, batch: &mut VecDeque<T>) -> bool {
         match self.overflow {
-            Overflow::DropNewest => std::mem::swap(&mut self.items, batch),
-            Overflow::DropOldest => batch.extend(match &mut self.latest {
-                Some(latest) => latest.pop(),
-                None => self.items.pop_front(),
-            }),
+            Overflow::DropNewest => {
+                std::mem::swap(&mut self.items, batch);
+                self.weight = 0;
+            }
+            Overflow::DropOldest if self.latest.is_some() => batch.extend(self.pop_latest()),
+            Overflow::DropOldest => batch.extend(self.pop_front()),
         }
         !batch.is_empty()
     }
@@ -279,6 +351,7 @@ impl<T> Backlog<T> {
         self.spares = Default::default();
         if self.items.is_empty() {
             self.items = VecDeque::new();
+            self.weights = VecDeque::new();
         }
         if let Some(latest) = &mut self.latest {
             latest.shrink();
@@ -302,8 +375,9 @@ impl<T> Backlog<T> {
     }
 
     pub(crate) fn take_all(&mut self) -> VecDeque<T> {
+        (self.weight, self.weights) = (0, VecDeque::new());
         match &mut self.latest {
-            Some(latest) => latest.take_all(),
+            Some(latest) => latest.take_all().into_iter().map(|(item, _)| item).collect(),
             None => std::mem::take(&mut self.items),
         }
     }
@@ -326,7 +400,7 @@ mod tests {
 
     fn filled(buffer: &Buffer<()>, items: std::ops::Range<u32>) -> (Backlog<u32>, Vec<Pushed<u32>>) {
         let mut waiting = Backlog::new(buffer);
-        let pushed = items.map(|item| waiting.push(item, None, 0)).collect();
+        let pushed = items.map(|item| waiting.push((item, 1), None, 0)).collect();
         (waiting, pushed)
     }
 
@@ -360,25 +434,25 @@ mod tests {
         let mut batch = VecDeque::new();
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1, 2]);
-        assert_eq!(waiting.push(3, None, 2), Pushed::Stored);
-        assert_eq!(waiting.push(4, None, 2), Pushed::Full(4));
-        assert_eq!(waiting.push(4, None, 1), Pushed::Stored);
+        assert_eq!(waiting.push((3, 1), None, 2), Pushed::Stored);
+        assert_eq!(waiting.push((4, 1), None, 2), Pushed::Full(4));
+        assert_eq!(waiting.push((4, 1), None, 1), Pushed::Stored);
     }
 
     #[test]
     fn a_row_is_stored_as_a_whole_or_not_at_all() {
         let (mut waiting, _) = filled(&Buffer::dropping(5), 1..3);
         let mut row = VecDeque::from([3, 4]);
-        waiting.push_all(&mut row, 2);
+        waiting.push_all(&mut row, (2, [1, 1].into_iter()), 2);
         assert_eq!((&row, waiting.len(), waiting.room_in_a_row(2)), (&VecDeque::from([3, 4]), 2, 1));
-        waiting.push_all(&mut row, 1);
+        waiting.push_all(&mut row, (2, [1, 1].into_iter()), 1);
         assert_eq!((row.len(), waiting.len(), waiting.room_in_a_row(1)), (0, 4, 0));
         assert_eq!(waiting.room_in_a_row(9), 0);
         assert_eq!(waiting.take_all(), [1, 2, 3, 4]);
         // Where the newest of each key is kept, each is looked at.
         let mut by_key = Backlog::new(&Buffer::latest_by(|()| 1));
         let mut row = VecDeque::from([1, 2]);
-        by_key.push_all(&mut row, 0);
+        by_key.push_all(&mut row, (2, [1, 1].into_iter()), 0);
         assert_eq!((row.len(), by_key.len()), (2, 0));
     }
 
@@ -401,8 +475,8 @@ mod tests {
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1]);
         // The one that is being handed over has left its place to the next.
-        assert_eq!(waiting.push(3, None, 1), Pushed::Stored);
-        assert_eq!(waiting.push(4, None, 1), Pushed::Displaced(2, DropReason::OldestShed));
+        assert_eq!(waiting.push((3, 1), None, 1), Pushed::Stored);
+        assert_eq!(waiting.push((4, 1), None, 1), Pushed::Displaced(2, DropReason::OldestShed));
         assert_eq!(waiting.take_all(), [3, 4]);
         assert!(!waiting.take_batch(&mut VecDeque::new()));
     }
@@ -416,11 +490,48 @@ mod tests {
             assert_eq!(waiting.len(), 0);
         }
     }
+
+    #[test]
+    fn what_waits_weighs_what_was_put_and_neither_taken_nor_shed() {
+        for buffer in [Buffer::dropping(4), Buffer::sliding(4), Buffer::latest_by(|()| 1).capacity(4)] {
+            let mut waiting = Backlog::new(&buffer);
+            let mut batch = VecDeque::new();
+            (0..4_u32).for_each(|n| drop(waiting.push((n, 10 + n as usize), None, 0)));
+            assert_eq!(waiting.weight(), 46);
+            // Of a dropping buffer the newest does not come in, of others the oldest goes.
+            let (is_dropping, pushed) = (waiting.drops_newest(), waiting.push((9, 100), None, 0));
+            assert_eq!(matches!(pushed, Pushed::Full(9)), is_dropping);
+            assert_eq!(waiting.weight(), if is_dropping { 46 } else { 136 });
+            assert_eq!(waiting.shed(None), (!is_dropping).then_some((1, DropReason::OldestShed)));
+            assert_eq!(waiting.weight(), if is_dropping { 46 } else { 125 });
+            assert!(waiting.take_batch(&mut batch));
+            assert_eq!((batch.len(), waiting.weight()), if is_dropping { (4, 0) } else { (1, 113) });
+            let mut row = VecDeque::from([5]);
+            waiting.push_all(&mut row, (7, [7].into_iter()), batch.len() - 1);
+            waiting.take_all();
+            assert_eq!(waiting.weight(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_weighs_nothing_any_more() {
+        let buffer = Buffer::latest_by(|n: &u32| n % 10);
+        let key_of = buffer.key().unwrap().clone();
+        let mut waiting = Backlog::new(&buffer);
+        for (n, weight) in [(1, 5), (2, 7), (11, 20)] {
+            drop(waiting.push((n, weight), key_of.find(&n), 0));
+        }
+        assert_eq!(waiting.weight(), 27);
+        assert_eq!(waiting.shed(key_of.find(&21)), Some((11, DropReason::Replaced)));
+        assert_eq!(waiting.shed(key_of.find(&21)), Some((2, DropReason::OldestShed)));
+        assert_eq!((waiting.weight(), waiting.shed(None)), (0, None));
+    }
+
     /// A buffer of numbers whose keys are their last digits.
     fn by_last_digit() -> (Buffer<u32>, impl Fn(&mut Backlog<u32>, u32) -> Pushed<u32>) {
         let buffer = Buffer::latest_by(|n: &u32| n % 10);
         let key_of = buffer.key().unwrap().clone();
-        (buffer, move |waiting, n| waiting.push(n, key_of.find(&n), 0))
+        (buffer, move |waiting, n| waiting.push((n, 1), key_of.find(&n), 0))
     }
 
     #[test]
@@ -448,7 +559,7 @@ mod tests {
         assert_eq!(push(&mut waiting, 11), Pushed::Displaced(1, DropReason::Replaced));
         assert_eq!(push(&mut waiting, 3), Pushed::Displaced(2, DropReason::OldestShed));
         assert_eq!(push(&mut waiting, 4), Pushed::Displaced(11, DropReason::OldestShed));
-        assert_eq!(waiting.push(5, None, 0), Pushed::Displaced(3, DropReason::OldestShed));
+        assert_eq!(waiting.push((5, 1), None, 0), Pushed::Displaced(3, DropReason::OldestShed));
         assert_eq!(waiting.take_all(), [4, 5]);
     }
 }

@@ -115,6 +115,12 @@ impl<T> Latest<T> {
         Some(item)
     }
 
+    /// Takes the one that has this key.
+    pub(crate) fn take(&mut self, key: Option<Key>) -> Option<T> {
+        let number = self.numbers.remove(&key?)?;
+        self.items.remove(&number).map(|(_, item)| item)
+    }
+
     pub(crate) fn has(&self, key: Option<Key>) -> bool {
         key.is_some_and(|key| self.numbers.contains_key(&key))
     }

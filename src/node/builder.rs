@@ -42,6 +42,15 @@ macro_rules! limits {
 limits! {
     /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
     mailbox_buffer(messages: usize),
+    /// Bytes of messages from other nodes that wait in all boxes of this one together, beyond 1 KiB of each box, which it may
+    /// always hold: mailboxes, and what published actors were given and have not begun. They count as they were encoded: in
+    /// memory a message may take more, up to `decode_memory`. What is sent on this node was never encoded, and counts
+    /// nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
+    /// equal part. A box for which there is no more sheds by its own rule, as where it is full: a
+    /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
+    /// one only if there is no room for it even so. 128 MiB; with less than twice `max_message`, the longest messages are
+    /// never taken.
+    boxes(bytes: usize),
     /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
     /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
     ///

@@ -83,6 +83,13 @@ pub(crate) struct Bodies<'a> {
     left: usize,
 }
 
+impl Bodies<'_> {
+    /// Bytes of those that are left, with what stands before each.
+    pub(crate) fn size(&self) -> usize {
+        self.rest.len()
+    }
+}
+
 impl<'a> Iterator for Bodies<'a> {
     type Item = &'a [u8];
 

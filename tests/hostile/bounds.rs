@@ -1,6 +1,16 @@
 //! Many peers that each keep within what one connection may have, and together want more than the node is to give: it
 //! gives them no more, and whoever means well still has a part of its own.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use actix::Actor;
+use actix::AtomicResponse;
+use actix::Context;
+use actix::Handler;
+use actix::WrapFuture;
+use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
@@ -20,11 +30,13 @@ use crate::peer::Peer;
 use crate::peer::box_named;
 use crate::peer::frame;
 use crate::peer::fresh_id;
+use crate::peer::inline;
 use crate::peer::kind;
 use crate::peer::number;
 use crate::peer::ping;
 use crate::peer::post;
 use crate::peer::set_number;
+use crate::peer::use_number;
 use crate::peer::your_box;
 
 /// A bit of a hello: this peer wants to be told of boxes that close.
@@ -197,5 +209,117 @@ fn peers_that_greet_get_numbers_as_the_node_allows() {
         drop(peers);
         until(|| ground.node.stats().connections.len() == 1, || format!("{:?}", ground.node.stats())).await;
         assert_eq!(Peer::stranger(&ground.endpoint).await.numbers, Some(numbers[0]));
+    });
+}
+
+/// What each box is like, and what it holds once it was sent more than there is room for.
+#[test]
+fn boxes_hold_together_what_the_node_allows_and_shed_by_their_own_rules() {
+    const ALL: usize = 64 << 10;
+    const BODY: usize = 1000;
+    const SENT: u64 = 60;
+    on(Node::builder().boxes(ALL), async |ground| {
+        let dropping: Vec<Mailbox<Load>> = (0..6).map(|n| ground.open(&format!("dropping {n}"))).collect();
+        let open = |name: &str, buffer| ground.node.mailbox().name(name).buffer(buffer).open().expect("a mailbox");
+        let mut sliding: Mailbox<Load> = open("sliding", Buffer::sliding(1000));
+        let mut latest: Mailbox<Load> = open("latest", Buffer::latest_by(|load: &Load| load.0.len()));
+        let load = |n: u64, len: usize| [number(len as u64), vec![n as u8; len]].concat();
+        let mut peer = Peer::stranger(&ground.endpoint).await;
+        for n in 0..6 {
+            let target = inline(&your_box(&format!("dropping {n}")));
+            let posts = (0..SENT).flat_map(|n| post(&target, &load(n, BODY))).collect::<Vec<u8>>();
+            assert!(peer.send(&posts).await && peer.is_answered().await);
+        }
+        let held: Vec<usize> = dropping.iter().map(Mailbox::len).collect();
+        assert!(held.iter().sum::<usize>() * BODY <= ALL + held.len() * 1024, "{held:?}");
+        assert!(held[0] * BODY > ALL / 3 && held[5] * BODY < ALL / 4 && held[5] > 0, "{held:?}");
+        let shed = SENT * 6 - held.iter().sum::<usize>() as u64;
+        ground.hearer.hears_of_drops(DropReason::NewestShed, shed).await;
+        // What little these have is for the newest, in a row as one by one; and of each key.
+        let of_numbers = [
+            post(&set_number(0, &your_box("sliding")), &load(0, 400)),
+            post(&set_number(1, &your_box("latest")), &load(0, 400)),
+        ];
+        assert!(peer.send(&of_numbers.concat()).await);
+        for n in 1..SENT {
+            assert!(
+                peer.send(&[post(&use_number(0), &load(n, 400)), post(&use_number(1), &load(n, 400))].concat()).await
+            );
+        }
+        assert!(peer.send(&(0..3).flat_map(|n| post(&use_number(0), &load(SENT + n, 400))).collect::<Vec<u8>>()).await);
+        assert!(peer.is_answered().await);
+        let of = |mailbox: &mut Mailbox<Load>| {
+            std::iter::from_fn(|| mailbox.try_recv()).map(|load| u64::from(load.0[0])).collect::<Vec<u64>>()
+        };
+        assert_eq!(of(&mut latest), [SENT - 1]);
+        let newest = of(&mut sliding);
+        assert_eq!(newest.last(), Some(&(SENT + 2)), "{newest:?}");
+        assert!((2..SENT as usize).contains(&newest.len()), "{newest:?}");
+        // One that is longer than there is room for is refused, and nothing goes for it.
+        let shed_before = ground.dropped(DropReason::OldestShed);
+        assert!(peer.send(&[post(&use_number(0), &load(1, 400)), post(&use_number(0), &load(2, ALL))].concat()).await);
+        assert!(peer.is_answered().await);
+        assert_eq!((of(&mut sliding), ground.dropped(DropReason::OldestShed)), (vec![1], shed_before));
+        ground.is_healthy().await;
+        // What is read, and what goes with its box, is the node's again.
+        drop(dropping);
+        let mut again: Mailbox<Load> = ground.open("again");
+        for _ in 0..2 {
+            let posts = (0..30).flat_map(|n| post(&inline(&your_box("again")), &load(n, BODY))).collect::<Vec<u8>>();
+            assert!(peer.send(&posts).await && peer.is_answered().await);
+            assert_eq!(of(&mut again), (0..30).collect::<Vec<u64>>());
+        }
+    });
+}
+
+/// Does not begin with a second message before it is told that it may.
+struct Slow(Arc<AtomicUsize>, tokio::sync::watch::Receiver<bool>);
+
+impl Actor for Slow {
+    type Context = Context<Self>;
+}
+
+impl Handler<Load> for Slow {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _: Load, _: &mut Context<Self>) -> AtomicResponse<Self, ()> {
+        let (handled, mut go_on) = (Arc::clone(&self.0), self.1.clone());
+        let wait = async move {
+            let _ = go_on.wait_for(|go_on| *go_on).await;
+            handled.fetch_add(1, Ordering::Relaxed);
+        };
+        AtomicResponse::new(Box::pin(wait.into_actor(self)))
+    }
+}
+
+#[test]
+fn what_an_actor_was_given_and_has_not_begun_counts_as_what_waits() {
+    const ALL: usize = 64 << 10;
+    on(Node::builder().boxes(ALL), async |ground| {
+        let (go_on, wait) = tokio::sync::watch::channel(false);
+        let handled = Arc::new(AtomicUsize::new(0));
+        let actor = Slow(Arc::clone(&handled), wait).start();
+        let published = ground.node.publish::<Load>("slow", actor.recipient());
+        published.expect("it is published");
+        let mut peer = Peer::stranger(&ground.endpoint).await;
+        let load = [number(1000), vec![7; 1000]].concat();
+        let all = |count: usize| post(&inline(&your_box("slow")), &load).repeat(count);
+        // In several batches, which the actor is given one after the other.
+        for _ in 0..20 {
+            assert!(peer.send(&all(10)).await && peer.is_answered().await);
+        }
+        let shed = ground.dropped(DropReason::NewestShed) as usize;
+        assert!((200 - shed) * 1000 <= ALL + 1024, "{shed} are shed");
+        assert!(shed < 180, "{shed} are shed");
+        go_on.send(true).expect("the actor waits");
+        until(|| handled.load(Ordering::Relaxed) == 200 - shed, || format!("{handled:?} of {}", 200 - shed)).await;
+        // All of it has begun, so that there is room again.
+        for _ in 0..20 {
+            let before = handled.load(Ordering::Relaxed);
+            assert!(peer.send(&all(10)).await && peer.is_answered().await);
+            until(|| handled.load(Ordering::Relaxed) == before + 10, || format!("{handled:?}, {before} before")).await;
+        }
+        assert_eq!(ground.dropped(DropReason::NewestShed) as usize, shed);
+        ground.is_healthy().await;
     });
 }

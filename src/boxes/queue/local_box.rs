@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::BoxQueue;
 use super::level;
+use super::weight::RowWeights;
 use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
@@ -67,7 +68,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal> {
         let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(Refusal::OtherType) };
         let Some(parcel) = slot.take() else { return Ok(()) };
-        self.put(parcel).map_err(|(parcel, refusal)| {
+        // It was never encoded.
+        self.put(parcel, 0).map_err(|(parcel, refusal)| {
             *slot = Some(parcel);
             refusal
         })
@@ -83,9 +85,10 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
+        let weighs = body.len() + size_of::<Pointer>() * handles.len();
         let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
-        self.put(Parcel { message, reply, from: arrival.from }).map_err(rejected)
+        self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(rejected)
     }
 
     fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Rejection)) {
@@ -93,11 +96,12 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
             if let Some(reason) = self.refusal() {
                 return bodies.for_each(|_| reject(reason.into()));
             }
-            let (mut parcels, room) = self.row();
+            let ((mut parcels, room), row) = (self.row(), bodies.clone());
             parcels.reserve(room.min(bodies.len()));
             let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
             serde_scope::read_each(&self.router, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
-            self.put_all(parcels, |refused| reject(rejected(refused)));
+            let weights = RowWeights::new(row, &bodies, parcels.len());
+            self.put_all(parcels, &weights, |refused| reject(rejected(refused)));
         }
     }
 
@@ -106,7 +110,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     }
 
     fn fill(&self) -> u8 {
-        self.state.lock().backlog.fill(self.held())
+        let state = self.state.lock();
+        state.backlog.fill(self.held()).max(state.weight.fill())
     }
 
     #[inline]

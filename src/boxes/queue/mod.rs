@@ -11,6 +11,7 @@ pub(crate) mod model;
 #[cfg(test)]
 #[cfg(not(hermod_loom))]
 mod rows;
+mod weight;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,9 +25,13 @@ use std::task::Waker;
 use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
+use self::weight::OWN;
+use self::weight::RowWeights;
+use self::weight::Weight;
 use super::buffer::Backlog;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
+use super::keyed::Key;
 use super::keyed::KeyOf;
 use crate::handle::envelope::Parcel;
 use crate::handle::ports::LocalBox;
@@ -36,6 +41,8 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
+use crate::quota::Quota;
+use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
@@ -90,6 +97,7 @@ const AT_ONCE: usize = 64;
 
 struct QueueState<M: RemoteMessage> {
     backlog: Backlog<Parcel<M>>,
+    weight: Weight,
     /// Messages put into it so far.
     received: u64,
     open: bool,
@@ -97,6 +105,9 @@ struct QueueState<M: RemoteMessage> {
     /// Starts the reader, if it waits for the first message.
     start: Option<StartReader>,
 }
+
+/// A message that was in a box and went, and why.
+type Shed<M> = (Parcel<M>, DropReason);
 
 /// See [`BoxQueue::start_when_needed`].
 type StartReader = Box<dyn FnOnce() + Send>;
@@ -108,7 +119,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         buffer: &Buffer<M>,
         actor: Option<WeakRecipient<M>>,
     ) -> BoxQueue<M> {
-        let state = QueueState::new(buffer);
+        let state = QueueState::new(buffer, &router.quotas().boxes);
         // One without room is full from the beginning.
         let fill_level = if state.backlog.refuses(0) { level::FULL } else { 0 };
         BoxQueue {
@@ -234,7 +245,9 @@ impl<M: RemoteMessage> BoxQueue<M> {
     /// Takes the next batch; whether there was anything to take.
     #[inline]
     fn refill(&self, state: &mut QueueState<M>, batch: &mut Batch<M>) -> bool {
+        let before = state.backlog.weight();
         let any = state.backlog.take_batch(batch);
+        state.weight.taken(before - state.backlog.weight());
         self.held.store(batch.len(), Ordering::Relaxed);
         any
     }
@@ -244,13 +257,23 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.given.store(given, Ordering::Relaxed);
     }
 
+    /// An actor is behind the box, which is to say with [`settle_given`](BoxQueue::settle_given) what it has begun.
+    pub(crate) fn keep_given(&self) {
+        self.state.lock().weight.keep_given();
+    }
+
+    /// The actor has begun all that was taken out of the box before this was called the last time; whether it may have more.
+    pub(crate) fn settle_given(&self) -> bool {
+        self.state.lock().weight.begun()
+    }
+
     fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
     /// Drops what waits, in the reader's batch and behind it, for that reason.
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
-        let (first, left) = (std::mem::take(batch), self.state.lock().backlog.take_all());
+        let (first, left) = (std::mem::take(batch), self.state.lock().clear());
         self.held.store(0, Ordering::Relaxed);
         first.into_iter().chain(left).for_each(|parcel| self.drop_taken(parcel, reason));
     }
@@ -276,16 +299,17 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.router.observer().dropped(message, reason, count);
     }
 
-    /// Puts a parcel into the buffer, or gives it back.
-    fn put(&self, parcel: Parcel<M>) -> Result<(), (Parcel<M>, Refusal)> {
+    /// Puts a parcel that weighs so much into the buffer, or gives it back.
+    fn put(&self, parcel: Parcel<M>, weighs: usize) -> Result<(), (Parcel<M>, Refusal)> {
         // The application's code: before the lock.
         let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
+        let mut shed = Vec::new();
         let (displaced, reader, start) = {
             let mut state = self.state.lock();
             if !state.open {
                 return Err((parcel, Refusal::Closed));
             }
-            let pushed = state.backlog.push(parcel, key, self.held());
+            let pushed = state.push((parcel, weighs), key, self.held(), &mut shed);
             self.update_fill_level(&state);
             let displaced = match pushed {
                 Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
@@ -301,23 +325,21 @@ impl<M: RemoteMessage> BoxQueue<M> {
         if let Some(start) = start {
             start();
         }
-        if let Some((older, reason)) = displaced {
-            self.drop_taken(older, reason);
-        }
+        shed.into_iter().chain(displaced).for_each(|(older, reason)| self.drop_taken(older, reason));
         Ok(())
     }
 
     /// Puts parcels into the buffer, in order, and gives back what it does not take.
-    fn put_all(&self, mut parcels: Batch<M>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
+    fn put_all(&self, mut parcels: Batch<M>, weights: &RowWeights<'_>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
         if self.key.is_some() {
-            parcels.drain(..).for_each(|parcel| self.put(parcel).unwrap_or_else(&mut refused));
+            let weighed = parcels.drain(..).zip(weights.each());
+            weighed.for_each(|(parcel, weighs)| self.put(parcel, weighs).unwrap_or_else(&mut refused));
             return self.state.lock().backlog.keep(&mut parcels);
         }
         if parcels.is_empty() {
             return self.state.lock().backlog.keep(&mut parcels);
         }
-        // And why it goes, of one that was stored before.
-        let mut dropped = Vec::new();
+        let (mut displaced, mut full) = (Vec::new(), Vec::new());
         let (reader, start) = {
             let mut state = self.state.lock();
             if !state.open {
@@ -325,17 +347,15 @@ impl<M: RemoteMessage> BoxQueue<M> {
                 return parcels.into_iter().for_each(|parcel| refused((parcel, Refusal::Closed)));
             }
             let (held, mut stored) = (self.held(), parcels.len());
-            state.backlog.push_all(&mut parcels, held);
-            for parcel in parcels.drain(..) {
-                match state.backlog.push(parcel, None, held) {
+            state.push_all(&mut parcels, weights, held);
+            for weighed in parcels.drain(..).zip(weights.each()) {
+                match state.push(weighed, None, held, &mut displaced) {
                     Pushed::Stored => {}
-                    Pushed::Displaced(older, reason) => dropped.push((older, Some(reason))),
-                    Pushed::Full(parcel) => {
-                        stored -= 1;
-                        dropped.push((parcel, None));
-                    }
+                    Pushed::Displaced(older, reason) => displaced.push((older, reason)),
+                    Pushed::Full(parcel) => full.push(parcel),
                 }
             }
+            stored -= full.len();
             state.backlog.keep(&mut parcels);
             self.update_fill_level(&state);
             state.received += stored as u64;
@@ -347,10 +367,8 @@ impl<M: RemoteMessage> BoxQueue<M> {
         if let Some(start) = start {
             start();
         }
-        dropped.into_iter().for_each(|(parcel, displaced)| match displaced {
-            Some(reason) => self.drop_taken(parcel, reason),
-            None => refused((parcel, Refusal::Full(DropReason::NewestShed))),
-        });
+        displaced.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
+        full.into_iter().for_each(|parcel| refused((parcel, Refusal::Full(DropReason::NewestShed))));
     }
 
     /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
@@ -392,8 +410,61 @@ impl<M: RemoteMessage> BoxQueue<M> {
 }
 
 impl<M: RemoteMessage> QueueState<M> {
-    fn new(buffer: &Buffer<M>) -> QueueState<M> {
-        QueueState { backlog: Backlog::new(buffer), received: 0, open: true, reader: None, start: None }
+    fn new(buffer: &Buffer<M>, boxes: &Arc<Quota>) -> QueueState<M> {
+        let (backlog, weight) = (Backlog::new(buffer), Weight::new(Share::new(boxes, OWN)));
+        QueueState { backlog, weight, received: 0, open: true, reader: None, start: None }
+    }
+
+    /// Puts parcels into the buffer, if there is room for all of them.
+    fn push_all(&mut self, parcels: &mut Batch<M>, weights: &RowWeights<'_>, held: usize) {
+        if self.weight.covers(weights.total()) {
+            let before = self.backlog.weight();
+            self.backlog.push_all(parcels, (weights.total(), weights.each()), held);
+            self.weight.changed(before, self.backlog.weight());
+        }
+    }
+
+    /// Takes all that waits.
+    fn clear(&mut self) -> Batch<M> {
+        self.weight.clear();
+        self.backlog.take_all()
+    }
+
+    /// Puts a parcel that weighs so much into the buffer. What else has to go for it is among those that are `shed`.
+    #[inline]
+    fn push(
+        &mut self,
+        parcel: (Parcel<M>, usize),
+        key: Option<Key>,
+        held: usize,
+        shed: &mut Vec<Shed<M>>,
+    ) -> Pushed<Parcel<M>> {
+        let ((parcel, weighs), before) = (parcel, self.backlog.weight());
+        if !self.weight.covers(weighs) && !self.makes_room(weighs, key, held, shed) {
+            return Pushed::Full(parcel);
+        }
+        let pushed = self.backlog.push((parcel, weighs), key, held);
+        self.weight.changed(before, self.backlog.weight());
+        pushed
+    }
+
+    /// Whether there is room for what weighs so much, now that the boxes of the node hold all that they may: the buffer sheds
+    /// by its own rule, but not for one that would find no room in an empty one.
+    #[cold]
+    fn makes_room(&mut self, weighs: usize, key: Option<Key>, held: usize, shed: &mut Vec<Shed<M>>) -> bool {
+        let is_hopeless = self.backlog.refuses(held) || self.backlog.drops_newest();
+        if is_hopeless || !self.weight.would_cover(weighs, self.backlog.weight()) {
+            return false;
+        }
+        loop {
+            let before = self.backlog.weight();
+            let Some(oldest) = self.backlog.shed(key) else { return false };
+            shed.push(oldest);
+            self.weight.changed(before, self.backlog.weight());
+            if self.weight.covers(weighs) {
+                return true;
+            }
+        }
     }
 }
 

@@ -1,0 +1,159 @@
+//! What the messages of a box weigh: their bytes as they came from connections, which all boxes of a node share. What is sent
+//! on this node was never encoded, and weighs nothing.
+//!
+//! Invariant: the total is that of the messages that wait, and of those that the reader or the actor behind the box was given
+//! last and may not have begun.
+
+use crate::quota::Share;
+use crate::quota::Terms;
+use crate::wire::batch::Bodies;
+
+/// Bytes that each box may hold however many others do. So little, because there may be very many boxes.
+pub(super) const OWN: Terms = Terms { own: 1 << 10, chunk: 16 << 10 };
+
+/// See the [module](self).
+pub(super) struct Weight {
+    share: Share,
+    total: usize,
+    /// What the reader has taken with its last batch: it counts until that is read to its end.
+    held: usize,
+    /// What the actor behind the box was given: lately, and before. `None` if there is none.
+    given: Option<[usize; 2]>,
+}
+
+impl Weight {
+    pub(super) fn new(share: Share) -> Weight {
+        Weight { share, total: 0, held: 0, given: None }
+    }
+
+    /// An actor is behind the box: what is taken out of it weighs until the actor has begun it.
+    pub(super) fn keep_given(&mut self) {
+        self.given.get_or_insert_default();
+    }
+
+    /// Whether so much more may be put into the box; what is missing is reserved.
+    #[inline]
+    pub(super) fn covers(&mut self, more: usize) -> bool {
+        self.share.covers(self.total + more)
+    }
+
+    /// The same, if nothing waited in the buffer, where so much does.
+    pub(super) fn would_cover(&mut self, more: usize, waiting: usize) -> bool {
+        self.share.covers(self.total.saturating_sub(waiting) + more)
+    }
+
+    /// What waits in the buffer weighs as much as now, and not as before.
+    #[inline]
+    pub(super) fn changed(&mut self, before: usize, now: usize) {
+        self.total = (self.total + now).saturating_sub(before);
+    }
+
+    /// The reader has read what it had taken, and takes so much of what waits.
+    #[inline]
+    pub(super) fn taken(&mut self, taken: usize) {
+        let read = std::mem::replace(&mut self.held, taken);
+        match &mut self.given {
+            Some([lately, _]) => *lately += read,
+            None => self.total = self.total.saturating_sub(read),
+        }
+        self.share.shrink_to(self.total);
+    }
+
+    /// The actor has begun what it was given before this was called the last time; whether any more may be begun.
+    pub(super) fn begun(&mut self) -> bool {
+        let Some([lately, before]) = &mut self.given else { return false };
+        self.total = self.total.saturating_sub(std::mem::replace(before, std::mem::take(lately)));
+        let is_left = *before > 0;
+        self.share.shrink_to(self.total);
+        is_left
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn clear(&mut self) {
+        (self.total, self.held) = (0, 0);
+        if let Some(given) = &mut self.given {
+            *given = [0, 0];
+        }
+        self.share.shrink_to(0);
+    }
+
+    /// How full the box is of what it may hold, from 0 to 255, if the node has no more to give; 0 otherwise.
+    pub(super) fn fill(&self) -> u8 {
+        (self.share.fill(self.total).min(1.0) * 255.0) as u8
+    }
+}
+
+/// What messages in a row weigh.
+pub(crate) struct RowWeights<'a> {
+    bodies: Bodies<'a>,
+    count: usize,
+    total: usize,
+    /// Of each, if it is not known which of the bodies could be read: that of the largest.
+    each: Option<usize>,
+}
+
+impl<'a> RowWeights<'a> {
+    /// Of the `read` messages that could be read of those bodies which are not among the `rest`.
+    pub(super) fn new(bodies: Bodies<'a>, rest: &Bodies<'_>, read: usize) -> RowWeights<'a> {
+        let count = bodies.len() - rest.len();
+        let total = bodies.size() - rest.size();
+        let each = if read == count { None } else { bodies.clone().take(count).map(<[u8]>::len).max() };
+        RowWeights { bodies, count, total, each }
+    }
+
+    /// Of all together, their heads included.
+    #[inline]
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Of each in turn.
+    pub(crate) fn each(&self) -> impl Iterator<Item = usize> {
+        self.bodies.clone().take(self.count).map(|body| self.each.unwrap_or(body.len()))
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(hermod_loom))]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+
+    #[test]
+    fn what_is_taken_weighs_until_it_is_read() {
+        let quota = Quota::new(1 << 20);
+        let mut weight = Weight::new(Share::new(&quota, OWN));
+        assert!(weight.covers(100 << 10));
+        weight.changed(0, 100 << 10);
+        weight.taken(100 << 10);
+        weight.changed(0, 2000);
+        weight.changed(2000, 5);
+        assert_eq!((weight.total, quota.used()), ((100 << 10) + 5, 112 << 10));
+        weight.taken(5);
+        assert_eq!((weight.total, quota.used()), (5, 0));
+        weight.clear();
+        assert_eq!(weight.total, 0);
+    }
+
+    #[test]
+    fn what_an_actor_was_given_weighs_until_it_has_begun_it() {
+        let quota = Quota::new(1 << 20);
+        let mut weight = Weight::new(Share::new(&quota, OWN));
+        weight.keep_given();
+        for round in 1..4 {
+            weight.changed(0, 1000);
+            weight.taken(1000);
+            assert_eq!(weight.total, round * 1000, "it has begun nothing");
+        }
+        weight.taken(0);
+        assert!(weight.begun());
+        assert_eq!(weight.total, 3000, "that was before any of it");
+        weight.changed(0, 50);
+        weight.taken(50);
+        weight.taken(0);
+        assert!(weight.begun());
+        assert_eq!(weight.total, 50);
+        assert!(!weight.begun());
+        assert_eq!((weight.total, quota.used()), (0, 0));
+    }
+}
