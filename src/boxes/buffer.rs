@@ -496,7 +496,7 @@ mod tests {
         for buffer in [Buffer::dropping(4), Buffer::sliding(4), Buffer::latest_by(|()| 1).capacity(4)] {
             let mut waiting = Backlog::new(&buffer);
             let mut batch = VecDeque::new();
-            (0..4_u32).for_each(|n| drop(waiting.push((n, 10 + n as usize), None, 0)));
+            (0..4_u32).for_each(|n| assert_eq!(waiting.push((n, 10 + n as usize), None, 0), Pushed::Stored));
             assert_eq!(waiting.weight(), 46);
             // Of a dropping buffer the newest does not come in, of others the oldest goes.
             let (is_dropping, pushed) = (waiting.drops_newest(), waiting.push((9, 100), None, 0));
@@ -519,7 +519,7 @@ mod tests {
         let key_of = buffer.key().unwrap().clone();
         let mut waiting = Backlog::new(&buffer);
         for (n, weight) in [(1, 5), (2, 7), (11, 20)] {
-            drop(waiting.push((n, weight), key_of.find(&n), 0));
+            let _ = waiting.push((n, weight), key_of.find(&n), 0);
         }
         assert_eq!(waiting.weight(), 27);
         assert_eq!(waiting.shed(key_of.find(&21)), Some((11, DropReason::Replaced)));

@@ -11,6 +11,7 @@ pub(crate) mod model;
 #[cfg(test)]
 #[cfg(not(hermod_loom))]
 mod rows;
+mod state;
 mod weight;
 
 use std::collections::VecDeque;
@@ -20,18 +21,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
 
 use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
-use self::weight::OWN;
+use self::state::QueueState;
 use self::weight::RowWeights;
-use self::weight::Weight;
-use super::buffer::Backlog;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
-use super::keyed::Key;
 use super::keyed::KeyOf;
 use crate::handle::envelope::Parcel;
 use crate::handle::ports::LocalBox;
@@ -41,8 +38,6 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
-use crate::quota::Quota;
-use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
@@ -94,23 +89,6 @@ pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
 
 /// Messages that are [intercepted](BoxQueue::intercept) at a time, while those who send to the box by other ways wait.
 const AT_ONCE: usize = 64;
-
-struct QueueState<M: RemoteMessage> {
-    backlog: Backlog<Parcel<M>>,
-    weight: Weight,
-    /// Messages put into it so far.
-    received: u64,
-    open: bool,
-    reader: Option<Waker>,
-    /// Starts the reader, if it waits for the first message.
-    start: Option<StartReader>,
-}
-
-/// A message that was in a box and went, and why.
-type Shed<M> = (Parcel<M>, DropReason);
-
-/// See [`BoxQueue::start_when_needed`].
-type StartReader = Box<dyn FnOnce() + Send>;
 
 impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn new(
@@ -325,7 +303,12 @@ impl<M: RemoteMessage> BoxQueue<M> {
         if let Some(start) = start {
             start();
         }
-        shed.into_iter().chain(displaced).for_each(|(older, reason)| self.drop_taken(older, reason));
+        if !shed.is_empty() {
+            shed.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
+        }
+        if let Some((older, reason)) = displaced {
+            self.drop_taken(older, reason);
+        }
         Ok(())
     }
 
@@ -406,65 +389,6 @@ impl<M: RemoteMessage> BoxQueue<M> {
             () => state.backlog.fill_level(self.held()),
         };
         self.fill_level.store(fill_level, Ordering::Relaxed);
-    }
-}
-
-impl<M: RemoteMessage> QueueState<M> {
-    fn new(buffer: &Buffer<M>, boxes: &Arc<Quota>) -> QueueState<M> {
-        let (backlog, weight) = (Backlog::new(buffer), Weight::new(Share::new(boxes, OWN)));
-        QueueState { backlog, weight, received: 0, open: true, reader: None, start: None }
-    }
-
-    /// Puts parcels into the buffer, if there is room for all of them.
-    fn push_all(&mut self, parcels: &mut Batch<M>, weights: &RowWeights<'_>, held: usize) {
-        if self.weight.covers(weights.total()) {
-            let before = self.backlog.weight();
-            self.backlog.push_all(parcels, (weights.total(), weights.each()), held);
-            self.weight.changed(before, self.backlog.weight());
-        }
-    }
-
-    /// Takes all that waits.
-    fn clear(&mut self) -> Batch<M> {
-        self.weight.clear();
-        self.backlog.take_all()
-    }
-
-    /// Puts a parcel that weighs so much into the buffer. What else has to go for it is among those that are `shed`.
-    #[inline]
-    fn push(
-        &mut self,
-        parcel: (Parcel<M>, usize),
-        key: Option<Key>,
-        held: usize,
-        shed: &mut Vec<Shed<M>>,
-    ) -> Pushed<Parcel<M>> {
-        let ((parcel, weighs), before) = (parcel, self.backlog.weight());
-        if !self.weight.covers(weighs) && !self.makes_room(weighs, key, held, shed) {
-            return Pushed::Full(parcel);
-        }
-        let pushed = self.backlog.push((parcel, weighs), key, held);
-        self.weight.changed(before, self.backlog.weight());
-        pushed
-    }
-
-    /// Whether there is room for what weighs so much, now that the boxes of the node hold all that they may: the buffer sheds
-    /// by its own rule, but not for one that would find no room in an empty one.
-    #[cold]
-    fn makes_room(&mut self, weighs: usize, key: Option<Key>, held: usize, shed: &mut Vec<Shed<M>>) -> bool {
-        let is_hopeless = self.backlog.refuses(held) || self.backlog.drops_newest();
-        if is_hopeless || !self.weight.would_cover(weighs, self.backlog.weight()) {
-            return false;
-        }
-        loop {
-            let before = self.backlog.weight();
-            let Some(oldest) = self.backlog.shed(key) else { return false };
-            shed.push(oldest);
-            self.weight.changed(before, self.backlog.weight());
-            if self.weight.covers(weighs) {
-                return true;
-            }
-        }
     }
 }
 

@@ -409,7 +409,7 @@ fn put_row(queue: &BoxQueue<Number>, numbers: impl IntoIterator<Item = u8>) -> u
     let (mut row, _) = queue.row();
     row.extend(numbers.into_iter().map(|n| Parcel::new(Number(n), None)));
     let mut taken = row.len();
-    queue.put_all(row, |_| taken -= 1);
+    queue.put_all(row, &RowWeights::of_three(), |_| taken -= 1);
     taken
 }
 

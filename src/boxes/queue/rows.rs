@@ -1,6 +1,7 @@
 //! A row of messages from a connection does to a box what the same messages do that come one by one, whatever the box is
 //! like, whatever waits in it, and whatever its reader does meanwhile.
 use std::task::Wake;
+use std::task::Waker;
 
 use actix::Message;
 use proptest::collection::vec;
@@ -258,21 +259,6 @@ fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
     }
 }
 
-/// What three messages weigh, a byte each.
-fn weights() -> RowWeights<'static> {
-    #[rustfmt::skip]
-    static ROW: [u8; 36] = [
-        4, 0, 0, 0, 2, 0, 4, 1,
-        4, 0, 0, 0, 2, 0, 4, 2,
-        4, 0, 0, 0, 2, 0, 4, 3,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
-    let bodies = Posts::at(&ROW, 100, 3).expect("posts in a row").bodies();
-    let mut rest = bodies.clone();
-    assert_eq!(rest.by_ref().count(), 3);
-    RowWeights::new(bodies, &rest, 3)
-}
-
 /// Between the look whether it is open and the lock.
 #[test]
 fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
@@ -282,7 +268,7 @@ fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
     row.extend([1, 2].map(|n| Parcel { message: Number(n), reply: None, from: Source::HERE }));
     seen.queue.close();
     let mut refused = Vec::new();
-    seen.queue.put_all(row, &weights(), |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    seen.queue.put_all(row, &RowWeights::of_three(), |(parcel, refusal)| refused.push((parcel.message, refusal)));
     assert_eq!(refused, [1, 2].map(|n| (Number(n), Refusal::Closed)));
     assert_eq!((seen.queue.len(), seen.queue.stats().received), (0, 0));
 }
@@ -296,7 +282,7 @@ fn what_does_not_fit_any_more_is_given_back_in_order() {
     seen.comes(9);
     seen.comes(8);
     let mut refused = Vec::new();
-    seen.queue.put_all(row, &weights(), |(parcel, refusal)| refused.push((parcel.message, refusal)));
+    seen.queue.put_all(row, &RowWeights::of_three(), |(parcel, refusal)| refused.push((parcel.message, refusal)));
     assert_eq!(refused, [2, 3].map(|n| (Number(n), Refusal::Full(DropReason::NewestShed))));
     assert_eq!(seen.left(), numbers(&[9, 8, 1]));
 }

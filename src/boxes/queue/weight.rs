@@ -114,6 +114,24 @@ impl<'a> RowWeights<'a> {
 }
 
 #[cfg(test)]
+impl RowWeights<'static> {
+    /// What three messages weigh, a byte each.
+    pub(super) fn of_three() -> RowWeights<'static> {
+        #[rustfmt::skip]
+        static ROW: [u8; 36] = [
+            4, 0, 0, 0, 2, 0, 4, 1,
+            4, 0, 0, 0, 2, 0, 4, 2,
+            4, 0, 0, 0, 2, 0, 4, 3,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        let bodies = crate::wire::batch::Posts::at(&ROW, 100, 3).expect("posts in a row").bodies();
+        let mut rest = bodies.clone();
+        assert_eq!(rest.by_ref().count(), 3);
+        RowWeights::new(bodies, &rest, 3)
+    }
+}
+
+#[cfg(test)]
 #[cfg(not(hermod_loom))]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ pub(crate) mod outbound;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
 pub(crate) mod requests;
+mod room;
 mod settling;
 pub(crate) mod shape_query;
 mod stats;

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
-use super::drain::Chunk;
 use super::fragment_queue::Flow;
 use super::fragment_queue::FragmentQueue;
 use super::fragment_queue::FrameRole;
 use super::home::Home;
 pub(super) use super::requests::PendingRequest;
+use super::room::Room;
 use super::target::TargetRef;
 use super::target::TypeNames;
 use crate::config::Limits;
@@ -61,9 +61,6 @@ const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };
 
 /// Requests of each peer that wait for an answer however many of others do.
 const OWN_ANSWERS: Terms = Terms { own: 64, chunk: 64 };
-
-/// Bytes that are kept of a message in a flow besides its own.
-const ITEM: usize = 192;
 
 /// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
 const MIN_FRAGMENT: usize = 256;
@@ -240,45 +237,19 @@ impl Outbox {
             return self.post_in_flow(to, post, kept);
         }
         let before = self.posts.len();
-        let room = self.room(Room::FOR_DATA);
-        if let Err(unwritten) = self.outgoing.post(&mut self.posts, room, post) {
-            self.post_in_more_room(unwritten, post)?;
+        // In one place, which is inlined: there is no second time as a rule, and no third one.
+        loop {
+            let room = self.room(Room::FOR_DATA);
+            match self.outgoing.post(&mut self.posts, room, post) {
+                Ok(()) => break,
+                Err(unwritten) => self.reserve_for_post(unwritten, post)?,
+            }
         }
         self.waiting += 1;
         if self.phase == Phase::Dialling {
             self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
         }
         Ok(())
-    }
-
-    /// The same, if there was no room only because more of the node's has to be reserved.
-    #[cold]
-    fn post_in_more_room<R: Referent, H: Handles>(
-        &mut self,
-        unwritten: Unwritten,
-        post: &Post<'_, R, H>,
-    ) -> Result<(), Unwritten> {
-        let in_full = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        self.reserve(unwritten, None, &in_full)?;
-        let room = self.room(Room::FOR_DATA);
-        self.outgoing.post(&mut self.posts, room, post)
-    }
-
-    /// Reserves what a message takes that found no room, unless the outbox itself is full.
-    #[cold]
-    fn reserve<R: Referent, H: Handles>(
-        &mut self,
-        unwritten: Unwritten,
-        what: Option<Correlated>,
-        post: &Post<'_, Option<R>, H>,
-    ) -> Result<(), Unwritten> {
-        let room = Room::of(what);
-        let is_full = self.room_of_its_own(room) <= self.room_of_the_nodes(room);
-        if unwritten == Unwritten::TooLarge || is_full {
-            return Err(unwritten);
-        }
-        let bound = self.outgoing.bound(what, post, false)?;
-        if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(unwritten) }
     }
 
     #[cold]
@@ -316,11 +287,12 @@ impl Outbox {
             return Ok(Some(flow));
         }
         let before = self.posts.len();
-        let room = self.room(Room::of(Some(what)));
-        if let Err(unwritten) = self.outgoing.correlated(&mut self.posts, room, what, post) {
-            self.reserve(unwritten, Some(what), post)?;
+        loop {
             let room = self.room(Room::of(Some(what)));
-            self.outgoing.correlated(&mut self.posts, room, what, post)?;
+            match self.outgoing.correlated(&mut self.posts, room, what, post) {
+                Ok(()) => break,
+                Err(unwritten) => self.reserve(unwritten, Some(what), post)?,
+            }
         }
         self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
         if self.phase == Phase::Dialling {
@@ -348,69 +320,6 @@ impl Outbox {
     /// Messages that the writer has not taken, or not to their end.
     pub(super) fn unwritten(&self) -> u64 {
         self.waiting + self.fragments.messages()
-    }
-
-    /// Bytes that may be appended to the posts.
-    #[inline]
-    fn room(&self, room: Room) -> usize {
-        self.room_of_its_own(room).min(self.room_of_the_nodes(room))
-    }
-
-    /// The same, if nothing waited for others. What waits in flows leaves a quarter of it to what is small. An empty outbox
-    /// takes any one message, or some could never be sent.
-    #[inline]
-    fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
-        let capacity = times * self.capacity;
-        match self.bytes() {
-            0 => usize::MAX,
-            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.fragments.bytes().min(large(capacity))),
-        }
-    }
-
-    /// The same, if only the node's bytes were limited, without any that would have to be reserved.
-    #[inline]
-    fn room_of_the_nodes(&self, Room { beyond, .. }: Room) -> usize {
-        (self.share.granted() + beyond).saturating_sub(self.held())
-    }
-
-    /// Bytes that may be put into flows, for a message for which what it takes of the node's is reserved. If they are empty,
-    /// they take any one message.
-    fn flow_room<R: Referent, H: Handles>(
-        &mut self,
-        what: Option<Correlated>,
-        post: &Post<'_, Option<R>, H>,
-    ) -> Result<usize, Unwritten> {
-        let (bound, Room { times, beyond }) = (self.outgoing.bound(what, post, true)?, Room::of(what));
-        let room = match self.fragments.is_empty() {
-            true => usize::MAX,
-            false => large(times * self.capacity).saturating_sub(self.in_flows()),
-        };
-        let covers = bound > room || self.share.covers((self.held() + bound + ITEM).saturating_sub(beyond));
-        if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
-    }
-
-    /// What waits in flows. A small message there takes more than its bytes.
-    #[inline]
-    fn in_flows(&self) -> usize {
-        self.fragments.bytes() + ITEM * self.fragments.messages() as usize
-    }
-
-    /// What counts of the node's bytes.
-    #[inline]
-    fn held(&self) -> usize {
-        self.posts.len() + self.writing + self.in_flows()
-    }
-
-    /// Gives back to the node what was reserved for what is written by now. The buffers keep their room, which counts, unless
-    /// others need it.
-    #[cold]
-    pub(super) fn settle_share(&mut self, chunk: &mut Chunk) {
-        if self.share.is_scarce() {
-            give_back(&mut chunk.bytes, OWN.own);
-            give_back(&mut self.posts, OWN.own);
-        }
-        let spare = chunk.bytes.capacity() + self.posts.capacity() - self.posts.len();
-        self.share.shrink_to(self.held() + spare);
     }
 
     /// Bytes that wait.
@@ -477,35 +386,6 @@ impl Outbox {
     }
 }
 
-/// Which room a message may take.
-#[derive(Clone, Copy)]
-struct Room {
-    /// Times the capacity of the outbox.
-    times: usize,
-    /// Bytes beyond its share of the node's.
-    beyond: usize,
-}
-
-impl Room {
-    const FOR_DATA: Room = Room { times: 1, beyond: 0 };
-    /// Data must not shed answers: they have as much room again.
-    const FOR_ANSWERS: Room = Room { times: 2, beyond: OWN.own };
-
-    fn of(what: Option<Correlated>) -> Room {
-        match what {
-            None | Some(Correlated::Ask { .. }) => Room::FOR_DATA,
-            Some(Correlated::Answer { .. }) => Room::FOR_ANSWERS,
-        }
-    }
-}
-
-/// Has a buffer that is empty give back its room, if that is more than so many bytes.
-pub(super) fn give_back(buffer: &mut BytesMut, most: usize) {
-    if buffer.is_empty() && buffer.capacity() > most {
-        *buffer = BytesMut::new();
-    }
-}
-
 /// The boxes of the peer that are among the handles of a message.
 fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
     let handles = handles.clone().into_iter();
@@ -526,7 +406,14 @@ mod tests {
     use std::task::Context;
 
     use super::*;
+    use crate::net::link::drain::Chunk;
+    use crate::quota::Quota;
     use crate::wire::features::feature;
+
+    /// Those of a node for whose connections so many bytes may wait.
+    fn of_the_node(bytes: usize) -> Quotas {
+        Quotas { outboxes: Quota::new(bytes), ..Quotas::new(&Limits::default()) }
+    }
 
     /// A full outbox, of which so much is reserved; and what its writer takes.
     fn full(quotas: &Quotas, bytes: usize) -> (Outbox, Chunk) {
@@ -548,7 +435,7 @@ mod tests {
     #[test]
     fn what_is_written_is_the_nodes_again_once_others_need_it() {
         const BYTES: usize = 300 << 10;
-        let quotas = Quotas::new(&Limits { outboxes: 2 << 20, ..Limits::default() });
+        let quotas = of_the_node(2 << 20);
         let (mut outbox, mut chunk) = full(&quotas, BYTES);
         assert!((BYTES - OWN.own..BYTES - OWN.own + OWN.chunk).contains(&quotas.outboxes.used()));
         // Being written, it is still there; written, its buffer is.
@@ -574,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_sender_sees_that_the_node_has_no_more_room() {
-        let quotas = Quotas::new(&Limits { outboxes: 0, ..Limits::default() });
+        let quotas = of_the_node(0);
         let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &quotas);
         outbox.posts.resize(OWN.own / 2, 0);
         assert_eq!(outbox.fill(), 0.5);

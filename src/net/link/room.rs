@@ -1,0 +1,137 @@
+//! How much room there is in an outbox: what its own limit leaves, and what the node has for all of them.
+
+use bytes::BytesMut;
+
+use super::drain::Chunk;
+use super::outbox::OWN;
+use super::outbox::Outbox;
+use super::outbox::large;
+use crate::wire::outgoing::Correlated;
+use crate::wire::outgoing::Handles;
+use crate::wire::outgoing::Post;
+use crate::wire::outgoing::Referent;
+use crate::wire::outgoing::Unwritten;
+
+/// Bytes that are kept of a message in a flow besides its own.
+const ITEM: usize = 192;
+
+/// Which room a message may take.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Times the capacity of the outbox.
+    times: usize,
+    /// Bytes beyond its share of the node's.
+    beyond: usize,
+}
+
+impl Room {
+    pub(super) const FOR_DATA: Room = Room { times: 1, beyond: 0 };
+    /// Data must not shed answers: they have as much room again.
+    pub(super) const FOR_ANSWERS: Room = Room { times: 2, beyond: OWN.own };
+
+    pub(super) fn of(what: Option<Correlated>) -> Room {
+        match what {
+            None | Some(Correlated::Ask { .. }) => Room::FOR_DATA,
+            Some(Correlated::Answer { .. }) => Room::FOR_ANSWERS,
+        }
+    }
+}
+
+impl Outbox {
+    /// Bytes that may be appended to the posts.
+    #[inline]
+    pub(super) fn room(&self, room: Room) -> usize {
+        self.room_of_its_own(room).min(self.room_of_the_nodes(room))
+    }
+
+    /// The same, if nothing waited for others. What waits in flows leaves a quarter of it to what is small. An empty outbox
+    /// takes any one message, or some could never be sent.
+    #[inline]
+    fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
+        let capacity = times * self.capacity;
+        match self.bytes() {
+            0 => usize::MAX,
+            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.fragments.bytes().min(large(capacity))),
+        }
+    }
+
+    /// The same, if only the node's bytes were limited, without any that would have to be reserved.
+    #[inline]
+    fn room_of_the_nodes(&self, Room { beyond, .. }: Room) -> usize {
+        (self.share.granted() + beyond).saturating_sub(self.held())
+    }
+
+    /// Bytes that may be put into flows, for a message for which what it takes of the node's is reserved. If they are empty,
+    /// they take any one message.
+    pub(super) fn flow_room<R: Referent, H: Handles>(
+        &mut self,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<usize, Unwritten> {
+        let (bound, Room { times, beyond }) = (self.outgoing.bound(what, post, true)?, Room::of(what));
+        let room = match self.fragments.is_empty() {
+            true => usize::MAX,
+            false => large(times * self.capacity).saturating_sub(self.in_flows()),
+        };
+        let covers = bound > room || self.share.covers((self.held() + bound + ITEM).saturating_sub(beyond));
+        if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
+    }
+
+    /// What waits in flows. A small message there takes more than its bytes.
+    #[inline]
+    fn in_flows(&self) -> usize {
+        self.fragments.bytes() + ITEM * self.fragments.messages() as usize
+    }
+
+    /// What counts of the node's bytes.
+    #[inline]
+    pub(super) fn held(&self) -> usize {
+        self.posts.len() + self.writing + self.in_flows()
+    }
+
+    /// Gives back to the node what was reserved for what is written by now. The buffers keep their room, which counts, unless
+    /// others need it.
+    #[cold]
+    pub(super) fn settle_share(&mut self, chunk: &mut Chunk) {
+        if self.share.is_scarce() {
+            give_back(&mut chunk.bytes, OWN.own);
+            give_back(&mut self.posts, OWN.own);
+        }
+        let spare = chunk.bytes.capacity() + self.posts.capacity() - self.posts.len();
+        self.share.shrink_to(self.held() + spare);
+    }
+
+    #[cold]
+    pub(super) fn reserve_for_post<R: Referent, H: Handles>(
+        &mut self,
+        unwritten: Unwritten,
+        post: &Post<'_, R, H>,
+    ) -> Result<(), Unwritten> {
+        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
+        self.reserve(unwritten, None, &post)
+    }
+
+    /// Reserves what a message takes that found no room, unless the outbox itself is full.
+    #[cold]
+    pub(super) fn reserve<R: Referent, H: Handles>(
+        &mut self,
+        unwritten: Unwritten,
+        what: Option<Correlated>,
+        post: &Post<'_, Option<R>, H>,
+    ) -> Result<(), Unwritten> {
+        let room = Room::of(what);
+        let is_full = self.room_of_its_own(room) <= self.room_of_the_nodes(room);
+        if unwritten == Unwritten::TooLarge || is_full {
+            return Err(unwritten);
+        }
+        let bound = self.outgoing.bound(what, post, false)?;
+        if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(unwritten) }
+    }
+}
+
+/// Has a buffer that is empty give back its room, if that is more than so many bytes.
+pub(super) fn give_back(buffer: &mut BytesMut, most: usize) {
+    if buffer.is_empty() && buffer.capacity() > most {
+        *buffer = BytesMut::new();
+    }
+}
