@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     pub(crate) boxes: usize,
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.
     pub(crate) outbox: usize,
-    /// Bytes that wait for all connections, beyond a small part of each: what two dozen peers that read nothing can make
+    /// Bytes that wait for all connections, beyond a small part of each: what a dozen peers that read nothing can make
     /// wait. With the buffers that it lies in it takes a third of the GiB that all bounds of a node add up to at most.
     pub(crate) outboxes: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
@@ -70,18 +70,18 @@ pub(crate) struct Limits {
     pub(crate) max_unproven: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
-    /// Numbers that peers may use on all connections, beyond the 64 of each: some 850 bytes stand behind one at the most, so
-    /// that all of a thousand connections would take 3.5 GiB.
+    /// Numbers that peers may use on all connections, beyond the 64 of each: 2 KB stand behind one with a long name and
+    /// three endpoints, so that all of a thousand connections would take 8 GiB.
     pub(crate) numbers: usize,
     /// Actors kept alive for remote holders of their addresses; the oldest goes when one more comes.
     pub(crate) exports: usize,
     /// Requests without an answer yet, for each connection and direction.
     pub(crate) pending_requests: usize,
     /// Requests of peers that wait for this node's answers, over all connections and beyond a small part of each: as many as
-    /// actors get through in a second or so, at some 400 bytes each.
+    /// actors get through in a second or so, at some 300 bytes each.
     pub(crate) pending_answers: usize,
-    /// Boxes that peers watch, over all connections and beyond a few of each: as many as half of the exports there may be. Each
-    /// has a task of some 1.6 KB.
+    /// Boxes that peers watch, over all connections and beyond a few of each: a quarter of the exports there may be. Each has
+    /// a task, and with a long name takes 2.3 KB.
     pub(crate) watches: usize,
     /// Messages given to `Recipient`s and not yet pumped, in the whole process.
     pub(crate) proxy_queue: usize,
@@ -114,7 +114,7 @@ impl Default for Limits {
             mailbox_buffer: 1024,
             boxes: 128 << 20,
             outbox: 4 << 20,
-            outboxes: 96 << 20,
+            outboxes: 64 << 20,
             max_message: 16 << 20,
             unfinished: 128 << 20,
             least_rate: 256,
@@ -128,11 +128,11 @@ impl Default for Limits {
             max_per_address: None,
             max_unproven: 128,
             interned: 4096,
-            numbers: 65_536,
+            numbers: 32_768,
             exports: 65_536,
             pending_requests: 65_536,
             pending_answers: 131_072,
-            watches: 32_768,
+            watches: 16_384,
             proxy_queue: 65_536,
             max_handles: 16_384,
             decode_depth: 128,

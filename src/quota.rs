@@ -164,13 +164,16 @@ pub(crate) struct Quotas {
 }
 
 impl Quotas {
+    /// No bound for the node keeps a single connection or message from what its own limit allows: one gets half of a quota.
     pub(crate) fn new(limits: &Limits) -> Quotas {
+        let &Limits { outbox, outboxes, boxes, max_message, interned, numbers, .. } = limits;
+        let of_two = |of_one: usize| of_one.saturating_mul(2);
         Quotas {
-            outboxes: Quota::new(limits.outboxes),
-            boxes: Quota::new(limits.boxes),
+            outboxes: Quota::new(outboxes.max(of_two(outbox.max(max_message)))),
+            boxes: Quota::new(boxes.max(of_two(max_message))),
             answers: Quota::new(limits.pending_answers),
             watches: Quota::new(limits.watches),
-            numbers: Quota::new(limits.numbers),
+            numbers: Quota::new(numbers.max(of_two(interned))),
         }
     }
 }
@@ -266,6 +269,24 @@ mod tests {
             let holders = shares.iter().filter(|share| share.is_reserved()).count();
             assert_eq!((quota.used(), quota.holders.load(Ordering::Relaxed)), (reserved, holders));
         }
+    }
+
+    #[test]
+    fn one_alone_has_what_its_own_limit_allows() {
+        let limits = Limits {
+            outboxes: 0,
+            boxes: 0,
+            numbers: 0,
+            outbox: 1000,
+            max_message: 300,
+            interned: 7,
+            ..Limits::default()
+        };
+        let quotas = Quotas::new(&limits);
+        assert_eq!((quotas.outboxes.limit, quotas.boxes.limit, quotas.numbers.limit), (2000, 600, 14));
+        let quotas = Quotas::new(&Limits { max_message: 2000, ..limits });
+        assert_eq!((quotas.outboxes.limit, quotas.boxes.limit), (4000, 4000));
+        assert!(Share::new(&quotas.boxes, TERMS).covers(2000));
     }
 
     #[test]

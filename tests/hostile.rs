@@ -45,6 +45,9 @@ mod rows;
 #[path = "hostile/shapes.rs"]
 mod shapes;
 
+#[path = "hostile/sums.rs"]
+mod sums;
+
 #[path = "hostile/telling.rs"]
 mod telling;
 

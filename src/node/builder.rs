@@ -48,8 +48,7 @@ limits! {
     /// nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
     /// equal part. A box for which there is no more sheds by its own rule, as where it is full: a
     /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
-    /// one only if there is no room for it even so. 128 MiB; with less than twice `max_message`, the longest messages are
-    /// never taken.
+    /// one only if there is no room for it even so. 128 MiB, at least twice `max_message`.
     boxes(bytes: usize),
     /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
     /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
@@ -62,8 +61,8 @@ limits! {
     /// which it always has. The first half is for whoever comes first, and of the second one connection gets more only while
     /// it has less than an equal part: so one alone may have half. A message that does not fit is dropped as where its own
     /// outbox is full ([`OutboxFull`](crate::DropReason::OutboxFull)), and an answer refused as one that does not fit; of a
-    /// peer that asks and does not read that it is refused, the connection ends. 96 MiB; with less than twice `max_message`,
-    /// the longest messages are never sent.
+    /// peer that asks and does not read that it is refused, the connection ends. 64 MiB, at least twice `outbox` and twice
+    /// `max_message`.
     outboxes(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
@@ -108,7 +107,7 @@ limits! {
     /// Short numbers that all peers together may use, beyond the 64 that each may in any case: what stands for each is kept
     /// until its connection ends. A connection that is made when half of them are in use, and more than an equal part of the
     /// rest would be needed, gets half as many as `interned` says, or a quarter, and so on. Messages mean the same with fewer
-    /// numbers; they only are longer. 65,536.
+    /// numbers; they only are longer. 32,768, at least twice `interned`.
     numbers(addresses: usize),
     /// Actors kept alive because somebody elsewhere holds their address. When one more comes, one goes that only a node holds
     /// which is away and expected back (see `forget_after`), or else the oldest of the node that holds most. 65,536.
@@ -124,7 +123,7 @@ limits! {
     /// Boxes of this node that all peers together watch, because somebody there waits for them to close
     /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which it may always have.
     /// The first half is for whoever comes first, and of the second one connection gets more only while it has less than an
-    /// equal part. Of a further box its peer is told nothing but that the connection has ended. 32,768.
+    /// equal part. Of a further box its peer is told nothing but that the connection has ended. 16,384.
     watches(boxes: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. 65,536.
