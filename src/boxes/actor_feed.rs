@@ -10,7 +10,6 @@
 //! the actor has may never be answered: see [`Window::room`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +26,7 @@ use super::buffer::Buffer;
 use super::given::Given;
 use super::given::How;
 use super::given::Outcome;
-use super::given::Senders;
+use super::given::SenderCounts;
 use super::given::ask;
 use super::given::give;
 use super::given::senders;
@@ -93,7 +92,7 @@ fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window:
         given: FuturesUnordered::new(),
         asking: 0,
         unsettled: 0,
-        senders: BTreeMap::new(),
+        senders: SenderCounts::default(),
         taken_back: BinaryHeap::new(),
         probe: None,
         next: 0,
@@ -135,7 +134,7 @@ struct ActorFeed<M: RemoteMessage> {
     /// Messages in them, no more than `at_once`, and those taken back.
     unsettled: u64,
     /// Where those came from that are neither settled nor taken back, if not from this node.
-    senders: BTreeMap<Source, u64>,
+    senders: SenderCounts,
     /// Numbers of those taken back of which the actor may still have to pass over the place.
     taken_back: BinaryHeap<Reverse<u64>>,
     /// The number of the one that is not let go, if the actor has one.
@@ -169,7 +168,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
     }
 
     fn note(&mut self, Outcome { number, count, from, asked, how }: Outcome) {
-        self.forget(&from);
+        self.senders.subtract(&from);
         self.asking -= u64::from(asked);
         self.probe.take_if(|probe| *probe == number);
         match how {
@@ -215,18 +214,6 @@ impl<M: RemoteMessage> ActorFeed<M> {
         from.into_iter().for_each(|(from, count)| self.queue.router().report(from, &*self.queue, reason, count));
     }
 
-    /// What came from there is settled, or taken back.
-    fn forget(&mut self, from: &Senders) {
-        for (from, settled) in from {
-            if let Some(count) = self.senders.get_mut(from) {
-                *count = count.saturating_sub(*settled);
-                if *count == 0 {
-                    self.senders.remove(from);
-                }
-            }
-        }
-    }
-
     /// Gives the actor what waits, up to what it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
         let (room, probing) = self.window.room(self.waiting_with_actor(), self.taken_back.len(), self.probe.is_some());
@@ -257,9 +244,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         self.probe = self.probe.or(probing.then_some(self.next));
         let mut batch = std::mem::take(&mut self.batch);
         self.unsettled += batch.len() as u64;
-        for (from, count) in senders(batch.iter().map(|parcel| parcel.from)) {
-            *self.senders.entry(from).or_default() += count;
-        }
+        self.senders.add(senders(batch.iter().map(|parcel| parcel.from)));
         let plain = || batch.iter().filter(|parcel| parcel.reply.is_none());
         let (count, mut from) = (plain().count() as u64, senders(plain().map(|parcel| parcel.from)));
         let last_plain = batch.iter().rposition(|parcel| parcel.reply.is_none());
@@ -362,7 +347,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         self.unsettled = 0;
         self.taken_back.clear();
         self.queue.wait_with_actor(0);
-        let senders = std::mem::take(&mut self.senders);
+        let senders = self.senders.take();
         self.count(false, unsettled, senders);
     }
 }

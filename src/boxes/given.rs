@@ -1,6 +1,7 @@
 //! Messages that an actor was given, until they are settled: requests, and windows, which are settled once the actor has
 //! begun all that is in them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -43,6 +44,32 @@ pub(super) fn senders(sources: impl Iterator<Item = Source>) -> Senders {
         }
     }
     senders
+}
+
+/// Where the messages came from that an actor has, if not from this node.
+#[derive(Default)]
+pub(super) struct SenderCounts(BTreeMap<Source, u64>);
+
+impl SenderCounts {
+    pub(super) fn add(&mut self, from: Senders) {
+        from.into_iter().for_each(|(from, count)| *self.0.entry(from).or_default() += count);
+    }
+
+    pub(super) fn subtract(&mut self, from: &Senders) {
+        for (from, settled) in from {
+            if let Some(count) = self.0.get_mut(from) {
+                *count = count.saturating_sub(*settled);
+                if *count == 0 {
+                    self.0.remove(from);
+                }
+            }
+        }
+    }
+
+    /// All of them; none is left.
+    pub(super) fn take(&mut self) -> BTreeMap<Source, u64> {
+        std::mem::take(&mut self.0)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
