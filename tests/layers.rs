@@ -15,7 +15,7 @@ use std::path::Path;
 /// The layers from the top down, each with what it is there for. A file may import from its own layer and from those
 /// below it in this list. `a/b` is a folder inside the layer `a`: the folders of a layer that are listed have an order,
 /// too.
-const LAYERS: [(&str, &str); 23] = [
+const LAYERS: [(&str, &str); 24] = [
     ("lib", "the public face: it shows what the others have, and nothing inside imports from it"),
     ("fuzzing", "what fuzzers run, which is about all of the others; none of them needs it"),
     ("node", "the node: puts the layers together, so it stands above all of them"),
