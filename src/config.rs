@@ -31,8 +31,8 @@ pub enum IoThread {
 pub(crate) struct Limits {
     /// Messages that a mailbox holds unless it is opened with a buffer of its own: Hermod's default.
     pub(crate) mailbox_buffer: usize,
-    /// Bytes, as they came from connections, that wait in all boxes, beyond 1 KiB of each: eight of the longest messages, or
-    /// 128 boxes full of messages of 1 KiB.
+    /// Bytes, as they came from connections, that wait in all boxes, beyond 1 KiB of each: four of the longest messages, or 64
+    /// boxes full of messages of 1 KiB. In memory that is up to twice as much where messages are texts and byte vectors.
     pub(crate) boxes: usize,
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.
     pub(crate) outbox: usize,
@@ -41,8 +41,8 @@ pub(crate) struct Limits {
     pub(crate) outboxes: usize,
     /// Bytes of one message with its addresses: what a peer can make a connection hold while it arrives.
     pub(crate) max_message: usize,
-    /// Bytes that all connections together may have begun and not finished: eight of the longest messages, of which each
-    /// takes up to twice as much while it grows.
+    /// Bytes of the room that all connections together may be given for what they have begun and not finished: as much as
+    /// four of the longest messages take in pieces, and half of that besides.
     pub(crate) unfinished: usize,
     /// Bytes a second at which an unfinished message has to come: a fiftieth of the slowest links that are in use, and
     /// enough that a crowd of those who keep their places in this way is seen on any link.
@@ -70,8 +70,8 @@ pub(crate) struct Limits {
     pub(crate) max_unproven: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
-    /// Numbers that peers may use on all connections, beyond the 64 of each: 2 KB stand behind one with a long name and
-    /// three endpoints, so that all of a thousand connections would take 8 GiB.
+    /// Numbers that peers may use on all connections, beyond the 64 of each: 2.4 KB stand behind one with a long name and
+    /// four endpoints, so that all of a thousand connections would take 10 GB.
     pub(crate) numbers: usize,
     /// Actors kept alive for remote holders of their addresses; the oldest goes when one more comes.
     pub(crate) exports: usize,
@@ -112,11 +112,11 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             mailbox_buffer: 1024,
-            boxes: 128 << 20,
+            boxes: 64 << 20,
             outbox: 4 << 20,
             outboxes: 64 << 20,
             max_message: 16 << 20,
-            unfinished: 128 << 20,
+            unfinished: 96 << 20,
             least_rate: 256,
             fragment: 32 << 10,
             handshake_timeout: Duration::from_secs(5),

@@ -126,7 +126,7 @@ impl NodeInner {
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
             crowd: Arc::default(),
-            unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(2)))),
+            unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(4)))),
             peers: Arc::default(),
             settlement: Arc::default(),
             absences: Arc::new(Absences::new(limits.forget_after)),

@@ -43,12 +43,16 @@ limits! {
     /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
     mailbox_buffer(messages: usize),
     /// Bytes of messages from other nodes that wait in all boxes of this one together, beyond 1 KiB of each box, which it may
-    /// always hold: mailboxes, and what published actors were given and have not begun. They count as they were encoded: in
-    /// memory a message may take more, up to `decode_memory`. What is sent on this node was never encoded, and counts
-    /// nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
+    /// always hold: mailboxes, and what published actors were given and have not begun. They count as they were encoded, with
+    /// about 0.5 KiB for each address in them. In memory they take more: texts and vectors up to twice as much, since they grow
+    /// while they are read; a message some 100 bytes beside its own; and one of a type that is much larger than its encoding,
+    /// such as an enum of which one variant is large, up to `decode_memory`. So in memory it is up to twice this bound with
+    /// messages of some KiB, and ten times with messages of a few bytes. Messages sent on this node were never encoded, and
+    /// count nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
     /// equal part. A box for which there is no more sheds by its own rule, as where it is full: a
     /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
-    /// one only if there is no room for it even so. 128 MiB, at least twice `max_message`.
+    /// one only if there is no room for it even so. 64 MiB, at least twice `max_message`: a thousand
+    /// messages of 100 bytes in each of 600 boxes fit.
     boxes(bytes: usize),
     /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
     /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
@@ -66,9 +70,10 @@ limits! {
     outboxes(bytes: usize),
     /// Bytes of one message with its addresses, sent or received. 16 MiB.
     max_message(bytes: usize),
-    /// Bytes that all connections of the node together may have begun to send and not finished. Where it is more, the
+    /// Bytes of memory for what all connections of the node together have begun to send and not finished. It counts with
+    /// the room that a message is given while it arrives, which is up to twice what has come. Where it is more, the
     /// connection ends that wastes most of it, in bytes times how long they have waited for the rest
-    /// ([`DownReason::NoRoom`](crate::DownReason::NoRoom)). 128 MiB, at least `max_message` twice.
+    /// ([`DownReason::NoRoom`](crate::DownReason::NoRoom)). 96 MiB, at least `max_message` four times.
     unfinished(bytes: usize),
     /// Bytes a second, on the average of `dead_after`, at which a peer has to send while a message that it has begun is not
     /// whole; one that is slower is taken for one that only keeps its place, and its connection ends. Time in which this

@@ -56,9 +56,9 @@ impl Assembly {
         self.open.is_empty()
     }
 
-    /// What has come of each frame that is not whole, in bytes, and when its first piece did.
+    /// What each frame that is not whole takes, in bytes of the room that it was given, and when its first piece came.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (usize, Duration)> {
-        self.open.values().map(|open| (open.bytes.len(), open.began))
+        self.open.values().map(|open| (open.bytes.capacity(), open.began))
     }
 
     /// Adds a piece, which came at `now`; the frame, once it is whole: its kind and payload.
@@ -236,6 +236,10 @@ mod tests {
         let mut assembly = Assembly::new(1 << 30);
         assert_eq!(add(&mut assembly, 0, (1 << 30) - 1, b"a"), Ok(None));
         assert!(assembly.open[&0].bytes.capacity() <= 2 * FIRST_ROOM);
+        assert_eq!(
+            assembly.unfinished().map(|(bytes, _)| bytes).collect::<Vec<_>>(),
+            [assembly.open[&0].bytes.capacity()]
+        );
     }
 
     #[test]

@@ -116,19 +116,73 @@ fn all_that_is_unfinished_is_bounded_and_whoever_wastes_most_goes() {
         let received = || ground.node.stats().connections.iter().map(|one| one.bytes_received).max() > Some(900_000);
         until(received, || format!("{:?}", ground.node.stats().connections)).await;
         let mut others = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..7 {
             let mut other = Peer::stranger(&ground.endpoint).await;
-            assert!(other.send(&begun(LONGEST, LONGEST / 2)).await);
+            assert!(other.send(&begun(LONGEST, LONGEST / 3)).await);
             others.push(other);
         }
         let last = waster.frames_to_end().await.pop();
-        assert!(no_room(last).contains("over the limit of 2097152 bytes"));
+        assert!(no_room(last).contains("over the limit of 4194304 bytes"));
         let is_it = |peer: NodeId, why: &DownReason| {
             raw_id(peer) == hello.node && matches!(why, DownReason::NoRoom(why) if why.contains("unfinished messages"))
         };
         ground.hearer.hears_an_end(is_it).await;
         for other in &mut others {
-            assert!(other.send(&vec![0; LONGEST - LONGEST / 2 + 4]).await && other.is_answered().await);
+            assert!(other.send(&vec![0; LONGEST - LONGEST / 3 + 4]).await && other.is_answered().await);
+        }
+    });
+}
+
+/// Sends something of which little is unfinished, but that has been given much room, as many peers; one has to go.
+fn room_that_is_given_counts(begun: &[u8]) {
+    on(Node::builder().max_message(1 << 20).unfinished(4 << 20), async |ground| {
+        let mut peers = Vec::new();
+        for _ in 0..12 {
+            let mut peer = Peer::stranger(&ground.endpoint).await;
+            assert!(peer.send(begun).await);
+            peers.push(peer);
+        }
+        let is_expelled = |_, why: &DownReason| matches!(why, DownReason::NoRoom(why) if why.contains("unfinished"));
+        ground.hearer.hears_an_end(is_expelled).await;
+        ground.is_healthy().await;
+    });
+}
+
+/// A whole one stands before it.
+#[test]
+fn the_room_of_a_buffer_counts_and_not_what_is_unfinished_in_it() {
+    room_that_is_given_counts(&[begun(700 << 10, 1 << 20), begun(700 << 10, 200 << 10)].concat());
+}
+
+/// It has the room of a whole one that came before.
+#[test]
+fn the_room_of_a_message_in_pieces_counts_and_not_what_has_come_of_it() {
+    let letter = [vec![kind::POST, 0], inline(&your_box("letters")), vec![0; 500 << 10]].concat();
+    let little = frame(kind::FRAGMENT, &[number(1), number(1), vec![0]].concat());
+    room_that_is_given_counts(&[in_pieces(&letter), little].concat());
+}
+
+#[test]
+fn four_of_the_longest_messages_arrive_at_a_time() {
+    const LONGEST: usize = 16 << 20;
+    on(Node::builder(), async |ground| {
+        let mut letter = [vec![kind::POST, 0], inline(&your_box("letters"))].concat();
+        letter.resize(LONGEST, 0);
+        let pieces: Vec<&[u8]> = letter.chunks(32 << 10).collect();
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            peers.push(Peer::stranger(&ground.endpoint).await);
+        }
+        // Each piece of all, before the next of any.
+        for (n, piece) in pieces.iter().enumerate() {
+            let rest = pieces[n + 1..].iter().map(|piece| piece.len() as u64).sum();
+            let piece = frame(kind::FRAGMENT, &[&number(0), &number(rest), *piece].concat());
+            for peer in &mut peers {
+                assert!(peer.send(&piece).await);
+            }
+        }
+        for peer in &mut peers {
+            assert!(peer.is_answered().await);
         }
     });
 }

@@ -68,10 +68,12 @@ fn value(factor: &str, config: &str) -> u64 {
 #[test]
 fn the_bounds_of_a_node_add_up_to_less_than_a_gibibyte() {
     let bounds = bounds();
-    assert!(bounds.len() >= 5, "so few were found");
+    assert!(bounds.len() >= 7, "so few were found");
     let sum: u64 = bounds.iter().map(|bound| bound.each * bound.count).sum();
     let list = bounds.iter().map(|bound| format!("{}: {} MiB", bound.resource, (bound.each * bound.count) >> 20));
     assert!(sum < 1 << 30, "{} MiB: {:#?}", sum >> 20, list.collect::<Vec<_>>());
+    let said = format!("\n{} MiB, less than 1 GiB;", sum >> 20);
+    assert!(include_str!("LIMITS.md").contains(&said), "it is {} MiB", sum >> 20);
     // Without those below a limit that is in the table it would not be.
     assert!(sum > 1 << 29, "{} MiB: is everything in the table?", sum >> 20);
 }
@@ -146,10 +148,11 @@ fn a_number_takes_what_the_table_says() {
                 let endpoint = |n: usize| format!("{}:{n}", "h".repeat(294));
                 for n in 0..peer.numbers.expect("it has greeted") {
                     let id = [[at as u8; 8], (n as u64).to_le_bytes()].concat();
-                    let endpoints = (1..4).flat_map(|n| text(&endpoint(n)));
+                    let endpoints = (1..5).flat_map(|n| text(&endpoint(n)));
                     let introduction =
-                        [vec![3], fresh_id().to_vec(), id, vec![9; 16], text(&"n".repeat(255)), number(3)];
-                    let introduction = introduction.concat().into_iter().chain(endpoints).collect::<Vec<u8>>();
+                        [&[3][..], &fresh_id(), &fresh_id(), &id, &[9; 16], &text(&"n".repeat(255)), &number(4)]
+                            .concat();
+                    let introduction = introduction.into_iter().chain(endpoints).collect::<Vec<u8>>();
                     let handle = set_number(n as u64, &introduction);
                     assert!(peer.send(&post_with(&inline(&your_box("letters")), &[handle], &[])).await);
                 }

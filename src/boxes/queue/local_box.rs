@@ -14,6 +14,7 @@ use super::weight::RowWeights;
 use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
+use crate::handle::pointer::POINTER_COST;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
@@ -85,7 +86,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         if let Some(reason) = self.refusal() {
             return Err(reason.into());
         }
-        let weighs = body.len() + size_of::<Pointer>() * handles.len();
+        let weighs = body.len() + POINTER_COST * handles.len();
         let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
         self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(rejected)

@@ -195,7 +195,7 @@ impl Dispatcher {
         }
     }
 
-    /// Adds what has come of messages in pieces that are not whole.
+    /// Adds what messages in pieces that are not whole take.
     pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
         if !self.assembly.is_empty() {
             let now = self.began.elapsed();

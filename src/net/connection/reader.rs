@@ -74,7 +74,7 @@ pub(crate) async fn read(
     welcomed: impl Fn(),
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
-    let (came, room, came_since, is_idle, is_long) = (0, IDLE_READ, 0, false, false);
+    let (came, room, came_since, is_idle, long_room) = (0, IDLE_READ, 0, false, 0);
     let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.crowd));
     let mut reader = ConnectionReader {
         from,
@@ -85,7 +85,7 @@ pub(crate) async fn read(
         came_since,
         is_wide,
         is_idle,
-        is_long,
+        long_room,
         turn,
         dispatcher,
         max_frame,
@@ -123,8 +123,8 @@ struct ConnectionReader<P> {
     is_wide: bool,
     /// Whether the buffer is to be given back.
     is_idle: bool,
-    /// Whether the buffer has had the room of a long frame, which is not seen in one that is not empty.
-    is_long: bool,
+    /// The room of a long frame that the buffer has had since it was empty, which is not seen in one that is not; 0 if none.
+    long_room: usize,
     turn: ReadingTurn,
     dispatcher: Dispatcher,
     max_frame: usize,
@@ -189,39 +189,43 @@ impl<P: Fn()> ConnectionReader<P> {
 
     /// Gives the room of a long frame back that was handled, also if the first bytes of the next stand behind it.
     fn leave_long_room(&mut self) {
-        if self.is_long && !self.buffer.is_empty() && self.buffer.len() <= FULL_READ {
+        if self.long_room > 0 && !self.buffer.is_empty() && self.buffer.len() <= FULL_READ {
             self.buffer = BytesMut::from(&self.buffer[..]);
-            self.is_long = false;
+            self.long_room = 0;
         }
     }
 
-    /// What has come of frames and messages that are not whole, if something has.
+    /// What frames and messages that are not whole take, if something of one has come: with the room that long ones have
+    /// been given, since a buffer that grows has up to twice the room that is used.
     fn unfinished(&mut self) -> Option<Unfinished> {
         let mut unfinished = Unfinished::default();
         self.dispatcher.add_unfinished(&mut unfinished);
         if !self.buffer.is_empty() {
             let since = self.front_since.get_or_insert_with(Instant::now);
-            unfinished.add(self.buffer.len(), since.elapsed());
+            unfinished.add(self.buffer.len().max(self.long_room), since.elapsed());
         }
         (unfinished != Unfinished::default()).then_some(unfinished)
     }
 
     /// Reads what there is. Room grows with what has come, not with what a frame announces.
     async fn fill(&mut self, wants: usize) -> Result<(), Ended> {
-        let unfinished = self.unfinished();
         self.leave_long_room();
         if self.buffer.is_empty() {
-            if std::mem::take(&mut self.is_idle) || self.buffer.capacity() > KEPT {
+            if std::mem::take(&mut self.is_idle) || self.long_room.max(self.buffer.capacity()) > KEPT {
                 self.buffer = BytesMut::new();
             }
-            self.is_long = false;
+            self.long_room = 0;
             // From its beginning again: so what is read little by little stays in one place.
             self.buffer.reserve(self.room);
         } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
             self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
-            (self.is_wide, self.is_long) = (true, self.is_long || self.buffer.capacity() > KEPT);
+            self.is_wide = true;
+            if self.buffer.capacity() > KEPT {
+                self.long_room = self.long_room.max(self.buffer.capacity());
+            }
         }
         let spare = self.buffer.capacity() - self.buffer.len();
+        let unfinished = self.unfinished();
         self.came = self.from.read(&mut self.buffer, unfinished).await?;
         self.came_since += self.came;
         if self.came == spare {

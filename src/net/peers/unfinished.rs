@@ -1,4 +1,5 @@
-//! What the peers of a node have begun and not finished: frames of which some is still to come, and messages in pieces.
+//! What the peers of a node have begun and not finished: frames of which some is still to come, and messages in pieces. The
+//! room counts that they have been given, which is what the node's memory has to have.
 //!
 //! One bound holds for all connections together. Where it is passed, the connection goes that wastes most, which is the
 //! one whose unfinished bytes, each for as long as it has waited, make the greatest sum: an honest message that arrives has
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wire::codec::Violation;
 
-/// Bytes of one connection that wait for what belongs to them, and for how long they have.
+/// Bytes that one connection keeps for what has not come to its end, and for how long it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Unfinished {
     bytes: usize,
@@ -100,7 +101,8 @@ impl UnfinishedShare {
     /// # Errors
     /// If this connection is the one to go.
     pub(crate) fn note(&mut self, unfinished: Unfinished, now: Instant) -> Result<(), Violation> {
-        if unfinished.bytes == self.bytes {
+        // As many bytes as before may be those of another frame, which came later.
+        if unfinished.bytes == 0 && self.bytes == 0 {
             return Ok(());
         }
         let frames = &*self.frames;
@@ -200,6 +202,18 @@ mod tests {
         assert!(has_to_go(&parked) && !has_to_go(&old_byte) && !has_to_go(&honest));
         assert_eq!(parked.note(aged(31, 0), at(61)), Err(frames.violation()));
         assert_eq!(frames.state.lock().total, 71, "what it has still got counts no more");
+    }
+
+    #[test]
+    fn a_frame_that_takes_the_room_of_the_last_is_as_young_as_it_is() {
+        let frames = Arc::new(UnfinishedFrames::new(LIMIT));
+        let at = |second| frames.began + Duration::from_secs(second);
+        let [mut busy, mut parked, mut last] = [(); 3].map(|()| frames.share());
+        assert_eq!(busy.note(aged(50, 0), at(0)), Ok(()));
+        assert_eq!(parked.note(aged(40, 0), at(40)), Ok(()));
+        assert_eq!(busy.note(aged(50, 0), at(60)), Ok(()));
+        assert_eq!(last.note(aged(11, 0), at(61)), Ok(()));
+        assert!(has_to_go(&parked) && !has_to_go(&busy));
     }
 
     #[test]
