@@ -50,7 +50,7 @@ impl Quota {
         }
     }
 
-    /// What is reserved.
+    /// The amount that is reserved.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -59,9 +59,9 @@ impl Quota {
 /// How a share grows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// What each has without asking.
+    /// The amount that each has without asking.
     pub(crate) own: usize,
-    /// What it reserves at a time beyond that, while there is so much.
+    /// The amount that it reserves at a time beyond that, while there is so much.
     pub(crate) chunk: usize,
 }
 
@@ -84,7 +84,7 @@ impl Share {
         Share::new(&self.quota, self.terms)
     }
 
-    /// What it may use without asking.
+    /// The amount that it may use without asking.
     #[inline]
     pub(crate) fn granted(&self) -> usize {
         self.granted
@@ -155,6 +155,8 @@ pub(crate) struct Quotas {
     pub(crate) outboxes: Arc<Quota>,
     /// Bytes that wait in boxes.
     pub(crate) boxes: Arc<Quota>,
+    /// Bytes of room that connections keep for the next message in pieces.
+    pub(crate) rooms: Arc<Quota>,
     /// Requests of peers without an answer.
     pub(crate) answers: Arc<Quota>,
     /// Boxes that peers watch, and those of which they are to be told.
@@ -171,6 +173,7 @@ impl Quotas {
         Quotas {
             outboxes: Quota::new(outboxes.max(of_two(outbox.max(max_message)))),
             boxes: Quota::new(boxes.max(of_two(max_message))),
+            rooms: Quota::new(of_two(max_message)),
             answers: Quota::new(limits.pending_answers),
             watches: Quota::new(limits.watches),
             numbers: Quota::new(numbers.max(of_two(interned))),

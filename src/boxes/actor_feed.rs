@@ -226,7 +226,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
                     break;
                 }
                 Poll::Pending => {
-                    // What was taken last is among what the actor was given.
+                    // The batch taken last is among what the actor was given.
                     self.weighs = true;
                     end = Fed::Nothing;
                     break;

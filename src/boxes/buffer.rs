@@ -145,7 +145,7 @@ pub(crate) struct Backlog<T> {
     overflow: Overflow,
     /// The items, where the newest of each key is kept, and what each weighs.
     latest: Option<Box<Latest<(T, usize)>>>,
-    /// What all items weigh, and what each does that may have to be shed.
+    /// The weight of all items, and of each that may have to be shed.
     weight: usize,
     weights: VecDeque<usize>,
 }
@@ -237,7 +237,7 @@ impl<T> Backlog<T> {
         oldest.map(|oldest| (oldest, DropReason::OldestShed))
     }
 
-    /// What its items weigh.
+    /// The weight of its items.
     #[inline]
     pub(crate) fn weight(&self) -> usize {
         self.weight

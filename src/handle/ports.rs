@@ -50,7 +50,7 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     /// This run of it.
     fn id(&self) -> Incarnation;
     fn limits(&self) -> &Limits;
-    /// What its connections, and its boxes, may have together.
+    /// The bounds for all its connections, and for all its boxes.
     fn quotas(&self) -> &Quotas;
     fn observer(&self) -> &Observer;
     /// Whether the node has stopped.

@@ -19,7 +19,7 @@ pub(crate) const MAX_OPEN: usize = 8;
 const FIRST_ROOM: usize = 256 << 10;
 
 /// Room that is kept for the next frame, however long that does not come.
-const KEPT: usize = 512 << 10;
+pub(crate) const KEPT: usize = 512 << 10;
 
 /// What is put together from pieces at the reading end. All frames under way together are at most as long as one may be.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Assembly {
         self.open.is_empty()
     }
 
-    /// What each frame that is not whole takes, in bytes of the room that it was given, and when its first piece came.
+    /// The room that each frame that is not whole was given, in bytes, and when its first piece came.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (usize, Duration)> {
         self.open.values().map(|open| (open.bytes.capacity(), open.began))
     }
@@ -137,9 +137,9 @@ impl Assembly {
         }
     }
 
-    /// Whether there is room that is given back when no frame comes for it.
-    pub(crate) fn has_large_room(&self) -> bool {
-        self.spare.capacity() > KEPT
+    /// Bytes of the room of an earlier frame.
+    pub(crate) fn spare_room(&self) -> usize {
+        self.spare.capacity()
     }
 
     /// Gives back the room of an earlier frame, if it is much and none that needs so much has come since this was last called.

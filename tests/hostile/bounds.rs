@@ -45,7 +45,7 @@ const WATCHES: u64 = 4;
 /// Peers that want all that they can get.
 const CROWD: usize = 8;
 
-/// What may wait for one of them, and for all; and what may wait for each whatever waits for others.
+/// Bytes that may wait for one of them, for all, and for each whatever waits for others.
 const OUTBOX: u64 = 256 << 10;
 const OUTBOXES: u64 = 512 << 10;
 const OWN: u64 = 16 << 10;
@@ -167,7 +167,7 @@ fn peers_that_watch_together_cost_what_the_node_allows() {
 /// Of how many boxes the peer is told that they are gone, of which there are so many at least.
 async fn closed(peer: &mut Peer, least: usize) -> usize {
     let mut closed = 0;
-    // What comes behind is not told later than a sign of life that is asked for then.
+    // Whatever comes behind is not told later than a sign of life that is asked for then.
     while closed < least {
         closed += usize::from(peer.frame().await.expect("a box has closed").kind == kind::CLOSED);
     }
@@ -197,7 +197,7 @@ fn peers_that_greet_get_numbers_as_the_node_allows() {
         let beyond = numbers.iter().map(|numbers| numbers.saturating_sub(EACH)).sum::<usize>();
         assert!(beyond <= ALL, "{numbers:?}");
         assert!(numbers.is_sorted_by(|a, b| a >= b) && numbers[0] >= 200 && numbers[19] <= EACH, "{numbers:?}");
-        // What was said is meant.
+        // The number that was said is meant.
         let last = peers.last_mut().expect("there is one");
         let letters = (0..numbers[19] as u64).map(|n| post(&set_number(n, &your_box("letters")), &number(n)));
         assert!(last.send(&letters.flatten().collect::<Vec<u8>>()).await && last.is_answered().await);
@@ -213,7 +213,7 @@ fn peers_that_greet_get_numbers_as_the_node_allows() {
     });
 }
 
-/// What each box is like, and what it holds once it was sent more than there is room for.
+/// A kind of box, and the numbers that it holds once it was sent more than there is room for.
 #[test]
 fn boxes_hold_together_what_the_node_allows_and_shed_by_their_own_rules() {
     const ALL: usize = 64 << 10;
@@ -236,7 +236,7 @@ fn boxes_hold_together_what_the_node_allows_and_shed_by_their_own_rules() {
         assert!(held[0] * BODY > ALL / 3 && held[5] * BODY < ALL / 4 && held[5] > 0, "{held:?}");
         let shed = SENT * 6 - held.iter().sum::<usize>() as u64;
         ground.hearer.hears_of_drops(DropReason::NewestShed, shed).await;
-        // What little these have is for the newest, in a row as one by one; and of each key.
+        // The little that these have is for the newest, in a row as one by one; and of each key.
         let of_numbers = [
             post(&set_number(0, &your_box("sliding")), &load(0, 400)),
             post(&set_number(1, &your_box("latest")), &load(0, 400)),

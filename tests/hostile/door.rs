@@ -133,11 +133,14 @@ fn all_that_is_unfinished_is_bounded_and_whoever_wastes_most_goes() {
     });
 }
 
-/// Sends something of which little is unfinished, but that has been given much room, as many peers; one has to go.
+/// Bytes of a piece of a message.
+const PIECE: usize = 32 << 10;
+
+/// Sends something as many peers that has been given much room, and of which all together is within the bound; one has to go.
 fn room_that_is_given_counts(begun: &[u8]) {
     on(Node::builder().max_message(1 << 20).unfinished(4 << 20), async |ground| {
         let mut peers = Vec::new();
-        for _ in 0..12 {
+        for _ in 0..7 {
             let mut peer = Peer::stranger(&ground.endpoint).await;
             assert!(peer.send(begun).await);
             peers.push(peer);
@@ -154,12 +157,35 @@ fn the_room_of_a_buffer_counts_and_not_what_is_unfinished_in_it() {
     room_that_is_given_counts(&[begun(700 << 10, 1 << 20), begun(700 << 10, 200 << 10)].concat());
 }
 
-/// It has the room of a whole one that came before.
+/// Somewhat more than half of it has come, so that there is room for the rest already.
 #[test]
 fn the_room_of_a_message_in_pieces_counts_and_not_what_has_come_of_it() {
-    let letter = [vec![kind::POST, 0], inline(&your_box("letters")), vec![0; 500 << 10]].concat();
-    let little = frame(kind::FRAGMENT, &[number(1), number(1), vec![0]].concat());
-    room_that_is_given_counts(&[in_pieces(&letter), little].concat());
+    let piece = |n: usize| {
+        frame(kind::FRAGMENT, &[number(0), number(((30 - n) * PIECE) as u64), vec![kind::POST; PIECE]].concat())
+    };
+    room_that_is_given_counts(&(0..17).flat_map(piece).collect::<Vec<u8>>());
+}
+
+/// Each has sent one of the longest messages in pieces, and is expected to send more. Nothing is given back in time.
+#[test]
+fn room_for_messages_to_come_is_kept_for_some_and_not_for_all() {
+    const LONG: usize = 4 << 20;
+    const PEERS: usize = 12;
+    alone_without_heap("door::room_for_messages_to_come_is_kept_for_some_and_not_for_all", || {
+        on(Node::builder().max_message(LONG).heartbeat(HOUR).dead_after(HOUR), async |ground| {
+            let mut letter = [vec![kind::POST, 0], inline(&your_box("letters"))].concat();
+            letter.resize(LONG, 0);
+            let (letter, before) = (in_pieces(&letter), memory("VmRSS:"));
+            let mut peers = Vec::new();
+            for _ in 0..PEERS {
+                let mut peer = Peer::stranger(&ground.endpoint).await;
+                assert!(peer.send(&letter).await && peer.is_answered().await);
+                peers.push(peer);
+            }
+            let kept = memory("VmRSS:").saturating_sub(before);
+            assert!(kept < (LONG * PEERS / 2) as u64, "{kept} bytes are kept for {PEERS} peers");
+        });
+    });
 }
 
 #[test]
@@ -168,7 +194,7 @@ fn four_of_the_longest_messages_arrive_at_a_time() {
     on(Node::builder(), async |ground| {
         let mut letter = [vec![kind::POST, 0], inline(&your_box("letters"))].concat();
         letter.resize(LONGEST, 0);
-        let pieces: Vec<&[u8]> = letter.chunks(32 << 10).collect();
+        let pieces: Vec<&[u8]> = letter.chunks(PIECE).collect();
         let mut peers = Vec::new();
         for _ in 0..4 {
             peers.push(Peer::stranger(&ground.endpoint).await);

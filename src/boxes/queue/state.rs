@@ -1,4 +1,4 @@
-//! What is under the lock of a box: its messages, what they weigh, and the reader that waits for them.
+//! The state under the lock of a box: its messages, what they weigh, and the reader that waits for them.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -56,7 +56,7 @@ impl<M: RemoteMessage> QueueState<M> {
         self.backlog.take_all()
     }
 
-    /// Puts a parcel that weighs so much into the buffer. What else has to go for it is among those that are `shed`.
+    /// Puts a parcel that weighs so much into the buffer. Others that have to go for it are among those that are `shed`.
     #[inline(always)]
     pub(super) fn push(
         &mut self,

@@ -1,5 +1,5 @@
-//! What the messages of a box weigh: their bytes as they came from connections, which all boxes of a node share. What is sent
-//! on this node was never encoded, and weighs nothing.
+//! The weight of the messages of a box: their bytes as they came from connections, which all boxes of a node share. Those
+//! sent on this node were never encoded, and weigh nothing.
 //!
 //! Invariant: the total is that of the messages that wait, and of those that the reader or the actor behind the box was given
 //! last and may not have begun.
@@ -15,9 +15,9 @@ pub(super) const OWN: Terms = Terms { own: 1 << 10, chunk: 16 << 10 };
 pub(super) struct Weight {
     share: Share,
     total: usize,
-    /// What the reader has taken with its last batch: it counts until that is read to its end.
+    /// The weight of the reader's last batch: it counts until that is read to its end.
     held: usize,
-    /// What the actor behind the box was given: lately, and before. `None` if there is none.
+    /// The weight of what the actor behind the box was given: lately, and before. `None` if there is none.
     given: Option<[usize; 2]>,
 }
 
@@ -42,7 +42,7 @@ impl Weight {
         self.share.covers(self.total.saturating_sub(waiting) + more)
     }
 
-    /// What waits in the buffer weighs as much as now, and not as before.
+    /// The messages in the buffer weigh as much as now, and not as before.
     #[inline]
     pub(super) fn changed(&mut self, before: usize, now: usize) {
         self.total = (self.total + now).saturating_sub(before);
@@ -83,7 +83,7 @@ impl Weight {
     }
 }
 
-/// What messages in a row weigh.
+/// The weight of messages in a row.
 pub(crate) struct RowWeights<'a> {
     bodies: Bodies<'a>,
     count: usize,
@@ -115,7 +115,7 @@ impl<'a> RowWeights<'a> {
 
 #[cfg(test)]
 impl RowWeights<'static> {
-    /// What three messages weigh, a byte each.
+    /// Of three messages, a byte each.
     pub(super) fn of_three() -> RowWeights<'static> {
         #[rustfmt::skip]
         static ROW: [u8; 36] = [

@@ -25,7 +25,10 @@ use crate::net::link::Link;
 use crate::net::link::shape_query;
 use crate::net::peers::unfinished::Unfinished;
 use crate::net::shared::NodeInner;
+use crate::quota::Share;
+use crate::quota::Terms;
 use crate::reason::DropReason;
+use crate::wire::assembly;
 use crate::wire::assembly::Assembly;
 use crate::wire::assembly::assembled;
 use crate::wire::batch::Posts;
@@ -56,6 +59,9 @@ use crate::wire::incoming::Received;
 use crate::wire::incoming::ReceivedAnswer;
 use crate::wire::introduction::Introduction;
 
+/// No room is kept without asking: it only saves time.
+const ROOM: Terms = Terms { own: 0, chunk: 64 << 10 };
+
 /// What a frame means for the life of the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Signal {
@@ -77,6 +83,8 @@ pub(crate) struct Dispatcher {
     pub(super) context: ConnectionContext,
     handles: Vec<Arc<Pointer>>,
     assembly: Assembly,
+    /// Its part of the room that connections keep for the next message in pieces: at least as much as `assembly` has.
+    rooms: Share,
     began: Instant,
     /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
     stirred: bool,
@@ -137,6 +145,7 @@ impl Dispatcher {
             context,
             handles: Vec::new(),
             assembly,
+            rooms: Share::new(&node.quotas.rooms, ROOM),
             began,
             stirred,
             stirred_at: Duration::ZERO,
@@ -162,7 +171,7 @@ impl Dispatcher {
     pub(crate) fn acknowledge(&mut self) {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
-        if self.assembly.has_large_room() {
+        if self.rooms.granted() > assembly::KEPT {
             self.shrink();
         }
     }
@@ -174,6 +183,7 @@ impl Dispatcher {
         if now.saturating_sub(self.shrunk_at) >= limits.heartbeat.min(limits.dead_after / 3) / 2 {
             self.shrunk_at = now;
             self.assembly.shrink();
+            self.rooms.shrink_to(self.assembly.spare_room());
         }
     }
 
@@ -270,7 +280,9 @@ impl Dispatcher {
             return Ok(Signal::Nothing);
         };
         let signal = self.message(assembled(&whole)?)?;
-        self.assembly.recycle(whole);
+        if self.rooms.covers(whole.capacity()) {
+            self.assembly.recycle(whole);
+        }
         Ok(signal)
     }
 

@@ -195,8 +195,8 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
-    /// What frames and messages that are not whole take, if something of one has come: with the room that long ones have
-    /// been given, since a buffer that grows has up to twice the room that is used.
+    /// The bytes that frames and messages that are not whole take, if something of one has come: with the room that long ones
+    /// have been given, since a buffer that grows has up to twice the room that is used.
     fn unfinished(&mut self) -> Option<Unfinished> {
         let mut unfinished = Unfinished::default();
         self.dispatcher.add_unfinished(&mut unfinished);

@@ -306,7 +306,7 @@ mod tests {
         let watch = |watches: &mut Watches| (0..1000).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
         let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
         assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
-        // What is to be told takes a place until it is written, and no longer.
+        // A box of which it is to be told takes a place until it is written, and no longer.
         let why = crate::wire::frames::closed::Gone::Closed;
         let gone = |n| Closed { target: name(n), why, unreached: None };
         let first = &mut peers[0];

@@ -54,7 +54,7 @@ use crate::wire::outgoing::Unwritten;
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 pub(super) const MAX_CONTROL: usize = 64 << 10;
 
-/// What may wait for each connection however much waits for others: 400 small messages. Refusals have as much as other
+/// Bytes that may wait for each connection however much waits for others: 400 small messages. Refusals have as much as other
 /// control frames.
 pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
 const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };

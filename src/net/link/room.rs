@@ -44,7 +44,7 @@ impl Outbox {
         self.room_of_its_own(room).min(self.room_of_the_nodes(room))
     }
 
-    /// The same, if nothing waited for others. What waits in flows leaves a quarter of it to what is small. An empty outbox
+    /// The same, if nothing waited for others. Messages in flows leave a quarter of it to small ones. An empty outbox
     /// takes any one message, or some could never be sent.
     #[inline]
     fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
@@ -77,13 +77,13 @@ impl Outbox {
         if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
     }
 
-    /// What waits in flows. A small message there takes more than its bytes.
+    /// Bytes that wait in flows. A small message there takes more than its bytes.
     #[inline]
     fn in_flows(&self) -> usize {
         self.fragments.bytes() + ITEM * self.fragments.messages() as usize
     }
 
-    /// What counts of the node's bytes.
+    /// Bytes that count of the node's.
     #[inline]
     pub(super) fn held(&self) -> usize {
         self.posts.len() + self.writing + self.in_flows()

@@ -1,5 +1,5 @@
-//! What the peers of a node have begun and not finished: frames of which some is still to come, and messages in pieces. The
-//! room counts that they have been given, which is what the node's memory has to have.
+//! Frames and messages that the peers of a node have begun and not finished: some of each is still to come. They count as
+//! the room that they were given, which is what they take of the node's memory.
 //!
 //! One bound holds for all connections together. Where it is passed, the connection goes that wastes most, which is the
 //! one whose unfinished bytes, each for as long as it has waited, make the greatest sum: an honest message that arrives has
