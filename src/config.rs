@@ -31,7 +31,7 @@ pub enum IoThread {
 pub(crate) struct Limits {
     /// Messages that a mailbox holds unless it is opened with a buffer of its own: Hermod's default.
     pub(crate) mailbox_buffer: usize,
-    /// Bytes, as they came from connections, that wait in all boxes, beyond 1 KiB of each: four of the longest messages, or 64
+    /// Bytes, as they came from connections, that wait in all boxes, beyond 1 KiB of each: four of the longest messages, or 32
     /// boxes full of messages of 1 KiB. In memory that is up to twice as much where messages are texts and byte vectors.
     pub(crate) boxes: usize,
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that what is sent is fresh.

@@ -52,7 +52,7 @@ limits! {
     /// equal part. A box for which there is no more sheds by its own rule, as where it is full: a
     /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
     /// one only if there is no room for it even so. 64 MiB, at least twice `max_message`: a thousand
-    /// messages of 100 bytes in each of 600 boxes fit.
+    /// messages of 100 bytes in each of 300 boxes fit.
     boxes(bytes: usize),
     /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
     /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
