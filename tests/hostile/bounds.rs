@@ -268,6 +268,33 @@ fn boxes_hold_together_what_the_node_allows_and_shed_by_their_own_rules() {
 }
 
 #[test]
+fn a_message_for_whose_weight_there_is_no_room_is_not_decoded() {
+    const ALL: usize = 64 << 10;
+    const BODY: usize = 5000;
+    on(Node::builder().max_message(ALL / 2).boxes(ALL), async |ground| {
+        let mut mailbox: Mailbox<Load> = ground.open("short");
+        let mut peer = Peer::stranger(&ground.endpoint).await;
+        let target = inline(&your_box("short"));
+        let load = post(&target, &[number(BODY as u64), vec![7; BODY]].concat());
+        assert!(peer.send(&load.repeat(20)).await && peer.is_answered().await);
+        let held = mailbox.len();
+        assert!((2..19).contains(&held), "{held}");
+        // Nobody can read it; it is not found out, alone or in a row.
+        let broken = |len: usize| post(&target, &[number(2 * len as u64), vec![7; len]].concat());
+        assert!(peer.send(&broken(BODY)).await && peer.is_answered().await);
+        assert!(peer.send(&broken(BODY).repeat(5)).await && peer.is_answered().await);
+        assert_eq!(ground.dropped(DropReason::NewestShed), (20 - held) as u64 + 6);
+        assert_eq!(ground.dropped(DropReason::NotDecodable), 0);
+        // There is room for a small one, and for all once some are read.
+        assert!(peer.send(&broken(50)).await && peer.is_answered().await);
+        assert_eq!(ground.dropped(DropReason::NotDecodable), 1);
+        while mailbox.try_recv().is_some() {}
+        assert!(peer.send(&load).await && peer.is_answered().await);
+        assert_eq!(mailbox.len(), 1);
+    });
+}
+
+#[test]
 fn what_is_read_and_what_goes_with_its_box_is_the_nodes_again() {
     const ALL: usize = 64 << 10;
     on(Node::builder().max_message(ALL / 2).boxes(ALL), async |ground| {

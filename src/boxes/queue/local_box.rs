@@ -83,10 +83,10 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
     ) -> Result<(), Rejection> {
-        if let Some(reason) = self.refusal() {
+        let weighs = body.len() + POINTER_COST * handles.len();
+        if let Some(reason) = self.refusal(|| weighs) {
             return Err(reason.into());
         }
-        let weighs = body.len() + POINTER_COST * handles.len();
         let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
         self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(rejected)
@@ -94,7 +94,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
 
     fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Rejection)) {
         while bodies.len() > 0 {
-            if let Some(reason) = self.refusal() {
+            let lightest = || bodies.clone().map(<[u8]>::len).min().unwrap_or(0);
+            if let Some(reason) = self.refusal(lightest) {
                 return bodies.for_each(|_| reject(reason.into()));
             }
             let ((mut parcels, room), row) = (self.row(), bodies.clone());

@@ -362,11 +362,12 @@ impl<M: RemoteMessage> BoxQueue<M> {
         (state.backlog.place(), room.max(1))
     }
 
-    /// Why a message would not be taken, before work is spent on decoding it.
+    /// Why a message would not be taken, before work is spent on decoding it; how much it weighs is asked only where there may
+    /// be no room for it.
     #[inline]
-    fn refusal(&self) -> Option<DropReason> {
+    fn refusal(&self, weighs: impl FnOnce() -> usize) -> Option<DropReason> {
         match self.fill_level.load(Ordering::Relaxed) {
-            level::FULL => self.still_full(),
+            level::FULL => self.still_full(weighs()),
             level::CLOSED => Some(DropReason::BoxClosed),
             _ => None,
         }
@@ -374,10 +375,11 @@ impl<M: RemoteMessage> BoxQueue<M> {
 
     /// The reader makes room without a word.
     #[cold]
-    fn still_full(&self) -> Option<DropReason> {
-        let state = self.state.lock();
+    fn still_full(&self, weighs: usize) -> Option<DropReason> {
+        let mut state = self.state.lock();
+        state.is_short = state.is_short && !state.weight.covers(weighs);
         self.update_fill_level(&state);
-        state.backlog.refuses(self.held()).then_some(DropReason::NewestShed)
+        (state.is_short || state.backlog.refuses(self.held())).then_some(DropReason::NewestShed)
     }
 
     /// Remembers how the queue stands; called under its lock when it may have become fuller, or has closed.
@@ -385,7 +387,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
     fn update_fill_level(&self, state: &QueueState<M>) {
         let fill_level = match () {
             () if !state.open => level::CLOSED,
-            () if state.backlog.refuses(self.held()) => level::FULL,
+            () if state.is_short || state.backlog.refuses(self.held()) => level::FULL,
             () => state.backlog.fill_level(self.held()),
         };
         self.fill_level.store(fill_level, Ordering::Relaxed);

@@ -21,6 +21,8 @@ use crate::reason::DropReason;
 pub(super) struct QueueState<M: RemoteMessage> {
     pub(super) backlog: Backlog<Parcel<M>>,
     pub(super) weight: Weight,
+    /// Whether a message was dropped last because there was no room for its weight, and none is shed for another.
+    pub(super) is_short: bool,
     /// Messages put into it so far.
     pub(super) received: u64,
     pub(super) open: bool,
@@ -38,7 +40,7 @@ pub(super) type StartReader = Box<dyn FnOnce() + Send>;
 impl<M: RemoteMessage> QueueState<M> {
     pub(super) fn new(buffer: &Buffer<M>, boxes: &Arc<Quota>) -> QueueState<M> {
         let (backlog, weight) = (Backlog::new(buffer), Weight::new(Share::new(boxes, OWN)));
-        QueueState { backlog, weight, received: 0, open: true, reader: None, start: None }
+        QueueState { backlog, weight, is_short: false, received: 0, open: true, reader: None, start: None }
     }
 
     /// Puts parcels into the buffer, if there is room for all of them.
@@ -67,6 +69,7 @@ impl<M: RemoteMessage> QueueState<M> {
     ) -> Pushed<Parcel<M>> {
         let ((parcel, weighs), before) = (parcel, self.backlog.weight());
         if !self.weight.covers(weighs) && !self.makes_room(weighs, key, held, shed) {
+            self.is_short = self.backlog.drops_newest();
             return Pushed::Full(parcel);
         }
         let pushed = self.backlog.push((parcel, weighs), key, held);
