@@ -148,6 +148,9 @@ impl Drop for Share {
     }
 }
 
+/// Bytes of buffers for reading: of 200 connections that are read at full speed.
+const READS: usize = 48 << 20;
+
 /// The quotas of a node.
 #[derive(Debug)]
 pub(crate) struct Quotas {
@@ -155,6 +158,8 @@ pub(crate) struct Quotas {
     pub(crate) outboxes: Arc<Quota>,
     /// Bytes that wait in boxes.
     pub(crate) boxes: Arc<Quota>,
+    /// Bytes of the buffers into which connections are read, while nothing is unfinished in them.
+    pub(crate) reads: Arc<Quota>,
     /// Bytes of room that connections keep for the next message in pieces.
     pub(crate) rooms: Arc<Quota>,
     /// Requests of peers without an answer.
@@ -173,6 +178,7 @@ impl Quotas {
         Quotas {
             outboxes: Quota::new(outboxes.max(of_two(outbox.max(max_message)))),
             boxes: Quota::new(boxes.max(of_two(max_message))),
+            reads: Quota::new(READS),
             rooms: Quota::new(of_two(max_message)),
             answers: Quota::new(limits.pending_answers),
             watches: Quota::new(limits.watches),

@@ -189,6 +189,26 @@ fn room_for_messages_to_come_is_kept_for_some_and_not_for_all() {
 }
 
 #[test]
+fn buffers_for_reading_are_wide_for_some_and_not_for_all() {
+    const PEERS: usize = 300;
+    const WIDE: usize = 128 << 10;
+    alone_without_heap("door::buffers_for_reading_are_wide_for_some_and_not_for_all", || {
+        on(Node::builder().max_per_address(1000).heartbeat(HOUR).dead_after(HOUR), async |ground| {
+            let (little, before) = (frame(SKIPPED, &[0; 1000]), memory("VmRSS:"));
+            let mut peers = Vec::new();
+            for _ in 0..PEERS {
+                let mut peer = Peer::stranger(&ground.endpoint).await;
+                // So much as to fill a wide buffer to its end, in any pieces.
+                assert!(peer.send(&little.repeat(4 * WIDE / little.len())).await && peer.is_answered().await);
+                peers.push(peer);
+            }
+            let kept = memory("VmRSS:").saturating_sub(before);
+            assert!(kept < (PEERS * WIDE * 2 / 3) as u64, "{kept} bytes are kept for {PEERS} peers");
+        });
+    });
+}
+
+#[test]
 fn four_of_the_longest_messages_arrive_at_a_time() {
     const LONGEST: usize = 16 << 20;
     on(Node::builder(), async |ground| {

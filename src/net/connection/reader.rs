@@ -16,6 +16,8 @@ use super::turn::ReadingTurn;
 use super::turn::YieldBudget;
 use super::turn::cost;
 use crate::net::peers::unfinished::Unfinished;
+use crate::quota::Share;
+use crate::quota::Terms;
 use crate::wire::batch::Posts;
 use crate::wire::codec::Violation;
 use crate::wire::frames::Front;
@@ -33,6 +35,10 @@ const FULL_READ: usize = 128 << 10;
 
 /// Buffers larger than this are given back when they are empty.
 pub(super) const KEPT: usize = 512 << 10;
+
+/// What a buffer may keep when it is empty, of the node's room for all of them: that of a busy one, which may have twice the
+/// room that is asked for, is reserved at once.
+const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: 2 * FULL_READ };
 
 /// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
 /// each. All of them are decoded before the first is in the box.
@@ -76,6 +82,7 @@ pub(crate) async fn read(
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle, long_room) = (0, IDLE_READ, 0, false, 0);
     let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.crowd));
+    let share = Share::new(&dispatcher.context.router.quotas().reads, BUFFER);
     let mut reader = ConnectionReader {
         from,
         came,
@@ -86,6 +93,7 @@ pub(crate) async fn read(
         is_wide,
         is_idle,
         long_room,
+        share,
         turn,
         dispatcher,
         max_frame,
@@ -125,6 +133,8 @@ struct ConnectionReader<P> {
     is_idle: bool,
     /// The room of a long frame that the buffer has had since it was empty, which is not seen in one that is not; 0 if none.
     long_room: usize,
+    /// Of the room that the node has for the buffers of all connections.
+    share: Share,
     turn: ReadingTurn,
     dispatcher: Dispatcher,
     max_frame: usize,
@@ -211,7 +221,11 @@ impl<P: Fn()> ConnectionReader<P> {
     async fn fill(&mut self, wants: usize) -> Result<(), Ended> {
         self.leave_long_room();
         if self.buffer.is_empty() {
-            if std::mem::take(&mut self.is_idle) || self.long_room.max(self.buffer.capacity()) > KEPT {
+            let has = self.long_room.max(self.buffer.capacity());
+            if std::mem::take(&mut self.is_idle) {
+                self.buffer = BytesMut::new();
+                self.share.shrink_to(0);
+            } else if has > KEPT || !self.share.covers(has) {
                 self.buffer = BytesMut::new();
             }
             self.long_room = 0;
@@ -229,7 +243,9 @@ impl<P: Fn()> ConnectionReader<P> {
         self.came = self.from.read(&mut self.buffer, unfinished).await?;
         self.came_since += self.came;
         if self.came == spare {
-            (self.room, self.is_wide) = (FULL_READ, true);
+            // Where others have all the room there is, a little at a time is read.
+            self.room = if self.share.covers(BUFFER.chunk) { FULL_READ } else { LEAST_READ };
+            self.is_wide = true;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ use crate::wire::outgoing::Referent;
 use crate::wire::outgoing::Unwritten;
 
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
-pub(super) const MAX_CONTROL: usize = 64 << 10;
+pub(super) const MAX_CONTROL: usize = 32 << 10;
 
 /// Bytes that may wait for each connection however much waits for others: 400 small messages. Refusals have as much as other
 /// control frames.
