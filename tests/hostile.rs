@@ -31,6 +31,9 @@ mod handles;
 #[path = "hostile/limits.rs"]
 mod limits;
 
+#[path = "hostile/naming.rs"]
+mod naming;
+
 #[path = "hostile/pieces.rs"]
 mod pieces;
 #[path = "hostile/posing.rs"]
@@ -744,7 +747,7 @@ struct Probe {
     n: u32,
 }
 
-#[derive(Message, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Echo(u32);
 

@@ -198,6 +198,11 @@ impl Leases {
         drop(released);
     }
 
+    /// Whether a holder holds anything.
+    pub(crate) fn has(&self, holder: Holder) -> bool {
+        self.tables.lock().holders.has(holder)
+    }
+
     /// A holder has gone and is expected back. Whether it holds anything.
     pub(crate) fn set_absent(&self, holder: Holder) -> bool {
         let mut tables = self.tables.lock();

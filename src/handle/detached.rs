@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::envelope::Source;
 use super::pointer::Pointer;
 use super::pointer::Route;
+use super::ports::Asker;
 use super::ports::ExportKey;
 use super::ports::LocalBox;
 use super::ports::Outbound;
@@ -127,7 +128,7 @@ impl Router for Detached {
         None
     }
 
-    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
         None
     }
 

@@ -75,8 +75,9 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     /// A live connection to that node, when the one that a pointer came by has ended.
     fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
     /// A way to that node by a connection that is made now to where it is said to listen; what is sent by it waits until it
-    /// is known whether that node is there. `None` if that was tried lately, or cannot be.
-    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>>;
+    /// is known whether that node is there. It counts against the peer that has told where to look. `None` if that was tried
+    /// lately, or cannot be.
+    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>>;
     /// Whether that run of a node has said that it ends, or another has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
     /// Since when there is no connection to that run of a node any more, if that is remembered.
@@ -98,7 +99,15 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
 pub(crate) trait Dialler: Send + Sync + fmt::Debug {
     /// The connection to that endpoint, for the node that is expected there, if one is; made if there is none, and then
     /// counted against the peer that has asked for it, if one has.
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<NodeId>) -> NamedLink;
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> NamedLink;
+}
+
+/// A peer that has named an endpoint, which is dialled for it and counts against it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asker {
+    pub(crate) node: NodeId,
+    /// Whether it is on this host, and may name what only this host can reach.
+    pub(crate) near: bool,
 }
 
 /// A box of this node, whatever its messages' type.

@@ -27,6 +27,7 @@ use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::path::Path;
+use crate::handle::ports::Asker;
 use crate::handle::ports::Dialler;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::LocalBox;
@@ -174,13 +175,8 @@ impl NodeInner {
         self.link_for(endpoint, expected, None)
     }
 
-    /// The same. If one is made it is for the peer `asked_by` that has named the endpoint, if one has.
-    fn link_for(
-        self: &Arc<Self>,
-        endpoint: &Endpoint,
-        expected: Option<NodeId>,
-        asked_by: Option<NodeId>,
-    ) -> Arc<Link> {
+    /// The same, for the peer `asked_by` that has named the endpoint, if one has.
+    fn link_for(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
             if let Some(node) = weak.upgrade() {
@@ -190,6 +186,7 @@ impl NodeInner {
         });
         let to = Destination { endpoint: endpoint.clone(), expected, asked_by };
         let link = self.peers.to(endpoint, expected, || Link::to(self.link_context(), to, start));
+        link.is_asked_for(asked_by);
         if expected.is_none_or(|expected| expected == self.id.node) && self.listening.lock().contains(endpoint) {
             link.listened_at();
         }
@@ -312,7 +309,7 @@ impl Drop for StopOnDrop {
 }
 
 impl Dialler for NodeInner {
-    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<NodeId>) -> NamedLink {
+    fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> NamedLink {
         let link = self.link_for(endpoint, expected, asked_by);
         let is_home = link.is_home();
         NamedLink { link, is_home }
@@ -378,12 +375,12 @@ impl Router for NodeInner {
         self.peers.live_link(node).map(|link| link as Arc<dyn Outbound>)
     }
 
-    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>> {
         if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
         self.searches.search(node, self.limits.outbox, &self.quotas.outboxes, |queue| {
-            let dialled = hints.iter().map(|hint| self.link_to(hint, None)).collect();
+            let dialled = hints.iter().map(|hint| self.link_for(hint, None, Some(asked_by))).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));
         })

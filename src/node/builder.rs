@@ -96,7 +96,9 @@ limits! {
     reconnect(from_to: RangeInclusive<Duration>),
     /// Connections at a time, dialled and accepted together. Where all places are taken, one of those that have not greeted
     /// makes room for one more: the oldest of the address that has most of them. If all have greeted, the newcomer is told
-    /// so. 1,024.
+    /// so. An eighth of the places, at least one, is for endpoints that one peer has named in addresses that it sends, and
+    /// half of them for what all peers have named; what there is no room for is not dialled
+    /// ([`NotConnected`](crate::DropReason::NotConnected)). 1,024.
     max_connections(connections: usize),
     /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned away,
     /// unless one of them has not greeted and makes room. Connections by Unix sockets, and those that this node dials, are

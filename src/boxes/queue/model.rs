@@ -14,6 +14,7 @@ use crate::boxes::queue::*;
 use crate::config::Limits;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
+use crate::handle::ports::Asker;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
 use crate::handle::recipient::table::ProxyTable;
@@ -114,7 +115,7 @@ impl Router for StubRouter {
         None
     }
 
-    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint]) -> Option<Arc<dyn Outbound>> {
+    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
         None
     }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pointer;
 use super::Route;
 use super::identity::Origin;
+use crate::handle::ports::Asker;
 use crate::handle::ports::BoxGone;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
@@ -45,6 +46,8 @@ pub(crate) struct Away {
     /// At its own node, of a box that another node has introduced.
     own: Option<WatchedBox>,
     hints: Arc<[Endpoint]>,
+    /// Whether the node that has told them is on this host.
+    near: bool,
     /// Since when somebody waits.
     began: Instant,
     /// When the box was last found out of reach.
@@ -92,8 +95,9 @@ impl Monitor {
         };
         let primary =
             (Arc::clone(path.primary()), WatchedBox { node: pointer.made_for(), target: pointer.target(false) });
-        let (router, hints) = (Arc::clone(pointer.router()), Arc::clone(path.hints()));
-        Monitor::Away(Box::new(Away { router, primary, own, hints, began: Instant::now(), lost: Mutex::default() }))
+        let (router, hints, near) = (Arc::clone(pointer.router()), Arc::clone(path.hints()), path.is_near());
+        let (began, lost) = (Instant::now(), Mutex::default());
+        Monitor::Away(Box::new(Away { router, primary, own, hints, near, began, lost }))
     }
 
     /// At a box of this node.
@@ -254,6 +258,12 @@ impl Away {
         Some((link, there.clone()))
     }
 
+    /// A way to where the box's node is said to listen.
+    fn discover(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
+        let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
+        Arc::clone(&self.router).discover(node, &self.hints, asked_by)
+    }
+
     /// Until there is news, or as long as a silent peer is given: very many may ask again, and a peer that says at once
     /// that it does not reach the box is not asked without end.
     async fn rest(&self) {
@@ -304,7 +314,7 @@ impl Away {
             }
             // Held, so that what is found is kept until it is seen. A connection that this node had dialled is made again
             // anyway.
-            let _search = own.node.and_then(|node| Arc::clone(&self.router).discover(node, &self.hints));
+            let _search = own.node.and_then(|node| self.discover(node));
             tokio::select! {
                 biased;
                 () = news => {}

@@ -20,6 +20,7 @@ use super::Route;
 use super::identity::Origin;
 use super::lease::Lease;
 use crate::handle::envelope::Envelope;
+use crate::handle::ports::Asker;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Dialler;
 use crate::handle::ports::NotPosted;
@@ -44,6 +45,8 @@ pub(crate) struct Path {
     alternate: Mutex<Option<Arc<dyn Outbound>>>,
     /// Whether there is one, for those who look at every message: one of [`selection`].
     selection: AtomicU8,
+    /// Whether the node that it came from is on this host.
+    near: bool,
 }
 
 /// Where a pointer came from.
@@ -80,7 +83,7 @@ struct LaterLink {
     endpoint: Endpoint,
     expected: Option<NodeId>,
     /// The peer that has named the endpoint.
-    asked_by: NodeId,
+    asked_by: Asker,
     made: OnceLock<NamedLink>,
 }
 
@@ -102,7 +105,7 @@ impl Path {
         dialler: Arc<dyn Dialler>,
         endpoint: Endpoint,
         expected: Option<NodeId>,
-        asked_by: NodeId,
+        asked_by: Asker,
     ) -> Path {
         Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, expected, asked_by, made: OnceLock::new() })))
     }
@@ -115,20 +118,21 @@ impl Path {
             lease: Mutex::new(None),
             alternate: Mutex::new(None),
             selection: AtomicU8::new(selection::PRIMARY),
+            near: false,
         }
     }
 
-    /// Of a pointer to a box of the node `to`, that came from the node `from`.
+    /// Of a pointer to a box of the node `to`, that came from the node `from`, which is `near`, on this host, or not.
     pub(crate) fn between(
         primary: Arc<dyn Outbound>,
-        from: Incarnation,
+        (from, near): (Incarnation, bool),
         to: Incarnation,
         hints: Arc<[Endpoint]>,
     ) -> Path {
         let is_relayed = from != to;
         let selection = AtomicU8::new(if is_relayed { selection::OPEN } else { selection::PRIMARY });
         let from = if is_relayed { CameFrom::Introducer(Box::new(from)) } else { CameFrom::Owner };
-        Path { from, hints, selection, ..Path::by(Primary::Made(primary)) }
+        Path { from, hints, selection, near, ..Path::by(Primary::Made(primary)) }
     }
 
     /// Whether messages go straight into the boxes of this node. While it says so, the connection takes none by name.
@@ -180,6 +184,11 @@ impl Path {
 
     pub(crate) fn hints(&self) -> &Arc<[Endpoint]> {
         &self.hints
+    }
+
+    /// Whether the node that has told where to look is on this host.
+    pub(super) fn is_near(&self) -> bool {
+        self.near
     }
 
     /// The connection that serves in place of the first, if one was put there.
@@ -296,7 +305,8 @@ impl Pointer {
 
     /// A way to where the box's node is said to listen.
     fn discover(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
-        Arc::clone(self.router()).discover(self.own_node()?, path.hints())
+        let asked_by = Asker { node: self.made_for()?.node, near: path.is_near() };
+        Arc::clone(self.router()).discover(self.own_node()?, path.hints(), asked_by)
     }
 
     /// The connection that serves in place of the one that the pointer came by.

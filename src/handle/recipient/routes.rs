@@ -220,7 +220,7 @@ mod tests {
             let holdings = Arc::new(Holdings::default());
             holdings.begin(connection);
             let held = Lease::new(Arc::downgrade(&link), connection, BOX, 1, holdings);
-            let route = Route::Away { path: Path::between(link, from, OWNER, Arc::default()), to: Some(BOX) };
+            let route = Route::Away { path: Path::between(link, (from, false), OWNER, Arc::default()), to: Some(BOX) };
             let router = Arc::clone(detached::pointer().router());
             Arc::new(Pointer::new(router, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
         }

@@ -52,7 +52,7 @@ struct Door {
 impl Door {
     fn take(&self, accepted: Accepted) {
         let (node, origin) = (&self.node, accepted.origin);
-        match Occupancy::new(node, origin) {
+        match Occupancy::accepted(node, origin) {
             Ok(occupancy) => {
                 // Otherwise the peer has gone again.
                 if let Ok(stream) = accepted.open() {

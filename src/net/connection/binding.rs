@@ -15,6 +15,7 @@ use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::Path;
+use crate::handle::ports::Asker;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -273,7 +274,8 @@ impl ConnectionContext {
         if check_name(name).is_err() {
             return self.nobody();
         }
-        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node, self.peer.node);
+        let asked_by = Asker { node: self.peer.node, near: self.near };
+        let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node, asked_by);
         let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
     }
@@ -298,7 +300,7 @@ impl ConnectionContext {
             Origin::Boxed { node, .. } => *node,
             Origin::Named { .. } => self.peer,
         };
-        let route = Route::Away { path: Path::between(link, self.peer, node, hints), to: Some(to) };
+        let route = Route::Away { path: Path::between(link, (self.peer, self.near), node, hints), to: Some(to) };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, route, held))
     }
 }

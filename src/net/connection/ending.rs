@@ -20,6 +20,10 @@ use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::frames::goodbye::Farewell;
 
+/// How often the link of a connection that is up is held by the connection itself: by its router, its reader, its writer, and
+/// among those that are live.
+const HOLDERS: usize = 4;
+
 /// The reader or the writer has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -106,6 +110,25 @@ impl RemoteRouter {
         self.down_later(reason, ctx);
     }
 
+    /// Ends a connection that was made for a peer and that nothing holds any more, where such connections are scarce. False
+    /// if it is not one of them, or something is under way.
+    pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) -> bool {
+        let (Some(live), Some(link), Some(occupancy)) = (&self.live, &self.link, &self.occupancy) else { return false };
+        let is_ending = !live.announced || live.read_to_end.is_some() || live.written.is_some();
+        if is_ending || !self.node.admission.is_scarce(occupancy.group()) || link.askers().is_none() {
+            return false;
+        }
+        let is_unneeded = link.is_quiet() && !self.node.registry.leases().has(live.connection);
+        let was_unneeded = std::mem::replace(&mut self.was_unneeded, is_unneeded);
+        if !is_unneeded || !was_unneeded || !self.node.peers.forget_unheld(link, HOLDERS) {
+            return false;
+        }
+        tracing::debug!(target: "actix_hermod", peer = %live.peer, "nothing holds the connection that was made for a peer");
+        link.close(Farewell::Unneeded, "");
+        self.down_later(DownReason::Goodbye, ctx);
+        true
+    }
+
     /// Ends the connection if one of its directions has not ended by itself within `shutdown_timeout`.
     fn down_later(&self, reason: DownReason, ctx: &mut Context<Self>) {
         let Some(connection) = self.live.as_ref().map(|live| live.connection) else { return };
@@ -155,7 +178,7 @@ impl RemoteRouter {
 
     fn try_again(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = self.waiting.upgrade() else { return ctx.stop() };
-        self.occupancy = Occupancy::new(&self.node, None).ok();
+        self.occupancy = Occupancy::dialled(&self.node, &link).ok();
         if self.occupancy.is_none() {
             ctx.run_later(self.pause(), Self::try_again);
             return;

@@ -22,6 +22,7 @@ use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::control::settlement::ConnectionNames;
+use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Stream;
@@ -83,6 +84,8 @@ pub(crate) enum HandshakeError {
     Late,
     #[error("the node has as many connections as it may have")]
     TooMany,
+    #[error("not dialled for the peer that has named the endpoint: {0}; see max_connections")]
+    NoShare(NoRoom),
     #[error("the node is shutting down")]
     Closing,
     #[error("the peer has turned this node away: {0}")]

@@ -67,6 +67,8 @@ pub(crate) struct RemoteRouter {
     /// Attempts that failed since the last connection.
     pub(super) failures: u32,
     nonce: u64,
+    /// Whether nothing needed the connection at the last heartbeat.
+    pub(super) was_unneeded: bool,
     /// Of the connection, or of the attempt at one: what its tasks and this actor say is said in it.
     pub(super) span: Span,
     /// The last heartbeat.
@@ -121,6 +123,7 @@ impl RemoteRouter {
             live: None,
             failures: 0,
             nonce: 0,
+            was_unneeded: false,
             span: Span::none(),
             beat: Instant::now(),
         }
@@ -134,7 +137,8 @@ impl RemoteRouter {
         let limit = node.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&node, &link);
-        let attempt = link.endpoint().map(|_| node.admission.attempt(link.asked_by()));
+        let group = self.occupancy.as_ref().filter(|_| endpoint.is_some()).map(Occupancy::group);
+        let attempt = group.map(|group| node.admission.attempt(group));
         let greet = async move {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => {
@@ -289,7 +293,7 @@ impl RemoteRouter {
         if std::mem::replace(&mut self.beat, Instant::now()).elapsed() < every / 2 {
             return;
         }
-        let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
+        let Some(live) = &mut self.live else { return };
         if live.heard.swap(false, Ordering::Relaxed) {
             live.silent = Duration::ZERO;
         } else {
@@ -298,8 +302,13 @@ impl RemoteRouter {
         if live.silent >= self.node.limits.dead_after {
             return self.down(DownReason::Silent, ctx);
         }
+        if self.let_go(ctx) {
+            return;
+        }
         self.nonce += 1;
-        link.ping(self.nonce);
+        if let Some(link) = &self.link {
+            link.ping(self.nonce);
+        }
     }
 
     /// How often it beats: often enough to notice within `dead_after` that the peer is silent.

@@ -7,8 +7,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::handshake::HandshakeError;
 use super::router::RemoteRouter;
+use crate::ident::NodeId;
 use crate::net::link::Link;
+use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::ConnectionSlot;
+use crate::net::peers::admission::Group;
 use crate::net::peers::admission::NoRoom;
 use crate::net::shared::NodeInner;
 use crate::net::transport::accepted::Origin;
@@ -16,7 +19,7 @@ use crate::reason::DropReason;
 
 /// A connection, or an attempt at one, counts; and a shutdown waits for it.
 pub(super) struct Occupancy {
-    _slot: ConnectionSlot,
+    slot: ConnectionSlot,
     _busy: TaskTrackerToken,
 }
 
@@ -27,26 +30,48 @@ pub(super) enum Unavailable {
 }
 
 impl Occupancy {
-    /// Of a connection that comes from there, or that this node makes.
-    pub(super) fn new(node: &NodeInner, origin: Option<Origin>) -> Result<Occupancy, Unavailable> {
+    /// Of a connection that comes from there.
+    pub(super) fn accepted(node: &NodeInner, origin: Option<Origin>) -> Result<Occupancy, Unavailable> {
+        Occupancy::new(node, |admission| admission.slot(Group::Accepted(origin)))
+    }
+
+    /// Of a connection that this node makes.
+    pub(super) fn dialled(node: &NodeInner, link: &Link) -> Result<Occupancy, Unavailable> {
+        let askers = link.askers().map(|askers| askers.iter().map(|asker| asker.node).collect::<Vec<NodeId>>());
+        Occupancy::new(node, |admission| admission.slot_for(askers.as_deref()))
+    }
+
+    fn new(
+        node: &NodeInner,
+        slot: impl FnOnce(&Arc<Admission>) -> Result<ConnectionSlot, NoRoom>,
+    ) -> Result<Occupancy, Unavailable> {
         if node.closing.is_cancelled() {
             return Err(Unavailable::Closing);
         }
-        let slot = node.admission.slot(origin).map_err(Unavailable::NoRoom)?;
-        Ok(Occupancy { _slot: slot, _busy: node.busy.token() })
+        let slot = slot(&node.admission).map_err(Unavailable::NoRoom)?;
+        Ok(Occupancy { slot, _busy: node.busy.token() })
+    }
+
+    /// Whose the connection is.
+    pub(super) fn group(&self) -> Group {
+        self.slot.group
     }
 }
 
 /// Starts the router of a link that is used for the first time.
 pub(crate) fn start(node: Arc<NodeInner>, link: Arc<Link>) {
-    match Occupancy::new(&node, None) {
+    match Occupancy::dialled(&node, &link) {
         Ok(occupancy) => {
             RemoteRouter::new(node, link, None, occupancy).start();
         }
         Err(Unavailable::Closing) => link.down(DropReason::Shutdown, "", true),
-        Err(Unavailable::NoRoom(_)) => {
-            tracing::warn!(target: "actix_hermod", to = link.label(), error = %HandshakeError::TooMany, "not dialled");
-            link.down(DropReason::NotConnected, &HandshakeError::TooMany.to_string(), false);
+        Err(Unavailable::NoRoom(why)) => {
+            let error = match why {
+                NoRoom::ForPeer | NoRoom::ForPeers => HandshakeError::NoShare(why),
+                _ => HandshakeError::TooMany,
+            };
+            tracing::warn!(target: "actix_hermod", to = link.label(), %error, "not dialled");
+            link.down(DropReason::NotConnected, &error.to_string(), false);
             link.unreachable();
             // The next attempt is made when the address is used again, after the shortest pause.
             let pause = *node.limits.reconnect.start();

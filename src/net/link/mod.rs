@@ -4,6 +4,7 @@
 //! are always what a peer with the same table can read from front to back. What was not written when a connection ends
 //! is dropped and counted, never carried over to the next one.
 
+mod askers;
 mod barriers;
 pub(super) mod drain;
 mod drop_report;
@@ -31,6 +32,7 @@ use std::sync::Weak;
 use std::task::Context;
 use std::task::Poll;
 
+use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
 use self::home::Homecoming;
@@ -42,6 +44,7 @@ use self::requests::fail_all;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::HoldingsTable;
+use crate::handle::ports::Asker;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::Endpoint;
@@ -81,7 +84,7 @@ pub(crate) struct Destination {
     /// The only node that is to answer there, if that was said.
     pub(crate) expected: Option<NodeId>,
     /// The peer that has named the endpoint, if one has.
-    pub(crate) asked_by: Option<NodeId>,
+    pub(crate) asked_by: Option<Asker>,
 }
 
 /// See the [module](self).
@@ -95,7 +98,7 @@ pub(crate) struct Link {
     endpoint: Option<Endpoint>,
     /// The only node that it is to lead to, if it is dialled and that was said.
     expected: Option<NodeId>,
-    asked_by: Option<NodeId>,
+    askers: Mutex<Askers>,
     start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead by this very link.
     peer: Mutex<Option<Incarnation>>,
@@ -123,7 +126,8 @@ impl Link {
     }
 
     fn new(link_context: LinkContext, to: Option<Destination>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
-        let (expected, asked_by) = to.as_ref().map_or((None, None), |to| (to.expected, to.asked_by));
+        let (expected, mut askers) = (to.as_ref().and_then(|to| to.expected), Askers::default());
+        to.iter().for_each(|to| askers.add(to.asked_by));
         let endpoint = to.map(|to| to.endpoint);
         let LinkContext { router, registry, settlement, absences, holdings } = link_context;
         let state = Mutex::new(Outbox::new(phase, router.limits(), router.quotas()));
@@ -139,7 +143,7 @@ impl Link {
             holdings,
             endpoint,
             expected,
-            asked_by,
+            askers: Mutex::new(askers),
             start,
             peer,
             hints,
@@ -178,11 +182,6 @@ impl Link {
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.as_ref()
-    }
-
-    /// The peer that has named the endpoint, if it is dialled for one.
-    pub(crate) fn asked_by(&self) -> Option<NodeId> {
-        self.asked_by
     }
 
     /// The only node that may answer at the endpoint, if that was said.
@@ -315,6 +314,15 @@ impl Link {
     /// Says goodbye once what waits is written; nothing more is taken.
     pub(crate) fn close(&self, why: Farewell, detail: &str) {
         self.state.lock().close(why, detail);
+    }
+
+    /// Whether nothing is under way on a connection that is up: all that was sent was read, and no answer is due.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let state = self.state.lock();
+        let is_read = state.unwritten() == 0 && state.read.0 == state.written();
+        let is_answered = state.pending.is_empty() && state.asked.is_empty();
+        let is_released = state.releases.is_empty() && state.deferred.under_way().is_none();
+        state.phase == Phase::Up && is_read && is_answered && is_released
     }
 
     /// The same, unless a request of this side waits for its answer; whether none does.

@@ -18,6 +18,10 @@ use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::transport::accepted::Origin;
 
+/// One peer that names endpoints has that part of all places for them, and all such peers together have half: what this
+/// node does for its own program, and those who dial it, have the rest.
+const PEERS: usize = 8;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -33,6 +37,10 @@ pub(crate) struct AdmissionLimits {
     pub(crate) per_address: usize,
     /// Accepted, without a greeting yet.
     pub(crate) unproven: usize,
+    /// Dialled for one peer that has named their endpoints.
+    pub(crate) for_peer: usize,
+    /// Dialled for all such peers.
+    pub(crate) for_peers: usize,
 }
 
 impl AdmissionLimits {
@@ -41,6 +49,8 @@ impl AdmissionLimits {
             connections: limits.max_connections,
             per_address: limits.max_per_address.unwrap_or(limits.max_connections / 4).max(1),
             unproven: limits.max_unproven,
+            for_peer: (limits.max_connections / PEERS).max(1),
+            for_peers: (limits.max_connections / 2).max(1),
         }
     }
 }
@@ -54,14 +64,20 @@ pub(crate) enum NoRoom {
     OfAddress,
     #[error("too few files for one more connection")]
     Files,
+    #[error("too many connections to what this peer has named")]
+    ForPeer,
+    #[error("too many connections to what peers have named")]
+    ForPeers,
 }
 
 #[derive(Debug, Default)]
 struct AdmissionState {
     /// Connections open or being made.
     open: usize,
-    /// The accepted ones among them, by where they come from: no more entries than connections.
-    by_origin: HashMap<Origin, usize>,
+    /// Those among them that have a share of their own, by whose they are: no more entries than connections.
+    by_group: HashMap<Group, usize>,
+    /// Those among them that are dialled for peers.
+    for_peers: usize,
     /// Connections that have not shown who is at their other end, by the order in which they began.
     unproven: HashMap<Group, BTreeMap<u64, Unproven>>,
     /// How many of `unproven` were accepted.
@@ -69,13 +85,24 @@ struct AdmissionState {
     next: u64,
 }
 
-/// Whose a connection is that has not shown who is at its other end.
+/// Whose a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Group {
+pub(crate) enum Group {
     /// This node is making it, for a peer that has named the endpoint, or for itself.
     Dialled(Option<NodeId>),
     /// Somebody has opened it, from an address or by a Unix socket.
     Accepted(Option<Origin>),
+}
+
+impl Group {
+    fn is_for_peer(self) -> bool {
+        matches!(self, Group::Dialled(Some(_)))
+    }
+
+    /// Whether it has a share of its own.
+    fn has_share(self) -> bool {
+        self.is_for_peer() || matches!(self, Group::Accepted(Some(_)))
+    }
 }
 
 /// A connection that has not shown who is at its other end.
@@ -95,13 +122,13 @@ struct Unproven {
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     admission: Weak<Admission>,
-    origin: Option<Origin>,
+    pub(crate) group: Group,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.upgrade() {
-            admission.state.lock().leave(self.origin);
+            admission.state.lock().leave(self.group);
         }
     }
 }
@@ -144,31 +171,40 @@ impl Admission {
         Admission { state: Mutex::default(), limits }
     }
 
-    /// Takes a slot for one more connection, which comes from there if it was accepted. Where all are taken, one that has
-    /// not greeted makes room: a peer can open as many as it likes, or have this node dial an address that never answers.
-    /// Where all of an address are, one of its own does. Until that connection is gone, which is a moment, there is one too
-    /// many.
+    /// Takes a slot for one more connection of that group. Where all are taken, one that has not greeted makes room: a peer
+    /// can open as many as it likes, or have this node dial an address that never answers. Where all of an address are, or
+    /// all for a peer, one of its own does. Until that connection is gone, which is a moment, there is one too many.
     ///
     /// # Errors
     /// If all that are in the way have greeted.
-    pub(crate) fn slot(self: &Arc<Self>, origin: Option<Origin>) -> Result<ConnectionSlot, NoRoom> {
+    pub(crate) fn slot(self: &Arc<Self>, group: Group) -> Result<ConnectionSlot, NoRoom> {
         let oldest = {
             let mut state = self.state.lock();
-            let of_origin = origin.and_then(|origin| state.by_origin.get(&origin)).copied().unwrap_or(0);
-            let oldest = if of_origin >= self.limits.per_address {
-                Some(state.pop_oldest(Group::Accepted(origin)).ok_or(NoRoom::OfAddress)?)
-            } else if state.open >= self.limits.connections {
-                Some(state.pop_of_most(|_| true).ok_or(NoRoom::Connections)?)
-            } else {
-                None
-            };
-            state.enter(origin);
+            let oldest = state.make_room_for(group, &self.limits)?;
+            state.enter(group);
             oldest
         };
         if let Some(oldest) = oldest {
             oldest.expelled.cancel();
         }
-        Ok(ConnectionSlot { admission: Arc::downgrade(self), origin })
+        Ok(ConnectionSlot { admission: Arc::downgrade(self), group })
+    }
+
+    /// Takes a slot for a connection that this node makes, for itself or else for one of the peers that have named the
+    /// endpoint: the one that has the fewest.
+    pub(crate) fn slot_for(self: &Arc<Self>, askers: Option<&[NodeId]>) -> Result<ConnectionSlot, NoRoom> {
+        let payer = askers.and_then(|askers| {
+            let state = self.state.lock();
+            askers.iter().copied().min_by_key(|asker| state.count(Group::Dialled(Some(*asker))))
+        });
+        self.slot(Group::Dialled(payer))
+    }
+
+    /// Whether half of what there may be of that group is there, if it is dialled for a peer.
+    pub(crate) fn is_scarce(&self, group: Group) -> bool {
+        let state = self.state.lock();
+        let is_scarce = state.count(group) * 2 >= self.limits.for_peer || state.for_peers * 2 >= self.limits.for_peers;
+        group.is_for_peer() && is_scarce
     }
 
     /// Notes a connection that somebody has opened. If it is one too many that has not shown who it is, one goes.
@@ -211,27 +247,49 @@ impl Admission {
     }
 
     /// Notes a connection that this node is making.
-    pub(crate) fn attempt(self: &Arc<Self>, asked_by: Option<NodeId>) -> UnprovenConnection {
-        self.state.lock().add(Group::Dialled(asked_by), self)
+    pub(crate) fn attempt(self: &Arc<Self>, group: Group) -> UnprovenConnection {
+        self.state.lock().add(group, self)
     }
 }
 
 impl AdmissionState {
-    fn enter(&mut self, origin: Option<Origin>) {
-        self.open += 1;
-        if let Some(origin) = origin {
-            *self.by_origin.entry(origin).or_default() += 1;
+    fn count(&self, group: Group) -> usize {
+        self.by_group.get(&group).copied().unwrap_or(0)
+    }
+
+    /// The connection that has to go, if one has, so that there is room for one of that group.
+    fn make_room_for(&mut self, group: Group, limits: &AdmissionLimits) -> Result<Option<Unproven>, NoRoom> {
+        let (share, full) = match group {
+            Group::Accepted(Some(_)) => (limits.per_address, NoRoom::OfAddress),
+            Group::Dialled(Some(_)) => (limits.for_peer, NoRoom::ForPeer),
+            Group::Accepted(None) | Group::Dialled(None) => (usize::MAX, NoRoom::Connections),
+        };
+        if self.count(group) >= share {
+            self.pop_oldest(group).map(Some).ok_or(full)
+        } else if group.is_for_peer() && self.for_peers >= limits.for_peers {
+            self.pop_of_most(Group::is_for_peer).map(Some).ok_or(NoRoom::ForPeers)
+        } else if self.open >= limits.connections {
+            self.pop_of_most(|_| true).map(Some).ok_or(NoRoom::Connections)
+        } else {
+            Ok(None)
         }
     }
 
-    fn leave(&mut self, origin: Option<Origin>) {
+    fn enter(&mut self, group: Group) {
+        self.open += 1;
+        self.for_peers += usize::from(group.is_for_peer());
+        if group.has_share() {
+            *self.by_group.entry(group).or_default() += 1;
+        }
+    }
+
+    fn leave(&mut self, group: Group) {
         self.open -= 1;
-        if let Some(origin) = origin
-            && let Some(count) = self.by_origin.get_mut(&origin)
-        {
+        self.for_peers -= usize::from(group.is_for_peer());
+        if let Some(count) = self.by_group.get_mut(&group) {
             *count -= 1;
             if *count == 0 {
-                self.by_origin.remove(&origin);
+                self.by_group.remove(&group);
             }
         }
     }
@@ -278,11 +336,25 @@ mod tests {
     use super::*;
 
     fn admission(connections: usize, per_address: usize, unproven: usize) -> Arc<Admission> {
-        Arc::new(Admission::new(AdmissionLimits { connections, per_address, unproven }))
+        Arc::new(Admission::new(AdmissionLimits {
+            connections,
+            per_address,
+            unproven,
+            for_peer: connections,
+            for_peers: connections,
+        }))
     }
 
     fn origin(octet: u8) -> Option<Origin> {
         Some(Origin::of(([192, 0, 2, octet], 4242).into()))
+    }
+
+    fn from(octet: u8) -> Group {
+        Group::Accepted(origin(octet))
+    }
+
+    fn peer(byte: u8) -> Group {
+        Group::Dialled(Some(NodeId([byte; 16])))
     }
 
     fn gone(of: &[UnprovenConnection]) -> Vec<bool> {
@@ -292,51 +364,100 @@ mod tests {
     #[test]
     fn the_oldest_that_has_not_greeted_makes_room_whoever_makes_it() {
         let admission = admission(3, 10, 10);
-        let _slots: Vec<ConnectionSlot> = (0..3).filter_map(|_| admission.slot(None).ok()).collect();
-        let began = [admission.attempt(None), admission.unproven(None), admission.attempt(None)];
+        let _slots: Vec<ConnectionSlot> = (0..3).filter_map(|_| admission.slot(Group::Accepted(None)).ok()).collect();
+        let began = [
+            admission.attempt(Group::Dialled(None)),
+            admission.unproven(None),
+            admission.attempt(Group::Dialled(None)),
+        ];
         for expected in [[true, false, false], [true, true, false], [true, true, true]] {
-            assert!(admission.slot(None).is_ok());
+            assert!(admission.slot(Group::Accepted(None)).is_ok());
             // Its own slot is given back at once here; that of the one that is gone is not.
             admission.state.lock().open = 3;
             assert_eq!(gone(&began), expected);
         }
-        assert_eq!(admission.slot(None).map(|_| ()), Err(NoRoom::Connections), "all have greeted");
+        assert_eq!(admission.slot(Group::Accepted(None)).map(|_| ()), Err(NoRoom::Connections), "all have greeted");
     }
 
     #[test]
     fn an_address_has_so_many_places_and_the_others_are_for_others() {
         let admission = admission(100, 2, 100);
-        let mut slots: Vec<_> = (0..2).map(|_| admission.slot(origin(1)).unwrap()).collect();
-        let ungreeted = [admission.unproven(origin(2)), admission.attempt(None)];
-        assert_eq!(admission.slot(origin(1)).map(|_| ()), Err(NoRoom::OfAddress));
+        let mut slots: Vec<_> = (0..2).map(|_| admission.slot(from(1)).unwrap()).collect();
+        let ungreeted = [admission.unproven(origin(2)), admission.attempt(Group::Dialled(None))];
+        assert_eq!(admission.slot(from(1)).map(|_| ()), Err(NoRoom::OfAddress));
         assert_eq!(gone(&ungreeted), [false, false], "others make no room for it");
-        assert!(admission.slot(origin(2)).is_ok() && admission.slot(None).is_ok());
+        assert!(admission.slot(from(2)).is_ok() && admission.slot(Group::Accepted(None)).is_ok());
         let own = [admission.unproven(origin(1))];
-        slots.push(admission.slot(origin(1)).expect("one of its own makes room"));
+        slots.push(admission.slot(from(1)).expect("one of its own makes room"));
         assert_eq!(gone(&own), [true]);
         slots.truncate(1);
-        assert!(admission.slot(origin(1)).is_ok());
+        assert!(admission.slot(from(1)).is_ok());
         drop(slots);
-        assert!(admission.state.lock().by_origin.is_empty());
+        assert!(admission.state.lock().by_group.is_empty());
     }
 
     /// A peer can name endpoints that never answer, and have them dialled.
     #[test]
     fn what_is_dialled_for_a_peer_counts_against_that_peer() {
         let admission = admission(20, 20, 20);
-        let _slots: Vec<_> = (0..20).filter_map(|_| admission.slot(None).ok()).collect();
-        let peer = |byte| Some(NodeId([byte; 16]));
-        let others = [admission.attempt(None), admission.attempt(peer(1)), admission.unproven(origin(1))];
+        let _slots: Vec<_> = (0..20).filter_map(|_| admission.slot(Group::Accepted(None)).ok()).collect();
+
+        let others =
+            [admission.attempt(Group::Dialled(None)), admission.attempt(peer(1)), admission.unproven(origin(1))];
         let asked: Vec<_> = (0..10).map(|_| admission.attempt(peer(2))).collect();
-        let newcomers: Vec<_> = (0..9).filter_map(|_| admission.slot(origin(2)).ok()).collect();
+        let newcomers: Vec<_> = (0..9).filter_map(|_| admission.slot(from(2)).ok()).collect();
         assert_eq!((newcomers.len(), gone(&others)), (9, vec![false; 3]));
         assert_eq!(gone(&asked), [vec![true; 9], vec![false]].concat());
+    }
+
+    /// Also once they have greeted.
+    #[test]
+    fn a_peer_has_so_many_places_for_what_it_names_and_all_peers_have_half() {
+        let limits = AdmissionLimits::of(&Limits { max_connections: 32, ..Limits::default() });
+        let admission = Arc::new(Admission::new(limits));
+        let take = |byte| admission.slot(peer(byte));
+        let mut slots: Vec<_> = (0..4).map(|_| take(1).expect("it has an eighth")).collect();
+        assert_eq!(take(1).map(|_| ()), Err(NoRoom::ForPeer));
+        slots.extend((2..5).flat_map(|byte| (0..4).map(move |_| byte)).map(|byte| take(byte).expect("it has its own")));
+        assert_eq!(take(5).map(|_| ()), Err(NoRoom::ForPeers));
+        // The rest is for others, and so is what a peer gives back.
+        slots.extend((0..16).map(|_| admission.slot(Group::Dialled(None)).expect("there is room")));
+        assert_eq!(admission.slot(Group::Dialled(None)).map(|_| ()), Err(NoRoom::Connections));
+        slots.remove(0);
+        assert!(take(5).is_ok() && take(1).is_ok());
+        assert_eq!(take(2).map(|_| ()), Err(NoRoom::ForPeer));
+        drop(slots);
+        let state = admission.state.lock();
+        assert_eq!((state.open, state.for_peers, state.by_group.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn where_a_peer_has_all_its_places_its_own_oldest_that_has_not_greeted_makes_room() {
+        let limits = AdmissionLimits::of(&Limits { max_connections: 32, ..Limits::default() });
+        let admission = Arc::new(Admission::new(limits));
+        let others = [admission.attempt(peer(2)), admission.attempt(Group::Dialled(None)), admission.unproven(None)];
+        let mut slots: Vec<_> = (0..4).map(|_| admission.slot(peer(1)).expect("it has an eighth")).collect();
+        let own = [admission.attempt(peer(1)), admission.attempt(peer(1))];
+        slots.push(admission.slot(peer(1)).expect("one of its own makes room"));
+        assert_eq!((gone(&own), gone(&others)), (vec![true, false], vec![false; 3]));
+    }
+
+    #[test]
+    fn what_several_peers_have_named_counts_against_the_one_that_has_fewest() {
+        let admission = Arc::new(Admission::new(AdmissionLimits::of(&Limits::default())));
+        let [greedy, other] = [1, 2].map(|byte| NodeId([byte; 16]));
+        let _slots: Vec<_> = (0..128).map(|_| admission.slot_for(Some(&[greedy])).expect("its share")).collect();
+        assert_eq!(admission.slot_for(Some(&[greedy])).map(|_| ()), Err(NoRoom::ForPeer));
+        let shared = admission.slot_for(Some(&[greedy, other])).expect("the other has room");
+        assert_eq!(shared.group, Group::Dialled(Some(other)));
+        assert_eq!(admission.slot_for(None).expect("its own").group, Group::Dialled(None));
+        assert!(admission.is_scarce(Group::Dialled(Some(greedy))) && !admission.is_scarce(shared.group));
     }
 
     #[test]
     fn unix_sockets_have_no_places_of_their_own() {
         let admission = admission(100, 2, 100);
-        let slots: Vec<_> = (0..100).map_while(|_| admission.slot(None).ok()).collect();
+        let slots: Vec<_> = (0..100).map_while(|_| admission.slot(Group::Accepted(None)).ok()).collect();
         assert_eq!(slots.len(), 100);
     }
 

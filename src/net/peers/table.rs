@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::Weak;
 
@@ -108,6 +109,23 @@ impl PeerTable {
     /// The link to an endpoint at which that node is expected, if one is, as long as it is held.
     pub(crate) fn at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Arc<Link>> {
         self.tables.lock().dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade)
+    }
+
+    /// Forgets a dialled link that is held no more often than its own connection holds it: who dials its endpoint from now on
+    /// has another made. Whether it was forgotten.
+    pub(crate) fn forget_unheld(&self, link: &Arc<Link>, holders: usize) -> bool {
+        let mut tables = self.tables.lock();
+        // Nobody takes one out of the table meanwhile.
+        if Arc::strong_count(link) > holders {
+            return false;
+        }
+        if let Some(endpoint) = link.endpoint()
+            && let Entry::Occupied(entry) = tables.dialled.entry((endpoint.clone(), link.expected()))
+            && std::ptr::eq(entry.get().as_ptr(), Arc::as_ptr(link))
+        {
+            entry.remove();
+        }
+        true
     }
 
     /// A dialled link leads to `node` now, and led to the node `before` until now, if to any.
@@ -391,6 +409,7 @@ mod tests {
     use crate::handle::pointer::Route;
     use crate::handle::pointer::identity::Origin;
     use crate::handle::pointer::path::Path;
+    use crate::handle::ports::Asker;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
 
@@ -501,7 +520,12 @@ mod tests {
         let (io, _not_started) = io_thread::io();
         let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let endpoint: Endpoint = "10.1.2.3:4".parse().expect("an endpoint");
-        let path = Path::by_name_later(Arc::clone(&inner) as _, endpoint.clone(), None, node(1).node);
+        let path = Path::by_name_later(
+            Arc::clone(&inner) as _,
+            endpoint.clone(),
+            None,
+            Asker { node: node(1).node, near: false },
+        );
         let origin = Origin::Named { endpoint, node: None, name: "box".into() };
         let route = Route::Away { path, to: None };
         let pointer = Arc::new(Pointer::new(Arc::clone(&inner) as _, origin, "box", route, None));
