@@ -51,6 +51,7 @@ use crate::net::link::Destination;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
 use crate::net::peers::crowd::Crowd;
+use crate::net::peers::greetings::Greetings;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
@@ -83,6 +84,7 @@ pub(crate) struct NodeInner {
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) greetings: Arc<Greetings>,
     pub(crate) unfinished: Arc<UnfinishedFrames>,
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) peers: Arc<PeerTable>,
@@ -127,6 +129,7 @@ impl NodeInner {
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
             crowd: Arc::default(),
+            greetings: Arc::new(Greetings::new(limits.max_greetings)),
             unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(4)))),
             peers: Arc::default(),
             settlement: Arc::default(),
@@ -380,7 +383,7 @@ impl Router for NodeInner {
             return None;
         }
         self.searches.search(node, self.limits.outbox, &self.quotas.outboxes, |queue| {
-            let dialled = hints.iter().map(|hint| self.link_for(hint, None, Some(asked_by))).collect();
+            let dialled = hints.iter().map(|hint| self.link_for(hint, Some(node.node), Some(asked_by))).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));
         })

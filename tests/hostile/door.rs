@@ -11,6 +11,7 @@ use actix_hermod::DropReason;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::Details;
@@ -331,6 +332,44 @@ fn one_that_makes_room_before_it_has_greeted_is_told_why() {
         let _further = Peer::dial(&ground.endpoint).await;
         assert_eq!(no_room(half_way.frame().await), "too many connections");
         assert!(half_way.frame().await.is_none());
+    });
+}
+
+/// Says hello from there.
+async fn one_who_greets(ground: &Ground, ip: [u8; 4]) -> Peer {
+    let mut peer = Peer::dial_from(ip, &ground.endpoint).await;
+    assert!(peer.says_hello(&Hello::of(fresh_id())).await);
+    peer
+}
+
+/// So few a second that they would wait for half a minute.
+#[test]
+fn of_many_who_greet_at_once_those_from_an_address_of_few_go_first() {
+    const CROWD: usize = 100;
+    on(Node::builder().max_greetings(4).handshake_timeout(HOUR), async |ground| {
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            crowd.push(one_who_greets(ground, [127, 0, 0, 1]).await);
+        }
+        let mut other = one_who_greets(ground, [127, 0, 0, 2]).await;
+        other.hello().await.expect("a hello");
+        let mut waiting = crowd.split_off(CROWD / 2);
+        assert!(waiting.iter_mut().all(|one| one.hello().now_or_never().is_none()), "they wait for themselves");
+        // They are delayed, and not refused.
+        crowd.remove(0).hello().await.expect("a hello");
+    });
+}
+
+#[test]
+fn who_hangs_up_before_its_greeting_is_answered_takes_no_turn() {
+    const CROWD: usize = 100;
+    on(Node::builder().max_greetings(1).handshake_timeout(HOUR), async |ground| {
+        let mut last = None;
+        for _ in 0..CROWD {
+            last = Some(one_who_greets(ground, [127, 0, 0, 1]).await);
+        }
+        // It would be its turn in a hundred seconds.
+        last.expect("the last").hello().await.expect("a hello");
     });
 }
 

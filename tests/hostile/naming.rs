@@ -6,6 +6,7 @@ use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 
 use super::Echo;
 use super::Ground;
@@ -14,10 +15,15 @@ use super::on;
 use super::until;
 use crate::peer::Hello;
 use crate::peer::Peer;
+use crate::peer::Run;
 use crate::peer::box_at;
 use crate::peer::fresh_id;
+use crate::peer::id_of;
 use crate::peer::inline;
+use crate::peer::kind;
 use crate::peer::post_with;
+use crate::peer::third_box;
+use crate::peer::third_box_at;
 use crate::peer::your_box;
 
 /// Longer than any test lasts: nothing ends because nobody needs it any more.
@@ -54,6 +60,94 @@ async fn named() -> (Node, String, Mailbox<Echo>) {
     let at = node.listen("127.0.0.1:0").await.expect("a free port").to_string();
     let inbox = node.mailbox().name("x").open().expect("a mailbox");
     (node, at, inbox)
+}
+
+/// Passes on all that comes to that endpoint, both ways: whoever dials it greets the one behind it. Where it stands.
+async fn man_in_the_middle(of: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = listener.local_addr().expect("it is bound").to_string();
+    actix::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut to = TcpStream::connect(&of).await.expect("it listens");
+            actix::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    at
+}
+
+/// The node at that endpoint, and the run of it.
+async fn run_at(at: &str) -> Run {
+    let mut peer = Peer::dial(at).await;
+    assert!(peer.says_hello(&Hello::of(fresh_id())).await);
+    let raw = peer.raw_hello().await.expect("a hello");
+    let epoch = *raw[raw.len() - 112..].first_chunk().expect("an epoch");
+    (id_of(&raw[raw.len() - 96..raw.len() - 64]), epoch)
+}
+
+/// A message whose answer is wanted by the box of a third node, as the peer introduces it.
+fn probe_for(third: &[u8]) -> Vec<u8> {
+    post_with(&inline(&your_box("probe")), &[inline(third)], &[0, 1])
+}
+
+/// Waits for a message from the node.
+async fn is_sent_a_message(peer: &mut Peer) {
+    while peer.frame().await.expect("the connection is up").kind != kind::POST {}
+}
+
+/// It goes by way of the peer that has introduced the box.
+#[test]
+fn another_node_at_a_hint_is_told_nothing() {
+    on(Node::builder(), async |ground| {
+        let (third, third_at, _inbox) = named().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        let mut liar = Peer::stranger(&ground.endpoint).await;
+        let introduced = third_box_at(run_at(&third_at).await, fresh_id(), fresh_id(), &at);
+        assert!(liar.send(&probe_for(&introduced)).await);
+        let mut other = Peer::accept(&listener).await;
+        assert_eq!(other.answers(&Hello::of(fresh_id())).await, None, "the node has named itself");
+        is_sent_a_message(&mut liar).await;
+        third.shutdown().await;
+    });
+}
+
+/// The node itself is there, as far as the greeting shows, and does not say that it listens there.
+#[test]
+fn a_hint_that_the_node_itself_does_not_confirm_is_no_way_to_it() {
+    on(Node::builder(), async |ground| {
+        let (third, third_at, _inbox) = named().await;
+        let run = run_at(&third_at).await;
+        let between = man_in_the_middle(third_at.clone()).await;
+        let mut liar = Peer::stranger(&ground.endpoint).await;
+        assert!(liar.send(&probe_for(&third_box_at(run, fresh_id(), fresh_id(), &between))).await);
+        is_sent_a_message(&mut liar).await;
+        assert_eq!(third.stats().connects, 1, "it was greeted there");
+        third.shutdown().await;
+    });
+}
+
+/// The connection was made by the node's own program, which has named that endpoint, and serves that address alone.
+#[test]
+fn a_connection_to_an_endpoint_that_its_node_does_not_name_serves_no_other_address() {
+    on(Node::builder(), async |ground| {
+        let (third, third_at, mut inbox) = named().await;
+        let run = run_at(&third_at).await;
+        let mut other = Peer::stranger(&ground.endpoint).await;
+        let introduce = || probe_for(&third_box(run, fresh_id(), fresh_id()));
+        let by_proxy = ground.node.remote(man_in_the_middle(third_at.clone()).await, "x").expect("an address");
+        by_proxy.do_send(Echo(1));
+        assert_eq!(inbox.recv().await, Some(Echo(1)));
+        assert!(other.send(&introduce()).await);
+        is_sent_a_message(&mut other).await;
+        // One to an endpoint that it names serves: the node knows no such box, and the introducer is not needed.
+        let direct = ground.node.remote(&third_at, "x").expect("an address");
+        direct.do_send(Echo(2));
+        assert_eq!(inbox.recv().await, Some(Echo(2)));
+        assert!(other.send(&introduce()).await);
+        let dropped = || third.stats().dropped.get(&DropReason::NoSuchBox) == Some(&1);
+        until(dropped, || format!("{:?}", third.stats())).await;
+        third.shutdown().await;
+    });
 }
 
 /// The endpoints are those of a listener of the peer's own, which greets as it should.

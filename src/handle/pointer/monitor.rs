@@ -254,7 +254,10 @@ impl Away {
     }
 
     fn live(&self, there: &WatchedBox) -> Option<(Arc<dyn Outbound>, WatchedBox)> {
-        let link = self.router.live_link(there.node?).filter(|link| !link.is_over())?;
+        let (primary, _) = &self.primary;
+        let is_primary = primary.is_linked() && primary.peer() == there.node;
+        let by = if is_primary { Some(Arc::clone(primary)) } else { self.router.live_link(there.node?) };
+        let link = by.filter(|link| !link.is_over())?;
         Some((link, there.clone()))
     }
 

@@ -159,7 +159,7 @@ pub(crate) async fn listener(
         other => other?,
     };
     unproven.is_called(dialled.hello.connection);
-    may_sign(node)?;
+    may_sign(node, unproven, &mut stream, &mut buffer).await?;
     let numbers = AnnouncedNumbers::reserve(node);
     let ours = hello_of(node, &numbers);
     let name = ours.connection;
@@ -184,11 +184,31 @@ pub(crate) async fn listener(
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
-/// Asked before this node signs for one who has dialled it and has shown nothing yet: the place for a limit on how much of
-/// that there is.
-fn may_sign(node: &NodeInner) -> Result<(), HandshakeError> {
+/// Asked before this node signs for one who has dialled it and has shown nothing yet: it waits until it is its turn, unless
+/// it hangs up.
+async fn may_sign(
+    node: &NodeInner,
+    unproven: &UnprovenConnection,
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+) -> Result<(), HandshakeError> {
     // One that ends would say nothing to the peer but goodbye.
-    if node.closing.is_cancelled() { Err(HandshakeError::Closing) } else { Ok(()) }
+    if node.closing.is_cancelled() {
+        return Err(HandshakeError::Closing);
+    }
+    tokio::select! {
+        biased;
+        () = node.greetings.turn(unproven.origin()) => Ok(()),
+        error = hung_up(stream, buffer) => Err(error.into()),
+    }
+}
+
+/// Ends if the peer hangs up before it says anything further.
+async fn hung_up(stream: &mut Stream, buffer: &mut BytesMut) -> io::Error {
+    match read_more(stream, buffer).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
 }
 
 /// The peer has shown who it is: ends the connections that it has given up, and tells how much was read of them.

@@ -38,6 +38,7 @@ use crate::net::connection::handshake;
 use crate::net::connection::reader;
 use crate::net::connection::writer;
 use crate::net::link::Link;
+use crate::net::peers::admission::Group;
 use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
@@ -139,12 +140,13 @@ impl RemoteRouter {
         self.span = span(&node, &link);
         let group = self.occupancy.as_ref().filter(|_| endpoint.is_some()).map(Occupancy::group);
         let attempt = group.map(|group| node.admission.attempt(group));
+        let asked_by = group.and_then(Group::payer).map(|payer| link.asked_by(payer));
         let greet = async move {
             match (endpoint, accepted) {
                 (Some(endpoint), _) => {
                     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
                     let dial = async {
-                        let stream = link.metered(transport::dial(&endpoint).await?);
+                        let stream = link.metered(transport::dial(&endpoint, asked_by).await?);
                         handshake::dialler(&node, stream, expected).await
                     };
                     tokio::select! {
@@ -193,7 +195,9 @@ impl RemoteRouter {
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
         let nobody_listens = error.nobody_listens();
-        if let HandshakeError::Greeting(GreetingError::AnotherNode { expected, answered }) = *error {
+        // A peer that is mistaken, or lies, has no events told of the node that it speaks of.
+        let is_own = self.link.as_ref().is_some_and(|link| link.askers().is_none());
+        if is_own && let HandshakeError::Greeting(GreetingError::AnotherNode { expected, answered }) = *error {
             let why = DownReason::AnotherNode { expected, answered };
             self.node.observer.tell(&Event::PeerDown { peer: expected, why });
         }

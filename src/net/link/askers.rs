@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::Link;
 use crate::handle::ports::Asker;
+use crate::ident::NodeId;
 
 /// Peers that have named an endpoint which are remembered with its link; the oldest makes room. A connection counts against
 /// the one of them that has most room, so that no peer uses up an endpoint for others by naming it first.
@@ -45,12 +46,18 @@ impl Link {
         let askers = self.askers.lock();
         (!askers.is_own).then(|| askers.peers.iter().copied().collect())
     }
+
+    /// For whom it is dialled by an attempt that counts against that peer. What only this host can reach is dialled if anyone
+    /// may name it.
+    pub(crate) fn asked_by(&self, payer: NodeId) -> Asker {
+        let askers = self.askers.lock();
+        Asker { node: payer, near: askers.is_own || askers.peers.iter().any(|asker| asker.near) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ident::NodeId;
 
     #[test]
     fn so_many_peers_are_remembered_and_the_latest_are() {

@@ -11,6 +11,7 @@ mod drop_report;
 mod fragment_queue;
 mod home;
 mod lease;
+mod listing;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
@@ -36,6 +37,7 @@ use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
 use self::home::Homecoming;
+use self::listing::Listing;
 use self::outbox::MAX_CONTROL;
 use self::outbox::Outbox;
 use self::outbox::Phase;
@@ -56,6 +58,7 @@ use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::settlement::Settlement;
 use crate::net::control::settlement::Unsettled;
 use crate::net::control::shape_query::end;
+use crate::net::peers::hints;
 use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
@@ -112,6 +115,7 @@ pub(crate) struct Link {
     unsettled: Mutex<VecDeque<ConnectionNames>>,
     meter: Arc<ByteMeter>,
     homecoming: Homecoming,
+    listing: Listing,
 }
 
 impl Link {
@@ -152,6 +156,7 @@ impl Link {
             unsettled,
             meter,
             homecoming: Homecoming::default(),
+            listing: Listing::default(),
         })
     }
 
@@ -172,6 +177,7 @@ impl Link {
 
     /// The same stream, whose bytes count as the link's.
     pub(crate) fn metered(&self, stream: Stream) -> Stream {
+        self.listing.begin(stream.reached);
         self.meter.count(stream)
     }
 
@@ -205,9 +211,11 @@ impl Link {
         }
     }
 
-    /// Where the peer has said that it listens.
-    pub(crate) fn listens_at(&self, hints: Arc<[Endpoint]>) {
-        *self.hints.lock() = hints;
+    /// The peer, which is `near`, on this host, or not, has told where it listens.
+    pub(crate) fn listens_at(&self, listed: &[String], near: bool) {
+        let listed = || listed.iter().map(String::as_str);
+        *self.hints.lock() = hints::believed(listed(), near);
+        self.note_listing(listed(), near);
     }
 
     /// The peer has greeted; what waits is written from now on. The number of the connection.

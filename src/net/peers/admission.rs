@@ -95,6 +95,14 @@ pub(crate) enum Group {
 }
 
 impl Group {
+    /// The peer against which it counts, if it is dialled for one.
+    pub(crate) fn payer(self) -> Option<NodeId> {
+        match self {
+            Group::Dialled(payer) => payer,
+            Group::Accepted(_) => None,
+        }
+    }
+
     fn is_for_peer(self) -> bool {
         matches!(self, Group::Dialled(Some(_)))
     }
@@ -146,6 +154,14 @@ pub(crate) struct UnprovenConnection {
 }
 
 impl UnprovenConnection {
+    /// Where it comes from, if somebody has opened it from an address.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        match self.group {
+            Group::Accepted(origin) => origin,
+            Group::Dialled(_) => None,
+        }
+    }
+
     /// Notes how the other side calls the connection.
     pub(crate) fn is_called(&self, theirs: ConnectionId) {
         if let Some(admission) = self.admission.upgrade()

@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ident::Endpoint;
 use crate::ident::Place;
+use crate::net::transport::means_another_elsewhere;
 
 /// Endpoints of a node that are remembered.
 const MAX_HINTS: usize = 4;
@@ -24,6 +26,24 @@ pub(crate) fn may_name(endpoint: &Endpoint, near: bool) -> bool {
     near || believe(endpoint.clone(), near).is_some()
 }
 
+/// Whether a dialled endpoint, which led to the address `reached`, stands in the list of where a peer says that it listens, by
+/// that name or as that address. Of all addresses of a host, as it writes them for itself, any is meant on this host.
+pub(crate) fn is_listed<'a>(
+    endpoint: &Endpoint,
+    reached: Option<SocketAddr>,
+    listed: impl IntoIterator<Item = &'a str>,
+    near: bool,
+) -> bool {
+    listed.into_iter().filter_map(|text| text.parse::<Endpoint>().ok()).any(|listed| {
+        let address = listed.as_ref().parse::<SocketAddr>().ok();
+        let is_reached = address.zip(reached).is_some_and(|(listed, reached)| {
+            let is_same = listed.ip().to_canonical() == reached.ip().to_canonical();
+            listed.port() == reached.port() && (is_same || (near && listed.ip().is_unspecified()))
+        });
+        listed == *endpoint || is_reached
+    })
+}
+
 fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
     let Place::Tcp { host, port } = endpoint.place() else { return near.then_some(endpoint) };
     if port == 0 {
@@ -37,20 +57,10 @@ fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
             let here = std::net::SocketAddr::new(loopback, port).to_string();
             if near { here.parse().ok() } else { None }
         }
-        Ok(ip) => (near || !means_another_elsewhere(ip.to_canonical())).then_some(endpoint),
+        Ok(ip) => (near || !means_another_elsewhere(ip)).then_some(endpoint),
         // RFC 6761 section 6.3: such names are loopback.
         Err(_) => (near || !is_localhost(host)).then_some(endpoint),
     }
-}
-
-/// Whether the address is another's on another host, or on another link: loopback, and link-local addresses (RFC 3927,
-/// RFC 4291 section 2.5.6).
-fn means_another_elsewhere(ip: IpAddr) -> bool {
-    let is_link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    ip.is_loopback() || is_link_local
 }
 
 fn is_localhost(host: &str) -> bool {
@@ -96,6 +106,23 @@ mod tests {
         assert_eq!(heard("0.0.0.0:7", true).as_deref(), Some("127.0.0.1:7"));
         assert_eq!(heard("[::]:7", true).as_deref(), Some("[::1]:7"));
         assert_eq!((heard("0.0.0.0:7", false), heard("[::]:7", false)), (None, None));
+    }
+
+    #[test]
+    fn an_endpoint_is_listed_by_its_name_or_as_the_address_that_it_has() {
+        let is = |endpoint: &str, reached: &str, listed: &str, near| {
+            is_listed(&endpoint.parse().expect("an endpoint"), reached.parse().ok(), ["h:0", listed], near)
+        };
+        assert!(is("example.org:1", "192.0.2.1:1", "example.org:1", false));
+        assert!(is("example.org:1", "192.0.2.1:1", "192.0.2.1:1", false));
+        assert!(is("unix:/run/hermod", "", "unix:/run/hermod", true));
+        assert!(is("[::ffff:192.0.2.1]:1", "[::ffff:192.0.2.1]:1", "192.0.2.1:1", false));
+        assert!(is("localhost:1", "127.0.0.1:1", "0.0.0.0:1", true));
+        for (listed, near) in
+            [("192.0.2.1:2", true), ("192.0.2.2:1", true), ("example.com:1", true), ("0.0.0.0:1", false), ("", true)]
+        {
+            assert!(!is("example.org:1", "192.0.2.1:1", listed, near), "{listed}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod crowd;
+pub(crate) mod greetings;
 pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod path_search;

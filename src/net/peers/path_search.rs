@@ -163,7 +163,7 @@ async fn find(node: Incarnation, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> 
     None
 }
 
-/// The link, if that node is there and has shown that it is.
+/// The link, if that node is there, has shown that it is, and says itself that it listens there.
 async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
     greeted(&link).await;
     let heard = peers.news().of(node.node);
@@ -176,7 +176,8 @@ async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Opti
             return None;
         }
         if peers.is_live(node, &link) {
-            return Some(link);
+            // Other pointers to the node may take this way, too, which have not come with this hint.
+            return Some(link).filter(|link| link.serves_others());
         }
         news.await;
     }

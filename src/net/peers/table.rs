@@ -247,9 +247,10 @@ impl PeerTable {
         self.tables.lock().live.get(&node).into_iter().flatten().cloned().collect()
     }
 
-    /// A live connection to that node. One that was given up is still among the live ones for a moment.
+    /// A live connection to that node that may serve pointers which did not come by it. One that was given up is still among
+    /// the live ones for a moment.
     pub(crate) fn live_link(&self, node: Incarnation) -> Option<Arc<Link>> {
-        self.live(node).into_iter().find(|link| !link.is_over())
+        self.live(node).into_iter().find(|link| !link.is_over() && link.serves_others())
     }
 
     /// Whether that is a live connection to that node, which has shown who it is.

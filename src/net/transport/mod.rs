@@ -14,6 +14,7 @@ mod tcp;
 mod unix;
 
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use tokio::io::AsyncRead;
@@ -22,6 +23,7 @@ use tokio::io::AsyncWrite;
 use self::accepted::Accepted;
 #[cfg(feature = "turmoil")]
 use crate::env;
+use crate::handle::ports::Asker;
 use crate::ident::Endpoint;
 use crate::ident::Place;
 
@@ -31,14 +33,19 @@ pub(crate) struct Stream {
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether the other end is on this host.
     pub(crate) near: bool,
+    /// The address of the other end; none of a Unix socket.
+    pub(crate) reached: Option<SocketAddr>,
 }
 
-/// Opens a connection. A host name is looked up anew each time; its addresses are tried as RFC 8305 says.
-pub(crate) async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
+/// Opens a connection, for this node itself or for a peer that has named the endpoint. A host name is looked up anew each
+/// time; its addresses are tried as RFC 8305 says. Names may lead anywhere: for a peer elsewhere no address is tried that
+/// means this host.
+pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>) -> io::Result<Stream> {
     match endpoint.place() {
         #[cfg(feature = "turmoil")]
         Place::Tcp { host, port } if env::is_simulated() => simulated::dial(host, port).await,
-        Place::Tcp { host, port } => tcp::dial(host, port).await,
+        Place::Tcp { host, port } => tcp::dial(host, port, asked_by).await,
+        Place::Unix { .. } if asked_by.is_some_and(|asker| !asker.near) => Err(io::ErrorKind::PermissionDenied.into()),
         #[cfg(feature = "turmoil")]
         Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
         #[cfg(unix)]
@@ -115,6 +122,17 @@ fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
     let text = endpoint.as_ref();
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
+}
+
+/// Whether an address means another host, or another place, wherever it is used: loopback, the unspecified address, which is
+/// dialled as loopback, and link-local addresses (RFC 3927, RFC 4291 section 2.5.6).
+pub(crate) fn means_another_elsewhere(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    ip.is_loopback() || ip.is_unspecified() || is_link_local
 }
 
 /// Whether a connection from one address to the other stays on this host.

@@ -19,9 +19,17 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::ident::NodeId;
+
 /// Names looked up at a time in this process. Each costs a thread, which a name server that does not answer keeps for as
 /// long as it likes; while there are so many, dials of further names fail and are tried again after a pause.
 const MAX_LOOKUPS: usize = 64;
+
+/// Those among them of names that one peer has named.
+const MAX_OF_PEER: usize = MAX_LOOKUPS / 4;
+
+/// Those of names that all peers have named: the rest is for the program's own.
+const MAX_OF_PEERS: usize = MAX_LOOKUPS / 4 * 3;
 
 type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
 
@@ -35,6 +43,8 @@ struct Lookups {
 /// Those who wait for one lookup.
 #[derive(Default)]
 struct Waiting {
+    /// The peer that has named it, if one has that is not this program.
+    asked_by: Option<NodeId>,
     all: Vec<oneshot::Sender<Answer>>,
     /// How many of them had not given up when that was last looked at.
     left: usize,
@@ -53,12 +63,13 @@ impl Waiting {
 }
 
 /// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. An
-/// address is returned as it is, without a lookup; nothing is remembered.
-pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// address is returned as it is, without a lookup; nothing is remembered. A lookup for a peer that has named the host counts
+/// against it.
+pub(super) async fn look_up(host: &str, port: u16, asked_by: Option<NodeId>) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let addresses = LOOKUPS.look_up(host, |host| Ok((host, 0).to_socket_addrs()?.collect())).await?;
+    let addresses = LOOKUPS.look_up(host, asked_by, |host| Ok((host, 0).to_socket_addrs()?.collect())).await?;
     let mut seen = BTreeSet::new();
     let mut addresses: Vec<_> = addresses.into_iter().filter(|address| seen.insert(*address)).collect();
     if addresses.is_empty() {
@@ -72,9 +83,10 @@ impl Lookups {
     async fn look_up(
         &'static self,
         host: &str,
+        asked_by: Option<NodeId>,
         resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
     ) -> io::Result<Vec<SocketAddr>> {
-        let answer = self.ask(host, resolve)?.await;
+        let answer = self.ask(host, asked_by, resolve)?.await;
         // The thread has panicked in the system's resolver.
         let answer = answer.map_err(|_| io::Error::other(format!("the lookup of {host} broke off")))?;
         answer.map_err(|error| io::Error::new(error.kind(), error))
@@ -84,6 +96,7 @@ impl Lookups {
     fn ask(
         &'static self,
         host: &str,
+        asked_by: Option<NodeId>,
         resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
     ) -> io::Result<oneshot::Receiver<Answer>> {
         let (tell, answer) = oneshot::channel();
@@ -92,19 +105,31 @@ impl Lookups {
             waiting.add(tell);
             return Ok(answer);
         }
-        if under_way.len() >= MAX_LOOKUPS {
-            let words = format!("{MAX_LOOKUPS} other names are being looked up, and the resolver does not answer");
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, words));
-        }
+        check_room(&under_way, asked_by)?;
         let name = host.to_owned();
         // Started under the lock: the thread, too, finds the name in the table.
         thread::Builder::new().name("hermod-lookup".to_owned()).spawn(move || {
             let mut lookup = Lookup { lookups: self, host: name, answer: None };
             lookup.answer = Some(resolve(&lookup.host).map_err(Arc::new));
         })?;
-        under_way.entry(host.to_owned()).or_default().add(tell);
+        under_way.entry(host.to_owned()).or_insert(Waiting { asked_by, ..Waiting::default() }).add(tell);
         Ok(answer)
     }
+}
+
+/// Whether one more name may be looked up for whoever asks.
+fn check_room(under_way: &BTreeMap<String, Waiting>, asked_by: Option<NodeId>) -> io::Result<()> {
+    let count = |is_it: &dyn Fn(NodeId) -> bool| {
+        under_way.values().filter_map(|one| one.asked_by).filter(|of| is_it(*of)).count()
+    };
+    let (limit, whose) = match asked_by {
+        Some(peer) if count(&|of| of == peer) >= MAX_OF_PEER => (MAX_OF_PEER, "other names that this peer has named"),
+        Some(_) if count(&|_| true) >= MAX_OF_PEERS => (MAX_OF_PEERS, "other names that peers have named"),
+        _ if under_way.len() >= MAX_LOOKUPS => (MAX_LOOKUPS, "other names"),
+        _ => return Ok(()),
+    };
+    let words = format!("{limit} {whose} are being looked up, and the resolver does not answer");
+    Err(io::Error::new(io::ErrorKind::QuotaExceeded, words))
 }
 
 /// A lookup under way. All waiting dials are told when it goes; without an answer if the system's resolver panics.
@@ -161,7 +186,7 @@ mod tests {
             runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    _ = lookups().look_up("name.test", resolve) => panic!("it does not answer yet"),
+                    _ = lookups().look_up("name.test", None, resolve) => panic!("it does not answer yet"),
                     () = std::future::ready(()) => {}
                 }
             });
@@ -175,10 +200,10 @@ mod tests {
     #[tokio::test]
     async fn who_asks_for_a_name_that_is_being_looked_up_waits_for_that_answer() {
         let (lookups, (release, resolve)) = (lookups(), hanging());
-        let first = lookups.ask("name.test", resolve).unwrap();
-        let second = lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
+        let first = lookups.ask("name.test", None, resolve).unwrap();
+        let second = lookups.ask("name.test", None, |_| panic!("it is being looked up")).unwrap();
         drop(first);
-        let again = || lookups.ask("name.test", |_| panic!("it is being looked up")).unwrap();
+        let again = || lookups.ask("name.test", None, |_| panic!("it is being looked up")).unwrap();
         (0..10_000).for_each(|_| drop(again()));
         assert!(lookups.under_way.lock()["name.test"].all.len() < 100, "who has given up is forgotten");
         let third = again();
@@ -187,7 +212,7 @@ mod tests {
             assert_eq!(answer.await.unwrap().unwrap(), loopback());
         }
         // It is looked up anew each time.
-        let error = lookups.look_up("name.test", |_| Err(io::ErrorKind::HostUnreachable.into())).await;
+        let error = lookups.look_up("name.test", None, |_| Err(io::ErrorKind::HostUnreachable.into())).await;
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::HostUnreachable);
     }
 
@@ -198,27 +223,48 @@ mod tests {
         for n in 0..MAX_LOOKUPS {
             let (release, resolve) = hanging();
             releases.push(release);
-            answers.push(lookups.ask(&n.to_string(), resolve).unwrap());
+            answers.push(lookups.ask(&n.to_string(), None, resolve).unwrap());
         }
-        let refused = lookups.look_up("one more", |_| Ok(loopback())).await.unwrap_err();
+        let refused = lookups.look_up("one more", None, |_| Ok(loopback())).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
-        assert!(lookups.ask("0", |_| panic!("it is being looked up")).is_ok());
+        assert!(lookups.ask("0", None, |_| panic!("it is being looked up")).is_ok());
         drop(releases.pop());
         answers.pop().unwrap().await.unwrap().unwrap();
-        assert_eq!(lookups.look_up("one more", |_| Ok(loopback())).await.unwrap(), loopback());
+        assert_eq!(lookups.look_up("one more", None, |_| Ok(loopback())).await.unwrap(), loopback());
+    }
+
+    #[test]
+    fn names_that_peers_have_named_take_no_turn_of_others() {
+        let (lookups, mut kept) = (lookups(), Vec::new());
+        let mut ask = |n: usize, asked_by: Option<u8>| {
+            let (release, resolve) = hanging();
+            let asked = lookups.ask(&n.to_string(), asked_by.map(|byte| NodeId([byte; 16])), resolve);
+            asked.map(|answer| kept.push((release, answer))).map_err(|error| error.to_string())
+        };
+        for (peer, names) in [(1, 0..16), (2, 16..32), (3, 32..48)] {
+            names.clone().for_each(|n| ask(n, Some(peer)).expect("it has a quarter"));
+            if peer < 3 {
+                assert!(ask(99, Some(peer)).unwrap_err().starts_with("16 other names that this peer has named"));
+            }
+        }
+        assert!(ask(99, Some(4)).unwrap_err().starts_with("48 other names that peers have named"));
+        // A name that is being looked up is waited for by all.
+        ask(0, Some(4)).expect("it waits");
+        (48..64).for_each(|n| ask(n, None).expect("the program's own"));
+        assert!(ask(99, None).unwrap_err().starts_with("64 other names are"));
     }
 
     #[tokio::test]
     async fn a_lookup_that_panics_is_over() {
         let lookups = lookups();
-        assert!(lookups.look_up("name.test", |_| panic!("on purpose")).await.is_err());
-        assert_eq!(lookups.look_up("name.test", |_| Ok(loopback())).await.unwrap(), loopback());
+        assert!(lookups.look_up("name.test", None, |_| panic!("on purpose")).await.is_err());
+        assert_eq!(lookups.look_up("name.test", None, |_| Ok(loopback())).await.unwrap(), loopback());
     }
 
     #[tokio::test]
     async fn what_is_an_address_has_that_address() {
         for (host, address) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
-            assert_eq!(look_up(host, 7).await.unwrap(), [address.parse().unwrap()]);
+            assert_eq!(look_up(host, 7, None).await.unwrap(), [address.parse().unwrap()]);
         }
     }
 }

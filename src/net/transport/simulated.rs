@@ -30,7 +30,8 @@ pub(super) async fn accept(listener: &TcpListener) -> io::Result<Accepted> {
 }
 
 pub(super) fn stream(stream: TcpStream) -> Stream {
+    let reached = stream.peer_addr().ok();
     let near = stream.peer_addr().and_then(|peer| Ok(is_near(peer, stream.local_addr()?))).unwrap_or(false);
     let (read, write) = stream.into_split();
-    Stream { read: Box::new(read), write: Box::new(write), near }
+    Stream { read: Box::new(read), write: Box::new(write), near, reached }
 }

@@ -18,7 +18,9 @@ use super::Stream;
 use super::accepted::Accepted;
 use super::happy_eyeballs;
 use super::is_near;
+use super::means_another_elsewhere;
 use super::resolver;
+use crate::handle::ports::Asker;
 
 /// Connections that the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -40,9 +42,16 @@ const EAFNOSUPPORT: i32 = 10_047;
 /// takes megabytes. On other connections it knows better.
 const NEAR_BUFFER: usize = 128 << 10;
 
-/// Connects to the first address of the host that answers.
-pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
-    let addresses = resolver::look_up(host, port).await?;
+/// Connects to the first address of the host that answers, of those that whoever wants it may have dialled.
+pub(super) async fn dial(host: &str, port: u16, asked_by: Option<Asker>) -> io::Result<Stream> {
+    let mut addresses = resolver::look_up(host, port, asked_by.map(|asker| asker.node)).await?;
+    if asked_by.is_some_and(|asker| !asker.near) {
+        addresses.retain(|address| !means_another_elsewhere(address.ip()));
+        if addresses.is_empty() {
+            let words = format!("{host} means this host, and a peer on another one has named it");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
+        }
+    }
     let connect = |address: SocketAddr| async move { refuse_itself(TcpStream::connect(address).await?) };
     stream(happy_eyeballs::race(addresses, connect).await?)
 }
@@ -56,7 +65,7 @@ pub(crate) struct Listener {
 /// Listens at all addresses of the host that are this host's, with SO_REUSEADDR, so that a restarted server gets its port
 /// back at once. Returns those addresses as well, and whether the host has no others.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>, bool)> {
-    let addresses = resolver::look_up(host, port).await?;
+    let addresses = resolver::look_up(host, port, None).await?;
     let listen = |address| {
         let socket = bind_at(address)?;
         let bound = socket.local_addr()?;
@@ -153,13 +162,14 @@ impl Listener {
 pub(super) fn stream(stream: TcpStream) -> io::Result<Stream> {
     // Messages are written in batches already; what is written is to leave.
     stream.set_nodelay(true)?;
-    let near = is_near(stream.peer_addr()?, stream.local_addr()?);
+    let reached = stream.peer_addr()?;
+    let near = is_near(reached, stream.local_addr()?);
     if near {
         // A system that does not want this keeps its own, and only what is small waits longer.
         let _ = SockRef::from(&stream).set_send_buffer_size(NEAR_BUFFER);
     }
     let (read, write) = stream.into_split();
-    Ok(Stream { read: Box::new(read), write: Box::new(write), near })
+    Ok(Stream { read: Box::new(read), write: Box::new(write), near, reached: Some(reached) })
 }
 
 /// A port that nobody listens at may be the very one that the system chooses for the calling side: then TCP connects the
@@ -176,6 +186,7 @@ fn refuse_itself(stream: TcpStream) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ident::NodeId;
 
     fn at(octet: u8, port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, octet], port))
@@ -229,6 +240,24 @@ mod tests {
         assert_eq!(bind(&[at(1, 0), at(2, 0), at(3, 0)], elsewhere).0, Ok(vec![at(2, 2)]));
         assert_eq!(bind(&[at(1, 80), at(3, 80)], elsewhere).0, Err(io::ErrorKind::AddrNotAvailable));
         assert!(is_of_another_host(&io::Error::from_raw_os_error(EAFNOSUPPORT)));
+    }
+
+    /// However it is written, and whatever a name server says of a name.
+    #[test]
+    fn for_a_peer_elsewhere_no_name_leads_to_this_host() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let asker = |near| Some(Asker { node: NodeId([1; 16]), near });
+            for host in ["localhost", "127.0.0.1", "127.1", "0x7f.1", "0"] {
+                let refused = dial(host, port, asker(false)).await.map(|_| ()).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{host}");
+                for asked_by in [None, asker(true)] {
+                    assert!(dial(host, port, asked_by).await.is_ok_and(|stream| stream.near), "{host}");
+                }
+            }
+        });
     }
 
     /// Real sockets: those that wait at one address do not keep those at another from their turns.

@@ -35,7 +35,7 @@ pub(super) async fn accept(listener: &BoundSocket) -> io::Result<Accepted> {
 
 pub(super) fn stream(stream: UnixStream) -> Stream {
     let (read, write) = stream.into_split();
-    Stream { read: Box::new(read), write: Box::new(write), near: true }
+    Stream { read: Box::new(read), write: Box::new(write), near: true, reached: None }
 }
 
 /// The file of a Unix socket, which nobody else removes.

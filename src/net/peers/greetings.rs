@@ -1,0 +1,359 @@
+//! How many greetings of strangers are answered in a second: each costs this node a signature and the check of one, on the
+//! thread that all connections share.
+//!
+//! Who comes when there is no room is not refused, but waits, in turns by the addresses that those who wait come from: the
+//! clients of a restarted server come back a little later, and a crowd from one address waits for itself. An address that
+//! has greeted more than its quarter of late goes behind those that have not. How many wait is bounded by `max_unproven`,
+//! and how long by `handshake_timeout`; whoever hangs up waits no longer.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::net::transport::accepted::Origin;
+
+/// One address has this part of all greetings while others wait.
+const ADDRESSES: f64 = 4.0;
+
+/// What was not used is saved for so long, in seconds: a few rounds of the I/O thread, and not more than it can answer
+/// without others noticing.
+const SAVED: f64 = 0.1;
+
+/// Addresses of which it is remembered how much they have greeted of late. One of which nothing is left to remember is
+/// forgotten, which takes it four times as long as a greeting: there are hardly ever more than a few.
+const MAX_ADDRESSES: usize = 1024;
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: f64,
+    /// When there were so many.
+    at: Instant,
+}
+
+/// How a bucket fills.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    /// Tokens a second.
+    rate: f64,
+    /// The most that it holds; at least one.
+    most: f64,
+}
+
+impl Flow {
+    fn new(rate: f64) -> Flow {
+        Flow { rate, most: (rate * SAVED).max(1.0) }
+    }
+
+    fn full(self, now: Instant) -> Bucket {
+        Bucket { tokens: self.most, at: now }
+    }
+
+    fn tokens(self, bucket: Bucket, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(bucket.at).as_secs_f64();
+        (bucket.tokens + elapsed * self.rate).min(self.most)
+    }
+
+    /// Takes one, or what there is of one.
+    fn take(self, bucket: Bucket, now: Instant) -> Bucket {
+        Bucket { tokens: (self.tokens(bucket, now) - 1.0).max(0.0), at: now }
+    }
+}
+
+/// Whose turn it is.
+#[derive(Debug, PartialEq)]
+enum Turn<T> {
+    Of(T),
+    /// Nobody's before then.
+    At(Instant),
+    /// Nobody waits.
+    Nobodys,
+}
+
+/// Those who wait, each with a `T` by which it is told. Time is an argument.
+#[derive(Debug)]
+struct GreetingQueue<T> {
+    node_flow: Flow,
+    address_flow: Flow,
+    node: Bucket,
+    /// Of addresses whose bucket is not full; at most [`MAX_ADDRESSES`].
+    addresses: HashMap<Origin, Bucket>,
+    /// By where they come from, in the order in which they came. Unix sockets have no address, and one turn together.
+    waiting: HashMap<Option<Origin>, BTreeMap<u64, T>>,
+    /// Those of `waiting` in the order of their turns.
+    turns: VecDeque<Option<Origin>>,
+    next: u64,
+}
+
+impl<T> GreetingQueue<T> {
+    fn new(rate: f64, now: Instant) -> GreetingQueue<T> {
+        let node_flow = Flow::new(rate);
+        GreetingQueue {
+            node_flow,
+            address_flow: Flow::new(rate / ADDRESSES),
+            node: node_flow.full(now),
+            addresses: HashMap::new(),
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    /// Takes what one greeting costs, if nobody waits and there is enough; whether there was.
+    fn take(&mut self, origin: Option<Origin>, now: Instant) -> bool {
+        let is_free = self.turns.is_empty() && self.node_flow.tokens(self.node, now) >= 1.0;
+        if is_free {
+            self.charge(origin, now);
+        }
+        is_free
+    }
+
+    /// Waits for a turn; the number by which it is given up.
+    fn wait(&mut self, origin: Option<Origin>, tell: T) -> u64 {
+        self.next += 1;
+        let of_origin = self.waiting.entry(origin).or_default();
+        if of_origin.is_empty() {
+            self.turns.push_back(origin);
+        }
+        of_origin.insert(self.next, tell);
+        self.next
+    }
+
+    /// One does not wait any more, if it still does.
+    fn give_up(&mut self, origin: Option<Origin>, number: u64) {
+        let Some(of_origin) = self.waiting.get_mut(&origin) else { return };
+        of_origin.remove(&number);
+        if of_origin.is_empty() {
+            self.waiting.remove(&origin);
+            self.turns.retain(|other| *other != origin);
+        }
+    }
+
+    /// Takes out whoever has the next turn: of the addresses that have not had more than their part, or else of all.
+    fn turn(&mut self, now: Instant) -> Turn<T> {
+        if self.turns.is_empty() {
+            return Turn::Nobodys;
+        }
+        let missing = 1.0 - self.node_flow.tokens(self.node, now);
+        if missing > 0.0 {
+            // Rounded up: it would be asked again at once otherwise.
+            let pause = Duration::from_secs_f64(missing / self.node_flow.rate) + Duration::from_nanos(1);
+            return Turn::At(now + pause);
+        }
+        let within = self.turns.iter().position(|origin| self.has_its_part(*origin, now)).unwrap_or(0);
+        let Some(origin) = self.turns.remove(within) else { return Turn::Nobodys };
+        let Some(mut of_origin) = self.waiting.remove(&origin) else { return Turn::Nobodys };
+        let first = of_origin.pop_first();
+        if !of_origin.is_empty() {
+            self.waiting.insert(origin, of_origin);
+            self.turns.push_back(origin);
+        }
+        self.charge(origin, now);
+        first.map_or(Turn::Nobodys, |(_, tell)| Turn::Of(tell))
+    }
+
+    fn has_its_part(&self, origin: Option<Origin>, now: Instant) -> bool {
+        let bucket = origin.and_then(|origin| self.addresses.get(&origin));
+        bucket.is_none_or(|bucket| self.address_flow.tokens(*bucket, now) >= 1.0)
+    }
+
+    fn charge(&mut self, origin: Option<Origin>, now: Instant) {
+        self.node = self.node_flow.take(self.node, now);
+        let Some(origin) = origin else { return };
+        let flow = self.address_flow;
+        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&origin) {
+            self.addresses.retain(|_, bucket| flow.tokens(*bucket, now) < flow.most);
+            if self.addresses.len() >= MAX_ADDRESSES {
+                // None that is new is charged until one is forgotten; they take turns all the same.
+                return;
+            }
+        }
+        let bucket = self.addresses.entry(origin).or_insert_with(|| flow.full(now));
+        *bucket = flow.take(*bucket, now);
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Greetings {
+    state: Mutex<GreetingState>,
+}
+
+#[derive(Debug)]
+struct GreetingState {
+    queue: GreetingQueue<oneshot::Sender<()>>,
+    /// Whether a task gives those who wait their turns; it ends when nobody waits.
+    is_driven: bool,
+}
+
+/// One who waits; it does not any more when this is dropped.
+struct Waiting<'a> {
+    greetings: &'a Greetings,
+    origin: Option<Origin>,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.greetings.state.lock().queue.give_up(self.origin, self.number);
+    }
+}
+
+impl Greetings {
+    pub(crate) fn new(a_second: usize) -> Greetings {
+        let queue = GreetingQueue::new(a_second.max(1) as f64, Instant::now());
+        Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }) }
+    }
+
+    /// Ends when it is the turn of one more who comes from there. To be called on the I/O thread.
+    pub(crate) async fn turn(self: &Arc<Self>, origin: Option<Origin>) {
+        let (tell, told) = oneshot::channel();
+        let (number, was_driven) = {
+            let mut state = self.state.lock();
+            if state.queue.take(origin, Instant::now()) {
+                return;
+            }
+            (state.queue.wait(origin, tell), std::mem::replace(&mut state.is_driven, true))
+        };
+        let _waiting = Waiting { greetings: self, origin, number };
+        if !was_driven {
+            actix_rt::spawn(Arc::clone(self).drive());
+        }
+        // Its sender goes with the node.
+        let _ = told.await;
+    }
+
+    async fn drive(self: Arc<Self>) {
+        loop {
+            let turn = {
+                let mut state = self.state.lock();
+                let turn = state.queue.turn(Instant::now());
+                state.is_driven = !matches!(turn, Turn::Nobodys);
+                turn
+            };
+            match turn {
+                // It may have gone this moment.
+                Turn::Of(tell) => tell.send(()).unwrap_or_default(),
+                Turn::At(then) => tokio::time::sleep_until(then).await,
+                Turn::Nobodys => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(n: u16) -> Option<Origin> {
+        let [high, low] = n.to_be_bytes();
+        Some(Origin::of(([192, 0, high, low], 4242).into()))
+    }
+
+    /// Has `waiting` wait, of which each is known by where it comes from and its number there, and gives turns for so long.
+    fn turns(queue: &mut GreetingQueue<(u16, usize)>, from: Instant, time: Duration) -> Vec<(u16, usize)> {
+        let (mut now, mut turns) = (from, Vec::new());
+        loop {
+            match queue.turn(now) {
+                Turn::Of(one) => turns.push(one),
+                Turn::At(then) if then <= from + time => now = then,
+                Turn::At(_) | Turn::Nobodys => return turns,
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_when_there_is_room_does_not_wait_and_the_others_wait_for_their_turn() {
+        let now = Instant::now();
+        let mut queue = GreetingQueue::new(100.0, now);
+        assert!((0..10).all(|_| queue.take(origin(1), now)), "a tenth of a second is saved");
+        assert!(!queue.take(origin(2), now));
+        (0..50).for_each(|n| _ = queue.wait(origin(1), (1, n)));
+        assert!(!queue.take(origin(2), now + Duration::from_secs(1)), "others wait");
+        let had = turns(&mut queue, now, Duration::from_millis(205));
+        assert_eq!(had, (0..20).map(|n| (1, n)).collect::<Vec<_>>(), "alone, it has all of them");
+        assert_eq!(turns(&mut queue, now + Duration::from_millis(205), Duration::from_secs(9)).len(), 30);
+        assert_eq!(queue.turn(now), Turn::Nobodys);
+    }
+
+    #[test]
+    fn one_address_has_a_quarter_while_others_wait_who_have_not_had_theirs() {
+        let now = Instant::now();
+        let mut queue = GreetingQueue::new(100.0, now);
+        while queue.take(origin(1), now) {}
+        // A crowd has waited for long when the others come, three times as many as a second has turns for.
+        (0..1000).for_each(|n| _ = queue.wait(origin(1), (1, n)));
+        (2..302).for_each(|from| _ = queue.wait(origin(from), (from, 0)));
+        let had = turns(&mut queue, now, Duration::from_secs(2));
+        let crowd = had.iter().filter(|(from, _)| *from == 1).count();
+        assert!((195..=200).contains(&had.len()) && crowd <= 50, "{crowd} of {}", had.len());
+        let others: Vec<u16> = had.iter().map(|(from, _)| *from).filter(|from| *from != 1).collect();
+        assert!(others.is_sorted(), "in the order in which they came");
+    }
+
+    #[test]
+    fn unix_sockets_have_the_turns_of_one_address_and_no_quarter() {
+        let now = Instant::now();
+        let mut queue = GreetingQueue::new(100.0, now);
+        while queue.take(None, now) {}
+        assert!(queue.addresses.is_empty());
+        (0..100).for_each(|n| _ = queue.wait(None, (0, n)));
+        queue.wait(origin(1), (1, 0));
+        let had = turns(&mut queue, now, Duration::from_millis(100));
+        assert_eq!(had[..3], [(0, 0), (1, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn who_has_given_up_takes_no_turn() {
+        let now = Instant::now();
+        let mut queue = GreetingQueue::new(1.0, now);
+        assert!(queue.take(origin(1), now));
+        let numbers: Vec<u64> = (0..3).map(|n| queue.wait(origin(1), (1, n))).collect();
+        queue.give_up(origin(1), numbers[1]);
+        queue.give_up(origin(2), numbers[0]);
+        assert_eq!(turns(&mut queue, now, Duration::from_secs(9)), [(1, 0), (1, 2)]);
+        let last = queue.wait(origin(1), (1, 3));
+        queue.give_up(origin(1), last);
+        assert!(queue.turns.is_empty() && queue.waiting.is_empty());
+    }
+
+    #[test]
+    fn so_many_addresses_are_remembered_and_no_longer_than_needed() {
+        let now = Instant::now();
+        let mut queue: GreetingQueue<()> = GreetingQueue::new(100_000.0, now);
+        let many = u16::try_from(MAX_ADDRESSES).expect("a small number") + 500;
+        assert!((0..many).all(|n| queue.take(origin(n), now)));
+        assert_eq!(queue.addresses.len(), MAX_ADDRESSES);
+        assert!(queue.take(origin(many), now + Duration::from_secs(1)));
+        assert_eq!(queue.addresses.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_given_while_somebody_waits() {
+        let greetings = Arc::new(Greetings::new(10));
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let began = Instant::now();
+                greetings.turn(origin(1)).await;
+                assert_eq!(began.elapsed(), Duration::ZERO);
+                // Dropped before its turn, it takes none.
+                assert!(tokio::time::timeout(Duration::from_millis(10), greetings.turn(origin(1))).await.is_err());
+                let all: Vec<_> = (0..20).map(|n| greetings.turn(origin(n))).collect();
+                futures_util::future::join_all(all).await;
+                let took = began.elapsed();
+                assert!((Duration::from_secs(2)..Duration::from_millis(2050)).contains(&took), "{took:?}");
+                // Nobody waits any more, and the next begins anew.
+                tokio::task::yield_now().await;
+                assert!(!greetings.state.lock().is_driven);
+                greetings.turn(origin(1)).await;
+            })
+            .await;
+    }
+}
