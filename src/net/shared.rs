@@ -382,7 +382,7 @@ impl Router for NodeInner {
         if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
-        self.searches.search(node, self.limits.outbox, &self.quotas.outboxes, |queue| {
+        self.searches.search(node, asked_by.node, self.limits.outbox, &self.quotas.outboxes, |queue| {
             let dialled = hints.iter().map(|hint| self.link_for(hint, Some(node.node), Some(asked_by))).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));

@@ -312,6 +312,7 @@ mod tests {
     use crate::ident::Epoch;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::wire::frames::proof::Disclosure;
 
     const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
 
@@ -352,6 +353,29 @@ mod tests {
             assert!(pointer.is_dead() && pointer.link().is_none(), "{text}");
             assert!(node.peers.at(&endpoint, None).is_none(), "{text}");
             assert!(named_by_peer(&node, text, true).link().is_some(), "{text}");
+        }
+    }
+
+    /// In each form in which it can name one, and in the list of where it listens itself.
+    #[test]
+    fn in_no_form_does_a_peer_elsewhere_name_an_endpoint_of_this_host() {
+        let node = node();
+        let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
+        let (id, third) = (BoxId([3; 16]), Incarnation { node: NodeId([8; 16]), ..PEER });
+        for (text, may) in
+            [("127.0.0.1:4", false), ("0.0.0.0:4", false), ("unix:/run/box", false), ("10.1.2.3:4", true)]
+        {
+            let named = Identity::PlaceOf { node: third.node, endpoint: text, name: "box" };
+            let hinted = Identity::Third { node: third, id, via: id, name: "", endpoints: vec![text] };
+            let listed = ConnectionContext::new(&node, Arc::clone(&link), 1, (PEER, false));
+            listed.welcomed(&Disclosure { endpoints: vec![text.to_owned()], told: Vec::new() });
+            let owned = Identity::MyBox { id, name: "" };
+            let is_dialled = |identity| {
+                let introduction = Introduction { identity, is_leased: false, fingerprint: 0 };
+                let pointer = Binding::new(&introduction, false).pointer(&listed);
+                matches!(pointer.origin(), Origin::Named { .. }) || !pointer.hints().is_empty()
+            };
+            assert_eq!([named, hinted, owned].map(is_dialled), [may; 3], "{text}");
         }
     }
 

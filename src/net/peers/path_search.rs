@@ -22,6 +22,7 @@ use super::table::PeerTable;
 use crate::config::Limits;
 use crate::handle::ports::Outbound;
 use crate::ident::Incarnation;
+use crate::ident::NodeId;
 use crate::net::link::Link;
 use crate::quota::Quota;
 use crate::reason::DropReason;
@@ -30,8 +31,14 @@ use crate::wire::frames::shape::Question;
 /// Nodes that are looked for at a time; boxes of further ones are reached the long way.
 const MAX_SEARCHES: usize = 64;
 
+/// Those among them that are looked for where one peer has said.
+const MAX_SEARCHES_OF_PEER: usize = MAX_SEARCHES / 4;
+
 /// Nodes that were looked for in vain which are remembered; while there are so many, no others are looked for.
 const MAX_MISSED: usize = 1024;
+
+/// Those among them that were looked for where one peer has said.
+const MAX_MISSED_OF_PEER: usize = MAX_MISSED / 4;
 
 /// The searches of one node.
 #[derive(Debug, Default)]
@@ -44,38 +51,70 @@ pub(crate) struct PathSearches {
 
 #[derive(Debug, Default)]
 struct SearchTable {
-    under_way: HashMap<Incarnation, Arc<SearchQueue>>,
+    under_way: HashMap<Incarnation, UnderWay>,
     /// Nodes that were looked for in vain, and when they may be looked for again.
-    missed: HashMap<Incarnation, Instant>,
+    missed: HashMap<Incarnation, Missed>,
+}
+
+/// A node that is looked for.
+#[derive(Debug)]
+struct UnderWay {
+    queue: Arc<SearchQueue>,
+    /// The peer that has told where.
+    asked_by: NodeId,
+}
+
+/// A node that was not found.
+#[derive(Debug)]
+struct Missed {
+    /// When it may be looked for again.
+    until: Instant,
+    asked_by: NodeId,
+}
+
+impl SearchTable {
+    /// Whether one more may be looked for where that peer says.
+    fn has_room(&mut self, asked_by: NodeId, now: Instant) -> bool {
+        let is_full = |missed: &HashMap<_, Missed>| {
+            missed.len() >= MAX_MISSED || count(missed.values().map(|one| one.asked_by), asked_by) >= MAX_MISSED_OF_PEER
+        };
+        if is_full(&self.missed) {
+            self.missed.retain(|_, missed| now < missed.until);
+        }
+        let of_peer = count(self.under_way.values().map(|one| one.asked_by), asked_by);
+        self.under_way.len() < MAX_SEARCHES && of_peer < MAX_SEARCHES_OF_PEER && !is_full(&self.missed)
+    }
+}
+
+fn count(askers: impl Iterator<Item = NodeId>, asked_by: NodeId) -> usize {
+    askers.filter(|asker| *asker == asked_by).count()
 }
 
 impl PathSearches {
-    /// The search for a node, begun with `begin` if there is none; `None` if there is to be none.
+    /// The search for a node, begun with `begin` if there is none; it counts against the peer that has told where to look.
+    /// `None` if there is to be none.
     pub(crate) fn search(
         &self,
         node: Incarnation,
+        asked_by: NodeId,
         limit: usize,
         outboxes: &Arc<Quota>,
         begin: impl FnOnce(Arc<SearchQueue>),
     ) -> Option<Arc<dyn Outbound>> {
         let queue = {
             let mut tables = self.tables.lock();
-            if let Some(queue) = tables.under_way.get(&node) {
+            if let Some(UnderWay { queue, .. }) = tables.under_way.get(&node) {
                 return Some(Arc::clone(queue) as _);
             }
             let now = Instant::now();
-            if tables.missed.get(&node).is_some_and(|until| now < *until) {
+            if tables.missed.get(&node).is_some_and(|missed| now < missed.until) {
                 return None;
             }
-            if tables.missed.len() >= MAX_MISSED {
-                tables.missed.retain(|_, until| now < *until);
-            }
-            if self.hurry.is_cancelled() || tables.under_way.len() >= MAX_SEARCHES || tables.missed.len() >= MAX_MISSED
-            {
+            if self.hurry.is_cancelled() || !tables.has_room(asked_by, now) {
                 return None;
             }
             let queue = Arc::new(SearchQueue::new(limit, outboxes));
-            tables.under_way.insert(node, Arc::clone(&queue));
+            tables.under_way.insert(node, UnderWay { queue: Arc::clone(&queue), asked_by });
             queue
         };
         begin(Arc::clone(&queue));
@@ -85,9 +124,11 @@ impl PathSearches {
     fn ended(&self, node: Incarnation, again: Option<Instant>) {
         let mut tables = self.tables.lock();
         let ended = tables.under_way.remove(&node);
-        match again {
-            Some(again) => tables.missed.insert(node, again),
-            None => tables.missed.remove(&node),
+        match (again, &ended) {
+            (Some(until), Some(UnderWay { asked_by, .. })) => {
+                tables.missed.insert(node, Missed { until, asked_by: *asked_by })
+            }
+            _ => tables.missed.remove(&node),
         };
         drop(tables);
         drop(ended);
@@ -204,20 +245,40 @@ mod tests {
         Incarnation::of(id)
     }
 
-    fn begins(searches: &PathSearches, n: usize) -> bool {
+    /// One of so many peers that no share is reached.
+    fn any(n: usize) -> NodeId {
+        node(n % 8).node
+    }
+
+    fn begins(searches: &PathSearches, n: usize, asked_by: NodeId) -> bool {
         let mut has_begun = false;
-        searches.search(node(n), 1, &Quota::new(0), |_| has_begun = true);
+        searches.search(node(n), asked_by, 1, &Quota::new(0), |_| has_begun = true);
         has_begun
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_one_peer_has_told_to_look_takes_a_quarter() {
+        let (searches, [greedy, other]) = (PathSearches::default(), [1, 2].map(any));
+        assert!((0..MAX_SEARCHES_OF_PEER).all(|n| begins(&searches, n, greedy)));
+        assert!(!begins(&searches, 2000, greedy) && begins(&searches, 2000, other));
+        let until = Instant::now() + Duration::from_secs(10);
+        for n in 0..MAX_MISSED_OF_PEER {
+            begins(&searches, n, greedy);
+            searches.ended(node(n), Some(until));
+        }
+        assert!(!begins(&searches, 2001, greedy) && begins(&searches, 2001, other));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(begins(&searches, 2002, greedy));
     }
 
     #[test]
     fn no_more_nodes_are_looked_for_at_a_time_than_the_limit_says() {
         let searches = PathSearches::default();
-        assert!((0..MAX_SEARCHES).all(|n| begins(&searches, n)));
-        assert!(!begins(&searches, MAX_SEARCHES));
-        assert!(searches.search(node(0), 1, &Quota::new(0), |_| panic!("it is looked for already")).is_some());
+        assert!((0..MAX_SEARCHES).all(|n| begins(&searches, n, any(n))));
+        assert!(!begins(&searches, MAX_SEARCHES, any(0)));
+        assert!(searches.search(node(0), any(0), 1, &Quota::new(0), |_| panic!("it is looked for already")).is_some());
         searches.ended(node(0), None);
-        assert!(begins(&searches, MAX_SEARCHES));
+        assert!(begins(&searches, MAX_SEARCHES, any(0)));
     }
 
     /// The node has ended before.
@@ -227,7 +288,7 @@ mod tests {
         let begin = |queue| {
             drop(search(Arc::clone(&searches), node(0), peers, Vec::new(), Limits::default(), queue));
         };
-        let queue = searches.search(node(0), 1, &Quota::new(0), begin).expect("there was none");
+        let queue = searches.search(node(0), any(0), 1, &Quota::new(0), begin).expect("there was none");
         assert!(queue.is_over());
         assert!(searches.tables.lock().under_way.is_empty());
     }
@@ -237,12 +298,12 @@ mod tests {
         let searches = PathSearches::default();
         let pause = Duration::from_secs(10);
         for n in 0..MAX_MISSED {
-            assert!(begins(&searches, n));
+            assert!(begins(&searches, n, any(n)));
             searches.ended(node(n), Some(Instant::now() + pause));
         }
-        assert!(!begins(&searches, 0), "it was not found a moment ago");
-        assert!(!begins(&searches, MAX_MISSED), "there are too many");
+        assert!(!begins(&searches, 0, any(0)), "it was not found a moment ago");
+        assert!(!begins(&searches, MAX_MISSED, any(0)), "there are too many");
         tokio::time::advance(pause).await;
-        assert!(begins(&searches, MAX_MISSED) && begins(&searches, 0));
+        assert!(begins(&searches, MAX_MISSED, any(0)) && begins(&searches, 0, any(0)));
     }
 }
