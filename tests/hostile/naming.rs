@@ -134,15 +134,18 @@ fn a_connection_to_an_endpoint_that_its_node_does_not_name_serves_no_other_addre
         let run = run_at(&third_at).await;
         let mut other = Peer::stranger(&ground.endpoint).await;
         let introduce = || probe_for(&third_box(run, fresh_id(), fresh_id()));
-        let by_proxy = ground.node.remote(man_in_the_middle(third_at.clone()).await, "x").expect("an address");
+        let between = man_in_the_middle(third_at.clone()).await;
+        let by_proxy = ground.node.remote(&between, "x").expect("an address");
         by_proxy.do_send(Echo(1));
         assert_eq!(inbox.recv().await, Some(Echo(1)));
+        ground.log_says(&["INFO", " connected", &between]).await;
         assert!(other.send(&introduce()).await);
         is_sent_a_message(&mut other).await;
         // One to an endpoint that it names serves: the node knows no such box, and the introducer is not needed.
         let direct = ground.node.remote(&third_at, "x").expect("an address");
         direct.do_send(Echo(2));
         assert_eq!(inbox.recv().await, Some(Echo(2)));
+        ground.log_says(&["INFO", " connected", &third_at]).await;
         assert!(other.send(&introduce()).await);
         let dropped = || third.stats().dropped.get(&DropReason::NoSuchBox) == Some(&1);
         until(dropped, || format!("{:?}", third.stats())).await;

@@ -21,6 +21,7 @@ use crate::net::control::settlement::Settlement;
 use crate::net::link::Link;
 use crate::net::link::shape_query::explain_there;
 use crate::net::peers::crowd::Crowd;
+use crate::net::peers::hints;
 use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
 use crate::observe::loss::DroppedMessage;
@@ -98,7 +99,11 @@ impl ConnectionContext {
 
     /// The peer has welcomed this node: it tells where it listens, and how much it has read of connections that have ended.
     pub(super) fn welcomed(&self, welcome: &Disclosure) {
-        self.link.listens_at(&welcome.endpoints, self.near);
+        let listed = || welcome.endpoints.iter().map(String::as_str);
+        self.link.listens_at(hints::believed(listed(), self.near));
+        if let Some(endpoint) = self.link.endpoint() {
+            self.link.note_listing(hints::is_listed(endpoint, self.link.reached(), listed(), self.near));
+        }
         self.settlement.settle_answered(self.router.observer(), self.peer, &welcome.told);
         self.link.settled(&welcome.told);
     }

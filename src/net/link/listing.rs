@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::Link;
-use crate::net::peers::hints;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -28,11 +27,13 @@ impl Listing {
 }
 
 impl Link {
-    /// The peer, which is `near`, on this host, or not, has told in its welcome where it listens.
-    pub(super) fn note_listing<'a>(&self, listed: impl IntoIterator<Item = &'a str>, near: bool) {
-        let Some(endpoint) = self.endpoint() else { return };
-        let reached = *self.listing.reached.lock();
-        let is_listed = hints::is_listed(endpoint, reached, listed, near);
+    /// The address at which the endpoint was reached.
+    pub(crate) fn reached(&self) -> Option<SocketAddr> {
+        *self.listing.reached.lock()
+    }
+
+    /// The peer has told in its welcome where it listens, and the dialled endpoint is among that, or not.
+    pub(crate) fn note_listing(&self, is_listed: bool) {
         self.listing.is_listed.store(is_listed, Ordering::Release);
     }
 

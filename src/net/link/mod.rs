@@ -58,7 +58,6 @@ use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::settlement::Settlement;
 use crate::net::control::settlement::Unsettled;
 use crate::net::control::shape_query::end;
-use crate::net::peers::hints;
 use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
@@ -211,11 +210,9 @@ impl Link {
         }
     }
 
-    /// The peer, which is `near`, on this host, or not, has told where it listens.
-    pub(crate) fn listens_at(&self, listed: &[String], near: bool) {
-        let listed = || listed.iter().map(String::as_str);
-        *self.hints.lock() = hints::believed(listed(), near);
-        self.note_listing(listed(), near);
+    /// Where the peer has said that it listens.
+    pub(crate) fn listens_at(&self, hints: Arc<[Endpoint]>) {
+        *self.hints.lock() = hints;
     }
 
     /// The peer has greeted; what waits is written from now on. The number of the connection.

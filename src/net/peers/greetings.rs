@@ -283,18 +283,20 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_a_quarter_while_others_wait_who_have_not_had_theirs() {
+    fn an_address_that_has_had_its_quarter_goes_behind_those_that_have_not() {
         let now = Instant::now();
         let mut queue = GreetingQueue::new(100.0, now);
-        while queue.take(origin(1), now) {}
-        // A crowd has waited for long when the others come, three times as many as a second has turns for.
-        (0..1000).for_each(|n| _ = queue.wait(origin(1), (1, n)));
-        (2..302).for_each(|from| _ = queue.wait(origin(from), (from, 0)));
-        let had = turns(&mut queue, now, Duration::from_secs(2));
-        let crowd = had.iter().filter(|(from, _)| *from == 1).count();
-        assert!((195..=200).contains(&had.len()) && crowd <= 50, "{crowd} of {}", had.len());
-        let others: Vec<u16> = had.iter().map(|(from, _)| *from).filter(|from| *from != 1).collect();
-        assert!(others.is_sorted(), "in the order in which they came");
+        (0..9).for_each(|n| assert!(queue.take(origin(n % 3), now)));
+        assert!(queue.take(None, now));
+        // Three crowds have waited for long when one comes from elsewhere, twice.
+        for n in 0..1000 {
+            (0..3).for_each(|from| _ = queue.wait(origin(from), (from, n)));
+        }
+        (0..2).for_each(|n| _ = queue.wait(origin(3), (3, n)));
+        let had = turns(&mut queue, now, Duration::from_secs(1));
+        assert_eq!(had[..5], [(3, 0), (3, 1), (0, 0), (1, 0), (2, 0)]);
+        let of = |from| had.iter().filter(|one| one.0 == from).count();
+        assert!((0..3).all(|from| (32..=33).contains(&of(from))), "{had:?}");
     }
 
     #[test]
