@@ -2,7 +2,8 @@
 //! have not shown yet who is at their other end.
 //!
 //! Of those that have not, somebody has to go where there are too many. It is the oldest of the address that has most of
-//! them: who opens very many makes room for the next of its own, and not for itself at the cost of others.
+//! them: who opens very many makes room for the next of its own, and not for itself at the cost of others. A crowd from
+//! many addresses that says nothing has half of the places, and whoever has said hello the other half.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -124,6 +125,13 @@ struct Unproven {
     given_up: CancellationToken,
     /// As the side that has opened it calls it, once it has said so.
     theirs: Option<ConnectionId>,
+}
+
+impl Unproven {
+    /// Whether the other side has said nothing yet; of what this node dials for itself that is not held against it.
+    fn is_silent(&self, group: Group) -> bool {
+        self.theirs.is_none() && group != Group::Dialled(None)
+    }
 }
 
 /// A slot among the connections of a node; given back when it is dropped.
@@ -331,20 +339,38 @@ impl AdmissionState {
     }
 
     fn pop_oldest(&mut self, group: Group) -> Option<Unproven> {
-        let number = *self.unproven.get(&group)?.keys().next()?;
+        let members = self.unproven.get(&group)?;
+        let silent = members.values().filter(|unproven| unproven.is_silent(group)).count();
+        let is_silent = 2 * silent >= members.len();
+        let number = oldest(group, members, is_silent).or_else(|| oldest(group, members, !is_silent))?;
         self.remove(group, number)
     }
 
-    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
+    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them. Those that
+    /// have said nothing yet and those that have said hello have half of the places each: a crowd that says nothing does not
+    /// push out whoever is about to show who it is.
     fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
-        let groups = self.unproven.iter().filter(|(group, _)| is_it(**group));
-        let (group, _) = groups.max_by_key(|(group, members)| {
-            // What this node dials for itself has one place each: no peer can make it go by having many addresses.
-            let weight = if **group == Group::Dialled(None) { 1 } else { members.len() };
-            (weight, Reverse(members.keys().next().copied()))
-        })?;
-        self.pop_oldest(*group)
+        let groups = || self.unproven.iter().filter(|(group, _)| is_it(**group));
+        let all = groups().flat_map(|(group, members)| members.values().map(|unproven| unproven.is_silent(*group)));
+        let (silent, count) = all.fold((0, 0), |(silent, count), is| (silent + usize::from(is), count + 1));
+        let of_most = |is_silent| {
+            let oldest =
+                groups().filter_map(|(group, members)| Some((*group, members, oldest(*group, members, is_silent)?)));
+            oldest.max_by_key(|(group, members, number)| {
+                // What this node dials for itself has one place each: no peer can make it go by having many addresses.
+                let weight = if *group == Group::Dialled(None) { 1 } else { members.len() };
+                (weight, Reverse(*number))
+            })
+        };
+        let is_silent = 2 * silent >= count;
+        let (group, _, number) = of_most(is_silent).or_else(|| of_most(!is_silent))?;
+        self.remove(group, number)
     }
+}
+
+/// The oldest of those that have said nothing yet, or of the others.
+fn oldest(of: Group, members: &BTreeMap<u64, Unproven>, is_silent: bool) -> Option<u64> {
+    members.iter().find(|(_, unproven)| unproven.is_silent(of) == is_silent).map(|(number, _)| *number)
 }
 
 #[cfg(test)]
@@ -492,6 +518,23 @@ mod tests {
         drop((slow, crowd, others));
         let state = admission.state.lock();
         assert_eq!((state.accepted, state.unproven.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_that_says_nothing_pushes_out_nobody_who_has_said_hello() {
+        let admission = admission(1000, 1000, 10);
+        let greeting: Vec<_> = (1..=5).map(|octet| admission.unproven(origin(octet))).collect();
+        greeting.iter().for_each(|one| one.is_called(ConnectionId([1; 16])));
+        let crowd: Vec<_> = (6..100).map(|octet| admission.unproven(origin(octet))).collect();
+        assert_eq!(gone(&greeting), [false; 5]);
+        assert_eq!(gone(&crowd).iter().filter(|gone| !**gone).count(), 5);
+        // Nor do those who have said hello, and nothing since, keep out whoever comes.
+        let greeting_on: Vec<_> = (100..200).map(|octet| admission.unproven(origin(octet))).collect();
+        greeting_on.iter().for_each(|one| one.is_called(ConnectionId([2; 16])));
+        let newcomer = admission.unproven(origin(200));
+        let more: Vec<_> = (201..204).map(|octet| admission.unproven(origin(octet))).collect();
+        assert!(!newcomer.expelled.is_cancelled());
+        assert_eq!(gone(&more), [false; 3]);
     }
 
     #[test]
