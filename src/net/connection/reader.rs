@@ -40,6 +40,9 @@ pub(super) const KEPT: usize = 512 << 10;
 /// room that is asked for, is reserved at once.
 const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: 2 * FULL_READ };
 
+/// So much in a buffer takes a while to be moved when it grows.
+const LONG: usize = 1 << 20;
+
 /// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
 /// each. All of them are decoded before the first is in the box.
 const BATCH: usize = 32;
@@ -232,7 +235,13 @@ impl<P: Fn()> ConnectionReader<P> {
             // From its beginning again: so what is read little by little stays in one place.
             self.buffer.reserve(self.room);
         } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
-            self.buffer.reserve(wants.clamp(self.room, self.buffer.len().max(self.room)));
+            let room = wants.clamp(self.room, self.buffer.len().max(self.room));
+            if self.buffer.len() < LONG {
+                self.buffer.reserve(room);
+            } else {
+                let crowd = Arc::clone(&self.dispatcher.context.crowd);
+                Box::pin(crowd.grow(&mut self.buffer, room)).await;
+            }
             self.is_wide = true;
             if self.buffer.capacity() > KEPT {
                 self.long_room = self.long_room.max(self.buffer.capacity());
