@@ -169,7 +169,7 @@ impl Incarnation {
     }
 
     /// One for tests.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(crate) const fn of(id: [u8; 16]) -> Incarnation {
         Incarnation { node: NodeId(id), epoch: Epoch(id) }
     }

@@ -1,4 +1,4 @@
-//! Every kind of frame, a line each: how it is read, and how what was read is written again.
+//! Every kind of frame, a line each: how it is read, how one is made up, and how either is written.
 //!
 //! A new kind of frame gets a line in [`KINDS`], and with it all that is checked here of every kind.
 
@@ -8,12 +8,14 @@ use bytes::BufMut;
 use bytes::BytesMut;
 
 use super::super::codec::Violation;
+use super::decided;
 use super::plain::Understood;
 use super::plain::meaning;
 use super::plain::understood;
 use super::values::AnyPost;
 use super::values::Told;
 use super::values::written;
+use super::writer::Writer;
 use crate::reason::DropReason;
 use crate::wire::frames::cancel::put_cancel;
 use crate::wire::frames::cancel::read_cancel;
@@ -50,6 +52,8 @@ pub(crate) struct Kind {
     pub(crate) number: u8,
     /// Reads a payload; the numbers in it mean what they do to that reader.
     pub(crate) read: fn(&[u8], &mut Incoming<String>) -> Result<Said, Violation>,
+    /// Writes one that is made up, if there is room for it.
+    pub(crate) write: fn(&mut Writer<'_>),
 }
 
 /// What a frame says.
@@ -61,9 +65,9 @@ pub(crate) struct Said {
     pub(crate) again: BytesMut,
 }
 
-/// A kind without a body: what reads it, and what writes it to the second from the first.
+/// A kind without a body: what reads it, what makes one up, and what writes it to the second from the first.
 macro_rules! plain {
-    ($number:expr, $read:expr, |$it:ident, $out:ident| $put:expr) => {
+    ($number:expr, $read:expr, $made:expr, |$it:ident, $out:ident| $put:expr) => {
         Kind {
             number: $number,
             read: |payload, _| {
@@ -73,35 +77,72 @@ macro_rules! plain {
                 $put;
                 Ok(Said { text: format!("{:?}", $it), again })
             },
+            write: |writer| {
+                let $it = $made(writer.choices());
+                writer.frame(|$out| $put);
+            },
+        }
+    };
+}
+
+/// A kind with a body.
+macro_rules! with_body {
+    ($number:expr) => {
+        Kind {
+            number: $number,
+            read: |payload, incoming| with_body($number, payload, incoming),
+            write: |writer| writer.message($number),
         }
     };
 }
 
 pub(crate) const KINDS: [Kind; 21] = [
-    plain!(kind::PROOF, Proof::read, |it, out| it.put(out)),
-    Kind { number: kind::POST, read: |payload, incoming| with_body(kind::POST, payload, incoming) },
-    Kind { number: kind::ASK, read: |payload, incoming| with_body(kind::ASK, payload, incoming) },
-    Kind { number: kind::ANSWER, read: |payload, incoming| with_body(kind::ANSWER, payload, incoming) },
-    plain!(kind::REFUSE, Refuse::read, |it, out| it.put(out)),
-    plain!(kind::CANCEL, read_cancel, |it, out| put_cancel(out, it)),
-    plain!(kind::RELEASE, all(read_counts), |it, out| put_release(out, it.iter().copied())),
-    plain!(kind::REPORT, report, |it, out| put_report(out, it.0, it.1.iter().cloned())),
-    plain!(kind::REMARK, Remark::read, |it, out| it.put(out)),
-    plain!(kind::PING, Ping::read, |it, out| it.put(out, kind::PING)),
-    plain!(kind::PONG, Ping::read, |it, out| it.put(out, kind::PONG)),
-    plain!(kind::GOODBYE, Goodbye::read, |it, out| it.put(out)),
-    plain!(kind::WELCOME, Welcome::read, |it, out| it.put(out)),
-    plain!(kind::SHAPE_QUESTION, Question::read_asked, |it, out| it.ask(out)),
-    plain!(kind::SHAPE, Question::read_answered, |it, out| it.0.answer(out, it.1)),
-    plain!(kind::WATCH, Watch::read, |it, out| it.put(out)),
-    plain!(kind::CLOSED, Closed::read, |it, out| it.put(out)),
-    plain!(kind::PRESSURE, all(read_pressure), |it, out| put_pressure(out, it.iter().cloned())),
-    plain!(kind::HOLD, all(read_counts), |it, out| put_hold(out, it.iter().copied())),
-    plain!(kind::RESTATED, all(read_restated), |it, out| put_restated(out, it.iter().copied())),
-    plain!(kind::FRAGMENT, Fragment::read, |it, out| put_fragment(out, it)),
+    plain!(kind::PROOF, Proof::read, decided::proof, |it, out| it.put(out)),
+    with_body!(kind::POST),
+    with_body!(kind::ASK),
+    with_body!(kind::ANSWER),
+    plain!(kind::REFUSE, Refuse::read, decided::refuse, |it, out| it.put(out)),
+    plain!(kind::CANCEL, read_cancel, decided::number, |it, out| put_cancel(out, it)),
+    plain!(kind::RELEASE, all(read_counts), decided::counts, |it, out| put_release(out, it.iter().copied())),
+    plain!(kind::REPORT, report, decided::report, |it, out| put_report(out, it.0, it.1.iter().cloned())),
+    plain!(kind::REMARK, Remark::read, decided::remark, |it, out| it.put(out)),
+    plain!(kind::PING, Ping::read, decided::ping, |it, out| it.put(out, kind::PING)),
+    plain!(kind::PONG, Ping::read, decided::ping, |it, out| it.put(out, kind::PONG)),
+    plain!(kind::GOODBYE, Goodbye::read, decided::goodbye, |it, out| it.put(out)),
+    plain!(kind::WELCOME, Welcome::read, decided::welcome, |it, out| it.put(out)),
+    plain!(kind::SHAPE_QUESTION, Question::read_asked, decided::question, |it, out| it.ask(out)),
+    plain!(kind::SHAPE, Question::read_answered, decided::answered, |it, out| it.0.answer(out, &it.1)),
+    plain!(kind::WATCH, Watch::read, decided::watch, |it, out| it.put(out)),
+    plain!(kind::CLOSED, Closed::read, decided::closed, |it, out| it.put(out)),
+    plain!(kind::PRESSURE, all(read_pressure), decided::fills, |it, out| put_pressure(out, it.iter().cloned())),
+    plain!(kind::HOLD, all(read_counts), decided::counts, |it, out| put_hold(out, it.iter().copied())),
+    plain!(kind::RESTATED, all(read_restated), decided::ended, |it, out| put_restated(out, it.iter().copied())),
+    Kind {
+        number: kind::FRAGMENT,
+        read: |payload, _| {
+            let fragment = Fragment::read(payload)?;
+            let mut again = BytesMut::new();
+            put_fragment(&mut again, fragment);
+            Ok(Said { text: format!("{fragment:?}"), again })
+        },
+        write: |writer| writer.piece(),
+    },
 ];
 
-fn put_fragment(out: &mut BytesMut, Fragment { stream, rest, piece }: Fragment<'_>) {
+/// Kinds that end with extensions, which a reader skips if it does not know them.
+pub(crate) const EXTENDED: [u8; 9] = [
+    kind::REFUSE,
+    kind::CANCEL,
+    kind::PING,
+    kind::PONG,
+    kind::GOODBYE,
+    kind::SHAPE_QUESTION,
+    kind::WATCH,
+    kind::CLOSED,
+    kind::REMARK,
+];
+
+pub(crate) fn put_fragment(out: &mut BytesMut, Fragment { stream, rest, piece }: Fragment<'_>) {
     put_fragment_head(out, stream, rest as usize, piece.len());
     out.put_slice(piece);
 }

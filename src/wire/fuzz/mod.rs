@@ -3,6 +3,8 @@
 //!
 //! Compiled for tests and for fuzzers only, so these may panic where the protocol may not: that is how they fail.
 
+pub(crate) mod decided;
+pub(crate) mod deviation;
 pub(crate) mod ends;
 pub(crate) mod frames;
 pub(crate) mod greeting;
@@ -13,3 +15,4 @@ pub(crate) mod plain;
 pub(crate) mod runs;
 pub(crate) mod stream;
 pub(crate) mod values;
+pub(crate) mod writer;

@@ -4,6 +4,9 @@
 
 use std::fmt::Write;
 use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
 
 use super::super::codec::Violation;
 use super::super::handshake::Hello;
@@ -15,10 +18,15 @@ use super::plain::Plain;
 use super::plain::Understood;
 use super::plain::understood;
 use super::runs;
+use super::writer;
+use super::writer::Stream;
 use crate::unstructured::Unstructured;
+use crate::wire::assembly::Assembly;
+use crate::wire::assembly::assembled;
 use crate::wire::frames::Front;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::Raw;
+use crate::wire::frames::fragment::Fragment;
 use crate::wire::frames::front;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
@@ -31,7 +39,7 @@ const PIECES: usize = 4;
 const ROW: usize = 40;
 
 /// The longest hello that is read.
-const HELLO: usize = 4_096;
+pub(super) const HELLO: usize = 4_096;
 
 /// What the reading end has announced.
 #[derive(Clone, Copy, Debug)]
@@ -42,102 +50,166 @@ pub(crate) struct Announced {
     pub(crate) numbers: usize,
 }
 
-/// The first bytes say what was announced and how the rest of them comes.
+/// The first decisions say what was announced and how the stream comes; the rest of the bytes are the stream, or decide
+/// what a writer writes.
 pub(crate) fn run(bytes: &[u8]) {
     let mut choices = Unstructured::new(bytes);
+    let first = choices.below(4);
     let announced =
-        Announced { hello: choices.below(2) == 0, max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
+        Announced { hello: first % 2 == 0, max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
     let pieces = [(); PIECES].map(|()| 1 + choices.below(256));
-    let stream = choices.rest();
-    let whole = heard(stream, &[stream.len().max(1)], announced);
-    assert_eq!(heard(stream, &pieces, announced), whole);
-    assert_eq!(heard(stream, &[1], announced), whole);
-    understands(stream, announced);
-    pieces::run(stream, announced.max_frame);
-    runs::run(stream, announced.max_frame, announced.numbers, &pieces, &pieces.map(|piece| piece % ROW));
+    if first < 2 {
+        // Read or refused, either is right.
+        let _ = check(choices.rest(), announced, &pieces, with_bindings());
+        return;
+    }
+    let Announced { hello, max_frame, numbers } = announced;
+    let Stream { bytes, messages } = writer::stream(choices, hello, max_frame, numbers);
+    let heard = check(&bytes, announced, &pieces, Incoming::new(numbers));
+    if let Some(messages) = messages {
+        assert_eq!(heard, Ok(messages), "what may be written is refused");
+    }
 }
 
-/// What the stream says, delivered in pieces of those sizes, over and over, up to the violation that ends it.
-pub(crate) fn heard(stream: &[u8], pieces: &[usize], announced: Announced) -> String {
-    let mut incoming = with_bindings();
-    let mut text = String::new();
-    let (mut begin, mut end) = (0, 0);
-    for piece in pieces.iter().cycle() {
-        end = stream.len().min(end + piece);
-        loop {
-            let buffer = &stream[begin..end];
-            let limit = if announced.hello && begin == 0 { HELLO } else { announced.max_frame + LENGTH };
-            match next(buffer, announced, begin == 0, &mut incoming) {
-                Ok(Next::Said(what, size)) => {
-                    assert!(size > 0 && size <= limit);
-                    begin += size;
-                    text += &what;
-                }
-                Ok(Next::Wants(more)) => {
-                    assert!(more > 0 && buffer.len() + more <= limit, "{more} more than {} bytes", buffer.len());
-                    break;
-                }
-                Err(violation) => {
-                    write!(text, " {violation}").expect("a text takes all");
-                    return text;
+/// Whatever must hold for any stream, to a reader to whom some numbers may mean something already: how many messages are
+/// in it, or what violation.
+fn check(
+    stream: &[u8],
+    announced: Announced,
+    pieces: &[usize; PIECES],
+    incoming: Incoming<String>,
+) -> Result<u64, Violation> {
+    let whole = heard(stream, &[stream.len().max(1)], announced, incoming.clone());
+    assert_eq!(heard(stream, pieces, announced, incoming.clone()), whole);
+    assert_eq!(heard(stream, &[1], announced, incoming), whole);
+    let understood = understands(stream, announced);
+    pieces::run(stream, announced.max_frame);
+    runs::run(stream, announced.max_frame, announced.numbers, pieces, &pieces.map(|piece| piece % ROW));
+    whole.end.and(understood).and(Ok(whole.posts))
+}
+
+/// What a stream says.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Heard {
+    pub(crate) text: String,
+    /// The violation that ends it.
+    pub(crate) end: Result<(), Violation>,
+    /// Posts and asks, as the reader counts them.
+    pub(crate) posts: u64,
+}
+
+/// Reads a stream that is delivered in pieces of those sizes, over and over, up to the violation that ends it.
+pub(crate) fn heard(stream: &[u8], pieces: &[usize], announced: Announced, incoming: Incoming<String>) -> Heard {
+    let mut ear = Ear { announced, incoming, assembly: Assembly::new(announced.max_frame), text: String::new() };
+    let end = ear.hears(stream, pieces);
+    Heard { text: ear.text, end, posts: ear.incoming.posts() }
+}
+
+/// Takes a stream apart.
+struct Ear {
+    announced: Announced,
+    incoming: Incoming<String>,
+    assembly: Assembly,
+    text: String,
+}
+
+impl Ear {
+    fn hears(&mut self, stream: &[u8], pieces: &[usize]) -> Result<(), Violation> {
+        let Announced { hello, max_frame, .. } = self.announced;
+        let (mut begin, mut end) = (0, 0);
+        for piece in pieces.iter().cycle() {
+            end = stream.len().min(end + piece);
+            loop {
+                let buffer = &stream[begin..end];
+                let limit = if hello && begin == 0 { HELLO } else { max_frame + LENGTH };
+                match self.next(buffer, begin == 0)? {
+                    Next::Took(size) => {
+                        assert!(size > 0 && size <= limit);
+                        begin += size;
+                    }
+                    Next::Wants(more) => {
+                        let has = buffer.len();
+                        assert!(more > 0 && has + more <= limit, "{more} more than {has} bytes");
+                        break;
+                    }
                 }
             }
+            if end == stream.len() {
+                break;
+            }
         }
-        if end == stream.len() {
-            return text;
-        }
+        Ok(())
     }
-    text
+
+    /// Hears what stands at the front. A frame that means nothing ends a stream no less than one that cannot be told from
+    /// others.
+    fn next(&mut self, buffer: &[u8], is_first: bool) -> Result<Next, Violation> {
+        if self.announced.hello && is_first {
+            return Ok(match Hello::front(buffer, HELLO)? {
+                HelloFront::Hello(hello, size) => {
+                    write!(self.text, "{hello:?}").expect("a text takes all");
+                    Next::Took(size)
+                }
+                HelloFront::Wants(more) => Next::Wants(more),
+            });
+        }
+        let raw = match front(buffer, self.announced.max_frame)? {
+            Front::Frame(raw) => raw,
+            Front::Wants(more) => return Ok(Next::Wants(more)),
+        };
+        if raw.kind < kind::FIRST_SKIPPED || raw.kind == kind::REMARK {
+            self.says(raw)?;
+        }
+        if let Some(whole) = put_together(raw, &mut self.assembly)? {
+            self.says(assembled(&whole)?)?;
+        }
+        Ok(Next::Took(raw.size))
+    }
+
+    fn says(&mut self, raw: Raw<'_>) -> Result<(), Violation> {
+        self.text += " ";
+        self.text += &said(raw.kind, raw.payload, &mut self.incoming)?;
+        Ok(())
+    }
 }
 
 enum Next {
-    Said(String, usize),
+    Took(usize),
     Wants(usize),
 }
 
-/// What stands at the front. A frame that means nothing ends a stream no less than one that cannot be told from others.
-fn next(
-    buffer: &[u8],
-    announced: Announced,
-    is_first: bool,
-    incoming: &mut Incoming<String>,
-) -> Result<Next, Violation> {
-    if announced.hello && is_first {
-        return Ok(match Hello::front(buffer, HELLO)? {
-            HelloFront::Hello(hello, size) => Next::Said(format!("{hello:?}"), size),
-            HelloFront::Wants(more) => Next::Wants(more),
-        });
-    }
-    Ok(match front(buffer, announced.max_frame)? {
-        Front::Frame(raw) if raw.kind >= kind::FIRST_SKIPPED => Next::Said(String::new(), raw.size),
-        Front::Frame(raw) => Next::Said(format!(" {}", said(raw.kind, raw.payload, incoming)?), raw.size),
-        Front::Wants(more) => Next::Wants(more),
-    })
+/// The frame that is whole with this piece of it, if this is one.
+fn put_together(raw: Raw<'_>, assembly: &mut Assembly) -> Result<Option<BytesMut>, Violation> {
+    if raw.kind == kind::FRAGMENT { assembly.add(Fragment::read(raw.payload)?, Duration::ZERO) } else { Ok(None) }
 }
 
-/// Reads the messages of the stream beside a plain reader, and counts what is kept of them.
-fn understands(stream: &[u8], announced: Announced) {
+/// Reads the messages of the stream beside a plain reader, those in pieces too, and counts what is kept of them. The
+/// violation, if a message is one.
+fn understands(stream: &[u8], announced: Announced) -> Result<(), Violation> {
     let mut rest = stream;
     if announced.hello {
-        let Ok(HelloFront::Hello(_, size)) = Hello::front(stream, HELLO) else { return };
+        let HelloFront::Hello(_, size) = Hello::front(stream, HELLO)? else { return Ok(()) };
         rest = &stream[size..];
     }
+    let mut assembly = Assembly::new(announced.max_frame);
     let (mut incoming, mut keeper) = (Incoming::new(announced.numbers), Keeper::new(announced.numbers));
-    let mut messages = 0;
-    while let Ok(Front::Frame(raw)) = front(rest, announced.max_frame) {
+    let (mut messages, mut violation) = (0, Ok(()));
+    while let Front::Frame(raw) = front(rest, announced.max_frame)? {
         rest = &rest[raw.size..];
+        let whole = put_together(raw, &mut assembly)?;
+        let raw = whole.as_deref().map(assembled).transpose()?.unwrap_or(raw);
         if !matches!(raw.kind, kind::POST | kind::ASK | kind::ANSWER) {
             continue;
         }
         let read = understood(raw.kind, raw.payload, &mut incoming);
         assert_eq!(read, keeper.take(raw));
-        if read.is_err() {
-            return;
-        }
+        let read = read?;
+        violation = violation.and(read.deadline.and(read.hops).map(drop));
         // An answer is not counted as a message.
         messages += u64::from(raw.kind != kind::ANSWER);
         assert_eq!(incoming.posts(), messages);
     }
+    violation
 }
 
 /// Knows how much a reading end keeps.
