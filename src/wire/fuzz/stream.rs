@@ -1,6 +1,6 @@
 //! Fuzzed: the reading end of a connection, given any bytes in any cuts. It says the same in whatever pieces they come,
 //! means by each number what a plain map would have it mean, waits for no more than its limit, keeps no more than it has
-//! announced, and reads posts in a row as it reads each.
+//! announced, and reads posts in a row as it reads each. A stream as a writer may write it is never refused.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -67,33 +67,33 @@ pub(crate) fn run(bytes: &[u8]) {
     let Stream { bytes, messages } = writer::stream(choices, hello, max_frame, numbers);
     let heard = check(&bytes, announced, &pieces, Incoming::new(numbers));
     if let Some(messages) = messages {
-        assert_eq!(heard, Ok(messages), "what may be written is refused");
+        assert_eq!(heard, Ok((messages, 0)), "messages, and bytes left over, of what may be written");
     }
 }
 
-/// Whatever must hold for any stream, to a reader to whom some numbers may mean something already: how many messages are
-/// in it, or what violation.
+/// Whatever must hold for any stream, to a reader to whom some numbers may mean something already. How many messages are
+/// in it, and how many bytes of a frame that is not whole at its end; or which violation.
 fn check(
     stream: &[u8],
     announced: Announced,
     pieces: &[usize; PIECES],
     incoming: Incoming<String>,
-) -> Result<u64, Violation> {
+) -> Result<(u64, usize), Violation> {
     let whole = heard(stream, &[stream.len().max(1)], announced, incoming.clone());
     assert_eq!(heard(stream, pieces, announced, incoming.clone()), whole);
     assert_eq!(heard(stream, &[1], announced, incoming), whole);
     let understood = understands(stream, announced);
     pieces::run(stream, announced.max_frame);
     runs::run(stream, announced.max_frame, announced.numbers, pieces, &pieces.map(|piece| piece % ROW));
-    whole.end.and(understood).and(Ok(whole.posts))
+    understood.and(whole.end).map(|left| (whole.posts, left))
 }
 
 /// What a stream says.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Heard {
     pub(crate) text: String,
-    /// The violation that ends it.
-    pub(crate) end: Result<(), Violation>,
+    /// Bytes at its end of a frame that is not whole, or the violation that ends it.
+    pub(crate) end: Result<usize, Violation>,
     /// Posts and asks, as the reader counts them.
     pub(crate) posts: u64,
 }
@@ -114,7 +114,7 @@ struct Ear {
 }
 
 impl Ear {
-    fn hears(&mut self, stream: &[u8], pieces: &[usize]) -> Result<(), Violation> {
+    fn hears(&mut self, stream: &[u8], pieces: &[usize]) -> Result<usize, Violation> {
         let Announced { hello, max_frame, .. } = self.announced;
         let (mut begin, mut end) = (0, 0);
         for piece in pieces.iter().cycle() {
@@ -138,7 +138,7 @@ impl Ear {
                 break;
             }
         }
-        Ok(())
+        Ok(stream.len() - begin)
     }
 
     /// Hears what stands at the front. A frame that means nothing ends a stream no less than one that cannot be told from
@@ -183,8 +183,8 @@ fn put_together(raw: Raw<'_>, assembly: &mut Assembly) -> Result<Option<BytesMut
     if raw.kind == kind::FRAGMENT { assembly.add(Fragment::read(raw.payload)?, Duration::ZERO) } else { Ok(None) }
 }
 
-/// Reads the messages of the stream beside a plain reader, those in pieces too, and counts what is kept of them. The
-/// violation, if a message is one.
+/// Reads the messages of the stream beside a plain reader, those in pieces too, and counts what is kept of them. An
+/// extension that does not mean what it should is a violation only at the end.
 fn understands(stream: &[u8], announced: Announced) -> Result<(), Violation> {
     let mut rest = stream;
     if announced.hello {

@@ -339,7 +339,7 @@ mod tests {
         [first].into_iter().chain(blocks).collect()
     }
 
-    fn end(stream: &[u8]) -> Result<(), Violation> {
+    fn end(stream: &[u8]) -> Result<usize, Violation> {
         let announced = Announced { hello: false, max_frame: MAX_FRAME, numbers: NUMBERS };
         heard(stream, &[usize::MAX >> 1], announced, Incoming::new(NUMBERS)).end
     }
