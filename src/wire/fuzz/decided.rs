@@ -192,8 +192,8 @@ pub(crate) fn question(choices: &mut Unstructured<'_>) -> Question {
     }
 }
 
-pub(crate) fn answered(choices: &mut Unstructured<'_>) -> (Question, Vec<u8>) {
-    (question(choices), bytes(choices, 2_000))
+pub(crate) fn answered(choices: &mut Unstructured<'_>) -> (Question, &'static [u8]) {
+    (question(choices), text(choices, LONG.len()).as_bytes())
 }
 
 /// Milliseconds, if they are said.

@@ -111,7 +111,7 @@ pub(crate) const KINDS: [Kind; 21] = [
     plain!(kind::GOODBYE, Goodbye::read, decided::goodbye, |it, out| it.put(out)),
     plain!(kind::WELCOME, Welcome::read, decided::welcome, |it, out| it.put(out)),
     plain!(kind::SHAPE_QUESTION, Question::read_asked, decided::question, |it, out| it.ask(out)),
-    plain!(kind::SHAPE, Question::read_answered, decided::answered, |it, out| it.0.answer(out, &it.1)),
+    plain!(kind::SHAPE, Question::read_answered, decided::answered, |it, out| it.0.answer(out, it.1)),
     plain!(kind::WATCH, Watch::read, decided::watch, |it, out| it.put(out)),
     plain!(kind::CLOSED, Closed::read, decided::closed, |it, out| it.put(out)),
     plain!(kind::PRESSURE, all(read_pressure), decided::fills, |it, out| put_pressure(out, it.iter().cloned())),

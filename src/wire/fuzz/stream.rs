@@ -56,7 +56,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let mut choices = Unstructured::new(bytes);
     let first = choices.below(4);
     let announced =
-        Announced { hello: first % 2 == 0, max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
+        Announced { hello: first.is_multiple_of(2), max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
     let pieces = [(); PIECES].map(|()| 1 + choices.below(256));
     if first < 2 {
         // Read or refused, either is right.
