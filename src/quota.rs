@@ -69,13 +69,13 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Share {
     quota: Arc<Quota>,
-    terms: Terms,
+    terms: &'static Terms,
     /// Its own part, and what it has reserved.
     granted: usize,
 }
 
 impl Share {
-    pub(crate) fn new(quota: &Arc<Quota>, terms: Terms) -> Share {
+    pub(crate) fn new(quota: &Arc<Quota>, terms: &'static Terms) -> Share {
         Share { quota: Arc::clone(quota), terms, granted: terms.own }
     }
 
@@ -194,7 +194,7 @@ mod tests {
     const TERMS: Terms = Terms { own: 10, chunk: 20 };
 
     fn shares<const N: usize>(quota: &Arc<Quota>) -> [Share; N] {
-        std::array::from_fn(|_| Share::new(quota, TERMS))
+        std::array::from_fn(|_| Share::new(quota, &TERMS))
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!((quotas.outboxes.limit, quotas.boxes.limit, quotas.numbers.limit), (2000, 600, 14));
         let quotas = Quotas::new(&Limits { max_message: 2000, ..limits });
         assert_eq!((quotas.outboxes.limit, quotas.boxes.limit), (4000, 4000));
-        assert!(Share::new(&quotas.boxes, TERMS).covers(2000));
+        assert!(Share::new(&quotas.boxes, &TERMS).covers(2000));
     }
 
     #[test]

@@ -140,21 +140,23 @@ pub(crate) struct Backlog<T> {
     /// In the order in which they came; empty where there are keys.
     items: VecDeque<T>,
     /// Places for items that are not in use, and empty: the reader's batch needs one, and so do messages in a row.
-    spares: [VecDeque<T>; 2],
+    spares: Option<Box<[VecDeque<T>; 2]>>,
     capacity: usize,
     overflow: Overflow,
     /// The items, where the newest of each key is kept, and what each weighs.
     latest: Option<Box<Latest<(T, usize)>>>,
-    /// The weight of all items, and of each that may have to be shed.
+    /// The weight of all items, and of each where the oldest may have to be shed.
     weight: usize,
-    weights: VecDeque<usize>,
+    weights: Option<Box<VecDeque<usize>>>,
 }
 
 /// Has a place that is not in use taken by what has none.
 #[inline]
-fn take_up<T>(place: &mut VecDeque<T>, spares: &mut [VecDeque<T>; 2]) {
-    if place.capacity() == 0 {
-        let [first, second] = spares;
+fn take_up<T>(place: &mut VecDeque<T>, spares: &mut Option<Box<[VecDeque<T>; 2]>>) {
+    if place.capacity() == 0
+        && let Some(spares) = spares
+    {
+        let [first, second] = &mut **spares;
         std::mem::swap(place, if first.capacity() > 0 { first } else { second });
     }
 }
@@ -173,8 +175,8 @@ impl<T> Backlog<T> {
     pub(crate) fn new<M>(buffer: &Buffer<M>) -> Backlog<T> {
         let latest = buffer.key.is_some().then(Box::default);
         let Buffer { capacity, overflow, .. } = *buffer;
-        let (items, spares, weights) = (VecDeque::new(), Default::default(), VecDeque::new());
-        Backlog { items, spares, capacity, overflow, latest, weight: 0, weights }
+        let weights = (overflow == Overflow::DropOldest && latest.is_none()).then(Box::default);
+        Backlog { items: VecDeque::new(), spares: None, capacity, overflow, latest, weight: 0, weights }
     }
 
     /// Stores an item that weighs so much, while the reader holds `held` of those before it. Its key counts where the newest
@@ -203,15 +205,16 @@ impl<T> Backlog<T> {
     #[inline]
     fn add_weight(&mut self, weight: usize) {
         self.weight += weight;
-        if self.overflow == Overflow::DropOldest {
-            self.weights.push_back(weight);
+        if let Some(weights) = &mut self.weights {
+            weights.push_back(weight);
         }
     }
 
     /// Takes the oldest of a buffer that sheds it.
     fn pop_front(&mut self) -> Option<T> {
         let item = self.items.pop_front();
-        self.weight = self.weight.saturating_sub(self.weights.pop_front().unwrap_or(0));
+        let weight = self.weights.as_mut().and_then(|weights| weights.pop_front());
+        self.weight = self.weight.saturating_sub(weight.unwrap_or(0));
         item
     }
 
@@ -338,7 +341,7 @@ impl<T> Backlog<T> {
     /// messages are read one by one touches no more than that.
     pub(crate) fn keep(&mut self, place: &mut VecDeque<T>) {
         place.clear();
-        let [first, second] = &mut self.spares;
+        let [first, second] = &mut **self.spares.get_or_insert_default();
         if let Some(free) = [first, second].into_iter().find(|spare| spare.capacity() == 0) {
             std::mem::swap(free, place);
         } else {
@@ -348,13 +351,20 @@ impl<T> Backlog<T> {
 
     /// Gives back the memory of places that are empty.
     pub(crate) fn shrink(&mut self) {
-        self.spares = Default::default();
+        self.spares = None;
         if self.items.is_empty() {
             self.items = VecDeque::new();
-            self.weights = VecDeque::new();
+            self.forget_weights();
         }
         if let Some(latest) = &mut self.latest {
             latest.shrink();
+        }
+    }
+
+    /// There is no item, and so no weight of one.
+    fn forget_weights(&mut self) {
+        if let Some(weights) = &mut self.weights {
+            **weights = VecDeque::new();
         }
     }
 
@@ -375,7 +385,8 @@ impl<T> Backlog<T> {
     }
 
     pub(crate) fn take_all(&mut self) -> VecDeque<T> {
-        (self.weight, self.weights) = (0, VecDeque::new());
+        self.weight = 0;
+        self.forget_weights();
         match &mut self.latest {
             Some(latest) => latest.take_all().into_iter().map(|(item, _)| item).collect(),
             None => std::mem::take(&mut self.items),

@@ -39,7 +39,7 @@ pub(super) type StartReader = Box<dyn FnOnce() + Send>;
 
 impl<M: RemoteMessage> QueueState<M> {
     pub(super) fn new(buffer: &Buffer<M>, boxes: &Arc<Quota>) -> QueueState<M> {
-        let (backlog, weight) = (Backlog::new(buffer), Weight::new(Share::new(boxes, OWN)));
+        let (backlog, weight) = (Backlog::new(buffer), Weight::new(Share::new(boxes, &OWN)));
         QueueState { backlog, weight, is_short: false, received: 0, open: true, reader: None, start: None }
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Weight {
     /// The weight of the reader's last batch: it counts until that is read to its end.
     held: usize,
     /// The weight of what the actor behind the box was given: lately, and before. `None` if there is none.
-    given: Option<[usize; 2]>,
+    given: Option<Box<[usize; 2]>>,
 }
 
 impl Weight {
@@ -53,7 +53,7 @@ impl Weight {
     pub(super) fn taken(&mut self, taken: usize) {
         let read = std::mem::replace(&mut self.held, taken);
         match &mut self.given {
-            Some([lately, _]) => *lately += read,
+            Some(given) => given[0] += read,
             None => self.total = self.total.saturating_sub(read),
         }
         self.share.shrink_to(self.total);
@@ -61,7 +61,8 @@ impl Weight {
 
     /// The actor has begun what it was given before this was called the last time; whether any more may be begun.
     pub(super) fn begun(&mut self) -> bool {
-        let Some([lately, before]) = &mut self.given else { return false };
+        let Some(given) = &mut self.given else { return false };
+        let [lately, before] = &mut **given;
         self.total = self.total.saturating_sub(std::mem::replace(before, std::mem::take(lately)));
         let is_left = *before > 0;
         self.share.shrink_to(self.total);
@@ -72,7 +73,7 @@ impl Weight {
     pub(super) fn clear(&mut self) {
         (self.total, self.held) = (0, 0);
         if let Some(given) = &mut self.given {
-            *given = [0, 0];
+            **given = [0, 0];
         }
         self.share.shrink_to(0);
     }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_taken_weighs_until_it_is_read() {
         let quota = Quota::new(1 << 20);
-        let mut weight = Weight::new(Share::new(&quota, OWN));
+        let mut weight = Weight::new(Share::new(&quota, &OWN));
         assert!(weight.covers(100 << 10));
         weight.changed(0, 100 << 10);
         weight.taken(100 << 10);
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn what_an_actor_was_given_weighs_until_it_has_begun_it() {
         let quota = Quota::new(1 << 20);
-        let mut weight = Weight::new(Share::new(&quota, OWN));
+        let mut weight = Weight::new(Share::new(&quota, &OWN));
         weight.keep_given();
         for round in 1..4 {
             weight.changed(0, 1000);

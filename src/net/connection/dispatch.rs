@@ -145,7 +145,7 @@ impl Dispatcher {
             context,
             handles: Vec::new(),
             assembly,
-            rooms: Share::new(&node.quotas.rooms, ROOM),
+            rooms: Share::new(&node.quotas.rooms, &ROOM),
             began,
             stirred,
             stirred_at: Duration::ZERO,

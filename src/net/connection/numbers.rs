@@ -6,6 +6,9 @@ use crate::quota::Share;
 use crate::quota::Terms;
 use crate::wire::numbering::MIN_NUMBERS;
 
+/// The numbers that each connection has without asking.
+const OWN: Terms = Terms { own: MIN_NUMBERS, chunk: 1 };
+
 /// Numbers that were announced to a peer, which may use all of them at any time: so they are reserved until the connection
 /// ends.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ impl AnnouncedNumbers {
     /// As many as the node's limit for a connection says, or, where too many are in use by others, the half of that, and so
     /// on; the few that every peer may use without asking in any case.
     pub(super) fn reserve(node: &NodeInner) -> AnnouncedNumbers {
-        let mut share = Share::new(&node.quotas.numbers, Terms { own: MIN_NUMBERS, chunk: 1 });
+        let mut share = Share::new(&node.quotas.numbers, &OWN);
         let mut count = node.limits.interned;
         while !share.covers(count) {
             count /= 2;

@@ -92,7 +92,7 @@ impl Watches {
     /// Of a node that bears with that for so long.
     pub(crate) fn new(patience: Duration, watches: &Arc<Quota>) -> Watches {
         let patience = u64::try_from(patience.as_millis()).ok();
-        Watches::of(Share::new(watches, OWN), patience, None)
+        Watches::of(Share::new(watches, &OWN), patience, None)
     }
 
     /// No watches, since the connection was lost.

@@ -172,8 +172,8 @@ impl Outbox {
             fragments: FragmentQueue::default(),
             fragment: limits.fragment.max(MIN_FRAGMENT),
             capacity: limits.outbox,
-            share: Share::new(&quotas.outboxes, OWN),
-            refusals: Share::new(&quotas.outboxes, OWN_REFUSALS),
+            share: Share::new(&quotas.outboxes, &OWN),
+            refusals: Share::new(&quotas.outboxes, &OWN_REFUSALS),
             longest: 0,
             control: BytesMut::new(),
             control_was_last: false,
@@ -188,7 +188,7 @@ impl Outbox {
             writer: None,
             pending: HashMap::new(),
             asked: HashMap::new(),
-            answers: Share::new(&quotas.answers, OWN_ANSWERS),
+            answers: Share::new(&quotas.answers, &OWN_ANSWERS),
             pending_swept: 0,
             next_request: 1,
             overrun: false,
@@ -441,7 +441,7 @@ mod tests {
         // Being written, it is still there; written, its buffer is.
         assert!(!looks(&mut outbox, &mut chunk));
         assert!(chunk.bytes.capacity() >= BYTES && quotas.outboxes.used() >= BYTES - OWN.own);
-        let mut other = Share::new(&quotas.outboxes, OWN);
+        let mut other = Share::new(&quotas.outboxes, &OWN);
         assert!(other.covers(720 << 10));
         assert!(!looks(&mut outbox, &mut chunk));
         assert_eq!((chunk.bytes.capacity(), outbox.share.is_reserved()), (0, false));

@@ -103,7 +103,7 @@ impl SearchQueue {
             found: None,
             waiting: VecDeque::new(),
             bytes: 0,
-            share: Share::new(outboxes, outbox::OWN),
+            share: Share::new(outboxes, &outbox::OWN),
             requests: 0,
             gone_on: HashMap::new(),
         };
