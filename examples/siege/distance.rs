@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use actix::clock::Instant;
+use actix::clock::sleep;
 use actix::clock::sleep_until;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -24,11 +25,13 @@ pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
         while let Ok((here, _)) = listener.accept().await {
             let endpoint = endpoint.clone();
             actix::spawn(async move {
+                // The node sees a connection once its last packet has come, and what is said first is right behind that.
+                sleep(ONE_WAY).await;
                 if let Ok(there) = TcpStream::connect(endpoint).await {
                     let (from_here, to_here) = here.into_split();
                     let (from_there, to_there) = there.into_split();
-                    actix::spawn(carry(from_here, to_there));
-                    actix::spawn(carry(from_there, to_here));
+                    actix::spawn(carry(from_here, to_there, ONE_WAY));
+                    actix::spawn(carry(from_there, to_here, Duration::ZERO));
                 }
             });
         }
@@ -36,8 +39,8 @@ pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
     Ok(far)
 }
 
-/// Writes what was read, a while later, until either end is gone.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+/// Writes what was read, a while later, until either end is gone. What was read first was `on_its_way` for so long already.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, on_its_way: Duration) {
     let (depart, mut arrivals) = mpsc::unbounded_channel();
     actix::spawn(async move {
         while let Some((at, bytes)) = arrivals.recv().await {
@@ -48,10 +51,11 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
             }
         }
     });
-    let mut bytes = [0; 4096];
+    let (mut bytes, mut left) = ([0; 4096], ONE_WAY.saturating_sub(on_its_way));
     while let Ok(len @ 1..) = from.read(&mut bytes).await {
-        if depart.send((Instant::now() + ONE_WAY, bytes[..len].to_vec())).is_err() {
+        if depart.send((Instant::now() + left, bytes[..len].to_vec())).is_err() {
             return;
         }
+        left = ONE_WAY;
     }
 }

@@ -7,7 +7,8 @@ use super::Outcome;
 /// The node's memory stays below this, in MB.
 const MEMORY: u64 = 300;
 
-/// CPU time that a turn of the I/O thread may take.
+/// CPU time that a turn of the I/O thread may take. The longest two are not judged: a virtual machine that was kept from
+/// running for a while shows as a long turn, now and then.
 const TURN: Duration = Duration::from_millis(20);
 
 /// However little an ask takes without an attack, 99 of 100 may take as long as this.
@@ -24,14 +25,15 @@ pub(crate) struct Figures {
     p50: Duration,
     p99: Duration,
     newcomers: (u64, u64),
-    turn: Duration,
+    /// The longest turn, and the third of the longest.
+    turns: [Duration; 2],
     /// At most, in MB.
     memory: u64,
 }
 
 impl Figures {
     pub(crate) const HEAD: &str =
-        "attack          answered  failed  p50 ms  p99 ms  newcomers  longest turn  memory    marks";
+        "attack          answered  failed  p50 ms  p99 ms  newcomers  longest turns    memory  marks";
 
     /// As the client and the node have said them.
     pub(crate) fn of(client: &str, node: &str, process: u32) -> Outcome<Figures> {
@@ -39,28 +41,30 @@ impl Figures {
         let [answered, failed, p50, p99, came, shut_out] = numbers[..] else {
             return Err(format!("the client says {client:?}").into());
         };
+        let turns = node.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let [first, third] = turns[..] else { return Err(format!("the node says {node:?}").into()) };
         Ok(Figures {
             answered,
             failed,
             p50: Duration::from_micros(p50),
             p99: Duration::from_micros(p99),
             newcomers: (came, shut_out),
-            turn: Duration::from_micros(node.trim().parse()?),
+            turns: [first, third].map(Duration::from_micros),
             memory: peak_memory(process),
         })
     }
 
     /// A line of the table.
     pub(crate) fn row(&self, name: &str, missed: &[&str]) -> String {
-        let Figures { answered, failed, p50, p99, newcomers: (came, shut_out), turn, memory } = self;
+        let Figures { answered, failed, p50, p99, newcomers: (came, shut_out), turns: [first, third], memory } = self;
         let ms = |time: &Duration| time.as_secs_f64() * 1e3;
         let marks = if missed.is_empty() { "reached".to_owned() } else { format!("MISSED: {}", missed.join(", ")) };
         format!(
-            "{name:<14}  {answered:>8}  {failed:>6}  {:>6.2}  {:>6.2}  {:>9}  {:>9.2} ms  {memory:>4} MB  {marks}",
+            "{name:<14}  {answered:>8}  {failed:>6}  {:>6.2}  {:>6.2}  {:>9}  {:>13}  {memory:>6}  {marks}",
             ms(p50),
             ms(p99),
             format!("{came}/{}", came + shut_out),
-            ms(turn),
+            format!("{:.1}, {:.1} ms", ms(first), ms(third)),
         )
     }
 }
@@ -92,7 +96,7 @@ impl Marks {
             ("asks", figures.failed == 0 && figures.answered > 0),
             ("newcomers", figures.newcomers.1 == 0),
             ("p99", self.p99.is_none_or(|limit| figures.p99 <= limit)),
-            ("turn", figures.turn < TURN),
+            ("turn", figures.turns[1] < TURN),
             ("memory", figures.memory < MEMORY),
         ];
         marks.into_iter().filter(|(_, is_reached)| !is_reached).map(|(name, _)| name).collect()

@@ -18,12 +18,19 @@ use crate::net::transport::accepted::Accepted;
 use crate::net::transport::reserve::Reserve;
 use crate::net::transport::reserve::is_out_of_files;
 
+/// Connections that are taken before other tasks of the thread get a turn: each takes as long as several messages do, and
+/// those that were taken are to say who they are before too many have come behind them.
+const YIELD_AFTER: u32 = 8;
+
 /// Takes connections until the node wants no more.
 pub(crate) async fn accept(node: Arc<NodeInner>, listener: Listener) {
     // Dropped after the listener, so that a shutdown leaves the port free.
     let _busy = node.busy.token();
     let mut door = Door { node, listener, reserve: Reserve::new() };
-    loop {
+    for taken in (1..=YIELD_AFTER).cycle() {
+        if taken == YIELD_AFTER {
+            tokio::task::yield_now().await;
+        }
         door.reserve.refill();
         let accepted = tokio::select! {
             biased;
