@@ -14,7 +14,8 @@ use crate::config::Limits;
 /// So much of something for all of a node.
 ///
 /// Its first half is for whoever comes first. Of the second half one gets more only while it has less than an equal part of
-/// that, so that a few who take all they can leave something to each other. So no one ever has more than half.
+/// that, so that a few who take all they can leave something to each other; but what one needs at first, be it a single long
+/// message, may also be of the third quarter. So no one ever has more than half.
 #[derive(Debug)]
 pub(crate) struct Quota {
     limit: usize,
@@ -33,7 +34,11 @@ impl Quota {
         let second = self.limit / 2;
         let holders = self.holders.load(Ordering::Relaxed) + usize::from(before == 0);
         let has_little = before.saturating_add(amount) <= second / holders.max(1);
-        let most = if has_little { self.limit } else { self.limit - second };
+        let most = match has_little {
+            true => self.limit,
+            false if before == 0 && amount <= second => self.limit - second / 2,
+            false => self.limit - second,
+        };
         let more = |used: usize| used.checked_add(amount).filter(|used| *used <= most);
         let is_reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         if is_reserved && before == 0 {
@@ -48,6 +53,16 @@ impl Quota {
         if left == 0 {
             self.holders.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// The most that one may reserve little by little, as things stand, which has reserved so much.
+    fn most_for(&self, reserved: usize) -> usize {
+        let second = self.limit / 2;
+        let others = self.used().saturating_sub(reserved);
+        let holders = self.holders.load(Ordering::Relaxed) + usize::from(reserved == 0);
+        let of_first = (self.limit - second).saturating_sub(others);
+        let of_second = (second / holders.max(1)).min(self.limit.saturating_sub(others));
+        of_first.max(of_second)
     }
 
     /// The amount that is reserved.
@@ -135,10 +150,11 @@ impl Share {
         self.quota.used() >= self.quota.limit / 2
     }
 
-    /// How full it is with so much, from 0 to 1, if there is no more to be had; 0 otherwise.
+    /// How full it is with so much, from 0 to 1, of what may be had as things stand.
     pub(crate) fn fill(&self, amount: usize) -> f32 {
-        let is_spent = self.quota.used() >= self.quota.limit;
-        if is_spent { amount as f32 / self.granted.max(1) as f32 } else { 0.0 }
+        let own = self.terms.own;
+        let most = own + self.quota.most_for(self.granted - own);
+        amount as f32 / most.max(self.granted).max(1) as f32
     }
 }
 
@@ -263,6 +279,16 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_nothing_gets_more_at_first() {
+        let quota = Quota::new(1000);
+        let [mut greedy, mut first, mut second] = shares(&quota);
+        assert!(greedy.covers(510) && !greedy.covers(511));
+        // Neither an equal part nor within the first half.
+        assert!(!first.covers(261 + 10) && first.covers(250 + 10), "but a quarter is left");
+        assert!(!second.covers(200) && second.covers(100));
+    }
+
+    #[test]
     fn all_shares_together_never_have_more_than_the_limit() {
         let quota = Quota::new(1000);
         let mut shares: [Share; 100] = shares(&quota);
@@ -299,11 +325,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_full_only_when_there_is_no_more_to_be_had() {
+    fn it_is_full_when_there_is_no_more_to_be_had_by_it() {
         let quota = Quota::new(40);
         let [mut first, mut second, third] = shares(&quota);
         assert!(first.covers(30));
-        assert_eq!((first.fill(30), third.fill(5)), (0.0, 0.0));
+        assert_eq!((first.fill(30), first.fill(15)), (1.0, 0.5), "that is the half");
+        assert_eq!(third.fill(5), 0.25, "of its own and of a half of the other half");
         assert!(second.covers(20) && first.covers(20));
         let mut others: [Share; 10] = shares(&quota);
         others.iter_mut().for_each(|other| while other.covers(other.granted() + 1) {});

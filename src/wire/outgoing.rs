@@ -20,6 +20,7 @@ use super::frames::LENGTH;
 use super::frames::kind;
 use super::frames::put_frame_before;
 use super::introduction::Handle;
+use super::introduction::Identity;
 use super::introduction::Introduction;
 use super::introduction::MAX_HANDLES;
 use super::numbering::Naming;
@@ -130,18 +131,25 @@ pub(crate) struct Outgoing {
     numbers: Numbers,
     max_frame: usize,
     posts: u64,
+    /// Whether the peer was told of a box of this side for which it holds nothing.
+    names_ours: bool,
 }
 
 impl Outgoing {
     /// `max_frame` is what this side would read; the peer's hello may lower it.
     pub(crate) fn new(max_frame: usize) -> Outgoing {
-        Outgoing { numbers: Numbers::new(), max_frame, posts: 0 }
+        Outgoing { numbers: Numbers::new(), max_frame, posts: 0, names_ours: false }
     }
 
     /// The peer's hello has come: it reads frames of `max_frame` bytes and keeps `numbers` handles.
     pub(crate) fn peer_accepts(&mut self, max_frame: usize, numbers: usize) {
         self.max_frame = self.max_frame.min(max_frame);
         self.numbers.widen(numbers);
+    }
+
+    /// Whether the peer was told of a box of this side for which it holds nothing: it may use that for as long as it likes.
+    pub(crate) fn names_ours(&self) -> bool {
+        self.names_ours
     }
 
     /// The longest frame that both sides allow, in bytes behind the length field.
@@ -175,7 +183,7 @@ impl Outgoing {
         }
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         self.fits(room, None, &post, self.has_numbers(&post))?;
-        put_head(out, Some(&mut self.numbers), None, &post);
+        self.names_ours |= put_head(out, Some(&mut self.numbers), None, &post);
         out.put_slice(post.body);
         self.posts += 1;
         Ok(())
@@ -190,7 +198,7 @@ impl Outgoing {
         post: &Post<'_, Option<R>, H>,
     ) -> Result<(), Unwritten> {
         self.fits(room, Some(what), post, self.has_numbers(post))?;
-        put_head(out, Some(&mut self.numbers), Some(what), post);
+        self.names_ours |= put_head(out, Some(&mut self.numbers), Some(what), post);
         out.put_slice(post.body);
         self.posts += u64::from(what.kind() == kind::ASK);
         Ok(())
@@ -209,7 +217,7 @@ impl Outgoing {
     /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never. Its body
     /// is `kept`, if that is given, or else a copy behind the rest.
     pub(crate) fn in_full<R: Referent, H: Handles>(
-        &self,
+        &mut self,
         room: usize,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
@@ -218,7 +226,7 @@ impl Outgoing {
         let bound = self.fits(room, what, post, false)?;
         let copied = if kept.is_some() { &[] } else { post.body };
         let mut head = BytesMut::with_capacity(bound - post.body.len() + copied.len());
-        put_head(&mut head, None, what, post);
+        self.names_ours |= put_head(&mut head, None, what, post);
         head.put_slice(copied);
         Ok(Framed { head: head.freeze(), body: kept.cloned().map(Box::new) })
     }
@@ -327,13 +335,14 @@ impl Few {
 }
 
 /// Appends what stands before the body of a post (`what` is nothing), a request or an answer. Without `numbers`, everything
-/// in it is named in full.
+/// in it is named in full. Whether a box of the writer's is among what is named, for which the reader holds nothing.
 fn put_head<R: Referent, H: Handles>(
     out: &mut BytesMut,
     mut numbers: Option<&mut Numbers>,
     what: Option<Correlated>,
     post: &Post<'_, Option<R>, H>,
-) {
+) -> bool {
+    let mut names_ours = false;
     let handles = post.handles.clone().into_iter();
     let count = handles.len();
     let deadline = what.and_then(Correlated::deadline);
@@ -345,28 +354,42 @@ fn put_head<R: Referent, H: Handles>(
         if is_extended {
             put_block(out, deadline, post.hops);
         }
-        post.to.iter().for_each(|to| name(to, numbers.as_deref_mut(), out));
+        post.to.iter().for_each(|to| names_ours |= name(to, numbers.as_deref_mut(), out));
         if count > 0 {
             put_number(out, count as u64);
-            handles.for_each(|handle| name(&handle, numbers.as_deref_mut(), out));
+            handles.for_each(|handle| names_ours |= name(&handle, numbers.as_deref_mut(), out));
         }
     });
+    names_ours
 }
 
+/// Names one; whether it is a box of the writer's, introduced, for which the reader holds nothing.
 #[inline]
-fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut BytesMut) {
+fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut BytesMut) -> bool {
+    let is_ours = |introduction: &Introduction<'_>| {
+        matches!(introduction.identity, Identity::MyBox { .. }) && !introduction.is_leased
+    };
     let hint = referent.hint();
     let naming = numbers.map(|numbers| numbers.name(referent.key(), hint.load(Ordering::Relaxed)));
     match naming.unwrap_or(Naming::Inline) {
         Naming::Use(number) => {
             hint.store(number, Ordering::Relaxed);
             Handle::Use(u64::from(number)).put(out);
+            false
         }
         Naming::Set(number) => {
             hint.store(number, Ordering::Relaxed);
-            Handle::Set(u64::from(number), referent.introduction()).put(out);
+            let introduction = referent.introduction();
+            let is_ours = is_ours(&introduction);
+            Handle::Set(u64::from(number), introduction).put(out);
+            is_ours
         }
-        Naming::Inline => Handle::Inline(referent.introduction()).put(out),
+        Naming::Inline => {
+            let introduction = referent.introduction();
+            let is_ours = is_ours(&introduction);
+            Handle::Inline(introduction).put(out);
+            is_ours
+        }
     }
 }
 
@@ -385,4 +408,52 @@ fn size_bound<R: Referent, H: Handles>(to: &Option<R>, handles: &H, body: &[u8])
     }
     let handles = handles.clone().into_iter().map(|handle| named(&handle)).sum::<usize>();
     FIXED + to.as_ref().map_or(0, named) + handles + body.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::BoxId;
+
+    struct Named(AtomicU32, Introduction<'static>);
+
+    impl Referent for Named {
+        fn key(&self) -> u64 {
+            0
+        }
+
+        fn hint(&self) -> &AtomicU32 {
+            &self.0
+        }
+
+        fn introduction(&self) -> Introduction<'_> {
+            self.1.clone()
+        }
+    }
+
+    fn named(identity: Identity<'static>, is_leased: bool) -> Named {
+        Named(AtomicU32::new(0), Introduction { identity, is_leased, fingerprint: 0 })
+    }
+
+    fn ours(is_leased: bool) -> Named {
+        named(Identity::MyBox { id: BoxId([1; 16]), name: "" }, is_leased)
+    }
+
+    #[test]
+    fn it_is_known_whether_the_peer_was_told_of_a_box_for_which_it_holds_nothing() {
+        let to = named(Identity::YourName("box"), false);
+        let after = |handles: &[Named]| {
+            let (mut outgoing, mut out) = (Outgoing::new(1000), BytesMut::new());
+            let post = Post { to: &to, handles, body: b"body", hops: 0 };
+            outgoing.post(&mut out, 1000, &post).unwrap();
+            let by_post = outgoing.names_ours();
+            let mut outgoing = Outgoing::new(1000);
+            let post = Post { to: Some(&to), handles, body: b"body", hops: 0 };
+            assert!(outgoing.in_full(1000, None, &post, None).is_ok());
+            assert_eq!(outgoing.names_ours(), by_post);
+            by_post
+        };
+        assert!(!after(&[]) && !after(&[ours(true), named(Identity::YourBox(BoxId([2; 16])), false)]));
+        assert!(after(&[ours(true), ours(false)]));
+    }
 }

@@ -17,11 +17,16 @@ use crate::peer::Hello;
 use crate::peer::Peer;
 use crate::peer::Run;
 use crate::peer::box_at;
+use crate::peer::box_named;
+use crate::peer::frame;
 use crate::peer::fresh_id;
 use crate::peer::id_of;
 use crate::peer::inline;
 use crate::peer::kind;
+use crate::peer::number;
 use crate::peer::post_with;
+use crate::peer::set_number;
+use crate::peer::text;
 use crate::peer::third_box;
 use crate::peer::third_box_at;
 use crate::peer::your_box;
@@ -248,5 +253,47 @@ fn a_connection_that_was_made_for_a_peer_ends_when_nothing_holds_it_and_its_shar
         }
         assert_eq!(ground.dropped(DropReason::NotConnected), 0);
         node.shutdown().await;
+    });
+}
+
+/// Reads and answers so many pings, having read `read` messages; false if a goodbye comes.
+async fn answers_pings(peer: &mut Peer, count: usize, read: u64) -> bool {
+    let mut answered = 0;
+    while answered < count {
+        let said = peer.frame().await.expect("the connection is up");
+        if said.kind == kind::PING {
+            let pong = frame(kind::PONG, &[&said.payload[..8], &number(read)].concat());
+            assert!(peer.send(&pong).await);
+            answered += 1;
+        } else if said.kind == kind::GOODBYE {
+            return false;
+        }
+    }
+    true
+}
+
+/// Boxes of its own hold nothing here; boxes of this node do, as long as it wants to hear of them.
+#[test]
+fn a_connection_that_was_made_for_a_peer_is_held_by_what_its_own_watches_and_not_by_what_it_names() {
+    const MANY: usize = 10;
+    let beat = Duration::from_millis(20);
+    on(Node::builder().max_connections(8).max_per_address(8).heartbeat(beat), async |ground| {
+        let mut kept: Mailbox<Probe> = ground.open("kept");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("it is bound").to_string();
+        let mut peer = Peer::stranger(&ground.endpoint).await;
+        assert!(peer.send(&probe("kept", &at)).await);
+        let held = kept.recv().await.expect("a message").return_to;
+        held.do_send(Echo(1));
+        let mut third = Peer::accept(&listener).await;
+        third.welcomes(&Hello::of(fresh_id())).await;
+        let mine = set_number(0, &[vec![2], vec![7; 16], text("mine")].concat());
+        assert!(third.send(&post_with(&inline(&your_box("letters")), &[mine], &[])).await);
+        let watch = |on: u8| frame(kind::WATCH, &[vec![on], box_named("kept")].concat());
+        assert!(third.send(&watch(1)).await);
+        drop(held);
+        assert!(answers_pings(&mut third, MANY, 1).await, "it watches a box");
+        assert!(third.send(&watch(0)).await);
+        assert!(!answers_pings(&mut third, MANY, 1).await, "nothing holds it");
     });
 }

@@ -78,7 +78,7 @@ impl Weight {
         self.share.shrink_to(0);
     }
 
-    /// How full the box is of what it may hold, from 0 to 255, if the node has no more to give; 0 otherwise.
+    /// How full the box is, from 0 to 255, of what it may hold as things stand at the node.
     pub(super) fn fill(&self) -> u8 {
         (self.share.fill(self.total).min(1.0) * 255.0) as u8
     }

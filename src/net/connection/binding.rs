@@ -167,7 +167,8 @@ impl Binding {
         let pointer = cache.unwrap_or_else(|| {
             let pointer = self.make_pointer(context);
             *self.pointer.borrow_mut() = match &self.bound {
-                Bound::Peers { .. } if !self.is_leased && !pointer.is_local() => {
+                // One that was made for another peer would be held by whatever its own names.
+                Bound::Peers { .. } if !self.is_leased && !pointer.is_local() && context.link.askers().is_none() => {
                     BoundPointer::Kept(Arc::clone(&pointer))
                 }
                 _ => BoundPointer::Lease(Arc::downgrade(&pointer)),

@@ -20,7 +20,6 @@ use crate::handle::pointer::holdings::MAX_RESTATED;
 use crate::handle::ports::Outbound;
 use crate::handle::reply::AnswerTo;
 use crate::ident::Incarnation;
-use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::link::Link;
 use crate::net::link::shape_query;
 use crate::net::peers::unfinished::Unfinished;
@@ -66,8 +65,6 @@ const ROOM: Terms = Terms { own: 0, chunk: 64 << 10 };
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Signal {
     Nothing,
-    /// A heartbeat of this side was answered.
-    Heartbeat,
     /// The peer has welcomed this node.
     Welcomed,
     /// The peer has said its last.
@@ -386,11 +383,7 @@ impl Dispatcher {
         let pong = Ping::read(payload)?;
         self.context.link.ponged(&pong);
         self.drop_stopped();
-        // The others may follow one upon another, as the peer's own pings may.
-        if DeferredReleases::is_marked(pong.nonce) {
-            return Ok(Signal::Nothing);
-        }
-        Ok(Signal::Heartbeat)
+        Ok(Signal::Nothing)
     }
 
     fn report(&mut self, payload: &[u8]) -> Result<Signal, Violation> {

@@ -36,9 +36,9 @@ const FULL_READ: usize = 128 << 10;
 /// Buffers larger than this are given back when they are empty.
 pub(super) const KEPT: usize = 512 << 10;
 
-/// What a buffer may keep when it is empty, of the node's room for all of them: that of a busy one, which may have twice the
-/// room that is asked for, is reserved at once.
-const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: 2 * FULL_READ };
+/// What a buffer may keep when it is empty, of the node's room for all of them. Twice what is read at a time is reserved, as
+/// it may have been given so much.
+const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: LEAST_READ };
 
 /// So much in a buffer takes a while to be moved when it grows.
 const LONG: usize = 1 << 20;
@@ -72,7 +72,7 @@ impl From<Violation> for Ended {
     }
 }
 
-/// Reads until the connection ends. `heard` is set whenever something comes, `welcomed` called once the peer has welcomed
+/// Reads until the connection ends. `heard` is set whenever something comes, and was taken back at each heartbeat; `welcomed` called once the peer has welcomed
 /// this node, if it has dialled it.
 pub(crate) async fn read(
     from: Source,
@@ -114,7 +114,11 @@ pub(crate) async fn read(
         if let Err(ended) = reader.fill(wants).await {
             return ended;
         }
-        heard.store(true, Ordering::Relaxed);
+        if !heard.load(Ordering::Relaxed) {
+            heard.store(true, Ordering::Relaxed);
+            // Something comes for the first time since a heartbeat, whether the peer answers that or not.
+            reader.beat();
+        }
     }
 }
 
@@ -167,7 +171,6 @@ impl<P: Fn()> ConnectionReader<P> {
                         }
                         match self.dispatcher.frame(raw)? {
                             Signal::Nothing => {}
-                            Signal::Heartbeat => self.beat(),
                             Signal::Welcomed => (self.welcomed)(),
                             Signal::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
                         }
@@ -252,8 +255,9 @@ impl<P: Fn()> ConnectionReader<P> {
         self.came = self.from.read(&mut self.buffer, unfinished).await?;
         self.came_since += self.came;
         if self.came == spare {
-            // Where others have all the room there is, a little at a time is read.
-            self.room = if self.share.covers(BUFFER.chunk) { FULL_READ } else { LEAST_READ };
+            // Where others have the room that there is, less is read at a time.
+            let rooms = [FULL_READ, FULL_READ / 4, FULL_READ / 16];
+            self.room = rooms.into_iter().find(|room| self.share.covers(2 * room)).unwrap_or(LEAST_READ);
             self.is_wide = true;
         }
         Ok(())

@@ -156,6 +156,11 @@ impl Watches {
         self.lost.is_some_and(|lost| lost.elapsed() >= limit)
     }
 
+    /// Whether the peer watches any box of this side, or is to be told of one.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.watched.is_empty() || !self.to_tell.is_empty()
+    }
+
     /// The peer watches a box of this side, until what this gives is cancelled; nothing if it does already, or if it
     /// watches too many, or all peers together do.
     pub(crate) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {

@@ -285,9 +285,9 @@ impl Link {
         }
         self.theirs.lock().close();
         self.end_leases(&old, reason);
-        let written = old.written();
+        let handled = old.written() - unread;
         let detail = Some(detail).filter(|detail| !detail.is_empty());
-        fail_all(old.pending.drain(), written, reason, detail);
+        fail_all(old.pending.drain(), handled, reason, detail);
         self.router.shutdown().note_change();
         end(old.shape_queries.take_all());
         let mut asked: Vec<_> = old.asked.drain().collect();
@@ -321,13 +321,15 @@ impl Link {
         self.state.lock().close(why, detail);
     }
 
-    /// Whether nothing is under way on a connection that is up: all that was sent was read, and no answer is due.
+    /// Whether nothing is under way on a connection that is up, and nothing can be expected: all that was sent was read, no
+    /// answer is due, and the peer neither watches boxes of this side nor was told of one that it may use at any time.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.state.lock();
         let is_read = state.unwritten() == 0 && state.read.0 == state.written();
         let is_answered = state.pending.is_empty() && state.asked.is_empty();
         let is_released = state.releases.is_empty() && state.deferred.under_way().is_none();
-        state.phase == Phase::Up && is_read && is_answered && is_released
+        let is_known = state.outgoing.names_ours() || state.watches.is_watched();
+        state.phase == Phase::Up && is_read && is_answered && is_released && !is_known
     }
 
     /// The same, unless a request of this side waits for its answer; whether none does.

@@ -15,6 +15,7 @@ use crate::handle::reply::PeerRequest;
 use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
+use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::refuse::MAX_DETAIL;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
@@ -148,8 +149,10 @@ impl Link {
             refused.sort_unstable_by_key(|(number, _)| *number);
             let why = Unanswered::NotDelivered(DropReason::Shutdown);
             for &(correlation, _) in &refused {
-                self.put_refuse(&mut state, Refuse { correlation, why, detail: "" });
+                // There is always room for these: there are no more than requests may wait, and once.
+                Refuse { correlation, why, detail: "" }.put(&mut state.control);
             }
+            state.wake();
             refused
         };
         drop(refused);
@@ -160,6 +163,8 @@ impl Link {
         let (pending, read) = {
             let mut state = self.state.lock();
             state.peer_has_ended = true;
+            // Nothing more is taken, by whoever asks anew at once.
+            state.close(Farewell::Unneeded, "");
             (std::mem::take(&mut state.pending), state.read.0)
         };
         fail_all(pending, read, DropReason::Shutdown, None);
