@@ -254,8 +254,9 @@ impl<M: RemoteMessage> Address<M> {
     /// box closed, and that left by the same connection, are in their boxes by then, large ones included. Erlang's monitors
     /// and Akka's death watch promise the same.
     ///
-    /// Of more than 65,536 boxes on one connection, and of boxes at a node that does not know such questions, only the
-    /// end of the node or of the connection is noticed.
+    /// Of more than 65,536 boxes on one connection, or than a node has its peers watch
+    /// ([`watches`](crate::NodeBuilder::watches): 16 of each connection in any case), and of boxes at a node that does not
+    /// know such questions, only the end of the node or of the connection is noticed.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future. It can be polled on any thread.

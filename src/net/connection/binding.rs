@@ -168,7 +168,7 @@ impl Binding {
             let pointer = self.make_pointer(context);
             *self.pointer.borrow_mut() = match &self.bound {
                 // One that was made for another peer would be held by whatever its own names.
-                Bound::Peers { .. } if !self.is_leased && !pointer.is_local() && context.link.askers().is_none() => {
+                Bound::Peers { .. } if !self.is_leased && !pointer.is_local() && !context.link.is_for_peers() => {
                     BoundPointer::Kept(Arc::clone(&pointer))
                 }
                 _ => BoundPointer::Lease(Arc::downgrade(&pointer)),

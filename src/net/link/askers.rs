@@ -41,6 +41,11 @@ impl Link {
         self.askers.lock().add(asked_by);
     }
 
+    /// Whether it is dialled for peers alone, and the program itself has not named its endpoint.
+    pub(crate) fn is_for_peers(&self) -> bool {
+        self.endpoint.is_some() && !self.askers.lock().is_own
+    }
+
     /// The peers for which the link is dialled; `None` if it is this node's own.
     pub(crate) fn askers(&self) -> Option<Vec<Asker>> {
         let askers = self.askers.lock();

@@ -41,6 +41,17 @@ impl Outbox {
     /// Bytes that may be appended to the posts.
     #[inline]
     pub(super) fn room(&self, room: Room) -> usize {
+        if !self.fragments.is_empty() {
+            return self.room_beside_flows(room);
+        }
+        let (used, granted) = (self.posts.len() + self.writing, self.share.granted() + room.beyond);
+        let of_its_own = if used == 0 { usize::MAX } else { (room.times * self.capacity).saturating_sub(used) };
+        of_its_own.min(granted.saturating_sub(used))
+    }
+
+    /// The same, if something waits in flows.
+    #[cold]
+    fn room_beside_flows(&self, room: Room) -> usize {
         self.room_of_its_own(room).min(self.room_of_the_nodes(room))
     }
 
