@@ -147,6 +147,7 @@ pub(crate) struct Backlog<T> {
     latest: Option<Box<Latest<(T, usize)>>>,
     /// The weight of all items, and of each where the oldest may have to be shed.
     weight: usize,
+    #[expect(clippy::box_collection, reason = "most boxes shed nothing old, and an idle one is to be small")]
     weights: Option<Box<VecDeque<usize>>>,
 }
 

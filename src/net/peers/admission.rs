@@ -5,6 +5,7 @@
 //! them: who opens very many makes room for the next of its own, and not for itself at the cost of others. A crowd from
 //! many addresses that says nothing has half of the places, and whoever has said hello the other half.
 
+use std::cmp::Ordering;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -341,8 +342,7 @@ impl AdmissionState {
     fn pop_oldest(&mut self, group: Group) -> Option<Unproven> {
         let members = self.unproven.get(&group)?;
         let silent = members.values().filter(|unproven| unproven.is_silent(group)).count();
-        let is_silent = 2 * silent >= members.len();
-        let number = oldest(group, members, is_silent).or_else(|| oldest(group, members, !is_silent))?;
+        let number = oldest(group, members, silent_goes(silent, members.len()))?;
         self.remove(group, number)
     }
 
@@ -362,15 +362,24 @@ impl AdmissionState {
                 (weight, Reverse(*number))
             })
         };
-        let is_silent = 2 * silent >= count;
-        let (group, _, number) = of_most(is_silent).or_else(|| of_most(!is_silent))?;
+        let (group, _, number) = of_most(silent_goes(silent, count))?;
         self.remove(group, number)
     }
 }
 
-/// The oldest of those that have said nothing yet, or of the others.
-fn oldest(of: Group, members: &BTreeMap<u64, Unproven>, is_silent: bool) -> Option<u64> {
-    members.iter().find(|(_, unproven)| unproven.is_silent(of) == is_silent).map(|(number, _)| *number)
+/// Whether one that has said nothing goes, or one that has; `None` if there are as many of both, or there is none.
+fn silent_goes(silent: usize, count: usize) -> Option<bool> {
+    match (2 * silent).cmp(&count) {
+        Ordering::Less => Some(false),
+        Ordering::Equal => None,
+        Ordering::Greater => Some(true),
+    }
+}
+
+/// The oldest of those that have said nothing yet, or of those that have, or of all.
+fn oldest(of: Group, members: &BTreeMap<u64, Unproven>, is_silent: Option<bool>) -> Option<u64> {
+    let is_it = |unproven: &Unproven| is_silent.is_none_or(|is| unproven.is_silent(of) == is);
+    members.iter().find(|(_, unproven)| is_it(unproven)).map(|(number, _)| *number)
 }
 
 #[cfg(test)]

@@ -324,7 +324,7 @@ mod tests {
     use crate::wire::frames::front;
     use crate::wire::incoming::Incoming;
 
-    const MAX_FRAME: usize = 2_000;
+    const FRAME: usize = 2_000;
     const NUMBERS: usize = 100;
 
     /// Decisions that are the same in each run. The first says how often the stream deviates.
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn end(stream: &[u8]) -> Result<usize, Violation> {
-        let announced = Announced { hello: false, max_frame: MAX_FRAME, numbers: NUMBERS };
+        let announced = Announced { hello: false, max_frame: FRAME, numbers: NUMBERS };
         heard(stream, &[usize::MAX >> 1], announced, Incoming::new(NUMBERS)).end
     }
 
@@ -344,10 +344,10 @@ mod tests {
     fn a_stream_without_deviations_has_frames_of_every_kind() {
         let (mut kinds, mut messages) = (BTreeMap::new(), 0);
         for serial in 0..100 {
-            let stream = stream(Unstructured::new(&decisions(serial, 0)), false, MAX_FRAME, NUMBERS);
+            let stream = stream(Unstructured::new(&decisions(serial, 0)), false, FRAME, NUMBERS);
             messages += stream.messages.expect("it does not deviate");
             let mut rest = &stream.bytes[..];
-            while let Ok(Front::Frame(raw)) = front(rest, MAX_FRAME) {
+            while let Ok(Front::Frame(raw)) = front(rest, FRAME) {
                 *kinds.entry(raw.kind).or_insert(0) += 1;
                 rest = &rest[raw.size..];
             }
@@ -365,7 +365,7 @@ mod tests {
         for deviation in deviation::ALL {
             let refused = (0..200).filter(|serial| {
                 let decisions = decisions(*serial, 0);
-                let mut writer = Writer::new(Unstructured::new(&decisions), MAX_FRAME, NUMBERS);
+                let mut writer = Writer::new(Unstructured::new(&decisions), FRAME, NUMBERS);
                 (0..8).for_each(|_| writer.step());
                 writer.deviation = Some(deviation);
                 writer.step();
