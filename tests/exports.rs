@@ -86,6 +86,24 @@ fn an_actor_lives_while_the_receiver_of_its_recipient_holds_it_and_no_longer() {
     });
 }
 
+/// So that two looks at the same boxes give the same list.
+#[test]
+fn actors_that_others_hold_are_listed_in_the_order_of_their_ids() {
+    on_either_thread(|thread| async move {
+        let (_there, endpoint, mut jobs) = office(thread).await;
+        let here = Node::builder().io_thread(thread).start();
+        let to = here.remote::<Job>(&endpoint, "jobs").unwrap();
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            let (recipient, caught) = catcher();
+            to.do_send(Job::new(recipient));
+            held.push((next(&mut jobs).await, caught));
+        }
+        let names: Vec<_> = here.stats().boxes.into_iter().map(|stats| stats.name).collect();
+        assert!(names.len() == 10 && names.is_sorted(), "{names:?}");
+    });
+}
+
 #[test]
 fn an_actor_lives_while_its_message_waits_to_be_read() {
     on_either_thread(|thread| async move {

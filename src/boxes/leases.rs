@@ -221,8 +221,8 @@ impl Leases {
         self.tables.lock().held.get(&id).map(|export| Arc::clone(&export.pointer))
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Pointer>> {
-        self.tables.lock().held.values().map(|export| Arc::clone(&export.pointer)).collect()
+    pub(crate) fn all(&self) -> Vec<(BoxId, Arc<Pointer>)> {
+        self.tables.lock().held.iter().map(|(id, export)| (*id, Arc::clone(&export.pointer))).collect()
     }
 
     /// Forgets boxes that are closed, and recipients that nobody holds.

@@ -233,9 +233,20 @@ impl Registry {
         })
     }
 
-    /// Every box, those kept for others included.
+    /// Every box, those kept for others included, in any order.
     pub(crate) fn all(&self) -> Vec<Arc<dyn LocalBox>> {
-        let mut pointers = self.leases.all();
+        self.with(self.leases.all())
+    }
+
+    /// Every box: those kept for others, and then the others, each in the order of their ids.
+    pub(crate) fn all_in_order(&self) -> Vec<Arc<dyn LocalBox>> {
+        let mut leased = self.leases.all();
+        leased.sort_unstable_by_key(|(id, _)| *id);
+        self.with(leased)
+    }
+
+    fn with(&self, leased: Vec<(BoxId, Arc<Pointer>)>) -> Vec<Arc<dyn LocalBox>> {
+        let mut pointers: Vec<_> = leased.into_iter().map(|(_, pointer)| pointer).collect();
         pointers.extend(self.open.lock().by_id.values().map(|entry| Arc::clone(&entry.pointer)));
         pointers.iter().filter_map(|pointer| pointer.local()).collect()
     }
@@ -252,7 +263,7 @@ impl Registry {
             let _open = self.open.lock();
             self.stopped.store(true, Ordering::Relaxed);
         }
-        self.all().iter().for_each(|local| local.close());
+        self.all_in_order().iter().for_each(|local| local.close());
         self.leases.clear();
     }
 }

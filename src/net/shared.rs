@@ -280,7 +280,7 @@ impl NodeInner {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let boxes = self.registry.all().iter().map(|local| local.stats()).collect();
+        let boxes = self.registry.all_in_order().iter().map(|local| local.stats()).collect();
         Stats { boxes, ..self.stats_without_boxes() }
     }
 

@@ -49,7 +49,8 @@ limits! {
     /// such as an enum of which one variant is large, up to `decode_memory`. So in memory it is up to twice this bound with
     /// messages of some KiB, and ten times with messages of a few bytes. Messages sent on this node were never encoded, and
     /// count nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
-    /// equal part. A box for which there is no more sheds by its own rule, as where it is full: a
+    /// equal part, but for the first message that is more than its 1 KiB, while a quarter is left. So no box has more than
+    /// half. A box for which there is no more sheds by its own rule, as where it is full: a
     /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
     /// one only if there is no room for it even so. 64 MiB, at least twice `max_message`: a thousand
     /// messages of 100 bytes in each of 300 boxes fit.
@@ -106,7 +107,7 @@ limits! {
     /// one.
     max_per_address(connections: usize),
     /// Connections that have not shown yet who they are. When one more comes, the oldest is closed of the address that has
-    /// most of them. 128.
+    /// most of them: of those that have said nothing, if they are more than half, or else of those that have said hello. 128.
     max_unproven(connections: usize),
     /// Greetings of those who dial this node that are answered in a second, each of which costs a signature; one address, or
     /// one /64 network of IPv6, has a quarter of them while others wait. Who comes too soon waits, for as long as

@@ -44,7 +44,7 @@ pub struct Stats {
     /// The ways to others: what was dialled from here, up or to be dialled again, and the connections of peers that are
     /// up.
     pub connections: Vec<ConnectionStats>,
-    /// The boxes open now.
+    /// The boxes open now: those of actors that peers hold, in the order of their ids, and then all others.
     pub boxes: Vec<BoxStats>,
 }
 
