@@ -11,6 +11,10 @@ const MEMORY: u64 = 300;
 /// running for a while shows as a long turn, now and then.
 const TURN: Duration = Duration::from_millis(20);
 
+/// On a machine that has other things to do, caches are cold and hosts busy: a turn that is judged there may take so many
+/// times as long. It still shows a thread that stands.
+const BESIDE_OTHERS: u32 = 3;
+
 /// However little an ask takes without an attack, 99 of 100 may take as long as this.
 const P99: Duration = Duration::from_millis(5);
 
@@ -81,13 +85,15 @@ fn peak_memory(process: u32) -> u64 {
 pub(crate) struct Marks {
     /// `None` if latency is not judged.
     p99: Option<Duration>,
+    turn: Duration,
 }
 
 impl Marks {
     /// Beside what was seen without an attack.
     pub(crate) fn beside(idle: Option<&Figures>, judges_latency: bool) -> Marks {
         let p99 = idle.filter(|_| judges_latency).map(|idle| P99.max(idle.p99 * TIMES));
-        Marks { p99 }
+        let turn = if judges_latency { TURN } else { TURN * BESIDE_OTHERS };
+        Marks { p99, turn }
     }
 
     /// Those that were missed, by name.
@@ -96,7 +102,7 @@ impl Marks {
             ("asks", figures.failed == 0 && figures.answered > 0),
             ("newcomers", figures.newcomers.1 == 0),
             ("p99", self.p99.is_none_or(|limit| figures.p99 <= limit)),
-            ("turn", figures.turns[1] < TURN),
+            ("turn", figures.turns[1] < self.turn),
             ("memory", figures.memory < MEMORY),
         ];
         marks.into_iter().filter(|(_, is_reached)| !is_reached).map(|(name, _)| name).collect()
