@@ -47,6 +47,7 @@ use tokio::task::JoinHandle;
 
 use peer::Hello;
 use peer::Peer;
+use peer::kind;
 use support::Events;
 use support::LIMIT;
 use support::Number;
@@ -62,6 +63,13 @@ use support::within;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(86_400);
+
+/// A port at which a scripted peer can be dialled.
+async fn waiting() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = listener.local_addr().expect("it is bound").to_string();
+    (listener, at)
+}
 
 async fn peer_up(ears: &mut Events) {
     ears.find(|event| matches!(event, Event::PeerUp { .. }).then_some(())).await;
@@ -160,8 +168,7 @@ fn vanish_after(peer: Peer, bytes: &[u8]) {
 #[test]
 fn the_last_words_of_a_peer_are_read_although_nothing_can_be_written_to_it() {
     System::new().block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let at = listener.local_addr().expect("it is bound").to_string();
+        let (listener, at) = waiting().await;
         // On this thread, so that the node does nothing between the peer's end and the message that is to be written.
         let node = Node::builder().io_thread(IoThread::Current).start();
         let mut ears = events(&node);
@@ -677,8 +684,7 @@ fn subscribers_hear_of_what_is_sent_after_the_end() {
 #[test]
 fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
     System::new().block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let at = listener.local_addr().expect("it is bound").to_string();
+        let (listener, at) = waiting().await;
         let node = Node::start();
         let to = node.remote::<Question>(&at, "box").expect("an address");
         let questions: Vec<_> = (0..3).map(|n| asked(&to, n)).collect();
@@ -698,8 +704,7 @@ fn requests_that_a_peer_had_not_read_when_it_said_goodbye_were_not_handled() {
 #[test]
 fn nothing_that_a_peer_had_not_read_when_it_said_goodbye_is_in_doubt() {
     System::new().block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let at = listener.local_addr().expect("it is bound").to_string();
+        let (listener, at) = waiting().await;
         let node = Node::start();
         let mut ears = events(&node);
         let (to, oracle) = (node.remote::<Number>(&at, "box"), node.remote::<Question>(&at, "oracle"));
@@ -733,7 +738,7 @@ fn a_node_that_has_said_goodbye_handles_nothing_that_comes_then() {
         let down = shutting_down(&server).await;
         let goodbye = loop {
             let frame = other.frame().await.expect("a goodbye");
-            if frame.kind == 11 {
+            if frame.kind == kind::GOODBYE {
                 break frame;
             }
         };
@@ -775,5 +780,36 @@ fn requests_that_cross_a_goodbye_are_accounted_for() {
         )
         .await;
         within(client.shutdown()).await;
+    });
+}
+
+/// The node has waited for it as long as it could, and takes it as long as the peer's goodbye may take.
+#[test]
+fn an_answer_that_comes_behind_a_goodbye_is_one() {
+    System::new().block_on(async {
+        let (listener, at) = waiting().await;
+        let node = Node::builder().io_thread(IoThread::Current).shutdown_timeout(Duration::from_secs(2)).start();
+        let to = node.remote::<Question>(&at, "oracle").expect("an address");
+        let questions = [asked(&to, 1), asked(&to, 2)];
+        let mut other = Peer::accept(&listener).await;
+        other.welcomes(&Hello::of(peer::fresh_id())).await;
+        assert!(other.is_answered().await);
+        settled(|| node.stats().pending_requests == 2).await;
+        let down = shutting_down(&node).await;
+        while other.frame().await.expect("a goodbye").kind != kind::GOODBYE {}
+        // It sets a number, also in a message that nobody takes, and with it an answer in pieces is written.
+        let lost = peer::post(&peer::set_number(0, &peer::your_box("inbox")), &peer::number(7));
+        let first = peer::answer(1, &peer::number(11));
+        let second = [vec![kind::ANSWER], peer::answer(2, &peer::number(22))[5..].to_vec()].concat();
+        let pieces = second.chunks(2).enumerate().map(|(n, piece)| {
+            let rest = second.len() - 2 * n - piece.len();
+            peer::frame(kind::FRAGMENT, &[&peer::number(0), &peer::number(rest as u64), piece].concat())
+        });
+        let all = [lost, first, pieces.flatten().collect(), peer::goodbye(1)].concat();
+        assert!(other.send(&all).await);
+        for (question, expected) in questions.into_iter().zip([11, 22]) {
+            assert_eq!(answer(question).await, Ok(expected));
+        }
+        within(down).await.expect("the task ends well");
     });
 }

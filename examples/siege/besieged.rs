@@ -97,8 +97,8 @@ pub(crate) async fn live() -> Outcome<()> {
     Ok(())
 }
 
-/// Notes how much CPU time the thread takes at most between two looks: the three greatest. What it takes in one turn is no
-/// more than that. Whatever else runs on the machine has no part in it, but for what a virtual machine is kept from running:
+/// Notes how much CPU time the thread takes at most between two looks: the three greatest. A turn takes no more than
+/// that. Whatever else runs on the machine has no part in it, but for what a virtual machine is kept from running:
 /// where its host does something else for a while, that counts as if the thread had.
 async fn watch_turns(longest: Rc<Cell<[Duration; 3]>>) {
     let mut looks = interval(LOOK);

@@ -39,7 +39,7 @@ pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
     Ok(far)
 }
 
-/// Writes what was read, a while later, until either end is gone. What was read first was `on_its_way` for so long already.
+/// Writes all that was read, a while later, until either end is gone. The first of it was `on_its_way` for so long already.
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, on_its_way: Duration) {
     let (depart, mut arrivals) = mpsc::unbounded_channel();
     actix::spawn(async move {

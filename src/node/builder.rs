@@ -110,7 +110,7 @@ limits! {
     /// most of them: of those that have said nothing, if they are more than half, or else of those that have said hello. 128.
     max_unproven(connections: usize),
     /// Greetings of those who dial this node that are answered in a second, each of which costs a signature; one address, or
-    /// one /64 network of IPv6, has a quarter of them while others wait. Who comes too soon waits, for as long as
+    /// one /64 network of IPv6, has a quarter of them while others wait. Whoever comes too soon waits, for as long as
     /// `handshake_timeout` and `max_unproven` allow. 3,000, which is less than half of what one thread can do; at least 1.
     max_greetings(a_second: usize),
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at

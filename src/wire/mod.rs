@@ -129,8 +129,8 @@
 //! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
 //!
 //! A node that ends answers or refuses the requests that it has read, as far as it can, and handles no message that it reads
-//! after it has said so. So the side that reads goodbye 0 knows of its messages beyond the count of those read that they were
-//! not handled, and never will be; of the requests before them that have no answer it knows nothing.
+//! after it has said so, but for answers. So the side that reads goodbye 0 knows of its messages beyond the count of those
+//! read that they were not handled, and never will be; of the requests before them that have no answer it knows nothing.
 //!
 //! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; others are to come. A node that has no
 //! room for a connection may say goodbye 3 in place of its hello, and hang up.

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::binder::Binder;
+use super::binder::Late;
 use super::binding::Binding;
 use super::context::ConnectionContext;
 use super::delivery::Delivery;
-use super::delivery::do_handles_fit;
 use super::lookup_cache::LookupCache;
 use super::numbers::AnnouncedNumbers;
+use super::pieces::Pieces;
 use crate::handle::ask_error::AskError;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::MAX_RESTATED;
@@ -24,18 +26,13 @@ use crate::net::link::Link;
 use crate::net::link::shape_query;
 use crate::net::peers::unfinished::Unfinished;
 use crate::net::shared::NodeInner;
-use crate::quota::Share;
-use crate::quota::Terms;
 use crate::reason::DropReason;
-use crate::wire::assembly;
-use crate::wire::assembly::Assembly;
 use crate::wire::assembly::assembled;
 use crate::wire::batch::Posts;
 use crate::wire::codec::Violation;
 use crate::wire::frames::Raw;
 use crate::wire::frames::cancel::read_cancel;
 use crate::wire::frames::closed::Closed;
-use crate::wire::frames::fragment::Fragment;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::kind;
@@ -51,15 +48,9 @@ use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
 use crate::wire::frames::watch::Watch;
 use crate::wire::greeting::Unwelcomed;
-use crate::wire::incoming::Bearer;
-use crate::wire::incoming::Bind;
 use crate::wire::incoming::Incoming;
 use crate::wire::incoming::Received;
 use crate::wire::incoming::ReceivedAnswer;
-use crate::wire::introduction::Introduction;
-
-/// No room is kept without asking: it only saves time.
-const ROOM: Terms = Terms { own: 0, chunk: 64 << 10 };
 
 /// What a frame means for the life of the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,46 +70,9 @@ pub(crate) struct Dispatcher {
     cache: LookupCache,
     pub(super) context: ConnectionContext,
     handles: Vec<Arc<Pointer>>,
-    assembly: Assembly,
-    /// Its part of the room that connections keep for the next message in pieces: at least as much as `assembly` has.
-    rooms: Share,
-    began: Instant,
-    /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
-    stirred: bool,
-    stirred_at: Duration,
-    /// When room was last given back that nothing had come for.
-    shrunk_at: Duration,
+    pieces: Pieces,
     /// Until the peer has welcomed this node, which has dialled it.
     unwelcomed: Option<Box<Unwelcomed>>,
-}
-
-/// What a connection's reader makes of whom the peer introduces.
-struct Binder<'a> {
-    cache: &'a mut LookupCache,
-    context: &'a ConnectionContext,
-}
-
-impl Bind<Rc<Binding>> for Binder<'_> {
-    fn bind(&mut self, introduction: &Introduction<'_>) -> Rc<Binding> {
-        self.cache.bind(introduction, self.context.near)
-    }
-
-    /// Only those of a message that is taken, as far as that is known before them.
-    #[inline]
-    fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
-        do_handles_fit(self.context.router.limits(), count)
-            && match bearer {
-                Bearer::For(target) => target.takes_messages(self.context),
-                Bearer::Answer(number) => self.context.link.waits_for(self.context.correlation(number)),
-            }
-    }
-
-    fn skip(&mut self, meaning: Result<&Rc<Binding>, &Introduction<'_>>) {
-        match meaning {
-            Ok(binding) => binding.skip(self.context),
-            Err(introduction) => Binding::skip_inline(introduction, self.context),
-        }
-    }
 }
 
 impl Dispatcher {
@@ -133,20 +87,13 @@ impl Dispatcher {
     ) -> Dispatcher {
         let incoming = Incoming::new(numbers.count());
         let context = ConnectionContext::new(node, link, connection, peer);
-        let assembly = Assembly::new(node.limits.max_message);
-        let (began, stirred) = (Instant::now(), false);
         Dispatcher {
             incoming,
             _numbers: numbers,
             cache: LookupCache::new(&node.registry),
             context,
             handles: Vec::new(),
-            assembly,
-            rooms: Share::new(&node.quotas.rooms, &ROOM),
-            began,
-            stirred,
-            stirred_at: Duration::ZERO,
-            shrunk_at: Duration::ZERO,
+            pieces: Pieces::new(&node.limits, &node.quotas),
             unwelcomed,
         }
     }
@@ -168,35 +115,13 @@ impl Dispatcher {
     pub(crate) fn acknowledge(&mut self) {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
-        if self.rooms.granted() > assembly::KEPT {
-            self.shrink();
+        if self.pieces.have_long_room() {
+            self.pieces.shrink(self.context.router.limits());
         }
     }
 
-    /// Gives the room of a long message back, if none has come for it since about a heartbeat. Not when the peer answers a
-    /// heartbeat: it need not.
-    fn shrink(&mut self) {
-        let (now, limits) = (self.began.elapsed(), self.context.router.limits());
-        if now.saturating_sub(self.shrunk_at) >= limits.heartbeat.min(limits.dead_after / 3) / 2 {
-            self.shrunk_at = now;
-            self.assembly.shrink();
-            self.rooms.shrink_to(self.assembly.spare_room());
-        }
-    }
-
-    /// Drops messages of which no piece has come for as long as a silent peer is given, if nothing else has come either:
-    /// on a slow connection with much to carry, very much may stand between two pieces. Looked at with pings and pongs,
-    /// which stand behind what was written before them.
     fn drop_stopped(&mut self) {
-        let now = self.began.elapsed();
-        if std::mem::replace(&mut self.stirred, false) {
-            self.stirred_at = now;
-        }
-        if self.assembly.is_empty() {
-            return;
-        }
-        let Some(then) = now.checked_sub(self.context.router.limits().dead_after) else { return };
-        let dropped = if self.stirred_at <= then { self.assembly.drop_older_than(then) } else { 0 };
+        let dropped = self.pieces.drop_stopped(self.context.router.limits());
         if dropped > 0 {
             tracing::warn!(target: "actix_hermod", peer = %self.context.peer, dropped, "messages stopped half way");
         }
@@ -204,10 +129,7 @@ impl Dispatcher {
 
     /// Adds what messages in pieces that are not whole take.
     pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
-        if !self.assembly.is_empty() {
-            let now = self.began.elapsed();
-            self.assembly.unfinished().for_each(|(bytes, began)| unfinished.add(bytes, now.saturating_sub(began)));
-        }
+        self.pieces.add_unfinished(unfinished);
     }
 
     /// Does what a frame says.
@@ -263,7 +185,7 @@ impl Dispatcher {
 
     #[inline]
     fn message(&mut self, raw: Raw<'_>) -> Result<Signal, Violation> {
-        self.stirred = true;
+        self.pieces.stir();
         match raw.kind {
             kind::POST => self.post(raw.payload),
             kind::ASK => self.ask(raw.payload),
@@ -272,15 +194,33 @@ impl Dispatcher {
     }
 
     fn fragment(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        self.stirred = true;
-        let Some(whole) = self.assembly.add(Fragment::read(payload)?, self.began.elapsed())? else {
-            return Ok(Signal::Nothing);
-        };
+        let Some(whole) = self.pieces.add(payload)? else { return Ok(Signal::Nothing) };
         let signal = self.message(assembled(&whole)?)?;
-        if self.rooms.covers(whole.capacity()) {
-            self.assembly.recycle(whole);
-        }
+        self.pieces.recycle(whole);
         Ok(signal)
+    }
+
+    /// A message that comes after this node has said that it ends. An answer is taken as ever; of others nothing is made but
+    /// what their numbers mean, and their handles are given back.
+    #[cold]
+    pub(super) fn late(&mut self, raw: Raw<'_>) -> Result<(), Violation> {
+        if self.unwelcomed.is_some() {
+            return Err(Violation::OutOfTurn(raw.kind));
+        }
+        let bind = &mut Late(Binder { cache: &mut self.cache, context: &self.context });
+        match raw.kind {
+            kind::POST => self.incoming.post(raw.payload, bind).map(|_| ())?,
+            kind::ASK => self.incoming.ask(raw.payload, bind).map(|_| ())?,
+            kind::ANSWER => self.answer(raw.payload).map(|_| ())?,
+            _ => {
+                if let Some(whole) = self.pieces.add(raw.payload)? {
+                    self.late(assembled(&whole)?)?;
+                    self.pieces.recycle(whole);
+                }
+            }
+        }
+        self.forget_handles();
+        Ok(())
     }
 
     #[inline]
@@ -309,7 +249,7 @@ impl Dispatcher {
         if self.unwelcomed.is_some() {
             return Err(Violation::OutOfTurn(kind::POST));
         }
-        self.stirred = true;
+        self.pieces.stir();
         self.incoming.posts_for(posts.number(), posts.count())?.deliver_all(&self.context, posts.bodies());
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One connection's life: from the dial or the accept to the goodbye, and what is read from it.
 
 pub(crate) mod accept;
+mod binder;
 mod binding;
 mod context;
 mod delivery;
@@ -10,6 +11,7 @@ pub(crate) mod handshake;
 mod lent;
 mod lookup_cache;
 mod numbers;
+mod pieces;
 mod reader;
 mod refusal;
 pub(crate) mod router;

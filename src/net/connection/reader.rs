@@ -36,8 +36,8 @@ const FULL_READ: usize = 128 << 10;
 /// Buffers larger than this are given back when they are empty.
 pub(super) const KEPT: usize = 512 << 10;
 
-/// What a buffer may keep when it is empty, of the node's room for all of them. Twice what is read at a time is reserved, as
-/// it may have been given so much.
+/// The room that a buffer may keep when it is empty, of the node's for all of them. Twice as much as is read at a time is
+/// reserved, since it may have been given so much.
 const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: LEAST_READ };
 
 /// So much in a buffer takes a while to be moved when it grows.
@@ -72,8 +72,8 @@ impl From<Violation> for Ended {
     }
 }
 
-/// Reads until the connection ends. `heard` is set whenever something comes, and was taken back at each heartbeat; `welcomed` called once the peer has welcomed
-/// this node, if it has dialled it.
+/// Reads until the connection ends. `heard` is set whenever something comes, and taken back by each heartbeat. `welcomed` is
+/// called once the peer has welcomed this node, if this node has dialled it.
 pub(crate) async fn read(
     from: Source,
     rest: BytesMut,
@@ -167,6 +167,7 @@ impl<P: Fn()> ConnectionReader<P> {
                     Front::Frame(raw) => {
                         (taken, left) = (taken + raw.size, left.saturating_sub(cost(raw.kind)));
                         if has_ended && raw.is_of_messages() {
+                            self.dispatcher.late(raw)?;
                             continue;
                         }
                         match self.dispatcher.frame(raw)? {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::net::peers::crowd::Crowd;
 use crate::wire::frames::kind;
 
-/// What a frame takes that is no post, compared with one.
+/// The part of a turn that a frame takes which is no post, compared with one.
 const COSTLY: usize = 8;
 
 /// Bytes written or read before other tasks of the thread get a turn.
@@ -19,7 +19,7 @@ const BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub(super) struct ReadingTurn {
     crowd: Arc<Crowd>,
-    /// What may still be handled in this turn.
+    /// How much may still be handled in this turn.
     pub(super) left: usize,
     is_counted: bool,
 }
@@ -61,13 +61,13 @@ impl Drop for ReadingTurn {
     }
 }
 
-/// What a frame of that kind takes of a turn.
+/// How much of a turn a frame of that kind takes.
 #[inline]
 pub(super) fn cost(of: u8) -> usize {
     if of == kind::POST { 1 } else { COSTLY }
 }
 
-/// What one direction of a connection has carried without a break, in bytes.
+/// The bytes that one direction of a connection has carried without a break.
 #[derive(Default)]
 pub(super) struct YieldBudget(usize);
 

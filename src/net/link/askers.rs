@@ -52,8 +52,8 @@ impl Link {
         (!askers.is_own).then(|| askers.peers.iter().copied().collect())
     }
 
-    /// For whom it is dialled by an attempt that counts against that peer. What only this host can reach is dialled if anyone
-    /// may name it.
+    /// For whom it is dialled by an attempt that counts against that peer. An endpoint that only this host can
+    /// reach is dialled if any of them may name it.
     pub(crate) fn asked_by(&self, payer: NodeId) -> Asker {
         let askers = self.askers.lock();
         Asker { node: payer, near: askers.is_own || askers.peers.iter().any(|asker| asker.near) }

@@ -321,6 +321,16 @@ impl Link {
         self.state.lock().close(why, detail);
     }
 
+    /// The same, unless a request of this side waits for its answer; whether none does.
+    pub(crate) fn close_when_answered(&self, why: Farewell) -> bool {
+        let mut state = self.state.lock();
+        let is_answered = state.pending.is_empty();
+        if is_answered {
+            state.close(why, "");
+        }
+        is_answered
+    }
+
     /// Whether nothing is under way on a connection that is up, and nothing can be expected: all that was sent was read, no
     /// answer is due, and the peer neither watches boxes of this side nor was told of one that it may use at any time.
     pub(crate) fn is_quiet(&self) -> bool {
@@ -330,16 +340,6 @@ impl Link {
         let is_released = state.releases.is_empty() && state.deferred.under_way().is_none();
         let is_known = state.outgoing.names_ours() || state.watches.is_watched();
         state.phase == Phase::Up && is_read && is_answered && is_released && !is_known
-    }
-
-    /// The same, unless a request of this side waits for its answer; whether none does.
-    pub(crate) fn close_when_answered(&self, why: Farewell) -> bool {
-        let mut state = self.state.lock();
-        let is_answered = state.pending.is_empty();
-        if is_answered {
-            state.close(why, "");
-        }
-        is_answered
     }
 
     pub(crate) fn pong(&self, nonce: u64) {

@@ -346,23 +346,23 @@ impl AdmissionState {
         self.remove(group, number)
     }
 
-    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them. Those that
-    /// have said nothing yet and those that have said hello have half of the places each: a crowd that says nothing does not
-    /// push out whoever is about to show who it is.
+    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them. Where
+    /// several have as many, those that have said nothing yet and those that have said hello have half of the places each:
+    /// a crowd from many addresses that says nothing does not push out whoever is about to show who it is.
     fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
         let groups = || self.unproven.iter().filter(|(group, _)| is_it(**group));
         let all = groups().flat_map(|(group, members)| members.values().map(|unproven| unproven.is_silent(*group)));
         let (silent, count) = all.fold((0, 0), |(silent, count), is| (silent + usize::from(is), count + 1));
-        let of_most = |is_silent| {
-            let oldest =
-                groups().filter_map(|(group, members)| Some((*group, members, oldest(*group, members, is_silent)?)));
-            oldest.max_by_key(|(group, members, number)| {
-                // What this node dials for itself has one place each: no peer can make it go by having many addresses.
-                let weight = if *group == Group::Dialled(None) { 1 } else { members.len() };
-                (weight, Reverse(*number))
-            })
-        };
-        let (group, _, number) = of_most(silent_goes(silent, count))?;
+        let goes = silent_goes(silent, count);
+        let candidates = groups().filter_map(|(group, members)| {
+            // This node's own attempts have one place each: no peer can make them go by having many addresses.
+            let weight = if *group == Group::Dialled(None) { 1 } else { members.len() };
+            let of_those = oldest(*group, members, goes);
+            let number = of_those.or_else(|| oldest(*group, members, None))?;
+            Some((weight, of_those.is_some(), Reverse(number), *group))
+        });
+        let (_, _, Reverse(number), group) =
+            candidates.max_by_key(|(weight, is_of_those, age, _)| (*weight, *is_of_those, *age))?;
         self.remove(group, number)
     }
 }
@@ -544,6 +544,18 @@ mod tests {
         let more: Vec<_> = (201..204).map(|octet| admission.unproven(origin(octet))).collect();
         assert!(!newcomer.expelled.is_cancelled());
         assert_eq!(gone(&more), [false; 3]);
+    }
+
+    #[test]
+    fn an_address_that_says_nothing_on_many_makes_room_for_those_who_have_said_hello() {
+        let admission = admission(1000, 1000, 10);
+        let silent: Vec<_> = (0..3).map(|_| admission.unproven(origin(1))).collect();
+        let greeting: Vec<_> = (2..10).map(|octet| admission.unproven(origin(octet))).collect();
+        greeting.iter().for_each(|one| one.is_called(ConnectionId([1; 16])));
+        let newcomer = admission.unproven(origin(11));
+        assert_eq!(gone(&silent), [true, true, false], "it had most");
+        assert_eq!(gone(&greeting), [false; 8]);
+        assert!(!newcomer.expelled.is_cancelled());
     }
 
     #[test]

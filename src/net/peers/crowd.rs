@@ -1,4 +1,4 @@
-//! How many peers have more to say than could be handled at once, and what each may say in a turn.
+//! How many peers have more to say than could be handled at once, and how much each may say in a turn.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use tokio::sync::Semaphore;
 
-/// What is handled in the turn of a reader: so many posts in a row, or a part of it of what costs more. A quarter of a
+/// Posts in a row that a reader handles in its turn at most, or a part of it of frames that cost more. A quarter of a
 /// mailbox's default, so that readers on this thread can empty their mailboxes before they are full.
 pub(crate) const LONGEST: usize = 256;
 
-/// What is handled at least: less is not worth a turn.
+/// The least of it: less is not worth a turn.
 pub(crate) const SHORTEST: usize = 32;
 
-/// What is handled in the turns of all readers together, if none is at its shortest.
+/// The sum of it in the turns of all readers, if none is at its shortest.
 pub(crate) const ROUND: usize = 1024;
 
 /// How many readers of a node have more to handle than they could in their last turn, and whose long buffer grows.
@@ -30,7 +30,7 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    /// What each may handle in a turn.
+    /// So much may each handle in a turn.
     pub(crate) fn share(&self) -> usize {
         (ROUND / self.busy.load(Ordering::Relaxed).max(1)).clamp(SHORTEST, LONGEST)
     }

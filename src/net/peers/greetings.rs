@@ -1,7 +1,7 @@
 //! How many greetings of strangers are answered in a second: each costs this node a signature and the check of one, on the
 //! thread that all connections share.
 //!
-//! Who comes when there is no room is not refused, but waits, in turns by the addresses that those who wait come from: the
+//! Whoever comes when there is no room is not refused, but waits, in turns by the addresses that those who wait come from: the
 //! clients of a restarted server come back a little later, and a crowd from one address waits for itself. An address that
 //! has greeted more than its quarter of late goes behind those that have not. How many wait is bounded by `max_unproven`,
 //! and how long by `handshake_timeout`; whoever hangs up waits no longer.
@@ -21,7 +21,7 @@ use crate::net::transport::accepted::Origin;
 /// One address has this part of all greetings while others wait.
 const ADDRESSES: f64 = 4.0;
 
-/// What was not used is saved for so long, in seconds: a few rounds of the I/O thread, and not more than it can answer
+/// Greetings that were not used are saved for so long, in seconds: a few rounds of the I/O thread, and not more than it can answer
 /// without others noticing.
 const SAVED: f64 = 0.1;
 
