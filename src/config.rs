@@ -69,7 +69,7 @@ pub(crate) struct Limits {
     /// Connections that have not yet shown who they are; the oldest of the address that has most goes when one more comes.
     pub(crate) max_unproven: usize,
     /// Greetings of those who dial this node that are answered in a second: signing one and checking another's signature
-    /// takes 0.1 to 0.2 ms, so that this is half of the I/O thread's time at most.
+    /// takes 0.1 to 0.2 ms, and the rest of a connection as much again, so that this is about half of the I/O thread's time.
     pub(crate) max_greetings: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
@@ -130,7 +130,7 @@ impl Default for Limits {
             max_connections: 1024,
             max_per_address: None,
             max_unproven: 128,
-            max_greetings: 3000,
+            max_greetings: 2000,
             interned: 4096,
             numbers: 32_768,
             exports: 65_536,

@@ -25,6 +25,9 @@ use crate::message::RemoteMessage;
 use crate::message::preflight;
 use crate::message::shape::Shape;
 
+/// Boxes that are looked after before other tasks of the thread get a turn: a microsecond or so each.
+const SWEPT: usize = 256;
+
 /// Why a box could not be opened.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
@@ -251,9 +254,12 @@ impl Registry {
         pointers.iter().filter_map(|pointer| pointer.local()).collect()
     }
 
-    /// Closes boxes whose actors have stopped, and forgets what is forgotten.
-    pub(crate) fn sweep(&self) {
-        self.all().iter().for_each(|local| local.reap_if_dead());
+    /// Closes boxes whose actors have stopped, and forgets those that are closed. Other tasks of the thread run in between.
+    pub(crate) async fn sweep(&self) {
+        for boxes in self.all().chunks(SWEPT) {
+            boxes.iter().for_each(|local| local.reap_if_dead());
+            tokio::task::yield_now().await;
+        }
         self.leases.sweep();
     }
 

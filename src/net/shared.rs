@@ -216,7 +216,7 @@ impl NodeInner {
                 biased;
                 () = self.stopped.cancelled() => return,
                 _ = heartbeat.tick() => {
-                    self.registry.sweep();
+                    self.registry.sweep().await;
                     self.peers.sweep();
                     proxy::sweep(self.id);
                     self.recipients.sweep();

@@ -111,7 +111,7 @@ limits! {
     max_unproven(connections: usize),
     /// Greetings of those who dial this node that are answered in a second, each of which costs a signature; one address, or
     /// one /64 network of IPv6, has a quarter of them while others wait. Whoever comes too soon waits, for as long as
-    /// `handshake_timeout` and `max_unproven` allow. 3,000, which is less than half of what one thread can do; at least 1.
+    /// `handshake_timeout` and `max_unproven` allow. 2,000, which is about half of what one thread can do; at least 1.
     max_greetings(a_second: usize),
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
     /// least 64.

@@ -10,6 +10,9 @@ use crate::wire::incoming::Bearer;
 use crate::wire::incoming::Bind;
 use crate::wire::introduction::Introduction;
 
+/// The part of a turn that an introduction takes, compared with a post to a box that has a number.
+const INTRODUCTION: usize = 3;
+
 /// Looks up whom the peer introduces.
 pub(super) struct Binder<'a> {
     pub(super) cache: &'a mut LookupCache,
@@ -18,6 +21,7 @@ pub(super) struct Binder<'a> {
 
 impl Bind<Rc<Binding>> for Binder<'_> {
     fn bind(&mut self, introduction: &Introduction<'_>) -> Rc<Binding> {
+        self.context.add_work(INTRODUCTION);
         self.cache.bind(introduction, self.context.near)
     }
 
@@ -53,5 +57,37 @@ impl Bind<Rc<Binding>> for Late<'_> {
 
     fn skip(&mut self, meaning: Result<&Rc<Binding>, &Introduction<'_>>) {
         self.0.skip(meaning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::ident::BoxId;
+    use crate::ident::Epoch;
+    use crate::ident::Incarnation;
+    use crate::ident::NodeId;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
+    use crate::wire::introduction::Identity;
+
+    const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
+
+    #[test]
+    fn introductions_and_handles_that_are_given_back_take_their_part_of_the_turn() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
+        let context = ConnectionContext::new(&node, link, 1, (PEER, false));
+        let mut cache = LookupCache::new(&node.registry);
+        let binder = &mut Binder { cache: &mut cache, context: &context };
+        let named = Introduction { identity: Identity::YourName("box"), is_leased: false, fingerprint: 0 };
+        binder.bind(&named);
+        assert_eq!(context.take_work(), INTRODUCTION);
+        let theirs = Identity::MyBox { id: BoxId([1; 16]), name: "box" };
+        let leased = Introduction { identity: theirs, is_leased: true, fingerprint: 0 };
+        (0..10).for_each(|_| binder.skip(Err(&leased)));
+        assert_eq!((context.take_work(), context.take_work()), (10, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! What the parts of one connection share.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +11,6 @@ use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::Holdings;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Dialler;
-use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
@@ -31,6 +31,9 @@ use crate::wire::frames::proof::Disclosure;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
+/// Handles that are gathered to be released together, 16 bytes each: those of one message, if it has no more than it may.
+const MAX_GATHERED: usize = 16_384;
+
 /// Where the connection stands.
 pub(super) struct ConnectionContext {
     pub(super) router: Arc<dyn Router>,
@@ -50,6 +53,10 @@ pub(super) struct ConnectionContext {
     pub(super) relieved: Arc<AtomicU64>,
     /// Whether this node has said on the connection that it ends.
     has_ended: Arc<AtomicBool>,
+    /// The peer's boxes of which handles in the message that is handled were let go, once for each.
+    given_back: RefCell<Vec<BoxId>>,
+    /// See [`add_work`](ConnectionContext::add_work).
+    work: Cell<usize>,
     /// Drops in a row that are alike, to be accounted for together.
     pub(super) drop_run: RefCell<Option<DropRun>>,
 }
@@ -87,6 +94,8 @@ impl ConnectionContext {
             near,
             relieved,
             has_ended,
+            given_back: RefCell::default(),
+            work: Cell::default(),
             drop_run: RefCell::default(),
         }
     }
@@ -152,9 +161,43 @@ impl ConnectionContext {
         }
     }
 
-    /// One handle that the peer counts was let go.
+    /// One handle that the peer counts was let go: it is released with the others of its message.
     pub(super) fn give_back(&self, id: BoxId) {
-        self.link.release(self.connection, id, 1);
+        self.add_work(1);
+        let mut given_back = self.given_back.borrow_mut();
+        given_back.push(id);
+        if given_back.len() >= MAX_GATHERED {
+            drop(given_back);
+            self.release_given_back();
+        }
+    }
+
+    /// Releases the handles of a message that were let go.
+    #[inline]
+    pub(super) fn release_given_back(&self) {
+        if !self.given_back.borrow().is_empty() {
+            self.release_all_given_back();
+        }
+    }
+
+    #[cold]
+    fn release_all_given_back(&self) {
+        let mut given_back = self.given_back.take();
+        // In the order in which the link keeps them, so that each is found beside the one before.
+        given_back.sort_unstable();
+        let alike = given_back.chunk_by(|one, next| one == next);
+        self.link.release_all(self.connection, alike.filter_map(|ids| Some((*ids.first()?, ids.len() as u64))));
+    }
+
+    /// A frame has cost more than one of its kind does, by so much.
+    pub(super) fn add_work(&self, more: usize) {
+        self.work.set(self.work.get().saturating_add(more));
+    }
+
+    /// The work that was added since this was last asked.
+    #[inline]
+    pub(super) fn take_work(&self) -> usize {
+        self.work.take()
     }
 
     /// A request by its number on this connection.

@@ -229,7 +229,7 @@ impl Dispatcher {
         let received = self.incoming.post(payload, bind)?;
         let hops = received.hops()?;
         let Received { to, handles, skipped, body, .. } = received;
-        let has_handles = !handles.is_empty();
+        let has_handles = !handles.is_empty() || skipped > 0;
         to.deliver(&self.context, Delivery { body, handles, skipped, hops }, &mut self.handles, &mut None);
         if has_handles {
             self.forget_handles();
@@ -240,6 +240,7 @@ impl Dispatcher {
     /// What the message did not keep is let go, and with it what the peer counts.
     fn forget_handles(&mut self) {
         self.handles.clear();
+        self.context.release_given_back();
         self.incoming.forget_handles();
     }
 

@@ -24,6 +24,7 @@ use crate::ident::NodeId;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
+use crate::net::peers::greetings::Greetings;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Stream;
 use crate::wire::codec::Violation;
@@ -127,13 +128,16 @@ pub(crate) async fn dialler(
     // One that is turned away may not be able to write any more, and still reads why.
     let said = stream.write.write_all(&out).await;
     let limit = node.limits.handshake_bytes;
-    let read = read_hello(&mut stream, &mut buffer, |buffer| dialling.answered(buffer, limit)).await;
+    let read =
+        read_hello(&mut stream, &mut buffer, Some(&node.greetings), |buffer| dialling.answered(buffer, limit)).await;
     let (proving, Greeted { peer, hello }) = match read {
         Err(error @ HandshakeError::TurnedAway(_)) => return Err(error),
         read => said.map_err(HandshakeError::from).and(read)?,
     };
     out.clear();
+    let alone = node.greetings.alone().await;
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
+    drop(alone);
     stream.write.write_all(&out).await?;
     let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
     let standing = Standing::Unwelcomed(Box::new(unwelcomed));
@@ -149,7 +153,7 @@ pub(crate) async fn listener(
 ) -> Result<Established, HandshakeError> {
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let limit = node.limits.handshake_bytes;
-    let dialled = match read_hello(&mut stream, &mut buffer, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
+    let dialled = match read_hello(&mut stream, &mut buffer, None, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
         // So that a peer of another version, too, can say what is wrong.
         Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
             put_versions(&mut out);
@@ -163,14 +167,18 @@ pub(crate) async fn listener(
     let numbers = AnnouncedNumbers::reserve(node);
     let ours = hello_of(node, &numbers);
     let name = ours.connection;
+    let alone = node.greetings.alone().await;
     let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);
+    drop(alone);
     stream.write.write_all(&out).await?;
     let size = read_proof(&mut stream, &mut buffer, limit.saturating_add(BESIDE_ENDPOINTS)).await?;
+    let alone = node.greetings.alone().await;
     let proof = front(&buffer, usize::MAX)?;
     let Front::Frame(raw) = proof else { return Err(Violation::Truncated.into()) };
     let (accepting, Greeted { peer, hello }, theirs) = match answered.proven(raw) {
         Ok(proven) => proven,
         Err(violation) => {
+            drop(alone);
             refuse(&mut stream, &violation).await?;
             return Err(violation.into());
         }
@@ -179,6 +187,7 @@ pub(crate) async fn listener(
     let names = ConnectionNames { peer, ours: name, theirs: hello.connection };
     out.clear();
     accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);
+    drop(alone);
     stream.write.write_all(&out).await?;
     let standing = Standing::Welcomed(theirs.endpoints);
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
@@ -244,10 +253,12 @@ fn disclosed(node: &NodeInner, told: Vec<(ConnectionId, u64)>) -> Disclosure {
     disclosed
 }
 
-/// Reads on until `read` finds a whole hello at the front, which is taken out of the buffer.
+/// Reads on until `read` finds a whole hello at the front, which is taken out of the buffer. If it checks a
+/// signature, `signing` has it wait for its turn.
 async fn read_hello<T>(
     stream: &mut Stream,
     buffer: &mut BytesMut,
+    signing: Option<&Greetings>,
     read: impl Fn(&[u8]) -> Result<Step<T>, GreetingError>,
 ) -> Result<T, HandshakeError> {
     loop {
@@ -259,7 +270,14 @@ async fn read_hello<T>(
             }
             FirstWords::Refusal(words) => return Err(HandshakeError::TurnedAway(words)),
         }
-        match read(buffer)? {
+        let step = {
+            let _alone = match signing {
+                Some(greetings) => greetings.alone().await,
+                None => None,
+            };
+            read(buffer)?
+        };
+        match step {
             Step::To(next, size) => {
                 buffer.advance(size);
                 return Ok(next);

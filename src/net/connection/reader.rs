@@ -1,6 +1,8 @@
 //! The reading direction of a connection as a task: bytes in, frames handled.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -175,6 +177,7 @@ impl<P: Fn()> ConnectionReader<P> {
                             Signal::Welcomed => (self.welcomed)(),
                             Signal::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
                         }
+                        left = left.saturating_sub(self.dispatcher.context.take_work());
                     }
                     Front::Wants(bytes) => {
                         wants = Some(bytes);
@@ -189,10 +192,7 @@ impl<P: Fn()> ConnectionReader<P> {
             self.dispatcher.acknowledge();
             self.turn.left = left;
             match wants {
-                Some(bytes) => {
-                    self.turn.has_caught_up();
-                    return Ok(bytes);
-                }
+                Some(bytes) => return Ok(bytes),
                 None => self.turn.ends().await,
             }
         }
@@ -253,7 +253,10 @@ impl<P: Fn()> ConnectionReader<P> {
         }
         let spare = self.buffer.capacity() - self.buffer.len();
         let unfinished = self.unfinished();
-        self.came = self.from.read(&mut self.buffer, unfinished).await?;
+        self.came = match self.turn.is_fresh() {
+            true => self.from.read(&mut self.buffer, unfinished).await?,
+            false => self.read_in_turn(unfinished).await?,
+        };
         self.came_since += self.came;
         if self.came == spare {
             // Where others have the room that there is, less is read at a time.
@@ -262,5 +265,19 @@ impl<P: Fn()> ConnectionReader<P> {
             self.is_wide = true;
         }
         Ok(())
+    }
+
+    /// Reads, and notes whether there was nothing to be read.
+    async fn read_in_turn(&mut self, unfinished: Option<Unfinished>) -> Result<usize, Ended> {
+        let mut read = pin!(self.from.read(&mut self.buffer, unfinished));
+        let turn = &mut self.turn;
+        poll_fn(|cx| {
+            let came = read.as_mut().poll(cx);
+            if came.is_pending() {
+                turn.has_waited();
+            }
+            came
+        })
+        .await
     }
 }

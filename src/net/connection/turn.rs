@@ -6,11 +6,17 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::net::peers::crowd::Crowd;
+use crate::net::peers::crowd::LONGEST;
 use crate::wire::frames::kind;
 
 /// The part of a turn that a frame takes which is no post, compared with one.
 const COSTLY: usize = 8;
+
+/// So much of a turn is enough for what comes at once from a peer that says little.
+const FRESH: usize = LONGEST / 2;
 
 /// Bytes written or read before other tasks of the thread get a turn.
 const BYTES: usize = 128 << 10;
@@ -22,42 +28,56 @@ pub(super) struct ReadingTurn {
     /// How much may still be handled in this turn.
     pub(super) left: usize,
     is_counted: bool,
+    /// Among the busy ones that are served.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl ReadingTurn {
     pub(super) fn new(crowd: Arc<Crowd>) -> ReadingTurn {
-        let left = crowd.share();
-        ReadingTurn { crowd, left, is_counted: false }
+        let left = crowd.first_turn();
+        ReadingTurn { crowd, left, is_counted: false, place: None }
     }
 
-    /// There is more to handle, and others have their turn first.
+    /// There is more to handle, and others have their turn first: those of the queue that stand before this one, and
+    /// whoever has just been heard of again, since the thread looks for what has come between two rounds.
     pub(super) async fn ends(&mut self) {
         if !self.is_counted {
             self.is_counted = true;
             self.crowd.join();
         }
+        self.place = None;
+        self.place = self.crowd.place().await;
         tokio::task::yield_now().await;
-        self.left = self.crowd.share();
+        self.left = self.crowd.busy_turn();
     }
 
-    /// There is nothing more to handle.
+    /// Whether so much is left that it need not be noted if there is nothing more to handle.
     #[inline]
-    pub(super) fn has_caught_up(&mut self) {
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.is_counted && self.left >= FRESH
+    }
+
+    /// There is nothing more to handle, and no more has come.
+    pub(super) fn has_waited(&mut self) {
         if self.is_counted {
             self.leave();
         }
+        self.left = self.crowd.first_turn();
     }
 
     #[cold]
     fn leave(&mut self) {
         self.is_counted = false;
+        self.place = None;
         self.crowd.leave();
     }
 }
 
 impl Drop for ReadingTurn {
     fn drop(&mut self) {
-        self.has_caught_up();
+        if self.is_counted {
+            self.leave();
+        }
     }
 }
 
@@ -86,37 +106,78 @@ impl YieldBudget {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::task::yield_now;
 
     use super::*;
-    use crate::net::peers::crowd::LONGEST;
     use crate::net::peers::crowd::ROUND;
+    use crate::net::peers::crowd::SERVED;
     use crate::net::peers::crowd::SHORTEST;
+
+    fn readers<const N: usize>(crowd: &Arc<Crowd>) -> [ReadingTurn; N] {
+        std::array::from_fn(|_| ReadingTurn::new(Arc::clone(crowd)))
+    }
 
     #[tokio::test]
     async fn turns_are_the_shorter_the_more_have_more_to_handle() {
         let crowd = Arc::new(Crowd::default());
-        let mut first = ReadingTurn::new(Arc::clone(&crowd));
+        let [mut first, mut second, mut others @ ..] = readers::<SERVED>(&crowd);
         first.ends().await;
         assert_eq!(first.left, LONGEST, "nobody else has anything to handle");
-        let mut others: Vec<_> = (0..100).map(|_| ReadingTurn::new(Arc::clone(&crowd))).collect();
-        first.ends().await;
-        assert_eq!(first.left, LONGEST, "they have caught up");
-        for other in &mut others[..7] {
-            other.ends().await;
-        }
-        first.ends().await;
-        assert_eq!(first.left, ROUND / 8);
         for other in &mut others {
             other.ends().await;
         }
         first.ends().await;
-        assert_eq!(first.left, SHORTEST);
-        others.truncate(50);
-        others.iter_mut().for_each(ReadingTurn::has_caught_up);
-        others.iter_mut().for_each(ReadingTurn::has_caught_up);
-        // One whose connection ends in the middle of its turn.
-        assert!(others.pop().unwrap().ends().now_or_never().is_none());
+        assert_eq!(first.left, ROUND / (SERVED - 1));
+        second.ends().await;
+        assert_eq!(second.left, ROUND / SERVED);
+        others.iter_mut().for_each(ReadingTurn::has_waited);
+        others.iter_mut().for_each(ReadingTurn::has_waited);
         first.ends().await;
-        assert_eq!(first.left, LONGEST, "there is no other any more");
+        assert_eq!(first.left, LONGEST, "the others have caught up");
+        // One whose connection ends in the middle of its turn.
+        assert!(second.ends().now_or_never().is_none());
+        drop(second);
+        first.has_waited();
+        assert_eq!(first.left, LONGEST);
+    }
+
+    #[tokio::test]
+    async fn few_of_those_who_are_busy_are_served_in_a_round_and_who_says_little_is_not_behind_them() {
+        let crowd = Arc::new(Crowd::default());
+        let mut busy = readers::<{ 100 * SERVED }>(&crowd);
+        let mut rounds = Vec::new();
+        for round in 0..100 {
+            // Each has its turn before anybody has another.
+            let (had, have) = busy.split_at_mut(round * SERVED);
+            for reader in &mut have[..SERVED] {
+                reader.ends().await;
+                rounds.push(reader.left);
+            }
+            assert!(had.iter_mut().chain(&mut have[SERVED..]).all(|other| other.ends().now_or_never().is_none()));
+            have[..SERVED].iter_mut().for_each(|served| served.place = None);
+        }
+        assert!(rounds.iter().all(|left| (ROUND / SERVED..=LONGEST).contains(left)), "{rounds:?}");
+        let [mut quiet] = readers(&crowd);
+        assert_eq!(quiet.left, SHORTEST);
+        quiet.left = 1;
+        quiet.has_waited();
+        assert_eq!(quiet.left, SHORTEST, "its peer was silent");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_is_served_first_come_first_served_and_not_in_the_same_round() {
+        let crowd = Arc::new(Crowd::default());
+        let mut served = readers::<SERVED>(&crowd);
+        for reader in &mut served {
+            reader.ends().await;
+        }
+        let [mut next, mut last] = readers(&crowd);
+        let (mut next, mut last) = (Box::pin(next.ends()), Box::pin(last.ends()));
+        assert!(next.as_mut().now_or_never().is_none() && last.as_mut().now_or_never().is_none());
+        served[0].has_waited();
+        assert!(last.as_mut().now_or_never().is_none(), "the place is that of the first");
+        assert!(next.as_mut().now_or_never().is_none(), "others have a round before it");
+        yield_now().await;
+        assert!(next.as_mut().now_or_never().is_some());
     }
 }

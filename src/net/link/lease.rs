@@ -42,6 +42,15 @@ impl Outbox {
         }
     }
 
+    /// Each as [`release`](Outbox::release) would have it. Where nothing else waits, the table of them is made at once.
+    fn release_all(&mut self, released: impl IntoIterator<Item = (BoxId, u64)>) {
+        let mut released = released.into_iter();
+        if self.releases.is_empty() && self.fragments.is_empty() {
+            self.releases = released.by_ref().take(MAX_RELEASES).collect();
+        }
+        released.for_each(|(id, count)| self.release(id, count));
+    }
+
     /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
     /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
     /// a lock.
@@ -91,6 +100,15 @@ impl Link {
         }
     }
 
+    /// Handles of the peer's boxes were let go, of each box so many; no box comes twice.
+    pub(crate) fn release_all(&self, connection: u64, released: impl IntoIterator<Item = (BoxId, u64)>) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.release_all(released);
+            state.wake();
+        }
+    }
+
     /// States anew what is held by connections with the same peer that have ended, if there is something to be stated and
     /// this one is up.
     pub(crate) fn restate_leases(&self) {
@@ -119,6 +137,31 @@ mod tests {
 
     const PEER: Incarnation = Incarnation::of([9; 16]);
     const BOX: BoxId = BoxId([1; 16]);
+
+    /// What the peer is told of handles that were let go, of each box so many.
+    fn released(link: &Link) -> Vec<(BoxId, u64)> {
+        let releases = std::mem::take(&mut link.state.lock().releases);
+        releases.into_iter().collect()
+    }
+
+    #[test]
+    fn what_is_released_together_is_released_as_one_by_one() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let link = holding(&node);
+        let connection = link.state.lock().connection;
+        let [one, two, three] = [1, 2, 3].map(|n| BoxId([n; 16]));
+        link.release_all(connection, [(one, 2), (two, 1)]);
+        link.release_all(connection, [(two, 4), (three, 1)]);
+        assert_eq!(released(&link), [(one, 2), (two, 5), (three, 1)]);
+        link.release_all(connection + 1, [(one, 1)]);
+        assert_eq!(released(&link), [], "of a connection that has ended");
+        let many = |from: u32| (from..).map(|n| (BoxId([n.to_be_bytes(); 4].concat().try_into().unwrap()), 1));
+        link.release_all(connection, many(0).take(MAX_RELEASES + 10));
+        link.release_all(connection, many(MAX_RELEASES as u32 - 1).take(2));
+        let released = released(&link);
+        assert_eq!((released.len(), released.last().map(|(_, count)| *count)), (MAX_RELEASES, Some(2)));
+    }
 
     /// A link of the node over which a peer holds a box of it.
     fn holding(node: &Arc<NodeInner>) -> Arc<Link> {

@@ -1,38 +1,60 @@
-//! How many peers have more to say than could be handled at once, and how much each may say in a turn.
+//! The peers that send more than is handled in one turn: how many of them are served in a round, and how much of each.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
 /// Posts in a row that a reader handles in its turn at most, or a part of it of frames that cost more. A quarter of a
 /// mailbox's default, so that readers on this thread can empty their mailboxes before they are full.
 pub(crate) const LONGEST: usize = 256;
 
-/// The least of it: less is not worth a turn.
+/// The least of it for a reader whose peer was silent before; less is not worth a turn.
 pub(crate) const SHORTEST: usize = 32;
 
-/// The sum of it in the turns of all readers, if none is at its shortest.
+/// The sum of it in the turns of all busy readers of a round.
 pub(crate) const ROUND: usize = 1024;
 
-/// How many readers of a node have more to handle than they could in their last turn, and whose long buffer grows.
+/// Busy readers that are served in one round of the thread; the others stand in a queue. Each handles enough in its turn to
+/// make its system calls worth their price, and a peer that says little waits for these turns only, however many are busy.
+pub(crate) const SERVED: usize = 8;
+
+/// The readers of a node that had more to handle than they could in their last turn, and those whose long buffer grows.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     busy: AtomicUsize,
+    served: Arc<Semaphore>,
     growing: Semaphore,
 }
 
 impl Default for Crowd {
     fn default() -> Crowd {
-        Crowd { busy: AtomicUsize::new(0), growing: Semaphore::new(1) }
+        Crowd { busy: AtomicUsize::new(0), served: Arc::new(Semaphore::new(SERVED)), growing: Semaphore::new(1) }
     }
 }
 
 impl Crowd {
-    /// So much may each handle in a turn.
-    pub(crate) fn share(&self) -> usize {
-        (ROUND / self.busy.load(Ordering::Relaxed).max(1)).clamp(SHORTEST, LONGEST)
+    /// The turn of a reader that has waited for its peer.
+    pub(crate) fn first_turn(&self) -> usize {
+        self.share().max(SHORTEST)
+    }
+
+    /// Each turn of a reader that is busy.
+    pub(crate) fn busy_turn(&self) -> usize {
+        self.share().max(ROUND / SERVED)
+    }
+
+    fn share(&self) -> usize {
+        (ROUND / self.busy.load(Ordering::Relaxed).max(1)).min(LONGEST)
+    }
+
+    /// Waits in the queue of the busy, first come, first served. The place is free again when the permit is dropped.
+    pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.served).acquire_owned().await.ok()
     }
 
     pub(crate) fn join(&self) {

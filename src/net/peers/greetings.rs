@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::sync::SemaphorePermit;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -183,6 +185,8 @@ impl<T> GreetingQueue<T> {
 #[derive(Debug)]
 pub(crate) struct Greetings {
     state: Mutex<GreetingState>,
+    /// One signature, or the check of one, in each round of the I/O thread.
+    signing: Semaphore,
 }
 
 #[derive(Debug)]
@@ -208,7 +212,16 @@ impl Drop for Waiting<'_> {
 impl Greetings {
     pub(crate) fn new(a_second: usize) -> Greetings {
         let queue = GreetingQueue::new(a_second.max(1) as f64, Instant::now());
-        Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }) }
+        Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }), signing: Semaphore::new(1) }
+    }
+
+    /// Waits until nobody else signs or checks a signature in this round of the I/O thread, so that however many greet,
+    /// whoever is connected waits for one of them. Held until it is done.
+    pub(crate) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        let alone = self.signing.acquire().await.ok();
+        tokio::task::yield_now().await;
+        alone
     }
 
     /// Ends when it is the turn of one more who comes from there. To be called on the I/O thread.
@@ -249,6 +262,8 @@ impl Greetings {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn origin(n: u16) -> Option<Origin> {
@@ -280,6 +295,19 @@ mod tests {
         assert_eq!(had, (0..20).map(|n| (1, n)).collect::<Vec<_>>(), "alone, it has all of them");
         assert_eq!(turns(&mut queue, now + Duration::from_millis(205), Duration::from_secs(9)).len(), 30);
         assert_eq!(queue.turn(now), Turn::Nobodys);
+    }
+
+    #[tokio::test]
+    async fn one_signature_is_made_or_checked_in_each_round() {
+        let greetings = Greetings::new(100);
+        let first = greetings.alone().await;
+        let [mut second, mut third] = [(); 2].map(|()| Box::pin(greetings.alone()));
+        assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(third.as_mut().now_or_never().is_none(), "the next is the second");
+        assert!(second.as_mut().now_or_never().is_none(), "others have a round before it");
+        tokio::task::yield_now().await;
+        assert!(second.as_mut().now_or_never().is_some());
     }
 
     #[test]
