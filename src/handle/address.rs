@@ -53,7 +53,7 @@ use crate::reason::DropReason;
 /// back; a `Recipient` that has ended does not, because actix cannot open a channel anew. Of a name, `closed()` tells of
 /// the box that was there when it was called.
 ///
-#[doc = include_str!("what_handles_say.md")]
+#[doc = include_str!("handle_states.md")]
 ///
 /// `Closed or Ok`: what is sent while a connection is tried again waits for it; between two attempts it is refused.
 ///

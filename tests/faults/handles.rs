@@ -30,7 +30,7 @@ use crate::support::settled;
 use crate::support::within;
 
 /// The table, as it stands in the docs.
-const TABLE: &str = include_str!("../../src/handle/what_handles_say.md");
+const TABLE: &str = include_str!("../../src/handle/handle_states.md");
 
 /// Brings along what leads to boxes without a name.
 #[derive(Message, Serialize, Deserialize)]
