@@ -29,6 +29,8 @@ const SERVE: &str = "--serve";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After how many pings a line says how it goes.
 const REPORT_EVERY: u32 = 10_000;
+/// The last line.
+const NEXT: &str = "\nNext: README.md has this program in short; `cargo run --example pub_sub` shows subscribers.";
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
@@ -105,10 +107,11 @@ async fn play(count: NonZeroU32) -> Result<(), Box<dyn Error>> {
 
     println!("\n{game}");
     node.shutdown().await;
-    match game.out_of_order {
-        0 => Ok(()),
-        n => Err(format!("{} pongs came out of order", grouped(n)).into()),
+    if game.out_of_order > 0 {
+        return Err(format!("{} pongs came out of order", grouped(game.out_of_order)).into());
     }
+    println!("{NEXT}");
+    Ok(())
 }
 
 /// Starts this program a second time; it says on its standard output where it listens.
