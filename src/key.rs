@@ -71,7 +71,8 @@ const FILE: usize = FILE_WORD.len() + 2 * SECRET + 1;
 /// ```
 ///
 /// One key is for one running node. Two that run at the same time with the same key are taken for two runs of one node:
-/// what the one had been given is let go when the other connects.
+/// what the one had been given is let go when the other connects. See also the manual's page on
+/// [identity](crate::manual::identity).
 ///
 /// The secret is wiped from memory when the key is dropped, and `Debug` shows the id only.
 #[derive(Clone)]

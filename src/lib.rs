@@ -1,33 +1,35 @@
+//!
+#![doc = include_str!("manual/links.md")]
 #![doc = include_str!("../README.md")]
 //!
 //! # Where to start
 //! [`Node`] makes everything else: a [`Mailbox`] to read from, an [`Address`] to send to. [`recipient`] lets actix
-//! `Recipient`s travel in messages; [`Stats`], [`Event`] and [`DropReason`] tell what happened.
+//! `Recipient`s travel in messages. [`Stats`], [`Event`] and [`DropReason`] report what happened.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// # For those who work on this crate
-// The words, one for each concept:
-// - node: what an application starts; it owns boxes and connections, and has an id.
+// # For contributors
+// Glossary, one word for each concept:
+// - node: the object that an application starts; it owns boxes and connections, and has an id.
 // - mailbox, box: a bounded queue of messages with one reader. A mailbox is read by its owner; a published actor stands
 //   behind a box of its own.
-// - address: the handle that applications hold and send through; so is an actix `Recipient` of ours.
-// - pointer: what all clones of an address share: what it points to, and how messages get there.
-// - path: by which connection the messages of a pointer leave, among those that lead to the box.
-// - link: one way to a peer as other threads see it: an outbox, and what is known of the other end. A link that is
-//   dialled lives through many connections.
+// - address: the handle that applications hold and send through; an actix `Recipient` made by this crate is another.
+// - pointer: the state shared by all clones of an address: the box it points to, and how messages get there.
+// - path: the connection by which the messages of a pointer leave, chosen among those that lead to the box.
+// - link: one path to a peer as other threads see it: an outbox, and the known facts about the other end. A link that
+//   this node dials outlives its connections.
 // - connection: one stream to a peer from greeting to goodbye, with its reader, its writer and its router.
 // - peer: the node at the other end.
 // - lease: a count of handles by which a node elsewhere keeps a box alive here.
-// - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is told.
+// - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is reported.
 //
-// The layers, from the top down, are in tests/layers.rs, which keeps them: node, net (connection, peers, link, control,
-// transport), boxes, handle (recipient, pointer), quota, config, message, wire, observe, reason, ident, env, sync. The README
-// (*How it is built*) says what each file is for.
+// The layers, from the top down: node, net (connection, peers, link, control, transport), boxes, handle (recipient,
+// pointer), quota, config, message, wire, observe, reason, key, ident, env, sync. `tests/layers.rs` checks their order,
+// and that the map in `src/manual/contributors.md` names every file.
 //
-// A message's way down: handle/{address,send,serde_scope}, message/guard, handle/pointer/path, net/link/{outbound,outbox},
-// wire/outgoing; then net/connection/writer takes it out through net/link/drain. Its way up: net/connection/reader,
-// wire/batch or wire/frames, net/connection/dispatch, wire/incoming, net/connection/{binding,delivery}, boxes/queue,
-// handle/serde_scope, message/guard, boxes/mailbox.
+// A message's way down: handle/{address,send,serde_scope}, message/guard, handle/pointer/path,
+// net/link/{outbound,outbox}, wire/outgoing; then net/connection/writer takes it out through net/link/drain. Its way up:
+// net/connection/reader, wire/batch or wire/frames, net/connection/dispatch, wire/incoming,
+// net/connection/{binding,delivery}, boxes/queue, handle/serde_scope, message/guard, boxes/mailbox.
 
 mod boxes;
 mod config;
@@ -38,6 +40,8 @@ pub mod fuzzing;
 mod handle;
 mod ident;
 mod key;
+#[cfg(doc)]
+pub mod manual;
 mod message;
 mod net;
 mod node;
@@ -49,7 +53,7 @@ mod sync;
 mod unstructured;
 mod wire;
 
-// A node: how it is started, and why it could not do what it was asked to.
+// The node, how it is started, and its errors.
 pub use config::IoThread;
 pub use ident::AddressError;
 pub use ident::Endpoint;
@@ -61,7 +65,7 @@ pub use node::ListenError;
 pub use node::Node;
 pub use node::builder::NodeBuilder;
 
-// What can be sent.
+// Messages and their shapes.
 pub use message::RemoteMessage;
 pub use message::shape::Difference;
 pub use message::shape::Shape;
@@ -70,7 +74,7 @@ pub use message::shape::json::JsonError;
 pub use message::shape::opaque;
 pub use net::link::shape_query::ShapesError;
 
-// What it is read from.
+// The reading end, and published actors.
 pub use boxes::buffer::Buffer;
 pub use boxes::mailbox::Mailbox;
 pub use boxes::mailbox::MailboxBuilder;
@@ -78,14 +82,14 @@ pub use boxes::publication::Publication;
 pub use boxes::publication::PublicationBuilder;
 pub use boxes::registry::OpenError;
 
-// What it is sent through, and inside of messages.
+// The sending end, also inside messages.
 pub use boxes::recipient_serde as recipient;
 pub use handle::address::Address;
 pub use handle::ask_error::AskError;
 pub use handle::request::Ask;
 pub use handle::request::Request;
 
-// What happened.
+// Reports: events, statistics and reasons.
 pub use observe::event::CloseReason;
 pub use observe::event::DownReason;
 pub use observe::event::Event;
@@ -101,6 +105,6 @@ pub use reason::Side;
 #[cfg(feature = "turmoil")]
 pub use env::seed_simulation;
 
-// actix's own errors, which sending and asking give: the same types, so that no dependency on actix is needed for them.
+// actix's own errors, which sending and asking return: the same types, so that naming them needs no dependency on it.
 pub use actix::MailboxError;
 pub use actix::prelude::SendError;

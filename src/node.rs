@@ -67,7 +67,8 @@ pub enum ListenError {
 ///   a node looks dead as soon as the clock jumps.
 ///
 /// # Examples
-/// Two nodes, here for once in one process; see the [crate's page](crate) for two.
+/// Two nodes, here for once in one process; see the [crate's page](crate) for two, and the [manual](crate::manual) for
+/// recipes.
 /// ```
 /// use actix::prelude::*;
 /// use actix_hermod::Node;
@@ -311,6 +312,8 @@ impl Node {
     /// [`stats`](Node::stats) can still be read afterwards.
     ///
     /// A handler of a published actor that waits for this holds up its own answer, and so the end, for `shutdown_timeout`.
+    ///
+    /// The manual has a recipe: [ending well](crate::manual::ending_well).
     ///
     /// # Cancel safety
     /// The node begins to shut down when the future is first polled, and goes on even if the future is dropped.

@@ -14,6 +14,8 @@ macro_rules! drop_reasons {
         /// the *box* means the node where the box is. For a message that stays at home they are one. A *relay* is a node
         /// that passes messages on to a third node's box, because its peer got the address from it: it counts what it drops
         /// and tells the peer, as the node of a box does.
+        ///
+        /// The manual's page on [losses](crate::manual::losses) has all reasons in a table.
         #[non_exhaustive]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
         pub enum DropReason { $($(#[$doc])* $name),* }

@@ -1,4 +1,5 @@
 //! The layers of this crate, kept: which module may import which, and what must not stand in one. Read from the sources.
+//! So is the map of the code in the manual, which names every file.
 //!
 //! The sources are read as text, comments and literals blanked and inline `#[cfg(test)]` items left out, as are those for
 //! tests and fuzzers; each complaint names the file, the line and the rule. The last test shows each check a tree that
@@ -15,8 +16,9 @@ use std::path::Path;
 /// The layers from the top down, each with what it is there for. A file may import from its own layer and from those
 /// below it in this list. `a/b` is a folder inside the layer `a`: the folders of a layer that are listed have an order,
 /// too.
-const LAYERS: [(&str, &str); 24] = [
+const LAYERS: [(&str, &str); 25] = [
     ("lib", "the public face: it shows what the others have, and nothing inside imports from it"),
+    ("manual", "pages of documentation, which only rustdoc reads: no code"),
     ("fuzzing", "what fuzzers run, which is about all of the others; none of them needs it"),
     ("node", "the node: puts the layers together, so it stands above all of them"),
     ("net", "connections: bring messages to boxes and handles, which must work without any"),
@@ -166,6 +168,14 @@ fn nothing_is_selected_by_chance() {
 }
 
 #[test]
+fn the_map_of_the_manual_is_that_of_the_sources() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/contributors.md");
+    let map = mapped(&fs::read_to_string(page).expect("the page"));
+    assert!(map.len() > 100, "only {} entries of the map were found", map.len());
+    report(&unmapped(&map, &tree()));
+}
+
+#[test]
 fn every_layer_is_there() {
     let tree = tree();
     for (layer, _) in LAYERS {
@@ -259,6 +269,11 @@ fn each_check_finds_what_it_is_there_for() {
     );
     assert_eq!(found(indexing(&tree)), ["wire/unix.rs:2", "wire/codec.rs:1"]);
     assert_eq!(found(unbiased(&tree)), ["boxes/queue.rs:3"]);
+    let map = "# A page\n## Map\n### `src`\n| `lib`, `ident` | |\n| `wire/` | |\n### `src/net`\n| file | |\n| `link/`, `gone` | |\n";
+    let unmapped = unmapped(&mapped(map), &tree);
+    assert!(unmapped.contains(&"src/net/peers/table.rs: the map does not name it".to_owned()), "{unmapped:#?}");
+    assert!(unmapped.contains(&"src/net/gone: the map names it, and it is not there".to_owned()), "{unmapped:#?}");
+    assert!(unmapped.iter().all(|text| !["lib.rs", "wire/", "net/link/"].iter().any(|file| text.contains(file))));
 }
 
 #[test]
@@ -414,6 +429,38 @@ fn unbiased(tree: &[Source]) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// The entries of the map, as paths below `src`: files without their ending, folders with a slash at their end.
+fn mapped(page: &str) -> Vec<String> {
+    let map = page.split_once("\n## Map\n").map_or("", |(_, map)| map);
+    let (mut folder, mut entries) = (String::new(), Vec::new());
+    for line in map.lines() {
+        if let Some(heading) = line.strip_prefix("### `src") {
+            let below = heading.trim_matches(['/', '`']);
+            folder = if below.is_empty() { String::new() } else { format!("{below}/") };
+        } else if let Some(files) = line.strip_prefix('|').and_then(|line| line.split('|').next()) {
+            entries.extend(files.split('`').skip(1).step_by(2).map(|name| format!("{folder}{name}")));
+        }
+    }
+    entries
+}
+
+/// Files that the map does not name, and entries of the map for which there is no file. Files for tests only may be
+/// left out, and a folder's `mod.rs` stands for the folder.
+fn unmapped(map: &[String], tree: &[Source]) -> Vec<String> {
+    let is_at = |entry: &str, file: &str| match entry.ends_with('/') {
+        true => file.starts_with(entry),
+        false => file.strip_suffix(".rs") == Some(entry),
+    };
+    let tests = test_files(tree);
+    let files = tree.iter().map(|source| source.file.as_str());
+    let files: Vec<&str> = files.filter(|file| !tests.contains(*file)).collect();
+    let is_named = |file: &&&str| file.ends_with("mod.rs") || map.iter().any(|entry| is_at(entry, file));
+    let missing =
+        files.iter().filter(|file| !is_named(file)).map(|file| format!("src/{file}: the map does not name it"));
+    let gone = map.iter().filter(|entry| !files.iter().any(|file| is_at(entry, file)));
+    missing.chain(gone.map(|entry| format!("src/{entry}: the map names it, and it is not there"))).collect()
 }
 
 fn banned_words(tree: &[Source]) -> Vec<String> {

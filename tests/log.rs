@@ -1,4 +1,4 @@
-//! What a node writes to its log, and that the README's table says the same: by the source, and by what is heard.
+//! What a node writes to its log, and that the manual's table says the same: by the source, and by what is heard.
 
 #[allow(dead_code, reason = "each test crate takes what it needs")]
 mod peer;
@@ -167,7 +167,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
 
 // ---- what is documented
 
-/// A line of the README's table.
+/// A line of the manual's table.
 #[derive(PartialEq, Eq, Debug)]
 struct Line {
     levels: BTreeSet<String>,
@@ -178,8 +178,9 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The table, by what is said.
 fn documented() -> BTreeMap<String, Line> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
-    let table = readme.split("| span or event | level | fields |\n").nth(1).expect("the table of events");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/observability.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let table = page.split("| span or event | level | fields |\n").nth(1).expect("the table of events");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let line = |row: &str| {
         let [what, levels, fields] =

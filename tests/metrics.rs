@@ -1,4 +1,4 @@
-//! What a Prometheus server reads of a node: what the README's table says, and the values of its `Stats`.
+//! What a Prometheus server reads of a node: what the manual's table says, and the values of its `Stats`.
 
 mod support;
 
@@ -117,10 +117,11 @@ fn scrape(handle: &PrometheusHandle) -> Scraped {
     scraped
 }
 
-/// The README's table: kind, unit and labels of each name.
+/// The manual's table: kind, unit and labels of each name.
 fn documented() -> BTreeMap<String, (String, String, BTreeSet<String>)> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
-    let table = readme.split("| metric | kind | unit | labels | what |\n").nth(1).expect("the table of metrics");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/observability.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let table = page.split("| metric | kind | unit | labels | value |\n").nth(1).expect("the table of metrics");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let line = |row: &str| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();

@@ -4,6 +4,8 @@ use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 
 /// Why a request has no answer. Two questions a caller asks: which reason, and may it have been handled?
+///
+/// The manual has a recipe: [retrying safely](crate::manual::retrying_safely).
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AskError {

@@ -66,6 +66,8 @@ use serde::de::DeserializeOwned;
 /// ([`AddressError::NotEncodable`](crate::AddressError::NotEncodable)). Its result does not count here, as only a request
 /// needs it.
 ///
+/// The manual has the [alternatives in a table](crate::manual::unsupported_types).
+///
 /// # Types are compared
 /// The first message to a box takes along a fingerprint of the type's [shape](crate::Shape), for which its `Deserialize`
 /// is run a few times in each process, on made-up values. If the box takes another shape, the message is dropped undecoded,

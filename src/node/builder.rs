@@ -16,7 +16,7 @@ use crate::net::shared::NodeInner;
 use crate::net::shared::StopOnDrop;
 
 /// The limits of a node to be started. Each has a default that suits an application server; each is there because
-/// something would otherwise grow or wait without end.
+/// something would otherwise grow or wait without end. The manual has [all limits in a table](crate::manual::limits).
 #[derive(Debug)]
 #[must_use = "a node is started by `start`"]
 pub struct NodeBuilder {
