@@ -269,7 +269,8 @@ fn each_check_finds_what_it_is_there_for() {
     );
     assert_eq!(found(indexing(&tree)), ["wire/unix.rs:2", "wire/codec.rs:1"]);
     assert_eq!(found(unbiased(&tree)), ["boxes/queue.rs:3"]);
-    let map = "# A page\n## Map\n### `src`\n| `lib`, `ident` | |\n| `wire/` | |\n### `src/net`\n| file | |\n| `link/`, `gone` | |\n";
+    let map = "# A page\n## Map\n### `src`\n| `lib`, `ident` | |\n| `wire/` | |\n\
+               ### `src/net`\n| file | |\n| `link/`, `gone` | |\n";
     let unmapped = unmapped(&mapped(map), &tree);
     assert!(unmapped.contains(&"src/net/peers/table.rs: the map does not name it".to_owned()), "{unmapped:#?}");
     assert!(unmapped.contains(&"src/net/gone: the map names it, and it is not there".to_owned()), "{unmapped:#?}");

@@ -132,7 +132,8 @@ fn sentences_are_counted_as_they_stand() {
 
 #[test]
 fn words_are_counted_outside_of_code() {
-    let page = "# Two words\n\nThree more [words][here] -- `x`\n\n```text\nnot these\n```\n\n| a | b |\n|---|---|\n\n[here]: there.md\n";
+    let page = "# Two words\n\nThree more [words][here] -- `x`\n\n```text\nnot these\n```\n\n\
+                | a | b |\n|---|---|\n\n[here]: there.md\n";
     assert_eq!(count_words(page), 8);
     assert_eq!(link_targets(page), ["there.md"]);
     assert_eq!(link_targets("See [a](b.md#c), `[d](e)` and ![f](g.svg)."), ["b.md#c", "g.svg"]);

@@ -5,9 +5,9 @@
     reason = "the pages are also read in the repository, where their links lead to files"
 )]
 
-// The pages are Markdown files, so they can be read in the repository too. A page ends with the definitions of its links,
-// as paths of files. `links.md` defines the same links as paths of items; it stands before each page here, and the first
-// definition of a link counts. Only rustdoc reads this module: the library contains nothing of it.
+// The pages are Markdown files, so they can be read in the repository too. A page ends with the definitions of its
+// links, as paths of files. `links.md` defines the same links as paths of items; it stands before each page here, and
+// the first definition of a link counts. Only rustdoc reads this module: the library contains nothing of it.
 
 /// A page, in the file of that name. The empty line has doctests named after this file, and not after `links.md`.
 macro_rules! pages {
