@@ -1,4 +1,4 @@
-//! What can be sent: messages that serde can write and read.
+//! The messages that can be sent: those that serde can write and read.
 
 pub(crate) mod guard;
 pub(crate) mod preflight;
@@ -8,7 +8,7 @@ use actix::prelude::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What can be sent to another process: any actix message that serde can write and read, its result included.
+/// A message that can be sent to another process: any actix message that serde can write and read, its result included.
 ///
 /// Implemented for every such type; nothing has to be derived, registered or named. The bound on `Result` is one on
 /// the associated type, so that generic code asks for `M: RemoteMessage` and for nothing else.
@@ -29,8 +29,8 @@ use serde::de::DeserializeOwned;
 ///
 /// # Messages own what they hold
 /// A message is read on the other side from bytes that are gone when its handler runs, so it cannot borrow: fields are
-/// `String`, `Vec<u8>`, `Arc<str>`, not `&str` or `&[u8]`. With a borrowed field, the compiler complains of a lifetime that
-/// is not general enough, or that `Deserialize` is not implemented for any lifetime:
+/// `String`, `Vec<u8>`, `Arc<str>`, not `&str` or `&[u8]`. With a borrowed field, the compiler complains about a
+/// lifetime that is not general enough, or that `Deserialize` is not implemented for any lifetime:
 /// ```compile_fail,E0277
 /// #[derive(actix::Message, serde::Serialize, serde::Deserialize)]
 /// #[rtype(result = "()")]
@@ -45,33 +45,33 @@ use serde::de::DeserializeOwned;
 /// stay in order, a `Join` and the `Say` after it, are variants of one enum sent to one name, not two types with two names.
 ///
 /// # Limits
-/// Messages travel in postcard's format, which does not describe itself. What would not arrive as it was sent is refused
-/// before it leaves, as [`DropReason::NotEncodable`](crate::DropReason::NotEncodable), and the detail names the place
-/// (`Ping.note: Serialize leaves it out …`):
+/// Messages travel in postcard's format, which does not describe itself. A message that would not arrive as it was sent
+/// is refused before it leaves, as [`DropReason::NotEncodable`](crate::DropReason::NotEncodable), and the detail names
+/// the place (`Ping.note: Serialize leaves it out …`). Such messages contain:
 ///
-/// - what looks at its bytes to know what it is: `serde_json::Value`, untagged, internally and adjacently tagged enums, and
-///   types of other crates that read any of several forms, such as `rust_decimal::Decimal`. Most of these offer another
-///   form for `#[serde(with)]` (there, `rust_decimal::serde::str`), which travels;
+/// - types that find out from their bytes what they are: `serde_json::Value`, untagged, internally and adjacently
+///   tagged enums, and types of other crates that read any of several forms, such as `rust_decimal::Decimal`. Most of
+///   these offer another form for `#[serde(with)]` (there, `rust_decimal::serde::str`), which travels;
 /// - `flatten`;
 /// - fields that are left out (`skip_serializing_if`) or that are only written or only read, and any other `Serialize`
 ///   that does not write what the type's `Deserialize` reads.
 ///
-/// What describes itself and what `skip_serializing_if` leaves out is seen in every message. The others are looked for in
-/// the first message of a type, and with debug assertions in each: what is wrong in some messages only, such as a variant
-/// behind one that is skipped, may get through in a release build if the first message was right, and arrives wrong. A
-/// message that is looked at is serialised twice. Results are looked at in the same way.
+/// Self-describing parts and fields left out by `skip_serializing_if` are detected in every message. Other faults are
+/// looked for in the first message of a type, and with debug assertions in each: a fault in some messages only, such as
+/// a variant behind one that is skipped, may get through in a release build if the first message was right, and that
+/// message arrives wrong. A message that is checked is serialised twice. Results are checked in the same way.
 ///
-/// A type of which *no* message could travel, since each has a part that describes itself or is flattened, is refused
-/// sooner: no box is opened for it ([`OpenError::NotEncodable`](crate::OpenError::NotEncodable)) and no address made
-/// ([`AddressError::NotEncodable`](crate::AddressError::NotEncodable)). Its result does not count here, as only a request
-/// needs it.
+/// If *no* message of a type could travel, since each has a part that describes itself or is flattened, the type is
+/// refused sooner: no box is opened for it ([`OpenError::NotEncodable`](crate::OpenError::NotEncodable)) and no address
+/// made ([`AddressError::NotEncodable`](crate::AddressError::NotEncodable)). The result does not count here, as only a
+/// request needs it.
 ///
 /// The manual has the [alternatives in a table](crate::manual::unsupported_types).
 ///
 /// # Types are compared
-/// The first message to a box takes along a fingerprint of the type's [shape](crate::Shape), for which its `Deserialize`
-/// is run a few times in each process, on made-up values. If the box takes another shape, the message is dropped undecoded,
-/// as [`DropReason::TypeMismatch`](crate::DropReason::TypeMismatch).
+/// The first message to a box carries a fingerprint of the type's [shape](crate::Shape). To compute it, the type's
+/// `Deserialize` is run a few times in each process, on made-up values. If the box takes another shape, the message is
+/// dropped undecoded, as [`DropReason::TypeMismatch`](crate::DropReason::TypeMismatch).
 pub trait RemoteMessage:
     Message<Result: Serialize + DeserializeOwned + Send + 'static> + Serialize + DeserializeOwned + Send + 'static
 {

@@ -1,11 +1,12 @@
 //! Which messages are [checked](of_message) before they leave: the first of each type, and in debug builds every one.
 //!
 //! A fault is in the type, and mostly shows in the first message. In every build two more kinds of messages are always
-//! checked: those of which a field was left out, which the encoder notices, and those of a type that somewhere has a part
-//! which describes itself, since only messages that contain one do not arrive. Other differences between messages of one
-//! type, a variant behind a skipped one or a `Serialize` by hand, are found in debug builds.
+//! checked: messages with a field left out, which the encoder notices, and messages of a type that somewhere has a
+//! self-describing part, since only the messages that contain one do not arrive. Other differences between messages of
+//! one type, a variant behind a skipped one or a `Serialize` by hand, are found in debug builds.
 //!
-//! A type of which [no message at all](can_travel) would pass is refused where a box or an address of it is made.
+//! If [no message at all](can_travel) of a type would pass, the type is refused where a box or an address of it is
+//! made.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -27,21 +28,21 @@ use crate::message::shape::check::describes_itself;
 use crate::message::shape::mark::short_name;
 use crate::message::shape::path::Start;
 
-/// How a value is checked before it leaves.
+/// The check of a value before it leaves.
 pub(crate) struct Check<T> {
     pub(crate) run: fn(&T) -> Result<(), Unfit>,
-    /// Whether it is checked even if encoding it has shown nothing unusual.
+    /// Whether the value is checked even if encoding it has shown nothing unusual.
     pub(crate) always: bool,
 }
 
-/// Which part of a message's type was checked.
+/// The part of a message's type that was checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Message,
     Result,
 }
 
-/// Whether later messages are checked, for each part of a type of which one was.
+/// Whether later messages are checked, for each part of a type that was checked once.
 static CHECKED: LazyLock<RwLock<HashMap<(TypeId, Part), Again>>> = LazyLock::new(RwLock::default);
 
 /// Whether the next message is checked again.
@@ -51,10 +52,10 @@ enum Again {
     Always,
 }
 
-/// Whether there are messages of type `M` that can be sent to another process; found out once for each type.
+/// Returns whether there are messages of type `M` that can be sent to another process; found out once for each type.
 ///
 /// # Errors
-/// The part that stands in the way, and what to do about it.
+/// Returns the part that stands in the way, and the remedy.
 pub(crate) fn can_travel<M: RemoteMessage>() -> Result<(), String> {
     Shape::of::<M>().obstacle().map_or(Ok(()), |obstacle| Err(obstacle.to_string()))
 }
@@ -64,18 +65,18 @@ pub(crate) fn of_message<M: RemoteMessage>() -> Check<M> {
     Check { run: check_message::<M>, always: !is_settled::<M>(Part::Message) }
 }
 
-/// As [`of_message`], once enough messages of the type were checked.
+/// Like [`of_message`], once enough messages of the type were checked.
 #[inline]
 pub(crate) fn of_known_message<M: RemoteMessage>() -> Check<M> {
     Check { run: check_message::<M>, always: false }
 }
 
-/// As [`of_message`], for the results of messages of type `M`.
+/// Like [`of_message`], for the results of messages of type `M`.
 pub(crate) fn of_result<M: RemoteMessage>() -> Check<M::Result> {
     Check { run: check_result::<M>, always: !is_settled::<M>(Part::Result) }
 }
 
-/// Identifies the type, so that a sender can remember that its first messages were checked; never 0.
+/// Returns a key of the type, so that a sender can remember that the first messages of the type were checked; never 0.
 #[inline]
 pub(crate) fn key<M: 'static>() -> u64 {
     let mut lower = Lower(0);
@@ -83,7 +84,7 @@ pub(crate) fn key<M: 'static>() -> u64 {
     lower.0 | 1
 }
 
-/// Takes a type's id, which is a hash already, as it is.
+/// A hasher that takes a type's id, which is a hash already, as it is.
 struct Lower(u64);
 
 impl Hasher for Lower {
@@ -123,7 +124,7 @@ fn check_result<M: RemoteMessage>(result: &M::Result) -> Result<(), Unfit> {
     }
 }
 
-/// Names what is checked by its Rust type: a flattened value has no name in its shape.
+/// Shows the checked part by the name of its Rust type: a flattened value has no name in its shape.
 struct PartName<M>(Part, PhantomData<fn() -> M>);
 
 impl<M> Display for PartName<M> {
@@ -140,7 +141,7 @@ fn conclude<M: RemoteMessage>(part: Part, start: Start<'_>, verdict: Verdict) ->
     match verdict {
         Verdict::Fits => {
             let key = (TypeId::of::<M>(), part);
-            // One after the other, so that the lock is not held while the shape is searched.
+            // Two steps, so that the lock is not held while the shape is searched.
             let known = CHECKED.read().contains_key(&key);
             if !known {
                 let again = if describes_itself(start) { Again::Always } else { Again::No };

@@ -8,23 +8,24 @@ use std::fmt::Display;
 use serde::de;
 use serde::ser;
 
-/// As many characters of an error's or a panic's text as are kept: a peer chooses some of them.
+/// Maximum number of characters kept of an error's or a panic's text: a peer chooses some of them.
 pub(super) const MAX_WORDS: usize = 256;
 
 /// The error that travels through serde. One byte, because every element of every array returns one: with the words in
-/// it a small message took three times as long to decode. What the guard itself refuses is recorded in
-/// [`BudgetedReader::verdict`](super::reading::BudgetedReader) and [`Bounded::full`](super::writing::Bounded), where the type being decoded cannot lose it.
+/// it a small message took three times as long to decode. The guard records its own refusals in
+/// [`BudgetedReader::verdict`](super::reading::BudgetedReader) and [`Bounded::full`](super::writing::Bounded), where
+/// the type being decoded cannot lose them.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// Postcard's own.
+    /// An error of postcard's own.
     Postcard(postcard::Error),
-    /// The type's: its words are in [`WORDS`], as serde gives us no other place to put them.
+    /// An error of the type's: its text is in [`WORDS`], as serde offers no other place for it.
     Custom,
 }
 
 thread_local! {
-    /// The words of this thread's last [`Fault::Custom`]. They are only looked at when one comes out, so those of an
-    /// error that a type dealt with by itself may stay here.
+    /// The text of this thread's last [`Fault::Custom`]. It is read only when such a fault leaves the codec, so the
+    /// text of an error that a type handled by itself may stay here.
     static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -32,7 +33,7 @@ impl Fault {
     #[cold]
     pub(super) fn custom(words: impl Display) -> Self {
         let words = short(&words.to_string());
-        // A thread that is being torn down has no place for them; the error stands all the same.
+        // A thread that is being torn down has no place for the text; the error is reported all the same.
         let _ = WORDS.try_with(|place| place.replace(words));
         Self::Custom
     }

@@ -1,7 +1,7 @@
-//! Fuzzed: bodies, read as types that ask for more than they are worth.
+//! Fuzzed: bodies, decoded as types whose decoding costs far more than the body's length.
 //!
-//! Whatever the bytes, decoding ends, within its limits of depth and memory; a value that comes out can be written again
-//! and is then read as the same; and what postcard would read by itself is read alike.
+//! Whatever the bytes, decoding ends, within its limits of depth and memory; a decoded value can be encoded again and
+//! then decodes to the same value; and bodies that postcard reads by itself are read alike.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -27,24 +27,25 @@ use super::encode;
 use crate::unstructured::AllocMeter;
 use crate::unstructured::Unstructured;
 
-/// A `BTreeMap` of one entry has room for eleven, and a vector that grows is there twice: so much memory a value may
-/// take for each byte that it is charged.
+/// A `BTreeMap` of one entry has room for eleven, and a vector that grows is there twice: this is the memory that a
+/// value may take for each byte it is charged.
 const PER_CHARGE: u64 = 16;
 
-/// And for each byte of the body: texts and byte strings are not charged, and those in vectors grow by doubling.
+/// Memory allowed for each byte of the body: texts and byte strings are not charged, and those in vectors grow by
+/// doubling.
 const PER_BYTE: u64 = 4;
 
-/// And whatever else: the words of an error.
+/// Memory allowed in any case: the text of an error.
 const AT_LEAST: u64 = 4_096;
 
-/// Limits that are tried: levels, and bytes. With the last the containers are told how much they will hold.
+/// The limits that are tried: levels, and bytes. With the last of them, containers get a size hint.
 const DEPTHS: [usize; 4] = [3, 16, 64, 128];
 const MEMORIES: [usize; 4] = [64, 1 << 10, 64 << 10, 2 << 20];
 
-/// A type that bodies are read as.
+/// The check of one type that bodies are decoded as.
 type TypeCheck = fn(&[u8], DecodeLimits, AllocMeter);
 
-/// A line for each; the order is part of the corpus, so new ones come last.
+/// One line for each type; the order is part of the corpus, so new types come last.
 const TYPES: [TypeCheck; 24] = [
     check::<Nest>,
     check::<Tree>,
@@ -72,7 +73,7 @@ const TYPES: [TypeCheck; 24] = [
     agrees_with_postcard,
 ];
 
-/// The first bytes say the type and the limits, the rest is the body.
+/// Runs one input: the first bytes choose the type and the limits, the rest is the body.
 pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     let mut choices = Unstructured::new(bytes);
     let check = TYPES[choices.below(TYPES.len())];
@@ -81,7 +82,7 @@ pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     check(choices.rest(), DecodeLimits { depth, memory }, meter);
 }
 
-/// What a type is read as, under limits.
+/// Decodes the body as the type, within limits.
 fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
     body: &[u8],
     limits: DecodeLimits,
@@ -103,35 +104,35 @@ fn check<T: Levels + Serialize + DeserializeOwned + PartialEq + Debug>(
     let mut again = Vec::new();
     encode(&value, &mut again, body.len()).expect("numbers are written in the fewest bytes");
     assert_eq!(decode::<T>(&again, limits).as_ref(), Ok(&value));
-    // What passes within narrow limits is the same within wide ones.
+    // A body that decodes within narrow limits decodes to the same value within wide ones.
     assert_eq!(decode::<T>(body, DecodeLimits::default()), Ok(value));
 }
 
-/// The guard reads what postcard reads, and refuses what postcard refuses.
+/// Checks that the guard accepts and refuses the same bodies as postcard.
 pub(super) fn agrees_with_postcard(body: &[u8], limits: DecodeLimits, meter: AllocMeter) {
     let mut guarded = None;
     meter(&mut || guarded = Some(decode::<Moderate>(body, limits)));
     let guarded = guarded.expect("it was decoded").map_err(|error| *error);
     if matches!(guarded, Err(DecodeError::TooDeep { .. })) {
-        // Postcard knows no depth.
+        // Postcard has no limit of depth.
         return;
     }
-    // As bytes, since a NaN is not equal to itself.
+    // Compared as bytes, since a NaN is not equal to itself.
     let bytes = |value: &Moderate| postcard::to_stdvec(value).expect("it can be written");
     let plain = postcard::take_from_bytes::<Moderate>(body).map(|(value, rest)| (bytes(&value), rest.len()));
     match (guarded, plain) {
         (Ok(value), Ok((plain, 0))) => assert_eq!(bytes(&value), plain),
         (Err(DecodeError::Remainder { bytes }), Ok((_, rest))) => assert_eq!(bytes, rest),
         (Err(DecodeError::Malformed(_)), Err(_)) => {}
-        // It may be charged for what postcard reads, or finds wrong later.
+        // The guard may run out of memory on a body that postcard reads, or refuses further on.
         (Err(DecodeError::TooMuchMemory { .. }), _) => {}
         (guarded, plain) => panic!("{guarded:?}, but postcard {plain:?}"),
     }
 }
 
-/// How deep a value is, counted without a decoder.
+/// The depth of a value, counted without a decoder.
 trait Levels {
-    /// Of those whose depth is in their type it is not counted.
+    /// Returns the number of levels; 0 for types whose depth is fixed by the type.
     fn levels(&self) -> usize {
         0
     }
@@ -169,7 +170,7 @@ impl Levels for Tree {
 /// Over 8 KiB, out of 32 bytes of zero.
 pub(super) type Wide = [Option<[u64; 32]>; 32];
 
-/// A link is as large as the end, and takes a byte.
+/// A link is as large in memory as the end, and takes one byte of the body.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant, reason = "that is the point")]
 pub(super) enum Chain {
@@ -212,7 +213,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// A bit of everything, none of which harms postcard.
+/// A type with a bit of everything, none of which harms postcard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Moderate {
     pub(super) id: u128,

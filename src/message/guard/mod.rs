@@ -1,24 +1,25 @@
 //! The codec of message bodies: plain postcard on the wire, safe to point at bytes from a stranger.
 //!
-//! Postcard alone is not. A length or a nesting costs a peer one byte and costs us an element of memory or a level of
-//! stack: 1 MiB of ones read as `Rec(Option<Box<Rec>>)` overflows the stack, five bytes read as `HashSet<()>` burn half
-//! a minute, four bytes read as `LinkedList<()>` take 4 GB, and left-over bytes are silently accepted. So [`decode`]
-//! drives the type through a [`Guard`], which leaves scalars and strings to postcard and does the composites itself,
-//! counting what each one costs. [`encode`] is bounded too, while it writes. Both keep the words of a type's own error,
-//! which postcard drops, and turn a panic of the type's `Serialize` or `Deserialize` into an error.
+//! Postcard alone is not safe. A length or a level of nesting costs a peer one byte and costs us an element of memory
+//! or a level of stack: 1 MiB of ones read as `Rec(Option<Box<Rec>>)` overflows the stack, five bytes read as
+//! `HashSet<()>` burn half a minute, four bytes read as `LinkedList<()>` take 4 GB, and left-over bytes are silently
+//! accepted. So [`decode`] drives the type through a [`Guard`], which leaves scalars and strings to postcard and does
+//! the composites itself, counting the cost of each. [`encode`] is bounded too, while it writes. Both keep the text of
+//! a type's own error, which postcard drops, and turn a panic of the type's `Serialize` or `Deserialize` into an error.
 //!
 //! Invariants: the bytes are exactly those of `postcard::to_stdvec`; no body makes [`decode`] panic, nest deeper than
 //! [`DecodeLimits::depth`], or take memory out of proportion to [`DecodeLimits::memory`] and its own length; a failed
-//! [`encode`] leaves its buffer as it was. Not bounded is what a single level takes of the stack: a type that contains
+//! [`encode`] leaves its buffer as it was. The stack space of a single level is not bounded: a type that contains
 //! itself and has 16 KiB of its own in each level overflows 2 MiB within 128 levels, at least in a debug build.
 //!
 //! # What is charged
 //! - All elements of a sequence, all keys and all values of a map: their number times their size, when the first is
-//!   asked for. What a container reserves for them is thus paid for before anything inside of the first is read.
-//! - A composite larger than what its surroundings have paid for, as it must be behind a pointer then. What a value
-//!   holds directly is smaller than the value, or the value is a newtype; so a type that holds itself in a `Box` is
-//!   charged for each. Too little is charged only for boxed types that are smaller than their holder, which is a factor
-//!   that the type's author chooses and no peer; too much (twice) for what fills its option, enum or struct entirely.
+//!   asked for. A container's reservation for them is thus paid for before anything inside the first is read.
+//! - A composite larger than the memory its surroundings have paid for, as it must then be behind a pointer. A directly
+//!   held value is smaller than its holder, or the holder is a newtype; so a type that holds itself in a `Box` is
+//!   charged for each `Box`. Too little is charged only for boxed types that are smaller than their holder, a factor
+//!   that the type's author chooses and no peer; too much (twice) for a value that fills its option, enum or struct
+//!   entirely.
 //! - Strings and byte strings are not charged: postcard takes them out of the body, so the body's length bounds them.
 
 mod fault;
@@ -41,13 +42,13 @@ use self::reading::Guard;
 use self::writing::Bounded;
 use self::writing::GuardedWriter;
 
-/// What decoding one message may cost at most.
+/// Upper bounds on the cost of decoding one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DecodeLimits {
-    /// How many levels the value may nest. Options that hold something, newtypes, sequences, maps, tuples, structs and
+    /// Maximum number of nested levels. Options that hold something, newtypes, sequences, maps, tuples, structs and
     /// enums are levels.
     pub(crate) depth: usize,
-    /// How many bytes the value may occupy, strings and byte strings aside.
+    /// Maximum size of the value in bytes, strings and byte strings aside.
     pub(crate) memory: usize,
 }
 
@@ -60,13 +61,13 @@ impl Default for DecodeLimits {
 /// Why a body could not be turned into a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// It nests more levels than [`DecodeLimits::depth`].
+    /// The message nests more levels than [`DecodeLimits::depth`].
     #[error("the message nests more than {limit} levels, the limit `decode_depth` of the node")]
     TooDeep {
         /// The limit, in levels.
         limit: usize,
     },
-    /// It would occupy more than [`DecodeLimits::memory`].
+    /// The message would occupy more than [`DecodeLimits::memory`].
     #[error("the message would occupy more than {limit} bytes once decoded, the limit `decode_memory` of the node")]
     TooMuchMemory {
         /// The limit, in bytes.
@@ -75,10 +76,10 @@ pub(crate) enum DecodeError {
     /// The message ended before its body did: most likely the two sides mean different types.
     #[error("{bytes} bytes are left over after the message")]
     Remainder {
-        /// How many bytes were left.
+        /// Number of bytes left over.
         bytes: usize,
     },
-    /// The bytes are no value of the type, in postcard's words or in those of the type's `Deserialize`.
+    /// The bytes are no value of the type, in the words of postcard or of the type's `Deserialize`.
     #[error("malformed message: {0}")]
     Malformed(String),
     /// The type's `Deserialize` panicked.
@@ -86,7 +87,7 @@ pub(crate) enum DecodeError {
     Panicked(String),
 }
 
-/// Reads a message of which `body` is the whole encoding.
+/// Decodes a message whose whole encoding is `body`.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> Result<T, Box<DecodeError>> {
     let mut message = None;
@@ -94,7 +95,7 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], limits: DecodeLimits) -> 
     message.ok_or_else(|| Box::new(DecodeError::Malformed(String::new())))
 }
 
-/// The same, and gives the message to `keep`: so that it is moved once, to where it stays.
+/// Decodes like [`decode`] and passes the message to `keep`, so that it is moved only once, to its final place.
 #[inline]
 pub(crate) fn decode_to<T: DeserializeOwned>(
     body: &[u8],
@@ -128,24 +129,24 @@ pub(crate) fn decode_to<T: DeserializeOwned>(
 /// Why a message could not be turned into a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EncodeError {
-    /// Its encoding is longer than allowed.
+    /// The message's encoding is longer than allowed.
     #[error("the message takes more than {limit} bytes, the limit `max_message` of the node")]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// It has more addresses than allowed.
+    /// The message has more addresses than allowed.
     #[error("the message has {count} addresses, more than {limit}, the limit `max_handles` of the node")]
     TooManyHandles {
-        /// How many it has.
+        /// Number of addresses in the message.
         count: usize,
         /// The limit.
         limit: usize,
     },
-    /// It cannot be encoded, in postcard's words or in those of the type's `Serialize`.
+    /// The message cannot be encoded, in the words of postcard or of the type's `Serialize`.
     #[error("the message cannot be encoded: {0}")]
     Refused(String),
-    /// It was encoded, but its type's `Deserialize` reads something else.
+    /// The message was encoded, but its type's `Deserialize` reads something else.
     #[error("the message would not arrive as it was sent: {0}")]
     Unfit(String),
     /// The type's `Serialize` panicked.
@@ -153,10 +154,10 @@ pub(crate) enum EncodeError {
     Panicked(String),
 }
 
-/// What is known of a message that was encoded.
+/// Facts about a message that was encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    /// A field was left out (`skip_serializing_if`): what comes after it stands in its place.
+    /// A field was left out (`skip_serializing_if`), so the bytes after it stand in its place.
     pub(crate) skipped: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Decoding: scalars and strings are left to postcard; composites are entered here, where each is counted.
+//! Decoding: postcard reads scalars and strings; composites are entered and counted here.
 
 use postcard::de_flavors::Slice;
 use serde::Deserialize;
@@ -11,22 +11,22 @@ use super::DecodeError;
 use super::DecodeLimits;
 use super::fault::Fault;
 
-/// What an element of no size is charged, in bytes: it may take no byte of the body, yet a `LinkedList<()>` allocates
+/// The charge for an element of no size, in bytes: it may take no byte of the body, yet a `LinkedList<()>` allocates
 /// this much for it.
 const EMPTY_ELEMENT: usize = 32;
 
-/// As many elements as a container is told to reserve for, at most, because not all containers bound what they reserve.
+/// Largest size hint given to a container, in elements, because not all containers bound their reservation.
 const MAX_HINT: usize = 4096;
 
-/// As many bytes as serde's own containers reserve on a hint, at most. With less than this left no hint is given.
+/// Maximum number of bytes that serde's own containers reserve on a hint. With less than this left no hint is given.
 const MAX_RESERVED: usize = 1 << 20;
 
-/// What is left of the body, and of the memory that decoding it may cost.
+/// The rest of the body, and of the memory that decoding it may cost.
 pub(super) struct BudgetedReader<'de> {
     pub(super) postcard: postcard::Deserializer<'de, Slice<'de>>,
     pub(super) memory: usize,
     pub(super) limits: DecodeLimits,
-    /// What the guard refused, if it did.
+    /// The guard's refusal, if there was one.
     pub(super) verdict: Option<Box<DecodeError>>,
 }
 
@@ -60,7 +60,8 @@ impl BudgetedReader<'_> {
         fault
     }
 
-    /// How many of `count` elements a container may be told of. Serde's reserve for them before the first is paid for.
+    /// Returns the size hint for a container of `count` elements. Serde's containers reserve memory for the hint before
+    /// the first element is paid for.
     #[inline]
     fn hint(&self, count: usize) -> Option<usize> {
         (self.memory >= MAX_RESERVED).then_some(count.min(MAX_HINT))
@@ -70,27 +71,27 @@ impl BudgetedReader<'_> {
 /// The deserializer of one value inside the message.
 pub(super) struct Guard<'a, 'de> {
     pub(super) reader: &'a mut BudgetedReader<'de>,
-    /// How many levels may still be entered.
+    /// Number of levels that may still be entered.
     pub(super) levels: usize,
-    /// A value of this size or less lies in memory that is paid for.
+    /// A value of this size (in bytes) or less lies in memory that is paid for.
     pub(super) paid: usize,
 }
 
 impl<'de> Guard<'_, 'de> {
-    /// The guard of a value inside this one, in memory of which `paid` bytes are paid for.
+    /// Returns the guard of a value inside this one, of whose memory `paid` bytes are paid for.
     #[inline]
     fn inner(&mut self, paid: usize) -> Guard<'_, 'de> {
         Guard { reader: self.reader, levels: self.levels, paid }
     }
 
-    /// Pays for a composite of type `T`, and goes over to what is inside of it.
+    /// Pays for a composite of type `T`, and goes on to its content.
     #[inline]
     fn pay_for<T>(&mut self) -> Result<(), Fault> {
         let size = size_of::<T>();
         if size > self.paid {
             self.reader.pay(size)?;
         }
-        // Less one: if something as large is in there then it is behind a pointer.
+        // Less one: a part as large as the whole must be behind a pointer.
         self.paid = size.saturating_sub(1);
         Ok(())
     }
@@ -112,7 +113,8 @@ impl<'de> Guard<'_, 'de> {
     }
 }
 
-/// What postcard reads by itself: it is read plainly, then shown to the visitor, whose words an error thus keeps.
+/// Methods for the values that postcard reads by itself: the value is read first and then passed to the visitor, so
+/// that an error keeps the visitor's text.
 macro_rules! plain {
     ($($method:ident $visit:ident $kind:ty,)*) => { $(
         #[inline]
@@ -122,7 +124,7 @@ macro_rules! plain {
     )* };
 }
 
-/// What postcard cannot read, since its bytes do not say what they are.
+/// Methods for the values that postcard cannot read, since its bytes do not carry their type.
 macro_rules! never {
     ($($method:ident)*) => { $(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
@@ -178,7 +180,7 @@ impl<'de> de::Deserializer<'de> for Guard<'_, 'de> {
     fn deserialize_newtype_struct<V: Visitor<'de>>(mut self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
         self.pay_for::<V::Value>()?;
         self.enter()?;
-        // A newtype is as large as its content, and cannot hold itself without something else in between.
+        // A newtype is as large as its content, and cannot hold itself without another type in between.
         visitor.visit_newtype_struct(self.inner(size_of::<V::Value>()))
     }
 
@@ -242,7 +244,7 @@ impl<'de> de::Deserializer<'de> for Guard<'_, 'de> {
 struct GuardedElements<'a, 'de> {
     guard: Guard<'a, 'de>,
     left: usize,
-    /// What each of the elements left is paid for.
+    /// Bytes already paid for each remaining element.
     price: usize,
 }
 
@@ -267,7 +269,7 @@ impl<'de> de::SeqAccess<'de> for GuardedElements<'_, 'de> {
 struct GuardedEntries<'a, 'de> {
     guard: Guard<'a, 'de>,
     left: usize,
-    /// What each of the keys left, and each of their values, is paid for.
+    /// Bytes already paid for each remaining key, and for each of their values.
     key_price: usize,
     value_price: usize,
 }
@@ -285,7 +287,7 @@ impl<'de> de::MapAccess<'de> for GuardedEntries<'_, 'de> {
 
     #[inline]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        // One more than the keys left: the key of this value has been read.
+        // One more than the remaining keys: the key of this value has been read.
         self.guard.reader.pay_elements::<T::Value>(self.left.saturating_add(1), &mut self.value_price)?;
         seed.deserialize(self.guard.inner(size_of::<T::Value>()))
     }
@@ -296,7 +298,7 @@ impl<'de> de::MapAccess<'de> for GuardedEntries<'_, 'de> {
     }
 }
 
-/// A tuple, an array or a struct: the type says how many there are, and its own size covers them.
+/// The fields of a tuple, an array or a struct: the type fixes their number, and its own size covers them.
 struct Fields<'a, 'de> {
     guard: Guard<'a, 'de>,
     left: usize,

@@ -1,4 +1,4 @@
-//! Hostile bodies, and honest ones.
+//! Tests of the guard with hostile bodies and honest ones.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// Miri takes some hundred times longer, so what it would count for minutes is smaller by this.
+/// Divisor for sizes under Miri, which takes some hundred times longer and would count for minutes.
 const SCALE: usize = if cfg!(miri) { 256 } else { 1 };
 const MANY: usize = MIB / SCALE;
 
@@ -41,7 +41,7 @@ fn within<T: DeserializeOwned>(body: &[u8], memory: usize) -> Result<T, DecodeEr
     decode(body, DecodeLimits { memory, ..DecodeLimits::default() }).map_err(|error| *error)
 }
 
-/// With an error that can be compared.
+/// Encodes, with an error that can be compared.
 fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<Encoded, EncodeError> {
     super::encode(value, out, limit).map_err(|error| *error)
 }
@@ -60,7 +60,7 @@ fn written<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
-/// A length, then that many bytes of zero.
+/// Returns a length, followed by as many zero bytes.
 fn zeros(count: usize) -> Vec<u8> {
     [written(&count), vec![0; count]].concat()
 }
@@ -311,13 +311,13 @@ fn a_message_over_the_limit_leaves_the_buffer_as_it_was() {
     assert_eq!(encode(&(), &mut out, 0), Ok(Encoded { skipped: false }));
 }
 
-/// Numbers at which an encoding gets longer, or ends, and their neighbours.
+/// Returns the numbers at which an encoding gets longer, or ends, and their neighbours.
 fn borders() -> impl Iterator<Item = u64> {
     let around = |bit: u32| [(1_u64 << bit) - 1, 1_u64 << bit, (1_u64 << bit) + 1];
     (0..64).flat_map(around).chain([u64::MAX - 1, u64::MAX])
 }
 
-/// Calls something with what every type of integers has of a number, of either sign and from either end.
+/// Calls something with a number converted to every integer type, of either sign and from either end.
 macro_rules! as_each_integer {
     ($number:expr, $call:ident) => {{
         as_each_integer!($number, $call, u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
@@ -345,7 +345,7 @@ fn every_integer_is_written_as_postcard_writes_it() {
 fn an_integer_goes_to_the_end_and_not_a_byte_beyond() {
     fn fits<T: Serialize>(number: T) {
         let body = postcard::to_stdvec(&number).unwrap();
-        // With room behind the end, and without.
+        // With spare capacity behind the end, and without.
         for spare in [0, 64] {
             let mut out = Vec::with_capacity(3 + body.len() + spare);
             out.extend([1, 2, 3]);
@@ -377,14 +377,14 @@ fn what_is_behind_an_integer_stands_right_behind_it() {
     }
 }
 
-/// Goes on after an error, with what is shorter.
+/// A type whose `Serialize` goes on after an error, with something shorter.
 struct GoesOn;
 
 impl Serialize for GoesOn {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use ser::SerializeTuple;
         let mut parts = serializer.serialize_tuple(2)?;
-        // Each as long as its kind can be written: by the byte, at once, and byte by byte.
+        // One element for each way of writing: a single byte, at once, and byte by byte.
         let _ = (parts.serialize_element(&300_u16), parts.serialize_element(&u64::MAX));
         parts.serialize_element(&1_u8)?;
         parts.end()
@@ -486,7 +486,7 @@ prop_compose! {
     }
 }
 
-/// Not a pattern, which would have to be parsed: slow under Miri.
+/// Not a regular expression: parsing one is slow under Miri.
 fn text() -> impl Strategy<Value = String> {
     proptest::collection::vec(any::<char>(), 0..=8).prop_map(String::from_iter)
 }

@@ -1,4 +1,4 @@
-//! Encoding: postcard's own serializer into a buffer with an end, keeping the words of a type's error.
+//! Encoding: postcard's own serializer into a bounded buffer, keeping the text of a type's error.
 
 use std::fmt;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use crate::wire::codec::packed_number;
 /// A buffer that takes no byte beyond its end.
 pub(super) struct Bounded<'a> {
     pub(super) out: &'a mut Vec<u8>,
-    /// How long `out` may get.
+    /// Maximum length of `out`, in bytes.
     pub(super) end: usize,
     /// Something did not fit.
     pub(super) full: bool,
@@ -49,8 +49,8 @@ impl Flavor for Bounded<'_> {
 }
 
 impl Bounded<'_> {
-    /// Writes a variable-length number as postcard does, but not byte by byte: what was written so could not be copied
-    /// at once.
+    /// Writes a variable-length number as postcard does, but not byte by byte: bytes written one by one could not be
+    /// copied at once.
     #[inline]
     fn push_number(&mut self, value: u64) -> postcard::Result<()> {
         if value < 0x80 {
@@ -70,7 +70,7 @@ impl Bounded<'_> {
         Ok(())
     }
 
-    /// A byte at a time.
+    /// Writes the number one byte at a time.
     fn push_long_number(&mut self, mut value: u64) -> postcard::Result<()> {
         while value >= 0x80 {
             self.try_push(value as u8 | 0x80)?;
@@ -86,14 +86,14 @@ impl fmt::Write for Bounded<'_> {
     }
 }
 
-/// Postcard's serializer, with an error that keeps the type's words.
+/// Postcard's serializer, with an error that keeps the type's text.
 pub(super) struct GuardedWriter<'a> {
     pub(super) postcard: postcard::Serializer<Bounded<'a>>,
     /// A field was left out.
     pub(super) skipped: bool,
 }
 
-/// What postcard writes by itself.
+/// Methods for the values that postcard writes by itself.
 macro_rules! written {
     ($($method:ident($($name:ident: $kind:ty),*);)*) => { $(
         #[inline]
@@ -113,13 +113,13 @@ macro_rules! numbers {
     )* };
 }
 
-/// Numbers near to zero, of either sign, as small ones.
+/// Maps numbers close to zero, of either sign, to small numbers.
 #[inline]
 fn zigzag(v: i64) -> u64 {
     (v << 1 ^ v >> 63) as u64
 }
 
-/// What postcard begins, and whose content then comes through this writer.
+/// Methods for the composites that postcard begins and whose content then comes through this writer.
 macro_rules! begun {
     ($($method:ident($($name:ident: $kind:ty),*);)*) => { $(
         #[inline]

@@ -1,13 +1,15 @@
-//! One graph for each shape: equal types give equal graphs, wherever and in whatever order they were looked at.
+//! One graph for each shape: equal types give equal graphs, wherever and in whatever order they were traced.
 //!
-//! Two nodes are the same if no walk from them can tell them apart. [`canonical`] makes one of all that are the same and
-//! numbers what is left in the order in which a walk from the root first meets it. So neither the order of tracing, nor
-//! whether two places share one Rust type or have equal ones, nor how often a recursive type is unrolled can be seen.
+//! Two nodes are the same if no walk from them can tell them apart. [`canonical`] merges all nodes that are the same
+//! and numbers the remaining ones in the order in which a walk from the root first meets them. So the result does not
+//! depend on the order of tracing, on whether two places share one Rust type or have equal ones, or on how often a
+//! recursive type is unrolled.
 //!
-//! The nodes are told apart as Hopcroft did for automata: they begin in classes by what they are themselves, and a class
-//! is split when its members lead to different classes. The largest part keeps its number, so that each node changes its
-//! class a logarithmic number of times; and only the references to nodes that did are looked at again, not all of those
-//! who have such a reference. So a stranger's graph of any form is dealt with in good time.
+//! The nodes are told apart by Hopcroft's algorithm for automata: they begin in classes by their own content, and a
+//! class is split when its members lead to different classes. The largest part keeps its number, so that each node
+//! changes its class a logarithmic number of times; and only the references to nodes that changed their class are
+//! examined again, not all references of the nodes that have one. So the time is bounded for a stranger's graph of any
+//! form.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -25,15 +27,15 @@ pub(super) fn canonical(model: &Model) -> Model {
     number(model, &graph, &classes)
 }
 
-/// Who leads to whom.
+/// The references of the nodes, in both directions.
 struct Graph<'a> {
     nodes: &'a [ShapeNode],
     children: Vec<Vec<usize>>,
-    /// Who refers to a node, and by which of their references.
+    /// For each node, the nodes that refer to it, each with the index of the reference.
     parents: Vec<Vec<(usize, usize)>>,
 }
 
-/// Those of a node's references that lead to nodes that have changed their class, and to which one.
+/// The references of a node that lead to nodes whose class has changed, each with the new class.
 type Changes = Vec<(usize, usize)>;
 
 impl Graph<'_> {
@@ -50,7 +52,7 @@ impl Graph<'_> {
         Graph { nodes, children, parents }
     }
 
-    /// The class of each node: equal for those that are the same.
+    /// Returns the class of each node: equal for nodes that are the same.
     fn classes(&self) -> Vec<usize> {
         let mut partition = Partition::new(self.nodes);
         let mut changed: Vec<usize> = (0..self.nodes.len()).collect();
@@ -78,12 +80,12 @@ impl Graph<'_> {
 struct Partition {
     class_of: Vec<usize>,
     members: Vec<Vec<usize>>,
-    /// Where each node stands among the members of its class.
+    /// The position of each node among the members of its class.
     place_of: Vec<usize>,
 }
 
 impl Partition {
-    /// Classes by what can be seen of a node without following its references.
+    /// Returns the classes by the nodes' own content, without following their references.
     fn new(nodes: &[ShapeNode]) -> Partition {
         let mut known: HashMap<ShapeNode, Vec<usize>> = HashMap::new();
         for (at, node) in nodes.iter().enumerate() {
@@ -97,7 +99,7 @@ impl Partition {
         partition
     }
 
-    /// Makes a class of these.
+    /// Makes a class of these members.
     fn settle(&mut self, members: Vec<usize>) {
         self.members.push(Vec::new());
         self.fill(self.members.len() - 1, members);
@@ -119,8 +121,8 @@ impl Partition {
         }
     }
 
-    /// Splits a class. Only the suspects lead elsewhere than before, to a class that is new, so none of them leads where
-    /// the others of the class do; and two of them lead to the same classes if what has changed is the same.
+    /// Splits a class. Only the suspects lead elsewhere than before, to a new class, so none of them leads to the same
+    /// classes as the other members; and two suspects lead to the same classes if their changes are equal.
     fn split(&mut self, class: usize, suspects: Vec<(usize, Changes)>, changed: &mut Vec<usize>) {
         let mut groups: BTreeMap<Changes, Vec<usize>> = BTreeMap::new();
         for (node, changes) in suspects {
@@ -129,7 +131,7 @@ impl Partition {
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
         groups.sort_by_key(Vec::len);
-        // The largest part keeps the number, and is not touched if it is the one that was left.
+        // The largest part keeps the number, and is not touched if it is the part of the members that are no suspects.
         if groups.last().is_some_and(|largest| largest.len() > self.members[class].len())
             && let Some(largest) = groups.pop()
         {

@@ -1,7 +1,7 @@
-//! Where two shapes differ, as a list of places with what is there on either side.
+//! The differences between two shapes: a list of places with the content of each side.
 //!
-//! Invariants: shapes that are unequal have a difference, and shapes that are equal have none; what is found is bounded
-//! in number and length, and so is the search, whatever a stranger's graph looks like.
+//! Invariants: shapes that are unequal have a difference, and shapes that are equal have none; the differences are
+//! bounded in number and length, and so is the search, whatever a stranger's graph looks like.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -23,35 +23,35 @@ use super::show::Name;
 use super::show::ShownNames;
 use super::show::ShownOpaque;
 
-/// As many differences as are told.
+/// Maximum number of differences reported.
 pub(super) const MAX_DIFFERENCES: usize = 32;
 
-/// As many pairs of parts as are compared: more than the parts of any type that people write.
+/// Maximum number of pairs of parts compared: more than any type that people write has parts.
 const MAX_PAIRS: usize = 1 << 16;
 
-/// As many bytes as a path takes; what is deeper is told with an ellipsis.
+/// Maximum length of a path in bytes; deeper steps are replaced by an ellipsis.
 pub(super) const MAX_PATH: usize = 1024;
 
-/// As many bytes as what stands on one side is told in.
+/// Maximum length, in bytes, of the text for one side.
 pub(super) const MAX_TOLD: usize = 1024;
 
-/// As many names as are told where their order differs.
+/// Maximum number of names listed where their order differs.
 const MAX_LISTED: usize = 12;
 
-/// Stands for what is not told.
+/// Stands for omitted text.
 const MORE: &str = "…";
 
 /// One place where two shapes differ. Shown as a sentence: ``"`Ping.return_to.n`: u32 here, u64 there"``.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Difference {
-    /// Where: the type's name, then a step for each level. `.n` is a field (or, by number, a part), `::A` a variant,
-    /// `?` what an option holds, `[]` the elements of a sequence, `[key]` and `[value]` those of a map. What is in the
-    /// result of a message begins as `Ping -> result`.
+    /// The place: the type's name, then a step for each level. `.n` is a field (or, by number, a part), `::A` a
+    /// variant, `?` the content of an option, `[]` the elements of a sequence, `[key]` and `[value]` those of a map.
+    /// Places in the result of a message begin with `Ping -> result`.
     pub path: String,
-    /// What stands there in the shape that was asked.
+    /// The content of this place in the shape whose [`diff`](crate::Shape::diff) was called.
     pub here: String,
-    /// What stands there in the other.
+    /// The content of this place in the other shape.
     pub there: String,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The places where these differ: those nearest to the root first, at most [`MAX_DIFFERENCES`].
+/// Returns the places where the two differ, nearest to the root first, at most [`MAX_DIFFERENCES`].
 pub(super) fn differences(here: &Model, there: &Model) -> Vec<Difference> {
     if here == there {
         return Vec::new();
@@ -100,7 +100,7 @@ struct Search<'a> {
     here: ShownNames<'a>,
     there: ShownNames<'a>,
     found: Vec<Difference>,
-    /// Pairs that wait or were compared: types that contain themselves come back.
+    /// Pairs that wait or were compared: types that contain themselves lead to the same pair again.
     seen: HashSet<(ShapeNodeId, ShapeNodeId)>,
     waiting: VecDeque<(String, ShapeNodeId, ShapeNodeId)>,
 }
@@ -112,13 +112,13 @@ impl Search<'_> {
         }
     }
 
-    /// Whether there are as many differences as are told.
+    /// Returns whether the maximum number of differences is reached.
     fn is_full(&self) -> bool {
         self.found.len() >= MAX_DIFFERENCES
     }
 
-    /// Compares a pair, now or after those that are nearer to the root. Of a pair that comes twice, only the first place
-    /// is told, unless it is a leaf, of which there is nothing more to tell.
+    /// Compares a pair, now or after the pairs that are nearer to the root. If a pair comes twice, only its first place
+    /// is reported; a pair with a leaf is reported at each place, since nothing more can be said below it.
     fn wait(&mut self, path: String, here: ShapeNodeId, there: ShapeNodeId) {
         let nodes = (self.here.model().node(here), self.there.model().node(there));
         if nodes.0.is_leaf() || nodes.1.is_leaf() {
@@ -230,9 +230,10 @@ fn names_of<'a, T>(items: &'a [T], name: impl Fn(&'a T) -> &'a str) -> Vec<&'a s
     items.iter().map(name).collect()
 }
 
-/// Which fields, or variants, stand for which.
+/// The pairing of fields, or variants, of the two sides.
 struct Aligned {
-    /// By where they are here. Those of one name; and of what has no namesake, those at the same place: renamed.
+    /// Pairs in the order of this side: items of one name; and among the items without a namesake, those at the same
+    /// place, which count as renamed.
     pairs: Vec<(usize, usize)>,
     only_here: Vec<usize>,
     only_there: Vec<usize>,
@@ -266,7 +267,7 @@ impl Aligned {
     }
 }
 
-/// What a struct, or a variant, has in it.
+/// Describes the content of a struct or a variant.
 fn form(names: &ShownNames<'_>, content: &Content) -> String {
     match content {
         Content::Unit => "no content".to_owned(),
@@ -287,7 +288,7 @@ fn list(names: &[&str]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// A text that ends where it gets too long, whatever a stranger's names are.
+/// Returns a text that ends where it gets too long, whatever a stranger's names are.
 pub(super) fn brief(what: impl fmt::Display) -> String {
     let mut text = Brief(String::new());
     if write!(text, "{what}").is_err() {
@@ -309,7 +310,7 @@ impl fmt::Write for Brief {
     }
 }
 
-/// One level further down.
+/// Returns the path one level further down.
 pub(super) fn step(path: &str, step: &str) -> String {
     if path.ends_with(MORE) {
         return path.to_owned();

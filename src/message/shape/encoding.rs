@@ -1,4 +1,4 @@
-//! A shape as bytes: the form that is hashed and that travels. The format is in the docs of [`Shape`](super::Shape).
+//! A shape as bytes: the form that is hashed and that travels. The docs of [`Shape`](super::Shape) describe the format.
 //!
 //! Invariants: one shape has one encoding, and [`decode`] takes no other; no bytes make it panic, recurse, or take
 //! memory out of proportion to their number.
@@ -14,16 +14,16 @@ use super::model::ShapeNode;
 use super::model::ShapeNodeId;
 use super::model::Variant;
 
-/// As many bytes as the encoding of a shape has at most. An enum of ten thousand variants has a quarter of it.
+/// Maximum length of the encoding of a shape, in bytes. An enum of ten thousand variants takes a quarter of it.
 pub(super) const MAX_ENCODED: usize = 1 << 20;
 
-/// As many nodes as a shape has at most.
+/// Maximum number of nodes of a shape.
 pub(super) const MAX_NODES: usize = 1 << 14;
 
-/// The first byte.
+/// The version of the format, which is the first byte.
 const VERSION: u8 = 1;
 
-/// By their position: the tag of each.
+/// The scalars; the position of each is its tag.
 const SCALARS: [Scalar; 17] = [
     Scalar::Bool,
     Scalar::I8,
@@ -76,7 +76,7 @@ fn gap(number: u8) -> Result<Gap, NoShape> {
     }
 }
 
-/// The encoding of a canonical graph.
+/// Returns the encoding of a canonical graph.
 pub(super) fn encode(model: &Model) -> Vec<u8> {
     let mut out = ShapeWriter { out: vec![VERSION] };
     out.number(model.result().map_or(0, |id| id.0 as usize + 1));
@@ -173,7 +173,7 @@ impl ShapeWriter {
     }
 }
 
-/// Why bytes are no shape.
+/// The reason why bytes are no shape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum NoShape {
     #[error("the shape ends too early, or has a number that is too large")]
@@ -192,7 +192,7 @@ pub(super) enum NoShape {
     NotCanonical,
 }
 
-/// The canonical graph of which `bytes` is the encoding.
+/// Returns the canonical graph whose encoding is `bytes`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Model, NoShape> {
     if bytes.len() > MAX_ENCODED {
         return Err(NoShape::TooLarge);
@@ -211,12 +211,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model, NoShape> {
     if !is_whole(&model) {
         return Err(NoShape::Dangling);
     }
-    // Also what was left over, or a number with idle bytes, is found by this.
+    // This also finds left-over bytes, and numbers with idle bytes.
     let canonical = canon::canonical(&model);
     if encode(&canonical) == bytes { Ok(canonical) } else { Err(NoShape::NotCanonical) }
 }
 
-/// Whether there is a root, and a node behind each reference.
+/// Returns whether there is a root, and a node behind each reference.
 fn is_whole(model: &Model) -> bool {
     let count = model.nodes().len();
     let is_there = |id: ShapeNodeId| (id.0 as usize) < count;
@@ -240,7 +240,7 @@ impl ShapeReader<'_> {
 
     fn number(&mut self) -> Result<u32, NoShape> {
         let mut number = 0_u32;
-        // Four bytes: more than any length or count that is allowed.
+        // Four bytes hold more than any length or count that is allowed.
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
             number |= u32::from(byte & 0x7f) << shift;
@@ -258,7 +258,7 @@ impl ShapeReader<'_> {
         Ok(str::from_utf8(name).map_err(|_| NoShape::NotText)?.into())
     }
 
-    /// Nothing is reserved by the number of items that the bytes claim: each takes a byte at least.
+    /// Reads a list. Reserves nothing for the number of items that the bytes claim: each item takes a byte at least.
     fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, NoShape>) -> Result<Vec<T>, NoShape> {
         let count = self.number()?;
         (0..count).map(|_| read(self)).collect()

@@ -1,5 +1,5 @@
-//! Fuzzed: shapes that a stranger sends, and graphs of any form as shapes. What is read is written as it was; equal
-//! shapes have no difference and others have one; and whatever is shown, told or made of a shape is bounded.
+//! Fuzzed: shapes that a stranger sends, and graphs of any form as shapes. A decoded shape is encoded as it was; equal
+//! shapes have no difference and others have one; and all that is shown, reported or made of a shape is bounded.
 
 use super::MAX_LINE;
 use super::Shape;
@@ -22,18 +22,19 @@ use super::show::MAX_PAGE;
 use crate::unstructured::AllocMeter;
 use crate::unstructured::Unstructured;
 
-/// What a shape may take in memory while it is read, for each of its bytes: a part of one byte becomes a node, which
-/// stands in several tables while it is told from the others.
+/// The memory that a shape may take while it is read, for each of its bytes: a part of one byte becomes a node, which
+/// stands in several tables while the nodes are told apart.
 const PER_BYTE: u64 = 4_096;
 
-/// And this much whatever its length.
+/// The memory that a shape may take in addition, whatever its length.
 const AT_LEAST: u64 = 64 << 10;
 
-/// What a word that is told ends with if it was too long, and what a path may have behind its longest name.
+/// Length in bytes of the ellipsis behind a text that was too long, and of the ` -> result` that a path may have behind
+/// its longest name.
 const ELLIPSIS: usize = 3;
 const RESULT: usize = 10;
 
-/// The first byte says whether the bytes are two encodings or decide about two graphs.
+/// Runs one input: the first byte chooses whether the rest is two encodings or decides about two graphs.
 pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     let mut choices = Unstructured::new(bytes);
     if choices.below(2) == 0 {
@@ -54,7 +55,7 @@ pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     json(one, choices.rest(), meter);
 }
 
-/// A stranger's shape, if it is one.
+/// Decodes a stranger's shape, if the bytes are one.
 fn read(encoded: &[u8], meter: AllocMeter) -> Option<Shape> {
     let mut shape = None;
     let held = meter(&mut || shape = Shape::decode(encoded));
@@ -66,7 +67,7 @@ fn read(encoded: &[u8], meter: AllocMeter) -> Option<Shape> {
     Some(shape)
 }
 
-/// A graph's shape.
+/// Returns the shape of a graph.
 fn made(model: &Model) -> Shape {
     let shape = Shape::new(model);
     assert_eq!(encode(shape.model()), shape.encoded());
@@ -79,7 +80,7 @@ fn made(model: &Model) -> Shape {
 fn compare(one: &Shape, other: &Shape) {
     for shape in [one, other] {
         assert_eq!(shape.diff(shape), []);
-        // The title and the last word stand outside the page.
+        // The title and the last line are not part of the page.
         assert!(shape.to_string().len() <= MAX_PAGE + 2 * MAX_TOLD);
         assert!(!format!("{shape:?}").is_empty());
         let unchecked = shape.unchecked();
@@ -101,7 +102,7 @@ fn compare(one: &Shape, other: &Shape) {
     assert_eq!(one.fingerprint() == other.fingerprint(), one == other);
 }
 
-/// The body as a message of that shape. What comes out as JSON goes in again.
+/// Decodes the body as a message of that shape. The JSON that comes out can be encoded again.
 #[cfg(feature = "json")]
 fn json(shape: &Shape, body: &[u8], meter: AllocMeter) {
     let mut decoded = None;
@@ -110,13 +111,13 @@ fn json(shape: &Shape, body: &[u8], meter: AllocMeter) {
     let most = 4 * ((16 << 20) + (1 << 10) * body.len() as u64);
     assert!(held <= most, "{held} bytes of JSON for {}", body.len());
     let Some(Ok(json)) = decoded else { return };
-    // Some values go in as others or not at all: floats that are none, options in options.
+    // Some values are encoded as others or not at all: floats that are no numbers, options in options.
     if let Ok(again) = shape.encode_json(&json) {
         assert_eq!(shape.decode_json(&again).as_ref(), Ok(&json));
     }
 }
 
-/// A graph of a few nodes, of few kinds and few names, so that many are alike.
+/// Makes a graph of a few nodes, of few kinds and few names, so that many are alike.
 fn model(choices: &mut Unstructured<'_>) -> Model {
     let count = 1 + choices.below(24);
     let nodes = (0..count).map(|_| node(choices, count)).collect();

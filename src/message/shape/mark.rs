@@ -1,8 +1,8 @@
-//! What a tracer is told besides what serde knows: that something is an address, or is not to be looked into.
+//! Marks that tell a tracer facts unknown to serde: that a value is an address, or that its content stays opaque.
 //!
-//! serde has no words for either, so both are newtypes of a name that no type has; in postcard's format a newtype costs
-//! nothing. What a tracer needs to know is in what the visitor says that it expects; and since only a tracer offers a
-//! unit for a newtype, that is how the visitor knows that it is asked for any value at all.
+//! serde has no notion of either, so both are newtypes of a name that no type has; in postcard's format a newtype costs
+//! nothing. The visitor's `expecting` text carries the details for the tracer; and since only a tracer offers a unit
+//! for a newtype, a visitor that gets a unit knows that any value will do.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,20 +16,20 @@ use serde::de::Visitor;
 /// an address that leads nowhere.
 pub(crate) const ADDRESS: &str = "actix_hermod::Address";
 
-/// The name of a newtype that is not to be looked into. Its visitor expects the name of the leaf, and takes a unit for
-/// any value of the type.
+/// The name of a newtype whose content is opaque. Its visitor expects the name of the leaf, and takes a unit for any
+/// value of the type.
 pub(crate) const LEAF: &str = "actix_hermod::opaque";
 
-/// Reads a value that a [`Shape`](crate::Shape) does not look into: it is one leaf there, which equals all leaves of
-/// that name.
+/// Reads a value that is opaque to a [`Shape`](crate::Shape): it is one leaf there, which equals all leaves of that
+/// name.
 ///
-/// For a type of which no value can be guessed, so that what stands behind it may not be known either
-/// ([`Shape::unchecked`](crate::Shape::unchecked) lists such parts), or one that reads something else depending on what it
-/// has read. `sample` makes any value; it is called when a shape is made,
-/// and never for a message. Bytes are what they were without; change the name when what the bytes mean has changed.
+/// Use it for a type of which no value can be guessed, so that the parts behind it may not be known either
+/// ([`Shape::unchecked`](crate::Shape::unchecked) lists such parts), or for one that reads different kinds depending on
+/// the bytes before. `sample` returns any value; it is called when a shape is made, and never for a message. The bytes
+/// on the wire are the same as without `opaque`; change the name when the meaning of the bytes has changed.
 ///
 /// # Errors
-/// Those of `T`'s `Deserialize`.
+/// The errors of `T`'s `Deserialize`.
 ///
 /// # Examples
 /// A function for serde's attribute `deserialize_with`, of one line:
@@ -66,7 +66,7 @@ pub fn opaque<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     name: &str,
     sample: impl FnOnce() -> T,
 ) -> Result<T, D::Error> {
-    // Formats for people may show a newtype's name, and no tracer is one.
+    // Human-readable formats may show a newtype's name, and a tracer is not human-readable.
     if deserializer.is_human_readable() {
         return T::deserialize(deserializer);
     }
@@ -95,13 +95,13 @@ impl<'de, T: Deserialize<'de>, S: FnOnce() -> T> Visitor<'de> for Leaf<'_, T, S>
     }
 }
 
-/// A type's name without the modules that it and its parameters are in: `Wrap<Kind>` for `a::Wrap<b::Kind>`.
+/// Returns a type's name without the modules of the type and its parameters: `Wrap<Kind>` for `a::Wrap<b::Kind>`.
 pub(crate) fn short_name<T: ?Sized>() -> String {
     without_paths(std::any::type_name::<T>())
 }
 
 fn without_paths(name: &str) -> String {
-    // `{{closure}}` is a part of the path of what is declared in one.
+    // `{{closure}}` is a part of the path of an item declared in a closure.
     let is_part = |c: char| c.is_alphanumeric() || "_{}#".contains(c);
     let mut short = String::with_capacity(name.len());
     let mut rest = name;

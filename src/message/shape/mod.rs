@@ -1,10 +1,11 @@
-//! The shape of a message: what its type looks like from outside, so that two processes can compare their types.
+//! The shape of a message: the outside view of its type, so that two processes can compare their types.
 //!
-//! [`trace`] looks at a type, by asking its `Deserialize` what it would read; [`model`] is what it finds; [`canon`]
-//! makes one graph of all equal ones; [`encoding`] its bytes, and [`portable`] its form for serde; [`show`] its text;
-//! [`diff`] says where two differ, [`unchecked`] where that is not known, and [`travel`] whether any value of a type can
-//! be sent. [`check`] and `json` walk a value beside its shape: the one to see whether it is written as it is read, the
-//! other to know a message without its type; [`path`] says where they are.
+//! [`trace`] examines a type by running its `Deserialize` on made-up values; [`model`] is the resulting graph;
+//! [`canon`] makes one graph of all equal ones; [`encoding`] is the graph as bytes, [`portable`] its form for serde and
+//! [`show`] its text; [`diff`] finds the differences between two shapes, [`unchecked`] the parts that are not compared,
+//! and [`travel`] whether any value of a type can be sent. [`check`] and `json` walk a value beside its shape: `check`
+//! to see whether it is written as it is read, `json` to convert a message without its type; [`path`] names their place
+//! in the value.
 
 mod canon;
 pub(crate) mod check;
@@ -50,15 +51,15 @@ use self::model::ShapeNode;
 use self::trace::Traced;
 use super::RemoteMessage;
 
-/// What a type looks like on the wire and by its names: everything that two processes must agree on.
+/// The form of a type on the wire and its names: everything that two processes must agree on.
 ///
 /// A shape is made from a type's `Deserialize` alone, once for each type in a process; nothing has to be derived or
-/// written for it. Two shapes are equal if the types are read alike and called alike: the names (serde's, without paths)
-/// of structs, enums, fields and variants, the order of fields and variants, and every scalar's kind. Whether both are
-/// one Rust type, in which crate they are, and which collection or pointer they use makes no difference.
+/// written for it. Two shapes are equal if the types agree in the names (serde's, without paths) of structs, enums,
+/// fields and variants, in the order of fields and variants, and in every scalar's kind. It makes no difference whether
+/// both are one Rust type, in which crate they are, and which collection or pointer they use.
 ///
-/// [`diff`](Shape::diff) says where two shapes differ; `Display` shows the definitions of the types in it. A clone costs
-/// a reference count.
+/// [`diff`](Shape::diff) lists the differences between two shapes; `Display` shows the definitions of a shape's types.
+/// A clone costs a reference count.
 ///
 /// # Examples
 /// ```
@@ -82,30 +83,30 @@ use super::RemoteMessage;
 /// ```
 ///
 /// # What a shape does not know
-/// - What a type makes of what it reads: `String`, a `Url` and a date that is written as text are all texts.
-/// - What is *unchecked*: parts behind something of which no value could be guessed (a tuple's part behind a type that
-///   accepts only what is signed, say), parts that are read differently depending on what was read before (behind the name
-///   of a typetag object), and what nests more than 128 levels or is larger than a shape may be (1 MiB encoded, 16,384
-///   different types). Such a part equals only one at the same path, unchecked for the same reason, with the same Rust type
-///   name (`std::any::type_name`, path included): that of the part if `Deserialize` came to ask for it, and that of the
-///   struct, enum or tuple around it otherwise. So two programs that take the type from one crate agree, and two that
-///   each define it, in modules of different names, do not; nor do two whose compilers print the name differently.
-///   Between two versions of one crate, a change in such a part is *not noticed*; [`unchecked`](Shape::unchecked) lists
-///   these parts, and a node warns of them when it opens a box. [`opaque`](crate::opaque()), around the value that cannot
-///   be guessed, makes the rest known.
-/// - What its owner does not want to be looked into and has marked by [`opaque`](crate::opaque()).
-/// - What is *self-describing* (`any`): types that ask their bytes what they are. Postcard's bytes do not say.
-/// - What `Serialize` writes. Messages are looked at for that when they leave: see
-///   [`RemoteMessage`](crate::RemoteMessage#limits).
-/// - Which name is a variant's own if it has aliases: the first in alphabetical order counts. Fields are not affected.
+/// - The meaning that a type gives to its bytes: `String`, a `Url` and a date that is written as text are all texts.
+/// - *Unchecked* parts: parts behind a type of which no value could be guessed (a tuple's part behind a type that
+///   accepts only signed bytes, say), parts that are read differently depending on the bytes before (behind the name of
+///   a typetag object), parts nested more than 128 levels deep, and types larger than a shape may be (1 MiB encoded,
+///   16,384 different types). Such a part equals only a part at the same path, unchecked for the same reason, with the
+///   same Rust type name (`std::any::type_name`, path included): the part's own name if `Deserialize` came to ask for
+///   the part, and the name of the struct, enum or tuple around it otherwise. So two programs that take the type from
+///   one crate agree, and two that each define it, in modules of different names, do not; nor do two whose compilers
+///   print the name differently. Between two versions of one crate, a change in such a part is *not noticed*;
+///   [`unchecked`](Shape::unchecked) lists these parts, and a node warns of them when it opens a box.
+///   [`opaque`](crate::opaque()), around the value that cannot be guessed, makes the rest known.
+/// - Parts that their owner has marked as [`opaque`](crate::opaque()).
+/// - *Self-describing* parts (`any`): types that find out from their bytes what they are. Postcard's bytes do not say
+///   it.
+/// - The output of `Serialize`. It is checked when messages leave: see [`RemoteMessage`](crate::RemoteMessage#limits).
+/// - The own name of a variant with aliases: the first in alphabetical order counts. Fields are not affected.
 ///
-/// While a shape is made, `Deserialize` is run several times and the values are dropped. It must not run for ever on a
-/// value that it does not like; panics are caught.
+/// While a shape is made, `Deserialize` is run several times and the values are dropped. `Deserialize` must not run for
+/// ever on a value that it refuses; its panics are caught.
 ///
 /// # The canonical encoding
-/// What is hashed and what travels. A *number* is unsigned LEB128 in as few bytes as possible, at most four; a *name* is
-/// its length in bytes as a number, then UTF-8; a *list* is its length as a number, then the items; a *ref* is the
-/// number of a part.
+/// These bytes are hashed, and they travel. A *number* is unsigned LEB128 in as few bytes as possible, at most four; a
+/// *name* is its length in bytes as a number, then UTF-8; a *list* is its length as a number, then the items; a *ref*
+/// is the number of a part.
 ///
 /// | bytes | meaning |
 /// |---|---|
@@ -134,36 +135,39 @@ use super::RemoteMessage;
 /// | by name | 3, list of fields: each a name and a ref |
 /// | opaque | 4, reason |
 ///
-/// A reason is 0 and a name (its owner's), 5 (not reached), 6 (too deep), 7 (too large) or 8 (varies) and the name of a Rust
-/// type, or 1 to 4 for the same without a name. Of a type's name that is longer than 240 bytes there are the characters that
-/// begin within these, `…`, and in 16 lower-case digits of base 16 the first eight bytes of the SHA-1 of the whole.
+/// A reason is 0 and a name (its owner's), 5 (not reached), 6 (too deep), 7 (too large) or 8 (varies) and the name of a
+/// Rust type, or 1 to 4 for the same without a name. A type's name longer than 240 bytes is replaced by the characters
+/// that begin within these bytes, `…`, and the first eight bytes of the SHA-1 of the whole name as 16 lower-case
+/// hexadecimal digits.
 ///
-/// Parts that no walk along refs can tell apart are one part. Parts are numbered in the order in which a walk meets
-/// them that begins at the message, goes through the refs of a part in the order of its bytes, each with all that is
-/// below it before the next, and ends with the result. So a shape has exactly one encoding, and no other is read.
+/// Parts that no walk along refs can tell apart are one part. Parts are numbered in the order in which a depth-first
+/// walk meets them: it begins at the message, follows the refs of a part in the order of its bytes, each with
+/// everything below it before the next, and ends with the result. So a shape has exactly one encoding, and no other is
+/// accepted.
 #[derive(Clone)]
 pub struct Shape {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// Canonical.
+    /// The canonical graph.
     model: Model,
     encoded: Vec<u8>,
     fingerprint: u64,
-    /// Of a type that was traced here: why no value of it can travel.
+    /// The reason why no value of the type can travel; only for a type that was traced in this process.
     obstacle: Option<Unfit>,
-    /// Somebody was told what in it is unchecked.
+    /// The unchecked parts were reported once.
     warned: AtomicBool,
 }
 
-/// As many bytes as the line takes in which differences are told: it is kept for each box that a peer has introduced.
+/// Maximum length, in bytes, of the line that lists the differences: one is kept for each box that a peer has
+/// introduced.
 const MAX_LINE: usize = 4096;
 
-/// Shapes that were traced: a type is looked at once.
+/// Shapes that were traced: each type is traced once.
 static KNOWN: LazyLock<RwLock<HashMap<(TypeId, ShapePart), Shape>>> = LazyLock::new(RwLock::default);
 
-/// What of a type was traced.
+/// The part of a type that was traced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum ShapePart {
     Value,
@@ -171,7 +175,7 @@ enum ShapePart {
 }
 
 impl Shape {
-    /// The shape of a message and of its result.
+    /// Returns the shape of a message and of its result.
     ///
     /// # Examples
     /// ```
@@ -189,13 +193,13 @@ impl Shape {
         known::<M>((TypeId::of::<M>(), ShapePart::Exchange), trace::exchange::<M, M::Result>)
     }
 
-    /// The shape of any type that serde can read. That of a message so made has no result, and differs from
-    /// [`of`](Shape::of).
+    /// Returns the shape of any type that serde can read. The shape made in this way of a message has no result, and
+    /// differs from [`of`](Shape::of).
     pub fn of_value<T: DeserializeOwned>() -> Shape {
         known::<T>((typeid::of::<T>(), ShapePart::Value), trace::value::<T>)
     }
 
-    /// The shape that a graph describes, which need not be canonical.
+    /// Returns the shape of a graph, which need not be canonical.
     pub(crate) fn new(model: &Model) -> Shape {
         let model = canon::canonical(model);
         let encoded = encoding::encode(&model);
@@ -205,7 +209,7 @@ impl Shape {
         Shape::from_parts(model, encoded)
     }
 
-    /// The shape of a type, as it was traced.
+    /// Returns the shape of a type that was traced.
     fn traced<T>(traced: &Traced) -> Shape {
         let mut shape = Shape::new(&traced.model);
         if let [ShapeNode::Opaque(Opaque::Unchecked(Gap::TooLarge, None))] = shape.model().nodes() {
@@ -223,28 +227,29 @@ impl Shape {
         Shape { inner: Arc::new(Inner { model, encoded, fingerprint, obstacle: None, warned: AtomicBool::new(false) }) }
     }
 
-    /// The part because of which no message of the type can be sent, if there is one; the shape is of this process.
+    /// Returns the part because of which no message of the type can be sent, if there is one; the shape must have been
+    /// traced in this process.
     pub(crate) fn obstacle(&self) -> Option<&Unfit> {
         self.inner.obstacle.as_ref()
     }
 
-    /// Its canonical encoding.
+    /// Returns the canonical encoding of the shape.
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.inner.encoded
     }
 
-    /// The shape that has this canonical encoding.
+    /// Returns the shape that has this canonical encoding.
     pub(crate) fn decode(encoded: &[u8]) -> Option<Shape> {
         let model = encoding::decode(encoded).ok()?;
         Some(Shape::from_parts(model, encoded.to_vec()))
     }
 
-    /// A shape of this process that was traced, by its fingerprint.
+    /// Returns a shape that was traced in this process, by its fingerprint.
     pub(crate) fn known(fingerprint: u64) -> Option<Shape> {
         KNOWN.read().values().find(|shape| shape.fingerprint() == fingerprint).cloned()
     }
 
-    /// The differences in one line, as far as there is room; empty if there are none.
+    /// Returns the differences in one line, as far as there is room; empty if there are none.
     pub(crate) fn differences(&self, there: &Shape) -> String {
         let mut line = String::new();
         for difference in self.diff(there).iter().map(Difference::to_string) {
@@ -258,21 +263,22 @@ impl Shape {
         line
     }
 
-    /// What it is made of.
+    /// Returns the graph of the shape.
     pub(crate) fn model(&self) -> &Model {
         &self.inner.model
     }
 
-    /// A hash of the [canonical encoding](Shape#the-canonical-encoding): the first eight bytes of its SHA-1 (FIPS 180-4),
-    /// the most significant first; 1 if that is 0.
+    /// Returns a hash of the [canonical encoding](Shape#the-canonical-encoding): the first eight bytes of its SHA-1
+    /// (FIPS 180-4), the most significant first; 1 if that is 0.
     ///
-    /// Equal in all processes and all versions of this crate that have the same version of the encoding. By accident two
-    /// types have one fingerprint once in 2<sup>64</sup>; it is no protection from who looks for two such types.
+    /// The fingerprint is equal in all processes and all versions of this crate that have the same version of the
+    /// encoding. By accident two types have one fingerprint once in 2<sup>64</sup>; the hash is no protection against
+    /// somebody who searches for two such types.
     pub fn fingerprint(&self) -> u64 {
         self.inner.fingerprint
     }
 
-    /// The places where the shape `there` differs from this one, those nearest to the message first, at most 32; none
+    /// Returns the places where the shape `there` differs from this one, nearest to the message first, at most 32; none
     /// if they are equal.
     ///
     /// # Examples
@@ -287,12 +293,12 @@ impl Shape {
         diff::differences(self.model(), there.model())
     }
 
-    /// The paths of the parts that could not be looked into, as [`Difference::path`] has them: those nearest to the
-    /// message first, at most 32. A node warns of them when it opens a box for the type.
+    /// Returns the paths of the unchecked parts, in the form of [`Difference::path`]: those nearest to the message
+    /// first, at most 32. A node warns of them when it opens a box for the type.
     ///
-    /// Such a part equals only one at the same path with the same Rust type name, so a change inside that keeps this name
-    /// is not noticed. [`opaque`](crate::opaque()) around the value that cannot be guessed makes the rest known. Parts
-    /// that are marked by `opaque` are not in the list: their owner chose a name for them.
+    /// Such a part equals only a part at the same path with the same Rust type name, so a change inside that keeps this
+    /// name is not noticed. [`opaque`](crate::opaque()) around the value that cannot be guessed makes the rest known.
+    /// Parts that are marked by `opaque` are not in the list: their owner chose a name for them.
     ///
     /// # Examples
     /// ```
@@ -319,9 +325,9 @@ impl Shape {
         unchecked::paths(self.model())
     }
 
-    /// The unchecked parts of a type of this process, if there are some and this is the first to ask.
+    /// Returns the unchecked parts of a type of this process, if there are some and this is the first call.
     pub(crate) fn untold_unchecked(&self) -> Option<Vec<String>> {
-        // Read first, as each box of the type comes here, from any thread.
+        // Read first, as each box of the type calls this, from any thread.
         if self.inner.warned.load(Ordering::Relaxed) || self.inner.warned.swap(true, Ordering::Relaxed) {
             return None;
         }
@@ -329,7 +335,7 @@ impl Shape {
     }
 }
 
-/// The shape from the table, or traced now; no lock is held meanwhile, as code of the type runs.
+/// Returns the shape from the table, or traces it now; no lock is held meanwhile, as code of the type runs.
 fn known<T>(which: (TypeId, ShapePart), trace: impl FnOnce() -> Traced) -> Shape {
     if let Some(shape) = KNOWN.read().get(&which) {
         return shape.clone();
@@ -338,7 +344,8 @@ fn known<T>(which: (TypeId, ShapePart), trace: impl FnOnce() -> Traced) -> Shape
     KNOWN.write().entry(which).or_insert(shape).clone()
 }
 
-/// The first eight bytes of SHA-1, most significant first. 0 means on the wire that nothing was compared.
+/// Returns the first eight bytes of SHA-1, most significant first. 0 means on the wire that nothing was compared, so it
+/// is replaced by 1.
 fn fingerprint(encoded: &[u8]) -> u64 {
     let mut hash = sha1_smol::Sha1::new();
     hash.update(encoded);
@@ -360,14 +367,14 @@ impl Hash for Shape {
     }
 }
 
-/// The title and the fingerprint.
+/// Shows the title and the fingerprint.
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shape({}, {:016x})", show::Title(self.model()), self.fingerprint())
     }
 }
 
-/// The definitions of the types in it.
+/// Shows the definitions of the types in the shape.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show::whole(f, self.model())

@@ -1,10 +1,10 @@
-//! What a shape is made of: a graph of nodes, each the kind of one value, which refer to one another by number.
+//! The graph of a shape: nodes, each the kind of one value, which refer to one another by number.
 //!
-//! A graph and not a tree, so that a type may contain itself. Any graph can be walked through here; only
-//! [`canon`](super::canon) makes one that can be compared, and a [`Shape`](super::Shape) holds no other.
+//! It is a graph and not a tree, so that a type may contain itself. Any graph can be walked through here; only
+//! [`canon`](super::canon) makes graphs that can be compared, and a [`Shape`](super::Shape) holds no others.
 //!
-//! Invariant: each [`ShapeNodeId`] in a [`Model`] is that of a node in it. Who walks must expect circles and long chains:
-//! bound the depth, or remember where you have been.
+//! Invariant: each [`ShapeNodeId`] in a [`Model`] is that of a node in it. A walk must expect circles and long chains:
+//! bound the depth, or remember the visited nodes.
 
 /// The number of a node in its [`Model`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct ShapeNodeId(pub(crate) u32);
 /// The number of the message itself, or of the value if there is no result.
 pub(crate) const ROOT: ShapeNodeId = ShapeNodeId(0);
 
-/// A message (or any value) and what it is answered with.
+/// A message (or any value) and its result.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Model {
     /// The root is [`ROOT`].
@@ -22,28 +22,29 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// The first node is the root. Not canonical; a reference astray leads to an opaque node.
+    /// Makes a graph that need not be canonical. The first node is the root; a reference astray leads to an opaque
+    /// node.
     pub(crate) fn new(nodes: Vec<ShapeNode>, result: Option<ShapeNodeId>) -> Model {
         Model { nodes, result }
     }
 
-    /// The message, or the value.
+    /// Returns the number of the message, or of the value.
     pub(crate) fn root(&self) -> ShapeNodeId {
         ROOT
     }
 
-    /// What a message is answered with; `None` for the shape of a plain value.
+    /// Returns the number of the message's result; `None` for the shape of a plain value.
     pub(crate) fn result(&self) -> Option<ShapeNodeId> {
         self.result
     }
 
-    /// The node of that number; an opaque one if there is none.
+    /// Returns the node of that number; an opaque one if there is none.
     pub(crate) fn node(&self, id: ShapeNodeId) -> &ShapeNode {
         const ASTRAY: ShapeNode = ShapeNode::Opaque(Opaque::Unchecked(Gap::Unreached, None));
         self.nodes.get(id.0 as usize).unwrap_or(&ASTRAY)
     }
 
-    /// All nodes, by number.
+    /// Returns all nodes, by number.
     pub(crate) fn nodes(&self) -> &[ShapeNode] {
         &self.nodes
     }
@@ -52,26 +53,26 @@ impl Model {
 /// One kind of value: what `Deserialize` asks a deserializer for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum ShapeNode {
-    /// What is not made of other values.
+    /// A value that is not made of other values.
     Scalar(Scalar),
-    /// Nothing, or one of it.
+    /// Nothing, or one value.
     Option(ShapeNodeId),
-    /// Any number of it.
+    /// Any number of values of one kind.
     Seq(ShapeNodeId),
-    /// Any number of pairs.
+    /// Any number of key-value pairs.
     Map {
-        /// What is looked up.
+        /// The kind of the keys.
         key: ShapeNodeId,
-        /// What is found.
+        /// The kind of the values.
         value: ShapeNodeId,
     },
-    /// So many, one after the other: also an array.
+    /// A fixed number of values, one after the other: also an array.
     Tuple(Vec<ShapeNodeId>),
     /// A struct, with serde's name for it.
     Struct {
-        /// As serde has it: without path, renamed if serde was told so.
+        /// The name as serde has it: without path, renamed by serde's attributes.
         name: Box<str>,
-        /// What is in it.
+        /// The content of the struct.
         content: Content,
     },
     /// An enum with all of its variants, in the order of their numbers.
@@ -83,23 +84,23 @@ pub(crate) enum ShapeNode {
     },
     /// An `Address`, or a `Recipient`, of this crate.
     Address {
-        /// The name of the message that it takes, without paths.
+        /// The name of the message type that the address takes, without paths.
         message: Box<str>,
     },
-    /// What cannot be looked into.
+    /// A part that is not traced.
     Opaque(Opaque),
-    /// What must be told by its own bytes what it is (`deserialize_any`): postcard's bytes do not tell.
+    /// A value that finds out from its own bytes what it is (`deserialize_any`): postcard's bytes do not say it.
     SelfDescribing,
 }
 
 impl ShapeNode {
-    /// Shows what the node refers to, in order.
+    /// Calls `show` with each node that this one refers to, in order.
     pub(crate) fn each_child(&self, mut show: impl FnMut(ShapeNodeId)) {
-        // One list of the places where references are; that of the copy is as long.
+        // A copy, so that the references are listed in one function only, which needs the node as mutable.
         self.clone().each_reference(&mut |id| show(*id));
     }
 
-    /// Whether it is of a kind that refers to nothing.
+    /// Returns whether the node is of a kind that refers to nothing.
     pub(crate) fn is_leaf(&self) -> bool {
         matches!(
             self,
@@ -107,7 +108,7 @@ impl ShapeNode {
         )
     }
 
-    /// Shows the places where the node refers to others, in order.
+    /// Calls `show` with each of the node's references, in order.
     pub(super) fn each_reference(&mut self, show: &mut impl FnMut(&mut ShapeNodeId)) {
         match self {
             ShapeNode::Option(inner) | ShapeNode::Seq(inner) => show(inner),
@@ -136,7 +137,7 @@ impl Content {
     }
 }
 
-/// What is not made of other values.
+/// A value that is not made of other values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Scalar {
     Bool,
@@ -160,18 +161,18 @@ pub(crate) enum Scalar {
     Unit,
 }
 
-/// What is in a struct or in a variant.
+/// The content of a struct or of a variant.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Content {
     /// Nothing.
     Unit,
-    /// One value, of which serde says that it stands for the whole.
+    /// One value that stands for the whole, by serde's rules.
     Newtype(ShapeNodeId),
     /// Values by position.
     Tuple(Vec<ShapeNodeId>),
-    /// Values by name, in the order in which they are on the wire.
+    /// Values by name, in the order of the wire.
     Fields(Vec<Field>),
-    /// A variant that could not be looked into; never in a struct.
+    /// A variant that could not be traced; never in a struct.
     Opaque(Opaque),
 }
 
@@ -180,7 +181,7 @@ pub(crate) enum Content {
 pub(crate) struct Field {
     /// As serde has it.
     pub(crate) name: Box<str>,
-    /// Its kind.
+    /// The field's kind.
     pub(crate) node: ShapeNodeId,
 }
 
@@ -189,29 +190,30 @@ pub(crate) struct Field {
 pub(crate) struct Variant {
     /// As serde has it.
     pub(crate) name: Box<str>,
-    /// What it carries.
+    /// The variant's content.
     pub(crate) content: Content,
 }
 
-/// Why something is not looked into. Compared as all else: two builds of one type are opaque for one reason.
+/// The reason why a part is opaque. It is compared like everything else: two builds of one type are opaque for one
+/// reason.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Opaque {
-    /// Its owner wants it so, and named it.
+    /// The owner marked the part as opaque, and named it.
     Named(Box<str>),
-    /// It could not be. With the name of the Rust type that it is, or that it is a part of: that name is all that is
-    /// compared of it. Shapes made by hand may have none.
+    /// The part could not be traced. Only the name of the Rust type that it is, or that it is a part of, is compared.
+    /// Shapes made by hand may have no name.
     Unchecked(Gap, Option<Box<str>>),
 }
 
-/// Why something could not be looked into.
+/// The reason why a part could not be traced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Gap {
-    /// It stands behind something of which no value could be made, or its type never asked for it.
+    /// The part stands behind another of which no value could be made, or its type never asked for it.
     Unreached,
-    /// It nests too many levels.
+    /// The part nests too many levels.
     TooDeep,
-    /// It has too many parts, or takes too many attempts.
+    /// The type has too many parts, or takes too many attempts.
     TooLarge,
-    /// It is not always of the same kind.
+    /// The part is not always of the same kind.
     Varies,
 }

@@ -1,7 +1,7 @@
-//! Where in a value something is, as people write it: `Ping.points[3].x`, `Order.state::Paid.at`, `Ages["bob"]`.
+//! The path to a place in a value, as people write it: `Ping.points[3].x`, `Order.state::Paid.at`, `Ages["bob"]`.
 //!
 //! While a value is walked, each level has its [`Trail`] on the stack and knows the one above it. Nothing is allocated
-//! before something is wrong and the path has to be told.
+//! until a fault is found and its path has to be shown.
 
 use std::fmt;
 use std::fmt::Display;
@@ -11,10 +11,10 @@ use super::model::ShapeNodeId;
 use super::show::Name;
 use super::show::ShownNames;
 
-/// As much of a map's key as a path shows, in characters: whoever wrote the key chose its length.
+/// Maximum number of characters of a map's key that a path shows: the author of the key chose its length.
 const MAX_KEY: usize = 64;
 
-/// Where a path begins: at a message, or at its result.
+/// The beginning of a path: a message, or its result.
 #[derive(Clone, Copy)]
 pub(crate) struct Start<'m> {
     pub(crate) model: &'m Model,
@@ -23,12 +23,12 @@ pub(crate) struct Start<'m> {
 }
 
 impl<'m> Start<'m> {
-    /// At the message, or the value that the shape is of.
+    /// Returns the start at the message, or at the value whose shape it is.
     pub(crate) fn message(model: &'m Model) -> Start<'m> {
         Start { model, node: model.root(), is_result: false }
     }
 
-    /// At the message's result; `None` if the shape is that of a value.
+    /// Returns the start at the message's result; `None` if the shape is that of a value.
     pub(crate) fn result(model: &'m Model) -> Option<Start<'m>> {
         model.result().map(|node| Start { model, node, is_result: true })
     }
@@ -41,14 +41,14 @@ impl Display for Start<'_> {
     }
 }
 
-/// The step from a value to one inside of it. Options and newtypes are no steps: they stand for what they hold.
+/// The step from a value to a part of it. Options and newtypes are no steps: they stand for their content.
 #[derive(Clone, Copy)]
 pub(crate) enum Step<'a> {
-    /// The outermost value, by what it is called.
+    /// The outermost value, by its name.
     Start(&'a dyn Display),
     /// A field with a name.
     Field(&'a str),
-    /// A field without one.
+    /// A field without a name, by its position.
     Position(usize),
     /// An element of a sequence.
     Element(usize),
@@ -59,11 +59,11 @@ pub(crate) enum Step<'a> {
     KeyOf(usize),
     /// The value of a map's entry whose key is not known, by the entry's number.
     ValueOf(usize),
-    /// The same value, known to be of another kind: what an option or a newtype holds.
+    /// The content of an option or a newtype, which is shown as the same place.
     Inside,
 }
 
-/// The way from the outermost value to one inside of it.
+/// The way from the outermost value to a part of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Trail<'a> {
     above: Option<&'a Trail<'a>>,
@@ -74,22 +74,22 @@ pub(crate) struct Trail<'a> {
 }
 
 impl<'a> Trail<'a> {
-    /// The way to the outermost value.
+    /// Returns the way to the outermost value.
     pub(crate) fn new(name: &'a dyn Display) -> Trail<'a> {
         Trail { above: None, step: Step::Start(name), variant: None, levels: 0 }
     }
 
-    /// The way on to a value inside.
+    /// Returns the way on to a part of this value.
     pub(crate) fn to<'b>(&'b self, step: Step<'b>) -> Trail<'b> {
         Trail { above: Some(self), step, variant: None, levels: self.levels + 1 }
     }
 
-    /// The way into a variant of the enum that the value is.
+    /// Returns the way into a variant of this value, which is an enum.
     pub(crate) fn into_variant(self, name: &'a str) -> Trail<'a> {
         Trail { variant: Some(name), ..self }
     }
 
-    /// How many values there are around this one.
+    /// Returns the number of values around this one.
     pub(crate) fn levels(&self) -> usize {
         self.levels
     }

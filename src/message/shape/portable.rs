@@ -12,7 +12,7 @@ use serde::de;
 use super::Shape;
 use super::encoding;
 
-/// In binary formats the canonical encoding, as a byte string; in those that people read, its digits in base 16.
+/// Writes the canonical encoding: as a byte string in binary formats, as hexadecimal digits in human-readable ones.
 impl Serialize for Shape {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let encoded = &self.inner.encoded;
@@ -29,7 +29,7 @@ impl Serialize for Shape {
 }
 
 /// # Errors
-/// If the bytes are no canonical encoding of a shape.
+/// Fails if the bytes are no canonical encoding of a shape.
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
         if deserializer.is_human_readable() {
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
-/// Reads an encoding, in either form.
+/// The visitor that reads an encoding, in either form.
 struct EncodedShape;
 
 impl de::Visitor<'_> for EncodedShape {

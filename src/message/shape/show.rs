@@ -1,6 +1,6 @@
-//! A shape for people: as the definitions of the types in it.
+//! A shape as text for people: the definitions of the types in it.
 //!
-//! Invariant: what is shown of one type where it is used is bounded, whatever a stranger's graph looks like.
+//! Invariant: the text for one type where it is used is bounded, whatever a stranger's graph looks like.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,25 +15,26 @@ use super::model::Scalar;
 use super::model::ShapeNode;
 use super::model::ShapeNodeId;
 
-/// As many types as are shown where one is used, one inside the other or side by side.
+/// Maximum number of types shown where one is used, nested or side by side.
 const MAX_INLINE: usize = 200;
 
-/// As many levels of them.
+/// Maximum number of levels of nested types.
 const MAX_NESTED: usize = 24;
 
-/// As many characters of a name as are shown.
+/// Maximum number of characters shown of a name.
 const MAX_NAME: usize = 120;
 
-/// As many characters of the name of a Rust type, which has its path in it: two that differ are to be seen to differ.
+/// Maximum number of characters shown of the name of a Rust type, which includes its path: the difference between two
+/// names should be visible.
 pub(super) const MAX_TYPE_NAME: usize = 256;
 
-/// As many bytes as a shape is shown in at most.
+/// Maximum length of the text of a shape, in bytes.
 pub(super) const MAX_PAGE: usize = 4 << 20;
 
-/// The names by which the types of one shape are called.
+/// The names of the types of one shape.
 pub(super) struct ShownNames<'a> {
     model: &'a Model,
-    /// Those that would be called the same, with their numbers.
+    /// The types that would have the same name, with their numbers.
     ambiguous: HashMap<ShapeNodeId, usize>,
 }
 
@@ -54,13 +55,13 @@ impl<'a> ShownNames<'a> {
         self.model
     }
 
-    /// The type as it is written where it is used.
+    /// Returns the type as it is written where it is used.
     pub(super) fn of(&self, id: ShapeNodeId) -> Inline<'_, 'a> {
         Inline { names: self, id, left: Cell::new(MAX_INLINE) }
     }
 }
 
-/// A type where it is used: named ones by their name.
+/// A type where it is used: a named type is shown by its name.
 pub(super) struct Inline<'n, 'a> {
     names: &'n ShownNames<'a>,
     id: ShapeNodeId,
@@ -115,7 +116,7 @@ impl Inline<'_, '_> {
         Ok(())
     }
 
-    /// Also an array, which is told by its parts: from four equal ones on it is shown as one.
+    /// Shows a tuple or an array: a row of four or more equal parts is shown as an array.
     fn tuple(&self, f: &mut fmt::Formatter<'_>, parts: &[ShapeNodeId], level: usize) -> fmt::Result {
         if let [first, _, _, _, ..] = parts
             && parts.iter().all(|part| part == first)
@@ -130,7 +131,7 @@ impl Inline<'_, '_> {
     }
 }
 
-/// A name that may be a stranger's: of bounded length, and nothing that moves a terminal's cursor.
+/// A name that may be a stranger's: shown with bounded length, and without anything that moves a terminal's cursor.
 pub(super) struct Name<'a>(pub(super) &'a str);
 
 impl fmt::Display for Name<'_> {
@@ -139,7 +140,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// As much of a name as fits into so many characters.
+/// Shows at most `most` characters of a name.
 fn within(f: &mut fmt::Formatter<'_>, name: &str, most: usize) -> fmt::Result {
     match name.char_indices().nth(most) {
         Some((end, _)) => write!(f, "{}…", name[..end].escape_debug()),
@@ -169,7 +170,7 @@ pub(super) fn word(scalar: Scalar) -> &'static str {
     }
 }
 
-/// A part that is not looked into, with the name under which it is compared.
+/// An opaque part, with the name by which it is compared.
 pub(super) struct ShownOpaque<'a>(pub(super) &'a Opaque);
 
 impl fmt::Display for ShownOpaque<'_> {
@@ -195,7 +196,7 @@ fn reason(gap: Gap) -> &'static str {
     }
 }
 
-/// What the message is called and what it is answered with.
+/// The name of the message, and its result.
 pub(super) struct Title<'a>(pub(super) &'a Model);
 
 impl fmt::Display for Title<'_> {
@@ -209,7 +210,7 @@ impl fmt::Display for Title<'_> {
     }
 }
 
-/// The title, then the definition of each type that has a name.
+/// Shows the title, then the definition of each type that has a name.
 pub(super) fn whole(f: &mut fmt::Formatter<'_>, model: &Model) -> fmt::Result {
     let mut page = Page { f, left: MAX_PAGE };
     match definitions(&mut page, model) {
@@ -218,7 +219,7 @@ pub(super) fn whole(f: &mut fmt::Formatter<'_>, model: &Model) -> fmt::Result {
     }
 }
 
-/// A text with an end.
+/// A text of bounded length.
 struct Page<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
     left: usize,

@@ -1,4 +1,5 @@
-//! The canonical form against any graph: what is the same is made one, what is not is not, and numbers do not matter.
+//! Tests of the canonical form with any graph: equal nodes are merged, different ones are not, and numbers do not
+//! matter.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -17,7 +18,7 @@ use super::model::ShapeNode;
 use super::model::ShapeNodeId;
 use super::model::Variant;
 
-/// A node of a graph of `count`. Few kinds and few names, so that many are alike.
+/// Makes a node of a graph of `count` nodes. Few kinds and few names, so that many are alike.
 fn node(count: u32) -> impl Strategy<Value = ShapeNode> {
     let id = move || (0..count).prop_map(ShapeNodeId);
     let name = || prop_oneof![Just("A"), Just("B")].prop_map(Box::<str>::from);
@@ -55,7 +56,7 @@ fn model() -> impl Strategy<Value = Model> {
     })
 }
 
-/// The same shape in other words: nodes in another order, and each of them twice, with refs to either.
+/// Returns the same shape in another form: nodes in another order, and each of them twice, with refs to either.
 fn in_other_words(model: &Model, order: &[Index], which: &[bool]) -> Model {
     let count = model.nodes().len();
     let mut places: Vec<usize> = (1..2 * count).collect();
@@ -63,7 +64,7 @@ fn in_other_words(model: &Model, order: &[Index], which: &[bool]) -> Model {
     for index in order.iter().cycle().take(2 * count - 1) {
         shuffled.push(places.swap_remove(index.index(places.len())));
     }
-    // Node n is at the places of n and of n + count.
+    // Node n is at `shuffled[n]` and at `shuffled[n + count]`.
     let mut turn = which.iter().cycle();
     let mut moved = |id: ShapeNodeId| {
         let twin = if *turn.next().unwrap_or(&false) { count } else { 0 };
@@ -79,7 +80,7 @@ fn in_other_words(model: &Model, order: &[Index], which: &[bool]) -> Model {
     Model::new(nodes, result)
 }
 
-/// Whether walks of so many steps cannot tell two nodes apart: what being the same means, without any cleverness.
+/// Returns whether walks of `steps` steps cannot tell two nodes apart: the plain definition of equality.
 fn look_alike(model: &Model, steps: usize) -> Vec<Vec<bool>> {
     let nodes = model.nodes();
     let label = |node: &ShapeNode| {
@@ -128,14 +129,14 @@ proptest! {
     fn what_a_walk_can_tell_apart_is_kept_apart_and_nothing_else(model in model()) {
         let form = canonical(&model);
         let count = form.nodes().len();
-        // No two that are left look alike, for ever.
+        // No two of the remaining nodes look alike.
         let alike = look_alike(&form, count);
         for (a, row) in alike.iter().enumerate() {
             for (b, &alike) in row.iter().enumerate() {
                 prop_assert_eq!(alike, a == b, "{} and {} of {:?}", a, b, form);
             }
         }
-        // And the root is what it was: beside each other in one graph they look alike.
+        // And the root has not changed: side by side in one graph, the two roots look alike.
         let mut nodes = model.nodes().to_vec();
         let shift = nodes.len() as u32;
         for node in form.nodes() {

@@ -1,8 +1,9 @@
-//! Whether any value of a type can travel: known from its shape, before there is a value.
+//! Finds out whether any value of a type can travel: known from its shape, before there is a value.
 //!
-//! A part that describes itself cannot be read from postcard's bytes. It stops only the values that contain it, so a type
-//! never travels if each of its values does: a struct with such a field, and not one with an `Option` of it. A type that
-//! contains itself is let pass unless something else stops it, and so is everything that is not known.
+//! A part that describes itself cannot be read from postcard's bytes. It stops only the values that contain it, so a
+//! type never travels if each of its values contains such a part: a struct with such a field is stopped, one with an
+//! `Option` of it is not. A type that contains itself passes unless something else stops it, and so does every unknown
+//! part.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -24,21 +25,21 @@ const SELF_DESCRIBING: &str = "Deserialize asks the bytes what they are (deseria
 const FLATTENED: &str = "serde(flatten) makes it a map of unknown length, which a message cannot hold; use a field that \
                          holds the struct, or the map, without this attribute";
 
-/// The part because of which no value of the root travels; `None` if some may. `flattened` are the maps that are structs
-/// with flattened fields.
+/// Returns the part because of which no value of the root travels; `None` if some may. `flattened` are the maps that
+/// are structs with flattened fields.
 pub(super) fn obstacle(model: &Model, flattened: &HashSet<ShapeNodeId>, name: &dyn Display) -> Option<Unfit> {
     let stopped = stopped(model, flattened);
     stopped.contains_key(&model.root()).then(|| tell(&stopped, model.root(), Trail::new(name)))
 }
 
-/// How a part is stopped: by itself, or by one inside of it.
+/// The reason why a part does not travel: the part itself, or one inside it.
 #[derive(Clone, Copy)]
 enum Stopped<'m> {
     Itself(&'static str),
     Inside(Inside<'m>),
 }
 
-/// The way from a part to one that each of its values has.
+/// The step from a part to another that each of its values has.
 #[derive(Clone, Copy)]
 struct Inside<'m> {
     variant: Option<&'m str>,
@@ -48,12 +49,12 @@ struct Inside<'m> {
 
 type Stops<'m> = HashMap<ShapeNodeId, Stopped<'m>>;
 
-/// All parts of which no value travels. A part comes in after the one that stops it, so that the ways end.
+/// Returns all parts of which no value travels. A part is inserted after the one that stops it, so that the chains end.
 fn stopped<'m>(model: &'m Model, flattened: &HashSet<ShapeNodeId>) -> Stops<'m> {
     let mut stopped = Stops::new();
     loop {
         let before = stopped.len();
-        // From the end, where the parts are that others refer to: a round takes in all levels, as a rule.
+        // From the end, where the parts are that others refer to, so that one round usually covers all levels.
         for (at, node) in model.nodes().iter().enumerate().rev() {
             let id = ShapeNodeId(at as u32);
             if !stopped.contains_key(&id)
@@ -82,7 +83,7 @@ fn stops<'m>(node: &'m ShapeNode, is_flattened: bool, stopped: &Stops<'m>) -> Op
             let all: Option<Vec<Inside<'m>>> = variants.iter().map(inside).collect();
             all.and_then(|all| all.first().copied()).map(Stopped::Inside)
         }
-        // These have values without anything inside, or are not looked into.
+        // These have values without anything inside, or are opaque.
         ShapeNode::Option(_)
         | ShapeNode::Seq(_)
         | ShapeNode::Map { .. }
@@ -111,7 +112,8 @@ fn within_parts<'m>(parts: &[ShapeNodeId], stopped: &Stops<'m>) -> Option<Inside
     Some(Inside { variant: None, step: Step::Position(at), part: parts[at] })
 }
 
-/// The part that stops the others, and where it is. Types nest a few levels, of which each is one of this function.
+/// Returns the part that stops the others, with its path. This recurses once for each level of the type, of which there
+/// are few.
 fn tell(stopped: &Stops<'_>, part: ShapeNodeId, at: Trail<'_>) -> Unfit {
     match stopped.get(&part) {
         Some(Stopped::Inside(Inside { variant, step, part })) => {

@@ -1,4 +1,4 @@
-//! Where in a shape the parts are of which only a name is compared.
+//! The paths of a shape's unchecked parts, of which only a name is compared.
 //!
 //! Invariant: the list is bounded in number and length, and so is the search, whatever a stranger's graph looks like.
 
@@ -16,7 +16,7 @@ use super::model::ShapeNodeId;
 use super::show::Name;
 use super::show::ShownNames;
 
-/// The paths of unchecked parts: those nearest to the root first, at most [`MAX_DIFFERENCES`].
+/// Returns the paths of unchecked parts: those nearest to the root first, at most [`MAX_DIFFERENCES`].
 pub(super) fn paths(model: &Model) -> Vec<String> {
     let mut search = Search { model, found: Vec::new(), seen: HashSet::new(), waiting: VecDeque::new() };
     let name = brief(ShownNames::new(model).of(model.root()));
@@ -36,7 +36,7 @@ pub(super) fn paths(model: &Model) -> Vec<String> {
 struct Search<'m> {
     model: &'m Model,
     found: Vec<String>,
-    /// Parts that refer to others, by whom they wait or were looked at: types that contain themselves come back.
+    /// Parts with references that wait or were searched: types that contain themselves lead to the same part again.
     seen: HashSet<ShapeNodeId>,
     waiting: VecDeque<(String, ShapeNodeId)>,
 }
@@ -82,7 +82,7 @@ impl Search<'_> {
         }
     }
 
-    /// Looks at a part later; at one that refers to nothing at once, in each place where it is.
+    /// Searches a part later; a part that refers to nothing is handled at once, at each of its places.
     fn wait(&mut self, path: String, id: ShapeNodeId) {
         match self.model.node(id) {
             ShapeNode::Opaque(why) => self.opaque(&path, why),

@@ -1,17 +1,17 @@
-//! Whether what a type's `Serialize` writes is what its `Deserialize` reads: a value beside its shape.
+//! Checks whether a type's `Deserialize` reads what its `Serialize` writes, by walking a value beside its shape.
 //!
-//! Postcard's bytes do not say what they are, so a `Serialize` that leaves out a field
+//! Postcard's bytes do not carry their type, so a `Serialize` that leaves out a field
 //! (`#[serde(skip_serializing_if = "…")]`) or otherwise disagrees with the type's `Deserialize` makes a message that
-//! arrives wrong, or not at all. A shape is traced from `Deserialize` alone; here a value is serialised into nothing while
-//! its shape is walked along, and the first place at which the two part is named.
+//! arrives wrong, or not at all. A shape is traced from `Deserialize` alone; here a value is serialised into nothing
+//! while its shape is walked along, and the first place at which the two differ is reported.
 //!
-//! What passes is what would be read as what the shape says, not only what is written in the very same words: newtypes
-//! stand for what they hold; structs, tuples and `()` are their parts one after the other; a narrower integer is read as
-//! a wider one, a `char` as a text, a text or a sequence of `u8` as bytes and bytes as such a sequence. Names that differ
-//! between `Serialize` and `Deserialize` are let pass as long as the order is the same, since they do not travel.
+//! A value passes if it would be read as the shape says, not only if it is written in the very same words: newtypes
+//! stand for their content; structs, tuples and `()` are their parts one after the other; a narrower integer is read as
+//! a wider one, a `char` as a text, a text or a sequence of `u8` as bytes and bytes as such a sequence. Names that
+//! differ between `Serialize` and `Deserialize` pass as long as the order is the same, since names do not travel.
 //!
-//! Opaque parts pass: nothing is known of them. So does what nests deeper than [`MAX_DEPTH`], and what comes after
-//! [`MAX_VALUES`] values: a type is looked at here, and not all of its data.
+//! Opaque parts pass: nothing is known of them. So do values nested deeper than [`MAX_DEPTH`], and all values after the
+//! first [`MAX_VALUES`]: the check is one of the type, not of all the data.
 
 mod parts;
 mod place;
@@ -35,18 +35,18 @@ use super::model::ShapeNode;
 use super::path::Start;
 use super::path::Trail;
 
-/// In how many others a value may stand and still be looked at.
+/// Maximum number of enclosing values; deeper values are not checked.
 const MAX_DEPTH: usize = 128;
 
-/// As many values of one message as are looked at.
+/// Maximum number of values of one message that are checked.
 const MAX_VALUES: usize = 1 << 20;
 
-/// What does not fit between a type's `Serialize` and its `Deserialize`.
+/// A mismatch between a type's `Serialize` and its `Deserialize`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Unfit {
-    /// Where, as in `Ping.points[3].x`.
+    /// The place, as in `Ping.points[3].x`.
     pub(crate) path: String,
-    /// What, as a clause.
+    /// The mismatch, as a clause.
     pub(crate) why: String,
 }
 
@@ -56,21 +56,21 @@ impl Display for Unfit {
     }
 }
 
-/// What came of a look at a value.
+/// The outcome of checking a value.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// It is read as it is written.
+    /// The value is read as it is written.
     Fits,
-    /// It is not.
+    /// The value is read as something else.
     Unfit(Unfit),
-    /// The type's own `Serialize` has failed, so that not all was seen.
+    /// The type's own `Serialize` has failed, so that not all was checked.
     Interrupted,
 }
 
-/// Serialises the value beside what its type reads, and names the first place where they part, in a value of that
-/// `name`. Writes nothing.
+/// Serialises the value beside the shape that its type reads, and reports the first place where they differ, in a value
+/// called `name`. Writes nothing.
 ///
-/// The type's `Serialize` may panic; who calls deals with that.
+/// The type's `Serialize` may panic; the caller handles that.
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T, start: Start<'_>, name: &dyn Display) -> Verdict {
     let checker = Checker { model: start.model, unfit: RefCell::new(None), left: Cell::new(MAX_VALUES) };
     let written = value.serialize(ValuePlace::new(&checker, Wanted::ShapeNode(start.node), Trail::new(name)));
@@ -82,7 +82,7 @@ pub(crate) fn check<T: Serialize + ?Sized>(value: &T, start: Start<'_>, name: &d
     }
 }
 
-/// Whether there is a part in it that describes itself, so that it depends on the value whether it arrives.
+/// Returns whether the shape has a self-describing part, so that it depends on the value whether it arrives.
 pub(crate) fn describes_itself(start: Start<'_>) -> bool {
     let (mut seen, mut waiting) = (HashSet::from([start.node]), vec![start.node]);
     while let Some(id) = waiting.pop() {
@@ -99,12 +99,12 @@ pub(crate) fn describes_itself(start: Start<'_>) -> bool {
     false
 }
 
-/// What all places of one value share.
+/// State shared by all places of one value.
 struct Checker<'m> {
     model: &'m Model,
-    /// The first, which counts.
+    /// The first mismatch, which is the one reported.
     unfit: RefCell<Option<Unfit>>,
-    /// How many values are still looked at.
+    /// Number of values that are still checked.
     left: Cell<usize>,
 }
 
@@ -119,9 +119,9 @@ impl Checker<'_> {
 /// The error that travels through serde.
 #[derive(Debug)]
 enum Stop {
-    /// What is wrong is noted in [`Checker::unfit`].
+    /// A mismatch, recorded in [`Checker::unfit`].
     Unfit,
-    /// The type's own.
+    /// An error of the type's own.
     Own,
 }
 

@@ -1,4 +1,4 @@
-//! What is made of other values: each part beside the place where it is read.
+//! The check of composites: each part beside the place where it is read.
 
 use serde::Serialize;
 use serde::ser;
@@ -13,15 +13,15 @@ use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
 
-/// What is read, part after part.
+/// The parts that are read, one after the other.
 pub(super) enum Plan<'a> {
-    /// Whatever: the parts are not looked at.
+    /// Anything: the parts are not checked.
     Anything,
-    /// So many as the sequence said, all of one kind.
+    /// Elements of one kind, as many as the sequence announced.
     Elements(ShapeNodeId),
-    /// The same, where bytes are read.
+    /// Elements of a sequence where bytes are read.
     Bytes,
-    /// So many pairs as the map said.
+    /// Pairs, as many as the map announced.
     Entries(ShapeNodeId, ShapeNodeId),
     /// One value for each place.
     Row(Row<'a>),
@@ -35,7 +35,7 @@ pub(super) enum Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The places of what is no newtype and not opaque.
+    /// Returns the places of a content that is neither a newtype nor opaque.
     pub(super) fn of(content: &'a Content) -> Option<Row<'a>> {
         match content {
             Content::Unit => Some(Row::Positions(&[])),
@@ -59,7 +59,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Where the field of that name is read.
+    /// Returns the position at which the field of that name is read.
     fn position(&self, name: &str) -> Option<usize> {
         match self {
             Row::Positions(_) => None,
@@ -68,14 +68,14 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The serializer of what has parts.
+/// The serializer of a composite.
 pub(super) struct Parts<'a> {
     checker: &'a Checker<'a>,
     at: Trail<'a>,
     plan: Plan<'a>,
-    /// How many parts the value said that it has.
+    /// Number of parts that the value announced.
     announced: usize,
-    /// How many have been written.
+    /// Number of parts written so far.
     written: usize,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Parts<'a> {
         Parts { checker: place.checker, at: place.at, plan, announced, written: 0 }
     }
 
-    /// The next part, without a name.
+    /// Checks the next part, which has no name.
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         let number = self.written;
         self.written += 1;
@@ -109,8 +109,8 @@ impl<'a> Parts<'a> {
         key.serialize(ValuePlace::new(self.checker, Wanted::ShapeNode(wanted), self.at.to(Step::KeyOf(self.written))))
     }
 
-    /// The next part, of that name. Names do not travel, so one that is not read at all is a field renamed for one
-    /// direction, unless more is written than is read.
+    /// Checks the next part, which has that name. Names do not travel, so a name that is not read at all is that of a
+    /// field renamed for one direction, unless more is written than is read.
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Stop> {
         let Plan::Row(row) = &self.plan else { return self.part(value) };
         match row.position(name) {
@@ -130,7 +130,7 @@ impl<'a> Parts<'a> {
         self.checker.refuse(&self.at.to(Step::Field(name)), why.to_owned())
     }
 
-    /// The next place is read, and nothing is written for it.
+    /// Reports that nothing is written for the next place, which is read.
     #[cold]
     fn skipped(&self) -> Stop {
         let Plan::Row(row) = &self.plan else { return Stop::Unfit };
@@ -139,7 +139,7 @@ impl<'a> Parts<'a> {
         self.checker.refuse(&self.at.to(step), why.to_owned())
     }
 
-    /// All parts have been written.
+    /// Ends the check once all parts have been written.
     pub(super) fn finish(self) -> Result<(), Stop> {
         match &self.plan {
             Plan::Row(row) if self.written < row.len() => Err(self.skipped()),
@@ -188,7 +188,7 @@ macro_rules! named_parts {
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), Stop> {
                 match &self.plan {
-                    // The field may be one that is not read either.
+                    // A field that is not read either may be left out.
                     Plan::Row(row) if row.position(name).is_some() => Err(self.skipped()),
                     _ => Ok(()),
                 }

@@ -1,4 +1,4 @@
-//! One place in a shape: what is read there, and where that is in the value.
+//! One place in a shape: the kind that is read there, and the path of the place in the value.
 
 use super::Checker;
 use super::MAX_DEPTH;
@@ -23,19 +23,19 @@ pub(super) struct ValuePlace<'a> {
     wanted: Wanted,
 }
 
-/// What the shape has at a place.
+/// The content of the shape at a place.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted {
     ShapeNode(ShapeNodeId),
-    /// A byte of what is read as bytes: no node, as they are one leaf.
+    /// A byte of a byte string: no node, as a byte string is one leaf.
     Byte,
 }
 
-/// What is read where a value is written.
+/// The kind that is read where a value is written.
 pub(super) enum Read<'a> {
     /// A value of this kind, which is no newtype.
     Kind(&'a ShapeNode),
-    /// Whatever: it is not looked at.
+    /// Anything: the value is not checked.
     Anything,
 }
 
@@ -44,7 +44,7 @@ impl<'a> ValuePlace<'a> {
         ValuePlace { checker, at, wanted }
     }
 
-    /// What is read here.
+    /// Returns the kind that is read here.
     pub(super) fn read(&self) -> Result<Read<'a>, Stop> {
         let left = self.checker.left.get();
         if left == 0 || self.at.levels() > MAX_DEPTH {
@@ -58,7 +58,7 @@ impl<'a> ValuePlace<'a> {
         }
     }
 
-    /// The kind below all newtypes; `None` if they never end.
+    /// Returns the kind below all newtypes; `None` if they never end.
     pub(super) fn plain(&self) -> Option<&'a ShapeNode> {
         let model = self.checker.model;
         let mut node = match self.wanted {
@@ -74,7 +74,7 @@ impl<'a> ValuePlace<'a> {
         None
     }
 
-    /// The place of a value inside that is no step.
+    /// Returns the place of the content of an option or a newtype, which is no step of the path.
     pub(super) fn inner(&self, wanted: ShapeNodeId) -> ValuePlace<'_> {
         ValuePlace { checker: self.checker, wanted: Wanted::ShapeNode(wanted), at: self.at.to(Step::Inside) }
     }

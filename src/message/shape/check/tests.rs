@@ -1,4 +1,4 @@
-//! Types whose `Serialize` and `Deserialize` agree, and all the ways in which they do not.
+//! Tests with types whose `Serialize` and `Deserialize` agree, and with all the ways in which they do not.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use super::describes_itself;
 use crate::message::shape::Shape;
 use crate::message::shape::path::Start;
 
-/// What is wrong with the value, if something is.
+/// Returns the mismatch in the value, if there is one.
 fn complaint<T: Serialize + DeserializeOwned>(value: &T) -> Option<String> {
     let shape = Shape::of_value::<T>();
     match check(value, Start::message(shape.model()), &"Value") {
@@ -39,7 +39,7 @@ fn fits<T: Serialize + DeserializeOwned>(value: T) {
     assert_eq!(complaint(&value), None);
 }
 
-/// The value is refused in these words, and it is right to refuse it: postcard does not bring it back.
+/// Asserts that the value is refused in these words, and rightly so: postcard does not bring it back.
 #[track_caller]
 fn does_not_fit<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T, words: &str) {
     let complaint = complaint(&value).expect("it does not fit");
@@ -72,7 +72,7 @@ macro_rules! disagreeing {
     };
 }
 
-// ---- what fits
+// ---- values that fit
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 enum Figure {
@@ -183,7 +183,7 @@ proptest! {
     }
 }
 
-// ---- what does not
+// ---- values that do not fit
 
 #[test]
 fn a_field_left_out_is_named() {

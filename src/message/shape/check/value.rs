@@ -1,4 +1,4 @@
-//! The serializer of one value: what it writes beside what is read at its place.
+//! The serializer of one value: its writes beside the kind that is read at its place.
 
 use serde::Serialize;
 use serde::Serializer;
@@ -29,7 +29,7 @@ impl<'a> ValuePlace<'a> {
         }
     }
 
-    /// So many values one after the other.
+    /// Checks a row of `len` values, one after the other.
     fn row(self, written: impl FnOnce() -> String, len: usize) -> Result<Parts<'a>, Stop> {
         let read = match self.read()? {
             Read::Anything => return Ok(Parts::new(self, Plan::Anything, len)),
@@ -47,7 +47,7 @@ impl<'a> ValuePlace<'a> {
         }
     }
 
-    /// The variant that is written; `None` if it is not looked at.
+    /// Returns the variant that is written; `None` if it is not checked.
     fn variant(&self, index: u32, name: &str) -> Result<Option<&'a Variant>, Stop> {
         let variants = match self.read()? {
             Read::Anything => return Ok(None),
@@ -57,7 +57,7 @@ impl<'a> ValuePlace<'a> {
         let found = usize::try_from(index).ok().and_then(|index| variants.get(index));
         match found {
             Some(variant) if *variant.name == *name => Ok(Some(variant)),
-            // Renamed for one direction only, unless it is another one.
+            // A variant renamed for one direction only, unless another variant has that name.
             Some(variant) if !variants.iter().any(|other| *other.name == *name) => Ok(Some(variant)),
             Some(variant) => Err(self.misnumbered(index, name, &format!("that is {}", variant.name))),
             None => Err(self.misnumbered(index, name, &format!("there are {}", variants.len()))),
@@ -71,7 +71,7 @@ impl<'a> ValuePlace<'a> {
         self.checker.refuse(&self.at, why)
     }
 
-    /// What is in a variant of several values.
+    /// Checks the content of a variant of several values.
     fn row_of_variant(mut self, index: u32, name: &'static str, len: usize) -> Result<Parts<'a>, Stop> {
         let variant = self.variant(index, name)?;
         self.at = self.at.into_variant(name);
@@ -98,7 +98,7 @@ const UNKNOWN_ENTRIES: &str = "Serialize writes a map without saying its length 
 const ONE_READ: &str = "where Deserialize reads one value by itself";
 const ONE_WRITTEN: &str = "Serialize writes one value by itself, where Deserialize reads another number of them";
 
-/// Whether the bytes of the one mean the same when they are read as the other.
+/// Returns whether the bytes of `written` mean the same when they are read as `read`.
 fn is_read_as(written: Scalar, read: Scalar) -> bool {
     use Scalar::*;
     match read {

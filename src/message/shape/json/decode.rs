@@ -19,20 +19,21 @@ use crate::message::shape::path::Start;
 use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
 
-/// What JSON may take of memory, in bytes, however short the body is: elements without content take no byte of it, and
-/// nobody has more of them than this allows for.
+/// Memory that JSON may take however short the body is, in bytes: elements without content take no byte of the body,
+/// and no honest message has more of them than this allows for.
 const FREE: usize = 16 << 20;
 
-/// What JSON may take of memory for each byte of the body. An object with one short field takes that much.
+/// Memory that JSON may take for each byte of the body, in bytes. An object with one short field takes that much.
 const PER_BYTE: usize = 1 << 10;
 
-/// What JSON may take of memory at most.
+/// Maximum memory that JSON may take, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
 
-/// What an object with fields takes before there is anything in it: a node of its tree, of which most is room.
+/// Memory that an object with fields takes before it holds anything, in bytes: a node of its tree, most of which is
+/// spare room.
 const OBJECT: usize = 512;
 
-/// The JSON of the value whose encoding the whole body is.
+/// Returns the JSON of the value whose encoding is the whole body.
 pub(super) fn decode(start: Start<'_>, body: &[u8]) -> Result<Value, JsonError> {
     let limit = allowance(body.len());
     let mut reader = JsonReader { model: start.model, rest: body, limit, left: limit };
@@ -43,7 +44,7 @@ pub(super) fn decode(start: Start<'_>, body: &[u8]) -> Result<Value, JsonError> 
     }
 }
 
-/// How much memory the JSON of a body of that length may take, in bytes.
+/// Returns the memory that the JSON of a body of that length may take, in bytes.
 fn allowance(body: usize) -> usize {
     body.saturating_mul(PER_BYTE).saturating_add(FREE).min(MAX_MEMORY)
 }
@@ -81,14 +82,14 @@ impl<'m, 'b> JsonReader<'m, 'b> {
         }
     }
 
-    /// Nothing is reserved on the word of the count: the elements have to be there, and paid for.
+    /// Reads a sequence. Reserves nothing for the claimed count: the elements have to be there, and paid for.
     fn sequence(&mut self, element: ShapeNodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
         let count: usize = self.read(at)?;
         let elements = (0..count).map(|n| self.value(element, at.to(Step::Element(n))));
         elements.collect::<Result<Vec<_>, _>>().map(Value::Array)
     }
 
-    /// Of two entries with one key the later counts, as it does for a `HashMap`.
+    /// Reads a map. If two entries have one key, the later one counts, as it does for a `HashMap`.
     fn map(&mut self, key: ShapeNodeId, value: ShapeNodeId, at: &Trail<'_>) -> Result<Value, JsonError> {
         let count: usize = self.read(at)?;
         let mut entries = Map::new();
@@ -106,7 +107,7 @@ impl<'m, 'b> JsonReader<'m, 'b> {
         parts.collect::<Result<Vec<_>, _>>().map(Value::Array)
     }
 
-    /// What is in a struct or variant.
+    /// Reads the content of a struct or variant.
     fn content(&mut self, content: &Content, at: Trail<'_>) -> Result<Value, JsonError> {
         match content {
             Content::Unit => Ok(Value::Null),
@@ -130,7 +131,7 @@ impl<'m, 'b> JsonReader<'m, 'b> {
     fn variant(&mut self, variants: &[Variant], at: Trail<'_>) -> Result<Value, JsonError> {
         let variant = self.chosen(variants, &at)?;
         if variant.content == Content::Unit {
-            // The name may be a stranger's, and longer than all of the body.
+            // The name may be a stranger's, and longer than the whole body.
             self.pay(variant.name.len(), &at)?;
             return Ok(Value::String(variant.name.to_string()));
         }
@@ -142,7 +143,7 @@ impl<'m, 'b> JsonReader<'m, 'b> {
         Ok(Value::Object(entries))
     }
 
-    /// The variant whose number stands next in the body.
+    /// Returns the variant whose number comes next in the body.
     fn chosen<'v>(&mut self, variants: &'v [Variant], at: &Trail<'_>) -> Result<&'v Variant, JsonError> {
         let number: u32 = self.read(at)?;
         let variant = usize::try_from(number).ok().and_then(|number| variants.get(number));
@@ -187,7 +188,7 @@ impl<'m, 'b> JsonReader<'m, 'b> {
         Ok(text.to_owned())
     }
 
-    /// A key of a map, as a text.
+    /// Reads a key of a map, as a text.
     fn key(&mut self, id: ShapeNodeId, at: &Trail<'_>) -> Result<String, JsonError> {
         check_depth(at)?;
         match self.model.node(id) {
@@ -234,7 +235,7 @@ impl<'m, 'b> JsonReader<'m, 'b> {
     }
 }
 
-/// As `serde_json` writes it, which has a fraction or an exponent also for a whole number.
+/// Formats a float like `serde_json`, which writes a fraction or an exponent for a whole number too.
 fn float_key<T: serde::Serialize>(float: T, finite: bool, at: &Trail<'_>) -> Result<String, JsonError> {
     match serde_json::to_string(&float) {
         Ok(text) if finite => Ok(text),

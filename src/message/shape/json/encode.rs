@@ -28,7 +28,7 @@ use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
 use crate::message::shape::show::word;
 
-/// The bytes of the value that the JSON is.
+/// Returns the bytes of the value that the JSON describes.
 pub(super) fn encode(start: Start<'_>, json: &Value) -> Result<Vec<u8>, JsonError> {
     let mut writer = JsonWriter { model: start.model, out: Vec::new() };
     writer.value(start.node, json, Trail::new(&start))?;
@@ -78,7 +78,7 @@ impl JsonWriter<'_> {
         numbered.try_for_each(|(n, (part, json))| self.value(*part, json, at.to(Step::Position(n))))
     }
 
-    /// What is in the struct or variant of that name.
+    /// Writes the content of the struct or variant of that name.
     fn content(&mut self, name: &str, content: &Content, json: &Value, at: Trail<'_>) -> Result<(), JsonError> {
         match (content, json) {
             (Content::Unit, Value::Null) => Ok(()),
@@ -139,7 +139,7 @@ impl JsonWriter<'_> {
         }
     }
 
-    /// Keys in their own order and not in that of their texts, so that the bytes are those of a `BTreeMap`.
+    /// Writes a map, sorted by the keys and not by their texts, so that the bytes are those of a `BTreeMap`.
     fn map(
         &mut self,
         key: ShapeNodeId,
@@ -194,7 +194,7 @@ impl JsonWriter<'_> {
 
     fn float(&mut self, scalar: Scalar, number: &Number, at: &Trail<'_>) -> Result<(), JsonError> {
         match (scalar, number.as_f64()) {
-            // Only what is finite in JSON's own width may be so in the narrower.
+            // A number that is finite in JSON's own width need not be so in the narrower one.
             (Scalar::F32, Some(float)) if (float as f32).is_finite() => self.put(&(float as f32)),
             (Scalar::F64, Some(float)) => self.put(&float),
             _ => return Err(out_of_range(scalar, number, at)),

@@ -17,7 +17,7 @@ use crate::message::shape::path::Step;
 use crate::message::shape::path::Trail;
 use crate::message::shape::show::ShownNames;
 
-/// A key as the map has it. All keys of a map are of one kind, and sorted as a `BTreeMap` sorts that kind.
+/// A key of a map. All keys of a map are of one kind, and sorted as a `BTreeMap` sorts that kind.
 #[derive(Debug)]
 pub(super) enum JsonKey<'a> {
     Bool(bool),
@@ -27,16 +27,16 @@ pub(super) enum JsonKey<'a> {
     Float64(f64),
     Char(char),
     Str(&'a str),
-    /// By its number.
+    /// A variant without content, by its number.
     Variant(u32),
 }
 
 impl JsonKey<'_> {
-    /// Appends what postcard makes of it.
+    /// Appends postcard's encoding of the key.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             JsonKey::Bool(truth) => put(out, truth),
-            // Parsed as that scalar, so it fits.
+            // The number was parsed as that scalar, so it fits.
             JsonKey::Signed(scalar, number) => write_integer(out, *scalar, Some(*number), None).unwrap_or_default(),
             JsonKey::Unsigned(scalar, number) => write_integer(out, *scalar, None, Some(*number)).unwrap_or_default(),
             JsonKey::Float32(float) => put(out, float),
@@ -57,13 +57,13 @@ impl JsonKey<'_> {
             (JsonKey::Char(one), JsonKey::Char(other)) => one.cmp(other),
             (JsonKey::Str(one), JsonKey::Str(other)) => one.cmp(other),
             (JsonKey::Variant(one), JsonKey::Variant(other)) => one.cmp(other),
-            // Not in one map.
+            // One map does not have keys of two kinds.
             _ => Ordering::Equal,
         }
     }
 }
 
-/// The key that the text is.
+/// Parses the text as a key.
 pub(super) fn parse<'a>(
     model: &Model,
     id: ShapeNodeId,
@@ -112,12 +112,12 @@ fn scalar_key(scalar: Scalar, text: &str) -> Option<JsonKey<'_>> {
     })
 }
 
-/// Whether values of that kind are texts in JSON when they are keys.
+/// Returns whether values of that kind are texts in JSON when they are keys.
 pub(super) fn can_be_key(scalar: Scalar) -> bool {
     !matches!(scalar, Scalar::Bytes | Scalar::Unit)
 }
 
-/// Addresses and what is not known say so themselves.
+/// Returns the error for a key that cannot be one in JSON; addresses and unknown parts have errors of their own.
 pub(super) fn not_a_key(model: &Model, id: ShapeNodeId, at: &Trail<'_>) -> JsonError {
     let path = at.to_string();
     match model.node(id) {

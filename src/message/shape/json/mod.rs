@@ -1,11 +1,10 @@
-//! Messages as JSON: into the bytes that a message has in a frame, and back, by its shape alone.
+//! Messages as JSON: conversion into the bytes that a message has in a frame, and back, by the message's shape alone.
 //!
-//! For tools, which know a message's shape and not its Rust type. What a value looks like in JSON is what `serde_json`
-//! makes of the same type, as long as the type's `Serialize` does not ask whether people read along; see
-//! [`Shape::encode_json`].
+//! Made for tools, which know a message's shape and not its Rust type. A value looks in JSON as `serde_json` writes the
+//! same type, unless the type's `Serialize` asks whether the format is human-readable; see [`Shape::encode_json`].
 //!
-//! Neither direction trusts what it is given, the shape included: nesting is bounded, nothing is reserved on the word of
-//! a length, and what a body grows to as JSON is bounded by [`allowance`](decode).
+//! Neither direction trusts its input, the shape included: nesting is bounded, nothing is reserved for a claimed
+//! length, and the size of a body as JSON is bounded by [`allowance`](decode).
 
 mod decode;
 mod encode;
@@ -30,33 +29,33 @@ use super::show::Name;
 use super::show::ShownNames;
 use super::show::word;
 
-/// In how many others a value may stand, as in a message that a node receives: options that hold something, newtypes,
-/// sequences, maps, tuples, structs and enums are levels.
+/// Maximum number of nested levels, the same as for a message that a node receives: options that hold something,
+/// newtypes, sequences, maps, tuples, structs and enums are levels.
 const MAX_DEPTH: usize = 128;
 
-/// As much of a text as an error shows, in characters.
+/// Maximum number of characters of a text that an error shows.
 const MAX_SHOWN: usize = 32;
 
 /// Why JSON could not be turned into a message, or a message into JSON.
 ///
-/// `path` says where: `Ping.points[3].x`. It begins with the name of the message; `::` goes into a variant.
+/// `path` is the place: `Ping.points[3].x`. It begins with the name of the message; `::` goes into a variant.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The JSON is of another kind than the message has there.
+    /// The JSON is of another kind than the message's content at this place.
     #[error("{path}: expected {expected}, found {found}")]
     Unexpected {
-        /// Where.
+        /// The place.
         path: String,
-        /// What the message has there.
+        /// The message's content at this place.
         expected: String,
-        /// What the JSON has.
+        /// The JSON's content at this place.
         found: String,
     },
-    /// A number that the message's type there cannot hold.
+    /// A number that the message's type at this place cannot hold.
     #[error("{path}: {found} is out of the range of {expected}")]
     OutOfRange {
-        /// Where.
+        /// The place.
         path: String,
         /// The type.
         expected: &'static str,
@@ -78,51 +77,51 @@ pub enum JsonError {
     /// The enum has no variant of that name.
     #[error("{path}: there is no variant {found:?}")]
     UnknownVariant {
-        /// Where the enum is.
+        /// The place of the enum.
         path: String,
-        /// What the JSON calls it.
+        /// The variant's name in the JSON.
         found: String,
     },
-    /// A map whose keys cannot be those of a JSON object. Texts, characters, numbers, `bool`s and variants without
-    /// content can.
+    /// A map whose keys cannot be the keys of a JSON object. Texts, characters, numbers, `bool`s and variants without
+    /// content can be.
     #[error("{path}: {kind} cannot be a key in JSON")]
     NotAKey {
         /// The key.
         path: String,
-        /// What the keys are.
+        /// The kind of the keys.
         kind: String,
     },
-    /// An address: it is a handle beside the message, which JSON cannot have.
+    /// An address: a handle beside the message, which JSON cannot contain.
     #[error("{path}: the address of a box cannot be written as JSON")]
     Address {
-        /// Where.
+        /// The place.
         path: String,
     },
     /// A part of the message whose shape is not known.
     #[error("{path}: cannot be written as JSON, because its shape is not known")]
     Opaque {
-        /// Where.
+        /// The place.
         path: String,
     },
-    /// A part of the message that has to say by itself what it is (`serde_json::Value`, untagged and tagged enums). In a
-    /// message it does not travel at all.
+    /// A self-describing part of the message (`serde_json::Value`, untagged and tagged enums). Such a part does not
+    /// travel in a message at all.
     #[error("{path}: describes itself, which a message's format does not carry")]
     SelfDescribing {
-        /// Where.
+        /// The place.
         path: String,
     },
-    /// It nests too many levels.
+    /// The message or the JSON nests too many levels.
     #[error("{path}: more than {limit} levels of nesting")]
     TooDeep {
-        /// Where.
+        /// The place.
         path: String,
         /// The limit.
         limit: usize,
     },
-    /// The message is so much larger as JSON than it is in a frame that it is not made.
+    /// The message would be so much larger as JSON than in a frame that the JSON is not made.
     #[error("{path}: the message would take more than {limit} bytes of memory as JSON")]
     TooLarge {
-        /// How far it came.
+        /// The place that was reached.
         path: String,
         /// The limit, in bytes.
         limit: usize,
@@ -130,23 +129,23 @@ pub enum JsonError {
     /// The bytes are no message of this shape.
     #[error("{path}: {why}")]
     Malformed {
-        /// How far it came.
+        /// The place that was reached.
         path: String,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
-    /// Bytes are left over after the message: most likely it is of another shape.
+    /// Bytes are left over after the message: most likely the message is of another shape.
     #[error("{bytes} bytes are left over after {name}")]
     Remainder {
         /// The message's name.
         name: String,
-        /// How many bytes.
+        /// Number of bytes left over.
         bytes: usize,
     },
-    /// The shape is that of a value, or of a message without one: it has no result.
+    /// The shape has no result: it is that of a value, or of a message without a result.
     #[error("{name} has no result")]
     NoResult {
-        /// Its name.
+        /// The name of the message or value.
         name: String,
     },
 }
@@ -154,21 +153,22 @@ pub enum JsonError {
 impl Shape {
     /// Turns JSON into the bytes that a message of this shape has in a frame (postcard's format).
     ///
-    /// A value looks as `serde_json` would write it: a struct is an object, a tuple, an array and a byte string an
-    /// array, a newtype what it holds, `()` and a unit struct `null`, a variant `"Name"` or `{"Name": …}`, an option
-    /// `null` or what it holds, a `char` a string of one, a map an object, its keys texts. The exceptions:
+    /// A value looks as `serde_json` would write it: a struct is an object; a tuple, an array and a byte string are
+    /// arrays; a newtype is its content; `()` and a unit struct are `null`; a variant is `"Name"` or `{"Name": …}`; an
+    /// option is `null` or its content; a `char` is a string of one character; a map is an object whose keys are texts.
+    /// The exceptions:
     ///
-    /// - Types that ask whether people read along (`Uuid`, `IpAddr`, dates of chrono) look as they do to programs: a
-    ///   `Uuid` is an array of 16 numbers.
-    /// - An `i128` or `u128` that no JSON number can hold is a string of its digits. Both are taken as input.
-    /// - Floats that are no numbers come out as `null`, as in `serde_json`, and `null` is not taken for a float: which
-    ///   of them it was is lost.
+    /// - Types that ask whether the format is human-readable (`Uuid`, `IpAddr`, dates of chrono) take their binary
+    ///   form: a `Uuid` is an array of 16 numbers.
+    /// - An `i128` or `u128` that no JSON number can hold is a string of its digits. Both forms are accepted as input.
+    /// - Floats that are no numbers come out as `null`, as in `serde_json`, and `null` is not accepted as a float,
+    ///   since the original value is lost.
     /// - `Some(None)` and `Some(())` look like `None`, as in `serde_json`, and are read as `None`.
-    /// - Of a variant with aliases, the name is the first of them in alphabetical order; see [`Shape`].
-    /// - The entries of a map are sorted by their keys, as a `BTreeMap` does; a reader that depends on another order
-    ///   gets that one.
+    /// - A variant with aliases has the first of its names in alphabetical order; see [`Shape`].
+    /// - The entries of a map are sorted by their keys, as in a `BTreeMap`, even if the reader depends on another
+    ///   order.
     ///
-    /// Objects must have the fields that the struct has, in any order, and no others; an option may be left out.
+    /// Objects must have exactly the fields of the struct, in any order; an option may be left out.
     ///
     /// # Examples
     /// ```
@@ -198,7 +198,7 @@ impl Shape {
         encode(Start::message(self.model()), json)
     }
 
-    /// As [`encode_json`](Shape::encode_json), for the result that the message is answered with.
+    /// Turns JSON into the bytes of the result of a message of this shape, like [`encode_json`](Shape::encode_json).
     ///
     /// # Errors
     /// [`JsonError`], which names the place; [`JsonError::NoResult`] if there is none.
@@ -206,8 +206,8 @@ impl Shape {
         encode(self.result_start()?, json)
     }
 
-    /// Turns the bytes of a message of this shape into JSON. See [`encode_json`](Shape::encode_json) for what it looks
-    /// like.
+    /// Turns the bytes of a message of this shape into JSON, in the form described at
+    /// [`encode_json`](Shape::encode_json).
     ///
     /// The bytes may be a stranger's: memory and nesting are bounded. If a map has a key twice, the later entry counts.
     ///
@@ -217,7 +217,7 @@ impl Shape {
         decode(Start::message(self.model()), body)
     }
 
-    /// As [`decode_json`](Shape::decode_json), for the result that the message is answered with.
+    /// Turns the bytes of the result of a message of this shape into JSON, like [`decode_json`](Shape::decode_json).
     ///
     /// # Errors
     /// [`JsonError`], which names the place; [`JsonError::NoResult`] if there is none.
@@ -231,7 +231,7 @@ impl Shape {
     }
 }
 
-/// What JSON must have for a value of that kind.
+/// Describes the JSON required for a value of that kind.
 fn expected(model: &Model, id: ShapeNodeId) -> String {
     match model.node(id) {
         ShapeNode::Scalar(scalar) => expected_scalar(*scalar),
@@ -255,7 +255,7 @@ fn expected_scalar(scalar: Scalar) -> String {
     .to_owned()
 }
 
-/// What JSON must have for the struct or variant of that name.
+/// Describes the JSON required for the struct or variant of that name.
 fn expected_content(name: &str, content: &Content) -> String {
     let name = Name(name);
     match content {
@@ -266,7 +266,7 @@ fn expected_content(name: &str, content: &Content) -> String {
     }
 }
 
-/// What the JSON is, in a few words.
+/// Describes the JSON in a few words.
 fn found(json: &Value) -> String {
     match json {
         Value::Null => "null".to_owned(),
@@ -278,7 +278,7 @@ fn found(json: &Value) -> String {
     }
 }
 
-/// The text, or its beginning.
+/// Returns the text, or its beginning.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -290,7 +290,7 @@ fn unexpected(expected: String, json: &Value, at: &Trail<'_>) -> JsonError {
     JsonError::Unexpected { path: at.to_string(), expected, found: found(json) }
 }
 
-/// Whether a value may stand so deep.
+/// Checks that the value is not nested too deep.
 fn check_depth(at: &Trail<'_>) -> Result<(), JsonError> {
     if at.levels() > MAX_DEPTH {
         return Err(JsonError::TooDeep { path: at.to_string(), limit: MAX_DEPTH });

@@ -1,12 +1,12 @@
-//! What postcard makes of a scalar.
+//! The postcard encoding of scalars.
 
 use serde::Serialize;
 
 use crate::message::shape::model::Scalar;
 
-/// Appends what postcard makes of a scalar.
+/// Appends the postcard encoding of a scalar.
 pub(super) fn put<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // It fails only where its output does, and a vector takes everything.
+    // Postcard fails only where its output does, and a vector takes everything.
     if let Ok(longer) = postcard::to_extend(value, std::mem::take(out)) {
         *out = longer;
     }

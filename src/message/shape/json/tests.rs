@@ -1,5 +1,5 @@
-//! Shapes made by hand, of the kinds that no honest type has, and bodies that no honest peer sends. What honest types
-//! look like is in `tests/json.rs`.
+//! Tests with shapes made by hand, of the kinds that no honest type has, and with bodies that no honest peer sends.
+//! `tests/json.rs` shows the JSON of honest types.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -88,7 +88,7 @@ fn a_count_without_elements_is_refused_and_reserves_nothing() {
 
 #[test]
 fn a_map_of_nothing_to_nothing_ends() {
-    // All keys are alike, so that the object does not grow; the count alone must not keep it going for long.
+    // All keys are alike, so that the object does not grow; the count alone must not keep the decoder busy for long.
     let map = model([
         ShapeNode::Map { key: SECOND, value: ShapeNodeId(2) },
         ShapeNode::Enum { name: "One".into(), variants: vec![variant("Only", Content::Unit)] },
@@ -209,7 +209,7 @@ fn an_opaque_variant_leaves_the_others_usable() {
     assert_eq!(from_bytes(&choice, &[1, 1]), Err(JsonError::Opaque { path }));
 }
 
-/// Nodes that may refer to one another in any way, or to nowhere.
+/// Makes nodes that may refer to one another in any way, or to nowhere.
 fn any_model() -> impl Strategy<Value = Model> {
     let id = || (0u32..8).prop_map(ShapeNodeId);
     let scalar = prop::sample::select(vec![
@@ -269,7 +269,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Neither panics nor overflows the stack, and what was read can be written again.
+    /// Decoding neither panics nor overflows the stack, and the decoded JSON can be encoded again.
     #[test]
     fn any_bytes_as_any_shape_end_well(model in any_model(), body in prop::collection::vec(any::<u8>(), 0..64)) {
         if let Ok(json) = from_bytes(&model, &body) {

@@ -1,4 +1,4 @@
-//! What is inside of composites, and which of it is offered.
+//! The content of composites, and the choice of the values that are offered.
 
 use serde::de;
 use serde::de::DeserializeSeed;
@@ -17,18 +17,19 @@ use super::tracer::Tracer;
 use crate::message::shape::model::Gap;
 
 impl Tracer {
-    /// Whether something is to be put into a slot that may be left empty, in order to learn more about it.
+    /// Returns whether a value should be put into a slot that may be left empty, in order to learn more about the slot.
     pub(super) fn wants(&self, place: TracePlace) -> bool {
-        // In what is being read already, there is no more to learn that is not learnt there.
+        // A slot that is being read already is learnt about by that reading.
         self.slot(place).reading == 0 && !self.is_decided(place)
     }
 
-    /// Whether other values than the shortest may be offered: not in a type that contains itself, or they might not end.
+    /// Returns whether other values than the shortest may be offered: not in a type that contains itself, or they might
+    /// not end.
     pub(super) fn may_vary(&self, draft: usize) -> bool {
         self.drafts[draft].done && self.drafts[draft].reading == 1
     }
 
-    /// How many elements, or pairs, are offered.
+    /// Returns the number of elements, or pairs, to offer.
     pub(super) fn how_many(&self, draft: usize, variation: usize) -> usize {
         if self.drafts[draft].done && self.drafts[draft].lacks_keys() {
             return 0;
@@ -44,12 +45,12 @@ impl Tracer {
         }
     }
 
-    /// The variant to offer.
+    /// Returns the variant to offer.
     pub(super) fn choose(&mut self, draft: usize, variation: usize) -> Option<usize> {
         let of = &self.drafts[draft];
         let shortest = of.shortest.map(|(slot, _)| slot);
         let chosen = if of.reading > 1 {
-            // The shortest value ends; a variant that is not being read may.
+            // The shortest value ends; a variant that is not being read may end.
             shortest.or_else(|| of.open.iter().copied().find(|&slot| of.slots[slot].reading == 0))
         } else if let Some(&next) = of.open.front() {
             Some(next)
@@ -67,7 +68,7 @@ impl Tracer {
         chosen
     }
 
-    /// Notes how reading a variant went: `levels` is how many it took, if it went well.
+    /// Records the outcome of reading a variant: `levels` is the number of levels it took, if it was accepted.
     pub(super) fn chosen(&mut self, draft: usize, slot: usize, levels: Option<usize>) {
         let decided = self.is_decided(TracePlace { draft, slot });
         let of = &mut self.drafts[draft];
@@ -77,7 +78,7 @@ impl Tracer {
             of.shortest = Some((slot, levels));
             self.progress = true;
         }
-        // One after the other, so that none that fails keeps others from being read.
+        // The variants take turns, so that a failing one does not keep the others from being read.
         if of.open.front() == Some(&slot) {
             of.open.pop_front();
         } else if let Some(at) = of.open.iter().position(|&open| open == slot) {
@@ -90,7 +91,10 @@ impl Tracer {
         }
     }
 
-    /// The slot of a part by its number; `None` if there are too many.
+    /// Returns the slot of a part by its number.
+    ///
+    /// # Errors
+    /// Gives up the pass if there are too many parts.
     fn part(&mut self, draft: usize, slot: usize) -> Result<TracePlace, TraceFault> {
         if self.drafts[draft].slots.len() <= slot {
             self.parts += 1;
@@ -126,14 +130,14 @@ impl<'de> de::SeqAccess<'de> for TracedParts<'_> {
     }
 }
 
-/// Some parts of a struct, by their names.
+/// Some parts of a struct, read by their names.
 pub(super) struct NamedParts<'t> {
     pub(super) tracer: &'t mut Tracer,
     pub(super) draft: usize,
     pub(super) names: Names,
-    /// Those still to be offered, the next one last.
+    /// The slots still to be offered, the next one last.
     pub(super) left: Vec<usize>,
-    /// Whose name was just read.
+    /// The slot whose name was just read.
     pub(super) value_of: Option<usize>,
     pub(super) level: usize,
     pub(super) variation: usize,
@@ -145,7 +149,7 @@ impl<'de> de::MapAccess<'de> for NamedParts<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TraceFault> {
         self.value_of = self.left.pop();
         let Some(name) = self.value_of.and_then(|slot| self.names.get(slot)) else {
-            // That something is missing now is no news.
+            // A missing field is expected here: the struct is known to be barren.
             self.tracer.blame = Blame::Settled;
             return Ok(None);
         };
@@ -206,13 +210,14 @@ impl<'de> de::MapAccess<'de> for TracedEntries<'_> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, TraceFault> {
         let place = TracePlace { draft: self.draft, slot: 1 };
         if self.tracer.slot(TracePlace { slot: 0, ..place }).by_list {
-            // One of several names was read, and what is read now may depend on which.
+            // One of several names was read, and the kind of the value may depend on the name.
             self.tracer.slot_mut(place).opaque = Some(Gap::Varies);
         }
         self.tracer.read(place, self.level, self.variation, |probe| seed.deserialize(probe))
     }
 
-    /// Whoever asks for both at once reads a value that does not depend on its key: it can be looked at without one.
+    /// Reads a pair. A type that asks for both at once reads a value that does not depend on its key, so the value can
+    /// be traced without a key.
     fn next_entry_seed<K, T>(&mut self, key: K, value: T) -> Result<Option<(K::Value, T::Value)>, TraceFault>
     where
         K: DeserializeSeed<'de>,
@@ -240,7 +245,7 @@ impl<'de> de::MapAccess<'de> for TracedEntries<'_> {
     }
 }
 
-/// An enum of which the variant is chosen: the probe is at its slot.
+/// An enum whose variant is chosen: the probe is at the variant's slot.
 pub(super) struct Choice<'t> {
     pub(super) probe: Probe<'t>,
 }

@@ -1,4 +1,4 @@
-//! What was asked for, and where: the drafts by what they are known by, and the slots that refer to them.
+//! The record of requests made by the type: the drafts by their keys, and the slots that refer to them.
 
 use std::any::TypeId;
 
@@ -23,7 +23,7 @@ impl Tracer {
         &mut self.drafts[place.draft].slots[place.slot]
     }
 
-    /// Whether nothing more can be learnt there, but for what is being read around it.
+    /// Returns whether nothing more can be learnt about a slot, apart from the drafts that are being read around it.
     pub(super) fn is_settled(&self, place: TracePlace) -> bool {
         let slot = self.slot(place);
         match slot.link.map(|link| &self.drafts[link]) {
@@ -32,13 +32,13 @@ impl Tracer {
         }
     }
 
-    /// Besides, whether it is known if there is a value for it.
+    /// Returns whether the slot is settled and it is known, too, whether there is a value for it.
     pub(super) fn is_decided(&self, place: TracePlace) -> bool {
         let slot = self.slot(place);
         (slot.good || slot.stuck) && self.is_settled(place)
     }
 
-    /// Notes what is asked for in a slot.
+    /// Records the draft that is asked for in a slot.
     pub(super) fn link(&mut self, place: TracePlace, draft: usize) {
         let slot = self.slot_mut(place);
         match slot.link {
@@ -51,8 +51,8 @@ impl Tracer {
         }
     }
 
-    /// It depends on what was read before. If that goes as far as what describes itself, as with flattened fields, then
-    /// this is what is said of it.
+    /// Records that the kind in a slot depends on the values read before. If one of the two drafts is self-describing,
+    /// as with flattened fields, the slot counts as self-describing.
     #[cold]
     fn varies(&mut self, place: TracePlace, link: usize, draft: usize) {
         let describes_itself =

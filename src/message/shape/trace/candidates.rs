@@ -1,10 +1,10 @@
-//! Values to offer to a type that accepts only some: the most ordinary first, then those that well-known formats look
-//! like. A list has at most 64, the width of the mask of those that were refused.
+//! Values to offer to a type that accepts only some: the most ordinary first, then examples of well-known formats. A
+//! list has at most 64 values, the width of the mask of refused values.
 
-/// As many values as a list has at most.
+/// Maximum number of values in a list.
 pub(super) const MOST: usize = 64;
 
-/// Integers of any width; each is offered as what it is in the width asked for, so some come twice.
+/// Integers of any width; each is truncated to the width asked for, so some come twice.
 pub(super) const INTEGERS: [i128; 32] = [
     1,
     0,
@@ -111,7 +111,7 @@ pub(super) const TEXTS: [&str; MOST] = [
     "1",
 ];
 
-/// So many zeroes.
+/// Lengths of the byte strings offered, which are all zeroes.
 pub(super) const BYTE_LENGTHS: [usize; 17] = [0, 16, 1, 2, 4, 6, 8, 12, 20, 24, 28, 32, 33, 48, 64, 96, 128];
 
 static ZEROES: [u8; 128] = [0; 128];
@@ -120,20 +120,21 @@ pub(super) fn bytes(at: usize) -> &'static [u8] {
     &ZEROES[..BYTE_LENGTHS[at].min(ZEROES.len())]
 }
 
-/// How many elements a sequence is given in the attempts after the first.
+/// Numbers of elements offered for a sequence in the attempts after the first.
 const LENGTHS: [usize; 9] = [0, 1, 2, 3, 4, 8, 16, 32, 64];
 
-/// How many elements a sequence has when its owner did not like it so far.
+/// Returns the number of elements to offer for a sequence that was refused so far.
 pub(super) fn length(variation: usize) -> usize {
     LENGTHS[variation % LENGTHS.len()]
 }
 
-/// Where in a list of candidates the search begins. The first variations move all values of a composite alike, so that
-/// they are all 0, all 2 and so on; the later ones each value by a different number, so that some are larger than others.
+/// Returns the position in a list of candidates at which the search begins. The first variations move all values of a
+/// composite alike, so that they are all 0, all 2 and so on; the later ones move each value by a different number, so
+/// that some are larger than others.
 pub(super) fn offset(variation: usize, order: usize) -> usize {
     const ALIKE: usize = 32;
     if variation < ALIKE { variation } else { (variation - ALIKE + 1).wrapping_mul(order.wrapping_add(1)) }
 }
 
-/// As many variations as are tried of a composite.
+/// Maximum number of variations tried of a composite.
 pub(super) const VARIATIONS: usize = 64;

@@ -1,4 +1,4 @@
-//! What the tracer knows so far: a draft of each node, with a slot for everything that the node refers to.
+//! The tracer's knowledge so far: a draft of each node, with a slot for each reference of the node.
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -12,10 +12,10 @@ use crate::message::shape::model::ShapeNode;
 /// A list of names as serde passes it.
 pub(super) type Names = &'static [&'static str];
 
-/// What a node is to become.
+/// The kind that a node will have.
 #[derive(PartialEq, Debug)]
 pub(super) enum Kind {
-    /// It refers to nothing.
+    /// A node that refers to nothing.
     Leaf(ShapeNode),
     Option,
     Seq,
@@ -23,15 +23,15 @@ pub(super) enum Kind {
     Map,
     Tuple,
     Struct(&'static str, Form),
-    /// What is in a variant.
+    /// The content of a variant.
     Variant(Form),
-    /// A slot for each variant.
+    /// An enum, with a slot for each variant.
     Enum(&'static str, Names),
-    /// The place that types are traced from: never a node.
+    /// The place at which tracing starts: never a node.
     Start,
 }
 
-/// What is in a struct or a variant.
+/// The form of the content of a struct or a variant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
     Unit,
@@ -43,29 +43,29 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) kind: Kind,
-    /// The Rust type that it is of.
+    /// The name of the Rust type.
     pub(super) type_name: &'static str,
     pub(super) slots: Vec<DraftSlot>,
-    /// What is being found out about its names, and what came of it if they are not those of the kind.
+    /// The search for the draft's names while it runs, and its outcome if the names are not those of the kind.
     pub(super) naming: Option<DraftNaming>,
     pub(super) names: Option<Vec<&'static str>>,
-    /// Of a map: its keys are read as names of fields, as those of a struct with flattened fields are.
+    /// For a map: whether its keys are read as names of fields, like those of a struct with flattened fields.
     pub(super) flattened: bool,
-    /// A value of it was made.
+    /// Whether a value of this draft was made.
     pub(super) whole: bool,
-    /// Of what has its parts by position: how many it said that it would ask for.
+    /// For a composite whose parts have positions: the number of parts it announced that it would ask for.
     pub(super) declared: usize,
-    /// How often it is being read at this moment: more than once, and the type contains itself.
+    /// Number of readings of this draft in progress: if more than one, the type contains itself.
     pub(super) reading: usize,
-    /// Nothing new can be learnt by reading it, but for what is being read around it.
+    /// Nothing new can be learnt by reading this draft, apart from the drafts that are being read around it.
     pub(super) done: bool,
-    /// No value of it can be made, because some part of it has none.
+    /// No value of this draft can be made, because some part of it has none.
     pub(super) barren: bool,
-    /// How often it was read in vain since it is known to be barren.
+    /// Number of times this draft was read in vain since it is known to be barren.
     pub(super) idle: usize,
-    /// Of an enum: variants still to be read, the next one first.
+    /// For an enum: the variants still to be read, the next one first.
     pub(super) open: VecDeque<usize>,
-    /// Of an enum: the variant that ends after the fewest levels, and after how many.
+    /// For an enum: the variant that ends after the fewest levels, and the number of these levels.
     pub(super) shortest: Option<(usize, usize)>,
 }
 
@@ -104,7 +104,7 @@ impl Draft {
         }
     }
 
-    /// The list of names that it has come with.
+    /// Returns the list of names that the type passed to serde.
     pub(super) fn listed(&self) -> Option<Names> {
         match self.kind {
             Kind::Enum(_, names) => Some(names),
@@ -113,54 +113,54 @@ impl Draft {
         }
     }
 
-    /// The names of its slots: there may be fewer than slots, of which the last are none then.
+    /// Returns the names of the slots. If there are fewer names than slots, the last slots do not count.
     pub(super) fn names(&self) -> &[&'static str] {
         self.names.as_deref().or_else(|| self.listed()).unwrap_or_default()
     }
 
-    /// Whether it is a map of which no key was ever accepted, so that nothing was asked for behind one.
+    /// Returns whether this is a map of which no key was ever accepted, so that no value was asked for either.
     pub(super) fn lacks_keys(&self) -> bool {
         matches!((&self.kind, self.slots.as_slice()), (Kind::Map, [key, value]) if key.stuck && !value.entered)
     }
 
-    /// Whether a value needs something in each slot.
+    /// Returns whether a value needs something in each slot.
     pub(super) fn needs_all(&self) -> bool {
         matches!(self.kind, Kind::Tuple | Kind::Struct(..) | Kind::Variant(_))
     }
 }
 
-/// Something that a node refers to.
+/// A reference of a node.
 #[derive(Clone, Default, Debug)]
 pub(super) struct DraftSlot {
-    /// The draft of what was asked for here.
+    /// The draft that was asked for here.
     pub(super) link: Option<usize>,
     /// The Rust type that was asked for here.
     pub(super) type_name: Option<&'static str>,
-    /// Of a variant: what its number was read as.
+    /// For a variant: the key as which its number was read.
     pub(super) key: Option<DraftKey>,
-    /// It was asked for.
+    /// Whether the slot was asked for.
     pub(super) entered: bool,
-    /// It was read at least once without an error.
+    /// Whether the slot was read at least once without an error.
     pub(super) good: bool,
-    /// Nothing offered here was accepted, and nothing more is tried.
+    /// Whether nothing offered here was accepted, so that nothing more is tried.
     pub(super) stuck: bool,
-    /// Says why it is not looked into, whatever the link is.
+    /// The reason why the slot is opaque, whatever the link is.
     pub(super) opaque: Option<Gap>,
-    /// Of a leaf: the candidates that were refused, and the last that was offered.
+    /// For a leaf: the candidates that were refused, and the last that was offered.
     pub(super) refused: u64,
     pub(super) offered: u32,
-    /// Of a text: the texts that are accepted, as its owner's error has them; and whether these are offered by now, as
-    /// all others were refused.
+    /// For a text: the accepted texts according to its owner's error; and whether these are offered now, as all others
+    /// were refused.
     pub(super) listed: Option<Names>,
     pub(super) by_list: bool,
-    /// Of a composite: how often its values were refused as a whole.
+    /// For a composite: the number of times its values were refused as a whole.
     pub(super) variation: usize,
-    /// It is being read at this moment.
+    /// Number of readings of this slot in progress.
     pub(super) reading: usize,
 }
 
-/// What a name, or a number, was read as: the variant of the enum that derived code has for that. Of anything else it
-/// says nothing, and all are equal.
+/// The key as which a name, or a number, was read: the variant of the enum that derived code uses for names. For types
+/// other than enums all keys are equal and say nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct DraftKey(u64);
 
@@ -172,17 +172,17 @@ impl DraftKey {
     }
 }
 
-/// What is known of the names of a draft.
+/// The knowledge about the names of a draft.
 #[derive(Default, Debug)]
 pub(super) struct DraftNaming {
-    /// For each name of the list, what it was read as; `None` if it was refused.
+    /// For each name of the list, the key as which it was read; `None` if it was refused.
     pub(super) keys: Vec<Option<DraftKey>>,
-    /// For each field so far its own name.
+    /// The own name of each field asked about so far.
     pub(super) own: Vec<&'static str>,
 }
 
 impl DraftNaming {
-    /// For each different key, the first name that gives it.
+    /// Returns, for each different key, the first name that gives it.
     pub(super) fn groups(&self, names: Names) -> Vec<(DraftKey, &'static str)> {
         let mut seen = BTreeSet::new();
         let known = self.keys.iter().zip(names).filter_map(|(key, name)| key.map(|key| (key, *name)));

@@ -1,10 +1,11 @@
-//! Which name belongs to which field or variant, where a type has more names than it has of them.
+//! Finds the name of each field or variant, where a type has more names than fields or variants.
 //!
-//! The lists of names that derived code shows have all aliases in them, sorted among the name that they stand for. A
-//! field or a variant is on the wire by its position, so a list with aliases does not say what is called how. Then the
-//! type is shown its own names, one by one, and what it makes of each is compared: names of one field give one key. Which
-//! of these is the field's own is in the error of a field that comes twice. For a variant there is no such error: of
-//! several names the first counts, and the documentation of [`Shape`](crate::Shape) says so.
+//! The lists of names that derived code passes to serde contain all aliases, sorted among the names they stand for. A
+//! field or a variant is on the wire by its position, so a list with aliases does not tell which names belong to which
+//! position. In this case the type is offered its own names, one by one, and the keys as which it reads them are
+//! compared: names of one field give one key. The error for a field that comes twice tells which of them is the field's
+//! own name. For a variant there is no such error: the first of several names counts, and the documentation of
+//! [`Shape`](crate::Shape) says so.
 
 use std::collections::BTreeSet;
 
@@ -21,28 +22,28 @@ use super::tracer::TraceFault;
 use super::tracer::TracePlace;
 use super::tracer::Tracer;
 
-/// A step in finding out.
+/// A question about a name, asked in one pass.
 pub(super) enum NamingQuestion {
-    /// What is that name read as?
+    /// Asks for the key as which the name is read.
     DraftKey(&'static str),
-    /// What is the name of that field, which is also called so?
+    /// Asks for the own name of the field that this name, perhaps an alias, stands for.
     Own(&'static str, TracePlace),
 }
 
 impl Draft {
-    /// How many of the listed it really has: those fields that were asked for in a complete value, or those variants
-    /// whose number is accepted and means no other.
+    /// Returns the real number of fields or variants: the fields that were asked for in a complete value, or the
+    /// variants whose number is accepted and means no other variant.
     fn count(&self) -> usize {
         if let Kind::Enum(..) = self.kind {
             let keys: Vec<DraftKey> = self.slots.iter().filter_map(|slot| slot.key).collect();
             let different = keys.iter().collect::<BTreeSet<_>>().len();
-            // Numbers that are all read as the same are not read by derived code.
+            // If all numbers are read as the same key, it is not derived code that reads them.
             return if different == 1 { keys.len() } else { different };
         }
         self.slots.iter().filter(|slot| slot.entered).count()
     }
 
-    /// Begins to ask for names, if there are too many; whether there is something to ask.
+    /// Begins to ask for names if there are too many. Returns whether there is something to ask.
     pub(super) fn is_unnamed(&mut self) -> bool {
         let is_known = self.whole || matches!(self.kind, Kind::Enum(..));
         let count = self.count();
@@ -55,7 +56,7 @@ impl Draft {
 }
 
 impl Tracer {
-    /// What to ask about a draft's names; `None` if there is nothing (more) to ask.
+    /// Returns the next question about a draft's names; `None` if there is nothing (more) to ask.
     pub(super) fn question(&mut self, draft: usize) -> Option<NamingQuestion> {
         let of = &mut self.drafts[draft];
         let (Some(names), Some(naming), 1) = (of.listed(), &of.naming, of.reading) else { return None };
@@ -72,14 +73,14 @@ impl Tracer {
             let firsts = groups.into_iter().map(|(_, name)| name).collect();
             of.names = Some(if naming.own.is_empty() { firsts } else { naming.own.clone() });
         } else {
-            // It reads its names in a way of its own; they are taken as they come.
+            // The type reads its names in a way of its own; they are taken as they come.
             of.names = Some(names.iter().copied().take(of.count()).collect());
         }
         of.naming = None;
         None
     }
 
-    /// Takes an answer; such a pass never makes a value, and none is to blame for that.
+    /// Records an answer; such a pass never makes a value, and no slot is to blame for that.
     pub(super) fn answered(
         &mut self,
         draft: usize,
@@ -131,7 +132,7 @@ struct ShownVariant<'t> {
     key: &'t mut Option<DraftKey>,
 }
 
-/// There is no content.
+/// The content of a variant that has none: no value of this type exists.
 enum Never {}
 
 impl<'de> de::VariantAccess<'de> for Never {

@@ -1,4 +1,4 @@
-//! The deserializer that a type is traced with: it notes what is asked for, and offers something.
+//! The deserializer that a type is traced with: it records each request, and offers a value.
 
 use std::any::TypeId;
 use std::any::type_name;
@@ -28,7 +28,7 @@ use crate::message::shape::model::Scalar;
 use crate::message::shape::model::ShapeNode;
 
 impl Probe<'_> {
-    /// The candidate to offer, as its place among `count`.
+    /// Returns the candidate to offer, by its position among `count`.
     fn candidate(&mut self, node: ShapeNode, count: usize) -> Result<usize, TraceFault> {
         let leaf = self.tracer.leaf(node);
         self.tracer.link(self.place, leaf);
@@ -57,13 +57,13 @@ impl Probe<'_> {
         self.candidate(ShapeNode::Scalar(scalar), count)
     }
 
-    /// A leaf of which the visitor itself has the only value.
+    /// Reads a leaf whose only value is made by the visitor itself.
     fn marked<'de, V: Visitor<'de>>(mut self, node: ShapeNode, visitor: V) -> Result<V::Value, TraceFault> {
         self.candidate(node, 1)?;
         visitor.visit_unit()
     }
 
-    /// The text to offer: one of those that the type has said to accept, if it refuses all others.
+    /// Returns the text to offer: one of the texts listed in the type's error, if it refuses all others.
     fn text(&mut self) -> Result<&'static str, TraceFault> {
         let slot = self.tracer.slot_mut(self.place);
         if slot.listed.is_some() && !slot.by_list && slot.refused.count_ones() as usize >= candidates::TEXTS.len() {
@@ -74,12 +74,12 @@ impl Probe<'_> {
         Ok(texts[at])
     }
 
-    /// The draft of a composite.
+    /// Returns the draft of a composite.
     fn composite<'de, V: Visitor<'de>>(&mut self, what: TraceSubject, kind: impl FnOnce() -> Kind) -> usize {
         self.tracer.composite(typeid::of::<V>(), what, name_of::<V>(), kind)
     }
 
-    /// Reads what has its parts in order.
+    /// Reads a composite whose parts come in order.
     fn parts<'de, V: Visitor<'de>>(self, draft: usize, count: usize, visitor: V) -> Result<V::Value, TraceFault> {
         let (level, variation) = (self.level + 1, self.variation);
         self.tracer.drafts[draft].declared = count;
@@ -88,7 +88,8 @@ impl Probe<'_> {
         })
     }
 
-    /// Reads what has its parts by name: in order, or if one of them has no value, those that are not known yet.
+    /// Reads a composite whose parts have names: in order, or if one of them has no value, the parts that are not known
+    /// yet.
     fn fields<'de, V: Visitor<'de>>(self, draft: usize, names: Names, visitor: V) -> Result<V::Value, TraceFault> {
         let (level, variation) = (self.level + 1, self.variation);
         let of = &self.tracer.drafts[draft];
@@ -104,13 +105,13 @@ impl Probe<'_> {
             }
             let mut left: Vec<usize> =
                 (0..names.len()).filter(|&slot| tracer.wants(TracePlace { draft, slot })).collect();
-            // Those without a value last; the list is taken from its end.
+            // Parts without a value come last in the list, which is taken from its end, so that they are read first.
             left.sort_by_key(|&slot| !tracer.slot(TracePlace { draft, slot }).stuck);
             visitor.visit_map(NamedParts { tracer, draft, names, left, value_of: None, level, variation })
         })
     }
 
-    /// Reads the content of a variant, which is part of the level of the enum.
+    /// Returns the draft of the content of a variant, which is part of the level of the enum.
     fn content(&mut self, form: Form) -> usize {
         let TracePlace { draft, slot } = self.place;
         let number = match form {
@@ -125,7 +126,7 @@ impl Probe<'_> {
     }
 }
 
-/// The Rust type that a visitor makes; of one that makes nothing, its own.
+/// Returns the name of the Rust type that a visitor makes; if it makes `()`, the visitor's own type.
 fn name_of<'de, V: Visitor<'de>>() -> &'static str {
     match type_name::<V::Value>() {
         "()" => type_name::<V>(),
@@ -133,12 +134,12 @@ fn name_of<'de, V: Visitor<'de>>() -> &'static str {
     }
 }
 
-/// The text that a visitor has for what it expects.
+/// Returns the visitor's `expecting` text.
 fn expected<'de, V: Visitor<'de>>(visitor: &V) -> Box<str> {
     (visitor as &dyn Expected).to_string().into_boxed_str()
 }
 
-/// What has one value at a time to offer, of a list.
+/// Methods for the leaves: each offers one value of a list.
 macro_rules! leaves {
     ($($method:ident $scalar:ident $visit:ident $count:expr, $value:expr;)*) => { $(
         fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
@@ -193,8 +194,8 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         }
     }
 
-    /// Names of fields and variants are not read here; where a value is read as one, as the tag of an adjacently tagged
-    /// enum is, it may be a text or a number, and bytes that do not describe themselves cannot say which.
+    /// Names of fields and variants are not read here. A value that is read as a name, such as the tag of an adjacently
+    /// tagged enum, may be a text or a number, and bytes that do not describe themselves cannot say which.
     fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, TraceFault> {
         let TracePlace { draft, slot } = self.place;
         let draft = &mut self.tracer.drafts[draft];
@@ -226,7 +227,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
         let Probe { tracer, place, level, variation } = self;
         tracer.enter(place, draft, level + 1, |tracer| {
             let inner = TracePlace { draft, slot: 0 };
-            // What was refused so far has nothing inside, or something.
+            // After a refusal, empty options and full ones are offered in turn.
             if tracer.wants(inner) || tracer.may_vary(draft) && tracer.slot(inner).good && variation % 2 == 1 {
                 tracer.read(inner, level + 1, variation, |probe| visitor.visit_some(probe))
             } else {
@@ -328,7 +329,7 @@ impl<'de> Deserializer<'de> for Probe<'_> {
     }
 }
 
-/// What is in a variant.
+/// The content of a variant.
 impl<'de> de::VariantAccess<'de> for Probe<'_> {
     type Error = TraceFault;
 

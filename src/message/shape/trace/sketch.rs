@@ -1,4 +1,4 @@
-//! The graph that drafts become.
+//! Turns the drafts into a graph.
 
 use std::collections::HashSet;
 
@@ -18,10 +18,10 @@ use crate::message::shape::model::ShapeNode;
 use crate::message::shape::model::ShapeNodeId;
 use crate::message::shape::model::Variant;
 
-/// As many parts as are believed to come, of what announced them and then asked for fewer.
+/// Maximum number of parts that are believed of a type that announced them and then asked for fewer.
 const MAX_ANNOUNCED: usize = 1024;
 
-/// Turns drafts into a graph. What was never reached is opaque, for the reason given.
+/// Turns drafts into a graph. Parts that were never reached are opaque, for the reason given.
 pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSlot>, unreached: Gap) -> Traced {
     let mut sketch =
         Sketch { drafts, nodes: Vec::new(), numbers: vec![None; drafts.len()], waiting: Vec::new(), unreached };
@@ -36,10 +36,10 @@ pub(super) fn finish(drafts: &[Draft], root: &DraftSlot, result: Option<&DraftSl
     Traced { model: Model::new(sketch.nodes, result), flattened }
 }
 
-/// As many bytes of a Rust type's name as are kept; the name of a longer one ends with its hash.
+/// Maximum number of bytes kept of a Rust type's name; a longer name ends with its hash.
 const MAX_TYPE_NAME: usize = 240;
 
-/// A part that is compared by the name of the Rust type that it is, or is in.
+/// Returns a part that is compared by the name of its Rust type, or of the type around it.
 pub(in crate::message::shape) fn unchecked(gap: Gap, type_name: &str) -> Opaque {
     let name = match type_name.char_indices().find(|(at, _)| *at >= MAX_TYPE_NAME) {
         Some((end, _)) => format!("{}…{:016x}", &type_name[..end], fingerprint(type_name.as_bytes())).into(),
@@ -65,16 +65,16 @@ impl<'a> Sketch<'a> {
         ShapeNodeId(self.nodes.len() as u32 - 1)
     }
 
-    /// The node that a slot of that type refers to.
+    /// Returns the node that a slot of the type `owner` refers to.
     fn number(&mut self, slot: &DraftSlot, owner: &str) -> ShapeNodeId {
-        // A part that was never asked for, or not always as the same type, is known by what it is a part of.
+        // A part that was never asked for, or not always as the same type, is known by the type around it.
         let own = slot.type_name.filter(|_| slot.opaque != Some(Gap::Varies) || owner.is_empty());
         let unchecked = |gap| ShapeNode::Opaque(unchecked(gap, own.unwrap_or(owner)));
         if let Some(gap) = slot.opaque {
             return self.push(unchecked(gap));
         }
         let Some(link) = slot.link else {
-            // It was read, and asked for nothing: it takes none of the bytes.
+            // The slot was read, and asked for nothing: it takes no bytes.
             let node = if slot.good { UNIT } else { unchecked(self.unreached) };
             return self.push(node);
         };
@@ -87,7 +87,7 @@ impl<'a> Sketch<'a> {
         number
     }
 
-    /// Parts by position, also those that were announced, but stand behind one that has no value.
+    /// Returns the parts by position, including announced parts that stand behind one that has no value.
     fn all(&mut self, draft: &Draft) -> Vec<ShapeNodeId> {
         let announced = if draft.whole { 0 } else { draft.declared.min(MAX_ANNOUNCED) };
         let missing = announced.saturating_sub(draft.slots.len());

@@ -1,4 +1,4 @@
-//! What is known of a type so far, and what is concluded from one pass.
+//! The knowledge about a type so far, and the conclusions drawn from one pass.
 
 use std::any::TypeId;
 use std::any::type_name;
@@ -22,26 +22,26 @@ use crate::message::shape::model::Gap;
 use crate::message::shape::model::Scalar;
 use crate::message::shape::model::ShapeNode;
 
-/// Levels of nesting: as many as a message may have when it is decoded.
+/// Maximum levels of nesting: the same as for a message when it is decoded.
 const MAX_LEVELS: usize = 128;
 
-/// How often something may be read. Types that people write take thousands.
+/// Maximum number of reads. Types that people write take thousands.
 const MAX_READS: usize = 4_000_000;
 
-/// Passes, of which each learns something.
+/// Maximum number of passes.
 const MAX_PASSES: usize = 200_000;
 
-/// Passes in a row that learn nothing: a pass may be lost because a value of a recursive type became too deep, or on
-/// one variant while another has more to show.
+/// Maximum number of passes in a row that learn nothing: a pass may be lost because a value of a recursive type became
+/// too deep, or on one variant while another has more to show.
 const MAX_IDLE: usize = 32;
 
-/// Drafts: more than a shape may have nodes, as some turn out to be the same.
+/// Maximum number of drafts: more than a shape may have nodes, as some turn out to be the same.
 const MAX_DRAFTS: usize = 1 << 16;
 
-/// Parts of all tuples and sequences of fields together.
+/// Maximum number of parts of all tuples and sequences of fields together.
 pub(super) const MAX_PARTS: usize = 1 << 18;
 
-/// What a visitor asks for: one [`Draft`] for each.
+/// The request of a visitor: there is one [`Draft`] for each.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct TraceQuery {
     pub(super) visitor: TypeId,
@@ -59,11 +59,11 @@ pub(super) enum TraceSubject {
     TupleStruct(&'static str),
     Struct(&'static str, Listed),
     Enum(&'static str, Listed),
-    /// A variant of that draft's, and which of the forms it asks for.
+    /// A variant: the enum's draft, the slot, and the number of the form it asks for.
     Variant(usize, usize, u8),
 }
 
-/// A list of names: one number for each list of equal content.
+/// The number of a list of names: the same for lists of equal content.
 pub(super) type Listed = usize;
 
 /// A slot of a draft.
@@ -73,20 +73,20 @@ pub(super) struct TracePlace {
     pub(super) slot: usize,
 }
 
-/// Something that is being read.
+/// A slot or a draft that is being read.
 enum TraceStep {
     DraftSlot(TracePlace),
     Draft(usize),
 }
 
-/// Why a pass failed.
+/// The reason why a pass failed.
 #[derive(Clone, Copy)]
 pub(super) enum Blame {
-    /// It did not, or nothing is known yet.
+    /// The pass did not fail, or nothing is known yet.
     None,
-    /// Known and dealt with.
+    /// The reason is known and dealt with.
     Settled,
-    /// What was offered there is not accepted.
+    /// The value offered at this place is not accepted.
     At(TracePlace),
 }
 
@@ -94,25 +94,25 @@ pub(super) struct Tracer {
     pub(super) drafts: Vec<Draft>,
     pub(super) known: HashMap<TraceQuery, usize>,
     pub(super) leaves: HashMap<ShapeNode, usize>,
-    /// Lists by where they lie, so that their names need not be compared each time; and by content.
+    /// Lists of names by their address in memory, so that the names need not be compared each time; and by content.
     pub(super) lists: HashMap<(usize, usize), Listed>,
     pub(super) list_contents: HashMap<Names, Listed>,
-    /// What is being read, innermost last.
+    /// The slots and drafts that are being read, innermost last.
     trail: Vec<TraceStep>,
     pub(super) blame: Blame,
-    /// This pass has learnt something.
+    /// Whether this pass has learnt something.
     pub(super) progress: bool,
-    /// Where the last value that became too deep took a way that did not end.
+    /// The place at which the last value that became too deep took a way that did not end.
     pub(super) endless: Option<TracePlace>,
-    /// The deepest level that was reached since it was last set back.
+    /// The deepest level reached since this was last reset.
     pub(super) deepest: usize,
-    /// Leaves read in this pass.
+    /// Number of leaves read in this pass.
     pub(super) leaf_count: usize,
     pub(super) reads: usize,
     pub(super) parts: usize,
 }
 
-/// The draft whose slots are what is traced.
+/// The draft whose slots are the traced types.
 const START: usize = 0;
 
 impl Tracer {
@@ -145,7 +145,7 @@ impl Tracer {
             }
             idle = if self.learn() { 0 } else { idle + 1 };
             if idle > MAX_IDLE {
-                // There may be no value that ends; what needs none goes on.
+                // Perhaps no value of this slot ends; the slot is given up, and types that can do without it go on.
                 let Some(endless) = self.endless.take() else { return };
                 self.slot_mut(endless).stuck = true;
                 idle = 0;
@@ -156,11 +156,11 @@ impl Tracer {
     fn pass<T: DeserializeOwned>(&mut self, place: TracePlace) {
         (self.blame, self.progress) = (Blame::None, false);
         (self.deepest, self.leaf_count) = (0, 0);
-        // The value goes here, where a panic of its destructor is one of its slot.
+        // The value is dropped here, where a panic of its destructor counts as a failure of its slot.
         let _ = self.read(place, 0, 0, |probe| T::deserialize(probe).map(drop));
     }
 
-    /// Draws a conclusion from a pass; whether another may be of use.
+    /// Draws a conclusion from a pass. Returns whether another pass may be of use.
     fn learn(&mut self) -> bool {
         let Blame::At(place) = self.blame else { return self.progress };
         let is_leaf = match self.slot(place).link {
@@ -170,12 +170,12 @@ impl Tracer {
         let progress = self.progress;
         let slot = self.slot_mut(place);
         if slot.link.is_none() {
-            // It failed before it asked for anything, so nothing that is offered can change that.
+            // The type failed before it asked for anything, so no other value can change that.
             slot.stuck = true;
         } else if is_leaf {
             slot.refused |= 1_u64.checked_shl(slot.offered).unwrap_or(0);
         } else if !progress {
-            // With progress the failure may have come from what was new, and not be there the next time.
+            // With progress the failure may have come from a new part, and may not come again.
             slot.variation += 1;
             slot.stuck |= slot.variation >= candidates::VARIATIONS;
         }
@@ -192,7 +192,7 @@ impl Tracer {
         sketch::finish(&self.drafts, &slots[0], with_result.then(|| &slots[1]), why)
     }
 
-    /// Reads what belongs into a slot.
+    /// Reads the content of a slot.
     pub(super) fn read<R>(
         &mut self,
         place: TracePlace,
@@ -238,7 +238,7 @@ impl Tracer {
         }
     }
 
-    /// Notes which texts are accepted there, if it is a text.
+    /// Records the texts that are accepted in a slot, if its content is a text.
     #[cold]
     fn list(&mut self, place: TracePlace, names: Names) {
         let text = Kind::Leaf(ShapeNode::Scalar(Scalar::Str));
@@ -248,7 +248,7 @@ impl Tracer {
         }
     }
 
-    /// Forgets what was being read from there on.
+    /// Ends the readings from index `to` of the trail on.
     pub(super) fn go_back(&mut self, to: usize) {
         for step in self.trail.drain(to.min(self.trail.len())..) {
             match step {
@@ -258,13 +258,13 @@ impl Tracer {
         }
     }
 
-    /// Gives up this pass, for a reason for which nothing that was offered is to blame.
+    /// Gives up this pass, for a reason that is not the fault of a value that was offered.
     pub(super) fn give_up(&mut self) -> TraceFault {
         self.blame = Blame::Settled;
         TraceFault::Refused
     }
 
-    /// Reads a composite: what `read` does to the draft.
+    /// Reads a composite by calling `read`, and updates its draft.
     pub(super) fn enter<R>(
         &mut self,
         place: TracePlace,
@@ -329,12 +329,12 @@ impl Tracer {
         let stuck = of.needs_all() && of.slots.iter().any(|slot| slot.stuck);
         let done = match &of.kind {
             Kind::Enum(..) => of.open.is_empty(),
-            // Where no value can be made of a key, nobody comes to ask for what it leads to.
+            // If no key can be made, the value behind it is never asked for.
             Kind::Map if of.lacks_keys() => of.reading == 0 && self.is_settled(TracePlace { draft, slot: 0 }),
             Kind::Option | Kind::Seq | Kind::Map => {
                 slots.all(|place| self.is_decided(place) || well && !self.slot(place).entered)
             }
-            // What was not asked for in a value that is complete never will be.
+            // A part that was not asked for in a complete value never will be.
             _ if well => slots.all(|place| !self.slot(place).entered || self.is_settled(place)),
             Kind::Struct(_, Form::Fields(_)) | Kind::Variant(Form::Fields(_)) => {
                 stuck && slots.all(|place| self.is_settled(place))
@@ -352,13 +352,13 @@ impl Tracer {
     }
 }
 
-/// The error that travels through serde while a type is traced; nobody reads its words.
+/// The error that travels through serde while a type is traced; nobody reads its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TraceFault {
     Refused,
     /// A field of that name came twice.
     Duplicate(&'static str),
-    /// The text is none of these.
+    /// The text is none of these accepted ones.
     Unlisted(Names),
 }
 
@@ -384,12 +384,12 @@ impl de::Error for TraceFault {
     }
 }
 
-/// The deserializer of what belongs into one slot.
+/// The deserializer of the content of one slot.
 pub(super) struct Probe<'t> {
     pub(super) tracer: &'t mut Tracer,
     pub(super) place: TracePlace,
-    /// How many levels are around it.
+    /// Number of levels around the slot.
     pub(super) level: usize,
-    /// How often what is around it was refused as a whole.
+    /// Number of times the values around the slot were refused as a whole.
     pub(super) variation: usize,
 }
