@@ -12,38 +12,39 @@ use super::frames::Raw;
 use super::frames::kind;
 use crate::wire::frames::fragment::Fragment;
 
-/// Frames that may be under way in pieces at a time, in one direction.
+/// Maximum number of frames under way in pieces at a time, in one direction.
 pub(crate) const MAX_OPEN: usize = 8;
 
-/// What a first piece reserves at most; more comes with what has come.
+/// Maximum number of bytes reserved for a first piece; the room grows with the bytes that arrive.
 const FIRST_ROOM: usize = 256 << 10;
 
-/// Room that is kept for the next frame, however long that does not come.
+/// Number of bytes of room kept for the next frame, however long none comes.
 pub(crate) const KEPT: usize = 512 << 10;
 
-/// What is put together from pieces at the reading end. All frames under way together are at most as long as one may be.
+/// Frames that are put together from pieces at the reading end. All frames under way together are at most as long as a
+/// single frame may be.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     open: BTreeMap<u64, UnfinishedFrame>,
-    /// The number of the next frame that is cut.
+    /// The number of the next frame that comes in pieces.
     next: u64,
-    /// Bytes that the open frames will have.
+    /// Number of bytes that the open frames will have when they are whole.
     announced: usize,
     limit: usize,
     /// The room of an earlier frame, for the next one.
     spare: BytesMut,
-    /// Whether one has come since that was last looked at for which it is not far too much.
+    /// Whether a frame for which `spare` is not far too large has come since the last [`shrink`](Assembly::shrink).
     is_wanted: bool,
 }
 
 #[derive(Debug)]
 struct UnfinishedFrame {
     bytes: BytesMut,
-    /// How many more bytes come.
+    /// Number of bytes still to come.
     rest: usize,
-    /// When the first piece came.
+    /// Arrival time of the first piece.
     began: Duration,
-    /// When the last piece came.
+    /// Arrival time of the last piece.
     last: Duration,
 }
 
@@ -56,12 +57,12 @@ impl Assembly {
         self.open.is_empty()
     }
 
-    /// The room that each frame that is not whole was given, in bytes, and when its first piece came.
+    /// Returns the room of each unfinished frame, in bytes, and the arrival time of its first piece.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (usize, Duration)> {
         self.open.values().map(|open| (open.bytes.capacity(), open.began))
     }
 
-    /// Adds a piece, which came at `now`; the frame, once it is whole: its kind and payload.
+    /// Adds a piece, which came at `now`. Returns the frame (its kind and payload) once it is whole.
     pub(crate) fn add(&mut self, fragment: Fragment<'_>, now: Duration) -> Result<Option<BytesMut>, Violation> {
         let rest = usize::try_from(fragment.rest).map_err(|_| self.too_long(fragment.rest))?;
         let open = match self.open.get_mut(&fragment.stream) {
@@ -76,7 +77,7 @@ impl Assembly {
         open.rest = rest;
         open.last = now;
         if open.bytes.capacity() - open.bytes.len() < fragment.piece.len() {
-            // Doubles, and never reserves more than was announced.
+            // The room doubles, and never exceeds the announced length.
             let more = (fragment.piece.len() + rest).min(open.bytes.len().max(FIRST_ROOM).max(fragment.piece.len()));
             open.bytes.reserve(more);
         }
@@ -104,8 +105,8 @@ impl Assembly {
         Ok(self.open.entry(stream).or_insert(UnfinishedFrame { bytes, rest: len, began: now, last: now }))
     }
 
-    /// Room for a frame of so many bytes: that of an earlier one, unless it is far too much. Else each of several small ones
-    /// that stay open would hold as much as the longest.
+    /// Returns room for a frame of `len` bytes: the room of an earlier frame, unless it is far too large. Otherwise
+    /// each of several small frames that stay open would hold as much as the longest.
     fn room_for(&mut self, len: usize) -> BytesMut {
         let fits = self.spare.capacity() <= KEPT.max(len.saturating_mul(2));
         self.is_wanted |= fits;
@@ -118,7 +119,8 @@ impl Assembly {
         BytesMut::new()
     }
 
-    /// Whether so much room is not to be kept beside the frames that are under way: with them, it is more than one may have.
+    /// Returns whether `room` bytes are too many to keep beside the frames under way: together they would exceed the
+    /// limit of one frame.
     fn is_too_much(&self, room: usize) -> bool {
         room > KEPT && !self.open.is_empty() && self.announced.saturating_add(room) > self.limit
     }
@@ -128,8 +130,8 @@ impl Assembly {
         Violation::FrameTooLong { len, limit: self.limit }
     }
 
-    /// Takes a frame back that has been dealt with, for its room: to be given so much anew for each costs more than to fill
-    /// it. One such room is kept, of the longest frame since it was last given back.
+    /// Takes back a frame that has been processed, for its room: to allocate room for each frame costs more than to
+    /// fill it. One such room is kept, that of the longest frame since the room was last freed.
     pub(crate) fn recycle(&mut self, mut whole: BytesMut) {
         whole.clear();
         if whole.capacity() > self.spare.capacity() && !self.is_too_much(whole.capacity()) {
@@ -137,19 +139,20 @@ impl Assembly {
         }
     }
 
-    /// Bytes of the room of an earlier frame.
+    /// Returns the size of the kept room, in bytes.
     pub(crate) fn spare_room(&self) -> usize {
         self.spare.capacity()
     }
 
-    /// Gives back the room of an earlier frame, if it is much and none that needs so much has come since this was last called.
+    /// Frees the kept room if it is large and no frame that needs as much has come since the last call.
     pub(crate) fn shrink(&mut self) {
         if !std::mem::take(&mut self.is_wanted) && self.spare.capacity() > KEPT {
             self.spare = BytesMut::new();
         }
     }
 
-    /// Drops frames of which no piece has come since `then`; pieces of them that come later are astray. How many.
+    /// Drops the frames of which no piece has come since `then`, and returns their number. Pieces of them that come
+    /// later are astray.
     pub(crate) fn drop_older_than(&mut self, then: Duration) -> usize {
         let before = self.open.len();
         let Assembly { open, announced, .. } = self;
@@ -164,7 +167,7 @@ impl Assembly {
     }
 }
 
-/// A frame that was put together. Only messages are cut.
+/// Reads a frame that was put together. Only messages come in pieces.
 pub(crate) fn assembled(whole: &[u8]) -> Result<Raw<'_>, Violation> {
     let (&kind, payload) = whole.split_first().ok_or(Violation::EmptyFrame)?;
     match kind {
@@ -272,7 +275,7 @@ mod tests {
         assert!(assembly.spare.capacity() >= 2 * KEPT, "it was used since");
         assembly.shrink();
         assert_eq!(assembly.spare.capacity(), 0);
-        // A little is kept.
+        // A small room is kept.
         come(&mut assembly, 3, KEPT / 2);
         (0..3).for_each(|_| assembly.shrink());
         assert!(assembly.spare.capacity() >= KEPT / 2);
@@ -309,7 +312,7 @@ mod tests {
         };
         assert!(held([10, LARGE - 10]) <= LARGE + 64);
         assert!(held([LARGE * 2 / 5; 2]) <= LARGE);
-        // One of two that is done, and had more room than it needed, because it grew.
+        // One of two frames is done, and had more room than it needed, because the room grew.
         let (mut assembly, half) = (Assembly::new(LARGE), vec![1; LARGE / 2]);
         assert_eq!(add(&mut assembly, 0, 1, &half[1..]), Ok(None));
         let mut rest = half.len();

@@ -1,26 +1,26 @@
-//! Posts in a row for one box: most of what a busy connection carries, and found without reading each by itself.
+//! Runs of posts for one box: most of the traffic of a busy connection, recognised without reading each post by itself.
 
 use super::codec::Reader;
 use super::frames::LENGTH;
 use super::frames::kind;
 use super::introduction::Handle;
 
-/// Bytes that are compared of each frame, behind its length.
+/// Number of bytes compared of each frame, behind its length.
 const COMPARED: usize = size_of::<u64>();
 
-/// Two or more posts for a target with a number, which carry nothing but their bodies; all of them are whole.
+/// Two or more whole posts in a row for one target with a number, which carry nothing but their bodies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Posts<'a> {
     frames: &'a [u8],
     number: u64,
     count: usize,
-    /// Bytes before each body, the length field included.
+    /// Number of bytes before each body, the length field included.
     head: usize,
 }
 
 impl<'a> Posts<'a> {
-    /// Those at the front of what was read, `most` at most, each of no more than `limit` bytes behind its length field. Not
-    /// all that are there need be found: what is not is read by itself, and means the same.
+    /// Finds the posts at the front of `buffer`: at most `most`, each of no more than `limit` bytes behind its length
+    /// field. It need not find all of them: a post that is not found is read by itself, and means the same.
     #[inline]
     pub(crate) fn at(buffer: &'a [u8], limit: usize, most: usize) -> Option<Posts<'a>> {
         let plain = u16::from_le_bytes([kind::POST, 0]);
@@ -47,17 +47,17 @@ impl<'a> Posts<'a> {
         (count > 1).then_some(Posts { frames, number, count, head: LENGTH + same })
     }
 
-    /// The number of the box that they are for.
+    /// Returns the number of the target box.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// How many there are.
+    /// Returns the number of posts.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes of all frames, with their length fields.
+    /// Returns the size of all frames in bytes, with their length fields.
     pub(crate) fn size(&self) -> usize {
         self.frames.len()
     }
@@ -67,7 +67,7 @@ impl<'a> Posts<'a> {
     }
 }
 
-/// The length of the frame at the front, and its first bytes behind that.
+/// Returns the length of the frame at the front, and its first bytes behind the length field.
 #[inline]
 fn compared(buffer: &[u8]) -> Option<(usize, u64)> {
     let (length, rest) = buffer.split_first_chunk::<LENGTH>()?;
@@ -84,7 +84,7 @@ pub(crate) struct Bodies<'a> {
 }
 
 impl Bodies<'_> {
-    /// Bytes of those that are left, with what stands before each.
+    /// Returns the size of the remaining frames in bytes, heads included.
     pub(crate) fn size(&self) -> usize {
         self.rest.len()
     }

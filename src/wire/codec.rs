@@ -1,11 +1,11 @@
 //! Numbers, texts and ids as bytes, and the reader that cannot read past its end.
 //!
-//! Everything a peer sends passes through [`Reader`]: it never indexes, never allocates, and refuses what is cut
-//! short, too long or not UTF-8.
+//! Everything a peer sends passes through [`Reader`]: it never indexes, never allocates, and refuses values that are
+//! cut short, too long or not UTF-8.
 
 use bytes::BufMut;
 
-/// How a peer broke the protocol. Each ends the connection.
+/// A peer's violation of the protocol. Each violation ends the connection.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Violation {
     #[error("the peer speaks another protocol")]
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// All that is left.
+    /// Returns all remaining bytes.
     #[inline]
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
@@ -101,8 +101,8 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A variable-length number: seven bits a byte, lowest first, the high bit set on all but the last (LEB128, as in
-    /// DWARF 5 section 7.6 and in postcard). Longer encodings than needed are accepted up to ten bytes.
+    /// Reads a variable-length number: seven bits a byte, lowest first, the high bit set on all but the last (LEB128,
+    /// as in DWARF 5 section 7.6 and in postcard). Longer encodings than needed are accepted up to ten bytes.
     #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, Violation> {
         let first = self.u8()?;
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         Err(Violation::NumberTooLong)
     }
 
-    /// Bytes with their length before them.
+    /// Reads bytes with their length before them.
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Violation> {
         let len = usize::try_from(self.number()?).map_err(|_| Violation::Truncated)?;
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or(Violation::Truncated)?;
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// UTF-8 with its length before it.
+    /// Reads UTF-8 with its length before it.
     pub(crate) fn text(&mut self, limit: usize) -> Result<&'a str, Violation> {
         let bytes = self.bytes()?;
         if bytes.len() > limit {
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         str::from_utf8(bytes).map_err(|_| Violation::NotUtf8)
     }
 
-    /// The number of entries of a list.
+    /// Reads the number of entries of a list.
     pub(crate) fn count(&mut self, limit: usize) -> Result<usize, Violation> {
         let len = self.number()?;
         match usize::try_from(len) {
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The longest [`put_number`] writes, in bytes.
+/// Maximum number of bytes that [`put_number`] writes.
 pub(crate) const MAX_NUMBER: usize = 10;
 
 #[inline]
@@ -164,10 +164,10 @@ pub(crate) fn put_number(out: &mut impl BufMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-/// The largest that [`packed_number`] takes.
+/// The largest number that [`packed_number`] takes.
 pub(crate) const LARGEST_PACKED: u64 = (1 << 56) - 1;
 
-/// What [`put_number`] writes, as the low bytes of an integer, and how many they are.
+/// Returns the bytes that [`put_number`] writes, as the low bytes of an integer, and their number.
 #[inline]
 pub(crate) fn packed_number(mut value: u64) -> (u64, usize) {
     let (mut packed, mut size) = (value & 0x7f, 1);

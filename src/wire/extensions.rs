@@ -14,9 +14,9 @@ use super::codec::put_number;
 pub(crate) mod extension {
     /// Milliseconds until an ask expires, as a number.
     pub(crate) const DEADLINE: u64 = 1;
-    /// How many relays have passed a post or an ask on, as a number.
+    /// Count of relays that have passed on a post or an ask, as a number.
     pub(crate) const HOPS: u64 = 3;
-    /// Milliseconds for which a watched box may be out of reach before that is told, as a number.
+    /// Milliseconds for which a watched box may be out of reach before this is reported, as a number.
     pub(crate) const PATIENCE: u64 = 5;
     /// Milliseconds since a watched box was reached, as a number.
     pub(crate) const UNREACHED: u64 = 6;
@@ -36,7 +36,7 @@ pub(crate) struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    /// Reads a block with its length before it.
+    /// Reads a block of extensions with its length before it.
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Extensions<'a>, Violation> {
         Extensions::all(reader.bytes()?)
     }
@@ -55,12 +55,12 @@ impl<'a> Extensions<'a> {
         self.bytes.is_empty()
     }
 
-    /// The number that the first extension of that id has at its front.
+    /// Returns the number at the front of the first extension of that id.
     pub(crate) fn number(self, id: u64) -> Result<Option<u64>, Violation> {
         self.find(id).map(|value| Reader::new(value).number()).transpose()
     }
 
-    /// The first extension of that id.
+    /// Returns the first extension of that id.
     pub(crate) fn find(self, id: u64) -> Option<&'a [u8]> {
         let mut reader = Reader::new(self.bytes);
         loop {
@@ -73,7 +73,7 @@ impl<'a> Extensions<'a> {
     }
 }
 
-/// Bytes of an extension that is a number and whose id is below 128, at most.
+/// Maximum length, in bytes, of an extension that is a number and whose id is below 128.
 pub(crate) const LONGEST_NUMBER: usize = 2 + MAX_NUMBER;
 
 /// Appends an extension that is a number, if there is one.
@@ -85,7 +85,7 @@ pub(crate) fn put_number_extension(out: &mut impl BufMut, id: u64, value: Option
     }
 }
 
-/// A number as it is written: in the first bytes of so many.
+/// Returns a number as it is written, and its length in bytes.
 pub(super) fn packed(value: u64) -> ([u8; MAX_NUMBER], usize) {
     let mut bytes = [0; MAX_NUMBER];
     let mut unused = &mut bytes[..];
@@ -94,7 +94,7 @@ pub(super) fn packed(value: u64) -> ([u8; MAX_NUMBER], usize) {
     (bytes, len)
 }
 
-/// Extensions as a frame carries them, for tests of readers that skip them.
+/// Writes extensions as a frame carries them, for tests of readers that skip them.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn put_extensions(out: &mut impl BufMut, pairs: &[(u64, &[u8])]) {
     let mut block = BytesMut::new();

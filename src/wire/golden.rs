@@ -1,8 +1,8 @@
-//! The bytes of version 1, as they are written down in `tests/golden/wire-v1.txt`: each vector there is compared with
-//! what this crate writes for the value that it stands for, and with what this crate reads from it.
+//! The bytes of version 1, as listed in `tests/golden/wire-v1.txt`: each vector there is compared with the bytes that
+//! this crate writes for the vector's value, and with the value that this crate reads from the bytes.
 //!
 //! The posts, asks and answers are read and written by one [`Outgoing`] and one [`Incoming`], in the order of the file,
-//! so that the vectors also pin when something gets a number.
+//! so that the vectors also pin the moment at which a handle gets a number.
 
 use std::sync::atomic::AtomicU32;
 
@@ -57,7 +57,7 @@ const LIMIT: usize = 1024;
 const FINGERPRINT: u64 = 0x0809_0a0b_0c0d_0e0f;
 const EXTENSIONS: &[(u64, &[u8])] = &[(2, b"abc"), (1000, b"")];
 
-/// Every vector of the file: its name and its bytes.
+/// Returns every vector of the file: its name and its bytes.
 fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let mut vectors: Vec<(&str, Vec<u8>)> = Vec::new();
     for line in FILE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -159,7 +159,7 @@ fn echo() -> Named {
     named(1, Identity::YourName("echo"))
 }
 
-/// The values of the vectors, by name.
+/// Returns the values of the vectors, by name.
 fn values() -> Vec<(&'static str, Value)> {
     let posts = posts().into_iter().chain(forms()).chain(more_posts());
     let requests = asks().into_iter().chain(answers()).chain(refuses_and_cancels());
@@ -168,8 +168,8 @@ fn values() -> Vec<(&'static str, Value)> {
     greetings().into_iter().chain(posts).chain(requests).chain(told).chain(boxes).collect()
 }
 
-/// The two sides of the greetings: their keys, and what they say. Each signature is over what stands in the vectors before
-/// it, so these four are one greeting, and the next four another.
+/// Returns the messages of two greetings, with the keys of both sides. Each signature covers the vectors before it, so
+/// the first four are one greeting, and the next four another.
 fn greetings() -> Vec<(&'static str, Value)> {
     let told = [0x44, 0x45, 0x46].map(|byte| (ConnectionId([byte; 16]), u64::from(byte) * 100));
     let brief = || Disclosure::default();
@@ -232,7 +232,7 @@ fn posts() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// One post for each form of handle, with the keys 50 to 63.
+/// Returns one post for each form of handle, with the keys 50 to 63.
 fn forms() -> Vec<(&'static str, Value)> {
     let third = Identity::Third {
         node: Incarnation { node: NodeId([0x88; 16]), epoch: Epoch([0x8e; 16]) },
@@ -287,12 +287,12 @@ fn more_posts() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A box with a number since the posts.
+/// Returns a box that has a number since the posts.
 fn known() -> Named {
     named(16, Identity::MyBox { id: BoxId([0xaa; 16]), name: "" })
 }
 
-/// A box with a number since the asks.
+/// Returns a box that has a number since the asks.
 fn asked_with() -> Named {
     named(18, Identity::MyBox { id: BoxId([0xbb; 16]), name: "" })
 }
@@ -432,7 +432,7 @@ fn watches() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// One direction of one connection. A meaning is the introduction, in full, as text.
+/// One direction of one connection. The meaning of a number is the whole introduction, as text.
 struct Direction {
     outgoing: Outgoing,
     incoming: Incoming<String>,
@@ -628,8 +628,8 @@ fn texts(handles: &[Named]) -> Vec<String> {
     handles.iter().map(|handle| text(&handle.introduction)).collect()
 }
 
-/// The frame with an extension block behind the first `before` bytes of its payload: nothing writes extensions other
-/// than deadlines and numbers of relays yet, so they are put into what was written without.
+/// Writes a frame with an extension block behind the first `before` bytes of its payload: nothing writes extensions
+/// other than deadlines and numbers of relays yet, so they are inserted into a frame written without them.
 fn put_extended(out: &mut BytesMut, plain: &[u8], before: usize, extensions: &[(u64, &[u8])]) {
     if extensions.is_empty() {
         return out.put_slice(plain);
@@ -650,7 +650,7 @@ fn length_of(number: u64) -> usize {
     bytes.len()
 }
 
-/// What is in a frame of that kind, which must be all of `bytes`.
+/// Returns the payload of a frame of that kind, which must be all of `bytes`.
 fn payload(kind: u8, bytes: &[u8]) -> &[u8] {
     match front(bytes, LIMIT) {
         Ok(Front::Frame(raw)) if raw.kind == kind && raw.size == bytes.len() => raw.payload,
@@ -673,7 +673,7 @@ fn every_vector_is_what_its_value_is_written_as_and_read_from() {
     }
 }
 
-/// The rows of the specification's table under that head: their cells.
+/// Returns the rows of the specification's table under that head, as lists of cells.
 fn table(head: &str) -> Vec<Vec<&'static str>> {
     let lines = SPECIFICATION.lines().map(|line| line.trim_start_matches("//!").trim());
     let behind_head = lines.skip_while(|line| !line.starts_with(head)).skip(2);
@@ -709,8 +709,8 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
     assert_eq!(vectors.len(), values.len());
     for ((name, mut bytes), (of, value)) in vectors.into_iter().zip(values) {
         assert_eq!(name, of);
-        // A body, and what is released, reported or told, goes to the end; those with a body have their extensions in a
-        // block.
+        // A body goes to the end of its frame, and so do lists of entries; frames with a body have their extensions in
+        // a block.
         let to_the_end = matches!(
             value,
             Value::Release(_)
@@ -726,10 +726,10 @@ fn extensions_of_a_later_version_are_skipped_in_every_frame_that_may_have_them()
         }
         let mut block = BytesMut::new();
         put_extensions(&mut block, EXTENSIONS);
-        // To the end of these, so without their length.
+        // The extensions go to the end of these frames, so they stand without their length.
         let mut reader = Reader::new(&block);
         let added = reader.bytes().unwrap();
-        // Those that are signed have them before the signature.
+        // Signed messages have them before the signature.
         let is_signed = matches!(value, Value::ListenerHello(_) | Value::Proof(_) | Value::Welcome(_));
         let end = bytes.len() - if is_signed { SIGNATURE } else { 0 };
         bytes.splice(end..end, added.iter().copied());

@@ -1,5 +1,5 @@
-//! The greeting as a state of each side: bytes in, bytes and outcomes out, without a socket, a clock or a lock. Each state
-//! is used up by the step to the next, so that nothing can be said twice or in another order.
+//! The greeting as a state machine of each side: bytes in, bytes and outcomes out, without a socket, a clock or a lock.
+//! Each state is consumed by the step to the next, so that no message can be sent twice or in another order.
 //!
 //! ```text
 //! dialling side                                   side that was dialled
@@ -9,9 +9,9 @@
 //! Unwelcomed::welcome   4 welcome  ◀───────────── Accepting::welcome
 //! ```
 //!
-//! Each signature is over the role of its writer and the hash of all bytes so far, as they were written: so no part of one
-//! greeting serves in another, a side cannot be shown its own words, and versions and features cannot be changed on the
-//! way. Both ids are in what 3 and 4 sign, so nobody is taken for another by either side.
+//! Each signature covers the role of its writer and the hash of all bytes so far, as they were written: so no part of
+//! one greeting serves in another, a side cannot be shown its own messages, and versions and features cannot be changed
+//! on the way. The signatures of 3 and 4 cover both ids, so neither side takes its peer for another node.
 
 use bytes::BytesMut;
 use sha2::Digest;
@@ -34,16 +34,16 @@ use crate::key::NodeKey;
 use crate::key::PublicKey;
 use crate::key::SIGNATURE;
 
-/// Stand before what is signed, so that what one role signs is nothing that another would.
+/// Prefixes of the signed bytes, so that no role signs bytes that another role would sign.
 const LISTENER_WORD: &[u8] = b"hermod1 listener\0";
 const DIALLER_WORD: &[u8] = b"hermod1 dialler\0";
 const WELCOME_WORD: &[u8] = b"hermod1 welcome\0";
 
-/// What the channel below gives to bind the greeting to: a TLS exporter (RFC 9266), the hash of a Noise handshake, or zeros
-/// where it gives nothing, as plain TCP and Unix sockets do.
+/// The value to which the channel below binds the greeting: a TLS exporter (RFC 9266), the hash of a Noise handshake,
+/// or zeros for a channel without one, such as plain TCP and Unix sockets.
 pub(crate) type ChannelBinding = [u8; 32];
 
-/// Of a channel that gives nothing to bind to.
+/// The binding of a channel that has none.
 pub(crate) const UNBOUND: ChannelBinding = [0; 32];
 
 type Hash = [u8; 32];
@@ -55,14 +55,14 @@ pub(crate) struct Ourselves<'a> {
     pub(crate) epoch: Epoch,
 }
 
-/// The other side, which has shown that it is that node.
+/// The other side, which has proved its identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Greeted {
     pub(crate) peer: Incarnation,
     pub(crate) hello: Hello,
 }
 
-/// Why a greeting ends.
+/// The reason why a greeting fails.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum GreetingError {
     #[error("{0}")]
@@ -71,39 +71,39 @@ pub(crate) enum GreetingError {
     AnotherNode { expected: NodeId, answered: NodeId },
 }
 
-/// What the front of what was read is.
+/// The result of reading a message at the front of a buffer.
 #[derive(Debug)]
 pub(crate) enum Step<T> {
-    /// The next state, and how many bytes were read.
+    /// The next state, and the number of bytes read.
     To(T, usize),
-    /// There is more to come.
+    /// The message is not whole yet.
     Wants,
 }
 
 // ------------------------------------------------------------------------------------------------- the dialling side
 
-/// Has said hello.
+/// The dialling side after its hello.
 #[derive(Debug)]
 pub(crate) struct Dialling {
-    /// Of message 1.
+    /// The hash of message 1.
     heard: Sha256,
     channel: ChannelBinding,
-    /// Who is to answer, if that matters.
+    /// The node that must answer, if it matters.
     expected: Option<NodeId>,
 }
 
-/// Knows who is there, and has not said who it is itself.
+/// The dialling side that knows the listener's identity, and has not disclosed its own.
 #[derive(Debug)]
 pub(crate) struct Proving {
-    /// T2 and the signature of message 2.
+    /// The hash of T2 and the signature of message 2.
     heard: Sha256,
     listener: PublicKey,
 }
 
-/// Has said who it is. Nothing that the other side says is to be acted upon before its welcome.
+/// The dialling side after its proof. It must not act upon anything from the other side before the welcome.
 #[derive(Debug)]
 pub(crate) struct Unwelcomed {
-    /// T3 and the signature of message 3.
+    /// The hash of T3 and the signature of message 3.
     heard: Sha256,
     listener: PublicKey,
 }
@@ -121,7 +121,7 @@ impl Dialling {
         Dialling { heard: Sha256::new().chain_update(written_since(out, before)), channel, expected }
     }
 
-    /// Reads message 2 at the front of `buffer`, of at most `limit` bytes.
+    /// Reads message 2, of at most `limit` bytes, at the front of `buffer`.
     pub(crate) fn answered(&self, buffer: &[u8], limit: usize) -> Result<Step<(Proving, Greeted)>, GreetingError> {
         let (answer, size) = match ListenerHello::front(buffer, limit)? {
             HelloFront::Hello(answer, size) => (answer, size),
@@ -164,31 +164,31 @@ impl Unwelcomed {
 
 // ------------------------------------------------------------------------------------------- the side that was dialled
 
-/// Has heard a hello.
+/// The listening side that has read a hello.
 #[derive(Debug)]
 pub(crate) struct Dialled {
-    /// Of message 1.
+    /// The hash of message 1.
     heard: Sha256,
     pub(crate) hello: Hello,
 }
 
-/// Has said who it is, and waits to hear who is there.
+/// The listening side that has disclosed its identity, and waits for the dialler's proof.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    /// T2 and the signature of message 2.
+    /// The hash of T2 and the signature of message 2.
     heard: Sha256,
     hello: Hello,
 }
 
-/// Knows who is there.
+/// The listening side that knows the dialler's identity.
 #[derive(Debug)]
 pub(crate) struct Accepting {
-    /// T3 and the signature of message 3.
+    /// The hash of T3 and the signature of message 3.
     heard: Sha256,
 }
 
 impl Dialled {
-    /// Reads message 1 at the front of `buffer`, of at most `limit` bytes.
+    /// Reads message 1, of at most `limit` bytes, at the front of `buffer`.
     pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Step<Dialled>, Violation> {
         Ok(match Hello::front(buffer, limit)? {
             HelloFront::Hello(hello, size) => {
@@ -216,7 +216,7 @@ impl Dialled {
 }
 
 impl Answered {
-    /// Reads message 3: who is there, and what it says once it has shown that.
+    /// Reads message 3. Returns the dialler's identity once it is proved, and the facts it discloses.
     pub(crate) fn proven(self, raw: Raw<'_>) -> Result<(Accepting, Greeted, Disclosure), Violation> {
         if raw.kind != kind::PROOF {
             return Err(Violation::OutOfTurn(raw.kind));
@@ -240,25 +240,25 @@ impl Accepting {
 
 // ----------------------------------------------------------------------------------------------------- the transcript
 
-/// The hash of what was heard before and of the message that follows, up to its signature.
+/// Returns the hash of the transcript so far and of the message that follows, up to its signature.
 fn close(heard: &Sha256, raw: &[u8], channel: Option<&ChannelBinding>) -> Hash {
     let hash = heard.clone().chain_update(raw);
     channel.into_iter().fold(hash, |hash, channel| hash.chain_update(channel)).finalize().into()
 }
 
-/// The same of a frame that was read, whose head is as all heads are.
+/// Like [`close`] for a frame that was read, whose length field and kind are written again.
 fn close_frame(heard: Sha256, raw: Raw<'_>) -> Hash {
     let length = ((raw.size - LENGTH) as u32).to_le_bytes();
     let payload = before_signature(raw.payload, raw.payload.len());
     heard.chain_update(length).chain_update([raw.kind]).chain_update(payload).finalize().into()
 }
 
-/// The next hash begins with the last, and with the signature of it.
+/// Begins the next hash with the last one and its signature.
 fn after(transcript: Hash, signature: &[u8; SIGNATURE]) -> Sha256 {
     Sha256::new().chain_update(transcript).chain_update(signature)
 }
 
-/// Signs the message that `out` ends with, in the place that it has for a signature.
+/// Signs the message at the end of `out`, and puts the signature into its last bytes.
 fn sign(
     heard: Sha256,
     word: &[u8],
@@ -287,7 +287,7 @@ fn written_since(out: &BytesMut, before: usize) -> &[u8] {
     out.get(before..).unwrap_or_default()
 }
 
-/// The first `size` bytes without the signature at their end.
+/// Returns the first `size` bytes without the signature at their end.
 fn before_signature(bytes: &[u8], size: usize) -> &[u8] {
     bytes.get(..size.saturating_sub(SIGNATURE)).unwrap_or_default()
 }

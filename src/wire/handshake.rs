@@ -1,5 +1,5 @@
-//! The hellos: the first message of each side, before any frame, and which version they agree on. The frames that end the
-//! greeting are in `frames/proof` and `frames/welcome`; which of the four follows from which is in `greeting`.
+//! The hellos: the first message of each side, before any frame, and the choice of the version. The frames that end the
+//! greeting are in `frames/proof` and `frames/welcome`; `greeting` has the order of the four messages.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -12,7 +12,7 @@ use crate::ident::Epoch;
 use crate::key::PublicKey;
 use crate::key::SIGNATURE;
 
-/// The first bytes of a connection. The line end shows a transport that translates text.
+/// The first bytes of a connection. The line end exposes a transport that translates text.
 pub(crate) const MAGIC: [u8; 8] = *b"HERMOD\r\n";
 
 /// The version of the protocol that this crate speaks.
@@ -21,26 +21,28 @@ pub(crate) const VERSION: u16 = 1;
 /// The oldest version that this crate speaks.
 pub(crate) const OLDEST_VERSION: u16 = 1;
 
-/// Bytes before the part whose length they give: magic, oldest and newest version, length.
+/// Number of bytes before the part whose length they give: magic, oldest and newest version, length.
 pub(crate) const PREFIX: usize = 8 + 2 + 2 + 4;
 
-/// What a node accepts on a connection: all that the dialling side says before it knows who is there.
+/// The terms that a node accepts on a connection. The dialling side says no more than this before it knows the
+/// listener's identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
-    /// Bits of what the writer understands beyond the rest of version 1: see [`feature`](super::features::feature).
+    /// Bits of the features that the writer understands beyond the rest of version 1: see
+    /// [`feature`](super::features::feature).
     pub(crate) features: u64,
     /// The writer's name of this connection, fresh.
     pub(crate) connection: ConnectionId,
-    /// The longest frame that the writer reads, in bytes behind the length field.
+    /// Maximum length of a frame that the writer reads, in bytes behind the length field.
     pub(crate) max_frame: u32,
-    /// How many handles the reader may give numbers to.
+    /// Number of handles that the reader may give numbers to.
     pub(crate) numbers: u32,
-    /// Fresh random bytes, by which no greeting is like another.
+    /// Fresh random bytes that make each greeting unique.
     pub(crate) nonce: [u8; 32],
 }
 
-/// The hello of the side that was dialled, which also says who it is, and signs it.
+/// The hello of the side that was dialled, which also states its identity, and is signed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ListenerHello {
     pub(crate) hello: Hello,
@@ -49,12 +51,12 @@ pub(crate) struct ListenerHello {
     pub(crate) signature: [u8; SIGNATURE],
 }
 
-/// What the front of a connection's bytes is.
+/// The content of the front of a connection's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum HelloFront<H = Hello> {
-    /// The hello, and how many bytes it took.
+    /// The hello, and its size in bytes.
     Hello(H, usize),
-    /// So many bytes more are needed, at least.
+    /// No whole hello: at least this number of further bytes is needed.
     Wants(usize),
 }
 
@@ -71,8 +73,9 @@ impl Hello {
         rest.put_slice(&self.nonce);
     }
 
-    /// Reads the hello of a dialling node at the front of `buffer`; it may take `limit` bytes in all. Bytes that begin no
-    /// hello are refused at the first wrong one, so that a client of another protocol is not waited for.
+    /// Reads the hello of a dialling node at the front of `buffer`; it may take `limit` bytes in all. Bytes that begin
+    /// no hello are refused at the first wrong one, so that the node does not wait for the rest from a client of
+    /// another protocol.
     pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<HelloFront, Violation> {
         front(buffer, limit, |versions, rest| {
             let mut reader = Reader::new(rest);
@@ -104,7 +107,7 @@ impl ListenerHello {
         });
     }
 
-    /// Reads the hello of a node that was dialled, as [`Hello::front`] does.
+    /// Reads the hello of a node that was dialled, like [`Hello::front`].
     pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<HelloFront<ListenerHello>, Violation> {
         front(buffer, limit, |versions, rest| {
             let (rest, signature) = rest.split_last_chunk().ok_or(Violation::Truncated)?;
@@ -117,8 +120,8 @@ impl ListenerHello {
     }
 }
 
-/// Writes the answer to a hello of other versions: only which ones this crate speaks, so that the peer, too, can say what is
-/// wrong.
+/// Writes the answer to a hello of other versions: only the versions that this crate speaks, so that the peer, too, can
+/// report the mismatch.
 pub(crate) fn put_versions(out: &mut BytesMut) {
     put_hello(out, (OLDEST_VERSION, VERSION), |_| {});
 }
@@ -162,8 +165,8 @@ fn front<H>(
     }
 }
 
-/// The newest version that both sides speak. Checked before the rest of a hello is read, which a later version may lay
-/// out anew.
+/// Returns the newest version that both sides speak. It is checked before the rest of a hello is read, whose layout may
+/// differ in a later version.
 fn agree((min, max): (u16, u16)) -> Result<u16, Violation> {
     let newest = max.min(VERSION);
     if newest >= min.max(OLDEST_VERSION) { Ok(newest) } else { Err(Violation::Version { min, max, ours: VERSION }) }

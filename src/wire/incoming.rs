@@ -1,4 +1,4 @@
-//! The reading end of a connection: takes messages apart, and keeps what the numbers of the peer mean.
+//! The reading end of a connection: takes messages apart, and keeps the meanings of the peer's numbers.
 
 use super::codec::Reader;
 use super::codec::Violation;
@@ -10,16 +10,17 @@ use super::introduction::Introduction;
 use super::introduction::MAX_HANDLES;
 use super::numbering::Meanings;
 
-/// What the reader of a connection makes of introductions: `T` is whatever it looks up once for each.
+/// The handling of introductions by the reader of a connection: `T` is the result of looking one up, once for each.
 pub(crate) trait Bind<T> {
     fn bind(&mut self, introduction: &Introduction<'_>) -> T;
 
-    /// Whether anything is to be made of the handles of a message, which has so many.
+    /// Returns whether the message's handles, of which there are `_count`, should be bound at all.
     fn wants(&mut self, _bearer: Bearer<'_, T>, _count: usize) -> bool {
         true
     }
 
-    /// One of them goes unused, which the peer may count. It stands for `meaning`, or was introduced for this once.
+    /// Called for each handle that goes unused, which the peer may have counted as held. The handle has this meaning,
+    /// or was introduced inline.
     fn skip(&mut self, _meaning: Result<&T, &Introduction<'_>>) {}
 }
 
@@ -39,12 +40,12 @@ impl<T, F: FnMut(&Introduction<'_>) -> T> Bind<T> for F {
 }
 
 impl<T> Received<'_, '_, T> {
-    /// Milliseconds until the request expires.
+    /// Returns the milliseconds until the request expires.
     pub(crate) fn deadline(&self) -> Result<Option<u64>, Violation> {
         self.extensions.number(extension::DEADLINE)
     }
 
-    /// How many relays have passed it on, as far as it was told; more than 255 are as good as 255.
+    /// Returns the number of relays that have passed the message on, as stated in it; more than 255 count as 255.
     #[inline]
     pub(crate) fn hops(&self) -> Result<u8, Violation> {
         if self.extensions.is_empty() { Ok(0) } else { self.told_hops() }
@@ -62,7 +63,7 @@ impl<T> Received<'_, '_, T> {
 pub(crate) struct Received<'s, 'b, T> {
     pub(crate) to: &'s T,
     pub(crate) handles: &'s [T],
-    /// As many handles were skipped, because they were not wanted: all that there are, or none.
+    /// Number of handles skipped because they were not wanted: all of them, or none.
     pub(crate) skipped: usize,
     pub(crate) extensions: Extensions<'b>,
     pub(crate) body: &'b [u8],
@@ -79,29 +80,29 @@ pub(crate) struct ReceivedAnswer<'s, 'b, T> {
     pub(crate) body: &'b [u8],
 }
 
-/// The reading end.
+/// The reading end of a connection.
 #[derive(Debug)]
 #[cfg_attr(any(test, fuzzing), derive(Clone))]
 pub(crate) struct Incoming<T> {
     meanings: Meanings<T>,
-    /// The target of the last post that had handles, or no lasting number for it.
+    /// The target of the last post that had handles, or whose target had no number yet.
     target: Option<T>,
     handles: Vec<T>,
     posts: u64,
 }
 
 impl<T: Clone> Incoming<T> {
-    /// Accepts that many numbers, which the hello has announced.
+    /// Makes a reading end that accepts `numbers` numbers, as announced in the hello.
     pub(crate) fn new(numbers: usize) -> Incoming<T> {
         Incoming { meanings: Meanings::new(numbers), target: None, handles: Vec::new(), posts: 0 }
     }
 
-    /// Posts read so far.
+    /// Returns the number of posts read so far.
     pub(crate) fn posts(&self) -> u64 {
         self.posts
     }
 
-    /// Reads a post. Whatever becomes of it, the numbers that it sets are set.
+    /// Reads a post. The numbers that it sets are set whatever becomes of it.
     #[inline]
     pub(crate) fn post<'s, 'b>(
         &'s mut self,
@@ -113,7 +114,8 @@ impl<T: Clone> Incoming<T> {
         self.addressed(flags, reader, bind)
     }
 
-    /// Reads so many posts for what has that number, and nothing else in them but their bodies.
+    /// Counts `count` posts for the box of that number as read, and returns its meaning. The posts carry nothing but
+    /// their bodies.
     #[inline]
     pub(crate) fn posts_for(&mut self, number: u64, count: usize) -> Result<&T, Violation> {
         let to = self.meanings.get(number)?;
@@ -155,7 +157,7 @@ impl<T: Clone> Incoming<T> {
         Ok(ReceivedAnswer { correlation, handles: &self.handles, skipped, body: reader.rest() })
     }
 
-    /// Reads what follows the flags of a post, and the number of an ask.
+    /// Reads the rest of a post behind its flags, or of an ask behind its number.
     #[inline(always)]
     fn addressed<'s, 'b>(
         &'s mut self,
@@ -165,7 +167,7 @@ impl<T: Clone> Incoming<T> {
     ) -> Result<Received<'s, 'b, T>, Violation> {
         let extensions = read_extensions(flags, &mut reader)?;
         let target = Handle::read(&mut reader)?;
-        // What most posts are: nothing has to be kept until the next.
+        // The form of most posts: nothing has to be kept until the next one.
         if let (Handle::Use(number), 0) = (&target, flags & flag::HANDLES) {
             let to = self.meanings.get(*number)?;
             self.posts += 1;
@@ -174,7 +176,7 @@ impl<T: Clone> Incoming<T> {
         self.bearing(flags, extensions, target, reader, bind)
     }
 
-    /// The same of a post whose target is introduced, or that bears handles.
+    /// Reads the rest of a post whose target is introduced, or that bears handles.
     fn bearing<'s, 'b>(
         &'s mut self,
         flags: u8,
@@ -184,7 +186,7 @@ impl<T: Clone> Incoming<T> {
         bind: &mut impl Bind<T>,
     ) -> Result<Received<'s, 'b, T>, Violation> {
         self.handles.clear();
-        // Kept, because handles that follow may set its number anew.
+        // The meaning is kept, because handles that follow may set its number anew.
         let to = self.meaning(target, bind)?;
         let skipped = match flags & flag::HANDLES {
             0 => 0,
@@ -199,12 +201,13 @@ impl<T: Clone> Incoming<T> {
         Ok(Received { to, handles: &self.handles, skipped, extensions, body: reader.rest() })
     }
 
-    /// Lets go of what the last post's handles meant: there may be very many.
+    /// Drops the meanings of the last post's handles: there may be very many.
     pub(crate) fn forget_handles(&mut self) {
         self.handles.clear();
     }
 
-    /// Reads so many handles; how many of them were skipped. The numbers that they set are set all the same.
+    /// Reads `count` handles, and returns how many of them were skipped. The numbers that they set are set all the
+    /// same.
     #[inline]
     fn read_handles(
         &mut self,

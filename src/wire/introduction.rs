@@ -1,4 +1,4 @@
-//! How a target or a handle is named in a message: by number, or by an identity in full.
+//! The naming of a target or a handle in a message: by number, or by an identity in full.
 
 use bytes::BufMut;
 
@@ -15,32 +15,33 @@ use crate::ident::MAX_ENDPOINT;
 use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
 
-/// Endpoints named for one node: a host with several networks, not a list of guesses.
+/// Maximum number of endpoints named for one node: enough for a host with several networks, not a list of guesses.
 pub(crate) const MAX_ENDPOINTS: usize = 8;
 
-/// Handles in one message. To read as many takes a few milliseconds, also where nobody takes the message.
+/// Maximum number of handles in one message. To read as many takes a few milliseconds, even if no box takes the
+/// message.
 pub(crate) const MAX_HANDLES: usize = 16_384;
 
-/// Whom a handle means, in words that both ends of this connection understand.
+/// The box behind a handle, in terms that both ends of this connection understand.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Identity<'a> {
     /// The box of that name at the reader.
     YourName(&'a str),
     /// A box of the reader, a relay included.
     YourBox(BoxId),
-    /// A box of the writer. Without a name, it is called by its id.
+    /// A box of the writer. If it has no name, its id serves as one.
     MyBox { id: BoxId, name: &'a str },
-    /// A box of a third node, which the writer can reach: what is sent to the writer's box `via` is passed on.
+    /// A box of a third node, which the writer can reach: messages to the writer's box `via` are passed on.
     Third { node: Incarnation, id: BoxId, via: BoxId, name: &'a str, endpoints: Vec<&'a str> },
-    /// Whatever box has that name at whatever node listens there.
+    /// The box of that name at any node that listens at the endpoint.
     Place { endpoint: &'a str, name: &'a str },
-    /// The same, if it is that node that listens there.
+    /// The box of that name at this node, if it is the one that listens at the endpoint.
     PlaceOf { node: NodeId, endpoint: &'a str, name: &'a str },
-    /// Whatever box has that name at whatever node listens there, and at the time of writing that node was the reader.
+    /// The box of that name at any node that listens at the endpoint; at the time of writing that node was the reader.
     YourPlace { endpoint: &'a str, name: &'a str },
 }
 
-/// What is said of a box when it is not named by a number.
+/// The description of a box that is not named by a number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Introduction<'a> {
     pub(crate) identity: Identity<'a>,
@@ -115,7 +116,7 @@ impl<'a> Introduction<'a> {
         }
     }
 
-    /// At least as many bytes as [`put`](Introduction::put) writes.
+    /// Returns an upper bound on the bytes that [`put`](Introduction::put) writes.
     pub(crate) fn size_bound(&self) -> usize {
         const FIXED: usize = 1 + 3 * 16 + 2 * MAX_NUMBER + 8;
         FIXED
@@ -207,7 +208,7 @@ impl<'a> Handle<'a> {
         }
     }
 
-    /// How a handle is written that has a number: as the low bytes of an integer, and how many they are.
+    /// Returns the bytes of a handle that has a number, as the low bytes of an integer, and their number.
     #[inline]
     pub(crate) fn used(number: u32) -> (u64, usize) {
         packed_number(u64::from(number) << tag::BITS | tag::USE)

@@ -1,8 +1,8 @@
 //! The protocol, as bytes: pure functions and state machines without a socket, a clock, a runtime or an actor.
 //!
 //! This page is the specification of version 1. Golden vectors (`tests/golden/wire-v1.txt`) pin every byte of it.
-//! Nothing that a peer sends can make this module panic, read past what it was given, or reserve memory beyond the
-//! limits named here.
+//! Nothing that a peer sends can make this module panic, read past its input, or reserve memory beyond the limits named
+//! here.
 //!
 //! # The stream
 //! One reliable, ordered stream of bytes between two nodes (TCP, a Unix socket, TLS above either). Both directions are
@@ -39,12 +39,12 @@
 //! | `extensions` | pairs of a `number` (which extension) and `bytes`, to the end; a reader skips what it does not know |
 //!
 //! # Greeting
-//! A node is an Ed25519 key (RFC 8032): its id is the first 16 bytes of SHA-256 over `hermod1 node\0` and the public key.
-//! Its epoch, 16 random bytes, is fresh at every start: boxes, leases and connections are of one run of a node. Each side
-//! shows in the greeting that the key is its own.
+//! A node is an Ed25519 key (RFC 8032): its id is the first 16 bytes of SHA-256 over `hermod1 node\0` and the public
+//! key. Its epoch, 16 random bytes, is fresh at every start: boxes, leases and connections belong to one run of a node.
+//! Each side proves in the greeting that the key is its own.
 //!
 //! ## Hello
-//! Not a frame: the first thing on the stream, in each direction once.
+//! The hello is not a frame: it is the first message on the stream, once in each direction.
 //!
 //! | part | type | |
 //! |---|---|---|
@@ -62,13 +62,14 @@
 //! | | `extensions` | none so far |
 //! | signature | 64 bytes | in the hello of the listening node only |
 //!
-//! The dialling node says nothing about itself before it knows who is there. A listening node that speaks none of its
-//! versions answers with a hello that ends behind its length, 0.
+//! The dialling node says nothing about itself before it knows the listener's identity. A listening node that speaks
+//! none of the dialling node's versions answers with a hello that ends behind its length, 0.
 //!
 //! ## Proof and welcome
-//! The first frames of the dialling and of the listening node. A dialling node that has expected another node hangs up in
-//! place of its proof; else its messages may follow at once. A listening node acts on nothing before the proof is right, and
-//! a dialling node on nothing before the welcome is: only a goodbye may come in its place.
+//! The first frames of the dialling and of the listening node. A dialling node that has expected another node hangs up
+//! instead of sending its proof; otherwise its messages may follow at once. A listening node acts on nothing before it
+//! has verified the proof, and a dialling node on nothing before it has verified the welcome; only a goodbye may come
+//! in place of the welcome.
 //!
 //! | part | type | |
 //! |---|---|---|
@@ -80,8 +81,8 @@
 //! | signature | 64 bytes | |
 //!
 //! ## Signatures
-//! With B for the 32 bytes that the channel below gives to bind to (zeros, for plain TCP and Unix sockets), *m* for the bytes
-//! of a message up to its signature, as they are on the stream, and *s* for its signature:
+//! With B for the 32 bytes of the channel binding (zeros for plain TCP and Unix sockets), *m* for the bytes of a
+//! message up to its signature, as they are on the stream, and *s* for its signature:
 //!
 //! | of | is by the | over |
 //! |---|---|---|
@@ -89,11 +90,12 @@
 //! | 3 | dialling node | `hermod1 dialler\0` ‖ T3, where T3 = SHA-256(T2 ‖ s2 ‖ m3) |
 //! | 4 | listening node | `hermod1 welcome\0` ‖ SHA-256(T3 ‖ s3 ‖ m4) |
 //!
-//! They are checked strictly: no key of small order, and no signature that others could make of one.
+//! Signatures are checked strictly: keys of small order are refused, and so is a signature that others could derive
+//! from a valid one.
 //!
-//! So nobody takes, squats or replays an id, whatever of other greetings was overheard, and whoever is dialled. Whoever is
-//! on the path, or is dialled itself, can pass a greeting on whole while it goes on, and change what follows on a stream that
-//! is not protected otherwise: that is what B is for.
+//! So nobody can take, squat on or replay an id, whatever they have overheard of other greetings, and whichever node is
+//! dialled. An attacker on the path, or one that is dialled itself, can pass on a whole greeting while it goes on, and
+//! change everything that follows on a stream without other protection: B is there to prevent that.
 //!
 //! # Frames
 //! `u32` length of the rest (1 to the limit), `u8` kind, payload.
@@ -128,57 +130,60 @@
 //! Reports, questions for shapes, watches, pressure, fragments, holds and restated leases are sent only to a peer whose
 //! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
 //!
-//! A node that ends answers or refuses the requests that it has read, as far as it can, and handles no message that it reads
-//! after it has said so, but for answers. So the side that reads goodbye 0 knows of its messages beyond the count of those
-//! read that they were not handled, and never will be; of the requests before them that have no answer it knows nothing.
+//! A node that ends answers or refuses the requests that it has read, as far as it can, and after its goodbye it
+//! handles no message that it reads, except answers. So the side that reads goodbye 0 knows that its messages beyond
+//! the stated count were not handled, and never will be; it knows nothing about earlier requests that have no answer.
 //!
-//! Goodbyes say why: 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; others are to come. A node that has no
-//! room for a connection may say goodbye 3 in place of its hello, and hang up.
+//! The reasons of a goodbye are 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; later versions may add
+//! others. A node that has no room for a connection may send goodbye 3 in place of its hello, and hang up.
 //!
-//! A reader need not wait for ever for the rest of a frame, or of frames that are under way in pieces: a writer goes on with
-//! what it has begun, as fast as the stream takes it.
+//! A reader need not wait for ever for the rest of a frame, or of frames that are under way in pieces: a writer
+//! continues a frame that it has begun, as fast as the stream takes it.
 //!
 //! ## Posts
 //! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 16,384, so many
-//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 how many relays a post or an
-//! ask has passed; 2, trace, is reserved. An extension that stands in a block twice is what it is first.
-//! A release returns handles that the writer has let go of, and follows all posts that it wrote before: so what was sent
-//! through a handle arrives before the box behind it is let go. A hold says that the writer has handles of the reader's
-//! boxes that came to it by other nodes, and will release so many of each beside those that the reader has written to it:
-//! such a box is not let go when the node that has introduced it is gone. One that is not there any more is skipped.
+//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 the number of relays that a
+//! post or an ask has passed; 2, trace, is reserved. If an extension stands in a block twice, the first one counts.
+//!
+//! A release returns handles that the writer has dropped, and follows all posts that it wrote before: so messages sent
+//! through a handle arrive before the box behind it is released. A hold says that the writer has handles of the
+//! reader's boxes that came to it by other nodes, and will release this number of each in addition to those that the
+//! reader has written to it: such a box is not released when the node that has introduced it is gone. A box in a hold
+//! that does not exist any more is skipped.
 //!
 //! The target must be a box of the reader. The body is the message in postcard's format, in which an address is the
-//! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message whose target does not exist, whose
-//! body does not decode, or for which there is no room is dropped; only a malformed frame ends the connection.
+//! position of its handle in the frame's list, so that body bytes do not depend on the connection. A message is dropped
+//! if its target does not exist, its body does not decode, or there is no room for it; only a malformed frame ends the
+//! connection.
 //!
 //! ## Relays
-//! A node that introduces a third node's box does so with a box of its own, *via*, that passes on what is sent to it, as
-//! it is: a relay. It leads where the box was reached when it was introduced, and never anywhere else; so it leads to what
-//! was there before it, and relays form no circle.
+//! A node that introduces a third node's box does so with a box of its own, *via*, that passes on every message
+//! unchanged: a relay. A relay leads to the place where the box was reached when it was introduced, and never anywhere
+//! else; so it leads to a box that existed before the relay, and relays form no circle.
 //!
-//! Extension 3 of a post or an ask, a `number`, says how many relays have passed it on already; without it, none has, and
-//! more than 255 count as 255. A relay writes one more than it has read. It drops a message that has passed as many
-//! relays as its node allows, its own not included (drop 34), and every message if its node allows none (drop 32).
-//! Answers do not have it: they go back the way that the ask has come.
+//! Extension 3 of a post or an ask, a `number`, is the count of relays that have passed it on already; without it the
+//! count is 0, and more than 255 count as 255. A relay writes one more than it has read. It drops a message that has
+//! passed as many relays as its node allows, itself not included (drop 34), and every message if its node allows none
+//! (drop 32). Answers do not have this extension: they go back the way that the ask has come.
 //!
 //! ## Requests
-//! An ask is a post that wants an answer, and an answer is a post without a target: flags, extension block, handles and
-//! body of both are those of posts. The asker chooses the correlation, any number; an answer, a refuse and a cancel name
-//! the ask by it. Each ask is followed by exactly one answer or refuse, in any order among them, or by none if it was
-//! cancelled, or if the connection ends first. An answer or refuse to nothing that is asked has crossed a cancel and is
-//! skipped, as is a cancel of nothing that is asked. A cancel follows its ask.
+//! An ask is a post that wants an answer, and an answer is a post without a target: both have the flags, extension
+//! block, handles and body of posts. The asker chooses the correlation, any number; an answer, a refuse and a cancel
+//! name the ask by it. Each ask is followed by exactly one answer or refuse, in any order among them, or by none if it
+//! was cancelled, or if the connection ends first. An answer or refuse that belongs to no open ask has crossed a cancel
+//! and is skipped, and so is a cancel that belongs to no open ask. A cancel follows its ask.
 //!
-//! A number may be asked again once it was answered or refused; one that was cancelled had better not be, because an
-//! answer may have crossed the cancel. An ask with the number of one that is unanswered ends the connection: were it
-//! refused, or answered, nobody could tell which of the two was meant, and an asker who is told "not handled" may repeat
-//! what is being handled. With the connection's end, the outcome of both is unknown, which is true.
+//! A correlation may be used again once its ask was answered or refused; after a cancel it should not be, because an
+//! answer may have crossed the cancel. An ask with the correlation of an unanswered one ends the connection: if it were
+//! refused, or answered, the asker could not tell which of the two was meant, and after "not handled" it might repeat a
+//! request that is being handled. With the connection's end, the outcome of both is unknown, which is true.
 //!
-//! Extension 1 of an ask, a `number`, is its deadline: so many milliseconds after it was read, nobody waits for the
-//! answer any more. An ask without it has none.
+//! Extension 1 of an ask, a `number`, is its deadline: this number of milliseconds after the ask was read, nobody waits
+//! for the answer any more. An ask without the extension has no deadline.
 //!
 //! A reader keeps as many unanswered requests as its own limit says, and refuses further ones (reason 31). A peer that
-//! asks on and does not read its refusals is cut off once more of them wait than the reader keeps: none is left out
-//! silently, as its asker would wait for it. Asks count as messages read, answers do not.
+//! goes on asking and does not read its refusals is cut off once more of them wait than the reader keeps: no refusal is
+//! left out silently, as its asker would wait for it. Asks count as messages read, answers do not.
 //!
 //! Reasons of a refuse; each number means the same for ever, and later versions add to them:
 //!
@@ -190,7 +195,7 @@
 //! | 16–35 | | no: the message was dropped, for the reason of that number in the next table |
 //! | others | | unknown: it may have been |
 //!
-//! Drops, 16 + n for the nth of the reasons of version 1, counted from 0:
+//! The code of a drop is 16 + n for the nth of the reasons of version 1, counted from 0:
 //!
 //! | drop | name | |
 //! |---|---|---|
@@ -216,16 +221,17 @@
 //! | 35 | Shutdown | the node was shut down |
 //!
 //! ## Fragments
-//! A post, an ask or an answer may be cut into pieces, between which other frames stand. The frames that are cut are
-//! counted up in each direction, from 0. The first piece begins with the frame's kind; each has a byte at least; how many
-//! bytes follow the first tells how long the frame is, and each further piece must agree. A piece of a frame that is
-//! whole, or whose number is not next, ends the connection, and so does a frame of another kind.
+//! A post, an ask or an answer may be cut into pieces, between which other frames may stand. Frames in pieces are
+//! numbered in each direction, from 0. The first piece begins with the frame's kind; each piece has at least one byte;
+//! the number of bytes that follow the first piece fixes the length of the frame, and each further piece must agree. A
+//! piece of a frame that is whole already, or whose number is not the next, ends the connection, and so does a frame of
+//! another kind in pieces.
 //!
-//! At most 8 frames are under way in pieces at a time, and all of them together, without their length fields, are no longer
-//! than the longest frame that the reader reads. A frame counts where its last piece stands: for settlement, and for the
-//! numbers that it sets. A writer that has other messages for the box of a frame that is under way lets them wait behind
-//! it. A reader may drop a frame of which no piece has come for long, if no other message and no piece of one has come
-//! either, and takes what comes of it later for a violation.
+//! At most 8 frames are under way in pieces at a time, and all of them together, without their length fields, are no
+//! longer than the longest frame that the reader reads. A frame counts where its last piece stands: for settlement, and
+//! for the numbers that it sets. If a writer has other messages for the box of a frame that is under way, they wait
+//! behind that frame. A reader may drop a frame of which no piece has come for long, if no other message and no piece
+//! of one has come either, and treats later pieces of the frame as a violation.
 //!
 //! ## Handles
 //! A handle is a tagged `number`, `n × 4 + tag`:
@@ -237,12 +243,13 @@
 //! | 2 | *inline*: this once (n is 0) | introduction |
 //! | 3 | ends the connection | |
 //!
-//! Sets take effect where they stand, before the next handle of the same frame is read, and whatever becomes of the
-//! message. Numbers are 0 to the reader's announced count less one. Each connection starts with empty tables; frames
-//! other than posts, asks and answers carry no numbers.
+//! A *set* takes effect at once, before the next handle of the same frame is read, whatever becomes of the message.
+//! Numbers are 0 to the reader's announced count less one. Each connection starts with empty tables; frames other than
+//! posts, asks and answers carry no numbers.
 //!
-//! An introduction is a `u8`: form in the low four bits; `0x10`, a fingerprint follows at the end; `0x20`, the writer
-//! counts this handle, each use of it included, and wants it returned in a release; other bits end the connection.
+//! An introduction begins with a `u8`: form in the low four bits; `0x10`, a fingerprint follows at the end; `0x20`, the
+//! writer counts this handle, each use of it included, and wants it returned in a release; other bits end the
+//! connection.
 //!
 //! | form | means | parts |
 //! |---|---|---|
@@ -254,69 +261,73 @@
 //! | 5 | the same, and that node is the reader | endpoint `text`, name `text` |
 //! | 6 | the box of that name at that node, if it is the one that listens there | node `id`, endpoint `text`, name `text` |
 //!
-//! Endpoints of a third node are what the writer was told of it, and may be wrong or mean something else to the reader. A
-//! reader that dials one takes it for that node only if it greets as such, in the same epoch; those that every host uses for itself (loopback,
-//! a Unix socket) mean something only if the writer is on the reader's host.
+//! The writer knows the endpoints of a third node from hearsay; they may be wrong or mean something else to the reader.
+//! A reader that dials one accepts the listener as that node only if it proves this identity in its greeting, in the
+//! same epoch; endpoints that every host uses for itself (loopback, a Unix socket) are valid only if the writer is on
+//! the reader's host.
 //!
 //! The fingerprint (`u64`) is that of the shape of the box's message and result; absent or 0 means unchecked.
 //!
 //! ## Reports
-//! A node tells its peer what it dropped of the messages that it read from it: per box, fingerprint and reason (16–35, as
-//! above) the number so far on this connection, never a difference, so that a report that is left out costs nothing. What
-//! did not change since the last report may be left out. A reader ignores counts that shrink and reasons that it does not
-//! know.
+//! A node reports to its peer the drops among the messages that it read from that peer: per box, fingerprint and reason
+//! (16–35, as above) the number so far on this connection, never a difference, so that a report that is left out costs
+//! nothing. Counts that did not change since the last report may be left out. A reader ignores counts that shrink and
+//! reasons that it does not know.
 //!
-//! The fingerprint (`u64`) tells apart messages of several types that were sent to one box: it is that of the shape with
-//! which the box was introduced as their target. Of messages that the box had taken it may be that of the shape that the
-//! box takes. It is 0 if neither is known, and where the writer keeps no count of their own; such a count is about
-//! messages of any shape.
+//! The fingerprint (`u64`) distinguishes messages of several types that were sent to one box: it is that of the shape
+//! with which the box was introduced as their target. For messages that the box had taken it may be that of the shape
+//! that the box takes. The fingerprint is 0 if neither is known, or if the writer keeps no separate count; such a count
+//! is about messages of any shape.
 //!
-//! A remark has words for a person about the last of the drops that a report counts for that box, fingerprint and reason: of
-//! a message that a relay could not pass on as it is too large, its size and the limit. It follows the report, may be left
-//! out, and counts nothing.
+//! A remark is an explanation, for a person to read, of the last of the drops that a report counts for that box,
+//! fingerprint and reason: for instance the size and the limit, for a message that was too large for a relay to pass
+//! on. A remark follows the report, may be left out, and counts nothing.
 //!
-//! A box is a `u8` and what follows: 0, the box of that name, `text`; 1, the box with that `id`; 2, nothing: all boxes
-//! for which the writer keeps no count of their own.
+//! A box is written as a `u8` and its parameter: 0, the box of that name, `text`; 1, the box with that `id`; 2, without
+//! a parameter: all boxes for which the writer keeps no separate count.
 //!
 //! ## Shapes
-//! Either side may ask the other, at any time, and ends nothing by leaving a question unanswered. A question is a `u8`
-//! and what follows: 0, for the shape that has the fingerprint `u64`; 1, for the shape that a box (as in reports) takes;
-//! 2, for the names of the writer's boxes in order, from behind the name `text`. The answer repeats the question; behind
-//! it stands the canonical encoding of the shape, or nothing if there is none, or as many names (`text`) as the writer
-//! cares to put into one frame.
+//! Either side may ask the other, at any time; a question may stay unanswered, which does not end the connection. A
+//! question is a `u8` and its parameter: 0, for the shape that has the fingerprint `u64`; 1, for the shape that a box
+//! (as in reports) takes; 2, for the names of the writer's boxes in order, after the name `text`. The answer repeats
+//! the question, followed by the canonical encoding of the shape, or nothing if there is none, or as many names
+//! (`text`) as the writer chooses to put into one frame.
 //!
 //! ## Settling
-//! A connection that ends without a goodbye leaves both sides in doubt about what the other has read of it. The node that
-//! dials names in its proof the connections that it is in doubt about, as it has called them in its hellos, those only which
-//! it had with this node in this epoch, and says how many messages it has read of each. The other node ends those that it
-//! takes for alive or that have not greeted yet, reads no more of them, and says in its welcome, under the same names, how
-//! many messages it has read: 0 of one that never came to its proof. It leaves out those of which it does not know. What was
-//! written and not read is lost.
+//! A connection that ends without a goodbye leaves both sides in doubt about the messages that the other has read from
+//! it. The node that dials lists in its proof the connections that it is in doubt about, by the ids in its hellos, only
+//! those it had with this node in this epoch, each with the number of messages it has read. The other node ends listed
+//! connections that it believes alive or that have not completed their greeting, reads no more from them, and states in
+//! its welcome, under the same ids, how many messages it has read: 0 for a connection that never came to its proof. It
+//! leaves out connections that it does not know. Messages written and not read are lost.
 //!
 //! ## Leases after a break
-//! Boxes that a peer holds stay held when a connection ends without a goodbye, for as long as the peer is expected back.
-//! On its next connection with the same node, or on another that is up already, a peer states once more what it holds by
-//! connections that have ended: a hold for each box, in as many frames as that takes, and behind them one restated frame
-//! that names those connections, at most 32 as a rule. The reader then lets go of all that it counted for them, and of
-//! their messages that never arrived with it. A connection that it takes for alive ends; one that it does not know is
-//! skipped. After a goodbye nothing stays held.
+//! Boxes that a peer holds stay held when a connection ends without a goodbye, for as long as the peer is expected
+//! back. On its next connection with the same node, or on another that is up already, a peer states anew the handles
+//! that it holds by connections that have ended: a hold for each box, in as many frames as needed, and behind them one
+//! restated frame that lists those connections, at most 32 as a rule. The reader then releases all handles that it
+//! counted for these connections, including those in messages that never arrived. A listed connection that the reader
+//! believes alive ends; one that it does not know is skipped. After a goodbye nothing stays held.
 //!
 //! ## Watching
-//! A watch asks to be told once when a box (as in reports) of the reader is gone: 1. What is not there is gone at once. 0
-//! takes it back; any other byte ends the connection. Watching what is watched already changes nothing. A watch ends with
-//! its connection; who still wants to know watches anew on the next. A reader may leave a watch without an answer if the
-//! writer has very many. Extension 5, a `number`, says for how many milliseconds a third node's box may be out of reach
-//! before the writer wants to be told; the reader may have less patience.
+//! A watch with byte 1 asks for one notice when a box (as in reports) of the reader is gone. A box that does not exist
+//! is gone at once. Byte 0 withdraws the watch; any other byte ends the connection. Watching a watched box again
+//! changes nothing. A watch ends with its connection; a writer that is still interested watches anew on the next. A
+//! reader may leave a watch without an answer if the writer has very many. Extension 5, a `number`, is the time in
+//! milliseconds for which a third node's box may be out of reach before the writer wants a notice; the reader may have
+//! less patience.
 //!
-//! The answer says why: 0, the box has closed, or there is none; behind a pointer to a third node's box, which is told of
-//! the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Others are to come, and mean that
-//! the box is gone. It follows what was written before about that box. Extension 6 of an answer 2, a `number`, says since
-//! how many milliseconds there has been no connection, if the writer knows.
+//! The answer has the reason: 0, the box has closed, or there is none; behind a pointer to a third node's box, whose
+//! notices concern the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Later versions
+//! may add others, which mean that the box is gone. The answer follows the frames written before about that box.
+//! Extension 6 of an answer 2, a `number`, is the time in milliseconds since there has been no connection, if the
+//! writer knows.
 //!
 //! ## Pressure
-//! A node tells its peer how full a box (as in reports) is that the peer sends to, from 0, empty, to 255, full: soon
-//! after it has become more than half full, and from then on a few times a second when that has changed, until it is
-//! nearly empty. A box that was not told of is taken for empty, and so is each at the beginning of a connection.
+//! A node reports to its peer the fill level of a box (as in reports) that the peer sends to, from 0, empty, to 255,
+//! full: soon after it has become more than half full, and from then on a few times a second when the level has
+//! changed, until the box is nearly empty. A box without a report counts as empty, and so does each box at the
+//! beginning of a connection.
 
 pub(crate) mod assembly;
 pub(crate) mod batch;

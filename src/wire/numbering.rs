@@ -1,4 +1,4 @@
-//! Numbers for what is named often: the tables that both ends of one direction keep in step.
+//! Numbers for boxes that are named often: the tables that both ends of one direction keep in step.
 //!
 //! The sending end decides alone; the receiving end only follows the *set*s that it reads, in order. So the tables
 //! agree as long as every frame that was numbered is written, in the order in which it was numbered: numbers are
@@ -10,14 +10,14 @@ use std::hash::Hasher;
 
 use super::codec::Violation;
 
-/// Numbers that a sender may use before it has read the receiver's hello.
+/// Number of numbers that a sender may use before it has read the receiver's hello.
 pub(crate) const MIN_NUMBERS: usize = 64;
 
-/// Keys remembered as named once, at first. What is named again soon is worth a number; what is not (the return
-/// address of a single question) must not push out what is. Grows with use up to the number of numbers.
+/// Initial number of keys remembered as named once. A box that is named again soon is worth a number; one that is not
+/// (the return address of a single question) must not push it out. Grows with use up to the number of numbers.
 const FIRST_ADMITTED: usize = 64;
 
-/// How the sender names something this time.
+/// The sender's way to name a box this time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Naming {
     /// By the number set before.
@@ -49,13 +49,13 @@ impl Numbers {
         Numbers { limit: MIN_NUMBERS, ..Numbers::default() }
     }
 
-    /// The receiver's hello allows more numbers than the minimum.
+    /// Raises the limit, as the receiver's hello allows more numbers than the minimum.
     pub(crate) fn widen(&mut self, limit: usize) {
         self.limit = self.limit.max(limit);
     }
 
-    /// How to name what has this key; what has the key 0 is never given a number. `hint` is the number it had last, if any:
-    /// right most of the time, never trusted.
+    /// Returns the way to name the box of this key; the key 0 is never given a number. `hint` is the number that the
+    /// box had last, if any: right most of the time, never trusted.
     #[inline]
     pub(crate) fn name(&mut self, key: u64, hint: u32) -> Naming {
         match self.slots.get_mut(hint as usize) {
@@ -67,7 +67,7 @@ impl Numbers {
         }
     }
 
-    /// The number of what has this key, if it has one.
+    /// Returns the number of the box of this key, if it has one.
     #[inline]
     pub(crate) fn number(&mut self, key: u64, hint: u32) -> Option<u32> {
         match self.slots.get_mut(hint as usize) {
@@ -79,7 +79,8 @@ impl Numbers {
         }
     }
 
-    /// One that has another number than it had last: that was on another connection. It is used all the same, and stays.
+    /// Finds the number of a key whose hint is wrong, as it comes from another connection. The number counts as used
+    /// all the same, and stays.
     fn find(&mut self, key: u64) -> Option<u32> {
         let number = *self.by_key.get(&key)?;
         if let Some(slot) = self.slots.get_mut(number as usize) {
@@ -88,7 +89,7 @@ impl Numbers {
         Some(number)
     }
 
-    /// Whether what has this key has a number.
+    /// Returns whether the box of this key has a number.
     #[inline]
     pub(crate) fn has(&self, key: u64, hint: u32) -> bool {
         self.slots.get(hint as usize).is_some_and(|slot| slot.key == key) || self.by_key.contains_key(&key)
@@ -106,8 +107,8 @@ impl Numbers {
         Naming::Set(number)
     }
 
-    /// A number for `key`: a new one while the table may grow, then that of the first slot behind the hand that was
-    /// not used since the hand last passed (the clock algorithm), so that what is used often stays.
+    /// Returns a number for `key`: a new one while the table may grow, then that of the first slot behind the hand that
+    /// was not used since the hand last passed (the clock algorithm), so that boxes used often keep their number.
     fn free_slot(&mut self, key: u64) -> u32 {
         if self.slots.len() < self.limit {
             self.slots.push(Slot { key, used: false });
@@ -126,7 +127,7 @@ impl Numbers {
     }
 }
 
-/// Which keys were named once lately: the doorkeeper of the table (Einziger, Friedman and Manes, TinyLFU, 2017).
+/// The keys that were named once lately: the doorkeeper of the table (Einziger, Friedman and Manes, TinyLFU, 2017).
 #[derive(Debug, Default)]
 struct Doorkeeper {
     last: Vec<u64>,
@@ -134,7 +135,8 @@ struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Whether this key was not named lately; remembers it. Keys that push one another out make room for more of them.
+    /// Returns whether this key was not named lately, and remembers it. If keys often push one another out, the table
+    /// grows.
     fn is_first(&mut self, key: u64, limit: usize) -> bool {
         if self.last.is_empty() || (self.replaced > 4 * self.last.len() && self.last.len() < limit) {
             self.last = vec![0; (2 * self.last.len()).max(FIRST_ADMITTED)];
@@ -148,7 +150,7 @@ impl Doorkeeper {
     }
 }
 
-/// The receiving end's table: what each number stands for.
+/// The receiving end's table: the meaning of each number.
 #[derive(Debug)]
 #[cfg_attr(any(test, fuzzing), derive(Clone))]
 pub(crate) struct Meanings<T> {
@@ -170,7 +172,7 @@ impl<T> Meanings<T> {
         }
     }
 
-    /// Reserves no more than the highest number set so far asks for.
+    /// Sets the meaning of a number. Reserves no more than the highest number set so far asks for.
     pub(crate) fn set(&mut self, number: u64, meaning: T) -> Result<(), Violation> {
         let at = match usize::try_from(number) {
             Ok(at) if at < self.limit => at,
@@ -186,8 +188,8 @@ impl<T> Meanings<T> {
     }
 }
 
-/// For keys that are counted up by this process, or lie where it has put them: no peer can choose colliding ones, and one
-/// multiplication spreads them. Of several parts, the last counts.
+/// A hasher for keys that are counters or memory addresses of this process: no peer can choose colliding ones, and one
+/// multiplication spreads them. If a key has several parts, the last one counts.
 #[derive(Debug, Default)]
 pub(crate) struct KeyHasher(u64);
 

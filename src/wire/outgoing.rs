@@ -1,6 +1,6 @@
 //! The writing end of a connection: numbers targets and handles, and writes messages.
 //!
-//! Invariant: `Outgoing::post` either appends one whole frame and remembers what it numbered in it, or changes nothing.
+//! Invariant: `Outgoing::post` either appends one whole frame and remembers the numbers set in it, or changes nothing.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -26,28 +26,28 @@ use super::introduction::MAX_HANDLES;
 use super::numbering::Naming;
 use super::numbering::Numbers;
 
-/// Something that a message names: its target, or a handle inside it.
+/// A box that a message names: its target, or a handle inside it.
 pub(crate) trait Referent {
-    /// Tells identities apart, within this process and for its life: two with one key are one. What has the key 0 is
-    /// introduced each time.
+    /// Returns the key of the identity, within this process and for its life: two referents with one key are the same.
+    /// A referent with the key 0 is introduced each time.
     fn key(&self) -> u64;
-    /// The number it had last on any connection, or any other.
+    /// Returns the number that the referent had last on any connection, or any other number.
     fn hint(&self) -> &AtomicU32;
-    /// Its name in full, as the reader of this connection understands it.
+    /// Returns the full name of the referent, as the reader of this connection understands it.
     fn introduction(&self) -> Introduction<'_>;
 }
 
-/// A message ready to be written: its body is encoded, its handles stand beside it.
+/// A message ready to be written: its body is encoded, with its handles beside it.
 #[derive(Debug)]
 pub(crate) struct Post<'a, R, H> {
     pub(crate) to: R,
     pub(crate) handles: H,
     pub(crate) body: &'a [u8],
-    /// How many relays have passed it on; of an answer, 0.
+    /// Number of relays that have passed the message on; 0 for an answer.
     pub(crate) hops: u8,
 }
 
-/// The handles of a message, which are looked at twice: once for their size and once to be written.
+/// The handles of a message, which are iterated twice: once for their size and once to be written.
 pub(crate) trait Handles: Clone + IntoIterator<Item: Referent, IntoIter: ExactSizeIterator> {}
 
 impl<H: Clone + IntoIterator<Item: Referent, IntoIter: ExactSizeIterator>> Handles for H {}
@@ -66,10 +66,10 @@ impl<R: Referent> Referent for &R {
     }
 }
 
-/// What is asked, or answered.
+/// The correlation of an ask or an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Correlated {
-    /// A request that expires after so many milliseconds, if it does.
+    /// A request, with the milliseconds until it expires, if it does.
     Ask {
         correlation: u64,
         deadline: Option<u64>,
@@ -97,10 +97,10 @@ impl Correlated {
     }
 }
 
-/// Bytes that a [`Correlated`] takes at most.
+/// Maximum size of a [`Correlated`], in bytes.
 const CORRELATED: usize = 4 * MAX_NUMBER;
 
-/// Bytes that the number of relays takes at most, in an extension block of its own or in that of a deadline.
+/// Maximum size of the number of relays, in bytes, in an extension block of its own or in that of a deadline.
 pub(super) const HOPS: usize = 5;
 
 /// Appends the extension block of a message that has one.
@@ -116,48 +116,49 @@ fn put_block(out: &mut BytesMut, deadline: Option<u64>, hops: u8) {
     }
 }
 
-/// Why a post was not written.
+/// The reason why a post was not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unwritten {
-    /// It is longer than the peer reads, or has too many handles.
+    /// The post is longer than the peer reads, or has too many handles.
     TooLarge,
-    /// It does not fit into what room there is now.
+    /// The post does not fit into the present room.
     NoRoom,
 }
 
-/// The writing end.
+/// The writing end of a connection.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     numbers: Numbers,
     max_frame: usize,
     posts: u64,
-    /// Whether the peer was told of a box of this side for which it holds nothing.
+    /// Whether a box of this side was introduced to the peer without a lease.
     names_ours: bool,
 }
 
 impl Outgoing {
-    /// `max_frame` is what this side would read; the peer's hello may lower it.
+    /// Makes a writing end. `max_frame` is this side's own limit, in bytes; the peer's hello may lower it.
     pub(crate) fn new(max_frame: usize) -> Outgoing {
         Outgoing { numbers: Numbers::new(), max_frame, posts: 0, names_ours: false }
     }
 
-    /// The peer's hello has come: it reads frames of `max_frame` bytes and keeps `numbers` handles.
+    /// Applies the peer's hello: the peer reads frames of `max_frame` bytes and keeps `numbers` handles.
     pub(crate) fn peer_accepts(&mut self, max_frame: usize, numbers: usize) {
         self.max_frame = self.max_frame.min(max_frame);
         self.numbers.widen(numbers);
     }
 
-    /// Whether the peer was told of a box of this side for which it holds nothing: it may use that for as long as it likes.
+    /// Returns whether a box of this side was introduced to the peer without a lease: the peer may use it for as long
+    /// as it likes.
     pub(crate) fn names_ours(&self) -> bool {
         self.names_ours
     }
 
-    /// The longest frame that both sides allow, in bytes behind the length field.
+    /// Returns the maximum frame length that both sides allow, in bytes behind the length field.
     pub(crate) fn max_frame(&self) -> usize {
         self.max_frame
     }
 
-    /// Posts written so far.
+    /// Returns the number of posts written so far.
     pub(crate) fn posts(&self) -> u64 {
         self.posts
     }
@@ -204,7 +205,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Bytes that a post, or what is correlated, takes at most; `in_full` if nothing in it is to have a number.
+    /// Returns an upper bound on the size of a post, an ask or an answer, in bytes; `in_full` if nothing in it may have
+    /// a number.
     pub(crate) fn bound<R: Referent, H: Handles>(
         &self,
         what: Option<Correlated>,
@@ -214,8 +216,8 @@ impl Outgoing {
         self.fits(usize::MAX, what, post, !in_full && self.has_numbers(post))
     }
 
-    /// A frame in which everything is named in full: so it may wait elsewhere, and be written at any time or never. Its body
-    /// is `kept`, if that is given, or else a copy behind the rest.
+    /// Makes a frame in which everything is named in full, so that it may wait elsewhere, and be written at any time or
+    /// never. Its body is `kept`, if given, or else a copy behind the rest.
     pub(crate) fn in_full<R: Referent, H: Handles>(
         &mut self,
         room: usize,
@@ -231,7 +233,8 @@ impl Outgoing {
         Ok(Framed { head: head.freeze(), body: kept.cloned().map(Box::new) })
     }
 
-    /// Whether all that is named in it has a number, and nothing is introduced: so no number goes to another meanwhile.
+    /// Returns whether the target and all handles have numbers. Then nothing is introduced, so that no number is
+    /// reassigned while the message is written.
     fn has_numbers<R: Referent, H: Handles>(&self, post: &Post<'_, Option<R>, H>) -> bool {
         fn has_number(numbers: &Numbers, referent: &impl Referent) -> bool {
             numbers.has(referent.key(), referent.hint().load(Ordering::Relaxed))
@@ -240,7 +243,8 @@ impl Outgoing {
             && post.handles.clone().into_iter().all(|handle| has_number(&self.numbers, &handle))
     }
 
-    /// Whether the peer reads it, and there is room for it; how many bytes it has at most.
+    /// Checks that the peer reads the message and that there is room for it. Returns an upper bound on its size in
+    /// bytes.
     fn fits<R: Referent, H: Handles>(
         &self,
         room: usize,
@@ -258,7 +262,7 @@ impl Outgoing {
         if bound > room { Err(Unwritten::NoRoom) } else { Ok(bound) }
     }
 
-    /// The handles, if they are few and all of them have numbers.
+    /// Returns the handles, if they are few and all of them have numbers.
     fn few<R: Referent>(&mut self, handles: impl ExactSizeIterator<Item = R>) -> Option<Few> {
         let mut few = Few::new(handles.len())?;
         for handle in handles {
@@ -267,7 +271,8 @@ impl Outgoing {
         Some(few)
     }
 
-    /// Appends what most posts are: a body for a target that has a number, and handles that have some, as they are written.
+    /// Appends a post in the most frequent form: a body for a target that has a number, and written handles that all
+    /// have numbers.
     #[inline(always)]
     fn post_plain(
         &mut self,
@@ -286,7 +291,7 @@ impl Outgoing {
         if size > room {
             return Err(Unwritten::NoRoom);
         }
-        // What stands before the body is written in one piece, and what of it is too much is taken back.
+        // The head is written in one piece, and its surplus bytes are taken back.
         const WHOLE: usize = size_of::<u128>();
         let head = u128::from((size - LENGTH) as u32)
             | u128::from(kind::POST) << 32
@@ -302,17 +307,18 @@ impl Outgoing {
     }
 }
 
-/// As many handles are written in one piece, if each has a number.
+/// Maximum number of handles that are written in one piece, if each has a number.
 const FEW: usize = 7;
 
-/// Handles as they are written: how many, and their numbers.
+/// Handles as they are written: their count, and their numbers.
 struct Few {
     bytes: [u8; Self::PLACE],
     len: usize,
 }
 
 impl Few {
-    /// A number is written as eight bytes, of which those that are too much are written over.
+    /// Size of the buffer in bytes: a number is written as eight bytes, and its surplus bytes are overwritten by the
+    /// next.
     const PLACE: usize = 8 + 5 * FEW + 8;
 
     fn new(count: usize) -> Option<Few> {
@@ -334,8 +340,8 @@ impl Few {
     }
 }
 
-/// Appends what stands before the body of a post (`what` is nothing), a request or an answer. Without `numbers`, everything
-/// in it is named in full. Whether a box of the writer's is among what is named, for which the reader holds nothing.
+/// Appends the head of a post (`what` is `None`), a request or an answer, which stands before the body. Without
+/// `numbers`, everything in it is named in full. Returns whether a box of the writer's was introduced without a lease.
 fn put_head<R: Referent, H: Handles>(
     out: &mut BytesMut,
     mut numbers: Option<&mut Numbers>,
@@ -363,7 +369,7 @@ fn put_head<R: Referent, H: Handles>(
     names_ours
 }
 
-/// Names one; whether it is a box of the writer's, introduced, for which the reader holds nothing.
+/// Writes the name of one box. Returns whether it is a box of the writer's that was introduced without a lease.
 #[inline]
 fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut BytesMut) -> bool {
     let is_ours = |introduction: &Introduction<'_>| {
@@ -393,15 +399,15 @@ fn name(referent: &impl Referent, numbers: Option<&mut Numbers>, out: &mut Bytes
     }
 }
 
-/// Bytes of what is not named at most, and not the body: length, kind, flags and the count of handles.
+/// Maximum size, in bytes, of a message apart from names and body: length, kind, flags and the count of handles.
 const FIXED: usize = LENGTH + 2 + MAX_NUMBER;
 
-/// At least as many bytes as the post takes if its target and its handles, of which there are `count`, all have numbers.
+/// Returns an upper bound on the size of a post, in bytes, if its target and its `count` handles all have numbers.
 fn numbered_bound(count: usize, body: &[u8]) -> usize {
     FIXED + MAX_NUMBER * (1 + count) + body.len()
 }
 
-/// At least as many bytes as the post takes, however its handles are named.
+/// Returns an upper bound on the size of a post, in bytes, however its handles are named.
 fn size_bound<R: Referent, H: Handles>(to: &Option<R>, handles: &H, body: &[u8]) -> usize {
     fn named(referent: &impl Referent) -> usize {
         MAX_NUMBER + referent.introduction().size_bound()

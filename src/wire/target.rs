@@ -1,4 +1,4 @@
-//! A box as both sides of a connection call it outside posts.
+//! The form of a box's name outside posts, common to both sides of a connection.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -9,12 +9,12 @@ use super::codec::put_text;
 use crate::ident::BoxId;
 use crate::ident::MAX_NAME;
 
-/// A box of one side, as both call it outside posts.
+/// A box of one side, in the form used outside posts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Target {
     Name(Box<str>),
     Id(BoxId),
-    /// All for which no count of their own is kept.
+    /// All boxes for which no separate count is kept.
     Others,
 }
 

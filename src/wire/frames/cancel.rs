@@ -9,7 +9,7 @@ use crate::wire::codec::Violation;
 use crate::wire::codec::put_number;
 use crate::wire::extensions::Extensions;
 
-/// The asker wants no answer any more.
+/// Writes a cancel: the asker wants no answer any more.
 pub(crate) fn put_cancel(out: &mut BytesMut, correlation: u64) {
     put_frame(out, kind::CANCEL, |out| put_number(out, correlation));
 }

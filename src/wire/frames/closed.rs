@@ -12,14 +12,14 @@ use crate::wire::extensions::extension;
 use crate::wire::extensions::put_number_extension;
 use crate::wire::target::Target;
 
-/// Why nothing reaches a box any more.
+/// The reason why nothing reaches a box any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Gone {
-    /// It has closed, or there was none.
+    /// The box has closed, or there was none.
     Closed,
-    /// It is that of a third node, which is gone.
+    /// The box belongs to a third node, which is gone.
     Node,
-    /// It is that of a third node, to which there is no connection any more.
+    /// The box belongs to a third node, to which there is no connection any more.
     Connection,
     /// A reason of a later version.
     Other(u8),
@@ -45,12 +45,12 @@ impl Gone {
     }
 }
 
-/// A box that was watched is gone.
+/// A notice that a watched box is gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Closed {
     pub(crate) target: Target,
     pub(crate) why: Gone,
-    /// For how many milliseconds there has been no connection to it, if that is known.
+    /// Milliseconds for which there has been no connection to the box, if known.
     pub(crate) unreached: Option<u64>,
 }
 

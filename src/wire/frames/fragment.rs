@@ -10,10 +10,11 @@ use crate::wire::codec::Reader;
 use crate::wire::codec::Violation;
 use crate::wire::codec::put_number;
 
-/// Bytes of a fragment besides its piece, at most.
+/// Maximum length of a fragment besides its piece, in bytes.
 pub(crate) const FRAGMENT_HEAD: usize = LENGTH + 1 + 2 * MAX_NUMBER;
 
-/// Appends what stands before a piece of so many bytes. `rest` bytes of its frame come behind it.
+/// Appends the head of a fragment, which stands before a piece of `piece` bytes. `rest` bytes of its frame come behind
+/// the piece.
 pub(crate) fn put_fragment_head(out: &mut BytesMut, stream: u64, rest: usize, piece: usize) {
     let mut numbers = [0; 2 * MAX_NUMBER];
     let mut unused = &mut numbers[..];
@@ -28,9 +29,9 @@ pub(crate) fn put_fragment_head(out: &mut BytesMut, stream: u64, rest: usize, pi
 /// A piece of a larger frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Fragment<'a> {
-    /// Which frame it is of: they are counted up in each direction, from 0.
+    /// Number of the frame that this piece is part of: counted up in each direction, from 0.
     pub(crate) stream: u64,
-    /// Bytes of the frame behind this piece.
+    /// Number of bytes of the frame behind this piece.
     pub(crate) rest: u64,
     pub(crate) piece: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! Goodbye: the last frame of a direction, and why.
+//! Goodbye: the last frame of a direction, with its reason.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -17,13 +17,13 @@ use crate::wire::extensions::Extensions;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Goodbye<'a> {
     pub(crate) why: Farewell,
-    /// Messages that the writer has read on this connection so far.
+    /// Number of messages that the writer has read on this connection so far.
     pub(crate) read: u64,
     /// For a person to read, at most [`MAX_DETAIL`] bytes.
     pub(crate) detail: &'a str,
 }
 
-/// Why a node says goodbye.
+/// The reason for a goodbye.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Farewell {
     /// The node shuts down.
@@ -32,7 +32,7 @@ pub(crate) enum Farewell {
     Unneeded,
     /// The other side broke the protocol; the detail says how.
     Violation,
-    /// The node has no room for the connection. In place of a hello, too.
+    /// The node has no room for the connection. This goodbye may also stand in place of a hello.
     NoRoom,
     /// A reason of a later version.
     Other(u8),

@@ -8,12 +8,12 @@ use super::release::put_counts;
 use super::release::put_in_frames;
 use crate::ident::BoxId;
 
-/// Handles held that came by another node: so many of each box.
+/// Writes a hold: the number of handles of each box that the writer holds and that came by another node.
 pub(crate) fn put_hold(out: &mut BytesMut, held: impl IntoIterator<Item = (BoxId, u64)>) {
     put_frame(out, kind::HOLD, |out| put_counts(out, held));
 }
 
-/// The same, in as many frames as it takes for none to be longer than `longest` bytes.
+/// Writes holds in as many frames as needed for none to be longer than `longest` bytes.
 pub(crate) fn put_holds(out: &mut BytesMut, held: impl IntoIterator<Item = (BoxId, u64)>, longest: usize) {
     put_in_frames(out, held, longest, |out, some| put_hold(out, some));
 }

@@ -1,4 +1,4 @@
-//! Frames: the length field, the kinds, and a file for each kind that is no message.
+//! Frames: the length field, the kinds, and one file for each kind that is no message.
 
 pub(crate) mod cancel;
 pub(crate) mod closed;
@@ -23,10 +23,10 @@ use bytes::BytesMut;
 
 use super::codec::Violation;
 
-/// Bytes of a frame's length field.
+/// Size of a frame's length field, in bytes.
 pub(crate) const LENGTH: usize = 4;
 
-/// Numbers of the kinds of frames. The table in [`crate::wire`] says what each is for.
+/// Numbers of the kinds of frames. The table in [`crate::wire`] describes each kind.
 pub(crate) mod kind {
     pub(crate) const PROOF: u8 = 1;
     pub(crate) const POST: u8 = 2;
@@ -53,31 +53,31 @@ pub(crate) mod kind {
     pub(crate) const REMARK: u8 = 128;
 }
 
-/// A frame at the front of what was read.
+/// A frame at the front of the bytes that were read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Raw<'a> {
     pub(crate) kind: u8,
     pub(crate) payload: &'a [u8],
-    /// Bytes of the whole frame, its length field included.
+    /// Size of the whole frame in bytes, its length field included.
     pub(crate) size: usize,
 }
 
 impl Raw<'_> {
-    /// Whether it is a message or a part of one.
+    /// Returns whether the frame is a message or a part of one.
     pub(crate) fn is_of_messages(&self) -> bool {
         matches!(self.kind, kind::POST | kind::ASK | kind::ANSWER | kind::FRAGMENT)
     }
 }
 
-/// What the front of a buffer holds.
+/// The content of a buffer's front.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Front<'a> {
     Frame(Raw<'a>),
-    /// So many bytes more are needed, at least.
+    /// No whole frame: at least this number of further bytes is needed.
     Wants(usize),
 }
 
-/// Splits the first frame off, of at most `limit` bytes behind its length field.
+/// Splits off the first frame, of at most `limit` bytes behind its length field.
 #[inline]
 pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Front<'_>, Violation> {
     let Some((length, rest)) = buffer.split_first_chunk::<LENGTH>() else {
@@ -99,7 +99,7 @@ pub(crate) fn put_frame(out: &mut BytesMut, kind: u8, write: impl FnOnce(&mut By
     put_frame_before(out, kind, 0, write);
 }
 
-/// Appends the beginning of a frame, behind which the last so many bytes of its payload are to come.
+/// Appends the beginning of a frame; the last `last` bytes of its payload are to come behind it.
 pub(super) fn put_frame_before(out: &mut BytesMut, kind: u8, last: usize, write: impl FnOnce(&mut BytesMut)) {
     let at = out.len();
     out.put_u32_le(0);
@@ -111,17 +111,17 @@ pub(super) fn put_frame_before(out: &mut BytesMut, kind: u8, last: usize, write:
     }
 }
 
-/// A frame, with its length field, which may be in two parts: so the body of a large message stays where it was encoded.
+/// A frame with its length field, perhaps in two parts, so that the body of a large message stays where it was encoded.
 #[derive(Debug)]
 pub(crate) struct Framed {
-    /// All of it, or what stands before the body: at least the length field.
+    /// The whole frame, or the part before the body: at least the length field.
     pub(crate) head: Bytes,
-    /// Boxed, because very many frames may wait that have none of their own.
+    /// The body, if it is a part of its own. Boxed, because very many of the waiting frames may have none.
     pub(crate) body: Option<Box<Bytes>>,
 }
 
 impl Framed {
-    /// Bytes of both.
+    /// Returns the size of both parts, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.head.len() + self.body.as_ref().map_or(0, |body| body.len())
     }

@@ -9,7 +9,8 @@ use crate::wire::codec::Violation;
 use crate::wire::codec::put_number;
 use crate::wire::extensions::Extensions;
 
-/// Asks for a pong (or is one), and says how many messages its writer has read on this connection so far.
+/// A ping, which asks for a pong, or the pong; either states the number of messages that its writer has read on this
+/// connection so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ping {
     /// Chosen by the ping's writer and given back by the pong.

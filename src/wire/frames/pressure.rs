@@ -1,4 +1,4 @@
-//! Pressure: how full boxes are.
+//! Pressure: the fill levels of boxes.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -9,7 +9,7 @@ use crate::wire::codec::Reader;
 use crate::wire::codec::Violation;
 use crate::wire::target::Target;
 
-/// How full boxes are: 0 is empty, 255 is full.
+/// Writes the fill levels of boxes: 0 is empty, 255 is full.
 pub(crate) fn put_pressure(out: &mut BytesMut, fills: impl IntoIterator<Item = (Target, u8)>) {
     put_frame(out, kind::PRESSURE, |out| {
         for (target, fill) in fills {
@@ -19,7 +19,7 @@ pub(crate) fn put_pressure(out: &mut BytesMut, fills: impl IntoIterator<Item = (
     });
 }
 
-/// Reads what [`put_pressure`] wrote, one entry at a time.
+/// Reads the entries written by [`put_pressure`], one at a time.
 pub(crate) fn read_pressure(payload: &[u8]) -> impl Iterator<Item = Result<(Target, u8), Violation>> {
     let mut reader = Reader::new(payload);
     std::iter::from_fn(move || {

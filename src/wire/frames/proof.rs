@@ -1,4 +1,5 @@
-//! Proof: who the dialling node is, where it can be dialled, and how much it has read of connections that have ended.
+//! Proof: the identity of the dialling node, the endpoints at which it can be dialled, and the number of messages it
+//! has read on connections that have ended.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -17,11 +18,11 @@ use crate::wire::codec::put_text;
 use crate::wire::extensions::Extensions;
 use crate::wire::introduction::MAX_ENDPOINTS;
 
-/// Connections of which a proof or a welcome tells at most.
+/// Maximum number of ended connections listed in a proof or a welcome.
 pub(crate) const MAX_TOLD: usize = 32;
 
-/// Bytes that a proof or a welcome may take beside endpoints: a frame's head, an epoch, a key, a signature, two counts,
-/// the most connections that may be told of, and room for extensions.
+/// Maximum size, in bytes, of a proof or a welcome besides endpoints: a frame's head, an epoch, a key, a signature, two
+/// counts, the maximum number of ended connections, and room for extensions.
 pub(crate) const BESIDE_ENDPOINTS: usize = 5 + 16 + 32 + SIGNATURE + 2 + MAX_TOLD * (16 + 10) + 64;
 
 /// The first frame of the dialling side.
@@ -33,13 +34,13 @@ pub(crate) struct Proof {
     pub(crate) signature: [u8; SIGNATURE],
 }
 
-/// What both sides tell each other once they know who is there.
+/// The facts that both sides disclose once each knows the other's identity.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Disclosure {
-    /// Where the writer can be dialled.
+    /// The endpoints at which the writer can be dialled.
     pub(crate) endpoints: Vec<String>,
-    /// Connections between the two that have ended, as the dialling side has called them in its hellos, and how many
-    /// messages the writer has read on each; at most [`MAX_TOLD`].
+    /// Connections between the two that have ended, by the ids in the dialling side's hellos, and the number of
+    /// messages that the writer has read on each; at most [`MAX_TOLD`].
     pub(crate) told: Vec<(ConnectionId, u64)>,
 }
 
@@ -84,7 +85,7 @@ impl Disclosure {
         Ok(Disclosure { endpoints, told })
     }
 
-    /// Leaves out endpoints, which are hints, until they take no more than that many bytes.
+    /// Leaves out endpoints, which are hints, until they take no more than `limit` bytes.
     pub(crate) fn shorten(&mut self, limit: usize) {
         while self.endpoints.iter().map(|endpoint| endpoint.len() + 2).sum::<usize>() > limit {
             self.endpoints.pop();

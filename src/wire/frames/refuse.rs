@@ -1,4 +1,4 @@
-//! Refuse: a request that will have no answer, and why. The codes of drop reasons.
+//! Refuse: a request that will have no answer, with the reason. The codes of drop reasons.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -14,7 +14,7 @@ use crate::wire::codec::put_number;
 use crate::wire::codec::put_text;
 use crate::wire::extensions::Extensions;
 
-/// The longest explanation in a goodbye or a refusal, in bytes.
+/// Maximum length of the explanation in a goodbye or a refusal, in bytes.
 pub(crate) const MAX_DETAIL: usize = 256;
 
 pub(super) fn clipped(detail: &str) -> &str {
@@ -22,7 +22,7 @@ pub(super) fn clipped(detail: &str) -> &str {
     fits.unwrap_or_default()
 }
 
-/// The other answer to an ask: there will be none.
+/// The notice that an ask will have no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Refuse<'a> {
     pub(crate) correlation: u64,
@@ -31,30 +31,30 @@ pub(crate) struct Refuse<'a> {
     pub(crate) detail: &'a str,
 }
 
-/// Why an ask is not answered.
+/// The reason why an ask is not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unanswered {
-    /// The actor stopped, or left it unanswered: it may have been handled.
+    /// The actor stopped, or left the request unanswered: it may have been handled.
     Abandoned,
-    /// It was handled, and the result could not be encoded.
+    /// The request was handled, and the result could not be encoded.
     NotEncodable,
-    /// It was passed on, and the connection by which it went has ended: it may have been handled.
+    /// The request was passed on, and the connection it left by has ended: it may have been handled.
     LostOnTheWay,
-    /// It was not, and will not be, handled.
+    /// The request was not, and will not be, handled.
     NotDelivered(DropReason),
-    /// A reason of a later version: it may have been handled.
+    /// A reason of a later version: the request may have been handled.
     Other(u8),
 }
 
-/// Drop reasons follow from here, in the order of the table in [`crate::wire`].
+/// Code of the first drop reason; the others follow in the order of the table in [`crate::wire`].
 const FIRST_REASON: u8 = 16;
 
-/// What a drop reason is written as.
+/// Returns the code of a drop reason.
 pub(crate) fn code_of(reason: DropReason) -> u8 {
     FIRST_REASON + reason as u8
 }
 
-/// The drop reason of that code; `None` for one of a later version.
+/// Returns the drop reason of that code; `None` for one of a later version.
 pub(crate) fn reason_of(code: u8) -> Option<DropReason> {
     DropReason::ALL.get(usize::from(code.checked_sub(FIRST_REASON)?)).copied()
 }
@@ -81,7 +81,7 @@ impl Unanswered {
 }
 
 impl<'a> Refuse<'a> {
-    /// Bytes of one without words, at most.
+    /// Maximum size of a refusal without a detail, in bytes.
     pub(crate) const TERSE: usize = LENGTH + 1 + MAX_NUMBER + 1 + 1;
 
     pub(crate) fn put(&self, out: &mut BytesMut) {

@@ -1,4 +1,4 @@
-//! Release: handles of the reader's boxes that the writer has let go.
+//! Release: handles of the reader's boxes that the writer has released.
 
 use std::iter::Peekable;
 use std::iter::Take;
@@ -14,7 +14,7 @@ use crate::wire::codec::Reader;
 use crate::wire::codec::Violation;
 use crate::wire::codec::put_number;
 
-/// Handles given back: so many of each box.
+/// Writes a release: the number of released handles of each box.
 pub(crate) fn put_release(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>) {
     put_frame(out, kind::RELEASE, |out| put_counts(out, released));
 }
@@ -26,7 +26,7 @@ pub(super) fn put_counts(out: &mut BytesMut, counts: impl IntoIterator<Item = (B
     }
 }
 
-/// Handles given back, in as many frames as it takes for none to be longer than `longest` bytes.
+/// Writes releases in as many frames as needed for none to be longer than `longest` bytes.
 pub(crate) fn put_releases(out: &mut BytesMut, released: impl IntoIterator<Item = (BoxId, u64)>, longest: usize) {
     put_in_frames(out, released, longest, |out, some| put_release(out, some));
 }
@@ -45,7 +45,7 @@ pub(super) fn put_in_frames<I: IntoIterator<Item = (BoxId, u64)>>(
     }
 }
 
-/// Reads what [`put_release`] or [`put_hold`](super::hold::put_hold) wrote, one entry at a time.
+/// Reads the entries written by [`put_release`] or [`put_hold`](super::hold::put_hold), one at a time.
 pub(crate) fn read_counts(payload: &[u8]) -> impl Iterator<Item = Result<(BoxId, u64), Violation>> {
     let mut reader = Reader::new(payload);
     std::iter::from_fn(move || {

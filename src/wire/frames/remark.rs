@@ -1,4 +1,4 @@
-//! Remark: words about drops that a report tells of.
+//! Remark: an explanation of drops that were reported.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -20,25 +20,25 @@ use crate::wire::codec::put_text;
 use crate::wire::extensions::Extensions;
 use crate::wire::target::Target;
 
-/// More about the last of the messages of one account that were dropped for one reason.
+/// An explanation of the last drop of one account for one reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Remark<'a> {
     pub(crate) account: Account,
-    /// The reason's number, which may be that of a later version.
+    /// The reason's code, which may be one of a later version.
     pub(crate) code: u8,
     /// For a person to read, at most [`MAX_DETAIL`] bytes.
     pub(crate) words: &'a str,
 }
 
 impl<'a> Remark<'a> {
-    /// Bytes of one, at most.
+    /// Maximum size of a remark, in bytes.
     pub(crate) const LONGEST: usize = LENGTH + 3 + 2 * MAX_NUMBER + MAX_NAME + size_of::<u64>() + MAX_DETAIL;
 
     pub(crate) fn new(account: Account, reason: DropReason, words: &'a str) -> Remark<'a> {
         Remark { account, code: code_of(reason), words }
     }
 
-    /// `None` for a reason of a later version.
+    /// Returns the reason; `None` for one of a later version.
     pub(crate) fn reason(&self) -> Option<DropReason> {
         reason_of(self.code)
     }

@@ -1,4 +1,4 @@
-//! Report: how many messages were read, and how many of them were dropped.
+//! Report: the number of messages that were read, and the numbers of those that were dropped.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -17,20 +17,20 @@ use crate::wire::target::Target;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Account {
     pub(crate) target: Target,
-    /// Of their shape; 0 if it is not known.
+    /// The fingerprint of their shape; 0 if the shape is not known.
     pub(crate) fingerprint: u64,
 }
 
-/// How many messages of one account were dropped for one reason, on this connection so far.
+/// The number of messages of one account that were dropped for one reason, on this connection so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Dropped {
     pub(crate) account: Account,
-    /// `None` for a reason of a later version.
+    /// The reason; `None` for one of a later version.
     pub(crate) reason: Option<DropReason>,
     pub(crate) count: u64,
 }
 
-/// The messages read on this connection so far, and what became of some of them.
+/// Writes a report: the number of messages read on this connection so far, and the drops among them.
 pub(crate) fn put_report(out: &mut BytesMut, read: u64, entries: impl IntoIterator<Item = (Account, DropReason, u64)>) {
     put_frame(out, kind::REPORT, |out| {
         put_number(out, read);
@@ -43,7 +43,7 @@ pub(crate) fn put_report(out: &mut BytesMut, read: u64, entries: impl IntoIterat
     });
 }
 
-/// Reads what [`put_report`] wrote: the messages read, and the entries one at a time.
+/// Reads a report written by [`put_report`]: the number of messages read, and the entries one at a time.
 pub(crate) fn read_report(
     payload: &[u8],
 ) -> Result<(u64, impl Iterator<Item = Result<Dropped, Violation>>), Violation> {

@@ -13,19 +13,19 @@ use crate::wire::codec::put_text;
 use crate::wire::extensions::Extensions;
 use crate::wire::target::Target;
 
-/// What a node wants to know about shapes.
+/// A question about shapes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Question {
     /// The shape that has this fingerprint.
     Fingerprint(u64),
     /// The shape of the messages that a box takes.
     Box(Target),
-    /// The names of boxes, in order, that come behind this one.
+    /// The names of boxes that come after this one, in order.
     NamesAfter(Box<str>),
 }
 
 impl Question {
-    /// The longest, in bytes, with its kind.
+    /// Maximum size of a question, in bytes, with its frame's kind.
     pub(crate) const LONGEST: usize = 3 + MAX_NUMBER + MAX_NAME;
 
     fn put(&self, out: &mut BytesMut) {
@@ -54,7 +54,7 @@ impl Question {
         }
     }
 
-    /// Asks.
+    /// Writes the question.
     pub(crate) fn ask(&self, out: &mut BytesMut) {
         put_frame(out, kind::SHAPE_QUESTION, |out| self.put(out));
     }
@@ -66,7 +66,7 @@ impl Question {
         Ok(question)
     }
 
-    /// Answers: a shape's encoding, which is empty if there is none, or names as they are put by [`put_names`].
+    /// Writes the answer: a shape's encoding, which is empty if there is none, or names as written by [`put_names`].
     pub(crate) fn answer(&self, out: &mut BytesMut, answer: &[u8]) {
         put_frame(out, kind::SHAPE, |out| {
             self.put(out);
@@ -80,7 +80,8 @@ impl Question {
     }
 }
 
-/// Appends names until they would take more than `limit` bytes; what does not fit is asked for behind the last.
+/// Appends names until they would take more than `limit` bytes; the peer asks for the remaining names after the last
+/// one.
 pub(crate) fn put_names<'a>(out: &mut BytesMut, limit: usize, names: impl IntoIterator<Item = &'a str>) {
     for name in names {
         if out.len() + name.len() + MAX_NUMBER > limit {
@@ -90,7 +91,7 @@ pub(crate) fn put_names<'a>(out: &mut BytesMut, limit: usize, names: impl IntoIt
     }
 }
 
-/// Reads what [`put_names`] wrote, of at most so many names.
+/// Reads the names written by [`put_names`], at most `limit`.
 pub(crate) fn read_names(answer: &[u8], limit: usize) -> Result<Vec<&str>, Violation> {
     let mut reader = Reader::new(answer);
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Watch: the peer is to tell when a box is gone.
+//! Watch: asks the peer to report when a box is gone.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -15,16 +15,16 @@ use crate::wire::extensions::extension;
 use crate::wire::extensions::put_number_extension;
 use crate::wire::target::Target;
 
-/// The longest of these frames, with its kind, a byte besides the box and an extension.
+/// Maximum size of a watch or closed frame, in bytes: its kind, one byte besides the box, and an extension.
 pub(crate) const LONGEST: usize = 3 + MAX_NUMBER + MAX_NAME + LONGEST_NUMBER;
 
-/// Asks to be told once when a box closes, or takes that back.
+/// A request to be told once when a box closes, or its withdrawal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Watch {
     pub(crate) target: Target,
-    /// False takes it back.
+    /// False withdraws the watch.
     pub(crate) on: bool,
-    /// For how many milliseconds the box may be out of reach before that is told.
+    /// Milliseconds for which the box may be out of reach before this is reported.
     pub(crate) patience: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Welcome: the side that was dialled knows who has dialled it, and says so.
+//! Welcome: the side that was dialled has verified the dialling node, and says so.
 
 use bytes::BufMut;
 use bytes::BytesMut;

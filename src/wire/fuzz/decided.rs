@@ -1,4 +1,4 @@
-//! Values that decisions make up, for frames that any writer may write.
+//! Values made up from a fuzzer's decisions, for frames that any writer may write.
 
 use super::values::AnyPost;
 use super::values::Held;
@@ -37,7 +37,7 @@ use crate::wire::target::Target;
 
 const LONG: [u8; 300] = [b'x'; 300];
 
-/// Small numbers more often than those of any length.
+/// Returns a small number more often than one of any length.
 pub(crate) fn number(choices: &mut Unstructured<'_>) -> u64 {
     if choices.below(4) == 0 { choices.number() } else { u64::from(choices.byte()) }
 }
@@ -46,7 +46,7 @@ fn id(choices: &mut Unstructured<'_>) -> [u8; 16] {
     [choices.byte(); 16]
 }
 
-/// Of no more than so many bytes, which are at most 300.
+/// Returns a text of at most `limit` bytes, and at most 300.
 fn text(choices: &mut Unstructured<'_>, limit: usize) -> &'static str {
     match choices.below(8) {
         0 => "",
@@ -58,7 +58,7 @@ fn text(choices: &mut Unstructured<'_>, limit: usize) -> &'static str {
     }
 }
 
-/// Bytes that mean nothing, of which the decisions say the first.
+/// Returns bytes without meaning, the first of which come from the decisions.
 pub(crate) fn bytes(choices: &mut Unstructured<'_>, most: usize) -> Vec<u8> {
     let len = match choices.below(16) {
         0 => choices.below(most),
@@ -99,7 +99,8 @@ pub(crate) fn told(choices: &mut Unstructured<'_>) -> Told {
     }
 }
 
-/// A message for `to` whose handles `held` makes up. The extensions that mean something have numbers at their front.
+/// Returns a message for `to` whose handles are made up by `held`. Extensions with a meaning have numbers at their
+/// front.
 pub(crate) fn post<'b>(
     choices: &mut Unstructured<'b>,
     to: Held,
@@ -196,7 +197,7 @@ pub(crate) fn answered(choices: &mut Unstructured<'_>) -> (Question, &'static [u
     (question(choices), text(choices, LONG.len()).as_bytes())
 }
 
-/// Milliseconds, if they are said.
+/// Returns milliseconds, or none.
 fn duration(choices: &mut Unstructured<'_>) -> Option<u64> {
     (choices.below(2) == 0).then(|| number(choices))
 }

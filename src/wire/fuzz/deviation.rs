@@ -1,28 +1,28 @@
-//! Where a stream deviates from what a writer may write.
+//! Deviations of a stream from the frames that a writer may write.
 
 use crate::unstructured::Unstructured;
 use crate::wire::frames::LENGTH;
 
-/// Bytes behind the length of a frame that are changed more often than others: they say the most.
+/// Number of bytes behind the length of a frame that are changed more often than others: they carry the most meaning.
 const FRONT: usize = 40;
 
-/// How a frame deviates.
+/// A kind of deviation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deviation {
-    /// It says something untrue: a number that means nothing, a piece of nothing.
+    /// The frame says something untrue: a number without a meaning, a piece of no frame.
     InValue,
-    /// Its payload ends too early, and its length agrees.
+    /// The payload ends too early, and the length agrees.
     CutShort,
-    /// A byte of it is another.
+    /// A byte of the frame is another.
     OtherByte,
-    /// A byte of it, which may be a count, is one less.
+    /// A byte of the frame, which may be a count, is one less.
     OneLess,
     OneMore,
-    /// Its length is another.
+    /// The frame's length is another.
     OtherLength,
-    /// A number, if one is there, takes more bytes than it needs, or than any may take.
+    /// A number in the frame, if there is one, takes more bytes than it needs, or than any number may take.
     LongNumber,
-    /// Bytes stand before it that are no frame.
+    /// Bytes that are no frame stand before the frame.
     NoFrame,
 }
 
@@ -39,11 +39,11 @@ pub(crate) const ALL: [Deviation; 8] = [
 
 impl Deviation {
     pub(crate) fn decided(choices: &mut Unstructured<'_>) -> Deviation {
-        // One that says something untrue lets a reader go on longer than one that breaks its frame.
+        // An untrue frame lets a reader go on longer than a broken one.
         *ALL.get(choices.below(12)).unwrap_or(&Deviation::InValue)
     }
 
-    /// Does it to a frame, or to anything of more than a frame's length field.
+    /// Applies the deviation to a frame, or to any bytes longer than a frame's length field.
     pub(crate) fn done_to(self, frame: &mut Vec<u8>, choices: &mut Unstructured<'_>) {
         let at = place(choices, frame.len());
         match self {
@@ -82,7 +82,7 @@ impl Deviation {
     }
 }
 
-/// Somewhere in that many bytes, mostly near the front and behind the length.
+/// Returns a position in `len` bytes, mostly near the front and behind the length.
 fn place(choices: &mut Unstructured<'_>, len: usize) -> usize {
     match choices.below(8) {
         0 => choices.below(len),
@@ -91,7 +91,7 @@ fn place(choices: &mut Unstructured<'_>, len: usize) -> usize {
     }
 }
 
-/// Sets the length to what it is.
+/// Sets the length field to the true length.
 fn agree(frame: &mut [u8]) {
     let len = (frame.len() - LENGTH) as u32;
     set_length(frame, len);

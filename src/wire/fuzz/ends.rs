@@ -1,6 +1,6 @@
-//! Fuzzed: two ends of a connection, which write and read posts, asks and answers in any order, with little room and few
-//! numbers, are cut off and begin anew. Every message reaches the box that it was sent to, with the handles that it was
-//! sent with, in order; what is not written leaves no trace.
+//! Fuzzed: two ends of a connection, which write and read posts, asks and answers in any order, with little room and
+//! few numbers, are cut off and begin anew. Every message reaches the box that it was sent to, with the handles that it
+//! was sent with, in order; a message that is not written leaves no trace.
 
 use std::collections::VecDeque;
 
@@ -19,10 +19,10 @@ use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Outgoing;
 use crate::wire::outgoing::Unwritten;
 
-/// Boxes that messages are for, at most.
+/// Maximum number of boxes that messages are sent to.
 pub(crate) const BOXES: usize = 300;
 
-/// The bytes say what both ends accept, then what happens.
+/// Runs one input: the bytes decide the terms of both ends, then the events.
 pub(crate) fn run(bytes: &[u8]) {
     let mut choices = Unstructured::new(bytes);
     let size = 1 + choices.below(BOXES);
@@ -35,7 +35,7 @@ pub(crate) fn run(bytes: &[u8]) {
     play(size, terms, events);
 }
 
-/// At which of the ends something happens, and what.
+/// Returns the next event, and the end at which it happens.
 fn event(choices: &mut Unstructured<'_>) -> (bool, Event) {
     let first = choices.byte();
     let event = match first & 0x7f {
@@ -60,13 +60,13 @@ fn event(choices: &mut Unstructured<'_>) -> (bool, Event) {
     (first & 0x80 != 0, event)
 }
 
-/// Half of them among the first few, so that some are named often and others rarely.
+/// Returns a box. Half of them are among the first few, so that some are named often and others rarely.
 fn place(choices: &mut Unstructured<'_>) -> u16 {
     let any = choices.byte();
     if any < 0x80 { u16::from(any % 8) } else { u16::from_le_bytes([any, choices.byte()]) }
 }
 
-/// Plays what happens between two ends, and then lets all arrive.
+/// Plays the events between two ends, and then lets everything arrive.
 pub(crate) fn play(size: usize, terms: [Terms; 2], events: impl IntoIterator<Item = (bool, Event)>) {
     let pool = pool(size);
     let mut links = terms.map(|terms| Link::new(&pool, terms));
@@ -87,13 +87,13 @@ pub(crate) fn play(size: usize, terms: [Terms; 2], events: impl IntoIterator<Ite
     links.iter_mut().for_each(Link::finish);
 }
 
-/// What is written on this side, and reads on the other.
+/// Maximum frame length of the writing end itself, in bytes; the reading end may announce less.
 pub(crate) const OWN_MAX_FRAME: usize = 4_096;
 
-/// Longer than any message of less than 200 bytes of padding and at most 6 handles may be counted.
+/// A size, in bytes, above the bound of any message of less than 200 bytes of padding and at most 6 handles.
 pub(crate) const ENOUGH: usize = 2_000;
 
-/// What the reader of a link announces, and how much its writer may hold back.
+/// The limits announced by the reader of a link, and the number of bytes that its writer may hold back.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) numbers: usize,
@@ -101,9 +101,9 @@ pub(crate) struct Terms {
     pub(crate) capacity: usize,
 }
 
-/// One direction of a connection, and of those that follow it: the writer, the bytes written and not yet under way,
-/// the bytes that have come, the reader. `sent` is what has to arrive, `unanswered` what has and wants an answer in
-/// the other direction.
+/// One direction of a connection, and of those that follow it: the writer, the bytes written and not yet under way, the
+/// bytes that have come, the reader. `sent` are the messages still to arrive, `unanswered` the requests that have
+/// arrived and want an answer in the other direction.
 struct Link<'p> {
     pool: &'p [Whom],
     terms: Terms,
@@ -131,14 +131,14 @@ impl<'p> Link<'p> {
         }
     }
 
-    /// Correlations of every length.
+    /// Writes an ask; the correlations have every length.
     fn ask(&mut self, deadline: Option<u64>, to: u32, handles: Vec<u32>, padding: usize) {
         let serial = u64::from(self.serial);
         let what = Correlated::Ask { correlation: serial << (serial % 4 * 16), deadline };
         self.write(Some(what), to, handles, padding);
     }
 
-    /// Whether it was written.
+    /// Writes a message. Returns whether it was written.
     fn write(&mut self, what: Option<Correlated>, to: u32, handles: Vec<u32>, padding: usize) -> bool {
         self.serial += 1;
         let meant = Meant { sender: 0, serial: self.serial, to, handles, padding, what };
@@ -158,7 +158,7 @@ impl<'p> Link<'p> {
         written.is_ok()
     }
 
-    /// So many bytes get to the other side, which reads what is whole.
+    /// Passes `bytes` bytes to the other side, which reads all whole frames.
     fn deliver(&mut self, bytes: usize) {
         self.come.put(self.out.split_to(bytes.min(self.out.len())));
         while let Front::Frame(raw) = front(&self.come, self.terms.max_frame).expect("what is written can be read") {
@@ -168,7 +168,7 @@ impl<'p> Link<'p> {
             if let Some(Correlated::Ask { correlation, .. }) = came.what {
                 self.unanswered.push(correlation);
             }
-            // The body of some is no message, or there is no room for it: nobody looks at what was received.
+            // Some bodies are no message, or there is no room for them: then nobody reads the received message.
             if !expected.serial.is_multiple_of(4) {
                 assert_eq!(came.to, expected.counts().then_some(expected.to));
                 assert_eq!((came.handles, came.body), (&*expected.handles, &*expected.body()));
@@ -182,12 +182,13 @@ impl<'p> Link<'p> {
         self.outgoing.peer_accepts(self.terms.max_frame, self.terms.numbers);
     }
 
-    /// Both ends start afresh and what was under way is lost; what is known of each box stays.
+    /// Breaks the connection: both ends start afresh and everything under way is lost; the knowledge about each box
+    /// stays.
     fn break_off(&mut self) {
         *self = Link { serial: self.serial, ..Link::new(self.pool, self.terms.clone()) };
     }
 
-    /// Whatever is still written arrives.
+    /// Lets all written messages arrive.
     fn finish(&mut self) {
         self.deliver(usize::MAX);
         assert!(self.come.is_empty() && self.sent.is_empty());
@@ -209,11 +210,11 @@ pub(crate) enum Wanted {
     Ask {
         deadline: Option<u64>,
     },
-    /// To one of the asks that have come, if any has.
+    /// An answer to one of the asks that have come, if any has.
     Answer(u16),
 }
 
-/// Writes to `link`; what it answers came from `back`.
+/// Writes to `link`; an answer is for an ask that came from `back`.
 fn write(link: &mut Link<'_>, back: &mut Link<'_>, what: &Wanted, to: u32, handles: Vec<u32>, padding: usize) {
     match what {
         Wanted::Ask { deadline } => link.ask(*deadline, to, handles, padding),

@@ -1,5 +1,5 @@
-//! Fuzzed: one hello, or one frame. What is read can be written again, and then says the same; what is announced is not
-//! believed.
+//! Fuzzed: one hello, or one frame. A frame that can be read can be written again, and then means the same; announced
+//! lengths and counts are not believed.
 
 use std::fmt;
 
@@ -22,11 +22,12 @@ use crate::wire::frames::front;
 use crate::wire::frames::shape::put_names;
 use crate::wire::frames::shape::read_names;
 
-/// As many bytes as a frame may take in memory for each of its own, as text and in parts: a handle of one byte becomes
-/// some hundred, and vectors grow by doubling.
+/// Memory that a frame may take for each of its bytes, as text and in parts: a handle of one byte takes a hundred or
+/// so, and vectors grow by doubling.
 const PER_BYTE: u64 = 4_096;
 
-/// And this much whatever its length. Room for the most handles that one may announce is over this.
+/// Memory that a frame may take in addition, whatever its length. Room for the maximum number of handles would exceed
+/// this.
 const AT_LEAST: u64 = 64 << 10;
 
 /// Reads the bytes as a hello and as a frame.
@@ -34,14 +35,14 @@ pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     envelope(bytes);
     hellos(bytes);
     let Some((&kind, payload)) = bytes.get(LENGTH..).and_then(<[u8]>::split_first) else { return };
-    // Whatever its length field says: whoever changes a byte of a frame need not change that as well.
+    // The length field is ignored, so that a fuzzer that changes a frame need not change its length as well.
     if let Some(known) = KINDS.iter().find(|known| known.number == kind) {
         frame(known, payload, meter);
     }
     names(payload);
 }
 
-/// The front of a buffer, for every limit near its length.
+/// Reads the front of a buffer, for every limit near its length.
 fn envelope(bytes: &[u8]) {
     let len = bytes.len();
     for limit in [0, len.saturating_sub(LENGTH + 1), len.saturating_sub(LENGTH), len, usize::MAX] {
@@ -79,12 +80,12 @@ fn hello<H: Clone + PartialEq + fmt::Debug>(
         assert!(matches!(wants, Ok(HelloFront::Wants(more)) if more > 0 && cut + more <= size), "{wants:?} at {cut}");
     }
     let again = written(|out| put(&hello, out));
-    // Without the extensions that it may have had.
+    // Written again, a hello lacks the extensions that it may have had.
     assert!(again.len() <= size || again.len() <= bytes.len());
     assert_eq!(front(&again, again.len()), Ok(HelloFront::Hello(hello, again.len())));
 }
 
-/// What a frame says, it says again.
+/// Checks that a frame that is written again means the same.
 fn frame(kind: &Kind, payload: &[u8], meter: AllocMeter) {
     let (mut said, mut reader) = (None, with_bindings());
     let held = meter(&mut || said = Some((kind.read)(payload, &mut reader)));
@@ -97,7 +98,7 @@ fn frame(kind: &Kind, payload: &[u8], meter: AllocMeter) {
     assert_eq!(repeated.as_ref(), Ok(&said), "kind {}", kind.number);
 }
 
-/// The names that an answer may have.
+/// Reads the names that an answer may have.
 fn names(answer: &[u8]) {
     let Ok(names) = read_names(answer, usize::MAX) else { return };
     assert!(names.len() <= answer.len());
@@ -107,7 +108,7 @@ fn names(answer: &[u8]) {
     if let Some(fewer) = names.len().checked_sub(1) {
         assert!(read_names(&again, fewer).is_err(), "more names than asked for");
     }
-    // As many as there is room for, and those in order.
+    // The names that fit are written, in order.
     let mut part = BytesMut::new();
     put_names(&mut part, answer.len() / 2, names.iter().copied());
     assert!(part.len() <= answer.len() / 2 && again.starts_with(&part));

@@ -1,9 +1,9 @@
-//! Fuzzed: greetings between honest nodes, with an attacker in between who has recorded all that was ever said, holds keys
-//! of his own, mixes parts of what he has, and plays either side.
+//! Fuzzed: greetings between honest nodes, with an attacker in between who has recorded every message ever sent, holds
+//! keys of his own, mixes parts of recorded messages, and plays either side.
 //!
-//! No honest side takes the other for a node whose key the attacker does not hold, unless that very node is at the other
-//! end of this very greeting: it has said word for word what was heard, and heard what was said. That is all that an
-//! attacker can do: to pass a greeting on whole while it goes on.
+//! No honest side takes the other for a node whose key the attacker does not hold, unless that very node is at the
+//! other end of this very greeting: each has received exactly the bytes that the other sent. So an attacker can do no
+//! more than pass on a whole greeting while it goes on.
 
 use bytes::BytesMut;
 use sha2::Digest;
@@ -28,20 +28,20 @@ use crate::wire::greeting::UNBOUND;
 use crate::wire::greeting::Unwelcomed;
 use crate::wire::handshake::Hello;
 
-/// Honest nodes, and the keys of the attacker behind them.
+/// Number of honest nodes; the keys of the attacker come behind theirs.
 const HONEST: usize = 2;
 const KEYS: usize = HONEST + 2;
 
-/// Honest ends of connections, at most.
+/// Maximum number of honest ends of connections.
 const ENDS: usize = 24;
 
 const LIMIT: usize = 4_096;
 
-/// Where the public key stands in a listener's hello, and in a proof.
+/// Position of the public key in a listener's hello, and in a proof.
 const KEY_AT: [usize; 2] = [96, LENGTH + 1 + 16];
 
-/// The bytes decide what the attacker does, until they are over. How many honest ends have taken another honest node for
-/// what it is, and how many the attacker.
+/// Runs one input: the bytes decide the attacker's steps, until they are used up. Returns how many honest ends have
+/// identified another honest node, and how many the attacker.
 pub(crate) fn run(bytes: &[u8]) -> [usize; 2] {
     let mut choices = Unstructured::new(bytes);
     let mut attack = Attack::new();
@@ -51,7 +51,7 @@ pub(crate) fn run(bytes: &[u8]) -> [usize; 2] {
     attack.check()
 }
 
-/// How far an honest end is.
+/// The state of an honest end.
 enum State {
     Dialling(Dialling),
     Unwelcomed(Unwelcomed),
@@ -62,27 +62,27 @@ enum State {
 
 /// One honest end of a connection.
 struct End {
-    /// Whose: its place among the keys.
+    /// Index of the owner's key.
     owner: usize,
     has_dialled: bool,
     expected: Option<NodeId>,
     state: State,
-    /// All that was said and heard, in turns.
+    /// All messages sent and received, in turns.
     transcript: Vec<Vec<u8>>,
-    /// The node that it has taken the other end for, after how many messages.
+    /// The node identified at the other end, and the number of messages until then.
     taken_for: Option<(NodeId, usize)>,
 }
 
 struct Attack {
     keys: Vec<NodeKey>,
     ends: Vec<End>,
-    /// All messages that were ever said, by their place in a greeting.
+    /// All messages ever sent, by their place in a greeting.
     recorded: [Vec<Vec<u8>>; 4],
     fresh: u8,
 }
 
 impl Attack {
-    /// The attacker has overheard one greeting.
+    /// Starts an attack; the attacker has overheard one greeting.
     fn new() -> Attack {
         let keys = (1..=KEYS as u8).map(|secret| NodeKey::from_secret(&[secret; 32])).collect();
         let mut attack = Attack { keys, ends: Vec::new(), recorded: Default::default(), fresh: 0 };
@@ -104,7 +104,7 @@ impl Attack {
             }
             1 if self.ends.len() < ENDS => self.listen(choices.below(HONEST)),
             _ => {
-                // The latest are the most promising.
+                // The latest ends are the most promising.
                 let to = self.ends.len() - 1 - choices.below(self.ends.len()).min(choices.below(4));
                 let message = self.make(to, choices);
                 self.deliver(to, &message);
@@ -131,7 +131,7 @@ impl Attack {
         Hello { versions: (1, 1), features: 7, connection, max_frame: 1 << 20, numbers: 64, nonce }
     }
 
-    /// What the attacker gives an end that waits: something that was recorded, as it is, changed, put together from two, or
+    /// Returns the attacker's message to a waiting end: a recorded message as it is, changed, combined from two, or
     /// signed by himself.
     fn make(&self, to: usize, choices: &mut Unstructured<'_>) -> Vec<u8> {
         let place = self.ends[to].transcript.len().min(3);
@@ -160,7 +160,8 @@ impl Attack {
         said[said.len() - 1 - back].clone()
     }
 
-    /// Puts a key of anybody's into a message, and signs it by one of the attacker's for just this greeting, in any role.
+    /// Puts any node's key into a message, and signs it with one of the attacker's keys for just this greeting, in any
+    /// role.
     fn sign(&self, end: &End, place: usize, message: &mut [u8], choices: &mut Unstructured<'_>) {
         let signer = HONEST + choices.below(KEYS - HONEST);
         let shown = if choices.below(2) == 0 { signer } else { choices.below(KEYS) };
@@ -174,7 +175,7 @@ impl Attack {
         message[unsigned..].copy_from_slice(&self.keys[signer].sign(&[words[word], &hash].concat()));
     }
 
-    /// An honest end hears something, and says what it has to say to that.
+    /// Delivers bytes to an honest end, which sends its reply.
     fn deliver(&mut self, to: usize, bytes: &[u8]) {
         let state = std::mem::replace(&mut self.ends[to].state, State::Over);
         let answer = self.hello();
@@ -222,7 +223,7 @@ impl Attack {
         }
     }
 
-    /// Each end that has taken the other for somebody was right.
+    /// Checks that each end that has identified the other was right.
     fn check(&self) -> [usize; 2] {
         let mut taken = [0, 0];
         for end in &self.ends {
@@ -244,7 +245,8 @@ impl Attack {
     }
 }
 
-/// What a signature of a message is over, after those that were said before, as the specification says it.
+/// Returns the hash that the signature of a message covers, given the messages before it, as the specification defines
+/// it.
 fn transcript_of(before: &[Vec<u8>], unsigned: &[u8]) -> [u8; 32] {
     let hash = |parts: &[&[u8]]| -> [u8; 32] { Sha256::digest(parts.concat()).into() };
     let parts = |message: &[u8]| {

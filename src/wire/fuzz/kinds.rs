@@ -1,6 +1,6 @@
-//! Every kind of frame, a line each: how it is read, how one is made up, and how either is written.
+//! Every kind of frame, one line each: functions to read it, to make one up, and to write either.
 //!
-//! A new kind of frame gets a line in [`KINDS`], and with it all that is checked here of every kind.
+//! A new kind of frame gets a line in [`KINDS`], and with it all the checks made here of every kind.
 
 use std::sync::LazyLock;
 
@@ -50,22 +50,22 @@ use crate::wire::numbering::MIN_NUMBERS;
 #[derive(Debug)]
 pub(crate) struct Kind {
     pub(crate) number: u8,
-    /// Reads a payload; the numbers in it mean what they do to that reader.
+    /// Reads a payload; the numbers in it have the meanings that the reader knows.
     pub(crate) read: fn(&[u8], &mut Incoming<String>) -> Result<Said, Violation>,
-    /// Writes one that is made up, if there is room for it.
+    /// Writes a made-up frame, if there is room for it.
     pub(crate) write: fn(&mut Writer<'_>),
 }
 
-/// What a frame says.
+/// The meaning of a frame.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Said {
-    /// All of it, as text.
+    /// The whole meaning, as text.
     pub(crate) text: String,
-    /// The frame that says the same.
+    /// The frame that is written again from the meaning.
     pub(crate) again: BytesMut,
 }
 
-/// A kind without a body: what reads it, what makes one up, and what writes it to the second from the first.
+/// A kind without a body: its reader, its maker, and the code that writes the first value to the second.
 macro_rules! plain {
     ($number:expr, $read:expr, $made:expr, |$it:ident, $out:ident| $put:expr) => {
         Kind {
@@ -129,7 +129,7 @@ pub(crate) const KINDS: [Kind; 21] = [
     },
 ];
 
-/// Kinds that end with extensions, which a reader skips if it does not know them.
+/// The kinds that end with extensions, which a reader skips if it does not know them.
 pub(crate) const EXTENDED: [u8; 9] = [
     kind::REFUSE,
     kind::CANCEL,
@@ -147,7 +147,7 @@ pub(crate) fn put_fragment(out: &mut BytesMut, Fragment { stream, rest, piece }:
     out.put_slice(piece);
 }
 
-/// What a frame says, as text, by its kind; those with a body as `incoming` understands them.
+/// Returns the meaning of a frame, as text, by its kind; frames with a body are read by `incoming`.
 pub(crate) fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<String, Violation> {
     match KINDS.iter().find(|known| known.number == kind) {
         Some(known) => (known.read)(payload, incoming).map(|said| said.text),
@@ -155,9 +155,9 @@ pub(crate) fn said(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) ->
     }
 }
 
-/// A reader to whom the numbers that are always allowed all mean something.
+/// Returns a reader that knows a meaning for each of the numbers that are always allowed.
 pub(crate) fn with_bindings() -> Incoming<String> {
-    // Made once: a fuzzer asks for thousands in a second.
+    // Made once: a fuzzer asks for thousands of them in a second.
     static WITH_BINDINGS: LazyLock<Incoming<String>> = LazyLock::new(|| {
         let mut incoming = Incoming::new(MIN_NUMBERS);
         for number in 0..MIN_NUMBERS as u64 {
@@ -173,14 +173,14 @@ pub(crate) fn with_bindings() -> Incoming<String> {
     WITH_BINDINGS.clone()
 }
 
-/// All entries of a frame that is read one at a time.
+/// Reads all entries of a frame whose entries are read one at a time.
 fn all<'b, E, I: Iterator<Item = Result<E, Violation>>>(
     read: impl Fn(&'b [u8]) -> I,
 ) -> impl Fn(&'b [u8]) -> Result<Vec<E>, Violation> {
     move |payload| read(payload).collect()
 }
 
-/// Reasons of a later version have no name here, so they are left out.
+/// A report. Reasons of a later version have no name here, so they are left out.
 type Report = (u64, Vec<(Account, DropReason, u64)>);
 
 fn report(payload: &[u8]) -> Result<Report, Violation> {
@@ -193,7 +193,7 @@ fn report(payload: &[u8]) -> Result<Report, Violation> {
     Ok((read, known))
 }
 
-/// A post, an ask or an answer.
+/// Reads a post, an ask or an answer.
 fn with_body(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Result<Said, Violation> {
     let Understood { correlation, named, extensions, deadline, hops, body } = understood(kind, payload, incoming)?;
     let (number, post) = AnyPost::read(kind, payload).expect("what is understood can be taken apart");
@@ -202,7 +202,7 @@ fn with_body(kind: u8, payload: &[u8], incoming: &mut Incoming<String>) -> Resul
         let mut pairs = post.extensions.iter().flatten();
         assert!(pairs.all(|(id, _)| extensions.find(*id) == post.extension(*id)));
     }
-    // What is said of each handle, and what it means: a number says nothing by itself.
+    // The text has each handle as written and its meaning, since a number says nothing by itself.
     let text = format!("{correlation} {named:?} {deadline:?} {hops:?} {post:?}");
     let mut again = BytesMut::new();
     put_frame(&mut again, kind, |out| out.put_slice(&post.written_as(kind, correlation)));

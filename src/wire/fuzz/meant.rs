@@ -1,4 +1,4 @@
-//! Messages that say themselves whom they are for: so it is seen when one reaches another box than it was sent to.
+//! Messages that contain their own target, so that it is visible when one reaches another box than it was sent to.
 
 use std::sync::atomic::AtomicU32;
 
@@ -18,7 +18,7 @@ use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
 use crate::wire::outgoing::Unwritten;
 
-/// A box that messages are sent to and handles of are sent around, known by its place in the pool.
+/// A box that messages are sent to and whose handles are sent around, known by its place in the pool.
 #[derive(Debug)]
 pub(crate) struct Whom {
     key: u64,
@@ -59,7 +59,7 @@ pub(crate) fn pool(size: usize) -> Vec<Whom> {
     (0..size as u32).map(whom).collect()
 }
 
-/// Whose introduction this is: its place in the pool.
+/// Returns the place in the pool of the box that this introduces.
 pub(crate) fn place(introduction: &Introduction<'_>) -> u32 {
     let place = match introduction.identity {
         Identity::YourBox(id) | Identity::MyBox { id, .. } | Identity::Third { id, .. } => {
@@ -79,16 +79,16 @@ pub(crate) fn place(introduction: &Introduction<'_>) -> u32 {
 pub(crate) struct Meant {
     pub(crate) sender: u32,
     pub(crate) serial: u32,
-    /// What an answer has instead of a target is `what` it answers.
+    /// The target; an answer has none and is for the ask in `what`.
     pub(crate) to: u32,
     pub(crate) handles: Vec<u32>,
     pub(crate) padding: usize,
-    /// A post, if nothing.
+    /// An ask or an answer; a post if `None`.
     pub(crate) what: Option<Correlated>,
 }
 
 impl Meant {
-    /// Says in itself whom it is for and what each of its handles means.
+    /// Returns the body, which contains the target and the meaning of each handle.
     pub(crate) fn body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(12 + 4 * self.handles.len() + self.padding);
         for &word in [self.sender, self.serial, self.to].iter().chain(&self.handles) {
@@ -116,7 +116,8 @@ impl Meant {
         }
     }
 
-    /// How many relays it has passed: many none, some more than one byte of a number says.
+    /// Returns the number of relays that the message has passed: often none, sometimes more than one byte of a number
+    /// holds.
     pub(crate) fn hops(&self) -> u8 {
         match self.serial % 8 {
             _ if !self.counts() => 0,
@@ -126,7 +127,7 @@ impl Meant {
         }
     }
 
-    /// Whether it counts as a message read and written.
+    /// Returns whether the frame counts as a message read and written.
     pub(crate) fn counts(&self) -> bool {
         !matches!(self.what, Some(Correlated::Answer { .. }))
     }
@@ -135,7 +136,7 @@ impl Meant {
 /// A post, an ask or an answer as it was read.
 pub(crate) struct Came<'s, 'b> {
     pub(crate) what: Option<Correlated>,
-    /// An answer has none.
+    /// The target; an answer has none.
     pub(crate) to: Option<u32>,
     pub(crate) handles: &'s [u32],
     pub(crate) body: &'b [u8],

@@ -1,7 +1,8 @@
-//! What must hold for any bytes, as functions that take them: fuzzers run these, `cargo test` runs them over what fuzzers
-//! have found and over random bytes, and the properties beside them use their parts.
+//! Promises for any bytes, as functions that take bytes: fuzzers run these, `cargo test` runs them over inputs found by
+//! fuzzers and over random bytes, and the properties beside them use their parts.
 //!
-//! Compiled for tests and for fuzzers only, so these may panic where the protocol may not: that is how they fail.
+//! These functions are compiled for tests and for fuzzers only, so they may panic where the protocol may not: that is
+//! how they fail.
 
 pub(crate) mod decided;
 pub(crate) mod deviation;

@@ -1,4 +1,4 @@
-//! Fuzzed: frames put together from pieces, beside one who does it the plain way.
+//! Fuzzed: frames put together from pieces, compared with a plain implementation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::wire::frames::fragment::Fragment;
 use crate::wire::frames::front;
 use crate::wire::frames::kind;
 
-/// Puts together what stands in pieces in a stream, up to the first that does not fit.
+/// Puts together the frames in a stream of pieces, up to the first piece that does not fit.
 pub(crate) fn run(stream: &[u8], max_frame: usize) {
     let (mut assembly, mut plain) = (Assembly::new(max_frame), Plain { limit: max_frame, ..Plain::default() });
     let (mut rest, mut now) = (stream, Duration::ZERO);
@@ -40,7 +40,7 @@ pub(crate) fn run(stream: &[u8], max_frame: usize) {
     assert!(assembly.is_empty());
 }
 
-/// Keeps what has come of each frame, and how long it is to be.
+/// The plain implementation: keeps the bytes that have come of each frame, and its announced length.
 #[derive(Default)]
 struct Plain {
     open: BTreeMap<u64, (Vec<u8>, u128)>,
@@ -49,7 +49,8 @@ struct Plain {
 }
 
 impl Plain {
-    /// The frame, if it is whole; nothing at all if the piece does not fit.
+    /// Adds a piece. Returns `Some(Some(…))` with the frame if it is whole, `Some(None)` if not, and `None` if the
+    /// piece does not fit.
     fn add(&mut self, Fragment { stream, rest, piece }: Fragment<'_>) -> Option<Option<Vec<u8>>> {
         let announced: u128 = self.open.values().map(|(_, len)| len).sum();
         let len = piece.len() as u128 + u128::from(rest);
@@ -79,7 +80,7 @@ mod tests {
     use crate::wire::frames::fragment::put_fragment_head;
 
     proptest! {
-        /// Most of these fit together: a stream of random bytes hardly ever has two pieces of one frame.
+        /// Most of these pieces fit together: a stream of random bytes hardly ever has two pieces of one frame.
         #[test]
         fn pieces_that_mostly_fit(
             pieces in vec((0..3_u64, 1..40_usize, 0..60_usize), 0..60),

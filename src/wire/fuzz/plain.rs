@@ -1,4 +1,4 @@
-//! What numbers mean, as the specification says it and without any cleverness: a map.
+//! The meanings of numbers as the specification defines them, in the plainest form: a map.
 
 use std::collections::HashMap;
 
@@ -15,25 +15,25 @@ use crate::wire::introduction::Introduction;
 use crate::wire::introduction::MAX_HANDLES;
 use crate::wire::numbering::MIN_NUMBERS;
 
-/// What is made of an introduction where only what it says matters.
+/// Returns the meaning of an introduction where only its content matters.
 pub(crate) fn meaning(introduction: &Introduction<'_>) -> String {
     format!("{introduction:?}")
 }
 
-/// A frame with a body as it is understood.
+/// A frame with a body, with the meanings of its numbers.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Understood<'b> {
     pub(crate) correlation: u64,
     /// The target, if there is one, and the handles.
     pub(crate) named: Vec<String>,
-    /// Those of an answer mean nothing so far.
+    /// The extensions; those of an answer have no meaning so far.
     pub(crate) extensions: Extensions<'b>,
     pub(crate) deadline: Result<Option<u64>, Violation>,
     pub(crate) hops: Result<u8, Violation>,
     pub(crate) body: &'b [u8],
 }
 
-/// The reader that is easy to understand.
+/// A reader that is easy to understand.
 #[derive(Debug)]
 pub(crate) struct Plain {
     map: HashMap<u64, String>,
@@ -45,7 +45,7 @@ impl Plain {
         Plain { map: HashMap::new(), limit: numbers.max(MIN_NUMBERS) }
     }
 
-    /// How many numbers mean something; never more than were announced.
+    /// Returns how many numbers have a meaning; never more than were announced.
     pub(crate) fn known(&self) -> usize {
         assert!(self.map.len() <= self.limit);
         self.map.len()
@@ -95,7 +95,7 @@ impl Plain {
     }
 }
 
-/// The same of the real reader.
+/// Reads a frame with the real reader, in the form of [`Plain::read`].
 pub(crate) fn understood<'b>(
     kind: u8,
     payload: &'b [u8],

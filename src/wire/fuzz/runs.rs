@@ -1,5 +1,5 @@
-//! Fuzzed: posts in a row read as one, beside a reader that reads each frame by itself. Both say the same, count the
-//! same, and end at the same place for the same reason.
+//! Fuzzed: posts in a row read as one, compared with a reader that reads each frame by itself. Both find the same
+//! messages and counts, and end at the same place for the same reason.
 
 use super::super::codec::Violation;
 use super::kinds::with_bindings;
@@ -11,31 +11,31 @@ use crate::wire::frames::front;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
 
-/// What was read of one frame.
+/// The content of one frame.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Said<'b> {
     pub(crate) kind: u8,
     /// The target and the handles.
     pub(crate) named: Vec<String>,
-    /// All of a frame that has no body.
+    /// The body, or the whole payload of a frame without one.
     pub(crate) body: &'b [u8],
-    /// Where in the stream it ends.
+    /// The end of the frame in the stream.
     pub(crate) end: usize,
-    /// How it was understood that it has been passed on.
+    /// The number of relays that have passed it on, as it was read.
     pub(crate) hops: Result<u8, Violation>,
 }
 
-/// What was read of a stream.
+/// The content of a stream.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Heard<'b> {
     pub(crate) said: Vec<Said<'b>>,
-    /// How many bytes more are waited for, or what ended it.
+    /// The number of bytes still missing, or the violation that ended the stream.
     pub(crate) end: Result<usize, Violation>,
-    /// As the reader counts them.
+    /// Number of posts by the reader's count.
     pub(crate) posts: u64,
 }
 
-/// Reads a stream that comes in pieces of those sizes in rows of those lengths, over and over, and as it is.
+/// Reads a stream whole, and in pieces of the given sizes and in rows of the given lengths, repeated in turn.
 pub(crate) fn run(stream: &[u8], limit: usize, numbers: usize, pieces: &[usize], most: &[usize]) {
     for incoming in [Incoming::new(numbers), with_bindings()] {
         let expected = one_by_one(stream, limit, incoming.clone());
@@ -60,7 +60,8 @@ pub(crate) fn one_by_one(stream: &[u8], limit: usize, mut incoming: Incoming<Str
     Heard { said, end, posts: incoming.posts() }
 }
 
-/// Reads posts in rows, of those lengths at most, of a stream that comes in pieces; also how many came so.
+/// Reads posts in rows of at most the given lengths from a stream that comes in pieces. Also returns how many posts
+/// came in rows.
 pub(crate) fn in_rows<'b>(
     stream: &'b [u8],
     limit: usize,
@@ -105,7 +106,7 @@ pub(crate) fn in_rows<'b>(
     (Heard { said, end, posts: incoming.posts() }, in_rows)
 }
 
-/// What posts in a row are for. Each of them is a whole frame of its own, within the limit, with no flags.
+/// Reads posts in a row. Each of them must be a whole frame of its own, within the limit, with no flags.
 fn posts_in_a_row(
     buffer: &[u8],
     limit: usize,
@@ -127,7 +128,7 @@ fn posts_in_a_row(
     incoming.posts_for(posts.number(), posts.count()).cloned()
 }
 
-/// Bytes of the frame at the front.
+/// Returns the size of the frame at the front, in bytes.
 fn size(buffer: &[u8], limit: usize) -> usize {
     match front(buffer, limit) {
         Ok(Front::Frame(raw)) => raw.size,
@@ -135,7 +136,7 @@ fn size(buffer: &[u8], limit: usize) -> usize {
     }
 }
 
-/// The frame that begins there, or how many bytes it lacks.
+/// Returns the frame that begins at `begin`, or the number of bytes it lacks.
 fn frame<'b>(
     stream: &'b [u8],
     begin: usize,

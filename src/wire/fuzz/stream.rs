@@ -1,6 +1,6 @@
-//! Fuzzed: the reading end of a connection, given any bytes in any cuts. It says the same in whatever pieces they come,
-//! means by each number what a plain map would have it mean, waits for no more than its limit, keeps no more than it has
-//! announced, and reads posts in a row as it reads each. A stream as a writer may write it is never refused.
+//! Fuzzed: the reading end of a connection, given any bytes in any pieces. Its result does not depend on the pieces; it
+//! gives each number the meaning that a plain map gives it, waits for no more bytes than its limit, keeps no more than
+//! it has announced, and reads posts in a row like single ones. A stream as a writer may write it is never refused.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -32,26 +32,26 @@ use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
 use crate::wire::introduction::Introduction;
 
-/// Pieces in which a stream comes, over and over.
+/// Number of sizes of pieces in which a stream comes, repeated in turn.
 const PIECES: usize = 4;
 
-/// More than are read in a row.
+/// More posts than are read in a row.
 const ROW: usize = 40;
 
-/// The longest hello that is read.
+/// Maximum length of a hello, in bytes.
 pub(super) const HELLO: usize = 4_096;
 
-/// What the reading end has announced.
+/// The limits that the reading end has announced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Announced {
-    /// Whether a hello comes first; if not it has come already.
+    /// Whether a hello comes first; otherwise it has come already.
     pub(crate) hello: bool,
     pub(crate) max_frame: usize,
     pub(crate) numbers: usize,
 }
 
-/// The first decisions say what was announced and how the stream comes; the rest of the bytes are the stream, or decide
-/// what a writer writes.
+/// Runs one input: the first decisions choose the announced limits and the pieces of the stream; the rest of the bytes
+/// are the stream, or decide what a writer writes.
 pub(crate) fn run(bytes: &[u8]) {
     let mut choices = Unstructured::new(bytes);
     let first = choices.below(4);
@@ -59,7 +59,7 @@ pub(crate) fn run(bytes: &[u8]) {
         Announced { hello: first.is_multiple_of(2), max_frame: 1 + choices.below(4_096), numbers: choices.below(256) };
     let pieces = [(); PIECES].map(|()| 1 + choices.below(256));
     if first < 2 {
-        // Read or refused, either is right.
+        // The stream may be read or refused, either is right.
         let _ = check(choices.rest(), announced, &pieces, with_bindings());
         return;
     }
@@ -71,8 +71,8 @@ pub(crate) fn run(bytes: &[u8]) {
     }
 }
 
-/// Whatever must hold for any stream, to a reader to whom some numbers may mean something already. How many messages are
-/// in it, and how many bytes of a frame that is not whole at its end; or which violation.
+/// Checks the promises for any stream, with a reader that may know meanings of some numbers already. Returns the number
+/// of messages in the stream and the number of bytes of an unfinished frame at its end, or the violation.
 fn check(
     stream: &[u8],
     announced: Announced,
@@ -88,17 +88,17 @@ fn check(
     understood.and(whole.end).map(|left| (whole.posts, left))
 }
 
-/// What a stream says.
+/// The content of a stream.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Heard {
     pub(crate) text: String,
-    /// Bytes at its end of a frame that is not whole, or the violation that ends it.
+    /// Number of bytes of an unfinished frame at the end, or the violation that ends the stream.
     pub(crate) end: Result<usize, Violation>,
-    /// Posts and asks, as the reader counts them.
+    /// Number of posts and asks, by the reader's count.
     pub(crate) posts: u64,
 }
 
-/// Reads a stream that is delivered in pieces of those sizes, over and over, up to the violation that ends it.
+/// Reads a stream that is delivered in pieces of the given sizes, repeated in turn, up to the violation that ends it.
 pub(crate) fn heard(stream: &[u8], pieces: &[usize], announced: Announced, incoming: Incoming<String>) -> Heard {
     let mut ear = Ear { announced, incoming, assembly: Assembly::new(announced.max_frame), text: String::new() };
     let end = ear.hears(stream, pieces);
@@ -141,8 +141,7 @@ impl Ear {
         Ok(stream.len() - begin)
     }
 
-    /// Hears what stands at the front. A frame that means nothing ends a stream no less than one that cannot be told from
-    /// others.
+    /// Reads the frame at the front. A frame without a meaning ends a stream just like one whose end cannot be found.
     fn next(&mut self, buffer: &[u8], is_first: bool) -> Result<Next, Violation> {
         if self.announced.hello && is_first {
             return Ok(match Hello::front(buffer, HELLO)? {
@@ -178,13 +177,13 @@ enum Next {
     Wants(usize),
 }
 
-/// The frame that is whole with this piece of it, if this is one.
+/// Returns the frame that becomes whole with this frame, if this is its last piece.
 fn put_together(raw: Raw<'_>, assembly: &mut Assembly) -> Result<Option<BytesMut>, Violation> {
     if raw.kind == kind::FRAGMENT { assembly.add(Fragment::read(raw.payload)?, Duration::ZERO) } else { Ok(None) }
 }
 
-/// Reads the messages of the stream beside a plain reader, those in pieces too, and counts what is kept of them. An
-/// extension that does not mean what it should is a violation only at the end.
+/// Reads the messages of the stream, including those in pieces, beside a plain reader, and counts the meanings that are
+/// kept. An extension without its proper meaning is a violation only at the end.
 fn understands(stream: &[u8], announced: Announced) -> Result<(), Violation> {
     let mut rest = stream;
     if announced.hello {
@@ -212,7 +211,7 @@ fn understands(stream: &[u8], announced: Announced) -> Result<(), Violation> {
     violation
 }
 
-/// Knows how much a reading end keeps.
+/// A reading end whose kept meanings are counted.
 pub(crate) struct Keeper {
     incoming: Incoming<Rc<()>>,
     kept: Rc<()>,
@@ -224,10 +223,10 @@ impl Keeper {
         Keeper { incoming: Incoming::new(numbers), kept: Rc::new(()), plain: Plain::new(numbers) }
     }
 
-    /// Reads a message, and says what a plain reader makes of it.
+    /// Reads a message, and returns the result of the plain reader.
     pub(crate) fn take<'b>(&mut self, raw: Raw<'b>) -> Result<Understood<'b>, Violation> {
         let understood = self.plain.read(raw.kind, raw.payload);
-        // What numbers mean, and the target.
+        // The meanings of the numbers, and the target.
         let most = self.plain.known() + 1;
         let mut met = 0;
         let mut bind = |_: &Introduction<'_>| {

@@ -1,4 +1,4 @@
-//! Frames with a body in their parts, owned: as any writer may write them, with whatever numbers and extensions.
+//! Frames with a body as owned parts: as any writer may write them, with any numbers and extensions.
 
 use bytes::BufMut;
 use bytes::BytesMut;
@@ -24,7 +24,7 @@ pub(crate) fn written(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     out.to_vec()
 }
 
-/// What an introduction says, owned.
+/// The content of an introduction, owned.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) form: u8,
@@ -37,7 +37,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// A box of the reader.
+    /// Introduces a box of the reader by its name.
     pub(crate) fn your_name(name: &str) -> Told {
         Told {
             form: 0,
@@ -102,7 +102,7 @@ impl Told {
     }
 }
 
-/// A handle in a frame, owned: which tag, which number, what is said.
+/// A handle in a frame, owned: the tag, the number and the introduction.
 pub(crate) type Held = (u8, u64, Told);
 
 pub(crate) fn handle((tag, number, told): &Held) -> Handle<'_> {
@@ -121,7 +121,7 @@ fn held(handle: &Handle<'_>) -> Held {
     }
 }
 
-/// A post as any writer may write it; an ask is one too, and so is an answer but for the target.
+/// A post as any writer may write it. An ask has the same parts, and an answer has them without the target.
 #[derive(Clone, Debug)]
 pub(crate) struct AnyPost {
     pub(crate) extensions: Option<Vec<(u64, Vec<u8>)>>,
@@ -131,7 +131,7 @@ pub(crate) struct AnyPost {
 }
 
 impl AnyPost {
-    /// The payload of a post, an ask or an answer.
+    /// Returns the payload of a post, an ask or an answer.
     pub(crate) fn written_as(&self, kind: u8, correlation: u64) -> Vec<u8> {
         written(|out| {
             let handles = if self.handles.is_some() { flag::HANDLES } else { 0 };
@@ -154,8 +154,8 @@ impl AnyPost {
         })
     }
 
-    /// Takes the payload of a post, an ask or an answer apart, and asks nobody what its numbers mean; with its
-    /// correlation, which is 0 if it has none.
+    /// Takes apart the payload of a post, an ask or an answer, without the meanings of its numbers. Returns its
+    /// correlation, too, which is 0 if it has none.
     pub(crate) fn read(kind: u8, payload: &[u8]) -> Result<(u64, AnyPost), Violation> {
         let mut reader = Reader::new(payload);
         let flags = reader.u8()?;
@@ -169,7 +169,7 @@ impl AnyPost {
         Ok((correlation, AnyPost { extensions, to, handles, body: reader.rest().to_vec() }))
     }
 
-    /// The first extension of that id.
+    /// Returns the first extension of that id.
     pub(crate) fn extension(&self, id: u64) -> Option<&[u8]> {
         let first = self.extensions.iter().flatten().find(|(of, _)| *of == id);
         first.map(|(_, bytes)| bytes.as_slice())

@@ -1,5 +1,5 @@
-//! Streams by a grammar: decisions choose frames that a writer may write after those before, and where to deviate from
-//! that.
+//! Streams by a grammar: decisions choose frames that a writer may write at this point of the stream, and the places to
+//! deviate from that.
 
 use std::collections::BTreeSet;
 
@@ -25,10 +25,10 @@ use crate::wire::frames::kind;
 use crate::wire::frames::put_frame;
 use crate::wire::numbering::MIN_NUMBERS;
 
-/// The longest stream, but for its last step. Few decisions say much.
+/// Maximum length of a stream in bytes, but for its last step. A few decisions make a long stream.
 const LONGEST: usize = 2_500;
 
-/// The most posts in a row of one step.
+/// Maximum number of posts in a row of one step.
 const ROW: usize = 40;
 
 /// Tags of [`Held`].
@@ -40,11 +40,11 @@ const INLINE: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) bytes: Vec<u8>,
-    /// Posts and asks in it, those in pieces included, if nothing in it deviates.
+    /// Number of posts and asks in the stream, those in pieces included, if nothing in it deviates.
     pub(crate) messages: Option<u64>,
 }
 
-/// The writing end of a stream, to a reader that has announced how long frames may be and how many numbers there are.
+/// The writing end of a stream, for a reader that has announced the maximum length of frames and the number of numbers.
 #[derive(Debug)]
 pub(crate) struct Writer<'b> {
     choices: Unstructured<'b>,
@@ -53,7 +53,7 @@ pub(crate) struct Writer<'b> {
     numbers: Numbers,
     /// Messages under way in pieces.
     open: Vec<Cut>,
-    /// How many were cut.
+    /// Number of messages cut into pieces so far.
     cut: u64,
     messages: u64,
     /// A deviation of this step, until it is made.
@@ -61,7 +61,7 @@ pub(crate) struct Writer<'b> {
     has_deviated: bool,
 }
 
-/// Those that may mean something, and those that do.
+/// The numbers that may have a meaning, and those that have one.
 #[derive(Debug)]
 struct Numbers {
     limit: usize,
@@ -72,7 +72,7 @@ struct Numbers {
 struct Message {
     kind: u8,
     payload: Vec<u8>,
-    /// The numbers that it sets once it is whole.
+    /// The numbers that the message sets once it is whole.
     sets: Vec<u64>,
 }
 
@@ -81,11 +81,11 @@ struct Message {
 struct Cut {
     number: u64,
     message: Message,
-    /// Kind and payload, as far as they are not written.
+    /// The part of kind and payload that is not written yet.
     rest: Vec<u8>,
 }
 
-/// Makes up a stream. The first decision says how often it deviates; one in four never does.
+/// Makes up a stream. The first decision is how often it deviates; one stream in four never does.
 pub(crate) fn stream(choices: Unstructured<'_>, hello: bool, max_frame: usize, numbers: usize) -> Stream {
     let mut writer = Writer::new(choices, max_frame, numbers);
     let steps = [None, Some(64), Some(16), Some(4)][writer.choices.below(4)];
@@ -121,7 +121,7 @@ impl<'b> Writer<'b> {
         &mut self.choices
     }
 
-    /// Of that many steps one deviates, if any does.
+    /// Begins a step. One of `steps` steps deviates, if any does.
     fn begin_step(&mut self, steps: Option<usize>) {
         let deviates = steps.is_some_and(|steps| self.choices.below(steps) == 0);
         self.deviation = deviates.then(|| Deviation::decided(&mut self.choices));
@@ -137,7 +137,7 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// A frame without a body, some with an extension of a later version.
+    /// Writes a frame without a body, sometimes with an extension of a later version.
     pub(crate) fn frame(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let mut frame = written(write);
         if EXTENDED.contains(&frame[LENGTH]) && self.choices.below(8) == 0 {
@@ -149,20 +149,20 @@ impl<'b> Writer<'b> {
         self.put_frame(frame);
     }
 
-    /// A frame of a kind that nobody knows, and that may be skipped.
+    /// Writes a frame of an unknown kind that may be skipped.
     fn skipped(&mut self) {
         let kind = kind::REMARK + 1 + self.choices.below(127) as u8;
         let payload = decided::bytes(&mut self.choices, self.max_frame);
         self.put_frame(written(|out| put_frame(out, kind, |out| out.put_slice(&payload))));
     }
 
-    /// A message in a frame of its own.
+    /// Writes a message in a frame of its own.
     pub(crate) fn message(&mut self, kind: u8) {
         let message = self.made_up(kind);
         self.put_message(message);
     }
 
-    /// Posts for what has a number, if anything has.
+    /// Writes a row of posts for a number with a meaning, if there is one.
     fn row(&mut self) {
         let (count, longest) = (1 + self.choices.below(ROW), 1 + self.choices.below(64));
         let number = match self.deviates_in_value() {
@@ -178,7 +178,7 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// A piece of a message that is under way, or of a new one if there is room for it.
+    /// Writes a piece of a message that is under way, or of a new one if there is room for it.
     pub(crate) fn piece(&mut self) {
         let is_new = self.open.is_empty() || self.choices.below(3) == 0;
         let cut = if is_new {
@@ -211,7 +211,7 @@ impl<'b> Writer<'b> {
         (fits || self.deviates_in_value()).then_some(cut)
     }
 
-    /// The next bytes of a message under way, or a lie about them.
+    /// Returns a fragment with the next bytes of a message under way, or a lie about them.
     fn fragment(&mut self, cut: &Cut, len: usize) -> Vec<u8> {
         let rest = (cut.rest.len() - len) as u64;
         let mut fragment = Fragment { stream: cut.number, rest, piece: &cut.rest[..len] };
@@ -227,7 +227,7 @@ impl<'b> Writer<'b> {
         written(|out| put_fragment(out, fragment))
     }
 
-    /// A message whose handles have numbers that mean something, unless it deviates.
+    /// Makes up a message whose handles have numbers with a meaning, unless it deviates.
     fn made_up(&mut self, kind: u8) -> Message {
         let lies = self.deviates_in_value();
         let (choices, numbers) = (&mut self.choices, &self.numbers);
@@ -257,7 +257,7 @@ impl<'b> Writer<'b> {
         self.put(frame, LENGTH + self.max_frame)
     }
 
-    /// Whether it was put: it is left out if it is too long, unless it is made to deviate.
+    /// Writes bytes and returns true, or leaves them out if they are too long, unless they are made to deviate.
     fn put(&mut self, mut bytes: Vec<u8>, limit: usize) -> bool {
         if let Some(deviation) = self.deviation.take_if(|deviation| *deviation != Deviation::InValue) {
             self.has_deviated = true;
@@ -269,7 +269,7 @@ impl<'b> Writer<'b> {
         true
     }
 
-    /// Whether something untrue is to be said now.
+    /// Returns whether the next frame should say something untrue.
     fn deviates_in_value(&mut self) -> bool {
         let deviates = self.deviation.take_if(|deviation| *deviation == Deviation::InValue).is_some();
         self.has_deviated |= deviates;
@@ -278,7 +278,7 @@ impl<'b> Writer<'b> {
 }
 
 impl Numbers {
-    /// A handle that is named by a number, or given one, or neither.
+    /// Makes up a handle that is named by a number, or given one, or neither.
     fn held(&self, choices: &mut Unstructured<'_>, sets: &mut Vec<u64>, lies: bool) -> Held {
         match (choices.below(8), self.any_set(choices, sets)) {
             (0..=3, _) if lies => (USE, decided::number(choices), Told::your_name("")),
@@ -293,7 +293,7 @@ impl Numbers {
         }
     }
 
-    /// One of those that mean something, or will by then.
+    /// Returns a number that has a meaning, or will have one by then.
     fn any_set(&self, choices: &mut Unstructured<'_>, sets: &[u64]) -> Option<u64> {
         let count = self.set.len() + sets.len();
         let any = if count > 0 { choices.below(count) } else { 0 };
@@ -302,7 +302,7 @@ impl Numbers {
 }
 
 impl Cut {
-    /// Bytes that it takes in all.
+    /// Returns the total size in bytes.
     fn len(&self) -> usize {
         1 + self.message.payload.len()
     }
@@ -327,7 +327,7 @@ mod tests {
     const FRAME: usize = 2_000;
     const NUMBERS: usize = 100;
 
-    /// Decisions that are the same in each run. The first says how often the stream deviates.
+    /// Returns decisions that are the same in each run. The first is how often the stream deviates.
     fn decisions(serial: u32, first: u8) -> Vec<u8> {
         let blocks = (0..40_u32).flat_map(|block| Sha256::digest([serial.to_le_bytes(), block.to_le_bytes()].concat()));
         [first].into_iter().chain(blocks).collect()
@@ -338,7 +338,7 @@ mod tests {
         heard(stream, &[usize::MAX >> 1], announced, Incoming::new(NUMBERS)).end
     }
 
-    /// So that no promise about streams holds only because there is nothing in them.
+    /// Guards against promises about streams that hold only because there is nothing in the streams.
     #[test]
     #[cfg_attr(miri, ignore = "it takes many streams")]
     fn a_stream_without_deviations_has_frames_of_every_kind() {

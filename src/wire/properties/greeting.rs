@@ -1,4 +1,4 @@
-//! The greeting: both sides come to the same, and whatever is changed on the way, nobody is taken for another.
+//! The greeting: both sides reach the same outcome, and whatever is changed on the way, no node is taken for another.
 
 use sha2::Digest;
 use sha2::Sha256;
@@ -10,14 +10,14 @@ use crate::wire::greeting::*;
 
 const LIMIT: usize = 4_096;
 
-/// The nodes at both ends, and the four messages that they say.
+/// The keys of the nodes at both ends, and the four messages that they send.
 struct Greeting {
     keys: [NodeKey; 2],
     messages: [BytesMut; 4],
 }
 
 impl Greeting {
-    /// One that goes on as far as the other side lets it, through a channel that changes messages.
+    /// Plays a greeting as far as both sides let it go on, through a channel that changes messages.
     fn over(
         channels: [ChannelBinding; 2],
         expected: Option<NodeId>,
@@ -81,11 +81,11 @@ fn both_sides_know_each_other_by_their_keys_and_epochs() {
     let [dialler, listener] = [0, 1].map(|at| greeting.keys[at].id());
     let run = |node, epoch| Incarnation { node, epoch: Epoch([epoch; 16]) };
     assert_eq!(known, Ok([run(listener, 1), run(dialler, 0)]));
-    // What is expected may be said.
+    // The expected node may be named.
     assert!(Greeting::over([UNBOUND; 2], Some(listener), |_, _| {}).1.is_ok());
 }
 
-/// Nothing of the dialling node is in what the other has heard by then.
+/// The messages until then contain nothing about the dialling node.
 #[test]
 fn another_node_than_the_expected_one_is_named_and_told_nothing() {
     let expected = NodeId([9; 16]);
@@ -98,7 +98,7 @@ fn another_node_than_the_expected_one_is_named_and_told_nothing() {
     assert!(!first.windows(16).any(|window| window == &key[..16] || window == greeting.keys[0].id().0));
 }
 
-/// Versions, features, limits and names among them: so nothing is downgraded on the way.
+/// The bytes include versions, features, limits and names, so nothing can be downgraded on the way.
 #[test]
 fn whatever_byte_of_whichever_message_is_changed_the_greeting_ends() {
     let (whole, _) = Greeting::over([UNBOUND; 2], None, |_, _| {});
@@ -129,7 +129,7 @@ fn a_message_cut_short_ends_the_greeting_wherever_it_is_cut() {
     }
 }
 
-/// Two channels that were passed on into each other, as by one who ends TLS in the middle.
+/// Two channels that are passed on into each other, as by a proxy that terminates TLS in the middle.
 #[test]
 fn a_greeting_does_not_pass_from_one_channel_to_another() {
     let (greeting, known) = Greeting::over([[1; 32], [2; 32]], None, |_, _| {});
@@ -138,7 +138,7 @@ fn a_greeting_does_not_pass_from_one_channel_to_another() {
     assert!(Greeting::over([[1; 32]; 2], None, |_, _| {}).1.is_ok());
 }
 
-/// With the nonces of two greetings the same, which they are not, words of one would still not serve the other side.
+/// Even if two greetings had the same nonces, which they have not, messages of one role would not serve the other.
 #[test]
 fn what_one_side_has_signed_is_nothing_that_the_other_would() {
     let (whole, _) = Greeting::over([UNBOUND; 2], None, |_, _| {});
@@ -166,13 +166,13 @@ fn a_frame_of_another_kind_in_the_place_of_one_ends_the_greeting() {
     }
 }
 
-/// Bytes that follow from a seed alone.
+/// Returns bytes that follow from a seed alone.
 fn seeded(seed: u64, len: usize) -> Vec<u8> {
     let block = |n: u64| Sha256::digest([seed.to_le_bytes(), n.to_le_bytes()].concat());
     (0..).flat_map(block).take(len).collect()
 }
 
-/// `HERMOD_SEEDS` tries more. Each run is what its seed decides, and nothing else.
+/// `HERMOD_SEEDS` sets the number of seeds. Each run is decided by its seed alone.
 #[test]
 fn an_attacker_between_honest_nodes_is_taken_for_none_of_them() {
     let seeds = std::env::var("HERMOD_SEEDS").ok().map(|seeds| seeds.parse().expect("a number"));
@@ -185,6 +185,7 @@ fn an_attacker_between_honest_nodes_is_taken_for_none_of_them() {
         });
         taken = [taken[0] + more[0], taken[1] + more[1]];
     }
-    // Both happen, or it would show nothing: greetings are passed on whole, and the attacker greets as himself.
+    // Both outcomes must occur, or the test would show nothing: greetings passed on whole, and greetings by the
+    // attacker under his own id.
     assert!(taken.iter().all(|taken| *taken > 100), "{taken:?}");
 }

@@ -27,10 +27,10 @@ proptest! {
             }
         }
         for kind in 0..=u8::MAX {
-            // Only that it comes back: most of these mean nothing.
+            // Checks only that reading returns: most of these bytes mean nothing.
             let _ = said(kind, &bytes, &mut Incoming::new(MIN_NUMBERS));
         }
-        // It ends at the first error.
+        // Reading ends at the first error.
         let most = bytes.len() / 17 + 1;
         prop_assert!(read_counts(&bytes).take(most + 1).count() <= most);
         // Each entry of a report takes eleven bytes at least.
@@ -50,7 +50,7 @@ proptest! {
             1..FRAMES,
         ),
     ) {
-        // Small bytes are more often tags, forms and short lengths, so that more of these frames mean something.
+        // Small bytes are more often tags, forms and short lengths, so that more of these frames have a meaning.
         let mut keeper = Keeper::new(MIN_NUMBERS);
         for (kind, flags, bytes) in frames {
             let payload = [&[flags], bytes.as_slice()].concat();
@@ -156,7 +156,7 @@ proptest! {
 fn an_announced_count_is_not_believed() {
     let mut incoming = with_bindings();
     let mut refused = |payload: &[u8]| incoming.post(payload, &mut meaning).unwrap_err();
-    // 16,384 handles, then as many as there are not.
+    // An announcement of 16,384 handles that are not there; then of one more than allowed.
     assert_eq!(refused(&[flag::HANDLES, 0, 0x80, 0x80, 1]), Violation::Truncated);
     let limit = MAX_HANDLES;
     assert_eq!(refused(&[flag::HANDLES, 0, 0x81, 0x80, 1]), Violation::ListTooLong { len: 16_385, limit });
@@ -182,7 +182,7 @@ fn a_number_reserves_no_more_than_was_announced() {
         })
     };
     let mut incoming = Incoming::new(100);
-    // Nobody else asks how many slots there are, so the text of it is counted.
+    // There is no accessor for the number of slots, so they are counted in the debug text.
     let slots = |incoming: &Incoming<()>| {
         let text = format!("{incoming:?}");
         text.split_once("slots").unwrap().1.split_once(']').unwrap().0.matches("None").count()

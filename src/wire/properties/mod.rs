@@ -1,5 +1,5 @@
-//! What must hold for every value, every sequence of bytes and every order of events: that what was written is read
-//! again, that no bytes do harm, and that between two ends no message ever reaches a box that it was not sent to.
+//! Promises for every value, every sequence of bytes and every order of events: written frames are read again, no bytes
+//! do harm, and between two ends no message ever reaches a box that it was not sent to.
 
 mod greeting;
 mod harmless;
@@ -41,7 +41,8 @@ use crate::wire::introduction::*;
 use crate::wire::outgoing::*;
 use crate::wire::target::*;
 
-/// What a failure found is printed in full, so nothing is kept beside the sources. `PROPTEST_CASES` asks for more.
+/// A failing input is printed in full, so nothing is kept beside the sources. `PROPTEST_CASES` sets the number of
+/// cases.
 fn config() -> Config {
     Config { failure_persistence: None, ..Config::default() }
 }
@@ -63,7 +64,7 @@ fn told() -> impl Strategy<Value = Told> {
     )
 }
 
-/// Texts of at most that many bytes, mostly short ones, and the longest.
+/// Returns texts of at most `limit` bytes, mostly short ones, and the longest.
 fn text(limit: usize) -> impl Strategy<Value = String> {
     prop_oneof![
         8 => vec(any::<char>(), 0..12).prop_map(String::from_iter),
@@ -78,7 +79,7 @@ fn text(limit: usize) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Numbers of every length alike.
+/// Returns numbers, each length as likely as another.
 fn number() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0..64_u32).prop_map(|(number, shift)| number >> shift)
 }
@@ -153,7 +154,7 @@ fn any_release() -> impl Strategy<Value = Vec<(BoxId, u64)>> {
     vec((any::<[u8; 16]>().prop_map(BoxId), number()), 0..6)
 }
 
-/// Every reason for a refuse, those of later versions included.
+/// Returns every reason for a refuse, those of later versions included.
 fn any_unanswered() -> impl Strategy<Value = Unanswered> {
     prop_oneof![
         Just(Unanswered::Abandoned),
@@ -168,7 +169,7 @@ fn any_kind_with_a_body() -> impl Strategy<Value = u8> {
     prop::sample::select(&[kind::POST, kind::ASK, kind::ANSWER][..])
 }
 
-/// Whole frames of every kind.
+/// Returns whole frames of every kind.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let ping = (any::<u64>(), number()).prop_map(|(nonce, read)| Ping { nonce, read });
     let goodbye = (any::<u8>(), number(), text(MAX_DETAIL));

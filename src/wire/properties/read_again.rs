@@ -1,4 +1,4 @@
-//! What is written is read again.
+//! Written frames are read again.
 
 use super::*;
 
@@ -153,7 +153,7 @@ proptest! {
         limit in 0..70_usize,
     ) {
         let limit = limit.max(MIN_NUMBERS);
-        // Mostly numbers that come again, sometimes the last one, which is rarely set, and that behind it.
+        // Mostly numbers that come again, sometimes the last one, which is rarely set, and the one behind it.
         let spread = |held: &mut Held| {
             held.1 = match held.1 {
                 398 => limit as u64 - 1,
@@ -174,7 +174,7 @@ proptest! {
             let came = came(kind, &payload, &mut incoming, &post);
             let expected = expected.map(|named| (if kind == kind::POST { 0 } else { correlation }, named));
             prop_assert_eq!(&came, &expected);
-            // A violation is no message, and an answer is not counted as one.
+            // A violation is no message, and an answer does not count as one.
             read += u64::from(came.is_ok() && kind != kind::ANSWER);
             prop_assert_eq!(incoming.posts(), read);
             if came.is_err() {
@@ -184,7 +184,8 @@ proptest! {
     }
 }
 
-/// Its correlation, and its target, if it has one, and its handles; the rest of it must be that of `post`.
+/// Reads a frame and returns its correlation, its target, if it has one, and its handles; the rest must be that of
+/// `post`.
 fn came(
     kind: u8,
     payload: &[u8],
@@ -200,7 +201,7 @@ fn came(
     Ok((correlation, named))
 }
 
-/// Sets the numbers 0 to 9.
+/// Returns a post that sets the numbers 0 to 9.
 fn all_set() -> AnyPost {
     let told = Told::your_name("first");
     let set = |number| (1, number, told.clone());

@@ -1,4 +1,5 @@
-//! Posts in a row say what each of them says, whatever else there is in the stream, and whatever is done to it.
+//! Posts read in a row mean the same as each read by itself, whatever else is in the stream, and whatever is done to
+//! it.
 
 use prop::sample::Index;
 
@@ -6,10 +7,10 @@ use super::*;
 use crate::wire::batch::Posts;
 use crate::wire::fuzz::runs::*;
 
-/// Posts that are read together, of a stream of many.
+/// Maximum numbers of posts that are read together.
 const MOST: [usize; 6] = [0, 1, 2, 3, 32, usize::MAX];
 
-/// A number as it may be written: in as few bytes as it takes, or in more.
+/// Returns a number as it may be written: in as few bytes as possible, or in `longer` more.
 fn written_number(number: u64, longer: usize) -> Vec<u8> {
     let mut bytes = written(|out| put_number(out, number));
     if longer > 0 {
@@ -20,7 +21,7 @@ fn written_number(number: u64, longer: usize) -> Vec<u8> {
     bytes
 }
 
-/// A post that carries nothing but its body, for what has a number, tagged and written somehow.
+/// Returns a post that carries nothing but its body, for a target with a number; `tagged` is the number as written.
 fn plain(tagged: &[u8], body: &[u8]) -> Vec<u8> {
     written(|out| {
         put_frame(out, kind::POST, |out| {
@@ -31,7 +32,8 @@ fn plain(tagged: &[u8], body: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Few numbers, so that many posts in a row have the same; some are unset, and of each length.
+/// Returns few different numbers, so that many posts in a row have the same; some are unset, and there are some of each
+/// length.
 fn few_numbers() -> BoxedStrategy<u64> {
     prop_oneof![8 => 0..3_u64, 2 => 30..35_u64, 2 => 60..70_u64, 1 => number()].boxed()
 }
@@ -40,7 +42,7 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![2 => vec(any::<u8>(), 0..4), 2 => vec(any::<u8>(), 0..40), 1 => vec(0..3_u8, 0..20)]
 }
 
-/// Posts in a row, with numbers that may be longer than they need to be: up to more bytes than a number may have.
+/// Returns posts in a row, with numbers that may be longer than needed, even longer than a number may be.
 fn row() -> impl Strategy<Value = Vec<u8>> {
     let longer = prop_oneof![6 => Just(0_usize), 2 => 1..5_usize, 1 => 5..12_usize];
     (few_numbers(), longer, vec(any_body(), 1..9)).prop_map(|(number, longer, bodies)| {
@@ -49,7 +51,7 @@ fn row() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// One frame that is more than a body for a number, or nearly what the others are.
+/// Returns one frame that is more than a body for a number, or nearly like the others.
 fn other() -> impl Strategy<Value = Vec<u8>> {
     let post = (any_kind_with_a_body(), 0..4_u64, any_post(few_numbers())).prop_map(|(kind, correlation, post)| {
         written(|out| put_frame(out, kind, |out| out.put_slice(&post.written_as(kind, correlation))))
@@ -65,11 +67,11 @@ fn other() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![3 => post, 2 => flagged, 1 => tagged, 1 => of_kind, 1 => any_frame()]
 }
 
-/// What may be done to a stream.
+/// Damage to a stream.
 #[derive(Clone, Debug)]
 struct Harm {
     bytes: Vec<(Index, u8)>,
-    /// Places where a length may be, and lengths.
+    /// Frames whose length is replaced, and the lengths.
     lengths: Vec<(Index, u32)>,
     cut: Option<Index>,
 }
@@ -87,7 +89,7 @@ fn any_harm() -> impl Strategy<Value = Harm> {
 }
 
 impl Harm {
-    /// `frames` is where each begins.
+    /// Damages the stream; `frames` are the positions at which the frames begin.
     fn done_to(&self, stream: &mut Vec<u8>, frames: &[usize]) {
         for (which, length) in &self.lengths {
             let at = *which.get(frames);
@@ -103,7 +105,7 @@ impl Harm {
     }
 }
 
-/// Frames of many kinds, most of them posts in a row.
+/// Returns frames of many kinds, most of them posts in a row.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let parts = vec(prop_oneof![3 => row(), 1 => other()], 1..8);
     (parts, any_harm()).prop_map(|(parts, harm)| {
@@ -123,7 +125,7 @@ fn any_limit() -> impl Strategy<Value = usize> {
     prop_oneof![3 => Just(usize::MAX), 1 => Just(u32::MAX as usize), 2 => 0..60_usize, 1 => 0..300_usize]
 }
 
-/// Set, so that the stream can use them; what is not is unset for the reader.
+/// Returns a reader: with bindings, the stream can use their numbers; all other numbers are unset.
 fn reader(has_bindings: bool) -> Incoming<String> {
     if has_bindings { with_bindings() } else { Incoming::new(MIN_NUMBERS) }
 }
@@ -147,7 +149,7 @@ proptest! {
         prop_assert_eq!(in_rows(&stream, limit, reader(has_bindings), &[1], &MOST).0, expected);
     }
 
-    /// From any byte on, and up to any: whatever stands there.
+    /// Tries every beginning and every end in the stream, whatever stands there.
     #[test]
     fn a_row_is_found_only_where_there_is_one(stream in stream(), limit in any_limit()) {
         for begin in 0..stream.len().min(40) {
@@ -159,7 +161,7 @@ proptest! {
         }
     }
 
-    /// So that the others do not hold only because none is ever found.
+    /// Guards against the other properties holding only because no row is ever found.
     #[test]
     fn a_row_is_found_where_there_is_one(
         number in 0..64_u64,
@@ -168,7 +170,7 @@ proptest! {
         longer in 0..4_usize,
     ) {
         let tagged = written_number(number << 2, longer);
-        // The bytes that are compared of the last one are there, whatever comes.
+        // The bytes of the last post that are compared exist, whatever comes behind it.
         let mut stream: Vec<u8> = bodies.iter().flat_map(|body| plain(&tagged, body)).collect();
         let (size, limit) = (stream.len(), 2 + 1 + tagged.len() + 30);
         stream.extend([0xff; 12]);
@@ -181,7 +183,7 @@ proptest! {
     }
 }
 
-/// Of each length that a number may have, and longer.
+/// Tries each length that a number may have, and longer ones.
 #[test]
 fn a_number_of_any_length_is_read_as_by_itself() {
     // With the tag, a number has seven bits less two in its first byte, and seven in each other.
@@ -199,7 +201,7 @@ fn a_number_of_any_length_is_read_as_by_itself() {
     }
 }
 
-/// The limit is that of each frame, to the byte.
+/// The limit applies to each frame, to the byte.
 #[test]
 fn a_frame_over_the_limit_ends_a_row_before_it() {
     let frame = |len| plain(&[4], &vec![1; len]);
@@ -217,7 +219,7 @@ fn a_frame_over_the_limit_ends_a_row_before_it() {
     }
 }
 
-/// What comes behind a number in the bytes that are compared is not compared: it is of the body, or of the next frame.
+/// Bytes behind the number are not compared: they belong to the body, or to the next frame.
 #[test]
 fn bodies_differ_and_numbers_do_not() {
     let stream: Vec<u8> = (0..40).flat_map(|n| plain(&[8], &[n; 9][..usize::from(n % 10)])).collect();
@@ -226,10 +228,10 @@ fn bodies_differ_and_numbers_do_not() {
     let other: Vec<u8> =
         [plain(&[8], &[1; 9]), plain(&[8], &[1; 9]), plain(&[12], &[1; 9]), plain(&[8], &[1; 9])].concat();
     assert_eq!(Posts::at(&other, 100, 100).map(|posts| posts.count()), Some(2));
-    // The next is not whole yet.
+    // The next post is not whole yet.
     let cut = [&plain(&[8], &[1; 9]).repeat(3)[..], &plain(&[8], &[1; 20])[..25]].concat();
     assert_eq!(Posts::at(&cut, 100, 100).map(|posts| posts.count()), Some(3));
-    // Written otherwise, the same number ends the row: it means the same, and is read by itself.
+    // The same number in another form ends the row: the post means the same, and is read by itself.
     let longer = [plain(&[8], &[1; 9]), plain(&[8], &[1; 9]), plain(&[0x88, 0], &[1; 9])].concat();
     assert_eq!(Posts::at(&longer, 100, 100).map(|posts| posts.count()), Some(2));
 }

@@ -1,4 +1,4 @@
-//! The same if many threads write to one connection.
+//! No message reaches a wrong box if many threads write to one connection.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -13,10 +13,10 @@ use super::*;
 use crate::wire::fuzz::ends::OWN_MAX_FRAME;
 use crate::wire::fuzz::meant::*;
 
-/// What the threads of one run share.
+/// State shared by the threads of one run.
 struct Shared {
     pool: Vec<Whom>,
-    /// Two connections, whose numbers get into each other's hints.
+    /// Two connections, whose numbers get mixed up in the hints.
     lanes: [Mutex<(Outgoing, BytesMut)>; 2],
     numbers: usize,
     each: u32,
@@ -98,7 +98,7 @@ impl Shared {
     }
 }
 
-/// The body says who sent it, as the how manieth, to whom, with which handles.
+/// Checks the message against its body, which contains the sender, the serial number, the target and the handles.
 fn check(lane: usize, came: &Came<'_, '_>, serials: &mut [[u32; 2]]) {
     let (words, _) = came.body.as_chunks();
     let mut words = words.iter().map(|word| u32::from_le_bytes(*word));

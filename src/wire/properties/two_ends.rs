@@ -51,7 +51,8 @@ proptest! {
         size in 1..=100_usize,
         messages in vec((0..3_u8, any::<u16>(), vec(any::<u16>(), 0..=6), 0..300_usize, 0..1_500_usize), 1..100),
     ) {
-        // Two writers of the same, one of which has little room at first and tries what is too large before.
+        // Two writers of the same messages, one of which first tries, for each message, one that is too large and
+        // perhaps too little room.
         let pools = [pool(size), pool(size)];
         let mut writers = [(); 2].map(|()| (Outgoing::new(OWN_MAX_FRAME), BytesMut::new()));
         for (serial, (kind, to, handles, padding, room)) in (0..).zip(messages) {
@@ -76,7 +77,7 @@ proptest! {
     }
 }
 
-/// A post, an ask or an answer, for tests to which the correlation does not matter.
+/// Returns a post, an ask or an answer, for tests to which the correlation does not matter.
 pub(super) fn what(kind: u8, serial: u32) -> Option<Correlated> {
     let correlation = u64::from(serial);
     match kind % 3 {
@@ -120,7 +121,7 @@ fn a_message_with_5_000_handles_arrives_whatever_the_table_holds() {
         outgoing.peer_accepts(1 << 20, numbers);
         let mut shortest = usize::MAX;
         for serial in 0..6 {
-            // Twice in a row, then backwards, so that what was numbered last comes first.
+            // The handles come in order at first, then backwards, so that the last numbered comes first.
             let mut handles: Vec<u32> = (0..HANDLES).collect();
             if serial >= 4 {
                 handles.reverse();
@@ -135,7 +136,7 @@ fn a_message_with_5_000_handles_arrives_whatever_the_table_holds() {
             assert_eq!((came.what, came.to), (what, meant.counts().then_some(meant.to)));
             assert_eq!((came.handles, came.body), (&*meant.handles, &*meant.body()));
         }
-        // Most of them have numbers in the end, if there are enough numbers.
+        // Most of the handles have numbers in the end, if there are enough numbers.
         assert_eq!(shortest < 20 * HANDLES as usize, numbers == 4_096, "{shortest} bytes");
     }
 }
@@ -155,7 +156,7 @@ fn a_message_may_have_16_384_handles_and_no_more() {
         assert_eq!(Came::read(&mut incoming, raw).handles.len(), most);
         let before = out.len();
         if cfg!(miri) {
-            // One more than 16,384 take it too long.
+            // One handle more than 16,384 is refused.
             continue;
         }
         meant.handles.push(0);

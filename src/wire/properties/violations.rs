@@ -2,10 +2,10 @@
 
 use super::*;
 
-/// So many can be caused by the bytes of one hello or frame.
+/// Number of violations that the bytes of one hello or frame can cause.
 const CAUSED: usize = 14;
 
-/// Its place among them: this does not compile until a new violation has one too.
+/// Returns the place of a violation among them: this does not compile until a new violation has one too.
 fn place(violation: &Violation) -> usize {
     match violation {
         Violation::NotHermod => 0,
@@ -22,7 +22,8 @@ fn place(violation: &Violation) -> usize {
         Violation::UnknownForm(_) => 11,
         Violation::NumberOutOfRange { .. } => 12,
         Violation::NumberUnset(_) => 13,
-        // These are found by whoever knows which frame may come when and from whom, and are tested there.
+        // These violations depend on the order and the direction of frames; they are detected and tested in other
+        // modules.
         Violation::UnknownKind(_)
         | Violation::OutOfTurn(_)
         | Violation::AskedAgain(_)
@@ -34,7 +35,7 @@ fn place(violation: &Violation) -> usize {
     }
 }
 
-/// A violation, and the one that the bytes caused that should cause it.
+/// An expected violation, and the one that the bytes caused.
 type Case = (Violation, Violation);
 
 #[test]
@@ -122,7 +123,7 @@ fn lists() -> Vec<Case> {
     let mut cases: Vec<Case> = [0, 2, 3, 4, 5, 6].map(|form| (name.clone(), introduction(told(form, 256, 0)))).to_vec();
     cases.extend([3, 4, 5, 6].map(|form| (endpoint.clone(), introduction(told(form, 0, 301)))));
     cases.push((Violation::ListTooLong { len: 9, limit: MAX_ENDPOINTS }, introduction(many)));
-    // Of a welcome: no endpoints, then connections that have ended; and too many endpoints.
+    // Welcomes: no endpoints, then too many ended connections; and too many endpoints.
     let welcome = |lists: &[u8]| Welcome::read(&[lists, &[0; SIGNATURE]].concat()).unwrap_err();
     let told = MAX_TOLD as u64 + 1;
     cases.push((Violation::ListTooLong { len: told, limit: MAX_TOLD }, welcome(&[0, told as u8])));
@@ -144,10 +145,10 @@ fn posts() -> Vec<Case> {
         (Violation::UnknownForm(7), post(&[0, 2, 7])),
         (Violation::UnknownForm(0x40), post(&[0, 2, 0x40])),
         (Violation::UnknownForm(0x80), post(&[0, 1, 0x80])),
-        // The tag that is none, and an inline handle with a number.
+        // The tag that is undefined, and an inline handle with a number.
         (Violation::UnknownForm(3), post(&[0, 3])),
         (Violation::UnknownForm(6), post(&[0, 6])),
-        // Set 63 is allowed to everyone, set 64 was not announced.
+        // *Set 63* is always allowed, *set 64* was not announced.
         (Violation::Truncated, post(&[0, 0xfd, 1])),
         (Violation::NumberOutOfRange { number: 64, limit }, post(&[0, 0x81, 2, 0, 0])),
         (Violation::NumberUnset(0), post(&[0, 0])),
@@ -159,7 +160,7 @@ fn requests() -> Vec<Case> {
     let ask = |payload: &[u8]| Incoming::new(0).ask(payload, &mut meaning).unwrap_err();
     let answer = |payload: &[u8]| Incoming::new(0).answer(payload, &mut meaning).unwrap_err();
     let refuse = |payload: &[u8]| Refuse::read(payload).unwrap_err();
-    // To a box without a name, with these bytes as its deadline.
+    // A request to a box without a name, with these bytes as its deadline.
     let deadline = |value: &[u8]| {
         let payload = written(|out| {
             out.put_slice(&[flag::EXTENSIONS, 7]);
@@ -168,7 +169,7 @@ fn requests() -> Vec<Case> {
         });
         Incoming::new(0).ask(&payload, &mut meaning).unwrap().1.deadline().unwrap_err()
     };
-    // The same of a post, with these as the number of its relays.
+    // A post to such a box, with these bytes as the number of its relays.
     let hops = |value: &[u8]| {
         let payload = written(|out| {
             out.put_u8(flag::EXTENSIONS);
