@@ -1,13 +1,14 @@
-//! Existing actors behind a box: [`ActorFeed`] takes what waits in the box and gives it to the actor.
+//! Existing actors behind a box: [`ActorFeed`] takes waiting messages out of the box and gives them to the actor.
 //!
-//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: whatever waits, its last message
-//! sent so that the reply shows that all before it were begun. No more messages than its [`Window`] says are unsettled at
-//! a time; beyond, the box fills, and sheds. A handler that takes long holds up what comes behind it only then.
+//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: a window is the messages that
+//! wait, of which the last is sent with a reply that shows that all before it were begun. At most as many messages as
+//! the [`Window`] allows are unsettled at a time; beyond that, the box fills, and sheds. Only then does a slow handler
+//! hold up the messages behind it.
 //!
-//! A request that is taken back while the actor has it is let go: actix passes over a message in the actor's queue whose
-//! sender has gone. When the actor comes to that place cannot be seen, only that it has begun something that was given
-//! later; until then the message may lie in the queue, where it takes memory. Others take its place nevertheless, since what
-//! the actor has may never be answered: see [`Window::room`].
+//! A request that is cancelled while the actor has it is given up: actix skips a message in the actor's queue whose
+//! sender has gone. The moment at which the actor skips it is not visible, only that the actor has begun a later
+//! message; until then the cancelled message may stay in the queue, where it takes memory. Other messages take its
+//! place nevertheless, since the requests that the actor has may never be answered: see [`Window::room`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -45,7 +46,7 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
-/// Puts an actor behind a new box, and starts feeding it. The box is not yet known to anybody.
+/// Puts an actor behind a new box, and starts feeding the actor. The box is not registered yet.
 pub(crate) fn publication<M: RemoteMessage>(
     router: &Arc<dyn Router>,
     identity: BoxIdentity,
@@ -57,8 +58,9 @@ pub(crate) fn publication<M: RemoteMessage>(
     queue
 }
 
-/// A box for an actor whose recipient is sent to others, and which lives for as long as they hold it. It is fed from the
-/// first message on: many such boxes never get one, because the message with the recipient in it does not leave.
+/// Makes a box for an actor whose recipient is sent to others; both live for as long as the others hold the box.
+/// Feeding starts with the first message: many such boxes never get one, because the message with the recipient in it
+/// does not leave.
 pub(crate) fn exported<M: RemoteMessage>(router: &Arc<dyn Router>, id: BoxId, actor: Recipient<M>) -> Arc<BoxQueue<M>> {
     let window = Window::of(&**router);
     let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor, window);
@@ -105,51 +107,51 @@ fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window:
     }));
 }
 
-/// Of a request that the actor was given, and has not answered.
+/// The detail of a drop of a request that the actor was given, and has not answered.
 const MAY_HAVE_BEGUN: &str = "the actor had it, and may have begun it";
 
-/// Windows that an actor is given before other pumps of the thread get a turn.
+/// Number of windows that an actor is given before other tasks of the thread get a turn.
 const YIELD_AFTER: usize = 8;
 
-/// A round of the node's shutdown, of which there is none before the first.
+/// A round of the node's shutdown; number 0 stands for no round.
 #[derive(Default)]
 struct Round {
     number: u32,
-    /// Messages that the actor is to have begun by its end.
+    /// Number of messages that the actor must have begun by the end of the round.
     until: u64,
 }
 
 /// Feeds one actor for as long as its box is there.
 struct ActorFeed<M: RemoteMessage> {
-    /// Progress, as the shutdown of the node is told of it.
+    /// Progress, as reported to the shutdown of the node.
     progress: Arc<Feed>,
     round: Round,
     queue: Arc<BoxQueue<M>>,
     actor: Recipient<M>,
     window: Window,
-    /// Windows that the actor has not begun to the end, and requests that it has not answered.
+    /// Windows that the actor has not wholly begun, and requests that it has not answered.
     given: FuturesUnordered<Given>,
-    /// Requests among them.
+    /// Number of requests among `given`.
     asking: u64,
-    /// Messages in them, no more than `at_once`, and those taken back.
+    /// Number of messages in `given`, at most `at_once`, plus the cancelled ones.
     unsettled: u64,
-    /// Where those came from that are neither settled nor taken back, if not from this node.
+    /// The sources of the messages that are neither settled nor cancelled, if not this node.
     senders: SenderCounts,
-    /// Numbers of those taken back of which the actor may still have to pass over the place.
+    /// Numbers of the cancelled requests that may still be in the actor's queue.
     taken_back: BinaryHeap<Reverse<u64>>,
-    /// The number of the one that is not let go, if the actor has one.
+    /// The number of the probe, which is kept even if cancelled, if the actor has one.
     probe: Option<u64>,
     /// The number of the next message that the actor is given.
     next: u64,
-    /// All with a lower number are begun, or were passed over.
+    /// All messages with a lower number are begun, or were skipped.
     reached: u64,
-    /// The first of these are begun, or were passed over.
+    /// The first `begun` messages are begun, or were skipped.
     begun: u64,
-    /// Once as many are begun, the box is told; and whether there is anything to tell.
+    /// Once `begun` reaches this, the box releases weight; and whether there is any weight to release.
     mark: u64,
     weighs: bool,
     batch: Vec<Parcel<M>>,
-    /// What was taken out of the box and not yet given.
+    /// Messages taken out of the box and not yet given.
     taken: Batch<M>,
 }
 
@@ -160,7 +162,7 @@ enum Fed {
 }
 
 impl<M: RemoteMessage> ActorFeed<M> {
-    /// Counts what the actor has begun or answered, and what was taken back.
+    /// Counts the messages that the actor has begun or answered, and the cancelled ones.
     fn settle(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(outcome)) = Pin::new(&mut self.given).poll_next(cx) {
             self.note(outcome);
@@ -189,7 +191,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// The actor has come so far: it has nothing any more of what was taken back before.
+    /// Records that the actor has begun message `number`: no earlier cancelled request is in its queue any more.
     fn reach(&mut self, number: u64) {
         (self.reached, self.begun) = (self.reached.max(number), self.begun.max(number + 1));
         while self.taken_back.peek().is_some_and(|Reverse(taken_back)| *taken_back < self.reached) {
@@ -198,8 +200,8 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// An actor that has stopped cannot say which of the messages it was given it has begun: they count as lost with it.
-    /// One that lives has begun them, if only to leave a request unanswered.
+    /// Counts messages as delivered or lost. A stopped actor cannot report which of its messages it has begun: they
+    /// count as lost with it. An actor that lives has begun them, if only to leave a request unanswered.
     fn count(&self, begun: bool, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
         if begun || self.actor.connected() {
             self.queue.router().observer().delivered(count);
@@ -208,13 +210,13 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// Counts messages that the actor was given as dropped, and tells those who sent them.
+    /// Counts messages that the actor was given as dropped, and reports this to their senders.
     fn lose(&self, reason: DropReason, detail: &str, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
         self.queue.tell_drop(reason, count, Some(detail));
         from.into_iter().for_each(|(from, count)| self.queue.router().report(from, &*self.queue, reason, count));
     }
 
-    /// Gives the actor what waits, up to what it may have at a time.
+    /// Gives the actor waiting messages, up to the number it may have at a time.
     fn feed(&mut self, cx: &mut Context<'_>) -> Fed {
         let (room, probing) = self.window.room(self.waiting_with_actor(), self.taken_back.len(), self.probe.is_some());
         let mut end = Fed::Some;
@@ -226,7 +228,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
                     break;
                 }
                 Poll::Pending => {
-                    // The batch taken last is among what the actor was given.
+                    // The actor has been given the last batch, too.
                     self.weighs = true;
                     end = Fed::Nothing;
                     break;
@@ -271,7 +273,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         self.weighs = true;
     }
 
-    /// Tells the box what the actor has begun: it weighs nothing there any more.
+    /// Reports begun messages to the box, where they weigh nothing any more.
     fn settle_weight(&mut self) {
         while self.weighs && self.begun >= self.mark {
             self.mark = self.next + (self.batch.len() + self.taken.len()) as u64;
@@ -279,13 +281,13 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// Messages that the actor was given, and of which it is not known what has become of them. Those taken back are counted
-    /// already.
+    /// Returns the number of messages that the actor was given and whose outcome is not known. Cancelled ones are
+    /// counted as dropped already.
     fn waiting_with_actor(&self) -> usize {
         (self.unsettled as usize).saturating_sub(self.taken_back.len())
     }
 
-    /// Gives the shutdown of the node, if it has begun, account of what came before.
+    /// Reports to the shutdown of the node, if it has begun, once the messages before its present round are settled.
     fn account(&mut self) {
         let round = self.progress.round();
         if round == 0 {
@@ -299,13 +301,13 @@ impl<M: RemoteMessage> ActorFeed<M> {
                 self.progress.note_work();
             }
         }
-        // Of what came before, some may be taken back: then it never comes so far.
+        // If earlier messages are cancelled, `begun` may never reach the mark, so an idle feed counts, too.
         if (is_idle || (self.asking == 0 && self.begun >= self.round.until)) && self.progress.settle(round) {
             self.queue.router().shutdown().note_change();
         }
     }
 
-    /// The node ends, and there is no more time: what the actor has not got it never gets.
+    /// Drops the messages that the actor was not given: the node ends, and there is no more time.
     fn forsake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.forsake_given();
         loop {
@@ -322,7 +324,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         Poll::Pending
     }
 
-    /// Waits for no answers any more. What else the actor has it begins, while it lives.
+    /// Stops waiting for answers. The actor begins its other messages while it lives.
     fn forsake_given(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         for mut given in std::mem::take(&mut self.given) {
@@ -333,7 +335,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// Nothing of what waits will be handled.
+    /// Drops all waiting messages, since none will be handled.
     fn give_up(&mut self) {
         let is_over = self.queue.router().is_stopped();
         if is_over {
@@ -377,19 +379,20 @@ impl<M: RemoteMessage> Future for ActorFeed<M> {
                 Fed::Closed | Fed::Nothing => return Poll::Pending,
             }
         }
-        // The actor may begin as fast as it is fed, on a thread of its own: other pumps have their turn.
+        // An actor on a thread of its own may begin messages as fast as it is fed: other tasks have their turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
 impl<M: RemoteMessage> Drop for ActorFeed<M> {
-    /// Also when the node ends: what the actor was given it has, if it lives, and what waits in the box it will not get.
+    /// Gives up, also when the node ends: the actor keeps the messages that it was given, if it lives, and the messages
+    /// that wait in the box are dropped.
     fn drop(&mut self) {
         self.give_up();
         self.queue.router().shutdown().forget(&self.progress);
     }
 }
 
-// Nothing in it is pinned in place: what must be is behind a box.
+// No field is pinned in place: futures that must be are boxed.
 impl<M: RemoteMessage> Unpin for ActorFeed<M> {}

@@ -1,4 +1,4 @@
-//! What a box does with messages that wait, and with one more when it is full.
+//! The buffer of a box: its waiting messages, and the rule for a further message when it is full.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,10 +9,10 @@ use super::keyed::KeyOf;
 use super::keyed::Latest;
 use crate::reason::DropReason;
 
-/// Keys of which a [`Buffer::latest_by`] holds the newest message, unless it is told another number.
+/// Default number of keys whose newest message a [`Buffer::latest_by`] holds.
 const KEYS: usize = 1024;
 
-/// The buffer that a mailbox is opened with: how many messages it holds, and which one goes when there is one too many.
+/// The buffer of a mailbox: the number of messages it holds, and the rule for dropping one when there is one too many.
 ///
 /// # Examples
 /// ```
@@ -62,17 +62,18 @@ impl<M> Buffer<M> {
     /// Holds one message for each key, and the newest wins: for readings, states and positions, of which only the last
     /// one matters.
     ///
-    /// A message whose key is there already takes the other one out ([`Replaced`](crate::DropReason::Replaced)) and goes
-    /// to the back, so that what is read is read in the order in which it was sent. So a key that is renewed faster than
-    /// the box is read waits behind the others, and each of them has its turn. A message that is replaced while somebody
-    /// waits for it to be read ends as [`NotDelivered`](crate::AskError::NotDelivered).
+    /// A message whose key is there already replaces the other one ([`Replaced`](crate::DropReason::Replaced)) and goes
+    /// to the back, so that messages are read in the order in which they were sent. So a key that is renewed faster
+    /// than the box is read waits behind the others, and each of them has its turn. A request that is replaced before
+    /// it is read ends as [`NotDelivered`](crate::AskError::NotDelivered).
     ///
-    /// It holds at most 1,024 messages, or as many as [`capacity`](Buffer::capacity) says. A further key makes the oldest
-    /// message go ([`OldestShed`](crate::DropReason::OldestShed)), as in a [sliding](Buffer::sliding) buffer.
+    /// The buffer holds at most 1,024 messages, or the number set by [`capacity`](Buffer::capacity). If a further key
+    /// comes, the oldest message is dropped ([`OldestShed`](crate::DropReason::OldestShed)), as in a
+    /// [sliding](Buffer::sliding) buffer.
     ///
     /// `key` is called once for each message, on the thread that sends it or that reads it from a connection: it should
-    /// be short. Keys are told apart by what they hash: `Hash` has to take in all that `Eq` compares, as derived ones do.
-    /// A message of which the key cannot be found because `key` panics replaces none, and none replaces it.
+    /// be short. Keys are told apart by their hashes: `Hash` must cover everything that `Eq` compares, as derived
+    /// implementations do. If `key` panics, the message has no key: it replaces none, and none replaces it.
     ///
     /// # Examples
     /// ```
@@ -102,13 +103,13 @@ impl<M> Buffer<M> {
         Buffer { capacity: KEYS, overflow: Overflow::DropOldest, key: Some(KeyOf::new(key)) }
     }
 
-    /// Sets how many messages it holds. A capacity of 0 drops every message.
+    /// Sets the maximum number of messages. A capacity of 0 drops every message.
     #[must_use]
     pub fn capacity(self, messages: usize) -> Self {
         Buffer { capacity: messages, ..self }
     }
 
-    /// Finds the keys of messages, where they have any.
+    /// Returns the key function, if the buffer has one.
     pub(crate) fn key(&self) -> Option<&KeyOf<M>> {
         self.key.as_ref()
     }
@@ -124,7 +125,7 @@ impl<M> fmt::Debug for Buffer<M> {
     }
 }
 
-/// The level of a buffer that is so full, of 255: each is reported when it is first reached.
+/// Returns the level of a buffer that is filled to `fill` of 255: each level is reported when it is first reached.
 pub(crate) fn fill_level_of(fill: u8) -> u8 {
     match fill {
         ..128 => 0,
@@ -135,23 +136,24 @@ pub(crate) fn fill_level_of(fill: u8) -> u8 {
     }
 }
 
-/// The messages of a buffer, as `T`s. Never more than its capacity, those that its reader holds included.
+/// The messages of a buffer, as `T`s. There are never more than its capacity, including those that its reader holds.
 pub(crate) struct Backlog<T> {
-    /// In the order in which they came; empty where there are keys.
+    /// The items in the order of arrival; empty if the buffer has keys.
     items: VecDeque<T>,
-    /// Places for items that are not in use, and empty: the reader's batch needs one, and so do messages in a row.
+    /// Empty queues that are not in use, kept for their memory: the reader's batch needs one, and so do messages in a
+    /// row.
     spares: Option<Box<[VecDeque<T>; 2]>>,
     capacity: usize,
     overflow: Overflow,
-    /// The items, where the newest of each key is kept, and what each weighs.
+    /// The items with their weights, if the buffer keeps the newest of each key.
     latest: Option<Box<Latest<(T, usize)>>>,
-    /// The weight of all items, and of each where the oldest may have to be shed.
+    /// The weight of all items, and of each item if the oldest may have to be shed.
     weight: usize,
     #[expect(clippy::box_collection, reason = "most boxes shed nothing old, and an idle one is to be small")]
     weights: Option<Box<VecDeque<usize>>>,
 }
 
-/// Has a place that is not in use taken by what has none.
+/// Gives a spare queue's memory to `place`, if that has none.
 #[inline]
 fn take_up<T>(place: &mut VecDeque<T>, spares: &mut Option<Box<[VecDeque<T>; 2]>>) {
     if place.capacity() == 0
@@ -162,11 +164,11 @@ fn take_up<T>(place: &mut VecDeque<T>, spares: &mut Option<Box<[VecDeque<T>; 2]>
     }
 }
 
-/// What became of an item.
+/// The outcome of pushing an item.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Pushed<T> {
     Stored,
-    /// Stored, in the place of another one, which is dropped for that reason.
+    /// Stored, in place of another item, which is dropped for that reason.
     Displaced(T, DropReason),
     /// Not stored.
     Full(T),
@@ -180,8 +182,8 @@ impl<T> Backlog<T> {
         Backlog { items: VecDeque::new(), spares: None, capacity, overflow, latest, weight: 0, weights }
     }
 
-    /// Stores an item that weighs so much, while the reader holds `held` of those before it. Its key counts where the newest
-    /// of each is kept.
+    /// Stores an item of weight `weight`, while the reader holds `held` earlier ones. The key counts only if the buffer
+    /// keeps the newest of each key.
     #[inline]
     pub(crate) fn push(&mut self, (item, weight): (T, usize), key: Option<Key>, held: usize) -> Pushed<T> {
         if self.latest.is_some() {
@@ -196,7 +198,7 @@ impl<T> Backlog<T> {
         if self.refuses(held) {
             return Pushed::Full(item);
         }
-        // Of a sliding buffer the reader holds one only while it hands it over.
+        // The reader of a sliding buffer holds an item only while it hands it over.
         let oldest = if self.items.len() < self.capacity { None } else { self.pop_front() };
         self.items.push_back(item);
         self.add_weight(weight);
@@ -211,7 +213,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Takes the oldest of a buffer that sheds it.
+    /// Takes the oldest item of a sliding buffer.
     fn pop_front(&mut self) -> Option<T> {
         let item = self.items.pop_front();
         let weight = self.weights.as_mut().and_then(|weights| weights.pop_front());
@@ -225,8 +227,8 @@ impl<T> Backlog<T> {
         Some(item)
     }
 
-    /// Takes what goes first to make room for an item with that key, though there are places, by the buffer's own rule;
-    /// nothing if the new one is what does not find room.
+    /// Takes the item that the buffer's own rule drops first to make room for one with that key, although the buffer is
+    /// not full; `None` if the rule drops the new one.
     pub(crate) fn shed(&mut self, key: Option<Key>) -> Option<(T, DropReason)> {
         let replaced = self.latest.as_mut().and_then(|latest| latest.take(key));
         if let Some((item, weight)) = replaced {
@@ -241,19 +243,19 @@ impl<T> Backlog<T> {
         oldest.map(|oldest| (oldest, DropReason::OldestShed))
     }
 
-    /// The weight of its items.
+    /// Returns the weight of all items.
     #[inline]
     pub(crate) fn weight(&self) -> usize {
         self.weight
     }
 
-    /// Whether an item that finds no room is dropped, and none that was there.
+    /// Returns whether the buffer drops a new item that finds no room, and none that it holds.
     pub(crate) fn drops_newest(&self) -> bool {
         self.overflow == Overflow::DropNewest
     }
 
-    /// Stores items as [`push`](Backlog::push) would, if there is room for all of them; otherwise they are left. All of them
-    /// weigh `weight`, and each what `weights` says.
+    /// Stores items like [`push`](Backlog::push), if there is room for all of them; otherwise they are left in `items`.
+    /// `weight` is their total weight, and `weights` has the weight of each.
     pub(crate) fn push_all(
         &mut self,
         items: &mut VecDeque<T>,
@@ -274,8 +276,8 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// How many items in a row may be stored of which none is dropped before the first of them is read, while the reader
-    /// holds `held` of those before.
+    /// Returns the number of items in a row that can be stored without dropping one of them before the first is read,
+    /// while the reader holds `held` earlier ones.
     pub(crate) fn room_in_a_row(&self, held: usize) -> usize {
         match self.overflow {
             Overflow::DropNewest => self.capacity.saturating_sub(self.len() + held),
@@ -285,7 +287,7 @@ impl<T> Backlog<T> {
 
     fn push_latest(&mut self, (item, weight): (T, usize), key: Option<Key>) -> Pushed<T> {
         let Some(latest) = self.latest.as_mut().filter(|_| self.capacity > 0) else { return Pushed::Full(item) };
-        // The reader holds one only while it hands it over.
+        // The reader holds an item only while it hands it over.
         let oldest = if latest.len() >= self.capacity && !latest.has(key) { latest.pop() } else { None };
         let replaced = latest.push(key, (item, weight));
         self.weight += weight;
@@ -300,14 +302,14 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Whether the next item would not be stored.
+    /// Returns whether the next item would not be stored.
     #[inline]
     pub(crate) fn refuses(&self, held: usize) -> bool {
         self.len() + held >= self.capacity && (self.overflow == Overflow::DropNewest || self.capacity == 0)
     }
 
-    /// Moves what waits into `batch`, which is empty: everything, or one item where the oldest has to stay at hand
-    /// because it may be shed. Whether there was any.
+    /// Moves waiting items into `batch`, which is empty: all of them, or one if the others must stay because they may
+    /// be shed. Returns whether there was any.
     #[inline]
     pub(crate) fn take_batch(&mut self, batch: &mut VecDeque<T>) -> bool {
         match self.overflow {
@@ -321,8 +323,8 @@ impl<T> Backlog<T> {
         !batch.is_empty()
     }
 
-    /// How many items a batch may hold, if it is not filled with what waits here but with what was still to come: none
-    /// where the oldest has to stay at hand. There is a place for them then.
+    /// Returns the number of items that `batch` may hold if it is filled directly with arriving items: none for a
+    /// buffer that may shed its oldest. Gives `batch` the memory of a spare queue.
     pub(crate) fn room_for_batch(&mut self, batch: &mut VecDeque<T>) -> usize {
         take_up(batch, &mut self.spares);
         match self.overflow {
@@ -331,15 +333,15 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// A place for items that is not in use, before another one is made.
+    /// Returns a spare queue if there is one, else a new one.
     pub(crate) fn place(&mut self) -> VecDeque<T> {
         let mut place = VecDeque::new();
         take_up(&mut place, &mut self.spares);
         place
     }
 
-    /// Keeps a place that is empty for the next batch, or the next row. It is filled from its beginning again: a box whose
-    /// messages are read one by one touches no more than that.
+    /// Keeps a queue, emptied, for the next batch or row. It is filled from its beginning again, so that a box whose
+    /// messages are read one by one touches no more memory than that.
     pub(crate) fn keep(&mut self, place: &mut VecDeque<T>) {
         place.clear();
         let [first, second] = &mut **self.spares.get_or_insert_default();
@@ -350,7 +352,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Gives back the memory of places that are empty.
+    /// Frees the memory of empty queues.
     pub(crate) fn shrink(&mut self) {
         self.spares = None;
         if self.items.is_empty() {
@@ -362,20 +364,20 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// There is no item, and so no weight of one.
+    /// Forgets the weights, when there are no items.
     fn forget_weights(&mut self) {
         if let Some(weights) = &mut self.weights {
             **weights = VecDeque::new();
         }
     }
 
-    /// The [fill level](fill_level_of) that it is full to, while the reader holds so many.
+    /// Returns the [fill level](fill_level_of) of the buffer, while the reader holds `held` items.
     #[inline]
     pub(crate) fn fill_level(&self, held: usize) -> u8 {
         if 2 * (self.len() + held) < self.capacity { 0 } else { fill_level_of(self.fill(held)) }
     }
 
-    /// How full it is, from 0 to 255, while the reader holds so many.
+    /// Returns the fill of the buffer, from 0 to 255, while the reader holds `held` items.
     pub(crate) fn fill(&self, held: usize) -> u8 {
         let waiting = self.len() + held;
         match waiting {
@@ -461,7 +463,7 @@ mod tests {
         assert_eq!((row.len(), waiting.len(), waiting.room_in_a_row(1)), (0, 4, 0));
         assert_eq!(waiting.room_in_a_row(9), 0);
         assert_eq!(waiting.take_all(), [1, 2, 3, 4]);
-        // Where the newest of each key is kept, each is looked at.
+        // If the newest of each key is kept, each item is handled by itself.
         let mut by_key = Backlog::new(&Buffer::latest_by(|()| 1));
         let mut row = VecDeque::from([1, 2]);
         by_key.push_all(&mut row, (2, [1, 1].into_iter()), 0);
@@ -486,7 +488,7 @@ mod tests {
         let mut batch = VecDeque::new();
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [1]);
-        // The one that is being handed over has left its place to the next.
+        // The item that is being handed over has left its place to the next.
         assert_eq!(waiting.push((3, 1), None, 1), Pushed::Stored);
         assert_eq!(waiting.push((4, 1), None, 1), Pushed::Displaced(2, DropReason::OldestShed));
         assert_eq!(waiting.take_all(), [3, 4]);
@@ -510,7 +512,7 @@ mod tests {
             let mut batch = VecDeque::new();
             (0..4_u32).for_each(|n| assert_eq!(waiting.push((n, 10 + n as usize), None, 0), Pushed::Stored));
             assert_eq!(waiting.weight(), 46);
-            // Of a dropping buffer the newest does not come in, of others the oldest goes.
+            // A dropping buffer refuses the newest, others drop the oldest.
             let (is_dropping, pushed) = (waiting.drops_newest(), waiting.push((9, 100), None, 0));
             assert_eq!(matches!(pushed, Pushed::Full(9)), is_dropping);
             assert_eq!(waiting.weight(), if is_dropping { 46 } else { 136 });
@@ -539,7 +541,7 @@ mod tests {
         assert_eq!((waiting.weight(), waiting.shed(None)), (0, None));
     }
 
-    /// A buffer of numbers whose keys are their last digits.
+    /// Returns a buffer of numbers whose keys are their last digits.
     fn by_last_digit() -> (Buffer<u32>, impl Fn(&mut Backlog<u32>, u32) -> Pushed<u32>) {
         let buffer = Buffer::latest_by(|n: &u32| n % 10);
         let key_of = buffer.key().unwrap().clone();
@@ -557,7 +559,7 @@ mod tests {
         let mut batch = VecDeque::new();
         assert!(waiting.take_batch(&mut batch));
         assert_eq!(batch, [2], "one at a time");
-        // What is being handed over is not replaced.
+        // An item that is being handed over is not replaced.
         assert_eq!(push(&mut waiting, 12), Pushed::Stored);
         assert_eq!(waiting.take_all(), [11, 13, 12]);
         assert_eq!(push(&mut waiting, 21), Pushed::Stored);

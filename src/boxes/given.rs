@@ -1,5 +1,5 @@
-//! Messages that an actor was given, until they are settled: requests, and windows, which are settled once the actor has
-//! begun all that is in them.
+//! Messages that an actor was given, until they are settled: requests, and windows, which are settled once the actor
+//! has begun all their messages.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,9 +21,9 @@ use crate::reason::DropReason;
 /// A window or a request that the actor was given, until it is settled.
 pub(super) type Given = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// The outcome of it.
+/// The outcome of a window or a request.
 pub(super) struct Outcome {
-    /// Which of all the messages that the actor was given it was; of a window, the last.
+    /// The number of the message among all that the actor was given; for a window, of its last message.
     pub(super) number: u64,
     pub(super) count: u64,
     pub(super) from: Senders,
@@ -32,7 +32,7 @@ pub(super) struct Outcome {
     pub(super) how: How,
 }
 
-/// How many messages came from where, if not from this node.
+/// The number of messages from each source other than this node.
 pub(super) type Senders = Vec<(Source, u64)>;
 
 pub(super) fn senders(sources: impl Iterator<Item = Source>) -> Senders {
@@ -46,7 +46,7 @@ pub(super) fn senders(sources: impl Iterator<Item = Source>) -> Senders {
     senders
 }
 
-/// Where the messages came from that an actor has, if not from this node.
+/// The sources, other than this node, of the messages that an actor has.
 #[derive(Default)]
 pub(super) struct SenderCounts(BTreeMap<Source, u64>);
 
@@ -66,7 +66,7 @@ impl SenderCounts {
         }
     }
 
-    /// All of them; none is left.
+    /// Takes all of them.
     pub(super) fn take(&mut self) -> BTreeMap<Source, u64> {
         std::mem::take(&mut self.0)
     }
@@ -75,15 +75,15 @@ impl SenderCounts {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     Begun,
-    /// There is no answer, and will be none.
+    /// The request has no answer, and will have none.
     Unanswered,
     TakenBack,
     /// A request whose answer is not waited for, as the node ends.
     Forsaken,
 }
 
-/// Sends so that it is heard when the actor has begun, which settles `count` messages. Through a fresh clone, because
-/// actix parks a sender whose queue is full, and a request that is parked never ends.
+/// Sends a message whose reply shows that the actor has begun it, which settles `count` messages. It goes through a
+/// fresh clone, because actix parks a sender whose queue is full, and a request that is parked never ends.
 pub(super) fn give<M: RemoteMessage>(
     actor: &Recipient<M>,
     message: M,
@@ -106,7 +106,8 @@ pub(super) fn give<M: RemoteMessage>(
     })
 }
 
-/// Asks the actor for one who waits. Once nobody does, the request is let go, unless it is `kept`.
+/// Asks the actor on behalf of a waiting caller. Once the caller has gone, the request is given up, unless it is
+/// `kept`.
 pub(super) fn ask<M: RemoteMessage>(
     actor: &Recipient<M>,
     message: M,

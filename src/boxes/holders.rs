@@ -1,7 +1,7 @@
-//! The holders of leased boxes, and what each holds: by the holder, in the order in which each has got them.
+//! The holders of leased boxes, with the boxes of each in the order in which it got them.
 //!
-//! Where boxes have to make room, it is asked again and again who holds most. That is kept in order from then on, until
-//! nobody asks any more; a node that is not at its limit has no work with it.
+//! When boxes have to make room, the holder of most boxes is needed again and again. The order of holders is kept from
+//! the first time on, until it is not needed any more; a node that is not at its limit has no work with it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,15 +15,17 @@ use crate::ident::BoxId;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// The boxes of each holder that has any, by the age of its lease.
+    /// The boxes of each holder that has any, by the age of the lease.
     boxes: HashMap<Holder, BTreeMap<u64, BoxId>>,
-    /// Each of them but the node itself, from the one that holds least; `None` while nobody asks.
+    /// The holders except the node itself, ordered from the one with fewest boxes; `None` while the order is not
+    /// needed.
     ranks: Option<BTreeSet<Rank>>,
     #[cfg(test)]
     ranked: usize,
 }
 
-/// How many boxes, and since when: of several who hold as many, whoever has held longest comes last.
+/// The number of boxes and the age of the oldest lease: among holders of equally many boxes, the one with the oldest
+/// lease comes last.
 type Rank = (usize, Reverse<u64>, Holder);
 
 fn rank(holder: Holder, boxes: &BTreeMap<u64, BoxId>) -> Option<Rank> {
@@ -36,12 +38,12 @@ impl Holders {
         self.boxes.contains_key(&holder)
     }
 
-    /// The boxes of a holder, from the oldest.
+    /// Returns the boxes of a holder, from the oldest lease on.
     pub(super) fn of(&self, holder: Holder) -> impl Iterator<Item = BoxId> {
         self.boxes.get(&holder).into_iter().flat_map(|boxes| boxes.values().copied())
     }
 
-    /// A holder has got a box; `age` is greater than that of all before it.
+    /// Adds a box to a holder; `age` is greater than that of all leases before it.
     pub(super) fn add(&mut self, holder: Holder, age: u64, id: BoxId) {
         self.change(holder, |boxes| _ = boxes.insert(age, id));
     }
@@ -64,7 +66,8 @@ impl Holders {
         }
     }
 
-    /// Whoever holds most, and of several whoever has held longest; the node itself only if there is nobody else.
+    /// Returns the holder of most boxes, and of several the one with the oldest lease; the node itself only if there is
+    /// no other.
     pub(super) fn greatest(&mut self) -> Option<Holder> {
         if self.ranks.is_none() {
             self.ranks = Some(self.boxes.iter().filter_map(|(holder, boxes)| rank(*holder, boxes)).collect());
@@ -77,7 +80,7 @@ impl Holders {
         greatest.or_else(|| self.has(OURSELVES).then_some(OURSELVES))
     }
 
-    /// It will not be asked soon who holds most.
+    /// Drops the order, as it will not be needed soon.
     pub(super) fn forget_ranks(&mut self) {
         self.ranks = None;
     }
@@ -98,7 +101,7 @@ mod tests {
         holders.boxes.values().map(BTreeMap::len).sum()
     }
 
-    /// As one finds it by looking at all.
+    /// Finds the greatest holder by comparing all.
     fn found(holders: &Holders) -> Option<Holder> {
         let others = holders.boxes.iter().filter_map(|(holder, boxes)| rank(*holder, boxes));
         let nobody_else = || holders.has(OURSELVES).then_some(OURSELVES);
@@ -126,7 +129,8 @@ mod tests {
         assert!(holders.is_empty());
     }
 
-    /// So many hold three boxes each, and each further box has one make room: how many holders were looked at.
+    /// Returns how many holders were ranked, when `count` holders have three boxes each and each further box makes one
+    /// give way.
     fn looks(count: u64) -> usize {
         let mut holders = Holders::default();
         let all = (0..3).flat_map(|_| 1..=count).zip(1..);

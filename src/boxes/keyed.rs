@@ -1,7 +1,7 @@
-//! What waits in a box that keeps one message of each key: the newest.
+//! The waiting messages of a box that keeps one message of each key: the newest.
 //!
-//! The key function and the key's `Hash` are the application's: they run here, before the box's lock is taken, and what
-//! they give is all that the box compares.
+//! The key function and the key's `Hash` are the application's: they run here, before the box's lock is taken, and the
+//! box compares only their results.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -18,18 +18,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-/// Stands for a key of the application's: its hash under two secrets of the buffer, 128 bits.
+/// A key of the application's, represented by its hash under two secrets of the buffer, 128 bits.
 ///
 /// Two keys that hash different bytes are the same to a box with a chance of one in 2^128; with a million keys at hand,
-/// one in 2^88. Nor can a peer that chooses the keys look for two such: it knows neither secret, and nothing that it can
-/// see depends on them.
+/// one in 2^88. Nor can a peer that chooses the keys search for two such keys: it knows neither secret, and nothing
+/// visible to it depends on them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key(u128);
 
 /// Finds the key of a message.
 pub(crate) struct KeyOf<M> {
     find: Arc<dyn Fn(&M) -> Key + Send + Sync>,
-    /// Whether somebody was told that the key function panics: once is enough, it may do so for every message.
+    /// Whether a panic of the key function was logged: once is enough, as it may happen for every message.
     told: Arc<AtomicBool>,
 }
 
@@ -44,7 +44,7 @@ impl<M> KeyOf<M> {
         KeyOf { find: Arc::new(find), told: Arc::default() }
     }
 
-    /// The key of a message; `None` if that cannot be found because the application's code panics.
+    /// Returns the key of a message; `None` if the application's code panics.
     pub(crate) fn find(&self, message: &M) -> Option<Key> {
         let found = catch_unwind(AssertUnwindSafe(|| (self.find)(message))).ok();
         if found.is_none() && !self.told.swap(true, Ordering::Relaxed) {
@@ -61,7 +61,7 @@ impl<M> Clone for KeyOf<M> {
     }
 }
 
-/// Hashes under two secrets at once, so that the application's `Hash` runs once.
+/// A hasher under two secrets at once, so that the application's `Hash` runs once.
 struct Twice([DefaultHasher; 2]);
 
 impl Twice {
@@ -77,16 +77,16 @@ impl Hasher for Twice {
     }
 
     fn finish(&self) -> u64 {
-        // Asked for by a `Hash` that looks at what it has written, which none should.
+        // Called only by a `Hash` that reads the hash so far, which none should.
         self.0.first().map_or(0, Hasher::finish)
     }
 }
 
 /// One item of each key, and any number without one, in the order in which they came.
 ///
-/// An item that is replaced is taken out at once, so what is kept never grows beyond what waits.
+/// A replaced item is taken out at once, so that memory never grows beyond the waiting items.
 pub(crate) struct Latest<T> {
-    /// By the number that each has got.
+    /// The items by their serial numbers.
     items: BTreeMap<u64, (Option<Key>, T)>,
     numbers: HashMap<Key, u64>,
     next: u64,
@@ -99,7 +99,7 @@ impl<T> Default for Latest<T> {
 }
 
 impl<T> Latest<T> {
-    /// Puts an item behind all others; gives back the one of the same key.
+    /// Puts an item behind all others; returns the replaced item of the same key.
     pub(crate) fn push(&mut self, key: Option<Key>, item: T) -> Option<T> {
         let number = self.next;
         self.next += 1;
@@ -108,14 +108,14 @@ impl<T> Latest<T> {
         replaced.and_then(|number| self.items.remove(&number)).map(|(_, item)| item)
     }
 
-    /// Takes the oldest.
+    /// Takes the oldest item.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let (_, (key, item)) = self.items.pop_first()?;
         key.map(|key| self.numbers.remove(&key));
         Some(item)
     }
 
-    /// Takes the one that has this key.
+    /// Takes the item that has this key.
     pub(crate) fn take(&mut self, key: Option<Key>) -> Option<T> {
         let number = self.numbers.remove(&key?)?;
         self.items.remove(&number).map(|(_, item)| item)
@@ -129,7 +129,7 @@ impl<T> Latest<T> {
         self.items.len()
     }
 
-    /// Gives back the memory of places that are empty.
+    /// Frees the memory of an empty table.
     pub(crate) fn shrink(&mut self) {
         if self.items.is_empty() {
             self.numbers = HashMap::new();
@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(latest.push(key_of.find(&n), n), None);
         }
         for n in 1..100_000 {
-            // Always the key of the first.
+            // The keys are all the key of the first item.
             assert_eq!(latest.push(key_of.find(&(10 * n)), 10 * n), Some(10 * (n - 1)));
             assert_eq!((latest.items.len(), latest.numbers.len()), (10, 10));
         }

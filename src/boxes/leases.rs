@@ -1,13 +1,15 @@
-//! Boxes that live because somebody elsewhere holds their address: actors whose `Recipient`s were sent in messages, and
-//! relays to boxes of third nodes.
+//! Boxes kept alive by handles at other nodes: actors whose `Recipient`s were sent in messages, and relays to boxes of
+//! third nodes.
 //!
-//! Each connection has a count of how often a box's handle was written to it. The reader returns what it has let go; at
-//! zero, or with a goodbye, that connection's lease is gone, and with the last lease the box. A handle in flight is counted
-//! already, so it is safe before it is read. The leases of a connection that ended without a goodbye stay until the peer
-//! has stated on another one which boxes it still holds, or is expected back no longer: it is *absent* meanwhile.
+//! Each connection has a count of how often a box's handle was written to it. The reader returns the handles that it
+//! has dropped; at zero, or with a goodbye, that connection's lease ends, and with the last lease the box. A handle in
+//! flight is counted already, so it is safe before it is read. The leases of a connection that ended without a goodbye
+//! stay until the peer has stated on another connection which boxes it still holds, or is not expected back any more:
+//! the holder is *absent* meanwhile.
 //!
-//! At most `exports` boxes are leased. Where one more needs room, leases of absent holders go first, in the order in which
-//! they went; then the oldest lease of whoever holds most, so that no peer takes the room of another that holds less.
+//! At most `exports` boxes are leased. When one more needs room, leases of absent holders end first, in the order in
+//! which the holders went; then the oldest lease of the holder of most boxes, so that no peer takes the room of another
+//! that holds less.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -29,23 +31,23 @@ use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::ident::BoxId;
 
-/// Who holds an address: a connection, by its number in this process.
+/// The holder of an address: a connection, by its number in this process.
 pub(crate) type Holder = u64;
 
 /// The holder that stands for this node itself: [`Node::export`](crate::Node::export) holds until the node stops.
 pub(crate) const OURSELVES: Holder = 0;
 
-/// Absent holders above which those that hold nothing any more are forgotten: twice as many as are expected back at most.
+/// Number of absent holders above which those without boxes are forgotten: twice the maximum number of expected ones.
 const ABSENT_SWEPT: usize = 2048;
 
-/// What is exported from one node.
+/// The leased boxes of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     tables: Mutex<LeaseTable>,
-    /// Counts boxes that have come; see [`Registry::epoch`](super::registry::Registry::epoch).
+    /// Counts boxes that were added; see [`Registry::epoch`](super::registry::Registry::epoch).
     arrivals: AtomicU64,
     limit: usize,
-    /// Whether it was said that one had to make room: once there are too many, each further message may have one go.
+    /// Whether an eviction was logged as a warning: once there are too many boxes, each further message may evict one.
     said: AtomicBool,
 }
 
@@ -53,27 +55,28 @@ pub(crate) struct Leases {
 struct LeaseTable {
     held: HashMap<BoxId, LeasedBox>,
     holders: Holders,
-    /// Holders that are expected back, in the order in which they went; some may have nothing any more.
+    /// Holders that are expected back, in the order in which they went; some may have no boxes any more.
     absent: VecDeque<Holder>,
-    /// The boxes that stand for recipients, held or about to be, or that did; for as long as their actors live.
+    /// The boxes that stand for recipients, held or about to be, or that were held; for as long as their actors live.
     known: HashMap<ExportKey, StandIn>,
-    /// Ids of boxes that were let go of although their holders had not returned all: none is given to another box, for
-    /// which a holder's late return would count. Those of which nothing is known any more are forgotten with it.
+    /// Ids of boxes that were dropped although their holders had not returned all handles. No other box gets such an
+    /// id, as a holder's late return would count for it. An id is forgotten when its entry in `known` is.
     retired: HashSet<BoxId>,
-    /// Handles that holders have although their leases had to make room, of boxes that others hold: they are returned
-    /// first, and not taken for those that the holder was given since. Those of a box go with it, and of a holder with it.
+    /// Handles that holders have although their leases had to make room, of boxes that others still hold: a holder's
+    /// returns count for these first, and not for handles that it was given since. Entries are removed with their box
+    /// or their holder.
     forfeited: HashMap<Holder, HashMap<BoxId, u64>>,
-    /// How many of `known` were held when those that were not were last forgotten.
+    /// Number of entries left in `known` when unheld ones were last forgotten.
     known_held: usize,
     next_age: u64,
 }
 
-/// The box that stands for a recipient. Its id is the same as long as the actor lives, also when nobody has held it
-/// meanwhile, unless it is [retired](LeaseTable::retired).
+/// The box that stands for a recipient. Its id is the same as long as the actor lives, even if the box was not held
+/// meanwhile, unless the id is [retired](LeaseTable::retired).
 struct StandIn {
     id: BoxId,
     pointer: Weak<Pointer>,
-    /// Keeps the recipient's key from becoming another's.
+    /// Keeps the recipient's key from being reused for another recipient.
     actor: Option<FindActor>,
 }
 
@@ -90,7 +93,7 @@ struct LeaseCount {
     age: u64,
 }
 
-/// An export that had to make room.
+/// A leased box that had to make room.
 pub(crate) struct Evicted {
     export: LeasedBox,
     is_first: bool,
@@ -113,7 +116,7 @@ impl Leases {
         Leases { limit, ..Leases::default() }
     }
 
-    /// The box that stands for what has this key, made if there is none that is open.
+    /// Returns the box that stands for the recipient or target of this key; makes one if there is none that is open.
     pub(crate) fn stand_for(&self, key: ExportKey, make: impl FnOnce(BoxId) -> Arc<Pointer>) -> Arc<Pointer> {
         let (id, before) = self.tables.lock().known_box(&key);
         if let Some(pointer) = &before
@@ -124,14 +127,15 @@ impl Leases {
         let pointer = make(id);
         let actor = pointer.local().and_then(|local| local.actor());
         let mut tables = self.tables.lock();
-        // Another thread may have made one meanwhile, which it has made open.
+        // Another thread may have made one meanwhile, and opened it.
         let meanwhile = tables.known.get(&key).and_then(|known| known.pointer.upgrade());
         if let Some(other) = meanwhile.filter(|other| before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, other)))
         {
             drop(tables);
             return other;
         }
-        // Not more often than their number doubles: those of one message are held until it is written.
+        // Unheld entries are forgotten only when the number of entries has doubled: those of one message are held until
+        // it is written.
         let found = if tables.known.len() > 2 * tables.known_held + 64 { tables.forget_unheld() } else { Vec::new() };
         let replaced = tables.known.insert(key, StandIn { id, pointer: Arc::downgrade(&pointer), actor });
         if let Some(before) = replaced.as_ref().filter(|before| before.id != id) {
@@ -142,8 +146,8 @@ impl Leases {
         pointer
     }
 
-    /// Counts one more handle of a box written to that holder.
-    /// What had to go for it is to be closed when no lock is held.
+    /// Counts one more handle of a box written to that holder. The caller must close the evicted box, if any, while no
+    /// lock is held.
     pub(crate) fn lease(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, holder: Holder) -> Option<Evicted> {
         let mut tables = self.tables.lock();
         let id = local.id();
@@ -156,14 +160,16 @@ impl Leases {
         Some(Evicted { export: export?, is_first: !self.said.swap(true, Ordering::Relaxed) })
     }
 
-    /// A holder has handles of a box that were given to another. What is not held by anybody is not there any more.
+    /// Counts handles that a holder has and that were given to another holder. Does nothing for a box without leases,
+    /// which does not exist any more.
     pub(crate) fn add_leases(&self, id: BoxId, holder: Holder, count: u64) {
         if count > 0 {
             self.tables.lock().add(id, holder, count);
         }
     }
 
-    /// A holder returns handles: more than it was given count as all. Whether it had any.
+    /// Returns handles of a holder; if there are more than it was given, all count as returned. Returns whether the
+    /// holder had any.
     pub(crate) fn release(&self, id: BoxId, holder: Holder, count: u64) -> bool {
         let released = {
             let mut tables = self.tables.lock();
@@ -180,30 +186,30 @@ impl Leases {
             }
             tables.end_lease(id, holder)
         };
-        // Outside the lock: it may stop an actor.
+        // Dropped outside the lock: it may stop an actor.
         drop(released);
         true
     }
 
-    /// A holder is gone.
+    /// Ends all leases of a holder that is gone.
     pub(crate) fn release_all(&self, holder: Holder) {
         let released: Vec<LeasedBox> = {
             let mut tables = self.tables.lock();
             let boxes: Vec<BoxId> = tables.holders.of(holder).collect();
             let released = boxes.into_iter().filter_map(|id| tables.retire(id, holder)).collect();
-            // Its number is nobody's any more.
+            // The number of the holder is not used any more.
             tables.forfeited.remove(&holder);
             released
         };
         drop(released);
     }
 
-    /// Whether a holder holds anything.
+    /// Returns whether a holder has any leases.
     pub(crate) fn has(&self, holder: Holder) -> bool {
         self.tables.lock().holders.has(holder)
     }
 
-    /// A holder has gone and is expected back. Whether it holds anything.
+    /// Marks a holder as absent: it has gone and is expected back. Returns whether it has any leases.
     pub(crate) fn set_absent(&self, holder: Holder) -> bool {
         let mut tables = self.tables.lock();
         let holds = tables.holders.has(holder);
@@ -225,7 +231,7 @@ impl Leases {
         self.tables.lock().held.iter().map(|(id, export)| (*id, Arc::clone(&export.pointer))).collect()
     }
 
-    /// Forgets boxes that are closed, and recipients that nobody holds.
+    /// Forgets boxes that are closed, and recipients that are not held.
     pub(crate) fn sweep(&self) {
         let _found;
         let closed: Vec<LeasedBox> = {
@@ -259,8 +265,8 @@ impl fmt::Debug for StandIn {
 }
 
 impl LeaseTable {
-    /// Forgets the boxes that neither an address nor an actor is left of. The actors that were found are to be let go of
-    /// without the lock.
+    /// Forgets boxes of which neither an address nor an actor is left. Returns the actors that were found, which must
+    /// be dropped without the lock.
     fn forget_unheld(&mut self) -> Vec<Box<dyn Any + Send>> {
         let mut found = Vec::new();
         self.known.retain(|_, known| {
@@ -275,7 +281,7 @@ impl LeaseTable {
         found
     }
 
-    /// Counts handles of a box that is held.
+    /// Counts further handles of a leased box.
     fn add(&mut self, id: BoxId, holder: Holder, handles: u64) {
         let Some(held) = self.held.get_mut(&id) else { return };
         let lease = held.leases.entry(holder).or_insert_with(|| {
@@ -286,7 +292,7 @@ impl LeaseTable {
         lease.handles = lease.handles.saturating_add(handles);
     }
 
-    /// A holder has no handle of a box any more. The box, if nobody else has one.
+    /// Ends a holder's lease of a box. Returns the box if that was its last lease.
     fn end_lease(&mut self, id: BoxId, holder: Holder) -> Option<LeasedBox> {
         let held = self.held.get_mut(&id)?;
         let lease = held.leases.remove(&holder)?;
@@ -301,7 +307,7 @@ impl LeaseTable {
         self.held.remove(&id)
     }
 
-    /// The same, of a holder that has not returned its handles.
+    /// Ends the lease of a holder that has not returned its handles. Returns the box if that was its last lease.
     fn retire(&mut self, id: BoxId, holder: Holder) -> Option<LeasedBox> {
         let handles = self.held.get(&id).and_then(|held| held.leases.get(&holder)).map_or(0, |lease| lease.handles);
         let Some(retired) = self.end_lease(id, holder) else {
@@ -313,7 +319,7 @@ impl LeaseTable {
         Some(retired)
     }
 
-    /// How many of the handles that a holder returns were not forfeited before.
+    /// Returns how many of the handles that a holder returns were not forfeited before.
     fn return_forfeited(&mut self, id: BoxId, holder: Holder, count: u64) -> u64 {
         let Some(of_holder) = self.forfeited.get_mut(&holder) else { return count };
         let Some(forfeited) = of_holder.get_mut(&id) else { return count };
@@ -328,7 +334,8 @@ impl LeaseTable {
         left
     }
 
-    /// A box is there no longer. Whether anybody may still return handles of it.
+    /// Forgets the forfeited handles of a box that does not exist any more. Returns whether there were any, which a
+    /// holder may still return.
     fn forget_forfeited(&mut self, id: BoxId) -> bool {
         let mut any = false;
         self.forfeited.retain(|_, of_holder| {
@@ -338,7 +345,7 @@ impl LeaseTable {
         any
     }
 
-    /// The id of the box that stands for a recipient, and the box if it is still there.
+    /// Returns the id of the box that stands for a recipient, and the box if it still exists.
     fn known_box(&self, key: &ExportKey) -> (BoxId, Option<Arc<Pointer>>) {
         let Some(known) = self.known.get(key) else { return (BoxId::random(), None) };
         let pointer = known.pointer.upgrade();
@@ -347,7 +354,7 @@ impl LeaseTable {
         (id, pointer)
     }
 
-    /// Ends leases until a box has nobody who holds it.
+    /// Ends leases until a box has none left, and returns that box.
     fn evict(&mut self) -> Option<LeasedBox> {
         loop {
             let holder = self.absent.front().copied().filter(|absent| self.holders.has(*absent));
@@ -388,7 +395,7 @@ mod tests {
         BoxId([n; 16])
     }
 
-    /// Leases a box to a holder; whether one had to go.
+    /// Leases a box to a holder. Returns whether a box had to make room.
     fn lease(leases: &Leases, n: u8, holder: Holder) -> bool {
         let local = Relay::new(id(n), detached::pointer(), 1);
         leases.lease(&detached::pointer(), &local, holder).is_some()
@@ -401,7 +408,7 @@ mod tests {
     #[test]
     fn over_the_limit_absent_holders_go_first_in_the_order_in_which_they_went() {
         let leases = Leases::new(ROOM);
-        // The first two are held by two absent holders, the third also by one that is there.
+        // The first two boxes are held by two absent holders, the third also by a present one.
         (0..3).for_each(|n| assert!(!lease(&leases, n, 1)));
         lease(&leases, 3, 2);
         [(2, 3), (4, 3), (5, 3)].into_iter().for_each(|(n, holder)| assert!(!lease(&leases, n, holder)));
@@ -459,12 +466,12 @@ mod tests {
         assert!(leases.tables.lock().retired.is_empty());
     }
 
-    /// It returns what it had before, and keeps what came since.
+    /// The holder returns the handles it had before, and keeps those it got since.
     #[test]
     fn a_late_return_of_handles_whose_lease_made_room_is_not_one_of_later_handles() {
         let (leases, at) = (Leases::new(1), 1);
         [7, 7, 8].into_iter().for_each(|holder| assert!(!lease(&leases, 1, holder)));
-        // Whoever holds most makes room, though the box stays while another holds it.
+        // The holder of most boxes makes room, though the box stays while another holds it.
         leases.tables.lock().retire(id(at), 7);
         assert!(!lease(&leases, 1, 7), "it is given another handle");
         assert!(leases.release(id(at), 7, 2), "the two that it had before");
@@ -482,7 +489,7 @@ mod tests {
         leases.tables.lock().retire(id(1), 7);
         assert!(leases.release(id(1), 8, 1));
         assert!(leases.tables.lock().retired.contains(&id(1)) && leases.tables.lock().forfeited.is_empty());
-        // Of a holder that has gone nothing is returned.
+        // A holder that has gone returns nothing.
         [7, 8].into_iter().for_each(|holder| assert!(!lease(&leases, 2, holder)));
         leases.release_all(7);
         assert!(leases.tables.lock().forfeited.is_empty());

@@ -1,4 +1,4 @@
-//! The reading end: [`Mailbox`], and how one is opened.
+//! The reading end: [`Mailbox`], and the builder that opens one.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -29,7 +29,7 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
-/// How a mailbox is to be opened; made by [`Node::mailbox`](crate::Node::mailbox).
+/// Opens a mailbox; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
 pub struct MailboxBuilder<M> {
     router: Arc<dyn Router>,
@@ -47,17 +47,17 @@ impl<M> MailboxBuilder<M> {
 
 impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     /// Gives the box a name by which others can address it without having been sent a pointer: 1 to 255 bytes of UTF-8.
-    /// Without one, it is called by its id, which nobody can guess.
+    /// Without a name, the box is known by its id, which nobody can guess.
     pub fn name(self, name: impl Into<String>) -> Self {
         MailboxBuilder { name: Some(name.into()), ..self }
     }
 
-    /// Replaces the default buffer, a dropping one with as many messages as the node's `mailbox_buffer` says (1,024).
+    /// Replaces the default buffer, a dropping one for as many messages as the node's limit `mailbox_buffer` (1,024).
     pub fn buffer(self, buffer: Buffer<M>) -> Self {
         MailboxBuilder { buffer, ..self }
     }
 
-    /// Opens the mailbox. From now on it can be sent to.
+    /// Opens the mailbox. Messages can be sent to it from now on.
     ///
     /// For the first box of a type in a process, the type's `Deserialize` is run a few times on made-up values, to find
     /// out its [shape](crate::Shape).
@@ -78,7 +78,7 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     }
 }
 
-/// Tells one who waits that the message was taken.
+/// Tells a waiting caller that the message was taken.
 fn acknowledge(reply: Reply<()>) {
     reply.answer(());
 }
@@ -89,10 +89,10 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
     }
 }
 
-/// A mailbox's reading end, which belongs to one owner. Others send to its [`address`](Mailbox::address).
+/// The reading end of a box, which belongs to one owner. Others send to its [`address`](Mailbox::address).
 ///
-/// It is a `Stream`, and `Send`: it can be read on any thread. Dropping it closes the box; messages that still wait
-/// count as [`DropReason::BoxClosed`](crate::DropReason::BoxClosed).
+/// A mailbox is a `Stream`, and `Send`: it can be read on any thread. Dropping it closes the box; messages that still
+/// wait count as [`DropReason::BoxClosed`](crate::DropReason::BoxClosed).
 ///
 /// # Examples
 /// ```
@@ -115,24 +115,24 @@ pub struct Mailbox<M: RemoteMessage> {
     queue: Arc<BoxQueue<M>>,
     batch: Batch<M>,
     pointer: Arc<Pointer>,
-    /// Answers one who waits for the message to be taken.
+    /// Answers a caller that waits for the message to be taken.
     acknowledge: fn(Reply<M::Result>),
 }
 
 impl<M: RemoteMessage> Mailbox<M> {
-    /// The next message, in the order of arrival; `None` once the box is closed and read to its end.
+    /// Receives the next message, in the order of arrival; `None` once the box is closed and read to its end.
     ///
     /// # Cancel safety
     /// Dropping the future loses no message.
     pub async fn recv(&mut self) -> Option<M> {
-        // Most messages are there already, and wanted by nobody else: those are not moved through a future.
+        // Most messages are there already, and no caller waits for them: these are not moved through a future.
         if let Some(message) = self.take_plain() {
             return Some(message);
         }
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next message, if one waits now.
+    /// Returns the next message, if one waits now.
     pub fn try_recv(&mut self) -> Option<M> {
         loop {
             if let Some(parcel) = self.queue.hand_over(&mut self.batch) {
@@ -154,15 +154,15 @@ impl<M: RemoteMessage> Mailbox<M> {
         Poll::Ready(parcel.map(|parcel| self.deliver(parcel)))
     }
 
-    /// Takes what was sent through the box's recipient and is about to be put there, while nothing waits in the box: so a
-    /// message is not handed from one queue to the next while its reader waits for nothing else.
+    /// Takes messages that were sent through the box's recipient and are about to be put into the box, while nothing
+    /// waits in the box. So a message is not moved from one queue to the next while its reader waits for nothing else.
     fn take_coming(&mut self) -> bool {
         let queue = proxy::queue(&self.pointer);
         let coming = queue.as_ref().and_then(|queue| queue.take(&self.pointer));
         coming.is_some_and(|mut coming| self.queue.intercept(&mut self.batch, |batch, room| coming.fill(batch, room)))
     }
 
-    /// The next message of the batch, if nobody waits for it to be taken.
+    /// Takes the next message of the batch, if no caller waits for it to be taken.
     #[inline(always)]
     fn take_plain(&mut self) -> Option<M> {
         let message = self.queue.hand_over_plain(&mut self.batch)?;
@@ -178,43 +178,43 @@ impl<M: RemoteMessage> Mailbox<M> {
         parcel.message
     }
 
-    /// The name it was opened with; for an anonymous one, its id.
+    /// Returns the name of the mailbox; for an anonymous one, its id.
     pub fn name(&self) -> &str {
         self.pointer.name()
     }
 
-    /// A pointer to this box, to be sent to and to be sent to others.
+    /// Returns an address of this box, through which messages are sent and which can itself be sent to others.
     pub fn address(&self) -> Address<M> {
         Address::new(Arc::clone(&self.pointer))
     }
 
-    /// The same as an actix `Recipient`; see [`Address::recipient`].
+    /// Returns the address as an actix `Recipient`; see [`Address::recipient`].
     pub fn recipient(&self) -> Recipient<M> {
         self.address().recipient()
     }
 
-    /// Messages that wait to be read.
+    /// Returns the number of messages that wait to be read.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether no message waits.
+    /// Returns whether no message waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Messages dropped at this box since it was opened, for whatever reason.
+    /// Returns the number of messages dropped at this box since it was opened, for any reason.
     pub fn dropped(&self) -> u64 {
         self.queue.dropped()
     }
 
-    /// Takes no more messages and frees the name. What waits can still be read.
+    /// Closes the box: it takes no more messages, and its name is free. Waiting messages can still be read.
     pub fn close(&mut self) {
         self.queue.close();
     }
 }
 
-// Nothing in it is pinned in place.
+// No field is pinned in place.
 impl<M: RemoteMessage> Unpin for Mailbox<M> {}
 
 impl<M: RemoteMessage> Stream for Mailbox<M> {

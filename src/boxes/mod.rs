@@ -1,4 +1,4 @@
-//! What lives here: boxes with their buffers, the actors published behind them, and who knows them by what name.
+//! Boxes with their buffers, the actors published behind them, and the registry of their names.
 
 pub(crate) mod actor_feed;
 pub(crate) mod buffer;

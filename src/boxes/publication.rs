@@ -25,7 +25,8 @@ use crate::message::RemoteMessage;
 
 /// Publishes an actor; made by [`Node::publish_actor`](crate::Node::publish_actor).
 ///
-/// `H` is the type of message that it is published for, once [`handles`](PublicationBuilder::handles) has said so.
+/// `H` is the type of message that the actor is published for, once [`handles`](PublicationBuilder::handles) has set
+/// it.
 #[must_use = "an actor is published by `open`"]
 pub struct PublicationBuilder<A: Actor, H = ()> {
     router: Arc<dyn Router>,
@@ -54,19 +55,19 @@ impl<A: Actor> PublicationBuilder<A> {
 }
 
 impl<A: Actor, H> PublicationBuilder<A, H> {
-    /// Messages that wait in the box before the actor, at most; further ones are dropped as
-    /// [`NewestShed`](crate::DropReason::NewestShed). As many as `mailbox_buffer` says by default, 1,024.
+    /// Sets the maximum number of messages that wait in the box before the actor; further ones are dropped as
+    /// [`NewestShed`](crate::DropReason::NewestShed). The default is the limit `mailbox_buffer`, 1,024.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.window.capacity = messages;
         self
     }
 
-    /// Messages that the actor is given at a time, at least 1: those that it has not begun, and requests that it has begun
-    /// and not answered. So many requests run concurrently, if the actor's handlers do; the others wait in the box. As many
-    /// as `mailbox_buffer` says by default, 1,024.
+    /// Sets the maximum number of messages that the actor is given at a time, at least 1: messages that it has not
+    /// begun, and requests that it has begun and not answered. This number of requests run concurrently, if the actor's
+    /// handlers do; the others wait in the box. The default is the limit `mailbox_buffer`, 1,024.
     ///
-    /// A request that is taken back makes room for another. The actor's own queue keeps it until the actor comes to it, and a
-    /// handler that has begun goes on, as in actix: of those that were taken back, the actor may have as many at a time, and
+    /// A request that is cancelled makes room for another. The actor's own queue keeps it until the actor comes to it,
+    /// and a handler that has begun goes on, as in actix: the actor may have as many cancelled requests at a time, and
     /// one more.
     pub fn at_once(mut self, messages: usize) -> Self {
         self.window.at_once = messages.max(1);
@@ -79,10 +80,10 @@ where
     A: Handler<M>,
     A::Context: ToEnvelope<A, M>,
 {
-    /// Makes the actor known by its name.
+    /// Publishes the actor by its name.
     ///
     /// # Errors
-    /// As [`MailboxBuilder::open`](crate::MailboxBuilder::open).
+    /// The same as for [`MailboxBuilder::open`](crate::MailboxBuilder::open).
     pub fn open(self) -> Result<Publication<A>, OpenError> {
         let PublicationBuilder { router, registry, name, actor, window, .. } = self;
         let pointer = publish::<M>(&router, &registry, name, actor.recipient(), window)?;
@@ -101,7 +102,7 @@ impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
     }
 }
 
-/// Opens a box of that name before an actor.
+/// Opens a box of that name in front of an actor.
 pub(crate) fn publish<M: RemoteMessage>(
     router: &Arc<dyn Router>,
     registry: &Registry,
@@ -114,34 +115,35 @@ pub(crate) fn publish<M: RemoteMessage>(
     let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
     let local = actor_feed::publication(router, identity, actor, window);
     let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
-    // A box that did not open feeds nobody.
+    // A box that did not open feeds no actor.
     registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
     Ok(pointer)
 }
 
 /// An actor that is published by name.
 ///
-/// It is a handle: the actor stays published when it is dropped, until it is [closed](Publication::close) or
-/// [unpublished](crate::Node::unpublish), has stopped, or the node ends.
+/// This is a handle: when it is dropped, the actor stays published, until the publication is
+/// [closed](Publication::close) or [unpublished](crate::Node::unpublish), the actor has stopped, or the node ends.
 pub struct Publication<A: Actor> {
     pointer: Arc<Pointer>,
-    /// The type of message that it is published for.
+    /// The type of message that the actor is published for.
     handles: TypeId,
     actor: PhantomData<fn(A)>,
 }
 
 impl<A: Actor> Publication<A> {
-    /// The name of the box.
+    /// Returns the name of the box.
     pub fn name(&self) -> &str {
         self.pointer.name()
     }
 
-    /// The box's address for messages of type `M`; `None` if it is not published for them.
+    /// Returns the box's address for messages of type `M`; `None` if the actor is not published for them.
     pub fn address<M: RemoteMessage>(&self) -> Option<Address<M>> {
         (self.handles == TypeId::of::<M>()).then(|| Address::new(Arc::clone(&self.pointer)))
     }
 
-    /// Takes the name back. What waits in the box is still handled, and what comes later finds no such box.
+    /// Withdraws the publication and frees the name. Messages that wait in the box are still handled; later ones find
+    /// no such box.
     pub fn close(&self) {
         if let Some(local) = self.pointer.local() {
             local.close();

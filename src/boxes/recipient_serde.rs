@@ -1,19 +1,19 @@
 //! actix `Recipient`s inside messages.
 //!
 //! A field that is a `Recipient`, or an `Option`, `Vec`, `Box` or map of them, is annotated with
-//! `#[serde(with = "actix_hermod::recipient")]`. Any recipient can be sent, that of an ordinary actor as well as one that
-//! came from this crate: the receiver gets a recipient that leads to the same actor. An actor of the receiver's own that
-//! comes home is that actor's own recipient: equal to the original, and straight into the actor's mailbox.
+//! `#[serde(with = "actix_hermod::recipient")]`. Any recipient can be sent, that of an ordinary actor as well as one
+//! that came from this crate: the receiver gets a recipient that leads to the same actor. If the actor is the
+//! receiver's own, it gets that actor's own recipient: equal to the original, and straight into the actor's mailbox.
 //!
 //! # Equality
 //! At one node, all recipients of equal pointers are equal and have one hash, as long as any of them lives, whichever
 //! connection or message they came by, and whether they were received or made by
-//! [`Address::recipient`](crate::Address::recipient). So a `HashSet<Recipient<M>>` has each subscriber once, also if it
+//! [`Address::recipient`](crate::Address::recipient). So a `HashSet<Recipient<M>>` has each subscriber once, even if it
 //! subscribes again after a reconnection.
 //!
-//! An actor that is sent has a pointer of its own, the same one as long as the actor lives. That it is published makes no
-//! difference: the publication's [`Address::recipient`](crate::Address::recipient) is another one, and leads to the box in
-//! front of the actor.
+//! An actor whose recipient is sent has a pointer of its own, the same one as long as the actor lives. A publication of
+//! the actor makes no difference: the publication's [`Address::recipient`](crate::Address::recipient) is another
+//! recipient, and leads to the box in front of the actor.
 //!
 //! # Where the annotation is forgotten
 //! the compiler says that `Recipient<Progress>` does not implement `Serialize` and `Deserialize`, and that
@@ -30,12 +30,12 @@
 //!     report_to: Recipient<Progress>,
 //! }
 //! ```
-//! The cure is the annotation, or a field of type [`Address`](crate::Address), which needs none. The two have one shape:
-//! one side may write a `Recipient` where the other reads an `Address`.
+//! The remedy is the annotation, or a field of type [`Address`](crate::Address), which needs none. The two have one
+//! shape: one side may write a `Recipient` where the other reads an `Address`.
 //!
 //! # Lifetime
-//! An ordinary actor whose recipient was sent is kept alive until the receiver has let go of it: as with a local
-//! clone. A receiver that says goodbye lets go of all it has; one that is lost holds it for `forget_after` more.
+//! An ordinary actor whose recipient was sent is kept alive until the receiver has dropped it, as with a local clone. A
+//! receiver that says goodbye drops all it has; a receiver that is lost keeps the actor alive for `forget_after` more.
 //!
 //! # Examples
 //! ```
@@ -83,10 +83,10 @@ use crate::handle::recipient::proxy;
 use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 
-/// What a field annotated with `#[serde(with = "actix_hermod::recipient")]` can be.
+/// A type that a field annotated with `#[serde(with = "actix_hermod::recipient")]` can have.
 ///
-/// Implemented for `Recipient`, [`Address`], and for `Option`, `Box`, `Vec` and maps of what implements it: serde hands such a function
-/// the whole field, so one for `Recipient` alone could not take an `Option` of one.
+/// Implemented for `Recipient`, [`Address`], and for `Option`, `Box`, `Vec` and maps of such types: serde passes the
+/// whole field to such a function, so a function for `Recipient` alone could not take an `Option` of one.
 pub trait Carried: Sized {
     #[doc(hidden)]
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
@@ -97,7 +97,7 @@ pub trait Carried: Sized {
 /// Writes a field made of recipients; see the [module](self).
 ///
 /// # Errors
-/// Outside a message that is sent; in a format that people read, if the recipient has no URI.
+/// Fails outside a message that is sent; in a human-readable format, if the recipient has no URI.
 pub fn serialize<T: Carried, S: Serializer>(field: &T, serializer: S) -> Result<S::Ok, S::Error> {
     field.write(serializer)
 }
@@ -105,7 +105,7 @@ pub fn serialize<T: Carried, S: Serializer>(field: &T, serializer: S) -> Result<
 /// Reads a field made of recipients; see the [module](self).
 ///
 /// # Errors
-/// Outside a message that came from a connection, or if the bytes are not those of such a field.
+/// Fails outside a message that came from a connection, or if the bytes are not those of such a field.
 pub fn deserialize<'de, T: Carried, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::read(deserializer)
 }
@@ -144,7 +144,8 @@ impl<M: RemoteMessage> Carried for Recipient<M> {
     }
 }
 
-/// What a recipient stands for: the pointer it was made from, or a box made for the actor behind it.
+/// Returns the pointer that a recipient stands for: the one it was made from, or that of a box made for the actor
+/// behind it.
 fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer>> {
     let key = proxy::key_of(recipient);
     match proxy::pointer_of(&key) {
@@ -157,7 +158,7 @@ fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer
     }
 }
 
-/// So that code over both kinds of handle needs one annotation.
+/// Code over both kinds of handle needs only one annotation.
 impl<M: RemoteMessage> Carried for Address<M> {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.serialize(serializer)

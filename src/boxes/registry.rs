@@ -1,7 +1,7 @@
-//! Which boxes this node has: by id, by name, and kept alive for others.
+//! The boxes of this node: by id, by name, and those kept alive for others.
 //!
-//! Every box is known by its id; those with a name also by that. One name, one box, whatever its type. A box of
-//! [`Leases`] is found by its id only.
+//! Every box is found by its id, and a box with a name also by that name. There is one box for each name, whatever its
+//! type. A box of [`Leases`] is found by its id only.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -25,10 +25,10 @@ use crate::message::RemoteMessage;
 use crate::message::preflight;
 use crate::message::shape::Shape;
 
-/// Boxes that are looked after before other tasks of the thread get a turn: a microsecond or so each.
+/// Number of boxes swept before other tasks of the thread get a turn: a microsecond or so each.
 const SWEPT: usize = 256;
 
-/// Why a box could not be opened.
+/// The reason why a box could not be opened.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -38,22 +38,22 @@ pub enum OpenError {
         /// The name.
         name: String,
     },
-    /// A name has at least one character; a box without a name is opened by not naming it.
+    /// The name is empty; a name has at least one character. To open a box without a name, set none.
     #[error("the name of a mailbox is empty")]
     NameEmpty,
     /// The name is longer than the wire carries.
     #[error("the name of a mailbox is longer than {limit} bytes")]
     NameTooLong {
-        /// The longest name, in bytes of UTF-8.
+        /// The maximum length of a name, in bytes of UTF-8.
         limit: usize,
     },
-    /// No message of this type can be sent to another process, whatever it holds: each has a part that postcard's format
-    /// does not carry ([`RemoteMessage`](crate::RemoteMessage#limits) has the list). A box is refused also if it
-    /// would only be used within its process. That the *result* of a message cannot travel refuses nothing: it can be
-    /// sent without being asked, and an `ask` ends as [`AskError::AnswerNotEncodable`](crate::AskError).
+    /// No message of this type can be sent to another process, whatever it holds: each has a part that postcard's
+    /// format does not carry ([`RemoteMessage`](crate::RemoteMessage#limits) has the list). The box is refused even if
+    /// it would only be used within its process. A *result* that cannot travel is no reason for refusal: the message
+    /// can be sent with `do_send`, and an `ask` ends as [`AskError::AnswerNotEncodable`](crate::AskError).
     #[error("messages of this type cannot be encoded: {why}")]
     NotEncodable {
-        /// Where that part is, and what to do: ``Order.note: Deserialize asks the bytes what they are …``.
+        /// The place of that part, and the remedy: ``Order.note: Deserialize asks the bytes what they are …``.
         why: String,
     },
     /// The node was shut down, or its System has ended.
@@ -65,18 +65,18 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     open: Mutex<OpenBoxes>,
-    /// Changes whenever a box opens or closes, so that what was looked up can be looked up again only then.
+    /// Changes whenever a box opens or closes, so that lookups need to be repeated only then.
     epoch: AtomicU64,
     stopped: AtomicBool,
     leases: Leases,
-    /// How many boxes connections remember.
+    /// Number of boxes in the lookup caches of all connections.
     cached: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct OpenBoxes {
     by_id: BTreeMap<BoxId, OpenBox>,
-    /// In order, to be listed a part at a time.
+    /// Boxes by name, ordered, so that they can be listed in parts.
     by_name: BTreeMap<Box<str>, Arc<Pointer>>,
 }
 
@@ -86,10 +86,11 @@ struct OpenBox {
     published: bool,
 }
 
-/// As many boxes are remembered by all connections, of those that their peers call by name or id: some 400 bytes each.
+/// Maximum number of boxes in the lookup caches of all connections together, for boxes that peers call by name or id:
+/// some 400 bytes each.
 pub(crate) const MAX_CACHED: usize = 65_536;
 
-/// Names that are listed at a time.
+/// Maximum number of names listed at a time.
 const MAX_LISTED: usize = 512;
 
 fn id_of(pointer: &Arc<Pointer>) -> Option<BoxId> {
@@ -108,7 +109,7 @@ impl Registry {
         &self.leases
     }
 
-    /// The name to open a box by; empty for none.
+    /// Checks a name. Returns the name to open a box by; empty for none.
     pub(crate) fn check(name: Option<String>) -> Result<Box<str>, OpenError> {
         let Some(name) = name else { return Ok("".into()) };
         match check_name(&name) {
@@ -118,8 +119,8 @@ impl Registry {
         }
     }
 
-    /// Refuses types that cannot be sent to any box: their messages would be lost one by one. Warns once of a type of
-    /// which not all parts are compared between two processes.
+    /// Refuses types whose messages cannot travel and would be lost one by one. Warns once about a type with unchecked
+    /// parts, which are not compared between two processes.
     pub(crate) fn admit<M: RemoteMessage>() -> Result<(), OpenError> {
         preflight::can_travel::<M>().map_err(|why| OpenError::NotEncodable { why })?;
         if let Some(paths) = Shape::of::<M>().untold_unchecked() {
@@ -129,10 +130,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes a box known.
+    /// Registers a box.
     pub(crate) fn open(&self, pointer: &Arc<Pointer>, local: &dyn LocalBox, published: bool) -> Result<(), OpenError> {
         if let Some(holder) = self.named(local.given_name()) {
-            // A publication whose actor has stopped gives its name up when somebody looks.
+            // A publication whose actor has stopped gives up its name at this check.
             holder.local().inspect(|local| local.reap_if_dead());
         }
         let mut open = self.open.lock();
@@ -173,25 +174,25 @@ impl Registry {
         self.epoch.load(Ordering::Acquire).wrapping_add(self.leases.arrivals())
     }
 
-    /// The box of that name; for an anonymous one the name is its id.
+    /// Returns the box of that name; the name of an anonymous one is its id.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
         let named = self.open.lock().by_name.get(name).map(Arc::clone);
         named.or_else(|| self.find(BoxId::from_name(name)?))
     }
 
-    /// The box of that id.
+    /// Returns the box of that id.
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
         let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
         found.or_else(|| self.leases.find(id))
     }
 
-    /// Counts one more box that a connection remembers, unless there are too many.
+    /// Counts one more cached box of a connection, unless there are too many.
     pub(crate) fn count_cached(&self) -> bool {
         let one_more = |cached| (cached < MAX_CACHED).then_some(cached + 1);
         self.cached.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// So many are not remembered any more.
+    /// Counts `count` fewer cached boxes.
     pub(crate) fn forget_cached(&self, count: usize) {
         self.cached.fetch_sub(count, Ordering::Relaxed);
     }
@@ -201,26 +202,26 @@ impl Registry {
         self.cached.load(Ordering::Relaxed)
     }
 
-    /// How many boxes are open, without those that live for their holders only.
+    /// Returns the number of open boxes, without those that live for their holders only.
     pub(crate) fn len(&self) -> usize {
         self.open.lock().by_id.len()
     }
 
-    /// The next names in order behind this one, a few hundred at most.
+    /// Returns the next names in order after this one, a few hundred at most.
     pub(crate) fn names_after(&self, name: &str) -> Vec<Box<str>> {
         let open = self.open.lock();
         let after = (Bound::Excluded(name), Bound::Unbounded);
         open.by_name.range::<str, _>(after).take(MAX_LISTED).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names of boxes, and the shapes of what they take.
+    /// Returns the names of boxes, and the shapes of their messages.
     pub(crate) fn shapes(&self) -> BTreeMap<String, Shape> {
         let named: Vec<Arc<Pointer>> = self.open.lock().by_name.values().map(Arc::clone).collect();
         let shape = |pointer: &Arc<Pointer>| Some((pointer.name().to_owned(), pointer.local()?.shape()?));
         named.iter().filter_map(shape).collect()
     }
 
-    /// Closes the publication of that name; whether there was one.
+    /// Closes the publication of that name. Returns whether there was one.
     pub(crate) fn unpublish(&self, name: &str) -> bool {
         let published = {
             let open = self.open.lock();
@@ -236,12 +237,12 @@ impl Registry {
         })
     }
 
-    /// Every box, those kept for others included, in any order.
+    /// Returns every box, those kept for others included, in any order.
     pub(crate) fn all(&self) -> Vec<Arc<dyn LocalBox>> {
         self.with(self.leases.all())
     }
 
-    /// Every box: those kept for others, and then the others, each in the order of their ids.
+    /// Returns every box: those kept for others, then the rest, each part in the order of ids.
     pub(crate) fn all_in_order(&self) -> Vec<Arc<dyn LocalBox>> {
         let mut leased = self.leases.all();
         leased.sort_unstable_by_key(|(id, _)| *id);
@@ -263,7 +264,7 @@ impl Registry {
         self.leases.sweep();
     }
 
-    /// Closes every box; none can be opened any more.
+    /// Closes every box; no box can be opened any more.
     pub(crate) fn stop(&self) {
         {
             let _open = self.open.lock();

@@ -1,8 +1,8 @@
-//! A box that stands for a box of a third node: what comes in goes on, as it is.
+//! A box that stands for a box of a third node and passes on every message unchanged.
 //!
-//! Relays form no circle: what one leads to was reached before it was made, and never changes, and a handle to a relay
-//! that comes home is one to its target. A peer may still send round what it is sent; each message carries how many relays
-//! have passed it on, and one that has passed too many is refused.
+//! Relays form no circle: the target of a relay was reached before the relay was made, and never changes, and a handle
+//! to a relay that comes home becomes one to its target. A peer may still send messages round in a circle; each message
+//! carries the number of relays that have passed it on, and a message that has passed too many is refused.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -38,15 +38,15 @@ use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
 
-/// Messages passed on between two looks at how full the target is.
+/// Number of messages passed on between two checks of the target's fill level.
 const LOOK: u64 = 64;
 
-/// Passes on to `target` what is sent to it.
+/// A relay, which passes on its messages to `target`.
 #[derive(Debug)]
 pub(crate) struct Relay {
     id: BoxId,
     target: Arc<Pointer>,
-    /// How many relays may pass a message on, this one included.
+    /// Maximum number of relays that may pass a message on, this one included.
     allowed: u8,
     closed: CancellationToken,
     passed: AtomicU64,
@@ -67,14 +67,14 @@ impl Relay {
         }
     }
 
-    /// One pointer has one relay.
+    /// Returns the key of the relay to a pointer; one pointer has one relay.
     pub(crate) fn key(target: &Pointer) -> ExportKey {
         (TypeId::of::<Relay>(), target.key() as usize)
     }
 }
 
 impl Relay {
-    /// Whether one more may pass on what so many relays have passed on already.
+    /// Checks that one more relay may pass on a message that `hops` relays have passed on already.
     fn admit(&self, hops: u8) -> Result<(), DropReason> {
         match self.allowed {
             0 => Err(DropReason::Refused),
@@ -83,8 +83,8 @@ impl Relay {
         }
     }
 
-    /// Whether nothing will ever lead to the target again: there is no connection, and the node of the box has said that it
-    /// ends, or the next on the way there has and nobody knows where the other listens.
+    /// Returns whether nothing will ever lead to the target again: there is no connection, and either the node of the
+    /// box has announced its end, or the next node on the way has, and no endpoint of the box's node is known.
     fn is_cut_off(&self) -> bool {
         let target = &self.target;
         let Route::Away { path, .. } = target.route() else { return true };
@@ -94,14 +94,14 @@ impl Relay {
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }
 
-    /// Of a message that takes so many bytes without its handles. How much may be passed on is said to the one who sent it;
-    /// what else happens on the way from here is the node's own affair.
+    /// Returns the rejection of a message whose body takes `size` bytes. The sender is told the limit for a message
+    /// that is too large; details of other failures beyond this node are not disclosed.
     fn rejection(&self, reason: DropReason, size: usize) -> Rejection {
         let is_told = reason == DropReason::TooLarge;
         Rejection { reason, detail: if is_told { self.target.trouble(reason, size) } else { None } }
     }
 
-    /// Passes on a message that came from a connection, as it is.
+    /// Passes on a message that came from a connection, unchanged.
     fn pass_on(
         &self,
         body: &[u8],
@@ -155,7 +155,8 @@ impl LocalBox for Relay {
         &self.closed
     }
 
-    /// Nobody here holds a pointer to a relay: a handle to it that comes home becomes one to its target.
+    /// Refuses: no sender on this node holds a pointer to a relay, as a handle to it that comes home becomes one to its
+    /// target.
     fn accept(&self, _: &mut dyn Any) -> Result<(), Refusal> {
         Err(Refusal::OtherType)
     }
@@ -175,18 +176,18 @@ impl LocalBox for Relay {
         Ok(())
     }
 
-    /// One by one: each is a message of its own on the way that it takes from here.
+    /// Passes on the messages one by one: each is a message of its own on its further way.
     fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection)) {
         for body in bodies {
             if let Err(rejection) = self.accept_encoded(body, &mut Vec::new(), &mut None, arrival) {
                 rejected(rejection);
             }
-            // Looks at the target as often as after messages that come one by one.
+            // The target's fill level is checked as often as for messages that come one by one.
             self.fill_level();
         }
     }
 
-    /// The box behind it looks.
+    /// Returns none: the target box checks the shape.
     fn shape(&self) -> Option<Shape> {
         None
     }
@@ -196,7 +197,7 @@ impl LocalBox for Relay {
     }
 
     fn fill_level(&self) -> u8 {
-        // To look at the target's costs more than at a box.
+        // Reading the fill level of the target costs more than that of a box.
         if self.passed.load(Ordering::Relaxed).is_multiple_of(LOOK) {
             self.fill_level.store(fill_level_of(self.fill()), Ordering::Relaxed);
         }
@@ -247,7 +248,7 @@ impl LocalBox for Relay {
     }
 }
 
-/// Waits for an answer to a request that this node passes on.
+/// A pending answer to a request that this node passes on.
 struct Relaying(AnswerTo);
 
 impl PendingReply for Relaying {

@@ -1,28 +1,29 @@
-//! How much an actor behind a box is given at a time.
+//! The number of messages that an actor behind a box is given at a time.
 
 use crate::handle::ports::Router;
 
-/// How many messages wait before an actor and with it.
+/// The limits on messages that wait in front of an actor and with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    /// Messages that wait in the box.
+    /// Maximum number of messages that wait in the box.
     pub(crate) capacity: usize,
-    /// Messages that the actor has been given and has not settled, without those taken back.
+    /// Maximum number of messages that the actor has been given and has not settled, without cancelled ones.
     pub(crate) at_once: usize,
 }
 
 impl Window {
-    /// Of actors for which nothing else was said.
+    /// Returns the default window.
     pub(crate) fn of(router: &dyn Router) -> Window {
         let buffer = router.limits().mailbox_buffer;
         Window { capacity: buffer, at_once: buffer.max(1) }
     }
 
-    /// How many more messages the actor may be given, and whether that is a probe, which is not let go.
+    /// Returns how many more messages the actor may be given, and whether it is a probe, which is kept even if
+    /// cancelled.
     ///
-    /// Whether a message that was taken back still lies in the actor's queue is not known, and so as many of them are
-    /// borne with as the actor may have others. Beyond that it is given one probe at a time: once that one is begun, the
-    /// actor is past all that were taken back before.
+    /// It is not known whether a cancelled message is still in the actor's queue, so as many of them are tolerated as
+    /// the actor may have other messages. Beyond that the actor is given one probe at a time: once the probe is begun,
+    /// the actor is past all messages cancelled before.
     pub(super) fn room(&self, waiting: usize, taken_back: usize, has_probe: bool) -> (usize, bool) {
         let room = self.at_once.saturating_sub(waiting);
         let unseen = self.at_once.saturating_mul(2).saturating_sub(waiting.saturating_add(taken_back));

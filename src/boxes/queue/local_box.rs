@@ -35,7 +35,7 @@ fn undecodable(error: &DecodeError) -> Rejection {
     Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) }
 }
 
-/// Drops a message from elsewhere that was not taken.
+/// Drops a message from a connection that the box did not take.
 fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal)) -> Rejection {
     let reason = match refusal {
         Refusal::Full(reason) => reason,
@@ -69,7 +69,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal> {
         let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(Refusal::OtherType) };
         let Some(parcel) = slot.take() else { return Ok(()) };
-        // It was never encoded.
+        // The message was never encoded, so its weight is 0.
         self.put(parcel, 0).map_err(|(parcel, refusal)| {
             *slot = Some(parcel);
             refusal
@@ -162,7 +162,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     }
 
     fn close(&self) {
-        // What is not started any more is dropped outside the lock: it may hold the last address of an actor.
+        // A reader that is not started any more is dropped outside the lock: it may hold the last address of an actor.
         let (reader, _start) = {
             let mut state = self.state.lock();
             if !std::mem::replace(&mut state.open, false) {

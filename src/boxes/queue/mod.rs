@@ -1,5 +1,5 @@
-//! The box itself: what a mailbox and a published actor have in common. Messages go in from any thread and are taken
-//! out by one reader.
+//! The box itself, the common part of a mailbox and a published actor. Messages go in from any thread and are taken out
+//! by one reader.
 //!
 //! Invariant: a message that was accepted is taken by the reader, or counted as dropped with exactly one reason. The
 //! lock is never held while code of the application runs.
@@ -43,10 +43,10 @@ use crate::sync::AtomicU8;
 use crate::sync::AtomicUsize;
 use crate::sync::Mutex;
 
-/// What tells a box from others before it is open.
+/// The identity of a box, fixed before it is open.
 pub(crate) struct BoxIdentity {
     pub(crate) id: BoxId,
-    /// Empty: the box is called by its id.
+    /// The box's name; if empty, the id serves as one.
     pub(crate) name: Box<str>,
     /// See [`LocalBox::is_leased`].
     pub(crate) is_leased: bool,
@@ -54,40 +54,41 @@ pub(crate) struct BoxIdentity {
 
 /// A box for messages of type `M`.
 ///
-/// What each message touches comes first and stands together: where there are very many boxes, what a message costs is
-/// how often the memory has to be waited for.
+/// The fields that each message touches come first and stand together: with very many boxes, the cost of a message is
+/// the number of cache misses.
 #[repr(C)]
 pub(crate) struct BoxQueue<M: RemoteMessage> {
-    /// The fill level of the buffer, or that it is full or closed: for callers that look before they decode.
+    /// The fill level of the buffer, or the marks for full and closed: for callers that check before they decode.
     fill_level: AtomicU8,
     /// Whether messages may come through an actix `Recipient`, too.
     has_recipient: AtomicBool,
     state: Mutex<QueueState<M>>,
-    /// Messages that the reader has taken out of `state` and not yet handed over: they wait as the others do. Only the
-    /// reader changes it, so that a message that it hands over costs no lock.
+    /// Number of messages that the reader has taken out of `state` and not yet handed over: they count as waiting. Only
+    /// the reader changes this number, so that handing over a message costs no lock.
     held: AtomicUsize,
     router: Arc<dyn Router>,
-    /// Finds the keys of messages, where the newest of each is kept.
+    /// The key function, if the box keeps the newest message of each key.
     key: Option<KeyOf<M>>,
     identity: BoxIdentity,
     closed: CancellationToken,
-    /// Messages that an actor was given and has not begun, as far as that can be seen: they wait with it.
+    /// Number of messages that an actor was given and has not begun, as far as that is visible.
     given: AtomicUsize,
     drops: Drops,
     /// The actor that the box stands for. Weak, because addresses and connections hold the box longer than it is open.
     actor: Option<WeakRecipient<M>>,
 }
 
-/// Below these it is a [level](super::buffer::fill_level_of) of a box that takes messages.
+/// Marks above the [levels](super::buffer::fill_level_of) of a box that takes messages.
 mod level {
     pub(super) const FULL: u8 = 254;
     pub(super) const CLOSED: u8 = 255;
 }
 
-/// Messages that a reader has taken out of the box at once, or that come in a row.
+/// Messages that a reader has taken out of the box together, or that come in a row.
 pub(crate) type Batch<M> = VecDeque<Parcel<M>>;
 
-/// Messages that are [intercepted](BoxQueue::intercept) at a time, while those who send to the box by other ways wait.
+/// Maximum number of messages that are [intercepted](BoxQueue::intercept) at a time, while other senders to the box
+/// wait.
 const AT_ONCE: usize = 64;
 
 impl<M: RemoteMessage> BoxQueue<M> {
@@ -98,7 +99,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         actor: Option<WeakRecipient<M>>,
     ) -> BoxQueue<M> {
         let state = QueueState::new(buffer, &router.quotas().boxes);
-        // One without room is full from the beginning.
+        // A box without room is full from the beginning.
         let fill_level = if state.backlog.refuses(0) { level::FULL } else { 0 };
         BoxQueue {
             fill_level: AtomicU8::new(fill_level),
@@ -115,7 +116,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         }
     }
 
-    /// Has `start` called once the first message is there; it is dropped if the box closes before.
+    /// Calls `start` when the first message arrives; `start` is dropped if the box closes before.
     pub(crate) fn start_when_needed(&self, start: impl FnOnce() + Send + 'static) {
         self.state.lock().start = Some(Box::new(start));
     }
@@ -138,8 +139,8 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.drops.total()
     }
 
-    /// The next message that somebody still wants handled; `None` once the box is closed and read to its end. `batch`
-    /// is the reader's, and holds what it has taken before.
+    /// Takes the next message that is still wanted; `None` once the box is closed and read to its end. `batch` is the
+    /// reader's, and holds the messages taken before.
     #[inline]
     pub(crate) fn poll_take(&self, batch: &mut Batch<M>, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
         let mut waker = None;
@@ -158,7 +159,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             if state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            // A waker is code of the executor's, cloned and dropped without the lock.
+            // A waker runs code of the executor's, so it is cloned and dropped without the lock.
             let before = match waker.take() {
                 Some(waker) => state.reader.replace(waker),
                 None => {
@@ -173,14 +174,14 @@ impl<M: RemoteMessage> BoxQueue<M> {
         }
     }
 
-    /// Takes the next batch, if there is any, into one that is empty.
+    /// Takes the next batch, if there is any, into `batch`, which is empty.
     pub(crate) fn take_batch(&self, batch: &mut Batch<M>) -> bool {
         self.refill(&mut self.state.lock(), batch)
     }
 
-    /// Has the reader's batch, which is empty, filled with so many messages that were about to be put into the box, unless
-    /// others wait in it; whether there are any now. While this is called, nobody puts one of those messages into the box,
-    /// so that none overtakes another.
+    /// Fills the reader's batch, which is empty: with messages that wait in the box, or else by calling `fill` with the
+    /// number of messages, about to be put into the box, that it may take. Returns whether the batch has any now.
+    /// During this call no other thread may put one of those messages into the box, so that none overtakes another.
     pub(crate) fn intercept(&self, batch: &mut Batch<M>, fill: impl FnOnce(&mut Batch<M>, usize)) -> bool {
         let mut state = self.state.lock();
         if self.refill(&mut state, batch) {
@@ -196,7 +197,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         !batch.is_empty()
     }
 
-    /// The next message of the batch, if nobody waits for it.
+    /// Takes the next message of the batch, if no caller waits for it.
     #[inline(always)]
     pub(crate) fn hand_over_plain(&self, batch: &mut Batch<M>) -> Option<M> {
         if batch.front()?.reply.is_some() {
@@ -207,7 +208,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         Some(message)
     }
 
-    /// The next message of the batch that somebody still wants handled.
+    /// Takes the next message of the batch that is still wanted.
     #[inline]
     pub(crate) fn hand_over(&self, batch: &mut Batch<M>) -> Option<Parcel<M>> {
         while let Some(parcel) = batch.pop_front() {
@@ -220,7 +221,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         None
     }
 
-    /// Takes the next batch; whether there was anything to take.
+    /// Takes the next batch. Returns whether there was anything to take.
     #[inline]
     fn refill(&self, state: &mut QueueState<M>, batch: &mut Batch<M>) -> bool {
         let before = state.backlog.weight();
@@ -230,17 +231,19 @@ impl<M: RemoteMessage> BoxQueue<M> {
         any
     }
 
-    /// So many messages wait with the actor that the box is for.
+    /// Sets the number of messages that wait with the actor behind the box.
     pub(crate) fn wait_with_actor(&self, given: usize) {
         self.given.store(given, Ordering::Relaxed);
     }
 
-    /// An actor is behind the box, which is to say with [`settle_given`](BoxQueue::settle_given) what it has begun.
+    /// Lets messages that are taken out keep their weight until [`settle_given`](BoxQueue::settle_given), as an actor
+    /// is behind the box.
     pub(crate) fn keep_given(&self) {
         self.state.lock().weight.keep_given();
     }
 
-    /// The actor has begun all that was taken out of the box before this was called the last time; whether it may have more.
+    /// Settles the weight of all messages that were taken out of the box before the last call, as the actor has begun
+    /// them. Returns whether more weight is left to settle.
     pub(crate) fn settle_given(&self) -> bool {
         self.state.lock().weight.begun()
     }
@@ -249,7 +252,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Drops what waits, in the reader's batch and behind it, for that reason.
+    /// Drops all waiting messages, in the reader's batch and behind it, for that reason.
     pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
         let (first, left) = (std::mem::take(batch), self.state.lock().clear());
         self.held.store(0, Ordering::Relaxed);
@@ -263,7 +266,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         parcel.drop_for(reason, None);
     }
 
-    /// Counts a drop at this box that nobody else counts.
+    /// Counts a drop at this box that is not counted elsewhere.
     pub(crate) fn tell_drop(&self, reason: DropReason, count: u64, detail: Option<&str>) {
         self.drops.add(reason, count);
         let id;
@@ -277,9 +280,9 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.router.observer().dropped(message, reason, count);
     }
 
-    /// Puts a parcel that weighs so much into the buffer, or gives it back.
+    /// Puts a parcel of weight `weighs` into the buffer, or returns it.
     fn put(&self, parcel: Parcel<M>, weighs: usize) -> Result<(), (Parcel<M>, Refusal)> {
-        // The application's code: before the lock.
+        // The key function is the application's code, so it runs before the lock is taken.
         let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
         let mut shed = Vec::new();
         let (displaced, reader, start) = {
@@ -312,7 +315,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         Ok(())
     }
 
-    /// Puts parcels into the buffer, in order, and gives back what it does not take.
+    /// Puts parcels into the buffer, in order, and passes those it does not take to `refused`.
     fn put_all(&self, mut parcels: Batch<M>, weights: &RowWeights<'_>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
         if self.key.is_some() {
             let weighed = parcels.drain(..).zip(weights.each());
@@ -354,16 +357,16 @@ impl<M: RemoteMessage> BoxQueue<M> {
         full.into_iter().for_each(|parcel| refused((parcel, Refusal::Full(DropReason::NewestShed))));
     }
 
-    /// The place for messages that come in a row, and how many the box may take of them as it stands: so that none is decoded
-    /// for which there is no room. Of one there may always be.
+    /// Returns a queue for messages that come in a row, and the number of them that the box has room for now, so that
+    /// none is decoded without room. The number is at least 1.
     fn row(&self) -> (Batch<M>, usize) {
         let mut state = self.state.lock();
         let room = state.backlog.room_in_a_row(self.held());
         (state.backlog.place(), room.max(1))
     }
 
-    /// Why a message would not be taken, before work is spent on decoding it; how much it weighs is asked only where there may
-    /// be no room for it.
+    /// Returns the reason why a message would not be taken, before work is spent on decoding it; `weighs` is called
+    /// only if there may be no room.
     #[inline]
     fn refusal(&self, weighs: impl FnOnce() -> usize) -> Option<DropReason> {
         match self.fill_level.load(Ordering::Relaxed) {
@@ -373,7 +376,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         }
     }
 
-    /// The reader makes room without a word.
+    /// Checks again whether a full box has room, since the reader makes room without updating the fill level.
     #[cold]
     fn still_full(&self, weighs: usize) -> Option<DropReason> {
         let mut state = self.state.lock();
@@ -382,7 +385,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         (state.is_short || state.backlog.refuses(self.held())).then_some(DropReason::NewestShed)
     }
 
-    /// Remembers how the queue stands; called under its lock when it may have become fuller, or has closed.
+    /// Updates the fill level; called under the lock when the queue may have become fuller, or has closed.
     #[inline]
     fn update_fill_level(&self, state: &QueueState<M>) {
         let fill_level = match () {
@@ -395,7 +398,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
 }
 
 impl<M: RemoteMessage> Drop for BoxQueue<M> {
-    /// Its reader has gone, and nobody can send here any more.
+    /// Drops the waiting messages: the reader has gone, and no sender is left.
     fn drop(&mut self) {
         self.closed.cancel();
         self.discard(&mut Batch::new(), DropReason::BoxClosed);

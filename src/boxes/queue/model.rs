@@ -1,5 +1,5 @@
-//! A box in every order in which its threads can meet, as loom finds them: whoever waits is woken, and every message
-//! that was accepted is taken, or dropped and counted.
+//! A box under every interleaving of its threads that loom finds: each waiting reader is woken, and every message that
+//! was accepted is taken, or dropped and counted.
 use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 
@@ -30,16 +30,16 @@ use crate::quota::Quotas;
 #[rtype(result = "()")]
 struct Number(u8);
 
-/// Runs what a model does in every order in which its threads can meet, with at most three turns taken from a thread that
-/// could go on: mistakes that need more of them are rare, and the orders many.
+/// Runs a model under every interleaving of its threads, with at most three preemptions: mistakes that need more of
+/// them are rare, and interleavings are many.
 pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
 }
 
-/// A node that does nothing but count. What it counts with is not loom's, and no lock of it is held for longer than
-/// a count takes.
+/// A node that does nothing but count. Its counters are not loom's, and no lock of them is held for longer than a count
+/// takes.
 #[derive(Debug)]
 pub(crate) struct StubRouter {
     id: Incarnation,
@@ -62,7 +62,7 @@ impl StubRouter {
         })
     }
 
-    /// How many messages were dropped.
+    /// Returns the number of messages dropped.
     pub(crate) fn dropped(&self) -> u64 {
         self.observer.stats(self.id.node).dropped_total()
     }
@@ -157,7 +157,7 @@ fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), Refusal> {
     queue.accept(&mut Some(Parcel::new(Number(n), None)))
 }
 
-/// A thread that does something with the box.
+/// Runs `act` with the box on a thread of its own.
 fn meanwhile<T: 'static>(
     queue: &Arc<BoxQueue<Number>>,
     act: impl FnOnce(&BoxQueue<Number>) -> T + Send + 'static,
@@ -166,17 +166,17 @@ fn meanwhile<T: 'static>(
     thread::spawn(move || act(&queue))
 }
 
-/// The next message as a reader waits for it. If nobody wakes it, loom says that this hangs.
+/// Takes the next message like a reader that waits for it. If the reader is not woken, loom reports that this hangs.
 fn take(queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> Option<u8> {
     block_on(poll_fn(|cx| queue.poll_take(batch, cx))).map(|parcel| parcel.message.0)
 }
 
-/// The next message, if one waits.
+/// Takes the next message, if one waits.
 fn take_now(queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> Option<Parcel<Number>> {
     queue.hand_over(batch).or_else(|| queue.take_batch(batch).then(|| queue.hand_over(batch)).flatten())
 }
 
-/// What the hint has to be when nothing happens any more.
+/// Asserts that the fill level is right when nothing happens any more.
 fn assert_fill_level(queue: &BoxQueue<Number>) {
     let state = queue.state.lock();
     let truth = match () {
@@ -229,7 +229,7 @@ fn what_a_closed_box_is_left_with_is_counted() {
         let sender = meanwhile(&queue, |queue| u64::from(put(queue, 1).is_ok()) + u64::from(put(queue, 2).is_ok()));
         let mut batch = Batch::new();
         let taken = u64::from(take_now(&queue, &mut batch).is_some());
-        // As a mailbox that is dropped.
+        // The same steps as when a mailbox is dropped.
         queue.close();
         queue.discard(&mut batch, DropReason::BoxClosed);
         assert_eq!(sender.join().unwrap(), taken + queue.dropped());
@@ -273,7 +273,7 @@ fn holds_and_takes_room(first: fn(&BoxQueue<Number>, &mut Batch<Number>) -> Opti
     assert_eq!((put(&queue, 1), put(&queue, 2)), (Ok(()), Ok(())));
     let sender = meanwhile(&queue, |queue| usize::from(put(queue, 3).is_ok()) + usize::from(put(queue, 4).is_ok()));
     let mut batch = Batch::new();
-    // Takes all that waits, and hands over the first of it.
+    // Takes all waiting messages, and hands over the first.
     assert_eq!(first(&queue, &mut batch), Some(1));
     let accepted = sender.join().unwrap();
     assert!(accepted <= 1, "one more than was handed over");
@@ -320,12 +320,12 @@ fn a_box_by_key_counts_each_message_that_was_replaced() {
     });
 }
 
-/// Messages behind a recipient, which two take up: as with a recipient's queue, whoever does holds the lock until they are
-/// where they belong.
+/// Messages behind a recipient, which two threads take: as with a recipient's queue, the one that takes them holds the
+/// lock until they are in their place.
 struct Coming(Mutex<VecDeque<u8>>);
 
 impl Coming {
-    /// What a pump does: puts all that waits into the box.
+    /// Does the work of a pump: puts all waiting messages into the box.
     fn pass_on(&self, queue: &BoxQueue<Number>) {
         let mut coming = self.0.lock();
         while let Some(n) = coming.pop_front() {
@@ -333,7 +333,7 @@ impl Coming {
         }
     }
 
-    /// What a reader does that finds nothing in the box.
+    /// Does the work of a reader that finds nothing in the box.
     fn intercept(&self, queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> bool {
         let mut coming = self.0.lock();
         queue.intercept(batch, |batch, room| {
@@ -380,7 +380,7 @@ fn what_a_reader_intercepts_takes_room() {
         coming.intercept(&queue, &mut batch);
         assert!(queue.len() <= 2);
         let accepted = sender.join().unwrap();
-        // All of the one or all of the other: a reader that finds something in the box takes that.
+        // The reader takes messages from one place only: if it finds any in the box, it takes those.
         assert_eq!(queue.len(), 2);
         assert_eq!(accepted + (3 - coming.0.lock().len()), 2);
         assert_fill_level(&queue);
@@ -400,12 +400,12 @@ fn what_starts_with_the_first_message_starts_once_or_never() {
         queue.close();
         let accepted = senders.map(|sender| sender.join().unwrap());
         assert_eq!(starts.load(Ordering::Relaxed), usize::from(accepted.contains(&true)));
-        // What was not started is let go: it may hold an actor.
+        // A reader that was not started is dropped: it may hold an actor.
         assert_eq!(Arc::strong_count(&starts), 1);
     });
 }
 
-/// Puts messages in a row, as a connection does; how many of them the box takes.
+/// Puts messages in a row, like a connection. Returns how many of them the box takes.
 fn put_row(queue: &BoxQueue<Number>, numbers: impl IntoIterator<Item = u8>) -> usize {
     let (mut row, _) = queue.row();
     row.extend(numbers.into_iter().map(|n| Parcel::new(Number(n), None)));
@@ -446,7 +446,7 @@ fn a_row_and_others_together_take_no_more_than_there_is_room_for() {
         let rest: Vec<u8> =
             std::iter::from_fn(|| take_now(&queue, &mut batch)).map(|parcel| parcel.message.0).collect();
         let all: Vec<u8> = [first].into_iter().chain(rest).collect();
-        // Of each row the first ones, in order.
+        // The box has taken the first messages of each row, in order.
         let of = |row: [u8; 2]| all.iter().copied().filter(|n| row.contains(n)).collect::<Vec<_>>();
         assert!([1, 2].starts_with(&of([1, 2])) && [3, 4].starts_with(&of([3, 4])), "{all:?}");
     });

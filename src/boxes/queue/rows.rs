@@ -1,5 +1,5 @@
-//! A row of messages from a connection does to a box what the same messages do that come one by one, whatever the box is
-//! like, whatever waits in it, and whatever its reader does meanwhile.
+//! A row of messages from a connection has the same effect on a box as the same messages one by one, whatever the kind
+//! of the box, the messages that wait in it, and the actions of its reader meanwhile.
 use std::task::Wake;
 use std::task::Waker;
 
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// What a box is like.
+/// The kind of a box.
 #[derive(Clone, Copy, Debug)]
 enum Sort {
     Dropping,
@@ -41,14 +41,14 @@ enum Sort {
     ByLastDigit,
 }
 
-/// What happens to it.
+/// An event at the box.
 #[derive(Clone, Debug)]
 enum Event {
     /// Messages come from a connection.
     Come(Vec<u8>),
-    /// The reader takes so many at most.
+    /// The reader takes at most this number of messages.
     Take(usize),
-    /// The node looks after its boxes.
+    /// The node sweeps its boxes.
     Look,
     Close,
 }
@@ -63,7 +63,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Counts.
+/// A counter that is a waker.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -83,7 +83,7 @@ impl Wake for Count {
     }
 }
 
-/// A box, and all that can be seen of it.
+/// A box with its observable effects.
 struct Seen {
     queue: BoxQueue<Number>,
     batch: Batch<Number>,
@@ -125,7 +125,7 @@ impl Seen {
 
     fn come_in_a_row(&mut self, bodies: &[u8]) {
         let frame = |body| [&[4, 0, 0, 0, 2, 0, 4], &[body][..]].concat();
-        // What is behind them is there, so that the last is found, and is no post.
+        // Bytes that are no post follow, so that the last post is found.
         let stream = bodies.iter().flat_map(|body| frame(*body)).chain([0; 12]).collect::<Vec<_>>();
         let posts = Posts::at(&stream, 100, bodies.len()).expect("posts in a row");
         assert_eq!(posts.count(), bodies.len());
@@ -145,7 +145,8 @@ impl Seen {
         }
     }
 
-    /// Of one event: reasons in no order, because what cannot be read is known before what has no room.
+    /// Returns the effects of one event. The drop reasons are in no order, because unreadable messages are known before
+    /// those without room.
     fn shows(&mut self) -> String {
         let (stats, fill_level) = (self.queue.stats(), self.queue.fill_level());
         let counts = [self.woken.get(), self.started.get(), self.batch.len()];
@@ -154,7 +155,7 @@ impl Seen {
         format!("{stats:?} {fill_level} {counts:?} {taken:?} {rejected:?}")
     }
 
-    /// What waits, in order.
+    /// Returns the waiting messages, in order.
     fn left(&mut self) -> Vec<Number> {
         let mut left: Vec<_> = self.batch.drain(..).map(|parcel| parcel.message).collect();
         left.extend(self.queue.state.lock().backlog.take_all().into_iter().map(|parcel| parcel.message));
@@ -199,20 +200,20 @@ fn is_the_same_in_rows(sort: Sort, capacity: usize, events: &[Event]) {
     assert_eq!(in_rows.left(), one_by_one.left());
 }
 
-/// What hardly ever comes by chance.
+/// Covers a case that hardly ever comes by chance.
 #[test]
 fn a_row_that_cannot_be_read_leaves_a_box_as_it_was() {
     let unread = || Event::Come(vec![201, 203]);
     for sort in [Sort::Dropping, Sort::Sliding, Sort::ByLastDigit] {
         is_the_same_in_rows(sort, 0, &[unread(), Event::Come(vec![1, 2]), unread()]);
-        // How full it is was looked at last when it was fuller.
+        // The fill level was updated last when the box was fuller.
         is_the_same_in_rows(sort, 4, &[Event::Come(vec![1, 2, 3]), Event::Take(3), unread(), Event::Take(1), unread()]);
     }
 }
 
 #[test]
 fn a_dropping_box_keeps_the_first_of_a_row_and_reads_no_more_than_it_keeps() {
-    // What is behind those is not looked at.
+    // Messages behind those are not examined.
     let mut seen = come(Sort::Dropping, 3, &[1, 201, 2, 3, 4, 203, 5]);
     assert_eq!(seen.left(), numbers(&[1, 2, 3]));
     let not_decodable = |(reason, _): &&(DropReason, _)| *reason == DropReason::NotDecodable;
@@ -239,7 +240,7 @@ fn a_box_by_key_keeps_the_newest_of_each_of_a_row() {
 #[test]
 fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
     for sort in [Sort::Dropping, Sort::Sliding, Sort::ByLastDigit] {
-        // Not even looked at.
+        // None of the messages is examined.
         let no_room = come(sort, 0, &[201, 2, 203]);
         let shed = (DropReason::NewestShed, None);
         assert_eq!(no_room.rejected, vec![shed; 3]);
@@ -259,7 +260,7 @@ fn a_row_of_which_nothing_is_kept_starts_and_wakes_nobody() {
     }
 }
 
-/// Between the look whether it is open and the lock.
+/// The box closes between the check that it is open and the lock.
 #[test]
 fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
     let seen = Seen::new(Sort::Dropping, 10);
@@ -273,7 +274,7 @@ fn a_box_that_closes_while_a_row_is_read_takes_none_of_it() {
     assert_eq!((seen.queue.len(), seen.queue.stats().received), (0, 0));
 }
 
-/// Others may have filled the box since the room was looked at.
+/// Others may have filled the box since its room was determined.
 #[test]
 fn what_does_not_fit_any_more_is_given_back_in_order() {
     let mut seen = Seen::new(Sort::Dropping, 3);

@@ -1,4 +1,4 @@
-//! The state under the lock of a box: its messages, what they weigh, and the reader that waits for them.
+//! The state under the lock of a box: its messages, their weight, and the reader that waits for them.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,9 +21,9 @@ use crate::reason::DropReason;
 pub(super) struct QueueState<M: RemoteMessage> {
     pub(super) backlog: Backlog<Parcel<M>>,
     pub(super) weight: Weight,
-    /// Whether a message was dropped last because there was no room for its weight, and none is shed for another.
+    /// Whether the last message was dropped for lack of room for its weight, in a buffer that sheds none for another.
     pub(super) is_short: bool,
-    /// Messages put into it so far.
+    /// Number of messages put into the box so far.
     pub(super) received: u64,
     pub(super) open: bool,
     pub(super) reader: Option<Waker>,
@@ -31,7 +31,7 @@ pub(super) struct QueueState<M: RemoteMessage> {
     pub(super) start: Option<StartReader>,
 }
 
-/// A message that was in a box and went, and why.
+/// A message that was shed from a box, and the reason.
 pub(super) type Shed<M> = (Parcel<M>, DropReason);
 
 /// See [`BoxQueue::start_when_needed`].
@@ -52,13 +52,13 @@ impl<M: RemoteMessage> QueueState<M> {
         }
     }
 
-    /// Takes all that waits.
+    /// Takes all waiting messages.
     pub(super) fn clear(&mut self) -> Batch<M> {
         self.weight.clear();
         self.backlog.take_all()
     }
 
-    /// Puts a parcel that weighs so much into the buffer. Others that have to go for it are among those that are `shed`.
+    /// Puts a parcel with its weight into the buffer. Others that must make room for its weight are added to `shed`.
     #[inline(always)]
     pub(super) fn push(
         &mut self,
@@ -77,8 +77,9 @@ impl<M: RemoteMessage> QueueState<M> {
         pushed
     }
 
-    /// Whether there is room for what weighs so much, now that the boxes of the node hold all that they may: the buffer sheds
-    /// by its own rule, but not for one that would find no room in an empty one.
+    /// Makes room for a parcel of weight `weighs`, now that the boxes of the node hold all that they may, and returns
+    /// whether there is room. The buffer sheds by its own rule, but not for a parcel that would find no room in an
+    /// empty buffer.
     #[cold]
     fn makes_room(&mut self, weighs: usize, key: Option<Key>, held: usize, shed: &mut Vec<Shed<M>>) -> bool {
         let is_hopeless = self.backlog.refuses(held) || self.backlog.drops_newest();

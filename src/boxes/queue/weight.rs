@@ -1,23 +1,24 @@
-//! The weight of the messages of a box: their bytes as they came from connections, which all boxes of a node share. Those
-//! sent on this node were never encoded, and weigh nothing.
+//! The weight of the messages of a box: their bytes as they came from connections, which all boxes of a node share.
+//! Messages sent on this node were never encoded, and weigh nothing.
 //!
-//! Invariant: the total is that of the messages that wait, and of those that the reader or the actor behind the box was given
-//! last and may not have begun.
+//! Invariant: the total is the weight of the waiting messages, and of those that the reader or the actor behind the box
+//! was given last and may not have begun.
 
 use crate::quota::Share;
 use crate::quota::Terms;
 use crate::wire::batch::Bodies;
 
-/// Bytes that each box may hold however many others do. So little, because there may be very many boxes.
+/// Number of bytes that each box may hold whatever the others hold. It is small, because there may be very many boxes.
 pub(super) const OWN: Terms = Terms { own: 1 << 10, chunk: 16 << 10 };
 
 /// See the [module](self).
 pub(super) struct Weight {
     share: Share,
     total: usize,
-    /// The weight of the reader's last batch: it counts until that is read to its end.
+    /// The weight of the reader's last batch, which counts until the batch is read to its end.
     held: usize,
-    /// The weight of what the actor behind the box was given: lately, and before. `None` if there is none.
+    /// The weight of the messages that the actor behind the box was given: lately, and before. `None` if there is no
+    /// actor.
     given: Option<Box<[usize; 2]>>,
 }
 
@@ -26,29 +27,29 @@ impl Weight {
         Weight { share, total: 0, held: 0, given: None }
     }
 
-    /// An actor is behind the box: what is taken out of it weighs until the actor has begun it.
+    /// Lets messages that are taken out weigh until the actor behind the box has begun them.
     pub(super) fn keep_given(&mut self) {
         self.given.get_or_insert_default();
     }
 
-    /// Whether so much more may be put into the box; what is missing is reserved.
+    /// Returns whether `more` further bytes may be put into the box, and reserves the share that is missing.
     #[inline]
     pub(super) fn covers(&mut self, more: usize) -> bool {
         self.share.covers(self.total + more)
     }
 
-    /// The same, if nothing waited in the buffer, where so much does.
+    /// Returns whether `more` bytes would be covered if the `waiting` bytes in the buffer were not there.
     pub(super) fn would_cover(&mut self, more: usize, waiting: usize) -> bool {
         self.share.covers(self.total.saturating_sub(waiting) + more)
     }
 
-    /// The messages in the buffer weigh as much as now, and not as before.
+    /// Changes the weight of the messages in the buffer from `before` to `now`.
     #[inline]
     pub(super) fn changed(&mut self, before: usize, now: usize) {
         self.total = (self.total + now).saturating_sub(before);
     }
 
-    /// The reader has read what it had taken, and takes so much of what waits.
+    /// Records that the reader has read its last batch, and takes the next, of weight `taken`.
     #[inline]
     pub(super) fn taken(&mut self, taken: usize) {
         let read = std::mem::replace(&mut self.held, taken);
@@ -59,7 +60,8 @@ impl Weight {
         self.share.shrink_to(self.total);
     }
 
-    /// The actor has begun what it was given before this was called the last time; whether any more may be begun.
+    /// Records that the actor has begun all messages that it was given before the last call. Returns whether weight is
+    /// left that it may begin.
     pub(super) fn begun(&mut self) -> bool {
         let Some(given) = &mut self.given else { return false };
         let [lately, before] = &mut **given;
@@ -69,7 +71,7 @@ impl Weight {
         is_left
     }
 
-    /// Nothing waits any more.
+    /// Records that no messages wait any more.
     pub(super) fn clear(&mut self) {
         (self.total, self.held) = (0, 0);
         if let Some(given) = &mut self.given {
@@ -78,7 +80,7 @@ impl Weight {
         self.share.shrink_to(0);
     }
 
-    /// How full the box is, from 0 to 255, of what it may hold as things stand at the node.
+    /// Returns the fill of the box, from 0 to 255, relative to the bytes that it may hold at present.
     pub(super) fn fill(&self) -> u8 {
         (self.share.fill(self.total).min(1.0) * 255.0) as u8
     }
@@ -89,12 +91,12 @@ pub(crate) struct RowWeights<'a> {
     bodies: Bodies<'a>,
     count: usize,
     total: usize,
-    /// Of each, if it is not known which of the bodies could be read: that of the largest.
+    /// The weight of each, if it is not known which of the bodies could be read: that of the largest.
     each: Option<usize>,
 }
 
 impl<'a> RowWeights<'a> {
-    /// Of the `read` messages that could be read of those bodies which are not among the `rest`.
+    /// Returns the weights of the `read` messages that could be read from the bodies before the `rest`.
     pub(super) fn new(bodies: Bodies<'a>, rest: &Bodies<'_>, read: usize) -> RowWeights<'a> {
         let count = bodies.len() - rest.len();
         let total = bodies.size() - rest.size();
@@ -102,13 +104,13 @@ impl<'a> RowWeights<'a> {
         RowWeights { bodies, count, total, each }
     }
 
-    /// Of all together, their heads included.
+    /// Returns the total weight, heads of frames included.
     #[inline]
     pub(crate) fn total(&self) -> usize {
         self.total
     }
 
-    /// Of each in turn.
+    /// Returns the weight of each in turn.
     pub(crate) fn each(&self) -> impl Iterator<Item = usize> {
         self.bodies.clone().take(self.count).map(|body| self.each.unwrap_or(body.len()))
     }
@@ -116,7 +118,7 @@ impl<'a> RowWeights<'a> {
 
 #[cfg(test)]
 impl RowWeights<'static> {
-    /// Of three messages, a byte each.
+    /// Returns the weights of three messages of one byte each.
     pub(super) fn of_three() -> RowWeights<'static> {
         #[rustfmt::skip]
         static ROW: [u8; 36] = [
