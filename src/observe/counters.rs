@@ -1,5 +1,5 @@
-//! What is counted for each message: by the thread that counts it, and added up when somebody asks. So it costs an
-//! addition, where a count that threads share would cost several.
+//! Counters that grow with every message. Each thread counts in a shard of its own, and a reader sums the shards:
+//! counting costs one addition, where a shared counter would cost several.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-/// What is counted.
+/// A kind of counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Counter {
     Sent,
@@ -30,33 +30,33 @@ impl Counts {
     }
 }
 
-/// What all threads have counted for one node.
+/// The sharded counters of one node, over all threads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ShardedCounters(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What was counted by threads that have gone, and by those that have no shard. What a thread leaves is added under the
-    /// lock of `live`.
+    /// The counts of threads that have ended and of threads without a shard. The counts of an ending thread are added
+    /// under the lock of `live`.
     rest: Counts,
-    /// The shards of threads that live, by where they lie.
+    /// The shards of running threads, by their memory address.
     live: Mutex<HashMap<usize, Arc<Counts>>>,
 }
 
-/// What one thread has counted. Only that thread counts there; others read it.
+/// The counts of one thread. Only that thread writes them; others read them.
 struct Shard {
     counts: Arc<Counts>,
     all: ShardedCounters,
-    /// How often the thread counted for other nodes since.
+    /// Counts for other nodes since the shard was made.
     misses: u32,
 }
 
-/// How often a thread counts for other nodes than its shard is of, until it gets one there.
+/// Counts for other nodes after which the shard of a thread moves to another node.
 const MISSES: u32 = 1024;
 
 thread_local! {
-    /// The shard of this thread, which has one. One that counts for several nodes does not change from one to the other with
-    /// each message.
+    /// The only shard of this thread. A thread that counts for several nodes does not change its shard with each
+    /// message.
     static HERE: RefCell<Option<Shard>> = const { RefCell::new(None) };
 }
 
@@ -108,7 +108,7 @@ impl ShardedCounters {
         }
     }
 
-    /// Counts so many.
+    /// Adds `count` to a counter.
     pub(super) fn add(&self, counter: Counter, count: u64) {
         self.0.rest.of(counter).fetch_add(count, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What subscribers are told, and why connections and boxes end.
+//! The events that subscribers receive, and the reasons why connections and boxes end.
 
 use std::fmt;
 
@@ -20,16 +20,16 @@ pub enum DownReason {
     Silent,
     /// The peer broke the protocol, as the text says.
     Misbehaved(String),
-    /// Another node has answered than the one that an address is [pinned](crate::Address::pinned) to. There was no
-    /// connection: this node has hung up, having named nothing, and dials again.
+    /// The node that answered is not the one that an address is [pinned](crate::Address::pinned) to. No connection came
+    /// about: this node hung up before it named any box, and dials again.
     AnotherNode {
         /// The node that the address is pinned to.
         expected: NodeId,
         /// The node that listens there.
         answered: NodeId,
     },
-    /// One side had no room for the connection any more, as the text says: too many connections, or too much that was begun
-    /// and not finished. It may have room again later.
+    /// One side had no room left for the connection, as the text says: too many connections, or too much unfinished
+    /// data. It may have room again later.
     NoRoom(String),
 }
 
@@ -52,13 +52,13 @@ impl fmt::Display for DownReason {
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CloseReason {
-    /// The box was closed, or there is none of that name or id.
+    /// The box was closed, or no box has that name or id.
     BoxClosed,
     /// The node of the box has said goodbye for good, another node answers in its place, it was started again with the same
     /// key, or this node was shut down.
     NodeGone,
-    /// The connection broke and could not be made again: nobody listens at the other end, or for `dead_after` it was not
-    /// reached. It may come back, and an address by name then leads there again.
+    /// The connection broke and could not be made again: nobody listens at the other end, or the node was unreachable
+    /// for `dead_after`. The node may come back, and an address by name then leads there again.
     ConnectionLost,
 }
 
@@ -72,44 +72,44 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What [`Node::subscribe`](crate::Node::subscribe)d recipients are told.
+/// An event that [`Node::subscribe`](crate::Node::subscribe)d recipients receive.
 #[non_exhaustive]
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub enum Event {
-    /// A connection to that node is up.
+    /// A connection to a node is up.
     PeerUp {
         /// The node at the other end.
         peer: NodeId,
     },
-    /// A connection to that node has ended: the node may be gone, or only cut off. The side that dialled dials again
-    /// while somebody holds an address, and addresses work again once it has; a restarted process is another node, unless
-    /// it [keeps its key](crate::NodeKey). Also told, without a `PeerUp` before it, when
+    /// A connection to a node has ended: the node may be gone, or only cut off. The side that dialled dials again while
+    /// somebody holds an address, and addresses work again once the connection is back; a restarted process is another
+    /// node, unless it [keeps its key](crate::NodeKey). Also sent, without a `PeerUp` before it, when
     /// [another node](DownReason::AnotherNode) listens where this one was expected.
     ///
-    /// Whose peer it is tells [`Address::node_id`](crate::Address::node_id), which keeps saying which node was last
-    /// reached: `address.node_id() == Some(peer)`.
+    /// [`Address::node_id`](crate::Address::node_id) tells whether an address leads to this peer, since it keeps
+    /// returning the node that was last reached: `address.node_id() == Some(peer)`.
     PeerDown {
         /// The node at the other end.
         peer: NodeId,
-        /// What ended it.
+        /// Why the connection ended.
         why: DownReason,
     },
-    /// Messages were dropped. A flood of drops is a few events a second with counts.
+    /// Messages were dropped. A flood of drops is summed up in a few events a second.
     DeadLetter {
-        /// The box they were for, as far as it is known.
+        /// The box that they were sent to, as far as it is known.
         name: String,
         /// The type of the messages, as far as it is known.
         type_name: String,
         /// Why they were dropped.
         reason: DropReason,
-        /// How many; 0 if only the detail of earlier ones is told.
+        /// How many were dropped; 0 if the event only adds detail to earlier drops.
         count: u64,
-        /// On which side of the connection.
+        /// The side of the connection that dropped them.
         side: Side,
-        /// More about the last of them, for a person: what the encoder or the decoder says, what an attempt to connect
-        /// has met, or where two types differ (``"`Ping.n`: u32 here, u64 there"``), which may be told in an event of its
-        /// own, a moment later.
+        /// More about the last of them, for a person: the error of the encoder or the decoder, the error of an attempt
+        /// to connect, or the difference between two types (``"`Ping.n`: u32 here, u64 there"``). That difference may
+        /// follow a moment later, in an event of its own.
         detail: Option<String>,
     },
 }

@@ -1,7 +1,7 @@
-//! Dropped messages: each is counted once here, and told to subscribers and to the log.
+//! Dropped messages: each is counted once here, and reported to subscribers and to the log.
 //!
-//! Telling is coalesced: drops of one kind between two flushes are one [`Event::DeadLetter`] with a count, and the log has one
-//! line for each reason.
+//! Reports are coalesced: drops of one kind between two flushes are one [`Event::DeadLetter`] with a count, and the log
+//! has one line for each reason.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use crate::ident::NodeId;
 use crate::reason::DropReason;
 use crate::reason::Side;
 
-/// Kinds of dropped messages remembered between two flushes; further ones are told without their box's name.
+/// Kinds of dropped messages remembered between two flushes; further ones are reported without the name of their box.
 const MAX_UNTOLD: usize = 256;
 
 /// Drops by reason.
@@ -49,17 +49,17 @@ impl Drops {
     }
 }
 
-/// What a dropped message was for, in words for a person.
+/// Describes a dropped message, in words for a person.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DroppedMessage<'a> {
     pub(crate) name: &'a str,
     pub(crate) type_name: &'static str,
     pub(crate) detail: Option<&'a str>,
-    /// The node that it came from, or that it was to go to, if that is another one and known.
+    /// The node that the message came from or was sent to, if that is another node and known.
     pub(crate) peer: Option<NodeId>,
 }
 
-/// The boxes and the peers that the drops of one reason concern, until they are logged: of each at most [`MAX_UNTOLD`].
+/// The boxes and the peers that the drops of one reason concern, until they are logged: at most [`MAX_UNTOLD`] of each.
 #[derive(Debug, Default)]
 pub(super) struct Concerned {
     boxes: BTreeSet<Box<str>>,
@@ -77,7 +77,7 @@ impl Concerned {
     }
 }
 
-/// "a", "a and 2 others", or nothing: as a log line has room for.
+/// Returns "a", "a and 2 others", or nothing: short enough for a log line.
 fn first_and_others<T: fmt::Display + Ord>(all: &BTreeSet<T>) -> String {
     let Some(first) = all.first() else { return String::new() };
     match all.len() - 1 {
@@ -90,12 +90,12 @@ fn first_and_others<T: fmt::Display + Ord>(all: &BTreeSet<T>) -> String {
 
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    /// Replaced as a whole, as they are told without the lock.
+    /// Replaced as a whole, because events are sent to them without the lock.
     subscribers: Arc<[Subscriber]>,
     untold: BTreeMap<DropKind, (u64, Option<String>)>,
 }
 
-/// Who is told, each by the same sender every time.
+/// A subscriber, with the one sender that all its events go through.
 pub(super) type Subscriber = Arc<Recipient<Event>>;
 
 impl Audience {
@@ -103,7 +103,8 @@ impl Audience {
         Arc::clone(&self.subscribers)
     }
 
-    /// Gives back those of before, to be dropped when no lock is held: with the last sender its queue is woken.
+    /// Returns the previous subscribers, to be dropped when no lock is held: dropping the last sender of a queue wakes
+    /// its reader.
     #[must_use]
     pub(super) fn change_subscribers(&mut self, change: impl FnOnce(&mut Vec<Subscriber>)) -> Arc<[Subscriber]> {
         let mut subscribers = self.subscribers.to_vec();
@@ -112,10 +113,10 @@ impl Audience {
     }
 }
 
-/// Drops that are told together.
+/// The drops that one report sums up.
 type DropKind = (Arc<str>, &'static str, DropReason, AtPeer);
 
-/// Whether the peer has dropped it.
+/// Whether the peer has dropped the message.
 pub(crate) type AtPeer = bool;
 
 impl Observer {
@@ -133,7 +134,7 @@ impl Observer {
         self.stir();
     }
 
-    /// A peer has dropped messages sent from here.
+    /// Counts messages sent from here that a peer has dropped.
     pub(crate) fn reported(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
         self.reported.add(reason, count);
         self.concern(message, reason, Side::Peer);
@@ -143,7 +144,8 @@ impl Observer {
         self.stir();
     }
 
-    /// Says more about drops that were counted, to be told with them or, if they were told already, behind them.
+    /// Adds detail to drops that were counted. It goes out in the same report or, if that was sent already, in a later
+    /// one.
     pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
         if self.watched.load(Ordering::Relaxed) {
             let message = DroppedMessage { name, type_name, detail: Some(words), peer: None };
@@ -152,7 +154,7 @@ impl Observer {
         }
     }
 
-    /// The next line in the log about drops for that reason names the box and the peer.
+    /// Notes the box and the peer, for the next log line about drops for that reason.
     fn concern(&self, message: DroppedMessage<'_>, reason: DropReason, side: Side) {
         let mut concerned = self.concerned.lock();
         concerned.entry((reason, side == Side::Peer)).or_default().note(message);
@@ -168,8 +170,8 @@ impl Observer {
         }
     }
 
-    /// Something is to be told at the next flush. Writes even what is written already: so a flush either sees what came
-    /// before, or comes again.
+    /// Asks for a flush. The flag is written even if it is set already: so a flush either sees everything counted
+    /// before, or another flush follows.
     fn stir(&self) {
         if self.has_ended.load(Ordering::Acquire) {
             self.tell_untold();
@@ -178,19 +180,19 @@ impl Observer {
         }
     }
 
-    /// Nobody [flushes](Observer::flush) any more: from now on subscribers hear of each drop at once. The log does not, as one
-    /// who goes on sending would fill it.
+    /// Ends the [flushes](Observer::flush): from now on subscribers hear of each drop at once. The log does not, since
+    /// an application that goes on sending would fill it.
     pub(crate) fn end(&self, node: NodeId) {
         self.has_ended.store(true, Ordering::Release);
         self.flush(node);
     }
 
-    /// Ends when there are drops that were not told.
+    /// Completes when there are drops that were not reported.
     pub(crate) async fn noted(&self) {
         self.noted.notified().await;
     }
 
-    /// Tells the log and subscribers of the drops since the last flush.
+    /// Reports the drops since the last flush to the log and to subscribers.
     pub(crate) fn flush(&self, node: NodeId) {
         self.stirred.swap(false, Ordering::AcqRel);
         self.log(node);
@@ -229,7 +231,7 @@ impl Observer {
         }
     }
 
-    /// By how much these counts have grown since they were last logged.
+    /// Returns by how much these counts have grown since they were last logged.
     fn unlogged(&self, counts: &Drops, which: usize) -> Vec<(DropReason, u64)> {
         let mut logged = self.logged.lock();
         let Some(logged) = logged.get_mut(which) else { return Vec::new() };
@@ -240,8 +242,8 @@ impl Observer {
     }
 }
 
-/// Whether it was somebody's wish that such messages are dropped: one who opened a box for the newest only, or who takes a
-/// request back.
+/// Whether such drops were asked for: by the owner of a box that keeps only the newest messages, or by a sender that
+/// cancels its request.
 fn is_by_choice(reason: DropReason) -> bool {
     matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
 }

@@ -1,7 +1,8 @@
 //! A node's counts for the `metrics` facade.
 //!
-//! Nothing is counted here: what [`Stats`] says is handed on now and then. Boxes and peers have no series of their own,
-//! because there may be as many as others like; they are summed up, and the fullest and the farthest are told.
+//! Nothing is counted here: the figures of [`Stats`] are published now and then. Boxes and peers have no series of
+//! their own, since their number is unbounded: they are summed up, and the fullest box and the most distant peer are
+//! published.
 
 use metrics::Unit;
 use metrics::counter;
@@ -13,16 +14,16 @@ use super::stats::ConnectionState;
 use super::stats::Stats;
 use crate::reason::DropReason;
 
-/// The states that connections are told by.
+/// The connection states that have a series each.
 const STATES: [ConnectionState; 4] =
     [ConnectionState::Dialling, ConnectionState::Up, ConnectionState::Pausing, ConnectionState::Closing];
 
-/// Messages that wait in a box, and how many it holds.
+/// The messages that wait in a box, and its capacity.
 pub(crate) type Fill = (u64, u64);
 
-/// Hands the counts on. Of `stats`, the boxes are not looked at: their `fills` are.
+/// Publishes the counts. The boxes in `stats` are ignored: `fills` stands for them.
 pub(crate) fn publish(stats: &Stats, fills: &[Fill]) {
-    // Each time, because an exporter may be installed at any time, and knows nothing of what was said before.
+    // Each time, because an exporter may be installed at any time, and then has missed the earlier descriptions.
     describe();
     let node = stats.node.to_string();
     publish_messages(&node, stats);
@@ -56,7 +57,7 @@ fn publish_messages(node: &str, stats: &Stats) {
     for (name, counts) in
         [("hermod_messages_dropped_total", &stats.dropped), ("hermod_messages_reported_total", &stats.reported)]
     {
-        // Those of which there are none too: a rate sees the first one only if it was 0 before.
+        // Reasons without drops too: a rate sees the first drop only if the count was 0 before.
         for reason in DropReason::ALL {
             let count = counts.get(reason).copied().unwrap_or(0);
             counter!(name, "node" => node.to_owned(), "reason" => format!("{reason:?}")).absolute(count);
@@ -93,7 +94,7 @@ fn set(name: &'static str, node: &str, value: f64) {
     gauge!(name, "node" => node.to_owned()).set(value);
 }
 
-/// What has no room is not full: nothing waits there.
+/// A box without room is not full: nothing waits there.
 fn ratio((used, room): Fill) -> f64 {
     if room == 0 { 0.0 } else { (used as f64 / room as f64).min(1.0) }
 }

@@ -1,6 +1,6 @@
-//! Counts everything a node does and tells whoever asks: stats, metrics, events and the log.
+//! Counts everything that a node does, for stats, metrics, events and the log.
 //!
-//! Counting is an atomic addition. How a drop is counted and told is in [`loss`].
+//! Counting is an atomic addition. Drops are counted and reported in [`loss`].
 
 pub(crate) mod counters;
 pub(crate) mod event;
@@ -28,7 +28,7 @@ use self::loss::Concerned;
 use self::loss::Drops;
 use crate::reason::DropReason;
 
-/// The counts of one node, and whom it tells.
+/// The counts of one node, and its subscribers.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     counters: ShardedCounters,
@@ -41,14 +41,14 @@ pub(crate) struct Observer {
     reported: Drops,
     watched: AtomicBool,
     audience: Mutex<Audience>,
-    /// What the drops that are not logged yet concern, by the reason and whether a peer has told of them.
+    /// The boxes and peers of drops that are not logged yet, by the reason and by the side that dropped them.
     concerned: Mutex<BTreeMap<(DropReason, AtPeer), Concerned>>,
-    /// What of `dropped` and of `reported` was logged.
+    /// The parts of `dropped` and of `reported` that were logged.
     logged: Mutex<[BTreeMap<DropReason, u64>; 2]>,
     /// Whether anything was dropped since the last flush.
     stirred: AtomicBool,
     noted: Notify,
-    /// Whether nobody tells of drops later.
+    /// Whether the flushes have ended, so that drops are reported at once.
     has_ended: AtomicBool,
 }
 
@@ -57,7 +57,7 @@ impl Observer {
         self.counters.add(Counter::Sent, count);
     }
 
-    /// One more was sent on this thread.
+    /// Counts one message sent on this thread.
     #[inline]
     pub(crate) fn sent_here(&self) {
         self.counters.count(Counter::Sent);
@@ -67,7 +67,7 @@ impl Observer {
         self.counters.add(Counter::Delivered, count);
     }
 
-    /// One more was delivered on this thread.
+    /// Counts one message delivered on this thread.
     #[inline]
     pub(crate) fn delivered_here(&self) {
         self.counters.count(Counter::Delivered);
@@ -77,7 +77,7 @@ impl Observer {
         self.in_doubt.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// So many messages are no longer in doubt.
+    /// Takes `count` messages out of those in doubt.
     pub(crate) fn settled(&self, count: u64) {
         self.in_doubt.fetch_sub(count, Ordering::Relaxed);
     }
@@ -86,7 +86,7 @@ impl Observer {
         self.late_answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection has come up.
+    /// Counts a connection that has come up.
     pub(crate) fn connected(&self) {
         self.connects.fetch_add(1, Ordering::Relaxed);
     }
@@ -106,7 +106,7 @@ impl Observer {
         });
     }
 
-    /// Tells subscribers at once; those that have stopped, or are full, miss it.
+    /// Sends an event to all subscribers at once; a subscriber that has stopped or is full misses it.
     pub(crate) fn tell(&self, event: &Event) {
         if !self.watched.load(Ordering::Relaxed) {
             return;
@@ -122,7 +122,7 @@ impl Observer {
         }
     }
 
-    /// Forgets subscribers that have stopped. What is left of them goes without the lock.
+    /// Forgets subscribers that have stopped. Their senders are dropped without the lock.
     fn forget_stopped(&self) {
         let _before = self.audience.lock().change_subscribers(|subscribers| {
             subscribers.retain(|subscriber| subscriber.connected());
@@ -161,7 +161,7 @@ mod tests {
         fn handle(&mut self, _: Event, _: &mut Context<Ear>) {}
     }
 
-    /// A subscriber whose queue is looked after by a waker of the application's.
+    /// A subscriber whose queue wakes a waker of the application.
     fn subscribe(observer: &Arc<Observer>, waker: Arc<impl Wake + Send + Sync + 'static>) -> AddressReceiver<Ear> {
         let (sender, mut receiver) = channel::<Ear>(1);
         observer.subscribe(Addr::new(sender).recipient());
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// Runs `told` on a thread of its own, as it would never come back if it waited for a lock that it holds.
+    /// Runs `told` on a thread of its own, since a deadlock would keep it from ever returning.
     fn wakes_without_a_lock(told: impl FnOnce(&Arc<Observer>, AddressReceiver<Ear>) + Send + 'static) {
         let (woken, wakes) = mpsc::channel();
         let observer = Arc::new(Observer::default());
