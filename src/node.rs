@@ -1,4 +1,4 @@
-//! The node as applications hold it: [`Node`].
+//! [`Node`], the handle through which applications use a node.
 
 pub(crate) mod builder;
 mod publishing;
@@ -37,7 +37,7 @@ use crate::observe::stats::Stats;
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The endpoint is no `host:port`, `[ipv6]:port` or `unix:/path`.
+    /// The endpoint is not a `host:port`, `[ipv6]:port` or `unix:/path`.
     #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
     InvalidEndpoint(String),
     /// The path of a Unix socket is longer than the system allows.
@@ -46,7 +46,8 @@ pub enum ListenError {
         /// The longest path, in bytes: 107 on Linux, 103 on macOS.
         limit: usize,
     },
-    /// The system refused: the port is taken, the address is not this host's, the name has no address, ….
+    /// The system refused: for example, the port is taken, the address is not one of this host, or the name has no
+    /// address.
     #[error("cannot listen: {0}")]
     Io(#[from] io::Error),
     /// The node was shut down, or its System has ended.
@@ -62,12 +63,13 @@ pub enum ListenError {
 /// [`DropReason::Shutdown`](crate::DropReason::Shutdown).
 ///
 /// - In actix-web, `web::Data<Node>` shares one node with all workers.
-/// - A process that forks, as daemons do, starts its node after the fork: threads and connections stay with the parent.
+/// - A process that forks, as daemons do, has to start its node after the fork: threads and connections stay with the
+///   parent.
 /// - Under tokio's paused clock, both nodes have to be inside of the paused runtime: to a peer outside, whose clock goes on,
 ///   a node looks dead as soon as the clock jumps.
 ///
 /// # Examples
-/// Two nodes, here for once in one process; see the [crate's page](crate) for two, and the [manual](crate::manual) for
+/// Two nodes, here in one process; the [crate's page](crate) shows two processes, and the [manual](crate::manual) has
 /// recipes.
 /// ```
 /// use actix::prelude::*;
@@ -105,34 +107,34 @@ impl Node {
         Node::builder().start()
     }
 
-    /// Sets limits before the node is started.
+    /// Returns a builder, to set limits before the node is started.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::new()
     }
 
-    /// The node's id, the hash of its key: new at every start, unless the node was given a kept key by
+    /// Returns the node's id, the hash of its key: new at every start, unless the node was given a kept key by
     /// [`NodeBuilder::identity`].
     pub fn id(&self) -> NodeId {
         self.inner.id.node
     }
 
-    /// Takes connections at `host:port`, `[ipv6]:port` or `unix:/path`, and gives the endpoint to dial: with port 0, the
-    /// system has chosen one.
+    /// Accepts connections at `host:port`, `[ipv6]:port` or `unix:/path`, and returns the endpoint to dial: with port
+    /// 0, the port is the one that the system has chosen.
     ///
-    /// Only nodes that others dial need to listen. A node may listen at several endpoints. At the name of a host it listens
-    /// at all addresses that the name has at this host, on one port: `localhost` is `127.0.0.1` and `[::1]` as a rule, and
-    /// the log line `listening` tells which they were.
+    /// Only nodes that others dial need to listen. A node may listen at several endpoints. At a host name it listens at
+    /// all addresses that the name has at this host, on one port: `localhost` is usually `127.0.0.1` and `[::1]`, and
+    /// the log line `listening` lists them.
     ///
-    /// At `0.0.0.0` or `[::]` it listens at all addresses of the host, which is no endpoint that others could dial: say with
-    /// [`NodeBuilder::advertise`] where it can be reached. Without, its boxes have no [`uri`](Address::uri), and peers
-    /// on other hosts can pass its addresses on only as relays.
+    /// At `0.0.0.0` or `[::]` it listens at all addresses of the host, which is not an endpoint that others could dial:
+    /// set one that they can with [`NodeBuilder::advertise`]. Otherwise its boxes have no [`uri`](Address::uri), and
+    /// peers on other hosts can pass its addresses on only as relays.
     ///
-    /// Somebody whom there is no place for is told so before he is hung up on: see
+    /// A peer for which there is no room is told so before its connection is closed: see
     /// [`max_connections`](NodeBuilder::max_connections) and [`max_per_address`](NodeBuilder::max_per_address).
     ///
     /// # Errors
-    /// [`ListenError::InvalidEndpoint`]; [`ListenError::PathTooLong`]; [`ListenError::Io`] if the system refuses, because
-    /// the port is taken at one of the addresses for instance; [`ListenError::Stopped`] once the node was shut down.
+    /// [`ListenError::InvalidEndpoint`]; [`ListenError::PathTooLong`]; [`ListenError::Io`] if the system refuses, for
+    /// example because the port is taken at one of the addresses; [`ListenError::Stopped`] once the node was shut down.
     ///
     /// # Cancel safety
     /// If the future is dropped, the node may or may not listen.
@@ -153,7 +155,7 @@ impl Node {
                     Ok((listener, Bound { endpoint, addresses, all })) => {
                         inner.listens(&endpoint, all);
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
-                        // The one who asked may have gone; the node listens all the same.
+                        // The caller may have dropped its future; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
                         accept::accept(inner, listener).await;
                     }
@@ -161,7 +163,7 @@ impl Node {
                 }
             });
         });
-        // The look-up of the name may take its time.
+        // Looking up the name may take long.
         tokio::select! {
             biased;
             () = self.inner.closing.cancelled() => Err(ListenError::Stopped),
@@ -177,20 +179,21 @@ impl Node {
         MailboxBuilder::new(self.router(), Arc::clone(&self.inner.registry))
     }
 
-    /// The address of whatever box has that name at whatever node listens there, now or later.
+    /// Returns the address of the box of that name at the node that listens there, now or later.
     ///
-    /// Whoever listens there is written to, whatever its id: [`Address::pinned`] says which node is meant.
+    /// Messages go to any node that listens there, whatever its id: [`Address::pinned`] restricts the address to one
+    /// node.
     ///
-    /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken. Where the
-    /// node itself listens, in the words that [`listen`](Node::listen) has returned, no connection is made: messages go
-    /// straight into the boxes of this node. Behind other words for the same place it finds itself once it is connected, and
-    /// what is sent from then on goes straight into the boxes behind what was sent before; see
+    /// Nothing is sent until the address is used; the connection is made then, and again whenever it has broken. For an
+    /// endpoint of this node, written as [`listen`](Node::listen) has returned it, no connection is made: messages go
+    /// straight into the boxes of this node. An endpoint that leads here but is written differently is recognised once
+    /// it is connected: from then on messages go straight into the boxes, behind the messages sent before; see
     /// [`Address::is_local`].
     ///
     /// # Errors
     /// [`AddressError::InvalidEndpoint`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],
-    /// [`AddressError::NameTooLong`]; [`AddressError::NotEncodable`] if no message of the type can travel. That nobody
-    /// listens there, or that the host does not exist, is not known yet.
+    /// [`AddressError::NameTooLong`]; [`AddressError::NotEncodable`] if no message of the type can travel. A host that
+    /// does not exist, or at which nobody listens, is not an error yet.
     pub fn remote<M: RemoteMessage>(
         &self,
         at: impl AsRef<str>,
@@ -224,7 +227,7 @@ impl Node {
         serde_scope::with_text(&self.router(), read)
     }
 
-    /// The address that a URI stands for; see [`Address::uri`].
+    /// Returns the address that a URI stands for; see [`Address::uri`].
     ///
     /// # Errors
     /// [`AddressError::InvalidUri`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],
@@ -233,18 +236,18 @@ impl Node {
         address_of(handle::resolve(&self.router(), uri.as_ref())?)
     }
 
-    /// The boxes of this node that have names, and the shapes of the messages that they take.
+    /// Returns the shapes of the messages that the named boxes of this node take, by the name of the box.
     pub fn shapes(&self) -> BTreeMap<String, Shape> {
         self.inner.registry.shapes()
     }
 
-    /// As [`shapes`](Node::shapes), of the node that listens there: to compare two builds before both are to talk to each
-    /// other. Connects to it if need be.
+    /// Returns the [`shapes`](Node::shapes) of the node that listens there, for example to compare two builds before
+    /// they talk to each other. Connects to that node if need be.
     ///
     /// # Errors
     /// [`ShapesError::InvalidEndpoint`]; [`ShapesError::PathTooLong`]; [`ShapesError::Unanswered`] if there is no
-    /// connection, or if the node has not answered within two seconds; [`ShapesError::TooMany`] if it tells of more than
-    /// 65,536 boxes, or of more than 16 MiB of different shapes; [`ShapesError::Stopped`] once the node was shut down.
+    /// connection, or if the node has not answered within two seconds; [`ShapesError::TooMany`] if it has more than
+    /// 65,536 boxes, or more than 16 MiB of different shapes; [`ShapesError::Stopped`] once the node was shut down.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -269,49 +272,51 @@ impl Node {
         }
     }
 
-    /// Tells a recipient what happens from now on: connections made and lost, messages dropped.
+    /// Sends a recipient the events from now on: connections made and lost, messages dropped.
     ///
     /// Drops are gathered for a quarter of a second, so a flood of them is a few events. A subscriber whose mailbox is
     /// full misses events: actix's holds 16 unless `set_mailbox_capacity` says otherwise in `started`. Do not rely on
-    /// events alone; [`Address::connected`] tells how things stand. A subscriber that has stopped is forgotten.
+    /// events alone; [`Address::connected`] tells the current state. A subscriber that has stopped is forgotten.
     pub fn subscribe(&self, to: impl Into<Recipient<Event>>) {
         self.inner.observer.subscribe(to.into());
     }
 
-    /// What the node has done so far, and how it stands. Reading it stops nothing; counts that belong together may be
-    /// a moment apart.
+    /// Returns the node's counts so far, and the state of its connections and boxes. Reading them stops nothing; counts
+    /// that belong together may be a moment apart.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
     }
 
-    /// Shuts the node down in good order: finishes what has begun, writes what waits, and says goodbye.
+    /// Shuts the node down in good order: finishes work that has begun, writes messages that wait, and says goodbye.
     ///
-    /// From the call on the node makes and takes no more connections, and takes no more requests, neither from peers nor from
-    /// its own addresses: they end as [`NotDelivered`](crate::AskError::NotDelivered) with
-    /// [`DropReason::Shutdown`](crate::DropReason::Shutdown). Messages that want no answer still go both ways. Within
+    /// From the call on, the node makes and accepts no more connections, and takes no more requests, neither from peers
+    /// nor from its own addresses: such requests end as [`NotDelivered`](crate::AskError::NotDelivered) with
+    /// [`DropReason::Shutdown`](crate::DropReason::Shutdown). Messages without an answer still go both ways. Within
     /// `shutdown_timeout`,
-    /// - published and exported actors handle what waits before them, and answer the requests that they were given;
+    /// - published and exported actors handle the messages that wait for them, and answer the requests that they were
+    ///   given;
     /// - requests of this node get their answers;
-    /// - what waits behind recipients and for connections is written, peers are told goodbye and answer when they have read
-    ///   it, listeners and boxes are closed.
+    /// - messages that wait behind recipients and for connections are written, peers are told goodbye and answer when
+    ///   they have read it, listeners and boxes are closed.
     ///
-    /// Whatever was not begun by then is dropped as `Shutdown`, and told to its senders before the goodbye: a request that waited
-    /// before an actor or in an unread mailbox, which is not waited for, was not handled and never will be. Whether an actor
-    /// has begun a request that it was given and has not answered cannot be seen: that one ends as
-    /// [`OutcomeUnknown`](crate::AskError::OutcomeUnknown). So that more is certain, let the actor have less at a time:
-    /// [`mailbox_buffer`](NodeBuilder::mailbox_buffer) messages are the most. Messages that cross the goodbye are not handled
-    /// here, and count as dropped at the peer that has sent them, with nothing in doubt. Connections to peers that do not read their
-    /// goodbye are cut off at the end of `shutdown_timeout` or, if the rest took so long, a quarter of it later.
+    /// Messages not begun by then are dropped as `Shutdown`, and their senders are told so before the goodbye: a
+    /// request that waited for an actor or in an unread mailbox, which the shutdown does not wait for, was not handled
+    /// and never will be. Once an actor was given a request, nobody can see whether it has begun to handle it: without
+    /// an answer, such a request ends as [`OutcomeUnknown`](crate::AskError::OutcomeUnknown). To leave fewer in that
+    /// state, give the actor fewer messages at a time: [`mailbox_buffer`](NodeBuilder::mailbox_buffer) is the most.
+    /// Messages that cross the goodbye are not handled here, and count as dropped at the peer that has sent them, with
+    /// nothing in doubt. Connections to peers that do not read their goodbye are cut off at the end of
+    /// `shutdown_timeout` or, if the rest took so long, a quarter of it later.
     ///
-    /// So a program that is to send and end calls this at its end; there is nothing else to flush. Afterwards
-    /// [`stats`](Node::stats) tells how it went: what was sent, and is neither in `dropped` nor `in_doubt`, has come to
-    /// the node that it was sent to. Whether it was also handled there, only an answer says. A program that ends without
-    /// it loses what waits.
+    /// A program that sends and then ends calls this at its end; there is nothing else to flush. Afterwards
+    /// [`stats`](Node::stats) tells how it went: messages counted in `sent`, and neither in `dropped` nor in
+    /// `in_doubt`, have arrived at the node that they were sent to. Whether they were also handled there, only an
+    /// answer tells. A program that ends without a shutdown loses the messages that wait.
     ///
-    /// Every call returns when the node has ended, however many there are, and at once after that.
-    /// [`stats`](Node::stats) can still be read afterwards.
+    /// Concurrent calls all return when the node has ended; later calls return at once. [`stats`](Node::stats) can
+    /// still be read afterwards.
     ///
-    /// A handler of a published actor that waits for this holds up its own answer, and so the end, for `shutdown_timeout`.
+    /// A handler of a published actor that awaits this holds up its own answer, and so the end, for `shutdown_timeout`.
     ///
     /// The manual has a recipe: [ending well](crate::manual::ending_well).
     ///
@@ -327,7 +332,7 @@ impl Node {
     }
 }
 
-/// The pointer as an address, unless it could never be sent to.
+/// Returns the pointer as an address, unless no message of the type can travel.
 fn address_of<M: RemoteMessage>(pointer: Arc<Pointer>) -> Result<Address<M>, AddressError> {
     preflight::can_travel::<M>().map_err(|why| AddressError::NotEncodable { why })?;
     Ok(Address::new(pointer))

@@ -1,4 +1,4 @@
-//! How a node is started: [`NodeBuilder`] and its limits.
+//! [`NodeBuilder`]: the limits of a node, and its start.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::net::io_thread;
 use crate::net::shared::NodeInner;
 use crate::net::shared::StopOnDrop;
 
-/// The limits of a node to be started. Each has a default that suits an application server; each is there because
-/// something would otherwise grow or wait without end. The manual has [all limits in a table](crate::manual::limits).
+/// The limits of a node to be started. Each has a default that suits an application server; each bounds something that
+/// would otherwise grow or wait without end. The manual has [all limits in a table](crate::manual::limits).
 #[derive(Debug)]
 #[must_use = "a node is started by `start`"]
 pub struct NodeBuilder {
@@ -31,7 +31,7 @@ macro_rules! limits {
         impl NodeBuilder { $(
             $(#[$doc])*
             pub fn $name(mut self, $argument: $type) -> Self {
-                // One that has its default from another is none until it is set.
+                // A limit whose default depends on another limit is `None` until it is set.
                 self.limits.$name = $argument.into();
                 self
             }
@@ -40,124 +40,141 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. 1,024.
+    /// Messages that a mailbox or a published actor's box holds, unless it is opened with a buffer of its own. Default:
+    /// 1,024.
     mailbox_buffer(messages: usize),
-    /// Bytes of messages from other nodes that wait in all boxes of this one together, beyond 1 KiB of each box, which it may
-    /// always hold: mailboxes, and what published actors were given and have not begun. They count as they were encoded, with
-    /// about 0.5 KiB for each address in them. In memory they take more: texts and vectors up to twice as much, since they grow
-    /// while they are read; a message some 100 bytes beside its own; and one of a type that is much larger than its encoding,
-    /// such as an enum of which one variant is large, up to `decode_memory`. So in memory it is up to twice this bound with
-    /// messages of some KiB, and ten times with messages of a few bytes. Messages sent on this node were never encoded, and
-    /// count nothing. The first half is for whoever comes first, and of the second one box gets more only while it has less than an
-    /// equal part, but for the first message that is more than its 1 KiB, while a quarter is left. So no box has more than
-    /// half. A box for which there is no more sheds by its own rule, as where it is full: a
-    /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and the new
-    /// one only if there is no room for it even so. 64 MiB, at least twice `max_message`: a thousand
-    /// messages of 100 bytes in each of 300 boxes fit.
+    /// Bytes of messages from other nodes that wait in all boxes of this node together: in mailboxes, and given to
+    /// published actors that have not begun to handle them. Beside these bytes, each box may always hold 1 KiB.
+    /// Default: 64 MiB, at least twice `max_message`: enough for a thousand messages of 100 bytes in each of 300 boxes.
+    ///
+    /// Messages count as they were encoded, with about 0.5 KiB for each address in them. In memory they take more:
+    /// texts and vectors up to twice as much, since they grow while they are read; a message some 100 bytes beside its
+    /// own; and a message of a type that is much larger than its encoding, such as an enum of which one variant is
+    /// large, up to `decode_memory`. So the memory is up to twice this bound with messages of some KiB, and ten times
+    /// with messages of a few bytes. Messages sent on this node were never encoded, and count nothing.
+    ///
+    /// The first half is first come, first served. Of the second half, a box gets more only while it has less than an
+    /// equal part, except for the first message beyond its 1 KiB, which it gets while a quarter is left. So no box has
+    /// more than half. A box that gets no more sheds by its own rule, as if it were full: a
+    /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and
+    /// the new one only if there is no room for it even so.
     boxes(bytes: usize),
-    /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill three
-    /// quarters of it, and leave the rest to small ones; if no other waits, any one is taken, however large. 4 MiB.
+    /// Bytes that wait for one connection; a message that does not fit is dropped. Messages above `fragment` fill at
+    /// most three quarters, and leave the rest to small ones; if no other message waits, one of any size is taken.
+    /// Default: 4 MiB.
     ///
     /// So by default 48 messages of 64 KiB wait at most: of a burst of 64, sent in one go without looking at
     /// [`Address::pressure`](crate::Address::pressure), the rest is dropped as
     /// [`OutboxFull`](crate::DropReason::OutboxFull).
     outbox(bytes: usize),
-    /// Bytes that wait for all connections of the node together, beyond 16 KiB of each (and as much again of its answers),
-    /// which it always has. The first half is for whoever comes first, and of the second one connection gets more only while
-    /// it has less than an equal part: so one alone may have half. A message that does not fit is dropped as where its own
-    /// outbox is full ([`OutboxFull`](crate::DropReason::OutboxFull)), and an answer refused as one that does not fit; of a
-    /// peer that asks and does not read that it is refused, the connection ends. 64 MiB, at least twice `outbox` and twice
-    /// `max_message`.
+    /// Bytes that wait for all connections of the node together. Beside these bytes, each connection always has 16 KiB
+    /// (and as much again for its answers). Default: 64 MiB, at least twice `outbox` and twice `max_message`.
+    ///
+    /// The first half is first come, first served. Of the second half, a connection gets more only while it has less
+    /// than an equal part: so a single one may have half. A message that does not fit is dropped as if its own outbox
+    /// were full ([`OutboxFull`](crate::DropReason::OutboxFull)), and an answer that does not fit is refused; if a peer
+    /// asks and does not read such refusals, its connection ends.
     outboxes(bytes: usize),
-    /// Bytes of one message with its addresses, sent or received. 16 MiB.
+    /// Bytes of one message with its addresses, sent or received. Default: 16 MiB.
     max_message(bytes: usize),
-    /// Bytes of memory for what all connections of the node together have begun to send and not finished. It counts with
-    /// the room that a message is given while it arrives, which is up to twice what has come. Where it is more, the
-    /// connection ends that wastes most of it, in bytes times how long they have waited for the rest
-    /// ([`DownReason::NoRoom`](crate::DownReason::NoRoom)). 96 MiB, at least `max_message` four times.
+    /// Bytes of memory for the unfinished messages that arrive on all connections of the node together. A message
+    /// counts with the room that it is given while it arrives, which is up to twice the bytes that have come. Beyond
+    /// the limit, the connection that wastes most of it ends ([`DownReason::NoRoom`](crate::DownReason::NoRoom)): waste
+    /// is the bytes times the time that they have waited for the rest. Default: 96 MiB, at least four times
+    /// `max_message`.
     unfinished(bytes: usize),
-    /// Bytes a second, on the average of `dead_after`, at which a peer has to send while a message that it has begun is not
-    /// whole; one that is slower is taken for one that only keeps its place, and its connection ends. Time in which this
-    /// node did not read does not count. 256; with 0 any rate will do.
+    /// Bytes a second, averaged over `dead_after`, at which a peer has to send while a message that it has begun is
+    /// incomplete. A slower peer is assumed to be occupying its place only, and its connection ends. Time in which this
+    /// node did not read does not count. Default: 256; with 0 any rate will do.
     least_rate(bytes_per_second: usize),
-    /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass. 32 KiB,
-    /// at least 256.
+    /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass.
+    /// Default: 32 KiB, at least 256.
     fragment(bytes: usize),
-    /// Time for a connection to be made and greeted. 5 s.
+    /// Time for a connection to be made and greeted. Default: 5 s.
     handshake_timeout(limit: Duration),
-    /// Bytes of a peer's hello, and of the endpoints that it names once it has shown who it is. 1 KiB; hellos of this version
-    /// have 192, and a few more of later ones.
+    /// Bytes of a peer's hello, and of the endpoints that the peer names once it has proven its id. Default: 1 KiB;
+    /// hellos of this version have 192 bytes, those of later versions a few more.
     handshake_bytes(bytes: usize),
-    /// How often connections are probed and stopped actors are looked for. 5 s.
+    /// The interval at which connections are probed and stopped actors are looked for. Default: 5 s.
     heartbeat(every: Duration),
-    /// A peer that was silent for so long is taken for dead. 15 s.
+    /// The silence after which a peer is taken for dead. Default: 15 s.
     dead_after(silence: Duration),
-    /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. What is sent
-    /// in the pause is dropped. 100 ms to 10 s; an interactive client wants a shorter longest one.
+    /// The pause before a broken connection is dialled again: the first, and the longest that it grows to. Messages
+    /// sent in the pause are dropped. Default: 100 ms to 10 s; for an interactive client, shorten the longest pause.
     reconnect(from_to: RangeInclusive<Duration>),
-    /// Connections at a time, dialled and accepted together. Where all places are taken, one of those that have not greeted
-    /// makes room for one more: the oldest of the address that has most of them. If all have greeted, the newcomer is told
-    /// so. An eighth of the places, at least one, is for endpoints that one peer has named in addresses that it sends, and
-    /// half of them for what all peers have named; what there is no room for is not dialled
-    /// ([`NotConnected`](crate::DropReason::NotConnected)). 1,024.
+    /// Connections at a time, dialled and accepted together. Default: 1,024.
+    ///
+    /// Where all places are taken, a connection that has not greeted makes room for a new one: the oldest of the
+    /// address that has most of them. If all have greeted, the newcomer is told so. An eighth of the places, at least
+    /// one, is for endpoints that one peer has named in addresses that it sends, and half of the places for those that
+    /// all peers have named; endpoints beyond that are not dialled ([`NotConnected`](crate::DropReason::NotConnected)).
     max_connections(connections: usize),
-    /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned away,
-    /// unless one of them has not greeted and makes room. Connections by Unix sockets, and those that this node dials, are
-    /// not counted. Many nodes on one host, or behind one address, may need more. A quarter of `max_connections`, at least
-    /// one.
+    /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned
+    /// away, unless one of them has not greeted and makes room. Connections over Unix sockets, and those that this node
+    /// dials, are not counted. Many nodes on one host, or behind one address, may need more. Default: a quarter of
+    /// `max_connections`, at least one.
     max_per_address(connections: usize),
-    /// Connections that have not shown yet who they are. When one more comes, the oldest is closed of the address that has
-    /// most of them: of those that have said nothing, if they are more than half, or else of those that have said hello. 128.
+    /// Accepted connections whose peer has not proven its id yet. When one more comes, the oldest of the address that
+    /// has most of them is closed: among those that have said nothing, if they are more than half, or else among those
+    /// that have said hello. Default: 128.
     max_unproven(connections: usize),
-    /// Greetings of those who dial this node that are answered in a second, each of which costs a signature; one address, or
-    /// one /64 network of IPv6, has a quarter of them while others wait. Whoever comes too soon waits, for as long as
-    /// `handshake_timeout` and `max_unproven` allow. 2,000, which is about half of what one thread can do; at least 1.
+    /// Greetings of dialling peers that are answered in a second; each costs a signature. One address, or one /64
+    /// network of IPv6, has a quarter of them while others wait. A peer that comes too soon waits, for as long as
+    /// `handshake_timeout` and `max_unproven` allow. Default: 2,000, which is about half of what one thread can do; at
+    /// least 1.
     max_greetings(a_second: usize),
-    /// Addresses that have short numbers on a connection, in each direction; others are written in full. 4,096, at
-    /// least 64.
+    /// Addresses that have short numbers on a connection, in each direction; others are written in full. Default:
+    /// 4,096, at least 64.
     interned(per_direction: usize),
-    /// Short numbers that all peers together may use, beyond the 64 that each may in any case: what stands for each is kept
-    /// until its connection ends. A connection that is made when half of them are in use, and more than an equal part of the
-    /// rest would be needed, gets half as many as `interned` says, or a quarter, and so on. Messages mean the same with fewer
-    /// numbers; they only are longer. 32,768, at least twice `interned`.
+    /// Short numbers that all peers together may use, beyond the 64 that each may use in any case: the address behind a
+    /// number is kept until its connection ends. If half of the numbers are in use when a connection is made, and the
+    /// connection would need more than an equal part of the rest, it gets half as many as `interned` says, or a
+    /// quarter, and so on. Messages mean the same with fewer numbers; they are only longer. Default: 32,768, at least
+    /// twice `interned`.
     numbers(addresses: usize),
-    /// Actors kept alive because somebody elsewhere holds their address. When one more comes, one goes that only a node holds
-    /// which is away and expected back (see `forget_after`), or else the oldest of the node that holds most. 65,536.
+    /// Actors kept alive because another node holds their address. When one more comes, another is released: an actor
+    /// held only by a node that is away and expected back (see `forget_after`), or else the oldest of the node that
+    /// holds most. Default: 65,536.
     exports(boxes: usize),
     /// Requests of one connection that wait for their answers; one more is refused
-    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). As many of the peer's are accepted. 65,536.
+    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). The same number of the peer's requests is accepted.
+    /// Default: 65,536.
     pending_requests(per_connection: usize),
-    /// Requests of all peers together that wait for this node's answers, beyond 64 of each connection, which it may always
-    /// have. The first half is for whoever comes first, and of the second one connection gets more only while it has less
-    /// than an equal part. One more is refused, as where its own connection has too many
-    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). 131,072.
+    /// Requests of all peers together that wait for this node's answers, beyond 64 of each connection, which are always
+    /// accepted. The first half is first come, first served. Of the second half, a connection gets more only while it
+    /// has less than an equal part. One more is refused, as if its own connection had too many
+    /// ([`RequestsFull`](crate::DropReason::RequestsFull)). Default: 131,072.
     pending_answers(requests: usize),
     /// Boxes of this node that all peers together watch, because somebody there waits for them to close
-    /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which it may always have.
-    /// The first half is for whoever comes first, and of the second one connection gets more only while it has less than an
-    /// equal part. Of a further box its peer is told nothing but that the connection has ended. 16,384.
+    /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which are always
+    /// watched. The first half is first come, first served. Of the second half, a connection gets more only while it
+    /// has less than an equal part. The peer of a box beyond that hears only of the end of its connection. Default:
+    /// 16,384.
     watches(boxes: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
-    /// has one such limit: that of the node started last. 65,536.
+    /// has one such limit: that of the node started last. Default: 65,536.
     proxy_queue(envelopes: usize),
-    /// Addresses and `Recipient`s in one message, sent or received; one with more is dropped as
-    /// [`TooLarge`](crate::DropReason::TooLarge). 16,384, which is also as many as the protocol has room for.
+    /// Addresses and `Recipient`s in one message, sent or received; a message with more is dropped as
+    /// [`TooLarge`](crate::DropReason::TooLarge). Default: 16,384, which is also the most that the protocol has room
+    /// for.
     max_handles(handles: usize),
-    /// Levels of nesting in a message that is received. 128.
+    /// Levels of nesting in a message that is received. Default: 128.
     decode_depth(levels: usize),
-    /// Bytes that decoding one message may reserve. 64 MiB.
+    /// Bytes that decoding one message may reserve. Default: 64 MiB.
     decode_memory(bytes: usize),
-    /// Relays that a message may have passed, this node's included, when the node passes it on to a third node's box. An
-    /// address that is sent on to a node which cannot reach its box leads through the node that sent it, a *relay*, and one
-    /// that is sent on again through two. A message that has passed as many already is dropped
-    /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest one goes in a circle, and one that a peer sends round has an
-    /// end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). 4.
+    /// Relays that a message may have passed, this node included, when the node passes it on to a third node's box. An
+    /// address sent on to a node that cannot reach its box leads through the node that sent it, a *relay*; an address
+    /// sent on twice may lead through two. A message that has passed as many relays already is dropped
+    /// ([`HopLimit`](crate::DropReason::HopLimit)): no honest message goes in a circle, and one that peers send round
+    /// comes to an end. With 0 the node passes nothing on ([`Refused`](crate::DropReason::Refused)). Default: 4.
     relay_hops(hops: u8),
-    /// Time for [`Node::shutdown`] to have what has begun finished, and what waits handled and written. 5 s.
+    /// Time for [`Node::shutdown`] to finish work that has begun, and to have waiting messages handled and written.
+    /// Default: 5 s.
     shutdown_timeout(limit: Duration),
-    /// How long a peer that went without a goodbye is expected back. Until then the actors whose `Recipient`s it holds are
-    /// kept alive, and a connection that this node had dialled is dialled again for their sake. Once it is back it states
-    /// what it still holds; what it does not state, and all of it after this time or a goodbye, is let go. 60 s.
+    /// The time for which a peer that went without a goodbye is expected back. Until then the actors whose `Recipient`s
+    /// it holds are kept alive, and a connection that this node had dialled is dialled again for their sake. Once the
+    /// peer is back, it states the actors that it still holds, and the others are released; after this time, or a
+    /// goodbye, all are. Default: 60 s.
     forget_after(absence: Duration),
 }
 
@@ -166,20 +183,22 @@ impl NodeBuilder {
         NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new(), key: None }
     }
 
-    /// The thread that sockets and pumps run on: by default the current one. See [`IoThread`] for what speaks for each.
+    /// Sets the thread that sockets and pumps run on: by default the current one. See [`IoThread`] for the reasons to
+    /// choose each.
     pub fn io_thread(mut self, thread: IoThread) -> Self {
         self.thread = thread;
         self
     }
 
-    /// Tells peers that the node can be dialled at that endpoint, as well as where it listens: behind a proxy, or when
-    /// it listens at all addresses of its host (`0.0.0.0`, `[::]`), which nobody else can dial. The first such endpoint
-    /// stands in the [`uri`](crate::Address::uri) of the node's boxes. Peers tell it to those that they pass its addresses on to, who dial it
-    /// there; that it is this node is believed only once it has greeted.
+    /// Tells peers that the node can be dialled at that endpoint, as well as where it listens. For a node behind a
+    /// proxy, or one that listens at all addresses of its host (`0.0.0.0`, `[::]`), which nobody else can dial. The
+    /// first such endpoint stands in the [`uri`](crate::Address::uri) of the node's boxes. Peers that pass its
+    /// addresses on pass the endpoint on too, and the receivers dial it; they believe that this node listens there only
+    /// once it has greeted as such.
     ///
     /// # Panics
-    /// If the text is no endpoint: `host:port`, `[ipv6]:port` or `unix:/path`. To check a text that is read at run time,
-    /// parse it as an [`Endpoint`] first.
+    /// If the text is not an endpoint: `host:port`, `[ipv6]:port` or `unix:/path`. To check a text that is read at run
+    /// time, parse it as an [`Endpoint`] first.
     #[track_caller]
     pub fn advertise(mut self, endpoint: &str) -> Self {
         match endpoint.parse() {
@@ -189,8 +208,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Gives the node a key that was kept, and with it the id that others may have written down: see [`NodeKey`]. Without,
-    /// a fresh key is made, and the node has an id that it never had before.
+    /// Gives the node a key that was kept, and with it the id that others may have written down: see [`NodeKey`].
+    /// Otherwise a fresh key is made, and the node has an id that it never had before.
     ///
     /// Boxes without names do not outlive their process all the same: to peers, a node that was started again with the
     /// same key is another run of the same node, which has none of the boxes of the last.
@@ -205,8 +224,8 @@ impl NodeBuilder {
     /// without a runtime, it runs on a thread of its own until it is [shut down](Node::shutdown).
     ///
     /// # Panics
-    /// In a current-thread tokio runtime without a `LocalSet`, such as that of `#[tokio::test]`, unless the I/O thread is
-    /// [`IoThread::Own`]: there nothing could run the node's tasks. `#[actix::test]` has one.
+    /// In a current-thread tokio runtime without a `LocalSet`, such as that of `#[tokio::test]`, unless the I/O thread
+    /// is [`IoThread::Own`]: nothing there could run the node's tasks. `#[actix::test]` has a `LocalSet`.
     #[track_caller]
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);

@@ -1,4 +1,4 @@
-//! How a node makes existing actors known: by a name, or by an address alone.
+//! Publishing and exporting: existing actors become reachable by a name, or by an address alone.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::handle::recipient::proxy;
 use crate::message::RemoteMessage;
 
 impl Node {
-    /// Makes an existing actor known by a name, unchanged: what is sent to the name is handled by the actor.
+    /// Makes an existing actor, unchanged, known by a name: the actor handles the messages sent to the name.
     ///
-    /// The actor sits behind a buffer like a mailbox's (1,024 messages by default) and is given what waits there in
-    /// windows, so that a slow one sheds messages instead of piling them up. It is kept alive until it is
-    /// [unpublished](Node::unpublish) or the node stops. That it has stopped by itself is noticed at the next message, or
-    /// within a heartbeat; then its name is free.
+    /// The actor sits behind a buffer like a mailbox's (1,024 messages by default) and is given the waiting messages in
+    /// windows, so that a slow actor sheds messages instead of piling them up. It is kept alive until it is
+    /// [unpublished](Node::unpublish) or the node stops. If it stops by itself, the node notices at the next message,
+    /// or within a heartbeat, and frees the name.
     ///
-    /// An `Addr` handles many types of messages, so the type has to be said: `publish::<Ping>("n", addr)`. From a
+    /// An `Addr` handles many types of messages, so the type has to be given: `publish::<Ping>("n", addr)`. From a
     /// `Recipient<Ping>` it is inferred.
     ///
     /// # Errors
@@ -63,10 +63,10 @@ impl Node {
     /// Publishes an actor as [`publish`](Node::publish) does, with a box and a window of its own:
     /// `node.publish_actor("n", addr).handles::<Ping>().open()?`.
     ///
-    /// The actor is given as many messages at a time as [`at_once`](PublicationBuilder::at_once) says; as many more wait in
-    /// its box as [`capacity`](PublicationBuilder::capacity) says; what comes then is dropped. So an actor that is to serve
-    /// 10,000 slow requests concurrently needs a window of as many. Everything passes through the box: let it hold the
-    /// largest burst that is to be taken, also where the window is free.
+    /// The actor is given [`at_once`](PublicationBuilder::at_once) messages at a time;
+    /// [`capacity`](PublicationBuilder::capacity) more wait in its box; further ones are dropped. So an actor that
+    /// serves 10,000 slow requests concurrently needs a window of 10,000. All messages pass through the box, even while
+    /// the window is free: let it hold the largest burst to be taken.
     ///
     /// # Examples
     /// ```
@@ -98,17 +98,17 @@ impl Node {
         PublicationBuilder::new(self.router(), Arc::clone(&self.inner.registry), name.into(), actor)
     }
 
-    /// Takes the name back from a published actor; whether there was one of that name. What waits in its box is still
-    /// handled. Mailboxes are closed by their owners only.
+    /// Takes the name back from a published actor, and returns whether an actor had that name. Messages that wait in
+    /// its box are still handled. Mailboxes are closed by their owners only.
     pub fn unpublish(&self, name: impl AsRef<str>) -> bool {
         self.inner.registry.unpublish(name.as_ref())
     }
 
-    /// Makes an existing actor reachable without a name: only through the address that this gives, which can be sent in
+    /// Makes an existing actor reachable without a name: only through the returned address, which can be sent in
     /// messages. The actor is kept alive until the node stops, or until [`unexport`](Node::unexport).
     ///
-    /// To export an actor again changes nothing, and gives an equal address. A `Recipient` in a message needs no `export`;
-    /// see [`recipient`](crate::recipient).
+    /// Exporting an actor again changes nothing, and returns an equal address. A `Recipient` in a message needs no
+    /// `export`; see [`recipient`](crate::recipient).
     ///
     /// # Errors
     /// [`OpenError::NotEncodable`] if no message of the type can travel; [`OpenError::Stopped`] once the node was shut
