@@ -1,9 +1,9 @@
-//! Which connections a node has room for: all that are open or being made, those of one address, and among them those that
-//! have not shown yet who is at their other end.
+//! Limits the connections of a node: all that are open or being made, those of one address, and those that are
+//! unproven, whose peer has not shown yet who it is.
 //!
-//! Of those that have not, somebody has to go where there are too many. It is the oldest of the address that has most of
-//! them: who opens very many makes room for the next of its own, and not for itself at the cost of others. A crowd from
-//! many addresses that says nothing has half of the places, and whoever has said hello the other half.
+//! When there are too many unproven connections, the oldest of the address that has most of them is closed: an address
+//! that opens very many makes room for its own next ones, and not at the cost of others. Silent connections from many
+//! addresses have half of the places, and those that have said hello the other half.
 
 use std::cmp::Ordering;
 use std::cmp::Reverse;
@@ -20,8 +20,8 @@ use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::transport::accepted::Origin;
 
-/// One peer that names endpoints has that part of all places for them, and all such peers together have half: what this
-/// node does for its own program, and those who dial it, have the rest.
+/// The divisor for the part of all places that one peer has for the endpoints that it names. All such peers together
+/// have half; this node's own program, and the peers that dial it, have the rest.
 const PEERS: usize = 8;
 
 /// See the [module](self).
@@ -31,11 +31,11 @@ pub(crate) struct Admission {
     limits: AdmissionLimits,
 }
 
-/// How many connections there may be.
+/// The numbers of connections that are allowed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmissionLimits {
     pub(crate) connections: usize,
-    /// Accepted from one address, or one network of IPv6. Unix sockets have none.
+    /// Accepted from one address, or one network of IPv6. Unix sockets have no address, and no such limit.
     pub(crate) per_address: usize,
     /// Accepted, without a greeting yet.
     pub(crate) unproven: usize,
@@ -57,7 +57,7 @@ impl AdmissionLimits {
     }
 }
 
-/// Why there is no room for a connection, as the peer is told it.
+/// The reason why there is no room for a connection, in the words that the peer is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum NoRoom {
     #[error("too many connections")]
@@ -76,28 +76,29 @@ pub(crate) enum NoRoom {
 struct AdmissionState {
     /// Connections open or being made.
     open: usize,
-    /// Those among them that have a share of their own, by whose they are: no more entries than connections.
+    /// The number of open connections by group, for groups that have a share of their own: no more entries than
+    /// connections.
     by_group: HashMap<Group, usize>,
-    /// Those among them that are dialled for peers.
+    /// Open connections that are dialled for peers.
     for_peers: usize,
-    /// Connections that have not shown who is at their other end, by the order in which they began.
+    /// Unproven connections, by group and in the order in which they began.
     unproven: HashMap<Group, BTreeMap<u64, Unproven>>,
     /// How many of `unproven` were accepted.
     accepted: usize,
     next: u64,
 }
 
-/// Whose a connection is.
+/// The group that a connection counts against.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Group {
-    /// This node is making it, for a peer that has named the endpoint, or for itself.
+    /// Dialled by this node, for a peer that has named the endpoint, or for itself.
     Dialled(Option<NodeId>),
-    /// Somebody has opened it, from an address or by a Unix socket.
+    /// Opened by a peer, from an address or over a Unix socket.
     Accepted(Option<Origin>),
 }
 
 impl Group {
-    /// The peer against which it counts, if it is dialled for one.
+    /// Returns the peer that a connection counts against, if it is dialled for one.
     pub(crate) fn payer(self) -> Option<NodeId> {
         match self {
             Group::Dialled(payer) => payer,
@@ -109,33 +110,33 @@ impl Group {
         matches!(self, Group::Dialled(Some(_)))
     }
 
-    /// Whether it has a share of its own.
+    /// Whether the group has a share of its own.
     fn has_share(self) -> bool {
         self.is_for_peer() || matches!(self, Group::Accepted(Some(_)))
     }
 }
 
-/// A connection that has not shown who is at its other end.
+/// An unproven connection, as the table knows it.
 #[derive(Clone, Debug, Default)]
 struct Unproven {
-    /// Cancelled when it is to go.
+    /// Cancelled when the connection has to end.
     expelled: CancellationToken,
-    /// Cancelled when it has, and its stream is closed.
+    /// Cancelled when the connection has ended, and its stream is closed.
     gone: CancellationToken,
-    /// Cancelled when the peer says that it has given it up.
+    /// Cancelled when the peer says that it has given the connection up.
     given_up: CancellationToken,
-    /// As the side that has opened it calls it, once it has said so.
+    /// The name that the other side gives the connection, once it has said so.
     theirs: Option<ConnectionId>,
 }
 
 impl Unproven {
-    /// Whether the other side has said nothing yet; of what this node dials for itself that is not held against it.
+    /// Whether the other side has said nothing yet. Connections that this node dials for itself never count as silent.
     fn is_silent(&self, group: Group) -> bool {
         self.theirs.is_none() && group != Group::Dialled(None)
     }
 }
 
-/// A slot among the connections of a node; given back when it is dropped.
+/// A slot among the connections of a node; freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     admission: Weak<Admission>,
@@ -150,8 +151,8 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A connection that has not shown yet who is at its other end. It is to end when `expelled` is cancelled, because there are
-/// too many, or `given_up`, because its peer goes on by another.
+/// An unproven connection, as its own tasks hold it. It has to end when `expelled` is cancelled, because there are too
+/// many, or when `given_up` is, because its peer goes on with another connection.
 #[derive(Debug)]
 pub(crate) struct UnprovenConnection {
     admission: Weak<Admission>,
@@ -163,7 +164,7 @@ pub(crate) struct UnprovenConnection {
 }
 
 impl UnprovenConnection {
-    /// Where it comes from, if somebody has opened it from an address.
+    /// Returns where the connection comes from, if a peer has opened it from an address.
     pub(crate) fn origin(&self) -> Option<Origin> {
         match self.group {
             Group::Accepted(origin) => origin,
@@ -171,7 +172,7 @@ impl UnprovenConnection {
         }
     }
 
-    /// Notes how the other side calls the connection.
+    /// Notes the name that the other side gives the connection.
     pub(crate) fn is_called(&self, theirs: ConnectionId) {
         if let Some(admission) = self.admission.upgrade()
             && let Some(group) = admission.state.lock().unproven.get_mut(&self.group)
@@ -196,12 +197,13 @@ impl Admission {
         Admission { state: Mutex::default(), limits }
     }
 
-    /// Takes a slot for one more connection of that group. Where all are taken, one that has not greeted makes room: a peer
-    /// can open as many as it likes, or have this node dial an address that never answers. Where all of an address are, or
-    /// all for a peer, one of its own does. Until that connection is gone, which is a moment, there is one too many.
+    /// Takes a slot for one more connection of that group. If all slots are taken, a connection that has not greeted
+    /// makes room: a peer can open as many as it likes, or have this node dial an address that never answers. If all
+    /// slots of an address are taken, or all for a peer, one of its own connections makes room. Until that connection
+    /// is gone, which takes a moment, there is one too many.
     ///
     /// # Errors
-    /// If all that are in the way have greeted.
+    /// If all connections that could make room have greeted.
     pub(crate) fn slot(self: &Arc<Self>, group: Group) -> Result<ConnectionSlot, NoRoom> {
         let oldest = {
             let mut state = self.state.lock();
@@ -215,8 +217,8 @@ impl Admission {
         Ok(ConnectionSlot { admission: Arc::downgrade(self), group })
     }
 
-    /// Takes a slot for a connection that this node makes, for itself or else for one of the peers that have named the
-    /// endpoint: the one that has the fewest.
+    /// Takes a slot for a connection that this node makes: for itself, or for the one of the `askers`, the peers that
+    /// have named the endpoint, that has the fewest.
     pub(crate) fn slot_for(self: &Arc<Self>, askers: Option<&[NodeId]>) -> Result<ConnectionSlot, NoRoom> {
         let payer = askers.and_then(|askers| {
             let state = self.state.lock();
@@ -225,14 +227,14 @@ impl Admission {
         self.slot(Group::Dialled(payer))
     }
 
-    /// Whether half of what there may be of that group is there, if it is dialled for a peer.
+    /// Whether half of the allowed connections of that group are there, if it is dialled for a peer.
     pub(crate) fn is_scarce(&self, group: Group) -> bool {
         let state = self.state.lock();
         let is_scarce = state.count(group) * 2 >= self.limits.for_peer || state.for_peers * 2 >= self.limits.for_peers;
         group.is_for_peer() && is_scarce
     }
 
-    /// Notes a connection that somebody has opened. If it is one too many that has not shown who it is, one goes.
+    /// Notes a connection that a peer has opened. If there are too many unproven ones, one of them is closed.
     pub(crate) fn unproven(self: &Arc<Self>, origin: Option<Origin>) -> UnprovenConnection {
         let (unproven, oldest) = {
             let mut state = self.state.lock();
@@ -247,9 +249,9 @@ impl Admission {
         unproven
     }
 
-    /// A peer that has shown who it is has given up connections, of which it tells by its own names: those that have not
-    /// greeted yet end, so that nothing is read from them any more. The names are random, so nobody but the peer, and who
-    /// overhears it, can end one of its connections by this.
+    /// Ends the connections that a proven peer has given up, listed by the peer's own names, if they have not greeted
+    /// yet: so that nothing is read from them any more. The names are random, so only the peer, and whoever overhears
+    /// it, can end one of its connections in this way.
     pub(crate) fn give_up(&self, given_up: &[(ConnectionId, u64)]) {
         if given_up.is_empty() {
             return;
@@ -263,8 +265,8 @@ impl Admission {
         ended.iter().for_each(CancellationToken::cancel);
     }
 
-    /// Has one go that has not greeted, because there is no room for another outside of the node's own limits. What is
-    /// returned is cancelled once it has.
+    /// Closes a connection that has not greeted, because a limit outside of the node leaves no room for another. The
+    /// returned token is cancelled once that connection is gone.
     pub(crate) fn make_room(&self) -> Option<CancellationToken> {
         let oldest = self.state.lock().pop_of_most(|_| true)?;
         oldest.expelled.cancel();
@@ -282,7 +284,7 @@ impl AdmissionState {
         self.by_group.get(&group).copied().unwrap_or(0)
     }
 
-    /// The connection that has to go, if one has, so that there is room for one of that group.
+    /// Returns the connection that has to end, if one has, to make room for one of that group.
     fn make_room_for(&mut self, group: Group, limits: &AdmissionLimits) -> Result<Option<Unproven>, NoRoom> {
         let (share, full) = match group {
             Group::Accepted(Some(_)) => (limits.per_address, NoRoom::OfAddress),
@@ -328,7 +330,7 @@ impl AdmissionState {
         UnprovenConnection { admission: Arc::downgrade(admission), group, number, expelled, gone, given_up }
     }
 
-    /// One that was popped is not there any more when it is dropped.
+    /// Removes a connection; `None` if it was popped before.
     fn remove(&mut self, group: Group, number: u64) -> Option<Unproven> {
         let members = self.unproven.get_mut(&group)?;
         let removed = members.remove(&number)?;
@@ -346,16 +348,16 @@ impl AdmissionState {
         self.remove(group, number)
     }
 
-    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them. Where
-    /// several have as many, those that have said nothing yet and those that have said hello have half of the places each:
-    /// a crowd from many addresses that says nothing does not push out whoever is about to show who it is.
+    /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
+    /// Among groups with equally many, silent connections and those that have said hello have half of the places each:
+    /// silent connections from many addresses do not push out peers that are about to show who they are.
     fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
         let groups = || self.unproven.iter().filter(|(group, _)| is_it(**group));
         let all = groups().flat_map(|(group, members)| members.values().map(|unproven| unproven.is_silent(*group)));
         let (silent, count) = all.fold((0, 0), |(silent, count), is| (silent + usize::from(is), count + 1));
         let goes = silent_goes(silent, count);
         let candidates = groups().filter_map(|(group, members)| {
-            // This node's own attempts have one place each: no peer can make them go by having many addresses.
+            // This node's own attempts weigh one each: no peer can push them out by having many addresses.
             let weight = if *group == Group::Dialled(None) { 1 } else { members.len() };
             let of_those = oldest(*group, members, goes);
             let number = of_those.or_else(|| oldest(*group, members, None))?;
@@ -367,7 +369,7 @@ impl AdmissionState {
     }
 }
 
-/// Whether one that has said nothing goes, or one that has; `None` if there are as many of both, or there is none.
+/// Whether a silent connection goes, or one that has said hello; `None` if there are as many of both, or none at all.
 fn silent_goes(silent: usize, count: usize) -> Option<bool> {
     match (2 * silent).cmp(&count) {
         Ordering::Less => Some(false),
@@ -376,7 +378,7 @@ fn silent_goes(silent: usize, count: usize) -> Option<bool> {
     }
 }
 
-/// The oldest of those that have said nothing yet, or of those that have, or of all.
+/// Returns the oldest connection: among the silent ones, among those that have said hello, or among all.
 fn oldest(of: Group, members: &BTreeMap<u64, Unproven>, is_silent: Option<bool>) -> Option<u64> {
     let is_it = |unproven: &Unproven| is_silent.is_none_or(|is| unproven.is_silent(of) == is);
     members.iter().find(|(_, unproven)| is_it(unproven)).map(|(number, _)| *number)
@@ -423,7 +425,7 @@ mod tests {
         ];
         for expected in [[true, false, false], [true, true, false], [true, true, true]] {
             assert!(admission.slot(Group::Accepted(None)).is_ok());
-            // Its own slot is given back at once here; that of the one that is gone is not.
+            // The new slot is given back at once here; that of the closed connection is not.
             admission.state.lock().open = 3;
             assert_eq!(gone(&began), expected);
         }
@@ -461,7 +463,7 @@ mod tests {
         assert_eq!(gone(&asked), [vec![true; 9], vec![false]].concat());
     }
 
-    /// Also once they have greeted.
+    /// Connections dialled for a peer keep counting against it once they have greeted.
     #[test]
     fn a_peer_has_so_many_places_for_what_it_names_and_all_peers_have_half() {
         let limits = AdmissionLimits::of(&Limits { max_connections: 32, ..Limits::default() });
@@ -471,7 +473,7 @@ mod tests {
         assert_eq!(take(1).map(|_| ()), Err(NoRoom::ForPeer));
         slots.extend((2..5).flat_map(|byte| (0..4).map(move |_| byte)).map(|byte| take(byte).expect("it has its own")));
         assert_eq!(take(5).map(|_| ()), Err(NoRoom::ForPeers));
-        // The rest is for others, and so is what a peer gives back.
+        // The rest is for others, and so are the slots that a peer gives back.
         slots.extend((0..16).map(|_| admission.slot(Group::Dialled(None)).expect("there is room")));
         assert_eq!(admission.slot(Group::Dialled(None)).map(|_| ()), Err(NoRoom::Connections));
         slots.remove(0);
@@ -520,7 +522,7 @@ mod tests {
         assert!(!slow.expelled.is_cancelled(), "it has its share");
         assert_eq!(gone(&crowd).iter().filter(|gone| **gone).count(), 46);
         assert!(gone(&crowd)[..46].iter().all(|gone| *gone), "the oldest of its own go");
-        // As many addresses as there are places: then it is the oldest.
+        // With as many addresses as places, the oldest goes.
         let others: Vec<_> = (3..8).map(|octet| admission.unproven(origin(octet))).collect();
         assert!(slow.expelled.is_cancelled());
         assert_eq!(gone(&others), [false; 5]);
@@ -537,7 +539,7 @@ mod tests {
         let crowd: Vec<_> = (6..100).map(|octet| admission.unproven(origin(octet))).collect();
         assert_eq!(gone(&greeting), [false; 5]);
         assert_eq!(gone(&crowd).iter().filter(|gone| !**gone).count(), 5);
-        // Nor do those who have said hello, and nothing since, keep out whoever comes.
+        // Nor do peers that have said hello, and nothing since, keep out newcomers.
         let greeting_on: Vec<_> = (100..200).map(|octet| admission.unproven(origin(octet))).collect();
         greeting_on.iter().for_each(|one| one.is_called(ConnectionId([2; 16])));
         let newcomer = admission.unproven(origin(200));

@@ -1,4 +1,5 @@
-//! The peers that send more than is handled in one turn: how many of them are served in a round, and how much of each.
+//! The peers that send more than is handled in one turn: limits how many of them are served in a round, and how much of
+//! each.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,21 +9,22 @@ use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-/// Posts in a row that a reader handles in its turn at most, or a part of it of frames that cost more. A quarter of a
-/// mailbox's default, so that readers on this thread can empty their mailboxes before they are full.
+/// Posts in a row that a reader handles in its turn at most; of frames that cost more, only a part of that. A quarter
+/// of a mailbox's default, so that readers on this thread can empty their mailboxes before they are full.
 pub(crate) const LONGEST: usize = 256;
 
-/// The least of it for a reader whose peer was silent before; less is not worth a turn.
+/// Posts in the shortest turn of a reader whose peer was silent before; fewer are not worth a turn.
 pub(crate) const SHORTEST: usize = 32;
 
-/// The sum of it in the turns of all busy readers of a round.
+/// Posts in the turns of all busy readers of a round together.
 pub(crate) const ROUND: usize = 1024;
 
 /// Busy readers that are served in one round of the thread; the others stand in a queue. Each handles enough in its turn to
 /// make its system calls worth their price, and a peer that says little waits for these turns only, however many are busy.
 pub(crate) const SERVED: usize = 8;
 
-/// The readers of a node that had more to handle than they could in their last turn, and those whose long buffer grows.
+/// The readers of a node that had more to handle than fitted in their last turn, and the readers whose long buffer
+/// grows.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     busy: AtomicUsize,
@@ -37,12 +39,12 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    /// The turn of a reader that has waited for its peer.
+    /// Returns the length of the first turn of a reader that has waited for its peer.
     pub(crate) fn first_turn(&self) -> usize {
         self.share().max(SHORTEST)
     }
 
-    /// Each turn of a reader that is busy.
+    /// Returns the length of each turn of a busy reader.
     pub(crate) fn busy_turn(&self) -> usize {
         self.share().max(ROUND / SERVED)
     }
@@ -53,7 +55,7 @@ impl Crowd {
 
     /// Waits in the queue of the busy, first come, first served. The place is free again when the permit is dropped.
     pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
+        // Nobody closes the semaphore.
         Arc::clone(&self.served).acquire_owned().await.ok()
     }
 
@@ -65,8 +67,8 @@ impl Crowd {
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Makes room in a buffer that has so much in it that others notice when it is moved: one after another, and each in a
-    /// round of its own.
+    /// Makes room in a buffer so large that moving it would hold up other connections: one buffer after another, and
+    /// each in a round of its own.
     pub(crate) async fn grow(&self, buffer: &mut BytesMut, room: usize) {
         let _turn = self.growing.acquire().await;
         buffer.reserve(room);

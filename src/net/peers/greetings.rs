@@ -1,10 +1,10 @@
-//! How many greetings of strangers are answered in a second: each costs this node a signature and the check of one, on the
-//! thread that all connections share.
+//! Limits the greetings of strangers that are answered in a second: each costs this node a signature and the check of
+//! one, on the thread that all connections share.
 //!
-//! Whoever comes when there is no room is not refused, but waits, in turns by the addresses that those who wait come from: the
-//! clients of a restarted server come back a little later, and a crowd from one address waits for itself. An address that
-//! has greeted more than its quarter of late goes behind those that have not. How many wait is bounded by `max_unproven`,
-//! and how long by `handshake_timeout`; whoever hangs up waits no longer.
+//! A peer that comes when there is no room is not refused, but waits, and the addresses of the waiting peers take
+//! turns: the clients of a restarted server come back a little later, and a crowd from one address waits for itself. An
+//! address that has recently used more than its quarter of the greetings goes behind those that have not. The number
+//! that wait is bounded by `max_unproven`, and their time by `handshake_timeout`; a peer that hangs up waits no longer.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,31 +20,31 @@ use tokio::time::Instant;
 
 use crate::net::transport::accepted::Origin;
 
-/// One address has this part of all greetings while others wait.
+/// The divisor for the part of all greetings that one address has while others wait.
 const ADDRESSES: f64 = 4.0;
 
-/// Greetings that were not used are saved for so long, in seconds: a few rounds of the I/O thread, and not more than it can answer
-/// without others noticing.
+/// The seconds for which unused greetings are saved: a few rounds of the I/O thread, and no more than it can answer
+/// without holding up other connections.
 const SAVED: f64 = 0.1;
 
-/// Addresses of which it is remembered how much they have greeted of late. One of which nothing is left to remember is
-/// forgotten, which takes it four times as long as a greeting: there are hardly ever more than a few.
+/// Addresses whose recent greetings are remembered. An address whose bucket is full again is forgotten, which takes
+/// four times as long as a greeting: there are hardly ever more than a few.
 const MAX_ADDRESSES: usize = 1024;
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     tokens: f64,
-    /// When there were so many.
+    /// The time at which the bucket held these tokens.
     at: Instant,
 }
 
-/// How a bucket fills.
+/// The rate and the capacity of a bucket.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     /// Tokens a second.
     rate: f64,
-    /// The most that it holds; at least one.
+    /// The most tokens that it holds; at least one.
     most: f64,
 }
 
@@ -62,33 +62,33 @@ impl Flow {
         (bucket.tokens + elapsed * self.rate).min(self.most)
     }
 
-    /// Takes one, or what there is of one.
+    /// Takes one token, or the fraction that there is of one.
     fn take(self, bucket: Bucket, now: Instant) -> Bucket {
         Bucket { tokens: (self.tokens(bucket, now) - 1.0).max(0.0), at: now }
     }
 }
 
-/// Whose turn it is.
+/// The result of asking for the next turn.
 #[derive(Debug, PartialEq)]
 enum Turn<T> {
     Of(T),
-    /// Nobody's before then.
+    /// Nobody has a turn before then.
     At(Instant),
     /// Nobody waits.
     Nobodys,
 }
 
-/// Those who wait, each with a `T` by which it is told. Time is an argument.
+/// The peers that wait, each with a `T` through which it is told. Time is an argument.
 #[derive(Debug)]
 struct GreetingQueue<T> {
     node_flow: Flow,
     address_flow: Flow,
     node: Bucket,
-    /// Of addresses whose bucket is not full; at most [`MAX_ADDRESSES`].
+    /// The buckets that are not full, by address; at most [`MAX_ADDRESSES`].
     addresses: HashMap<Origin, Bucket>,
-    /// By where they come from, in the order in which they came. Unix sockets have no address, and one turn together.
+    /// The waiting peers by origin, in the order in which they came. Unix sockets have no address, and share one turn.
     waiting: HashMap<Option<Origin>, BTreeMap<u64, T>>,
-    /// Those of `waiting` in the order of their turns.
+    /// The origins in `waiting`, in the order of their turns.
     turns: VecDeque<Option<Origin>>,
     next: u64,
 }
@@ -107,7 +107,7 @@ impl<T> GreetingQueue<T> {
         }
     }
 
-    /// Takes what one greeting costs, if nobody waits and there is enough; whether there was.
+    /// Takes the cost of one greeting, if nobody waits and there are tokens; returns whether it did.
     fn take(&mut self, origin: Option<Origin>, now: Instant) -> bool {
         let is_free = self.turns.is_empty() && self.node_flow.tokens(self.node, now) >= 1.0;
         if is_free {
@@ -116,7 +116,7 @@ impl<T> GreetingQueue<T> {
         is_free
     }
 
-    /// Waits for a turn; the number by which it is given up.
+    /// Queues for a turn, and returns the number by which it can be given up.
     fn wait(&mut self, origin: Option<Origin>, tell: T) -> u64 {
         self.next += 1;
         let of_origin = self.waiting.entry(origin).or_default();
@@ -127,7 +127,7 @@ impl<T> GreetingQueue<T> {
         self.next
     }
 
-    /// One does not wait any more, if it still does.
+    /// Removes a waiting peer, if it still waits.
     fn give_up(&mut self, origin: Option<Origin>, number: u64) {
         let Some(of_origin) = self.waiting.get_mut(&origin) else { return };
         of_origin.remove(&number);
@@ -137,14 +137,15 @@ impl<T> GreetingQueue<T> {
         }
     }
 
-    /// Takes out whoever has the next turn: of the addresses that have not had more than their part, or else of all.
+    /// Removes the peer that has the next turn: among the addresses that have not had more than their part, or else
+    /// among all.
     fn turn(&mut self, now: Instant) -> Turn<T> {
         if self.turns.is_empty() {
             return Turn::Nobodys;
         }
         let missing = 1.0 - self.node_flow.tokens(self.node, now);
         if missing > 0.0 {
-            // Rounded up: it would be asked again at once otherwise.
+            // Rounded up: otherwise the next call would come too early.
             let pause = Duration::from_secs_f64(missing / self.node_flow.rate) + Duration::from_nanos(1);
             return Turn::At(now + pause);
         }
@@ -172,7 +173,7 @@ impl<T> GreetingQueue<T> {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&origin) {
             self.addresses.retain(|_, bucket| flow.tokens(*bucket, now) < flow.most);
             if self.addresses.len() >= MAX_ADDRESSES {
-                // None that is new is charged until one is forgotten; they take turns all the same.
+                // No new address is charged until one is forgotten; new addresses take turns all the same.
                 return;
             }
         }
@@ -192,11 +193,11 @@ pub(crate) struct Greetings {
 #[derive(Debug)]
 struct GreetingState {
     queue: GreetingQueue<oneshot::Sender<()>>,
-    /// Whether a task gives those who wait their turns; it ends when nobody waits.
+    /// Whether a task is handing out turns; it ends when nobody waits.
     is_driven: bool,
 }
 
-/// One who waits; it does not any more when this is dropped.
+/// A place in the queue, given up when it is dropped.
 struct Waiting<'a> {
     greetings: &'a Greetings,
     origin: Option<Origin>,
@@ -215,16 +216,16 @@ impl Greetings {
         Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }), signing: Semaphore::new(1) }
     }
 
-    /// Waits until nobody else signs or checks a signature in this round of the I/O thread, so that however many greet,
-    /// whoever is connected waits for one of them. Held until it is done.
+    /// Waits until nobody else signs or checks a signature in this round of the I/O thread, so that connected peers
+    /// wait for one signature at most, however many strangers greet. The permit is held until the signature is done.
     pub(crate) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes it.
+        // Nobody closes the semaphore.
         let alone = self.signing.acquire().await.ok();
         tokio::task::yield_now().await;
         alone
     }
 
-    /// Ends when it is the turn of one more who comes from there. To be called on the I/O thread.
+    /// Completes when it is the turn of one more peer from that origin. To be called on the I/O thread.
     pub(crate) async fn turn(self: &Arc<Self>, origin: Option<Origin>) {
         let (tell, told) = oneshot::channel();
         let (number, was_driven) = {
@@ -238,7 +239,7 @@ impl Greetings {
         if !was_driven {
             actix_rt::spawn(Arc::clone(self).drive());
         }
-        // Its sender goes with the node.
+        // The sender is dropped with the node.
         let _ = told.await;
     }
 
@@ -251,7 +252,7 @@ impl Greetings {
                 turn
             };
             match turn {
-                // It may have gone this moment.
+                // The peer may have hung up this moment.
                 Turn::Of(tell) => tell.send(()).unwrap_or_default(),
                 Turn::At(then) => tokio::time::sleep_until(then).await,
                 Turn::Nobodys => return,
@@ -271,7 +272,7 @@ mod tests {
         Some(Origin::of(([192, 0, high, low], 4242).into()))
     }
 
-    /// Has `waiting` wait, of which each is known by where it comes from and its number there, and gives turns for so long.
+    /// Hands out turns for `time`. Returns the peers that had one, each by its origin and its number there.
     fn turns(queue: &mut GreetingQueue<(u16, usize)>, from: Instant, time: Duration) -> Vec<(u16, usize)> {
         let (mut now, mut turns) = (from, Vec::new());
         loop {
@@ -316,7 +317,7 @@ mod tests {
         let mut queue = GreetingQueue::new(100.0, now);
         (0..9).for_each(|n| assert!(queue.take(origin(n % 3), now)));
         assert!(queue.take(None, now));
-        // Three crowds have waited for long when one comes from elsewhere, twice.
+        // Three crowds have waited for long when two peers come from another address.
         for n in 0..1000 {
             (0..3).for_each(|from| _ = queue.wait(origin(from), (from, n)));
         }
@@ -379,7 +380,7 @@ mod tests {
                 futures_util::future::join_all(all).await;
                 let took = began.elapsed();
                 assert!((Duration::from_secs(2)..Duration::from_millis(2050)).contains(&took), "{took:?}");
-                // Nobody waits any more, and the next begins anew.
+                // Nobody waits any more; the next greeting starts a new task.
                 tokio::task::yield_now().await;
                 assert!(!greetings.state.lock().is_driven);
                 greetings.turn(origin(1)).await;

@@ -1,5 +1,5 @@
-//! Where other nodes are said to listen, as far as that is believed. That such a node is there is believed only of one
-//! that greets as that node.
+//! Endpoints where peers claim that other nodes listen, as far as they are believed. A hint is trusted only once the
+//! handshake there has shown the expected node.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -11,23 +11,24 @@ use crate::ident::Endpoint;
 use crate::ident::Place;
 use crate::net::transport::means_another_elsewhere;
 
-/// Endpoints of a node that are remembered.
+/// Endpoints that are remembered for each node.
 const MAX_HINTS: usize = 4;
 
-/// What is believed of what a peer says where a node listens: endpoints that mean something to this host. Those of one
-/// host for itself do only if the peer is `near`, on this host.
+/// Returns the endpoints that are believed of those where a peer says that a node listens: endpoints that mean
+/// something to this host. Endpoints that a host has for itself only do if the peer is `near`, on this host.
 pub(crate) fn believed<'a>(told: impl IntoIterator<Item = &'a str>, near: bool) -> Arc<[Endpoint]> {
     told.into_iter().filter_map(|text| believe(text.parse().ok()?, near)).take(MAX_HINTS).collect()
 }
 
-/// Whether a peer, which is `near` or not, may name that endpoint for this node to dial it: one that means something to this
-/// host, and not what only this host can reach.
+/// Whether a peer, which is `near` or not, may name that endpoint for this node to dial. A peer elsewhere may not name
+/// endpoints that only this host can reach.
 pub(crate) fn may_name(endpoint: &Endpoint, near: bool) -> bool {
     near || believe(endpoint.clone(), near).is_some()
 }
 
-/// Whether a dialled endpoint, which led to the address `reached`, stands in the list of where a peer says that it listens, by
-/// that name or as that address. Of all addresses of a host, as it writes them for itself, any is meant on this host.
+/// Whether a dialled endpoint, which led to the address `reached`, is among the endpoints where a peer says that it
+/// listens, by that name or as that address. On this host, an unspecified address (`0.0.0.0`, `[::]`) stands for any
+/// address.
 pub(crate) fn is_listed<'a>(
     endpoint: &Endpoint,
     reached: Option<SocketAddr>,
@@ -49,9 +50,10 @@ fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
     if port == 0 {
         return None;
     }
-    // A zone is one of the host that has written it (RFC 4007 section 6).
+    // A zone means something only on the host that has written it (RFC 4007 section 6).
     match host.split_once('%').map_or(host, |(ip, _)| ip).parse::<IpAddr>() {
-        // All of a host's addresses, as it writes them for itself: at this host they are not to be dialled everywhere.
+        // All addresses of a host, as it writes them for itself. A node on this host is dialled at the loopback address
+        // instead.
         Ok(ip) if ip.is_unspecified() => {
             let loopback = if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
             let here = std::net::SocketAddr::new(loopback, port).to_string();

@@ -1,4 +1,4 @@
-//! All peers of a node: who is connected, who may be, and how one is found.
+//! All peers of a node: the table of connected ones, the admission of new ones, and the search for paths to others.
 
 pub(crate) mod admission;
 pub(crate) mod crowd;

@@ -1,8 +1,8 @@
-//! Those who wait for news of a node: that a connection to it has come up, or that it has said that it ends.
+//! News of nodes, for tasks that wait for it: a connection to a node has come up, or the node has said that it ends.
 //!
-//! Each node has a place of its own where it is waited for. If all waited in one, each node that comes back would wake
-//! those who wait for all the others: where a thousand have gone at once, each of their boxes that is watched would be
-//! looked at a thousand times. There is a place for each node that somebody waits for, and soon none for others.
+//! Each node has a `Notify` of its own. With a single one, each node that comes back would wake the tasks that wait for
+//! all the others: after a thousand nodes have gone at once, each of their watched boxes would be looked at a thousand
+//! times. Only nodes that somebody waits for have an entry; the others are soon forgotten.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ pub(crate) struct News {
 #[derive(Debug, Default)]
 struct NewsByNode {
     by_node: HashMap<NodeId, Weak<Notify>>,
-    /// How many of them were waited for when those that were not were last forgotten.
+    /// The number of entries that were left when those that nobody waited for were last forgotten.
     awaited: usize,
 }
 
 impl News {
-    /// Where news of that node is told, to be held while one waits for it.
+    /// Returns the `Notify` for news of that node, to be held while waiting for it.
     pub(crate) fn of(&self, node: NodeId) -> Arc<Notify> {
         let mut state = self.state.lock();
         if let Some(known) = state.by_node.get(&node).and_then(Weak::upgrade) {
             return known;
         }
-        // Not more often than their number doubles.
+        // Swept only when the number of entries has doubled.
         if state.by_node.len() > 2 * state.awaited + 64 {
             state.by_node.retain(|_, awaited| awaited.strong_count() > 0);
             state.awaited = state.by_node.len();
@@ -43,7 +43,7 @@ impl News {
         new
     }
 
-    /// Wakes those who wait for news of that node.
+    /// Wakes the tasks that wait for news of that node.
     pub(crate) fn tell(&self, node: NodeId) {
         let awaited = self.state.lock().by_node.get(&node).and_then(Weak::upgrade);
         if let Some(awaited) = awaited {

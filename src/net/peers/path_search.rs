@@ -1,9 +1,10 @@
-//! Looks whether a node is where it is said to listen, before its boxes are reached the long way, through the node that
-//! introduced them.
+//! Searches a direct path to a node at the endpoints where it is said to listen, before its boxes are reached through
+//! the node that introduced them, the relay.
 //!
-//! What is sent meanwhile waits here, in order, and then goes whichever way it is: nothing is lost because a hint was
-//! wrong. What waits is bounded like an outbox; how long, by `handshake_timeout`; and what ends it otherwise is the end of
-//! the node. A node that was looked for in vain is not looked for again before the longest pause between two dials is over.
+//! Messages sent meanwhile wait here, in order, and then leave by the path that was chosen: nothing is lost because a
+//! hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the end of the node
+//! also ends the wait. A node that was not found is not searched again before the longest pause between two dials is
+//! over.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -28,23 +29,23 @@ use crate::quota::Quota;
 use crate::reason::DropReason;
 use crate::wire::frames::shape::Question;
 
-/// Nodes that are looked for at a time; boxes of further ones are reached the long way.
+/// Nodes that are searched at a time; boxes of further nodes are reached through the relay.
 const MAX_SEARCHES: usize = 64;
 
-/// Those among them that are looked for where one peer has said.
+/// Searches at a time for hints of one peer.
 const MAX_SEARCHES_OF_PEER: usize = MAX_SEARCHES / 4;
 
-/// Nodes that were looked for in vain which are remembered; while there are so many, no others are looked for.
+/// Nodes that are remembered as not found; while there are that many, no others are searched.
 const MAX_MISSED: usize = 1024;
 
-/// Those among them that were looked for where one peer has said.
+/// Nodes that are remembered as not found, for hints of one peer.
 const MAX_MISSED_OF_PEER: usize = MAX_MISSED / 4;
 
 /// The searches of one node.
 #[derive(Debug, Default)]
 pub(crate) struct PathSearches {
     tables: Mutex<SearchTable>,
-    /// Cancelled when no connection is waited for any more.
+    /// Cancelled when searches are to end without waiting for connections.
     hurry: CancellationToken,
     has_ended: Notify,
 }
@@ -52,28 +53,28 @@ pub(crate) struct PathSearches {
 #[derive(Debug, Default)]
 struct SearchTable {
     under_way: HashMap<Incarnation, UnderWay>,
-    /// Nodes that were looked for in vain, and when they may be looked for again.
+    /// Nodes that were not found, until they may be searched again.
     missed: HashMap<Incarnation, Missed>,
 }
 
-/// A node that is looked for.
+/// A search that is under way, as the table knows it.
 #[derive(Debug)]
 struct UnderWay {
     queue: Arc<SearchQueue>,
-    /// The peer that has told where.
+    /// The peer that has given the hints.
     asked_by: NodeId,
 }
 
 /// A node that was not found.
 #[derive(Debug)]
 struct Missed {
-    /// When it may be looked for again.
+    /// The time from which it may be searched again.
     until: Instant,
     asked_by: NodeId,
 }
 
 impl SearchTable {
-    /// Whether one more may be looked for where that peer says.
+    /// Whether one more search may begin for hints of that peer.
     fn has_room(&mut self, asked_by: NodeId, now: Instant) -> bool {
         let is_full = |missed: &HashMap<_, Missed>| {
             missed.len() >= MAX_MISSED || count(missed.values().map(|one| one.asked_by), asked_by) >= MAX_MISSED_OF_PEER
@@ -91,8 +92,8 @@ fn count(askers: impl Iterator<Item = NodeId>, asked_by: NodeId) -> usize {
 }
 
 impl PathSearches {
-    /// The search for a node, begun with `begin` if there is none; it counts against the peer that has told where to look.
-    /// `None` if there is to be none.
+    /// Returns the search for a node, begun with `begin` if there is none; it counts against the peer that has given
+    /// the hints. `None` if no search may begin.
     pub(crate) fn search(
         &self,
         node: Incarnation,
@@ -135,7 +136,7 @@ impl PathSearches {
         self.has_ended.notify_waiters();
     }
 
-    /// Ends all searches, and waits until what waited for them has gone the long way.
+    /// Ends all searches, and waits until their messages have left through the relays.
     pub(crate) async fn hurry(&self) {
         self.hurry.cancel();
         loop {
@@ -150,24 +151,25 @@ impl PathSearches {
     }
 }
 
-/// A search that is under way.
+/// A search that is under way, as its own task holds it.
 struct PathSearch {
     searches: Arc<PathSearches>,
     node: Incarnation,
     queue: Arc<SearchQueue>,
-    /// When the node may be looked for again, if it was not found.
+    /// The time from which the node may be searched again, if it was not found.
     again: Option<Instant>,
 }
 
 impl Drop for PathSearch {
     fn drop(&mut self) {
-        // Nothing waits any more unless the search is cut off.
+        // Messages still wait only if the search was cut off.
         self.queue.give_up(DropReason::Shutdown);
         self.searches.ended(self.node, self.again);
     }
 }
 
-/// Looks for a node by the `dialled` links to where it is said to listen, until it is found or `handshake_timeout` is over.
+/// Searches a node over the links `dialled` to the endpoints where it is said to listen, until it is found or
+/// `handshake_timeout` is over.
 pub(crate) fn search(
     searches: Arc<PathSearches>,
     node: Incarnation,
@@ -176,7 +178,7 @@ pub(crate) fn search(
     limits: Limits,
     queue: Arc<SearchQueue>,
 ) -> impl Future<Output = ()> + Send {
-    // Made at once: what waits is also counted if the node ends before this is begun with.
+    // Made before the first poll: messages that wait are counted even if the node ends before the search begins.
     let mut search = PathSearch { searches, node, queue, again: None };
     async move {
         let hurry = search.searches.hurry.clone();
@@ -204,11 +206,11 @@ async fn find(node: Incarnation, peers: &PeerTable, dialled: Vec<Arc<Link>>) -> 
     None
 }
 
-/// The link, if that node is there, has shown that it is, and says itself that it listens there.
+/// Returns the link, if the node at its end has proven that it is that node, and says itself that it listens there.
 async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Option<Arc<Link>> {
     greeted(&link).await;
     let heard = peers.news().of(node.node);
-    // One that answers no questions may have said who it is and not shown it yet.
+    // A node that answers no questions may have said who it is without having proven it yet.
     loop {
         let mut news = std::pin::pin!(heard.notified());
         // From here on nothing is missed.
@@ -217,19 +219,19 @@ async fn leads_to(node: Incarnation, peers: &PeerTable, link: Arc<Link>) -> Opti
             return None;
         }
         if peers.is_live(node, &link) {
-            // Other pointers to the node may take this way, too, which have not come with this hint.
+            // Other pointers to the node, which did not come with this hint, may take this path too.
             return Some(link).filter(|link| link.serves_others());
         }
         news.await;
     }
 }
 
-/// Waits until whoever is there has greeted and answered, or nobody is.
+/// Waits until the node there has greeted and answered, or nobody is there.
 async fn greeted(link: &Arc<Link>) {
     let (told, answered) = oneshot::channel();
-    // There is no such shape; whoever was looked for answers that.
+    // There is no shape with that fingerprint; any node answers so.
     link.query(&Question::Fingerprint(0), Box::new(move |_| told.send(()).unwrap_or_default()));
-    // Dropped is as good as answered.
+    // A dropped callback counts as an answer.
     answered.await.unwrap_or_default();
 }
 
@@ -245,7 +247,7 @@ mod tests {
         Incarnation::of(id)
     }
 
-    /// One of so many peers that no share is reached.
+    /// Returns one of several peers, enough that none of them reaches its share.
     fn any(n: usize) -> NodeId {
         node(n % 8).node
     }
@@ -281,7 +283,7 @@ mod tests {
         assert!(begins(&searches, MAX_SEARCHES, any(0)));
     }
 
-    /// The node has ended before.
+    /// As if the node had ended before.
     #[test]
     fn a_search_that_is_never_begun_with_is_over() {
         let (searches, peers) = (Arc::new(PathSearches::default()), Arc::new(PeerTable::default()));

@@ -1,6 +1,6 @@
-//! The messages that wait while a path is searched: in order, and bounded like an outbox. When the search is over they leave
-//! by the connection that was found or, if there is none, by the one that their pointers came by: nothing is lost because a
-//! hint was wrong.
+//! The messages that wait while a path is searched: in order, and bounded like an outbox. When the search is over they
+//! leave by the connection that was found or, if none was, by the connection that introduced their pointers: nothing is
+//! lost because a hint was wrong.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -34,26 +34,26 @@ use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 
-/// Times that what waits is passed on before others of this thread have their turn.
+/// Rounds of passing messages on before other tasks of this thread have their turn.
 const ROUNDS: u32 = 16;
 
 /// One search: see the [module](self).
 pub(crate) struct SearchQueue {
     limit: usize,
-    /// Instead of a connection's, in the numbers of requests that wait.
+    /// Stands for the number of a connection in the correlations of requests that wait.
     number: u64,
     state: Mutex<SearchState>,
 }
 
 struct SearchState {
-    /// Once it is known: the connection that was found, or that there is none.
+    /// The result, once it is known: the connection that was found, or `None` inside if none was.
     found: Option<Option<Arc<dyn Outbound>>>,
     waiting: VecDeque<QueuedMessage>,
     bytes: usize,
-    /// Its part of the bytes that may wait for all connections.
+    /// The share of this queue in the bytes that may wait for all connections.
     share: Share,
     requests: u64,
-    /// The requests that have waited, as they are known to the connection by which they went, for who takes them back.
+    /// The requests that have waited, as the connection that took them knows them, so that they can be cancelled there.
     gone_on: HashMap<u64, (Arc<dyn Outbound>, Correlation)>,
 }
 
@@ -72,7 +72,7 @@ struct QueuedMessage {
     fingerprint: u64,
     type_name: &'static str,
     hops: u8,
-    /// Of a request.
+    /// Set if the message is a request.
     request: Option<QueuedRequest>,
 }
 
@@ -110,7 +110,8 @@ impl SearchQueue {
         SearchQueue { limit, number: outbox::next_connection(), state: Mutex::new(state) }
     }
 
-    /// What was found, once that is known. Until then `wait` makes something of a message that waits, if there is room.
+    /// Queues a message that `wait` makes, if there is room, or returns the result of the search as the reason not to
+    /// wait.
     fn or_wait<T>(
         &self,
         message: &Envelope<'_>,
@@ -121,7 +122,7 @@ impl SearchQueue {
             return Err(found.clone().map_or(NoWait::InVain, NoWait::Found));
         }
         let size = size_of::<QueuedMessage>() + message.body.len() + size_of_val(message.handles);
-        // One takes any one message, as an outbox does.
+        // An empty queue takes a message of any size, as an outbox does.
         let waits = state.bytes + size;
         if (state.bytes > 0 && waits > self.limit) || !state.share.covers(waits) {
             return Err(NoWait::Full);
@@ -136,8 +137,8 @@ impl SearchQueue {
         self.state.lock().found.clone().flatten()
     }
 
-    /// Everything that waits goes by the connection that was found or, if there is none, the way that its pointer came by;
-    /// and then whatever else is sent.
+    /// Sends all waiting messages by the connection that was found or, if none was, by the connection that introduced
+    /// their pointers; later messages follow.
     pub(super) async fn settle(&self, mut found: Option<Arc<dyn Outbound>>) {
         let mut settled: Vec<Arc<Pointer>> = Vec::new();
         for round in 1_u32.. {
@@ -158,8 +159,8 @@ impl SearchQueue {
                     settled.push(to);
                 }
             }
-            // Other threads may send as fast as this passes on. One of this thread that sends whenever it runs would never let
-            // this end, if it ran between any two rounds.
+            // Other threads may send as fast as this loop passes on. A task of this thread that sends whenever it runs
+            // would never let the loop end, if it ran between any two rounds.
             if round.is_multiple_of(ROUNDS) {
                 tokio::task::yield_now().await;
             }
@@ -169,7 +170,7 @@ impl SearchQueue {
         }
     }
 
-    /// There is no connection `found` any more if it turns out to have broken.
+    /// Passes one message on. Clears `found` if that connection turns out to have broken.
     fn pass_on(&self, mut parcel: QueuedMessage, found: &mut Option<Arc<dyn Outbound>>) {
         let message = &Envelope {
             body: Body::from(&parcel.body),
@@ -209,8 +210,8 @@ impl SearchQueue {
     }
 }
 
-/// By the connection that was found, and else the long way; then everything after it goes the long way as well, so that
-/// nothing overtakes it by a connection that has come back.
+/// Sends by the connection that was found, or else through the relay; then all later messages go through the relay as
+/// well, so that none overtakes by a connection that has come back.
 pub(super) fn send<T>(
     to: &Arc<Pointer>,
     found: &mut Option<Arc<dyn Outbound>>,
@@ -257,7 +258,7 @@ impl Outbound for SearchQueue {
         })
     }
 
-    /// Requests come by connections.
+    /// Never called: requests arrive by connections.
     fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
         true
     }
@@ -265,7 +266,7 @@ impl Outbound for SearchQueue {
     fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}
 
     fn cancel(&self, which: Correlation) {
-        // One that waits does not go on, as nobody waits for its answer.
+        // A request that still waits is not passed on, since nobody waits for its answer.
         let gone_on = if which.connection == self.number {
             self.state.lock().gone_on.remove(&which.number)
         } else {
@@ -311,7 +312,7 @@ impl Outbound for SearchQueue {
         self.link().map(|link| link.losses(target, fingerprint)).unwrap_or_default()
     }
 
-    /// Boxes are watched by connections.
+    /// Boxes are watched by connections: this passes the watch on, if one was found.
     fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
         if let Some(link) = self.link() {
             link.watch(target, node, told);
@@ -322,7 +323,7 @@ impl Outbound for SearchQueue {
         self.link().map_or(1.0, |link| link.pressure(target))
     }
 
-    /// Boxes are claimed by connections.
+    /// Leases are held by connections: this gives the lease back.
     fn keep(&self, _: u64, held: Lease) -> Option<Lease> {
         Some(held)
     }

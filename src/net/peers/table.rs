@@ -27,21 +27,22 @@ use crate::wire::target::Target;
 /// Connections between the same two nodes at a time.
 const MAX_PARALLEL: usize = 8;
 
-/// Nodes that have said that they end which are remembered; who waits for a box of an earlier one is told when
-/// `dead_after` is over.
+/// Nodes that are remembered as ended. A wait for a box of a node that was forgotten since ends when `dead_after` is
+/// over.
 const MAX_GONE: usize = 1024;
 
-/// Nodes to which there is no connection any more of which it is remembered since when. Who waits for a box of an earlier
-/// one is told so later.
+/// Nodes without a connection of which the time of the last one is remembered. A wait for a box of a node that was
+/// forgotten since ends later.
 const MAX_LEFT: usize = 1024;
 
-/// Runs of nodes that have been connected which are remembered; of one that is forgotten it is not noticed that a later run
-/// of the node has taken its place.
+/// Runs of nodes that are remembered as once connected. If a run was forgotten, nobody notices that a later run of the
+/// node has taken its place.
 const MAX_KNOWN: usize = 1024;
 
 /// See the [module](self).
 ///
-/// No lock of a link is taken under those of the table: the table is asked by those who encode under a link's.
+/// No lock of a link is taken under a lock of the table, because encoders that hold the lock of a link look things up
+/// in the table.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTable {
     tables: Mutex<PeerState>,
@@ -54,25 +55,25 @@ pub(crate) struct PeerTable {
 
 #[derive(Debug, Default)]
 struct PeerState {
-    /// By the endpoint, and by the node that is to be there, if that matters.
+    /// Dialled links by the endpoint, and by the node that is expected there, if one is.
     dialled: HashMap<(Endpoint, Option<NodeId>), Weak<Link>>,
-    /// How many of `dialled` were held when those that were not were last forgotten.
+    /// The number of links in `dialled` that were left when unheld ones were last forgotten.
     dialled_held: usize,
-    /// Dialled links by the node at their other end, or that was there last: each of them once.
+    /// Dialled links by the node at their other end, or the last node there: each link once.
     led_to: HashMap<NodeId, Vec<Weak<Link>>>,
     live: HashMap<Incarnation, Vec<Arc<Link>>>,
-    /// Runs of nodes that are in `live` no longer, and since when; the latest, at most [`MAX_LEFT`].
+    /// The latest runs of nodes that have left `live`, with the time; at most [`MAX_LEFT`].
     left: VecDeque<(Incarnation, Instant)>,
-    /// The live ones by the number of their connection.
+    /// The live links by the number of their connection.
     by_connection: HashMap<u64, Weak<Link>>,
     /// The runs of each node that are in `live`.
     live_runs: HashMap<NodeId, Vec<Epoch>>,
-    /// Runs of nodes that are or were connected, in the order in which they came last; at most [`MAX_KNOWN`].
+    /// Runs of nodes that are or were connected, in the order in which they last came; at most [`MAX_KNOWN`].
     known: VecDeque<Incarnation>,
 }
 
 impl PeerTable {
-    /// The link to an endpoint, and to a certain node if one is `expected` there, made if there is none that is held.
+    /// Returns the link to an endpoint, and to the `expected` node if one is. Makes the link if none is held.
     pub(crate) fn to(
         &self,
         endpoint: &Endpoint,
@@ -85,11 +86,11 @@ impl PeerTable {
         }
         let mut tables = self.tables.lock();
         let now = tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
-        // Another thread may have made it meanwhile.
+        // Another thread may have made the link meanwhile.
         let made = now.filter(|link| known.as_ref().is_none_or(|over| !Arc::ptr_eq(link, over)));
         made.unwrap_or_else(|| {
-            // Not more often than their number doubles: a peer may name as many endpoints in one message as it likes,
-            // and all of them are held while the message is read.
+            // Swept only when the number of links has doubled: a peer may name as many endpoints in one message as it
+            // likes, and all of them are held while the message is read.
             if tables.dialled.len() > 2 * tables.dialled_held + 64 {
                 tables.forget_unheld();
             }
@@ -99,23 +100,24 @@ impl PeerTable {
         })
     }
 
-    /// The links to an endpoint that are held and may lead to that node: to whatever is there, and to that one.
+    /// Returns the links to an endpoint that are held and may lead to that node: the link to any node there, and the
+    /// link to that one.
     pub(crate) fn dialled(&self, endpoint: &Endpoint, node: NodeId) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
         let to = |expected| tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
         [None, Some(node)].into_iter().filter_map(to).collect()
     }
 
-    /// The link to an endpoint at which that node is expected, if one is, as long as it is held.
+    /// Returns the link to an endpoint, and to the `expected` node if one is, as long as it is held.
     pub(crate) fn at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Arc<Link>> {
         self.tables.lock().dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade)
     }
 
-    /// Forgets a dialled link that is held no more often than its own connection holds it: who dials its endpoint from now on
-    /// has another made. Whether it was forgotten.
+    /// Forgets a dialled link that only its own connection holds, with `holders` references: the next caller that dials
+    /// the endpoint gets a new link. Returns whether it was forgotten.
     pub(crate) fn forget_unheld(&self, link: &Arc<Link>, holders: usize) -> bool {
         let mut tables = self.tables.lock();
-        // Nobody takes one out of the table meanwhile.
+        // Nobody takes a reference out of the table meanwhile.
         if Arc::strong_count(link) > holders {
             return false;
         }
@@ -128,7 +130,7 @@ impl PeerTable {
         true
     }
 
-    /// A dialled link leads to `node` now, and led to the node `before` until now, if to any.
+    /// Notes that a dialled link leads to `node` now. Until now it led to the node `before`, if to any.
     pub(crate) fn leads_to(&self, node: NodeId, before: Option<NodeId>, link: &Arc<Link>) {
         let mut tables = self.tables.lock();
         before.inspect(|before| tables.leads_no_more_to(before, link));
@@ -140,13 +142,13 @@ impl PeerTable {
         self.tables.lock().forget_unheld();
     }
 
-    /// A connection to a proven node is up, by its number; false if there are too many.
+    /// Adds a connection, given by its number, to a proven node; false if there are too many.
     pub(crate) fn join(&self, node: Incarnation, link: &Arc<Link>, connection: u64) -> bool {
         let succeeded = {
             let mut tables = self.tables.lock();
             let tables = &mut *tables;
             let live = tables.live.entry(node).or_default();
-            // A node that dials itself has both ends here.
+            // If a node dials itself, both ends are here.
             if live.len() >= 2 * MAX_PARALLEL {
                 return false;
             }
@@ -159,7 +161,7 @@ impl PeerTable {
         true
     }
 
-    /// A run of a node is here: those who wait for boxes of a run that it has taken the place of are told.
+    /// Ends the waits for boxes of earlier runs of a node, whose place that run has taken.
     pub(crate) fn succeed(&self, node: Incarnation) {
         for link in self.links_to(node.node) {
             if let Some(earlier) = link.peer().filter(|peer| peer.is_another_run_of(node) && self.is_gone(*peer)) {
@@ -168,14 +170,14 @@ impl PeerTable {
         }
     }
 
-    /// A connection is no longer up.
+    /// Removes a connection that is no longer up.
     pub(crate) fn leave(&self, node: Incarnation, link: &Arc<Link>, connection: u64) {
         let is_succeeded = {
             let mut tables = self.tables.lock();
             let Some(live) = tables.live.get_mut(&node) else { return };
             live.retain(|other| !Arc::ptr_eq(other, link));
             let is_away = live.is_empty();
-            // Not the link's own number: one that was superseded has that of its next connection by now.
+            // Not the link's own number: by now, a link that was superseded has the number of its next connection.
             tables.by_connection.remove(&connection);
             if is_away {
                 tables.live.remove(&node);
@@ -189,7 +191,7 @@ impl PeerTable {
         }
     }
 
-    /// Since when there is no connection to that node, if there was one lately.
+    /// Returns the time since which there is no connection to that node, if there was one recently.
     pub(crate) fn left_since(&self, node: Incarnation) -> Option<Instant> {
         let tables = self.tables.lock();
         let is_live = tables.live.contains_key(&node);
@@ -197,24 +199,25 @@ impl PeerTable {
         left.filter(|_| !is_live).map(|(_, since)| *since)
     }
 
-    /// A node has said that it ends.
+    /// Notes that a node has said that it ends.
     pub(crate) fn gone(&self, node: Incarnation) {
         self.gone.lock().add(node);
         self.links_to(node.node).iter().for_each(|link| link.node_gone(node));
         self.news.tell(node.node);
     }
 
-    /// Whether that run of a node is over: it has said that it ends, or it has gone and a later run of the node has come.
+    /// Whether that run of a node is over: it has said that it ends, or it has disconnected and a later run of the node
+    /// has come.
     pub(crate) fn is_gone(&self, node: Incarnation) -> bool {
         self.gone.lock().known.contains(&node)
     }
 
-    /// Tells who waits for it that a connection to a node has come up, or that the node has said that it ends.
+    /// Returns the news of connections to nodes that have come up, and of nodes that have said that they end.
     pub(crate) fn news(&self) -> &News {
         &self.news
     }
 
-    /// The peer has given up connections, of which it tells by its own names: they end here as well.
+    /// Ends the connections that the peer has given up, listed by the peer's own names.
     pub(crate) fn supersede(&self, node: Incarnation, given_up: &[(ConnectionId, u64)]) {
         if given_up.is_empty() {
             return;
@@ -222,21 +225,20 @@ impl PeerTable {
         self.end_given_up(node, |names| given_up.iter().any(|(connection, _)| *connection == names.theirs));
     }
 
-    /// Ends connections that the peer has given up: live ones, and those that were dialled from here and wait for their
-    /// welcome.
+    /// Ends connections that the peer has given up: live ones, and dialled ones that wait for their welcome.
     pub(crate) fn end_given_up(&self, node: Incarnation, is_given_up: impl Fn(&ConnectionNames) -> bool) {
         let is_given_up = |names: ConnectionNames| names.peer == node && is_given_up(&names);
         let up = self.links_to(node.node);
         up.iter().filter(|link| link.names().is_some_and(is_given_up)).for_each(|link| link.supersede());
     }
 
-    /// Has leases by connections that have ended restated on one that is live.
+    /// Has the leases of connections that have ended restated on a live one.
     pub(crate) fn restate_leases(&self, node: Incarnation) {
         self.live(node).iter().for_each(|link| link.restate_leases());
     }
 
-    /// The links at whose other end a run of that node is, or was last; some of them twice. Of all links there are very
-    /// many more.
+    /// Returns the links that lead to a run of that node, or last did; some of them twice. Looking through all links
+    /// would take much longer.
     fn links_to(&self, node: NodeId) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
         let dialled = tables.led_to.get(&node).into_iter().flatten().filter_map(Weak::upgrade);
@@ -247,31 +249,31 @@ impl PeerTable {
         self.tables.lock().live.get(&node).into_iter().flatten().cloned().collect()
     }
 
-    /// A live connection to that node that may serve pointers which did not come by it. One that was given up is still among
-    /// the live ones for a moment.
+    /// Returns a live connection to that node that may serve pointers introduced by other connections. A connection
+    /// that was given up is still among the live ones for a moment, hence the check.
     pub(crate) fn live_link(&self, node: Incarnation) -> Option<Arc<Link>> {
         self.live(node).into_iter().find(|link| !link.is_over() && link.serves_others())
     }
 
-    /// Whether that is a live connection to that node, which has shown who it is.
+    /// Whether the link is a live connection to that node, which has proven who it is.
     pub(crate) fn is_live(&self, node: Incarnation, link: &Arc<Link>) -> bool {
         let tables = self.tables.lock();
         tables.live.get(&node).is_some_and(|live| live.iter().any(|other| Arc::ptr_eq(other, link)))
     }
 
-    /// A live connection by its number.
+    /// Returns a live connection by its number.
     pub(crate) fn connection(&self, number: u64) -> Option<Arc<Link>> {
         self.tables.lock().by_connection.get(&number)?.upgrade()
     }
 
-    /// Counts messages of a connection that were dropped here, to be told soon.
+    /// Counts messages of a connection that were dropped here, to be reported soon.
     pub(crate) fn note_drop(&self, link: &Arc<Link>, connection: u64, drops: DropRun) {
         if link.note_drop(connection, drops) {
             self.tell_later(link);
         }
     }
 
-    /// A box of this side has filled up to another level by what came over a connection.
+    /// Notes that messages from a connection have filled a box of this side to another level.
     pub(crate) fn note_pressed(&self, link: &Arc<Link>, connection: u64, target: Target, local: &Arc<dyn LocalBox>) {
         if link.note_pressed(connection, target, local) {
             self.tell_later(link);
@@ -283,12 +285,12 @@ impl PeerTable {
         self.became_due.notify_one();
     }
 
-    /// Ends when a report is due.
+    /// Completes when a report is due.
     pub(crate) async fn news_due(&self) {
         self.became_due.notified().await;
     }
 
-    /// Tells peers what they were not told yet.
+    /// Sends all due reports to peers.
     pub(crate) fn tell_peers(&self) {
         let due = std::mem::take(&mut *self.due.lock());
         for link in due.iter().filter_map(Weak::upgrade) {
@@ -298,12 +300,12 @@ impl PeerTable {
         }
     }
 
-    /// Every link that is up, being dialled, or pausing, in the order of their connections.
+    /// Returns every link that is up, being dialled, or pausing, in the order of their connections.
     pub(crate) fn all(&self) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
         let live = tables.live.values().flatten().cloned();
         let peers = live.chain(tables.dialled.values().filter_map(Weak::upgrade));
-        // A peer may have named very many endpoints.
+        // Through a map, because a peer may have named very many endpoints.
         let peers: HashMap<*const Link, Arc<Link>> = peers.map(|link| (Arc::as_ptr(&link), link)).collect();
         drop(tables);
         let mut peers: Vec<Arc<Link>> = peers.into_values().collect();
@@ -321,7 +323,7 @@ impl PeerState {
         self.left.push_back((node, Instant::now()));
     }
 
-    /// A run of a node has come. Earlier runs of it that are not connected: they are over.
+    /// Notes that a run of a node has come. Returns its earlier runs that are not connected: they are over.
     fn has_come(&mut self, node: Incarnation) -> Vec<Incarnation> {
         let runs = self.live_runs.entry(node.node).or_default();
         if !runs.contains(&node.epoch) {
@@ -338,7 +340,7 @@ impl PeerState {
         over
     }
 
-    /// No connection of that run of a node is left; of another one there may be.
+    /// Notes that no connection of that run of a node is left; other runs may have some.
     fn has_left(&mut self, node: Incarnation) {
         if let Some(runs) = self.live_runs.get_mut(&node.node) {
             runs.retain(|epoch| *epoch != node.epoch);
@@ -348,14 +350,14 @@ impl PeerState {
         }
     }
 
-    /// Whether a later run of the node is connected than this one, which is not any more. An earlier one, whose connection may
-    /// be half open, says nothing about it.
+    /// Whether a later run of the node is connected, while this one is not any more. A connected earlier run does not
+    /// count: its connection may be half open.
     fn is_succeeded(&self, node: Incarnation) -> bool {
         let later = self.known.iter().rev().take_while(|run| **run != node);
         later.into_iter().any(|run| run.is_another_run_of(node) && self.live.contains_key(run))
     }
 
-    /// The live links to all runs of a node.
+    /// Returns the live links to all runs of a node.
     fn live_links(&self, node: NodeId) -> impl Iterator<Item = &Arc<Link>> {
         let runs = self.live_runs.get(&node).into_iter().flatten();
         runs.filter_map(move |epoch| self.live.get(&Incarnation { node, epoch: *epoch })).flatten()
@@ -379,17 +381,17 @@ impl PeerState {
     }
 }
 
-/// Runs of nodes that have said that they end, or in whose place another has come, the latest; at most [`MAX_GONE`].
+/// The latest runs of nodes that have said that they end, or that another run has replaced; at most [`MAX_GONE`].
 #[derive(Debug, Default)]
 struct GoneNodes {
     by_age: VecDeque<Incarnation>,
-    /// The same, for all who ask for one: for each watch of a box, and for each connection that ends.
+    /// The same runs as a set, for look-ups by each watch of a box and by each connection that ends.
     known: HashSet<Incarnation>,
 }
 
 impl GoneNodes {
     fn add(&mut self, node: Incarnation) {
-        // One that says it on each of its connections takes one place.
+        // A node that says so on each of its connections takes one place.
         if !self.known.insert(node) {
             return;
         }
@@ -437,7 +439,7 @@ mod tests {
         inner.link_to(&format!("localhost:{n}").parse().expect("an endpoint"), None)
     }
 
-    /// As many as there once were tokens.
+    /// With as many nodes as there once were tokens.
     #[test]
     fn of_nodes_without_end_the_latest_runs_are_remembered_and_nothing_else() {
         let (io, _not_started) = io_thread::io();
@@ -469,20 +471,20 @@ mod tests {
         assert_eq!(gone(), [false; 3], "nobody knows of the second");
         assert!(peers.join(second, &links[1], links[1].connection()));
         assert_eq!(gone(), [false; 3], "the connection of the first may be half open, or two have one key");
-        // A blip of the second: it is the later one.
+        // The second run reconnects after a blip, and stays the later one.
         peers.leave(second, &links[1], links[1].connection());
         assert_eq!(gone(), [false; 3]);
         assert!(peers.join(second, &links[1], links[1].connection()));
         peers.leave(first, &links[0], links[0].connection());
         assert_eq!(gone(), [true, false, false]);
-        // One that is away when the next comes.
+        // The second run is away when the third comes.
         peers.leave(second, &links[1], links[1].connection());
         let third = Incarnation { epoch: node(4).epoch, ..first };
         assert!(peers.join(third, &links[1], links[1].connection()));
         assert_eq!((gone(), peers.is_gone(third)), ([true, true, false], false));
     }
 
-    /// Where very many nodes go at once, the links to all the others are not looked through for each of them.
+    /// When very many nodes go at once, none of them costs a search through the links to all others.
     #[test]
     fn a_node_that_goes_concerns_the_links_that_lead_to_it_and_no_others() {
         let (io, _not_started) = io_thread::io();
@@ -494,7 +496,7 @@ mod tests {
         }
         (0..100)
             .for_each(|n| assert!(matches!(&inner.peers.links_to(id(n))[..], [one] if Arc::ptr_eq(one, &links[n]))));
-        // Another node listens there by now, and is connected by that link and by one of its own.
+        // By now another node listens there, connected by that link and by a link of its own.
         inner.peers.leads_to(id(1), Some(id(0)), &links[0]);
         let accepted = Link::accepted(inner.link_context());
         assert!(inner.peers.join(node(1), &accepted, accepted.connection()));
@@ -515,7 +517,8 @@ mod tests {
         assert_eq!(left, expected);
     }
 
-    /// It is introduced by those who encode under a link's lock, which the table's holders may wait for.
+    /// Addresses are introduced by encoders under the lock of a link, and holders of the table's lock may wait for that
+    /// one.
     #[test]
     fn an_address_that_was_only_named_is_passed_on_without_the_table() {
         let (io, _not_started) = io_thread::io();

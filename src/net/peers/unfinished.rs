@@ -1,9 +1,9 @@
-//! Frames and messages that the peers of a node have begun and not finished: some of each is still to come. They count as
-//! the room that they were given, which is what they take of the node's memory.
+//! Frames and messages that the peers of a node have begun and not finished. They count with the room that they were
+//! given, which is the memory that they take.
 //!
-//! One bound holds for all connections together. Where it is passed, the connection goes that wastes most, which is the
-//! one whose unfinished bytes, each for as long as it has waited, make the greatest sum: an honest message that arrives has
-//! many for a moment, and one who begins messages only to have them kept has them for long.
+//! One bound holds for all connections together. When it is exceeded, the connection that wastes most is closed: the
+//! one with the largest sum of its unfinished bytes, each times the time that it has waited. An honest message has many
+//! unfinished bytes for a moment; a peer that begins messages only to occupy memory has them for long.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wire::codec::Violation;
 
-/// Bytes that one connection keeps for what has not come to its end, and for how long it has.
+/// The unfinished bytes of one connection, and their age.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Unfinished {
     bytes: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
-    /// So many bytes more, which have waited for so long.
+    /// Adds bytes that have waited for `age`.
     pub(crate) fn add(&mut self, bytes: usize, age: Duration) {
         self.bytes += bytes;
         self.byte_seconds += bytes as f64 * age.as_secs_f64();
@@ -41,9 +41,9 @@ pub(crate) struct UnfinishedFrames {
 
 #[derive(Debug, Default)]
 struct UnfinishedState {
-    /// As many as there are connections.
+    /// One entry for each connection.
     of: BTreeMap<u64, Entry>,
-    /// Bytes of all of them.
+    /// Unfinished bytes of all connections.
     total: usize,
     next: u64,
 }
@@ -51,7 +51,7 @@ struct UnfinishedState {
 #[derive(Debug)]
 struct Entry {
     bytes: usize,
-    /// The sum over its bytes of when they came, in seconds.
+    /// The sum of the arrival times of its bytes, in seconds.
     came: f64,
     /// Cancelled when the connection is to go.
     expelled: CancellationToken,
@@ -59,12 +59,12 @@ struct Entry {
 
 impl Entry {
     fn waste(&self, now: f64) -> f64 {
-        // Where the clock has not moved, as in a simulation, the most bytes.
+        // If the clock has not moved, as in a simulation, the connection with the most bytes wastes most.
         (self.bytes as f64).mul_add(now, -self.came) + self.bytes as f64 * 1e-6
     }
 }
 
-/// The part of one connection; given back when it is dropped.
+/// The part of one connection; freed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct UnfinishedShare {
     frames: Arc<UnfinishedFrames>,
@@ -79,7 +79,7 @@ impl UnfinishedFrames {
         UnfinishedFrames { state: Mutex::default(), limit, began: Instant::now() }
     }
 
-    /// The part of a connection that begins.
+    /// Returns the part of a new connection.
     pub(crate) fn share(self: &Arc<Self>) -> UnfinishedShare {
         let expelled = CancellationToken::new();
         let mut state = self.state.lock();
@@ -89,19 +89,19 @@ impl UnfinishedFrames {
         UnfinishedShare { frames: Arc::clone(self), number, bytes: 0, expelled }
     }
 
-    /// How a connection that goes is told of it.
+    /// Returns the violation that a connection which has to be closed ends with.
     pub(crate) fn violation(&self) -> Violation {
         Violation::Unfinished { limit: self.limit }
     }
 }
 
 impl UnfinishedShare {
-    /// Notes how much is unfinished now.
+    /// Records the bytes that are unfinished now.
     ///
     /// # Errors
-    /// If this connection is the one to go.
+    /// If this connection has to be closed.
     pub(crate) fn note(&mut self, unfinished: Unfinished, now: Instant) -> Result<(), Violation> {
-        // As many bytes as before may be those of another frame, which came later.
+        // Even an equal count may be the bytes of another, later frame.
         if unfinished.bytes == 0 && self.bytes == 0 {
             return Ok(());
         }
@@ -114,12 +114,12 @@ impl UnfinishedShare {
             self.bytes = unfinished.bytes;
             state.over(frames.limit, now)
         };
-        // Those who are woken are others' code.
+        // Outside the lock, since the woken tasks are foreign code.
         expelled.iter().for_each(CancellationToken::cancel);
         if self.expelled.is_cancelled() { Err(self.violation()) } else { Ok(()) }
     }
 
-    /// How a connection that goes is told of it.
+    /// Returns the violation that a connection which has to be closed ends with.
     pub(crate) fn violation(&self) -> Violation {
         self.frames.violation()
     }
@@ -134,7 +134,7 @@ impl Drop for UnfinishedShare {
 }
 
 impl UnfinishedState {
-    /// What one that has to go has left counts no more: it is as good as gone.
+    /// Sets the bytes of a connection. A connection that has to be closed no longer counts: it is as good as gone.
     fn set(&mut self, number: u64, bytes: usize, came: f64) {
         if let Some(entry) = self.of.get_mut(&number) {
             self.total = self.total.saturating_sub(entry.bytes) + bytes;
@@ -142,7 +142,7 @@ impl UnfinishedState {
         }
     }
 
-    /// Takes those out that waste most, until the others are no more than the limit.
+    /// Removes the connections that waste most, until the others are within the limit.
     fn over(&mut self, limit: usize, now: f64) -> Vec<CancellationToken> {
         let mut expelled = Vec::new();
         while self.total > limit {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(parked.note(aged(30, 0), at(10)), Ok(()));
         assert_eq!(old_byte.note(aged(1, 0), at(0)), Ok(()));
         assert_eq!(honest.note(aged(69, 1), at(60)), Ok(()));
-        // 30 bytes for 51 seconds are more than one for 61, and than 70 for one.
+        // 30 bytes for 51 seconds waste more than one byte for 61, and more than 70 bytes for one.
         assert_eq!(honest.note(aged(70, 1), at(61)), Ok(()));
         assert!(has_to_go(&parked) && !has_to_go(&old_byte) && !has_to_go(&honest));
         assert_eq!(parked.note(aged(31, 0), at(61)), Err(frames.violation()));
