@@ -1,6 +1,6 @@
-//! For whom a link is dialled: for this node's own program, or for peers that have named its endpoint. A connection that is
-//! made for peers counts against one of them, and leads to no place that only this host can reach unless one of them is on
-//! it.
+//! The askers of a link: it is dialled for this node's own program, or for peers that have named its endpoint. A
+//! connection made for peers counts against one of them, and leads to an endpoint that only this host can reach only if
+//! one of them is on this host.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use super::Link;
 use crate::handle::ports::Asker;
 use crate::ident::NodeId;
 
-/// Peers that have named an endpoint which are remembered with its link; the oldest makes room. A connection counts against
-/// the one of them that has most room, so that no peer uses up an endpoint for others by naming it first.
+/// Peers that are remembered as having named the endpoint of a link; the oldest makes room. A connection counts against
+/// the peer among them that has most room, so that no peer uses up an endpoint for others by naming it first.
 const MAX_ASKERS: usize = 8;
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Askers {
-    /// Whether this node's program has asked for the link, which then is its own for good.
+    /// Whether this node's program has asked for the link; then it stays the program's own.
     is_own: bool,
     peers: VecDeque<Asker>,
 }
@@ -36,24 +36,24 @@ impl Askers {
 }
 
 impl Link {
-    /// This node's program uses the link, or the peer `asked_by` has named its endpoint.
+    /// Notes that this node's program uses the link, or that the peer `asked_by` has named its endpoint.
     pub(crate) fn is_asked_for(&self, asked_by: Option<Asker>) {
         self.askers.lock().add(asked_by);
     }
 
-    /// Whether it is dialled for peers alone, and the program itself has not named its endpoint.
+    /// Whether the link is dialled for peers alone, and the program itself has not named its endpoint.
     pub(crate) fn is_for_peers(&self) -> bool {
         self.endpoint.is_some() && !self.askers.lock().is_own
     }
 
-    /// The peers for which the link is dialled; `None` if it is this node's own.
+    /// Returns the peers for which the link is dialled; `None` if it is this node's own.
     pub(crate) fn askers(&self) -> Option<Vec<Asker>> {
         let askers = self.askers.lock();
         (!askers.is_own).then(|| askers.peers.iter().copied().collect())
     }
 
-    /// For whom it is dialled by an attempt that counts against that peer. An endpoint that only this host can
-    /// reach is dialled if any of them may name it.
+    /// Returns the asker for an attempt that counts against `payer`. An endpoint that only this host can reach is
+    /// dialled if any of the askers may name it.
     pub(crate) fn asked_by(&self, payer: NodeId) -> Asker {
         let askers = self.askers.lock();
         Asker { node: payer, near: askers.is_own || askers.peers.iter().any(|asker| asker.near) }

@@ -1,32 +1,33 @@
-//! Barriers between frames that are written in any order: whether all that were queued before one are written.
+//! Barriers between frames that are written in any order: a barrier is past once all frames queued before it are
+//! written.
 //!
-//! Frames are not numbered one by one, which would take room beside each of very many small ones: all that are queued
-//! between two barriers share an epoch, of which only their number is kept.
+//! Frames are not numbered one by one, which would take memory for each of very many small ones: all frames queued
+//! between two barriers share an epoch, and only their count is kept.
 
 use std::collections::VecDeque;
 
-/// The number of an epoch. It may wrap, because only those since the oldest barrier that matters are compared.
+/// The number of an epoch. It may wrap, because only epochs since the oldest barrier that matters are compared.
 pub(super) type Epoch = u32;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Barriers {
-    /// The epoch of what is queued now, and the frames of it that are not written.
+    /// The epoch of frames queued now, and the number of its unwritten frames.
     epoch: Epoch,
     unfinished: usize,
-    /// Frames that are not written of each epoch before, from the oldest that has one. There are no more epochs than
+    /// The numbers of unwritten frames in earlier epochs, from the oldest that has one. There are no more epochs than
     /// barriers that are not past, which [`Watches`](crate::net::control::watch::Watches) bounds.
     earlier: VecDeque<usize>,
 }
 
 impl Barriers {
-    /// One more frame is queued. Its epoch, to be told when it is [`finished`](Barriers::finished).
+    /// Counts one more queued frame. Returns its epoch, to be passed when it is [`finished`](Barriers::finished).
     pub(super) fn queued(&mut self) -> Epoch {
         self.unfinished += 1;
         self.epoch
     }
 
-    /// A frame of that epoch is written to its end, or dropped.
+    /// Notes that a frame of that epoch is written completely, or dropped.
     pub(super) fn finished(&mut self, epoch: Epoch) {
         let since = self.epoch.wrapping_sub(epoch) as usize;
         let at = self.earlier.len().wrapping_sub(since);
@@ -39,7 +40,7 @@ impl Barriers {
         }
     }
 
-    /// Stands for all that is queued now; see [`is_past`](Barriers::is_past).
+    /// Makes a barrier behind all frames queued now; see [`is_past`](Barriers::is_past).
     pub(super) fn make(&mut self) -> Epoch {
         if self.unfinished > 0 {
             self.earlier.push_back(std::mem::take(&mut self.unfinished));
@@ -48,7 +49,7 @@ impl Barriers {
         self.epoch
     }
 
-    /// Whether all that was queued when the barrier was made is written.
+    /// Whether all frames queued when the barrier was made are written.
     pub(super) fn is_past(&self, barrier: Epoch) -> bool {
         self.earlier.len() <= self.epoch.wrapping_sub(barrier) as usize
     }
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_barrier_is_past_when_all_before_it_are_finished_in_whatever_order() {
-        // Also where the numbers of epochs begin anew.
+        // Also when the numbers of epochs wrap.
         for epoch in [0, Epoch::MAX - 1, Epoch::MAX] {
             let mut barriers = Barriers { epoch, ..Barriers::default() };
             let nothing = barriers.make();

@@ -1,4 +1,5 @@
-//! What the connection's writer takes out of the outbox, and the room that an idle outbox gives back.
+//! The drain of an outbox: the chunks that the connection's writer takes, and the memory that an idle outbox gives
+//! back.
 
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -18,14 +19,14 @@ use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::release::put_releases;
 
-/// A connection that has written no more bytes than these since the last heartbeat is idle: it keeps no room for more.
+/// The bytes since the last heartbeat up to which a connection is idle: it keeps no memory for more.
 const IDLE: usize = 4 << 10;
 
-/// What the writer has taken.
+/// A chunk for the writer to write.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) bytes: BytesMut,
-    /// To be written behind them.
+    /// Written behind `bytes`.
     pub(crate) piece: Bytes,
 }
 
@@ -35,23 +36,23 @@ impl Chunk {
     }
 }
 
-/// What the writer is to do next; it has the bytes already.
+/// The writer's next step. It has the bytes already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
     Write,
-    /// Everything is written: end the direction.
+    /// Everything is written: shut down the writing direction.
     Finish,
 }
 
 impl Outbox {
-    /// What was being written is.
+    /// Notes that the last chunk is written.
     pub(super) fn has_written(&mut self, connection: u64) {
         if self.connection == connection {
             self.writing = 0;
         }
     }
 
-    /// Takes what is to be written next into `chunk`, which is empty.
+    /// Moves the next bytes to write into `chunk`, which is empty.
     pub(super) fn poll_next(&mut self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         if self.connection != connection {
             return Poll::Ready(Next::Finish);
@@ -64,7 +65,8 @@ impl Outbox {
             self.settle_share(chunk);
         }
         let posts_wait = !self.posts.is_empty() || self.has_followers() || !self.fragments.is_empty();
-        // In turns, so that a peer that pings without end does not keep messages and releases from being written.
+        // Control frames and messages take turns, so that a peer that pings without end does not keep messages and
+        // releases from being written.
         let posts_turn = posts_wait && self.control_was_last;
         if !self.control.is_empty() && !posts_turn {
             std::mem::swap(&mut chunk.bytes, &mut self.control);
@@ -73,18 +75,18 @@ impl Outbox {
         } else if posts_wait {
             std::mem::swap(&mut chunk.bytes, &mut self.posts);
             self.waiting = 0;
-            // Behind the messages: a box must not be let go before what was sent to it has arrived.
+            // Behind the messages: a box must not be released before messages sent to it have arrived.
             if self.has_followers() {
                 put_releases(&mut chunk.bytes, std::mem::take(&mut self.releases), self.outgoing.max_frame());
                 let (longest, fragments) = (self.outgoing.max_frame(), &self.fragments);
                 self.watches.put_news(&mut chunk.bytes, longest, |barrier| fragments.is_past(barrier));
             }
-            // Behind what was sent before it, and what is sent after it is behind this piece.
+            // The piece goes behind messages sent before it; messages sent later go behind the piece.
             self.take_piece(chunk);
             self.control_was_last = false;
         } else if let Some((why, detail)) = self.goodbye.take() {
             Goodbye { why, read: self.read.1, detail: &detail }.put(&mut chunk.bytes);
-            // With the count that the peer is told: it counts what is beyond that.
+            // Set with the count in the goodbye: the peer counts the messages beyond it.
             self.has_ended.fetch_or(why == Farewell::Shutdown, Ordering::Relaxed);
         } else if self.phase == Phase::Closing {
             return Poll::Ready(Next::Finish);
@@ -97,7 +99,7 @@ impl Outbox {
         Poll::Ready(Next::Write)
     }
 
-    /// Says goodbye once what waits is written; nothing more is taken.
+    /// Says goodbye once all waiting messages are written; no more are taken.
     pub(super) fn close(&mut self, why: Farewell, detail: &str) {
         if matches!(self.phase, Phase::Up | Phase::Dialling) {
             if self.features & feature::REPORTS != 0 {
@@ -109,12 +111,13 @@ impl Outbox {
         }
     }
 
-    /// A heartbeat is due. What it says comes first, so that the room of what was written before it is looked at.
+    /// Notes that a heartbeat is due. Called before its frames are queued, so that only bytes written earlier decide
+    /// whether the connection is idle.
     pub(super) fn beat(&mut self) {
         self.is_idle = std::mem::take(&mut self.written_since) <= IDLE;
     }
 
-    /// Gives back the room that is not needed while the connection stays idle.
+    /// Gives back memory that is not needed while the connection stays idle.
     #[cold]
     fn give_room_back(&mut self, chunk: &mut Chunk) {
         self.is_idle = self.written_since <= IDLE;
@@ -130,7 +133,8 @@ impl Outbox {
         !self.releases.is_empty() || self.watches.has_news()
     }
 
-    /// Takes a piece of what is too large to be written at once, with what is small and comes before it in turn.
+    /// Takes a piece of a message that is too large to be written at once, with the small frames that have their turn
+    /// before it.
     fn take_piece(&mut self, chunk: &mut Chunk) {
         if self.fragments.is_empty() {
             return;
@@ -154,7 +158,8 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits in flows and is longer than the peer reads: how many messages, and which requests.
+    /// Drops the frames in flows that are longer than the peer reads. Returns the number of dropped messages, and the
+    /// requests.
     pub(super) fn drop_unreadable(&mut self) -> (u64, Vec<(u64, PendingRequest)>) {
         let (dropped, asked) = self.fragments.drop_longer_than(self.outgoing.max_frame());
         (dropped, asked.into_iter().filter_map(|number| Some((number, self.pending.remove(&number)?))).collect())

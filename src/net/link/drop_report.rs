@@ -1,4 +1,4 @@
-//! A link's part in telling the peer of drops: when, how much at a time, and what is believed.
+//! A link's part in drop reports: their time, their size, and the checks of the peer's reports.
 
 use super::Link;
 use super::outbox::MAX_CONTROL;
@@ -14,7 +14,7 @@ use crate::wire::frames::report::Account;
 use crate::wire::frames::report::put_report;
 
 impl Outbox {
-    /// Tells the peer of drops here that it was not told of, in at most `room` bytes.
+    /// Writes reports of drops that the peer was not told of, in at most `room` bytes.
     pub(super) fn report(&mut self, room: usize) {
         const LONGEST: usize = 16 + MAX_NAME + size_of::<u64>() + MAX_NUMBER;
         let longest = self.outgoing.max_frame();
@@ -24,7 +24,7 @@ impl Outbox {
             let before = control.len();
             put_report(control, read.1, std::iter::from_fn(|| ours.next()).take(most));
             for (account, reason, words) in ours.take_remarks() {
-                // Whatever there is no room for is left out.
+                // Details that do not fit are left out.
                 if control.len() - before + Remark::LONGEST <= room && Remark::LONGEST <= longest {
                     Remark::new(account, reason, &words).put(control);
                 }
@@ -35,7 +35,7 @@ impl Outbox {
 }
 
 impl Link {
-    /// Counts messages of a connection that were dropped here; whether a report is due that was not before.
+    /// Counts messages of a connection that were dropped here. Returns whether that makes a report due.
     pub(crate) fn note_drop(&self, connection: u64, drops: DropRun) -> bool {
         let mut state = self.state.lock();
         if state.features & feature::REPORTS == 0 || state.connection != connection {
@@ -48,7 +48,7 @@ impl Link {
         state.ours.dropped(account, reason, count)
     }
 
-    /// Tells the peer what it was not told yet; whether there is nothing more to look after.
+    /// Sends the peer the pending reports. Returns whether the link needs no further reports.
     pub(crate) fn tell_peer(&self) -> bool {
         let is_at_ease = self.tell_pressure();
         let mut state = self.state.lock();
@@ -59,7 +59,8 @@ impl Link {
         (is_at_ease && state.ours.is_told()) || state.phase != Phase::Up
     }
 
-    /// The peer tells of drops; by how much the sum has grown. It cannot have dropped more than it was sent.
+    /// Takes a drop report of the peer. Returns by how much the sum has grown. A peer cannot have dropped more messages
+    /// than it was sent.
     pub(crate) fn hear_drops(&self, account: Account, reason: DropReason, count: u64) -> u64 {
         let written = self.state.lock().written();
         self.theirs.lock().told(account, reason, count, written)

@@ -1,8 +1,8 @@
-//! Messages that are too large to be written at once, and what has to wait behind them.
+//! Messages that are too large to be written at once, and frames that have to wait behind them.
 //!
-//! Each box has a flow of its own, in which everything for it waits in order while something large does. The flows take
-//! turns, a piece at a time, and between the pieces goes whatever is for other boxes. In a flow everything is named in
-//! full, because the numbers of the connection may mean something else by the time it is written.
+//! Each box has a flow of its own, in which all frames for it wait in order while a large one waits. The flows take
+//! turns, a piece at a time, and frames for other boxes go between the pieces. In a flow all addresses are written in
+//! full, because the numbers of the connection may mean something else by the time a frame is written.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -21,51 +21,51 @@ use crate::wire::frames::LENGTH;
 use crate::wire::frames::fragment::FRAGMENT_HEAD;
 use crate::wire::frames::fragment::put_fragment_head;
 
-/// Whose flow it is.
+/// The key of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Flow {
     Box(BoxId),
     /// A box by its name, for each pointer to it.
     Name(u64),
-    /// An answer waits for nothing but itself.
+    /// An answer has a flow of its own, and waits for nothing else.
     Answer(u64),
 }
 
 impl Flow {
-    /// Of what goes by a pointer.
+    /// Returns the flow for messages that a pointer sends.
     pub(super) fn of(to: TargetRef<'_>) -> Flow {
         to.pointer.box_id(to.direct).map_or(Flow::Name(to.pointer.key()), Flow::Box)
     }
 }
 
-/// What waits in flows. Bounded by the outbox, whose room it takes.
+/// The frames that wait in flows. Bounded by the outbox, whose room they take.
 #[derive(Debug, Default)]
 pub(super) struct FragmentQueue {
     waiting: HashMap<Flow, VecDeque<QueuedFrame>>,
-    /// Flows of which the first item is under way, and those of which it is not, in turn.
+    /// Flows whose first frame is under way, in turn; `closed` holds the others.
     open: VecDeque<Flow>,
     closed: VecDeque<Flow>,
-    /// Bytes of the items that are under way, in all.
+    /// Bytes of the frames under way, in total.
     under_way: usize,
     /// Bytes that wait.
     bytes: usize,
-    /// Messages that wait, those included of which pieces were written.
+    /// Messages that wait, including those of which pieces were written.
     messages: u64,
-    /// Messages that were written to the end.
+    /// Messages that were written completely.
     written: u64,
     next_stream: u64,
     next_answer: u64,
-    /// The boxes of the peer that frames here name beside their targets.
+    /// The boxes of the peer that waiting frames name beside their targets.
     named: HashMap<BoxId, Mentions>,
     barriers: Barriers,
 }
 
-/// A box that is named in frames which wait.
+/// A box that is named in waiting frames.
 #[derive(Debug, Default)]
 struct Mentions {
     times: usize,
-    /// Handles of it that were let go since: that is said when no frame that names it waits any more, or it would be gone
-    /// when the frame is read.
+    /// Handles of the box that were released since. The release is sent when no frame that names the box waits any
+    /// more; sent earlier, it could end the box before the frame is read.
     released: u64,
 }
 
@@ -73,16 +73,17 @@ struct Mentions {
 struct QueuedFrame {
     frame: Framed,
     what: FrameRole,
-    /// The boxes of the peer that it names beside its target.
+    /// The boxes of the peer that the frame names beside its target.
     names: Vec<BoxId>,
-    /// Its number, once a piece was written, and how many bytes were: no frame is longer than its length field can say.
+    /// The stream number of the frame, once a piece was written; `written` counts its bytes so far, and fits since no
+    /// frame is longer than its length field can say.
     stream: Option<u64>,
     written: u32,
     epoch: Epoch,
 }
 
 impl QueuedFrame {
-    /// Those bytes of the frame. If it is in two parts, those that are of its head go into `chunk`.
+    /// Returns those bytes of the frame. If the frame is in two parts, bytes of its head go into `chunk` instead.
     fn put(&self, bytes: Range<usize>, chunk: &mut BytesMut) -> Bytes {
         let Framed { head, body } = &self.frame;
         let Some(body) = body else { return head.slice(bytes) };
@@ -93,15 +94,15 @@ impl QueuedFrame {
     }
 }
 
-/// What a frame in a flow is.
+/// The role of a frame in a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FrameRole {
     Post,
     /// A request of this side, by its number.
     Ask(u64),
-    /// An answer to one of the peer's.
+    /// An answer to a request of the peer.
     Answer,
-    /// What follows a message: a cancel or a release.
+    /// A frame that follows a message: a cancel or a release.
     Follower,
 }
 
@@ -111,10 +112,10 @@ impl FrameRole {
     }
 }
 
-/// How frames are cut.
+/// The sizes into which frames are cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fragmentation {
-    /// Bytes of a piece at most; what is no longer is not cut.
+    /// The most bytes of a piece; a frame that is no longer is not cut.
     pub(super) piece: usize,
     /// The longest frame that both sides allow.
     pub(super) max_frame: usize,
@@ -127,7 +128,8 @@ impl Fragmentation {
         self.is_known && len > self.piece
     }
 
-    /// Bytes of the next piece of what is cut, of which so many are left. A little more is not worth a piece of its own.
+    /// Returns the size of the next piece when `left` bytes are left. A small rest is not worth a piece of its own, and
+    /// joins the last one.
     fn piece_of(self, left: usize) -> usize {
         let longest = self.max_frame.saturating_sub(FRAGMENT_HEAD).max(1);
         let most = (self.piece + self.piece / 8).min(longest);
@@ -135,13 +137,13 @@ impl Fragmentation {
     }
 }
 
-/// What is to be written behind the chunk.
+/// Bytes to write behind the chunk, and the events that come with them.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) bytes: Bytes,
-    /// A request that is written to its end with it.
+    /// A request that is completely written with this piece.
     pub(super) asked: Option<u64>,
-    /// Handles of which it can be said now that they were let go.
+    /// Releases of handles that can be sent now.
     pub(super) released: Vec<(BoxId, u64)>,
 }
 
@@ -151,23 +153,23 @@ impl FragmentQueue {
         self.waiting.is_empty()
     }
 
-    /// Whether what goes by a pointer has to wait in a flow, because something does.
+    /// Whether messages that a pointer sends have to wait in a flow, behind others.
     #[inline]
     pub(super) fn holds(&self, to: TargetRef<'_>) -> bool {
         !self.is_empty() && self.waiting.contains_key(&Flow::of(to))
     }
 
-    /// Whether something waits for the box of that id.
+    /// Whether frames wait for the box of that id.
     pub(super) fn holds_box(&self, id: BoxId) -> bool {
         self.waiting.contains_key(&Flow::Box(id))
     }
 
-    /// Stands for all that waits here now; see [`is_past`](FragmentQueue::is_past).
+    /// Makes a barrier behind all frames that wait here now; see [`is_past`](FragmentQueue::is_past).
     pub(super) fn barrier(&mut self) -> Epoch {
         self.barriers.make()
     }
 
-    /// Whether all that waited when the barrier was made is written.
+    /// Whether all frames that waited when the barrier was made are written.
     pub(super) fn is_past(&self, barrier: Epoch) -> bool {
         self.barriers.is_past(barrier)
     }
@@ -184,13 +186,13 @@ impl FragmentQueue {
         self.written
     }
 
-    /// A flow for an answer.
+    /// Returns a new flow for an answer.
     pub(super) fn for_answer(&mut self) -> Flow {
         self.next_answer += 1;
         Flow::Answer(self.next_answer)
     }
 
-    /// Puts a frame behind what waits in its flow.
+    /// Puts a frame at the end of its flow.
     pub(super) fn put(&mut self, flow: Flow, frame: impl Into<Framed>, what: FrameRole, names: Vec<BoxId>) {
         let frame = frame.into();
         self.bytes += frame.len();
@@ -204,13 +206,14 @@ impl FragmentQueue {
         }
     }
 
-    /// Handles of the peer's box were let go: whether that is to wait because a frame here names it.
+    /// Takes a release of handles of the peer's box. Returns whether the release waits here, because a waiting frame
+    /// names the box.
     pub(super) fn release(&mut self, id: BoxId, count: u64) -> bool {
         let mentions = self.named.get_mut(&id);
         mentions.map(|mentions| mentions.released += count).is_some()
     }
 
-    /// A frame that names these waits no more. What can be said now of handles that were let go.
+    /// Notes that a frame that names these boxes waits no more. Returns the releases that can be sent now.
     fn forget_names(&mut self, names: &[BoxId]) -> Vec<(BoxId, u64)> {
         let mut released = Vec::new();
         for id in names {
@@ -225,7 +228,8 @@ impl FragmentQueue {
         released
     }
 
-    /// The next piece, or a whole frame: what it begins with goes into `chunk`, and what this gives behind that.
+    /// Returns the next piece, or a whole frame. Its beginning goes into `chunk`, and the returned bytes go behind
+    /// that.
     pub(super) fn next(&mut self, chunk: &mut BytesMut, fragmentation: Fragmentation) -> Option<Piece> {
         self.open_more(fragmentation.max_frame);
         let flow = self.open.pop_front()?;
@@ -253,7 +257,7 @@ impl FragmentQueue {
         }
         let QueuedFrame { what, names, epoch, .. } = items.pop_front()?;
         self.barriers.finished(epoch);
-        // The length field of what was cut was never written.
+        // The length field of a frame that was cut was never written.
         self.bytes = self.bytes.saturating_sub(if fragmentation.is_fragmented(len) { LENGTH } else { 0 });
         self.under_way = self.under_way.saturating_sub(len);
         if items.is_empty() {
@@ -267,7 +271,7 @@ impl FragmentQueue {
         Some(Piece { bytes, asked, released: self.forget_names(&names) })
     }
 
-    /// Begins with further items, while the peer has room for them.
+    /// Opens further flows, while the peer has room for their first frames.
     fn open_more(&mut self, max_frame: usize) {
         while self.open.len() < MAX_OPEN
             && let Some(flow) = self.closed.front().copied()
@@ -283,8 +287,8 @@ impl FragmentQueue {
         }
     }
 
-    /// Drops frames that are longer than the peer reads: how many messages, and which requests. Nothing is under way yet,
-    /// and no box of the peer can have been named before it has greeted.
+    /// Drops frames that are longer than the peer reads. Returns the number of dropped messages, and the requests.
+    /// Nothing is under way yet, and no box of the peer can have been named before it has greeted.
     pub(super) fn drop_longer_than(&mut self, max_frame: usize) -> (u64, Vec<u64>) {
         let (mut dropped, mut asked) = (0, Vec::new());
         let FragmentQueue { waiting, bytes, messages, barriers, .. } = self;
@@ -331,7 +335,7 @@ mod tests {
         Flow::Box(BoxId([n; 16]))
     }
 
-    /// All that is written: for each frame its first byte, and whether it is a piece.
+    /// Returns all that is written: for each frame its first byte and whether it is a piece, and the whole frames.
     fn written(fragments: &mut FragmentQueue, fragmentation: Fragmentation) -> (Vec<(u8, bool)>, Vec<Vec<u8>>) {
         let (mut frames, mut whole, mut assembly) = (Vec::new(), Vec::new(), Assembly::new(fragmentation.max_frame));
         while !fragments.is_empty() {

@@ -1,12 +1,13 @@
-//! Links that lead to this very node: what is sent to a name by one goes straight into the box, once nothing that was sent
-//! before is under way.
+//! Links that lead to this very node: messages sent to a name over such a link go straight into the box, once no
+//! earlier message is under way.
 //!
-//! A link is one of them for good if the node itself listens at its endpoint, and else for as long as it has a connection
-//! whose other end has shown that it is this node: a name or a proxy may lead elsewhere the next time.
+//! A link leads home for good if the node itself listens at its endpoint. Otherwise it does only while it has a
+//! connection whose other end has proven to be this node: a host name or a network proxy may lead elsewhere the next
+//! time.
 //!
-//! Invariant: `Outbox::home` changes under the link's lock, and under the same lock a message by name is refused while it is
-//! [`Home::Here`]. So whatever a thread sends into a box has its earlier messages before it, and whoever has encoded a
-//! message meanwhile sends it again, into the box.
+//! Invariant: `Outbox::home` changes under the link's lock, and under the same lock a message by name is refused while
+//! it is [`Home::Here`]. So the messages that a thread sends into a box come after its earlier ones, and a sender that
+//! has encoded a message meanwhile sends it again, into the box.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,26 +22,26 @@ use crate::handle::pointer::identity::Origin;
 /// Whether a link leads to this very node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Home {
-    /// As far as is known, to another.
+    /// The link leads to another node, as far as is known.
     #[default]
     Away,
-    /// It does, and messages go by its connection until all of them have arrived.
+    /// The link leads to this node, and messages go by its connection until all of them have arrived.
     Coming,
-    /// It does, and what is sent by name goes into the boxes.
+    /// The link leads to this node, and messages sent by name go into the boxes.
     Here,
 }
 
-/// The part of it that a link keeps beside its lock.
+/// The part of that state that a link keeps outside of its lock.
 #[derive(Debug, Default)]
 pub(super) struct Homecoming {
     /// Whether the node listens at the link's endpoint.
     listens: AtomicBool,
-    /// Whether the outbox says [`Home::Here`], for all who send by the link.
+    /// Whether the outbox is [`Home::Here`], for all senders over the link.
     is_home: Arc<AtomicBool>,
 }
 
 impl Homecoming {
-    /// As a connection begins that has yet to be made, or none will be.
+    /// Returns the state for a connection that has yet to be made, or, if the link is `over`, for none.
     pub(super) fn anew(&self, over: bool) -> Home {
         let home = if self.listens.load(Ordering::Relaxed) && !over { Home::Here } else { Home::Away };
         self.is_home.store(home == Home::Here, Ordering::Release);
@@ -49,12 +50,12 @@ impl Homecoming {
 }
 
 impl Link {
-    /// Shared with those who send by name: whether that goes into boxes of this node.
+    /// Returns whether messages by name go into boxes of this node, as a flag shared with senders.
     pub(crate) fn is_home(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.homecoming.is_home)
     }
 
-    /// The node listens at the link's endpoint.
+    /// Notes that the node listens at the link's endpoint.
     pub(crate) fn listened_at(&self) {
         if !self.homecoming.listens.swap(true, Ordering::Relaxed) {
             let mut state = self.state.lock();
@@ -62,11 +63,11 @@ impl Link {
         }
     }
 
-    /// The other end of that connection is this very node. A ping of that number finds out when what was sent before has
-    /// arrived; after it, each heartbeat does.
+    /// Notes that the other end of that connection is this very node. A ping with that nonce finds out when earlier
+    /// messages have arrived; if it comes too early, the next heartbeats do.
     pub(crate) fn leads_home(&self, connection: u64, nonce: u64) {
         let mut state = self.state.lock();
-        // One that has ended meanwhile says nothing of the next.
+        // A connection that has ended meanwhile says nothing about the next one.
         if state.connection == connection && state.phase == Phase::Up {
             state.ping_behind(Some(nonce));
             self.set_out_for_home(&mut state);
@@ -80,7 +81,7 @@ impl Link {
         }
     }
 
-    /// Looks whether nothing is under way any more, if that is what is waited for.
+    /// Takes the link home if it waits for that, and no message is under way any more.
     pub(super) fn come_home(&self, state: &mut Outbox) {
         if state.home == Home::Coming && state.nothing_is_under_way() {
             state.home = Home::Here;
@@ -90,7 +91,7 @@ impl Link {
 }
 
 impl Outbox {
-    /// Whether all that was sent has been put into its boxes.
+    /// Whether all sent messages have been put into their boxes.
     fn nothing_is_under_way(&self) -> bool {
         match self.phase {
             Phase::Idle | Phase::Pausing => true,
@@ -99,7 +100,7 @@ impl Outbox {
         }
     }
 
-    /// Whether a message by that pointer belongs into a box of this node.
+    /// Whether a message from that pointer belongs into a box of this node.
     #[inline]
     pub(super) fn is_for_home(&self, to: &Pointer) -> bool {
         self.home == Home::Here && matches!(to.origin(), Origin::Named { .. })
@@ -137,7 +138,7 @@ mod tests {
         link.down(DropReason::NotConnected, "", false);
         assert!(to.is_local());
         assert_eq!(link.post(&to, &message(), true), Err(NotPosted::NotUp), "it belongs into the box");
-        // Later ones are made as what they are.
+        // Pointers made later are local from the start.
         let other = Arc::clone(&node).place(&endpoint, None, "other").expect("a name");
         assert!(other.is_local());
         link.down(DropReason::Shutdown, "", true);

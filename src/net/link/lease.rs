@@ -1,5 +1,5 @@
-//! A link's part in leases: what the peer is told of those that this side holds, and what becomes of both sides' when a
-//! connection ends.
+//! A link's part in leases: claims and releases of this side's leases, and the end of both sides' leases with a
+//! connection.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -24,11 +24,11 @@ use crate::wire::frames::hold::put_holds;
 use crate::wire::frames::release::put_releases;
 use crate::wire::frames::restated::put_restated;
 
-/// Boxes of which handles wait to be released at most; beyond, they are released when the connection ends.
+/// Boxes whose handles wait to be released at most; those of further boxes are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
 impl Outbox {
-    /// Handles of the peer's box were let go: says so behind what was sent to it, and behind what names it.
+    /// Releases handles of the peer's box, behind messages sent to the box and behind frames that name it.
     pub(super) fn release(&mut self, id: BoxId, count: u64) {
         if self.fragments.release(id, count) {
             return;
@@ -42,7 +42,7 @@ impl Outbox {
         }
     }
 
-    /// Each as [`release`](Outbox::release) would have it. Where nothing else waits, the table of them is made at once.
+    /// Releases each as [`release`](Outbox::release) does. If nothing else waits, the table is filled in one go.
     fn release_all(&mut self, released: impl IntoIterator<Item = (BoxId, u64)>) {
         let mut released = released.into_iter();
         if self.releases.is_empty() && self.fragments.is_empty() {
@@ -51,9 +51,9 @@ impl Outbox {
         released.for_each(|(id, count)| self.release(id, count));
     }
 
-    /// Tells the node of a box that another has introduced that a handle of it is held here, once for each pointer: behind
-    /// what was sent by it, and before the release that may follow. What was claimed elsewhere before is to be dropped without
-    /// a lock.
+    /// Claims a lease of a box, which another node has introduced, from the node of the box, once for each pointer:
+    /// behind messages sent by the pointer, and before the release that may follow. Returns the earlier lease that was
+    /// claimed elsewhere, to be dropped without a lock.
     #[cold]
     pub(super) fn lease(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Lease>> {
         if self.features & feature::HOLDS == 0 {
@@ -66,7 +66,7 @@ impl Outbox {
         before
     }
 
-    /// States anew the leases of connections that have ended, if there are any and the peer understands it.
+    /// Restates the leases of connections that have ended, if there are any and the peer understands it.
     pub(super) fn restate_leases(&mut self, link: &Weak<dyn Outbound>) {
         if self.phase != Phase::Up || self.features & feature::RESTATED == 0 {
             return;
@@ -82,11 +82,12 @@ impl Outbox {
 }
 
 impl Link {
-    /// A connection has ended: its leases, in both directions. Those of a peer that may come back stay until it has, or is
-    /// expected no longer.
+    /// Ends the leases of a connection that has ended, in both directions. Leases of a peer that may come back stay
+    /// until it has, or is expected no longer.
     pub(super) fn end_leases(&self, old: &Outbox, reason: DropReason) {
         let (leases, holder) = (self.registry.leases(), old.connection);
-        // One that is closing has said its end, or was told to go; or it has said it on another connection.
+        // A closing connection has had its goodbye, in one direction or the other; or the peer has said goodbye on
+        // another connection.
         let is_open = old.phase == Phase::Up && reason == DropReason::Lost;
         let names = old.names.filter(|names| is_open && !self.router.is_gone(names.peer));
         if let Some(holdings) = &old.holdings {
@@ -100,7 +101,7 @@ impl Link {
         }
     }
 
-    /// Handles of the peer's boxes were let go, of each box so many; no box comes twice.
+    /// Releases handles of the peer's boxes, each box with a count; no box comes twice.
     pub(crate) fn release_all(&self, connection: u64, released: impl IntoIterator<Item = (BoxId, u64)>) {
         let mut state = self.state.lock();
         if state.connection == connection {
@@ -109,8 +110,7 @@ impl Link {
         }
     }
 
-    /// States anew what is held by connections with the same peer that have ended, if there is something to be stated and
-    /// this one is up.
+    /// Restates the leases held by ended connections with the same peer, if there are any and this connection is up.
     pub(crate) fn restate_leases(&self) {
         self.state.lock().restate_leases(&(Weak::clone(&self.me) as Weak<dyn Outbound>));
     }
@@ -138,7 +138,7 @@ mod tests {
     const PEER: Incarnation = Incarnation::of([9; 16]);
     const BOX: BoxId = BoxId([1; 16]);
 
-    /// What the peer is told of handles that were let go, of each box so many.
+    /// Returns the releases that the peer is sent: the boxes, with the counts.
     fn released(link: &Link) -> Vec<(BoxId, u64)> {
         let releases = std::mem::take(&mut link.state.lock().releases);
         releases.into_iter().collect()
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!((released.len(), released.last().map(|(_, count)| *count)), (MAX_RELEASES, Some(2)));
     }
 
-    /// A link of the node over which a peer holds a box of it.
+    /// Returns a link of the node over which a peer holds one of its boxes.
     fn holding(node: &Arc<NodeInner>) -> Arc<Link> {
         let link = Link::accepted(node.link_context());
         let (ours, theirs) = (ConnectionId::random(), ConnectionId::random());

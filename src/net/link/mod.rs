@@ -1,8 +1,8 @@
-//! One way to a peer: the outbox that every thread writes into and the connection's writer takes from.
+//! A link: one path to a peer, with the outbox that every thread writes into and the connection's writer takes from.
 //!
-//! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so the bytes in the outbox
-//! are always what a peer with the same table can read from front to back. What was not written when a connection ends
-//! is dropped and counted, never carried over to the next one.
+//! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so a peer with the same
+//! table can always read the bytes in the outbox from front to back. Messages not written when a connection ends are
+//! dropped and counted, never carried over to the next one.
 
 mod askers;
 mod barriers;
@@ -68,7 +68,7 @@ use crate::wire::frames::ping::Ping;
 use crate::wire::handshake::Hello;
 use crate::wire::outgoing::Outgoing;
 
-/// What a link needs of its node.
+/// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
     pub(crate) router: Arc<dyn Router>,
     pub(crate) registry: Arc<Registry>,
@@ -80,10 +80,10 @@ pub(crate) struct LinkContext {
 /// Starts a router for a link that is used for the first time.
 pub(crate) type StartDial = Box<dyn Fn(Arc<Link>) + Send + Sync>;
 
-/// Where a link leads that this node dials.
+/// The destination of a link that this node dials.
 pub(crate) struct Destination {
     pub(crate) endpoint: Endpoint,
-    /// The only node that is to answer there, if that was said.
+    /// The only node that may answer there, if the caller has named one.
     pub(crate) expected: Option<NodeId>,
     /// The peer that has named the endpoint, if one has.
     pub(crate) asked_by: Option<Asker>,
@@ -98,19 +98,18 @@ pub(crate) struct Link {
     absences: Arc<Absences>,
     holdings: Arc<HoldingsTable>,
     endpoint: Option<Endpoint>,
-    /// The only node that it is to lead to, if it is dialled and that was said.
+    /// The only node that a dialled link may lead to, if one was named.
     expected: Option<NodeId>,
     askers: Mutex<Askers>,
     start: Option<StartDial>,
-    /// Has a lock of its own, because a message may hold addresses that lead by this very link.
+    /// Has a lock of its own, because a message may hold addresses that lead through this very link.
     peer: Mutex<Option<Incarnation>>,
-    /// Where the peer is said to listen.
+    /// The endpoints where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
     state: Mutex<Outbox>,
-    /// Drops at the other end, as far as it has told.
+    /// Drops at the other end, as far as it has reported them.
     theirs: Mutex<PeerDrops>,
-    /// Connections of the link that have ended, and of which the peer has not said how much it has read; at most
-    /// [`MAX_TOLD`].
+    /// Connections of the link that have ended, and whose count the peer has not sent yet; at most [`MAX_TOLD`].
     unsettled: Mutex<VecDeque<ConnectionNames>>,
     meter: Arc<ByteMeter>,
     homecoming: Homecoming,
@@ -118,12 +117,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link to be dialled when it is first used.
+    /// Makes a link that is dialled when it is first used.
     pub(crate) fn to(link_context: LinkContext, to: Destination, start: StartDial) -> Arc<Link> {
         Link::new(link_context, Some(to), Some(start), Phase::Idle)
     }
 
-    /// A link over a connection that a peer has opened.
+    /// Makes a link over a connection that a peer has opened.
     pub(crate) fn accepted(link_context: LinkContext) -> Arc<Link> {
         Link::new(link_context, None, None, Phase::Dialling)
     }
@@ -159,28 +158,28 @@ impl Link {
         })
     }
 
-    /// Both ends' names of the connection that is up.
+    /// Returns the names that both ends give the connection that is up.
     pub(crate) fn names(&self) -> Option<ConnectionNames> {
         self.state.lock().names
     }
 
-    /// The node at the other end, or that was there last.
+    /// Returns the node at the other end, or the last node there.
     pub(super) fn current_peer(&self) -> Option<Incarnation> {
         *self.peer.lock()
     }
 
-    /// Where the peer is said to listen.
+    /// Returns the endpoints where the peer is said to listen.
     pub(super) fn hints(&self) -> Arc<[Endpoint]> {
         Arc::clone(&self.hints.lock())
     }
 
-    /// The same stream, whose bytes count as the link's.
+    /// Returns the stream with its bytes counted for the link.
     pub(crate) fn metered(&self, stream: Stream) -> Stream {
         self.listing.begin(stream.reached);
         self.meter.count(stream)
     }
 
-    /// The number of the connection, or of the one that is to be made.
+    /// Returns the number of the connection, or of the next one.
     pub(crate) fn connection(&self) -> u64 {
         self.state.lock().connection
     }
@@ -189,12 +188,12 @@ impl Link {
         self.endpoint.as_ref()
     }
 
-    /// The only node that may answer at the endpoint, if that was said.
+    /// Returns the only node that may answer at the endpoint, if one was named.
     pub(crate) fn expected(&self) -> Option<NodeId> {
         self.expected
     }
 
-    /// The pause is over, and the next attempt begins.
+    /// Ends the pause: the next attempt begins.
     pub(crate) fn dialling(&self) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Pausing | Phase::Idle) {
@@ -202,7 +201,7 @@ impl Link {
         }
     }
 
-    /// No attempt is made before the link is used again.
+    /// Ends the pause without an attempt: the next one is made when the link is used again.
     pub(crate) fn rest(&self) {
         let mut state = self.state.lock();
         if state.phase == Phase::Pausing {
@@ -210,18 +209,18 @@ impl Link {
         }
     }
 
-    /// Where the peer has said that it listens.
+    /// Notes the endpoints where the peer has said that it listens.
     pub(crate) fn listens_at(&self, hints: Arc<[Endpoint]>) {
         *self.hints.lock() = hints;
     }
 
-    /// The peer has greeted; what waits is written from now on. The number of the connection.
+    /// Notes that the peer has greeted: waiting messages are written from now on. Returns the number of the connection.
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
         let holdings = self.holdings.of(names.peer);
         let (mut state, mut unreadable) = (self.state.lock(), 0);
         if state.longest > hello.max_frame as usize {
-            // Numbers set in what the peer cannot read may be used in what it could: all of it goes.
+            // Frames that the peer can read may use numbers set in frames that it cannot: all of them are dropped.
             state.outgoing = Outgoing::new(self.router.limits().max_message);
             state.posts.clear();
             unreadable = std::mem::take(&mut state.waiting);
@@ -240,7 +239,7 @@ impl Link {
         state.holdings = Some(holdings);
         state.trouble = Box::default();
         let connection = state.connection;
-        // Those in flows go on.
+        // Requests in flows go on.
         let is_lost = |pending: &PendingRequest| unreadable > 0 && pending.flow.is_none();
         let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
         let unanswered = state.ask_what_is_open();
@@ -251,14 +250,14 @@ impl Link {
         end(unanswered);
         fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
         self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
-        // A shutdown may wait for the last of these.
+        // A shutdown may wait for the last of these requests.
         self.router.shutdown().note_change();
         self.router.observer().connected();
         connection
     }
 
-    /// The connection, or the attempt at one, has ended. Messages that wait are dropped for `reason`, of which `detail`
-    /// says more to a person if it is not empty. `over` is for good.
+    /// Ends the connection, or the attempt at one. Messages that wait are dropped for `reason`; `detail`, if not empty,
+    /// explains it to a person. With `over`, the link ends for good.
     pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
         let (mut old, waiting, unread, unsettled) = {
             let mut state = self.state.lock();
@@ -278,7 +277,7 @@ impl Link {
             let waiting = old.unwritten();
             (old, waiting, unread, unsettled)
         };
-        // In doubt before it can be settled, which another thread may do as soon as it is remembered.
+        // Counted as in doubt before the connection is recorded, since another thread may settle it as soon as it is.
         self.router.observer().in_doubt(unsettled.in_doubt());
         if let Some(names) = old.names {
             self.remember(names, unsettled);
@@ -307,7 +306,7 @@ impl Link {
         }
     }
 
-    /// The other end, for a person.
+    /// Returns a name for the other end, for a person.
     pub(crate) fn label(&self) -> String {
         match (&self.endpoint, self.peer()) {
             (Some(endpoint), _) => endpoint.to_string(),
@@ -316,12 +315,12 @@ impl Link {
         }
     }
 
-    /// Says goodbye once what waits is written; nothing more is taken.
+    /// Says goodbye once all waiting messages are written; no more are taken.
     pub(crate) fn close(&self, why: Farewell, detail: &str) {
         self.state.lock().close(why, detail);
     }
 
-    /// The same, unless a request of this side waits for its answer; whether none does.
+    /// Closes the link, unless a request of this side waits for its answer. Returns whether none does.
     pub(crate) fn close_when_answered(&self, why: Farewell) -> bool {
         let mut state = self.state.lock();
         let is_answered = state.pending.is_empty();
@@ -331,8 +330,9 @@ impl Link {
         is_answered
     }
 
-    /// Whether nothing is under way on a connection that is up, and nothing can be expected: all that was sent was read, no
-    /// answer is due, and the peer neither watches boxes of this side nor was told of one that it may use at any time.
+    /// Whether nothing is under way on a connection that is up, and nothing can be expected: all sent messages were
+    /// read, no answer is due, and the peer neither watches boxes of this side nor knows one that it may use at any
+    /// time.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.state.lock();
         let is_read = state.unwritten() == 0 && state.read.0 == state.written();
@@ -354,7 +354,7 @@ impl Link {
         }
     }
 
-    /// Notes how many messages of a connection were read here so far.
+    /// Notes the number of messages of a connection that were read here so far.
     pub(crate) fn have_read(&self, connection: u64, posts: u64) {
         let mut state = self.state.lock();
         if state.connection == connection {
@@ -362,8 +362,8 @@ impl Link {
         }
     }
 
-    /// The peer says how many messages of this connection it has read. A count that shrinks, or is more than was
-    /// written, is not believed.
+    /// Takes the number of messages of this connection that the peer says it has read. A count that shrinks, or exceeds
+    /// the number written, is not believed.
     pub(crate) fn peer_has_read(&self, posts: u64) {
         let mut state = self.state.lock();
         let written = state.written();
@@ -371,17 +371,17 @@ impl Link {
         self.come_home(&mut state);
     }
 
-    /// The writer has written all that it had taken, and comes for more later.
+    /// Notes that the writer has written its last chunk, and comes for more later.
     pub(crate) fn has_written(&self, connection: u64) {
         self.state.lock().has_written(connection);
     }
 
-    /// Takes what is to be written next into `chunk`, which is empty.
+    /// Moves the next bytes to write into `chunk`, which is empty.
     pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
         self.state.lock().poll_next(connection, chunk, cx)
     }
 
-    /// Has the connection made.
+    /// Starts making the connection.
     #[cold]
     pub(super) fn begin(&self) {
         if let (Some(start), Some(me)) = (&self.start, self.me.upgrade()) {
@@ -391,7 +391,7 @@ impl Link {
 }
 
 impl Drop for Link {
-    /// Counts what waits if no router has come to do so, because the node stopped before.
+    /// Counts messages that wait if no router did so, because the node stopped before.
     fn drop(&mut self) {
         self.down(DropReason::Shutdown, "", true);
     }

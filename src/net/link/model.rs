@@ -1,5 +1,5 @@
-//! An outbox in every order in which senders, the writer and the end of the connection can meet, as loom finds them: a
-//! writer that waits is woken, and every message that was taken is written, or dropped and counted.
+//! The loom model of an outbox, in every interleaving of senders, the writer and the end of the connection: a waiting
+//! writer is woken, and every accepted message is written, or dropped and counted.
 use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,8 @@ use crate::ident::Incarnation;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 
-/// A link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other end.
+/// Returns a link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other
+/// end.
 fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
     let link = Link::accepted(link_context(stub));
     let connection = link.up(&hello(), names(), Arc::default());
@@ -67,7 +68,7 @@ fn hello() -> Hello {
     }
 }
 
-/// A thread that sends one message; how many were taken.
+/// Starts a thread that sends one message, and returns the number that were accepted.
 fn sender(link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHandle<u64> {
     sender_of(b"body", link, to)
 }
@@ -86,7 +87,7 @@ fn sender_of(body: &'static [u8], link: &Arc<Link>, to: &Arc<Pointer>) -> JoinHa
     })
 }
 
-/// How often each kind of frame stands in a chunk.
+/// Counts the frames of a kind in a chunk.
 fn count(chunk: &[u8], of_kind: u8) -> u64 {
     let (mut rest, mut count) = (chunk, 0);
     while let Ok(Front::Frame(raw)) = front(rest, 1 << 20) {
@@ -97,7 +98,7 @@ fn count(chunk: &[u8], of_kind: u8) -> u64 {
     count
 }
 
-/// The next chunk as a writer waits for it. If nobody wakes it, loom says that this hangs.
+/// Waits for the next chunk, as a writer does. If nobody wakes it, loom reports a deadlock.
 fn written(link: &Link, connection: u64) -> Option<Vec<u8>> {
     let mut chunk = Chunk::default();
     match block_on(poll_fn(|cx| link.poll_next(connection, &mut chunk, cx))) {
@@ -175,7 +176,7 @@ fn what_is_taken_before_the_greeting_is_written_after_it() {
     });
 }
 
-/// The peer knows no pieces, so what is large is written whole: it waits in a flow all the same.
+/// The peer knows no pieces, so a large message is written whole; it waits in a flow all the same.
 #[test]
 fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
     static LARGE: [u8; 40 << 10] = [0; 40 << 10];
@@ -201,7 +202,7 @@ fn what_a_connection_that_ends_has_not_written_is_counted() {
         let senders = [sender(&link, &to), sender(&link, &to)];
         let writer = {
             let link = Arc::clone(&link);
-            // One look, as the writer is ended by whoever ends the connection.
+            // Polls once, since ending the connection ends the writer too.
             thread::spawn(move || {
                 let mut chunk = Chunk::default();
                 let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -41,7 +41,7 @@ use crate::wire::outgoing::Unwritten;
 use crate::wire::target::Target;
 
 impl Link {
-    /// The relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
+    /// Returns the relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
     fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
         let ourselves = self.router.id();
         let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
@@ -66,7 +66,7 @@ impl Link {
         handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
     }
 
-    /// Has `write` append something under the lock. What may run code of others is left for after the lock.
+    /// Has `write` append something under the lock. Foreign code, such as wakers, runs only after the lock is released.
     #[inline]
     fn append<T>(
         &self,
@@ -94,18 +94,20 @@ impl Link {
         })
     }
 
-    /// Claims a handle of a box that another node has introduced from its own, which this connection leads to.
+    /// Claims a lease of a box that another node has introduced from the node of the box, to which this connection
+    /// leads.
     #[cold]
     fn lease(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Lease>> {
         state.lease(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
     }
 
-    /// The Rust type of the messages of a shape that were sent to a box over this connection, as far as it is known.
+    /// Returns the Rust type of the messages of a shape that were sent to a box over this connection, as far as it is
+    /// known.
     pub(crate) fn type_sent_to(&self, account: &Account) -> &'static str {
         self.state.lock().sent.of(account)
     }
 
-    /// Calls `write` with the relays of a message's handles, and counts the handles if it succeeds.
+    /// Calls `write` with the relays of a message's handles, and a function that leases the handles.
     fn with_relays<T>(
         &self,
         handles: &[Arc<Pointer>],
@@ -117,7 +119,7 @@ impl Link {
         Ok(written)
     }
 
-    /// The handles of a message as they stand on this connection.
+    /// Returns the handles of a message as they are written on this connection.
     fn handle_refs<'a>(
         &'a self,
         handles: &'a [Arc<Pointer>],
@@ -127,7 +129,7 @@ impl Link {
         handles.iter().enumerate().map(move |(at, pointer)| HandleRef { pointer, peer: &self.peer, via: via(at) })
     }
 
-    /// Counts the handles of a message that has been appended.
+    /// Leases the handles of a message that has been appended.
     fn lease_handles(&self, handles: &[Arc<Pointer>], relays: &[Option<Relayed>], connection: u64) -> Vec<Evicted> {
         let leases = self.registry.leases();
         let held = handles.iter().enumerate().filter_map(|(at, pointer)| match relays.get(at) {
@@ -190,7 +192,7 @@ impl Outbound for Link {
                 let flow = state.correlated(Some(target), what, &post, body.kept())?;
                 state.next_request += 1;
                 if let Some(waiting) = waiting.take() {
-                    // One in a flow gets its place when it is written to its end.
+                    // A request in a flow gets its number when it is written completely.
                     let post = if flow.is_none() { state.numbered() } else { u64::MAX };
                     let to = Arc::downgrade(to);
                     state.pending.insert(number, PendingRequest { waiting, to, fingerprint, post, flow });
@@ -201,7 +203,7 @@ impl Outbound for Link {
             })?;
             asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
         });
-        // What was claimed before goes without a lock.
+        // An earlier lease is dropped without a lock.
         asked.map(|(which, _)| which)
     }
 
@@ -211,7 +213,7 @@ impl Outbound for Link {
             let post = Post { to: None::<TargetRef<'_>>, handles, body: &body, hops: 0 };
             let mut state = self.state.lock();
             if state.connection != to.connection || asked.is_cancelled() {
-                // Nobody wants it any more, and the number may be that of another request.
+                // Nobody wants the answer any more, and the number may be that of another request.
                 return Ok(((), Vec::new()));
             }
             let what = Correlated::Answer { correlation: to.number };

@@ -1,4 +1,5 @@
-//! What waits for one connection, under the link's lock: messages, control frames, requests without an answer.
+//! The outbox: everything that waits for one connection, under the link's lock, namely messages, control frames, and
+//! requests without an answer.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -54,26 +55,26 @@ use crate::wire::outgoing::Unwritten;
 /// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
 pub(super) const MAX_CONTROL: usize = 32 << 10;
 
-/// Bytes that may wait for each connection however much waits for others: 400 small messages. Refusals have as much as other
-/// control frames.
+/// Bytes that may wait for each connection however much waits for others: 400 small messages. For refusals, the same
+/// number as for other control frames.
 pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
 const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };
 
-/// Requests of each peer that wait for an answer however many of others do.
+/// Requests of each peer that may wait for an answer however many of others do.
 const OWN_ANSWERS: Terms = Terms { own: 64, chunk: 64 };
 
-/// Bytes of a frame that is not cut, whatever the limit says: less is not worth the heads of its pieces.
+/// Bytes up to which a frame is not cut, whatever the limit: a smaller one is not worth the heads of its pieces.
 const MIN_FRAGMENT: usize = 256;
 
-/// Numbers connections in this process; 0 is nobody's.
+/// Numbers the connections of this process; no connection has number 0.
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
-/// A number that no other connection of this process has.
+/// Returns a number that no other connection of this process has.
 pub(crate) fn next_connection() -> u64 {
     NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Where the link stands.
+/// The phase of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Not used yet: the first message starts a dial.
@@ -81,9 +82,9 @@ pub(super) enum Phase {
     /// A connection is being made: messages wait.
     Dialling,
     Up,
-    /// The last attempt failed: messages are dropped until the next.
+    /// The last attempt failed, or the connection broke: messages are dropped until the next attempt.
     Pausing,
-    /// Nothing more is sent; what waits is still written.
+    /// No more messages are taken; those that wait are still written.
     Closing,
     Over,
 }
@@ -97,13 +98,14 @@ pub(super) struct Outbox {
     pub(super) posts: BytesMut,
     /// Messages in `posts`.
     pub(super) waiting: u64,
-    /// What is too large to be written at once, and what waits behind it.
+    /// Messages too large to be written at once, and frames that wait behind them.
     pub(super) fragments: FragmentQueue,
     /// Bytes of a frame above which it is cut.
     pub(super) fragment: usize,
     /// Bytes that may wait.
     pub(super) capacity: usize,
-    /// Its part of the bytes that may wait for all connections of the node, and that of refusals.
+    /// The outbox's share in the bytes that may wait for all connections of the node; `refusals` is its share for
+    /// refusals.
     pub(super) share: Share,
     pub(super) refusals: Share,
     /// The longest frame written before the peer has greeted.
@@ -111,7 +113,7 @@ pub(super) struct Outbox {
     pub(super) control: BytesMut,
     pub(super) control_was_last: bool,
     pub(super) releases: BTreeMap<BoxId, u64>,
-    /// What is given back elsewhere once the peer has read what it was told.
+    /// Leases that are given back to other nodes once the peer has read this side's claims.
     pub(super) deferred: DeferredReleases,
     pub(super) goodbye: Option<(Farewell, String)>,
     /// Whether this node has said that it ends: messages that it reads from then on are not handled.
@@ -120,37 +122,37 @@ pub(super) struct Outbox {
     pub(super) peer_has_ended: bool,
     /// Bytes that the writer has taken and not yet written.
     pub(super) writing: usize,
-    /// Bytes that it has taken since the last heartbeat.
+    /// Bytes that the writer has taken since the last heartbeat.
     pub(super) written_since: usize,
-    /// Whether little was written between the last two.
+    /// Whether little was written between the last two heartbeats.
     pub(super) is_idle: bool,
     pub(super) writer: Option<Waker>,
     /// Requests of ours without an answer, and of the peer's.
     pub(super) pending: HashMap<u64, PendingRequest>,
     pub(super) asked: HashMap<u64, Arc<PeerRequest>>,
-    /// Its part of the peers' requests that may wait for an answer of the node.
+    /// The connection's share in the peers' requests that may wait for an answer of the node.
     pub(super) answers: Share,
-    /// How many of ours somebody waited for when that was last looked for.
+    /// Requests of ours that somebody still waited for at the last sweep.
     pub(super) pending_swept: usize,
     pub(super) next_request: u64,
     /// Whether there was no room for a refusal.
     pub(super) overrun: bool,
-    /// Messages the peer says it has read, and messages read from it.
+    /// Messages that the peer says it has read, and messages read from it.
     pub(super) read: (u64, u64),
     /// Messages written to connections of the link that have ended, and messages read from them.
     pub(super) past: (u64, u64),
     pub(super) times_up: u64,
     pub(super) round_trips: RoundTrips,
-    /// What the peer may be sent beyond the rest of version 1.
+    /// The features that the peer understands beyond the base of version 1.
     pub(super) features: u64,
     /// Drops here of messages that came over this connection.
     pub(super) ours: LocalDrops,
-    /// The Rust types of what was sent to boxes of the peer.
+    /// The Rust types of messages sent to boxes of the peer.
     pub(super) sent: TypeNames,
     pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
     pub(super) pressures: Pressures,
-    /// Both ends' names of the connection, once they have greeted.
+    /// The names that both ends give the connection, once they have greeted.
     pub(super) names: Option<ConnectionNames>,
     /// Leases of the peer's boxes, once it has greeted.
     pub(super) holdings: Option<Arc<Holdings>>,
@@ -209,7 +211,7 @@ impl Outbox {
         }
     }
 
-    /// Remembers of what type the messages for a box are, so that it can be said if the peer drops them.
+    /// Remembers the type of the messages for a box, so that it can be reported if the peer drops them.
     #[inline(always)]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
         if to.pointer.is_new_to(self.connection) {
@@ -237,7 +239,7 @@ impl Outbox {
             return self.post_in_flow(to, post, kept);
         }
         let before = self.posts.len();
-        // In one place, which is inlined: there is no second time as a rule, and no third one.
+        // A loop, so that the call is inlined in one place: usually there is no second pass, and never a third.
         loop {
             let room = self.room(Room::FOR_DATA);
             match self.outgoing.post(&mut self.posts, room, post) {
@@ -266,8 +268,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Numbers and appends a request or an answer, which goes by no pointer, if it fits. The flow, if it waits in one. Its
-    /// body may be `kept`.
+    /// Numbers and appends a request, or an answer, which has no target, if it fits. Returns its flow, if it waits in
+    /// one. Its body may be `kept`.
     pub(super) fn correlated<R: Referent, H: Handles>(
         &mut self,
         to: Option<TargetRef<'_>>,
@@ -301,40 +303,40 @@ impl Outbox {
         Ok(None)
     }
 
-    /// Messages of the connection so far, without those in flows that are not written to their end.
+    /// Returns the messages of the connection so far, without those in flows that are not completely written.
     pub(super) fn numbered(&self) -> u64 {
         self.outgoing.posts() + self.fragments.written()
     }
 
-    /// Messages that the writer has taken.
+    /// Returns the messages that the writer has taken.
     pub(super) fn written(&self) -> u64 {
         self.numbered() - self.waiting
     }
 
-    /// Messages that were written and that the peer never handles, as it has said that it ends: those that it had not read
-    /// by then.
+    /// Returns the written messages that the peer never handles, because it had not read them when it said that it
+    /// ends.
     pub(super) fn never_read(&self) -> u64 {
         if self.peer_has_ended { self.written().saturating_sub(self.read.0) } else { 0 }
     }
 
-    /// Messages that the writer has not taken, or not to their end.
+    /// Returns the messages that the writer has not taken, or not completely.
     pub(super) fn unwritten(&self) -> u64 {
         self.waiting + self.fragments.messages()
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.posts.len() + self.fragments.bytes() + self.writing
     }
 
-    /// How full it is, from 0 to 1 and a little more: what is large has less room than the whole.
+    /// Returns the fill level, from 0 to slightly above 1: large messages have less room than the whole.
     pub(super) fn fill(&self) -> f32 {
         let (whole, fragments) = (self.bytes() as f32, self.fragments.bytes() as f32);
         let of_its_own = (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32);
         of_its_own.max(self.share.fill(self.held()))
     }
 
-    /// Wants no answer to a request any more: says so behind the request itself.
+    /// Cancels a request, behind the request itself.
     pub(super) fn cancel(&mut self, number: u64, flow: Option<Flow>) {
         match flow {
             Some(flow) => {
@@ -346,7 +348,7 @@ impl Outbox {
         }
     }
 
-    /// Asks for a sign of life behind what waits, if the connection is up.
+    /// Pings the peer behind waiting messages, if the connection is up.
     pub(super) fn ping_behind(&mut self, nonce: Option<u64>) {
         if let Some(nonce) = nonce.filter(|_| self.phase == Phase::Up) {
             Ping { nonce, read: self.read.1 }.put(&mut self.posts, kind::PING);
@@ -361,16 +363,16 @@ impl Outbox {
         }
     }
 
-    /// Whether another node answers now than the one that introduced a box, or has the box, to which the pointer leads. One
-    /// that dialled again at the same endpoint finds whoever listens there.
+    /// Whether the node that answers now is neither the one that introduced the pointer's box nor the one that has the
+    /// box. After a link dials its endpoint again, another node may listen there.
     #[cold]
     pub(super) fn is_strange_to(&self, to: &Pointer) -> bool {
         let (Some(made_for), Some(names)) = (to.made_for(), &self.names) else { return false };
         names.peer != made_for && to.incarnation() != Some(names.peer)
     }
 
-    /// Whether a message may be put into the outbox now, and whether a dial has to be started for it.
-    /// If there is none, one who is not `patient` is told so.
+    /// Admits a message to the outbox. Returns whether a dial has to be started for it; an error if the message may not
+    /// wait here, or if there is no connection and the caller is not `patient`.
     pub(super) fn admit(&mut self, patient: bool) -> Result<bool, NotPosted> {
         match self.phase {
             Phase::Idle | Phase::Dialling | Phase::Pausing if !patient => Err(NotPosted::NotUp),
@@ -386,7 +388,7 @@ impl Outbox {
     }
 }
 
-/// The boxes of the peer that are among the handles of a message.
+/// Returns the boxes of the peer that are among the handles of a message.
 fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
     let handles = handles.clone().into_iter();
     let of_peer = |handle: H::Item| match handle.introduction().identity {
@@ -396,7 +398,7 @@ fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
     handles.filter_map(of_peer).collect()
 }
 
-/// What large messages may have of an outbox.
+/// Returns the part of an outbox that large messages may fill.
 pub(super) fn large(capacity: usize) -> usize {
     capacity - capacity / 4
 }
@@ -410,12 +412,12 @@ mod tests {
     use crate::quota::Quota;
     use crate::wire::features::feature;
 
-    /// Those of a node for whose connections so many bytes may wait.
+    /// Returns the quotas of a node for whose connections that many bytes may wait.
     fn of_the_node(bytes: usize) -> Quotas {
         Quotas { outboxes: Quota::new(bytes), ..Quotas::new(&Limits::default()) }
     }
 
-    /// A full outbox, of which so much is reserved; and what its writer takes.
+    /// Returns a full outbox, for which `bytes` are reserved, and the chunk that its writer takes.
     fn full(quotas: &Quotas, bytes: usize) -> (Outbox, Chunk) {
         let mut outbox = Outbox::new(Phase::Up, &Limits::default(), quotas);
         assert!(outbox.share.covers(bytes));
@@ -425,7 +427,7 @@ mod tests {
         (outbox, chunk)
     }
 
-    /// The writer has written what it had, and comes for more; whether there is any.
+    /// Polls as a writer that has written its chunk. Returns whether there is more.
     fn looks(outbox: &mut Outbox, chunk: &mut Chunk) -> bool {
         chunk.bytes.clear();
         let connection = outbox.connection;
@@ -438,7 +440,7 @@ mod tests {
         let quotas = of_the_node(2 << 20);
         let (mut outbox, mut chunk) = full(&quotas, BYTES);
         assert!((BYTES - OWN.own..BYTES - OWN.own + OWN.chunk).contains(&quotas.outboxes.used()));
-        // Being written, it is still there; written, its buffer is.
+        // While they are being written, the bytes still count; afterwards, their buffer does.
         assert!(!looks(&mut outbox, &mut chunk));
         assert!(chunk.bytes.capacity() >= BYTES && quotas.outboxes.used() >= BYTES - OWN.own);
         let mut other = Share::new(&quotas.outboxes, &OWN);
@@ -468,7 +470,7 @@ mod tests {
         assert_eq!((outbox.room(Room::FOR_DATA), outbox.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
     }
 
-    /// Also behind something large, what is small is written in a few writes.
+    /// Behind a large message too, small messages are written in a few writes.
     #[test]
     fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
         const FLOWS: u128 = 10_000;

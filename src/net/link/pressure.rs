@@ -1,7 +1,7 @@
-//! A link's part in telling how full boxes are.
+//! A link's part in reporting the fill levels of boxes.
 //!
-//! A box is told of soon after it has become more than half full. From then on it is looked at a few times a second, as
-//! drops are, and told of when that has changed, until it is nearly empty.
+//! A box is reported soon after it has become more than half full. From then on its level is checked a few times a
+//! second, as drops are, and reported when it has changed, until the box is nearly empty.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -20,7 +20,7 @@ use crate::wire::frames::pressure::read_pressure;
 use crate::wire::frames::watch::LONGEST;
 use crate::wire::target::Target;
 
-/// What a box is told as.
+/// Returns the level to report for a box.
 fn fill_of(local: &dyn LocalBox) -> u8 {
     match local.fill() {
         ..NEARLY_EMPTY => 0,
@@ -43,13 +43,13 @@ impl Outbox {
 }
 
 impl Link {
-    /// How often the peer was told that a box is empty, for the connection that is up.
+    /// Returns the counter of reports to the peer that a box is empty, for the connection that is up.
     pub(crate) fn relieved(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.state.lock().pressures.relieved)
     }
 
-    /// A box of this side has filled up to another level by what came over a connection. Whether it is to be looked at
-    /// from now on.
+    /// Notes that messages from a connection have filled a box of this side to another level. Returns whether checks of
+    /// the box have to begin.
     pub(crate) fn note_pressed(&self, connection: u64, target: Target, local: &Arc<dyn LocalBox>) -> bool {
         let fill = fill_of(&**local);
         let mut state = self.state.lock();
@@ -62,13 +62,13 @@ impl Link {
         is_first
     }
 
-    /// Tells the peer how full the boxes are now that it presses; whether none is pressed any more.
+    /// Reports the levels of the boxes that the peer presses. Returns whether none is pressed any more.
     pub(super) fn tell_pressure(&self) -> bool {
         let looked_at = self.state.lock().pressures.pressed();
         if looked_at.is_empty() {
             return true;
         }
-        // Without the lock: boxes have their own. What has gone is empty.
+        // Without the lock: boxes have their own. A box that has gone counts as empty.
         let fill =
             |local: Weak<dyn LocalBox>| local.upgrade().filter(|local| local.is_open()).map(|local| fill_of(&*local));
         let fills: Vec<_> = looked_at.into_iter().map(|(target, local)| (target, fill(local).unwrap_or(0))).collect();
@@ -77,7 +77,7 @@ impl Link {
         state.pressures.presses_none() || state.phase != Phase::Up
     }
 
-    /// The peer tells how full boxes of its own are.
+    /// Takes the peer's report of the levels of its boxes.
     pub(crate) fn hear_pressure(&self, payload: &[u8]) -> Result<(), Violation> {
         let mut state = self.state.lock();
         for entry in read_pressure(payload) {
@@ -87,7 +87,7 @@ impl Link {
         Ok(())
     }
 
-    /// How full the way to a box of the peer and the box itself are, from 0 to 1.
+    /// Returns the pressure towards a box of the peer, from 0 to 1: the fill of the outbox, and of the box itself.
     pub(super) fn pressure_of(&self, target: &Target) -> f32 {
         let state = self.state.lock();
         if matches!(state.phase, Phase::Pausing | Phase::Closing | Phase::Over) {

@@ -21,30 +21,30 @@ use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
 
-/// A table with room for no more entries keeps it, however few are in it.
+/// The capacity up to which a table keeps its memory, however few entries it has.
 const SPARSE: usize = 1024;
 
 /// A request of ours.
 pub(crate) struct PendingRequest {
     pub(crate) waiting: Box<dyn PendingReply>,
     pub(super) to: Weak<Pointer>,
-    /// Of the shape of the message and its result.
+    /// The fingerprint of the shape of the message and its result.
     pub(super) fingerprint: u64,
-    /// Which message of the connection it is, or an earlier one: large ones may be written before it.
+    /// The number of its message on the connection, or a lower bound: large messages may be written before it.
     pub(super) post: u64,
-    /// The flow in which it waits, until it is written to its end.
+    /// The flow in which it waits, until it is completely written.
     pub(super) flow: Option<Flow>,
 }
 
 impl PendingRequest {
-    /// The account of its message at the peer, if its pointer is still held.
+    /// Returns the account of its message at the peer, if its pointer is still held.
     pub(crate) fn account(&self, link: &Link) -> Option<Account> {
         Some(Account { target: self.to.upgrade()?.target_by(link), fingerprint: self.fingerprint })
     }
 }
 
-/// Ends requests that will have no answer, in the order in which they were made. Those of the first `read` messages may
-/// have been handled.
+/// Ends requests that will have no answer, in the order in which they were made. Requests among the first `read`
+/// messages may have been handled.
 pub(super) fn fail_all(
     pending: impl IntoIterator<Item = (u64, PendingRequest)>,
     read: u64,
@@ -62,14 +62,14 @@ pub(super) fn fail_all(
 }
 
 impl Outbox {
-    /// A request of the peer's is answered, refused or taken back.
+    /// Removes a request of the peer that is answered, refused or cancelled.
     pub(super) fn forget_asked(&mut self, number: u64) -> Option<Arc<PeerRequest>> {
         let asked = self.asked.remove(&number);
         self.settle_answers();
         asked
     }
 
-    /// Gives back what was reserved for requests that are there no more, and the room that they had.
+    /// Gives back the reservation and the memory of requests that are gone.
     fn settle_answers(&mut self) {
         if self.answers.is_reserved() {
             self.answers.shrink_to(self.asked.len());
@@ -82,13 +82,13 @@ impl Outbox {
 }
 
 impl Link {
-    /// Whether there is such a request that has no answer yet.
+    /// Whether there is a request with that correlation, without an answer yet.
     pub(crate) fn waits_for(&self, which: Correlation) -> bool {
         let state = self.state.lock();
         state.connection == which.connection && state.pending.contains_key(&which.number)
     }
 
-    /// Takes a request out of the table.
+    /// Removes a request from the table.
     pub(crate) fn take_pending(&self, which: Correlation) -> Option<PendingRequest> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
@@ -98,7 +98,8 @@ impl Link {
         if state.pending.is_empty() {
             self.router.shutdown().note_change();
         }
-        // Whoever answers has read the request, and what was written before it; one that was not written was not read.
+        // A peer that answers has read the request, and all messages written before it. A request that was not written
+        // was not read.
         let written = state.written();
         if pending.post <= written {
             state.read.0 = state.read.0.max(pending.post);
@@ -106,9 +107,9 @@ impl Link {
         Some(pending)
     }
 
-    /// Notes a request of the peer's, or says why it is to be refused: there is no room for it, or the node begins nothing
-    /// any more. One whose number is that of another without an answer is a
-    /// violation: a refusal of it would be taken for one of the other, which may be handled at this moment.
+    /// Notes a request of the peer, or returns the reason to refuse it: there is no room for it, or the node begins no
+    /// more work. A request with the number of another unanswered one is a violation: its refusal would be taken for
+    /// that of the other, which may be handled at this moment.
     pub(crate) fn asked(&self, which: Correlation) -> Result<Result<Arc<PeerRequest>, DropReason>, Violation> {
         let mut state = self.state.lock();
         if state.connection != which.connection {
@@ -129,13 +130,13 @@ impl Link {
         Ok(Ok(asked))
     }
 
-    /// The peer wants no answer to a request any more.
+    /// Cancels a request, as the peer wants no answer any more.
     pub(crate) fn cancelled_by_peer(&self, which: Correlation) {
         let mut state = self.state.lock();
         if state.connection == which.connection
             && let Some(asked) = state.forget_asked(which.number)
         {
-            // Under the lock, so that no answer to it is taken for one to the next request of that number.
+            // Under the lock, so that no answer to this request is taken for an answer to the next one of that number.
             asked.cancel();
         }
     }
@@ -149,7 +150,8 @@ impl Link {
             refused.sort_unstable_by_key(|(number, _)| *number);
             let why = Unanswered::NotDelivered(DropReason::Shutdown);
             for &(correlation, _) in &refused {
-                // There is always room for these: there are no more than requests may wait, and once.
+                // There is always room for these refusals: there are no more than the requests that may wait, and each
+                // is written once.
                 Refuse { correlation, why, detail: "" }.put(&mut state.control);
             }
             state.wake();
@@ -158,12 +160,13 @@ impl Link {
         drop(refused);
     }
 
-    /// The peer has said that it ends: it answers nothing more, and handles nothing that it had not read by then.
+    /// Notes that the peer has said that it ends: it answers no more requests, and handles no message that it had not
+    /// read by then.
     pub(crate) fn peer_ends(&self) {
         let (pending, read) = {
             let mut state = self.state.lock();
             state.peer_has_ended = true;
-            // Nothing more is taken, by whoever asks anew at once.
+            // From now on no request is taken, not even from a caller that asks again at once.
             state.close(Farewell::Unneeded, "");
             (std::mem::take(&mut state.pending), state.read.0)
         };
@@ -180,9 +183,10 @@ impl Link {
         }
     }
 
-    /// Refusals have room of their own, beside messages and answers: as much as the outbox, and no less than all the
-    /// requests need that a peer may have pending; beyond what control frames have it is the node's, as that of messages is.
-    /// None is left out silently, as its asker would wait for ever.
+    /// Writes a refusal. Refusals have room of their own, beside messages and answers: as much as the outbox, and no
+    /// less than all the requests need that a peer may have pending. Beyond the room of control frames, it comes from
+    /// the node's quota, as the room of messages does. No refusal is left out silently, since the asker would wait
+    /// forever.
     pub(super) fn put_refuse(&self, state: &mut Outbox, refuse: Refuse<'_>) {
         let room = state.capacity.max(self.router.limits().pending_requests.saturating_mul(Refuse::TERSE));
         let is_full = state.control.len() >= room;
@@ -190,7 +194,7 @@ impl Link {
             state.overrun = true;
             return;
         }
-        // Words are for those who read.
+        // Details are only for peers that read.
         let covers = |refusals: &Share| state.control.len() + Refuse::TERSE + MAX_DETAIL <= refusals.granted();
         let is_told = state.control.len() < room / 2 && covers(&state.refusals);
         let detail = if is_told { refuse.detail } else { "" };
@@ -198,12 +202,13 @@ impl Link {
         state.wake();
     }
 
-    /// Whether the peer asks, and does not read that it is refused.
+    /// Whether the peer asks, and does not read its refusals.
     pub(crate) fn is_overrun(&self) -> bool {
         self.state.lock().overrun
     }
 
-    /// Takes back requests for which nobody waits any more: of those sent through a `Recipient`, nothing else tells.
+    /// Cancels requests for which nobody waits any more: for requests sent through a `Recipient`, nothing else reports
+    /// that.
     pub(crate) fn sweep_pending(&self) {
         let gone: Vec<Correlation> = {
             let mut state = self.state.lock();
@@ -217,7 +222,7 @@ impl Link {
         gone.into_iter().for_each(|which| self.cancel(which));
     }
 
-    /// When there is little room for one more request, looks for those that nobody waits for.
+    /// Sweeps abandoned requests when there is little room for one more.
     pub(super) fn make_room_to_ask(&self) {
         let worth_it = {
             let state = self.state.lock();
@@ -228,15 +233,15 @@ impl Link {
         }
     }
 
-    /// Requests without an answer.
+    /// Returns the number of requests without an answer.
     pub(crate) fn pending(&self) -> u64 {
         self.state.lock().pending.len() as u64
     }
 }
 
-/// Whether to look among so many pending requests for those that nobody waits for, if that left `swept` the last time:
-/// once they are half of what may be, and then when a quarter has come to those that were left. So a look at each costs
-/// no more than a few looks for each that came.
+/// Whether to sweep that many pending requests, if the last sweep left `swept`: first when they are half of the limit,
+/// then whenever a quarter has been added to those that were left. So the sweeps cost no more than a few looks for each
+/// new request.
 fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
     pending >= limit / 2 && pending > swept + swept / 4
 }
@@ -247,7 +252,8 @@ mod tests {
 
     const LIMIT: usize = 65_536;
 
-    /// Fills the table with requests of which `live` says whether they stay; how many were looked at, and refused.
+    /// Fills the table with requests; `live` says which of them stay. Returns the number of looks at requests, and of
+    /// refused requests.
     fn fill(requests: usize, live: impl Fn(usize) -> bool) -> (usize, usize) {
         let (mut pending, mut waited_for, mut swept, mut looks, mut refused) = (0, 0, 0, 0, 0);
         for request in 0..requests {

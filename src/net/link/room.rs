@@ -1,4 +1,4 @@
-//! How much room there is in an outbox: what its own limit leaves, and what the node has for all of them.
+//! The room in an outbox: bounded by its own limit, and by the node's bytes for all outboxes.
 
 use bytes::BytesMut;
 
@@ -12,21 +12,21 @@ use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
 use crate::wire::outgoing::Unwritten;
 
-/// Bytes that are kept of a message in a flow besides its own.
+/// Bytes of overhead that a message in a flow takes.
 const ITEM: usize = 192;
 
-/// Which room a message may take.
+/// The room that a message may take.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
-    /// Times the capacity of the outbox.
+    /// The room as a multiple of the outbox's capacity.
     times: usize,
-    /// Bytes beyond its share of the node's.
+    /// Bytes beyond the outbox's share of the node's bytes.
     beyond: usize,
 }
 
 impl Room {
     pub(super) const FOR_DATA: Room = Room { times: 1, beyond: 0 };
-    /// Data must not shed answers: they have as much room again.
+    /// Messages must not displace answers: answers have as much room again.
     pub(super) const FOR_ANSWERS: Room = Room { times: 2, beyond: OWN.own };
 
     pub(super) fn of(what: Option<Correlated>) -> Room {
@@ -38,7 +38,7 @@ impl Room {
 }
 
 impl Outbox {
-    /// Bytes that may be appended to the posts.
+    /// Returns the bytes that may be appended to the posts.
     #[inline]
     pub(super) fn room(&self, room: Room) -> usize {
         if !self.fragments.is_empty() {
@@ -49,14 +49,14 @@ impl Outbox {
         of_its_own.min(granted.saturating_sub(used))
     }
 
-    /// The same, if something waits in flows.
+    /// Returns the same room while messages wait in flows.
     #[cold]
     fn room_beside_flows(&self, room: Room) -> usize {
         self.room_of_its_own(room).min(self.room_of_the_nodes(room))
     }
 
-    /// The same, if nothing waited for others. Messages in flows leave a quarter of it to small ones. An empty outbox
-    /// takes any one message, or some could never be sent.
+    /// Returns the room by the outbox's own limit alone. Messages in flows leave a quarter of it to small ones. An
+    /// empty outbox takes a message of any size, or some could never be sent.
     #[inline]
     fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
         let capacity = times * self.capacity;
@@ -66,14 +66,14 @@ impl Outbox {
         }
     }
 
-    /// The same, if only the node's bytes were limited, without any that would have to be reserved.
+    /// Returns the room by the node's bytes alone, without bytes that would have to be reserved first.
     #[inline]
     fn room_of_the_nodes(&self, Room { beyond, .. }: Room) -> usize {
         (self.share.granted() + beyond).saturating_sub(self.held())
     }
 
-    /// Bytes that may be put into flows, for a message for which what it takes of the node's is reserved. If they are empty,
-    /// they take any one message.
+    /// Returns the bytes that may be put into flows for a message, and reserves its part of the node's bytes. Empty
+    /// flows take a message of any size.
     pub(super) fn flow_room<R: Referent, H: Handles>(
         &mut self,
         what: Option<Correlated>,
@@ -88,20 +88,20 @@ impl Outbox {
         if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
     }
 
-    /// Bytes that wait in flows. A small message there takes more than its bytes.
+    /// Returns the bytes that wait in flows, including the overhead of each message.
     #[inline]
     fn in_flows(&self) -> usize {
         self.fragments.bytes() + ITEM * self.fragments.messages() as usize
     }
 
-    /// Bytes that count of the node's.
+    /// Returns the bytes that count against the node's.
     #[inline]
     pub(super) fn held(&self) -> usize {
         self.posts.len() + self.writing + self.in_flows()
     }
 
-    /// Gives back to the node what was reserved for what is written by now. The buffers keep their room, which counts, unless
-    /// others need it.
+    /// Gives back to the node the bytes reserved for messages that are written by now. The buffers keep their memory,
+    /// which counts, unless others need it.
     #[cold]
     pub(super) fn settle_share(&mut self, chunk: &mut Chunk) {
         if self.share.is_scarce() {
@@ -122,7 +122,7 @@ impl Outbox {
         self.reserve(unwritten, None, &post)
     }
 
-    /// Reserves what a message takes that found no room, unless the outbox itself is full.
+    /// Reserves bytes for a message that found no room, unless the outbox itself is full.
     #[cold]
     pub(super) fn reserve<R: Referent, H: Handles>(
         &mut self,
@@ -140,7 +140,7 @@ impl Outbox {
     }
 }
 
-/// Has a buffer that is empty give back its room, if that is more than so many bytes.
+/// Frees the memory of an empty buffer, if that is more than `most` bytes.
 pub(super) fn give_back(buffer: &mut BytesMut, most: usize) {
     if buffer.is_empty() && buffer.capacity() > most {
         *buffer = BytesMut::new();

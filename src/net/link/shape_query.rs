@@ -1,5 +1,4 @@
-//! A link's part in asking for shapes and telling them, and what is found out about messages of another shape than the box
-//! takes.
+//! A link's part in shape queries, and the explanation of drops of messages whose shape differs from that of the box.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -32,7 +31,8 @@ use crate::wire::frames::shape::read_names;
 use crate::wire::target::Target;
 
 impl Outbox {
-    /// Asks what was noted before the peer has greeted; if it does not understand it, nobody waits any longer.
+    /// Asks the questions that were noted before the peer has greeted. If the peer does not understand them, returns
+    /// the callbacks, so that nobody waits any longer.
     pub(super) fn ask_what_is_open(&mut self) -> Vec<AnswerCallback> {
         if self.features & feature::SHAPES == 0 {
             return self.shape_queries.take_all();
@@ -42,7 +42,7 @@ impl Outbox {
         Vec::new()
     }
 
-    /// Notes a question, and asks it if there is a connection; gives it back if it cannot be asked.
+    /// Notes a question, and asks it if there is a connection. Gives the callback back if it cannot be asked.
     pub(super) fn query(&mut self, question: &Question, callback: AnswerCallback) -> Result<(), AnswerCallback> {
         let is_up = self.phase == Phase::Up;
         if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
@@ -57,7 +57,7 @@ impl Outbox {
 }
 
 impl Link {
-    /// Has `callback` called with what the peer answers. Makes the connection if there is none.
+    /// Has `callback` called with the peer's answer. Makes the connection if there is none.
     pub(crate) fn query(self: &Arc<Self>, question: &Question, callback: AnswerCallback) {
         let mut state = self.state.lock();
         let admitted = state.admit(true);
@@ -72,7 +72,7 @@ impl Link {
         }
     }
 
-    /// The peer has answered a question.
+    /// Takes the peer's answer to a question.
     pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
         let (question, answer) = Question::read_answered(payload)?;
         let waiting = self.state.lock().shape_queries.take(&question);
@@ -81,15 +81,15 @@ impl Link {
         Ok(())
     }
 
-    /// How many bytes an answer to the peer may have; `None` if it does not read those that it has, so that none is
-    /// looked for.
+    /// Returns the most bytes that an answer to the peer may have; `None` if it does not read earlier answers, so that
+    /// no more are looked up.
     pub(crate) fn room_to_tell(&self) -> Option<usize> {
         let state = self.state.lock();
         let reads = state.phase == Phase::Up && state.control.len() < MAX_CONTROL;
         reads.then(|| state.outgoing.max_frame().saturating_sub(Question::LONGEST))
     }
 
-    /// Answers a question of the peer's, unless it does not read.
+    /// Answers a question of the peer, unless it does not read.
     pub(crate) fn tell(&self, question: &Question, answer: &[u8]) {
         self.put_control(|state| question.answer(&mut state.control, answer));
     }
@@ -109,7 +109,8 @@ const MAX_BOXES: usize = 65_536;
 /// Bytes of those shapes, of which equal ones count once.
 const MAX_SHAPES: usize = 16 << 20;
 
-/// Answers a question of a peer's, in as many bytes as it reads. None costs more than a look at a few hundred names.
+/// Answers a question of a peer, in as many bytes as it reads. No question costs more than a look at a few hundred
+/// names.
 pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
     let Some(room) = link.room_to_tell() else { return };
     let tell_shape = |shape: Option<Shape>| {
@@ -135,11 +136,11 @@ pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
     }
 }
 
-/// Why the shapes of another node's boxes are not known.
+/// Why the shapes of another node's boxes could not be learned.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ShapesError {
-    /// The text is no endpoint.
+    /// The text is not an endpoint.
     #[error("{0:?} is no endpoint: host:port, [ipv6]:port or unix:/path")]
     InvalidEndpoint(String),
     /// The path of a Unix socket is longer than the system allows.
@@ -159,7 +160,7 @@ pub enum ShapesError {
     Stopped,
 }
 
-/// The shapes that the boxes with a name at the other end of a link take.
+/// Asks for the shapes that the named boxes at the other end of a link take.
 pub(crate) async fn shapes_at(link: &Arc<Link>) -> Result<BTreeMap<String, Shape>, ShapesError> {
     let mut heard = CollectedShapes::default();
     let mut after = String::new();
@@ -176,18 +177,18 @@ pub(crate) async fn shapes_at(link: &Arc<Link>) -> Result<BTreeMap<String, Shape
     }
 }
 
-/// What was heard so far.
+/// The shapes that were received so far.
 #[derive(Default)]
 struct CollectedShapes {
     boxes: usize,
     shapes: BTreeMap<String, Shape>,
-    /// By their encodings.
+    /// The different shapes, by their encodings.
     known: HashMap<Vec<u8>, Shape>,
     bytes: usize,
 }
 
 impl CollectedShapes {
-    /// A box of that name is told, with its shape, if it has one still.
+    /// Notes a box of that name, with its shape if it still has one.
     fn note(&mut self, name: &str, told: Vec<u8>) -> Result<(), ShapesError> {
         self.boxes += 1;
         if self.boxes > MAX_BOXES {
@@ -209,15 +210,15 @@ impl CollectedShapes {
 
 async fn ask(link: &Arc<Link>, question: Question) -> Result<Vec<u8>, ShapesError> {
     let (told, answer) = oneshot::channel();
-    // Who asked may have gone.
+    // The caller may have gone.
     link.query(&question, Box::new(move |answer| drop(told.send(answer.map(|answer| answer.bytes().to_vec())))));
     answer.await.ok().flatten().ok_or(ShapesError::Unanswered)
 }
 
-/// Words about a difference, once they are known.
+/// The description of a difference, once it is known.
 pub(crate) type Words = Arc<OnceLock<Box<str>>>;
 
-/// Asks the sender for the shape of what it sends to a box that takes messages of another, and explains the drops.
+/// Asks the sender for the shape of its messages to a box that takes another shape, and explains the drops.
 pub(crate) fn explain_here(
     link: &Arc<Link>,
     router: &Arc<dyn Router>,
@@ -228,18 +229,18 @@ pub(crate) fn explain_here(
 ) {
     let (router, explained) = (Arc::clone(router), Arc::clone(explained));
     let callback = move |told: Option<&ShapeAnswer<'_>>| {
-        // There is no box here that takes what was sent: the difference is told from the box's side.
+        // No box here takes the shape that was sent, so the difference is described from the box's side.
         if let Some(words) = told.and_then(|told| told.differences(&takes)) {
             router.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
-            // It may have been explained twice.
+            // Another answer may have explained it already.
             let _ = explained.set(words);
         }
     };
     link.query(&Question::Fingerprint(fingerprint), Box::new(callback));
 }
 
-/// Asks the owner of a box for the shape that it takes, and explains the drops that it has reported of messages of
-/// another.
+/// Asks the node of a box for the shape that the box takes, and explains the drops that it has reported of messages of
+/// another shape.
 pub(crate) fn explain_there(
     link: &Arc<Link>,
     router: &Arc<dyn Router>,

@@ -1,4 +1,4 @@
-//! A link's part in telling how it stands: its figures, and how long it takes there and back.
+//! A link's part in the statistics: its figures, and its pings.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 
 impl Link {
-    /// Asks for a sign of life, unless the peer does not read.
+    /// Pings the peer, unless it does not read.
     pub(crate) fn ping(&self, nonce: u64) {
         self.put_control(|state| {
             state.beat();
@@ -23,7 +23,7 @@ impl Link {
         });
     }
 
-    /// The peer has answered a ping.
+    /// Takes the peer's answer to a ping.
     pub(crate) fn ponged(&self, pong: &Ping) {
         self.peer_has_read(pong.read);
         let mut state = self.state.lock();
@@ -37,7 +37,7 @@ impl Link {
         drop(given_back);
     }
 
-    /// How the link stands; `None` if it is not used.
+    /// Returns the figures of the link; `None` if it is not used.
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
         let in_doubt = self.settlement.in_doubt(self.unsettled());
         let peer = self.peer();

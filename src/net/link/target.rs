@@ -1,4 +1,4 @@
-//! Pointers as they stand in a message on a connection: as its target, and as handles inside it.
+//! Pointers as they are written in a message on a connection: as its target, and as handles inside it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::wire::outgoing::Referent;
 #[derive(Clone, Copy)]
 pub(super) struct TargetRef<'a> {
     pub(super) pointer: &'a Pointer,
-    /// As [`Pointer::is_direct_by`] says.
+    /// The result of [`Pointer::is_direct_by`].
     pub(super) direct: bool,
-    /// Of the shape of the message.
+    /// The fingerprint of the shape of the message.
     pub(super) fingerprint: u64,
-    /// Of the message's Rust type, as far as it is known.
+    /// The name of the message's Rust type, as far as it is known.
     pub(super) type_name: &'static str,
 }
 
@@ -38,21 +38,21 @@ impl Referent for TargetRef<'_> {
     }
 }
 
-/// Boxes of which the type of messages is remembered although another type has the same shape.
+/// Boxes whose message type is remembered separately, because another type has the same shape.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// The Rust types of messages that were sent to boxes of the peer. There may be very many boxes, and there are few types: a
-/// box has a place here only if its messages have the shape of another type's.
+/// The Rust types of messages that were sent to boxes of the peer. There may be very many boxes, and there are few
+/// types: a box has an entry of its own only if another type has the shape of its messages.
 #[derive(Default)]
 pub(super) struct TypeNames {
-    /// By the fingerprints of their shapes: one for each type that this node sends.
+    /// The types by the fingerprints of their shapes: one for each type that this node sends.
     by_shape: HashMap<u64, &'static str>,
-    /// At most [`MAX_REMEMBERED`].
+    /// The types of boxes with an entry of their own; at most [`MAX_REMEMBERED`].
     others: HashMap<Account, &'static str>,
 }
 
 impl TypeNames {
-    /// A message is sent to that box.
+    /// Notes the type of a message that is sent to that box.
     pub(super) fn note(&mut self, account: Account, type_name: &'static str) {
         if *self.by_shape.entry(account.fingerprint).or_insert(type_name) == type_name {
             self.others.remove(&account);
@@ -61,7 +61,7 @@ impl TypeNames {
         }
     }
 
-    /// The type of the messages of that shape that were sent to that box; empty if it is not known.
+    /// Returns the type of the messages of that shape that were sent to that box; empty if it is not known.
     pub(super) fn of(&self, account: &Account) -> &'static str {
         self.others.get(account).or_else(|| self.by_shape.get(&account.fingerprint)).copied().unwrap_or_default()
     }
@@ -71,21 +71,21 @@ impl TypeNames {
 #[derive(Clone, Copy)]
 pub(super) struct HandleRef<'a> {
     pub(super) pointer: &'a Pointer,
-    /// The node of the reader, which is looked at when it is needed: most handles have a number.
+    /// The node of the reader, locked only when it is needed: most handles have a number.
     pub(super) peer: &'a Mutex<Option<Incarnation>>,
     /// The relay with which a box of a third node is introduced.
     pub(super) via: Option<&'a Relayed>,
 }
 
-/// A relay, and the box that it is.
+/// A relay, as a pointer and as a box.
 pub(super) struct Relayed {
     pub(super) relay: Arc<Pointer>,
     pub(super) local: Arc<dyn LocalBox>,
 }
 
 impl HandleRef<'_> {
-    /// What tells the handle apart. With a relay that is the relay's: while the pointer lives, one relay may go and another
-    /// come, and what was introduced with the one does not lead by the other.
+    /// Returns the identity of the handle. With a relay, it is that of the relay: while the pointer lives, one relay
+    /// may replace another, and a handle introduced with the first does not lead through the second.
     fn handle(&self) -> (u64, &AtomicU32) {
         match self.via {
             Some(via) => via.relay.key_of_handle(),
@@ -104,7 +104,7 @@ impl Referent for HandleRef<'_> {
     }
 
     fn introduction(&self) -> Introduction<'_> {
-        // Not held meanwhile: a pointer by name asks its own connection who is there, and that may be this one.
+        // Not locked during the call: a pointer by name asks its own connection for the peer, and that may be this one.
         let peer = *self.peer.lock();
         self.pointer.introduce_handle(peer, self.via.map(|via| via.local.id()))
     }

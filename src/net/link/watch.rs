@@ -1,4 +1,4 @@
-//! A link's part in watching boxes: those on this side who wait, and those that the peer wants to be told of.
+//! A link's part in watching boxes: the waiters on this side, and the boxes that the peer watches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,35 +25,35 @@ use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
 impl Outbox {
-    /// Does something to the watches, and has the writer look.
+    /// Changes the watches, and wakes the writer if there is news.
     fn watching<R>(&mut self, change: impl FnOnce(&mut Watches) -> R) -> R {
         let changed = change(&mut self.watches);
         self.look_at_watches();
         changed
     }
 
-    /// Has the writer look.
+    /// Wakes the writer if there is news for the peer.
     fn look_at_watches(&mut self) {
         if self.phase == Phase::Up && self.watches.has_news() {
             self.wake();
         }
     }
 
-    /// There is a connection to that node.
+    /// Takes up the watches on a new connection to that node.
     pub(super) fn watch_again(&mut self, peer: Incarnation) -> Notices {
         let understands = self.features & feature::WATCHES != 0;
         self.watching(|watches| watches.greeted(peer, understands))
     }
 }
 
-/// Those on this side who wait.
+/// The waiters on this side.
 impl Link {
-    /// Has `told` told once the box is gone. Makes the connection if there is none.
+    /// Has `told` informed once the box is gone. Makes the connection if there is none.
     pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
         let peer = self.current_peer();
         let mut state = self.state.lock();
         if state.phase == Phase::Over {
-            // Dropping `told` says so.
+            // Dropping `told` tells the waiter.
             return;
         }
         let is_up = matches!(state.phase, Phase::Up | Phase::Closing);
@@ -71,7 +71,7 @@ impl Link {
         }
     }
 
-    /// The peer says that a box is gone.
+    /// Takes the peer's report that a box is gone.
     pub(crate) fn box_gone(&self, closed: &Closed) {
         let why = match closed.why {
             Gone::Node => CloseReason::NodeGone,
@@ -84,9 +84,10 @@ impl Link {
         told.tell();
     }
 
-    /// A node has said that it ends.
+    /// Ends the waits for boxes of a node that has said that it ends.
     pub(crate) fn node_gone(&self, node: Incarnation) {
-        // A stranger that comes and says so again and again has nobody else's waiters looked through.
+        // The check keeps a stranger that says so again and again from causing searches through waiters for other
+        // nodes.
         if self.current_peer() != Some(node) {
             return;
         }
@@ -94,13 +95,13 @@ impl Link {
         told.tell();
     }
 
-    /// Nobody answers at the other end.
+    /// Ends all waits, because nobody answers at the other end.
     pub(crate) fn unreachable(&self) {
         let told = self.state.lock().watches.end(CloseReason::ConnectionLost, |_| true);
         told.tell();
     }
 
-    /// Looks for those who do not wait any more, and whether there has been no connection for so long.
+    /// Forgets waiters that have gone, and ends all waits if there has been no connection for `dead_after`.
     pub(crate) fn sweep_watches(&self, dead_after: Duration) {
         let mut state = self.state.lock();
         state.watching(Watches::forget_gone);
@@ -114,7 +115,7 @@ impl Link {
 
 /// The peer's watches.
 impl Link {
-    /// The peer wants to be told when a box is gone, or does not want it any more.
+    /// Begins a watch of the peer for a box, or ends it.
     pub(crate) fn watched_by_peer(
         self: &Arc<Self>,
         router: &Arc<dyn Router>,
@@ -173,12 +174,12 @@ impl Link {
             let mut state = self.state.lock();
             if state.connection == connection { state.watches.peer_forgets(target) } else { None }
         };
-        // Without the lock: it wakes who looks after the box.
+        // Without the lock, since dropping the guard wakes the task that monitors the box.
         drop(watched);
     }
 }
 
-/// How a peer is told why a box is gone.
+/// Returns the reason that a box is gone, as it is written for a peer.
 fn on_wire(why: &CloseReason) -> Gone {
     match why {
         CloseReason::BoxClosed => Gone::Closed,
