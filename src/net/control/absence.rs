@@ -1,9 +1,9 @@
-//! Peers that went without a goodbye and are expected back: what they hold here stays held meanwhile, and this side goes on
+//! Peers that went without a goodbye and are expected back: their leases here stay meanwhile, and this side goes on
 //! dialling if it is the side that dials.
 //!
-//! A peer that is back states what it still holds, which takes the place of what was counted for it. What it does not state
-//! within `forget_after`, it has no longer. This is remembered of at most [`MAX_ABSENT`] connections; the oldest of the peer
-//! that has most of them makes room for one more, and of each peer the latest [`MAX_OF_ONE`] are remembered.
+//! A peer that is back states the leases that it still holds, which replace those counted for it. Leases that it does
+//! not state within `forget_after` are released. At most [`MAX_ABSENT`] connections are remembered; the oldest of the
+//! peer that has most of them makes room for a new one. For each peer, the latest [`MAX_OF_ONE`] are remembered.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use crate::ident::ConnectionId;
 use crate::ident::Epoch;
 use crate::ident::Incarnation;
 
-/// Connections whose peers are expected back.
+/// Connections that are remembered because their peers are expected back.
 const MAX_ABSENT: usize = 1024;
 
-/// Of them, connections with one peer: it states anew what it held by no more.
+/// Those among them with one peer: a peer restates the leases of no more connections.
 const MAX_OF_ONE: usize = MAX_RESTATED;
 
 /// See the [module](self).
@@ -41,14 +41,14 @@ pub(crate) struct Absences {
 struct AbsenceTable {
     absent: HashMap<Connection, Absent>,
     by_age: BTreeMap<u64, Connection>,
-    /// The ages of each peer's.
+    /// The ages of the connections, by their peer.
     by_peer: BTreeMap<Incarnation, BTreeSet<u64>>,
     next_age: u64,
     /// Whether nobody is expected back any more.
     is_over: bool,
 }
 
-/// By the peer and by this side's name.
+/// A connection by its peer and by this side's name for it.
 type Connection = (Incarnation, ConnectionId);
 
 /// A connection that has ended, and whose peer holds boxes here. It is to be dropped when no lock is held.
@@ -56,7 +56,7 @@ type Connection = (Incarnation, ConnectionId);
 pub(crate) struct Absent {
     pub(crate) holder: Holder,
     age: u64,
-    /// `None` if the time is too long to be said.
+    /// `None` if the time is too long to be represented.
     until: Option<Instant>,
     /// Dials as long as it is held.
     _link: Option<Arc<dyn Outbound>>,
@@ -67,8 +67,8 @@ impl Absences {
         Absences { state: Mutex::default(), came: Notify::new(), forget_after }
     }
 
-    /// A connection with a peer that holds boxes here has ended; `link` is to be dialled until the peer is back. Whoever had
-    /// to make room is expected no longer.
+    /// Records that a connection with a peer that holds boxes here has ended; `link` is dialled until the peer is back.
+    /// Returns the connection that had to make room, whose peer is no longer expected on it.
     pub(crate) fn expect_back(
         &self,
         names: ConnectionNames,
@@ -95,14 +95,14 @@ impl Absences {
         oldest
     }
 
-    /// The peer is back, and has stated what it holds by that connection.
+    /// Removes the connection of a peer that is back, and has stated its leases on that connection.
     pub(crate) fn is_back(&self, peer: Incarnation, ours: ConnectionId) -> Option<Absent> {
         let mut state = self.state.lock();
         let age = state.absent.get(&(peer, ours))?.age;
         state.remove(age)
     }
 
-    /// The peer has said goodbye: it is not expected back.
+    /// Removes the connections of a peer that has said goodbye: it is not expected back.
     #[must_use]
     pub(crate) fn forget(&self, peer: Incarnation) -> Vec<Absent> {
         let mut state = self.state.lock();
@@ -110,7 +110,7 @@ impl Absences {
         ages.into_iter().filter_map(|age| state.remove(age)).collect()
     }
 
-    /// Another run of a node is here: its earlier ones are not expected back.
+    /// Removes the connections of earlier runs of a node: they are not expected back.
     #[must_use]
     pub(crate) fn forget_earlier(&self, than: Incarnation) -> Vec<Absent> {
         let earlier: Vec<Incarnation> = {
@@ -122,14 +122,14 @@ impl Absences {
         earlier.into_iter().flat_map(|node| self.forget(node)).collect()
     }
 
-    /// Nobody is expected back any more.
+    /// Removes all connections, for good: nobody is expected back any more.
     pub(crate) fn clear(&self) {
         let over = AbsenceTable { is_over: true, ..AbsenceTable::default() };
         let cleared = std::mem::replace(&mut *self.state.lock(), over);
         drop(cleared);
     }
 
-    /// The next that is expected back no longer, once there is one.
+    /// Returns the next connection whose peer is no longer expected back, once there is one.
     pub(crate) async fn next_forgotten(&self) -> Absent {
         loop {
             let until = {
@@ -142,7 +142,7 @@ impl Absences {
             };
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
-                // A permit is left for who comes later, so that nothing is missed.
+                // `Notify` keeps a permit for a later waiter, so nothing is missed.
                 None => self.came.notified().await,
             }
         }
@@ -165,7 +165,7 @@ impl AbsenceTable {
         self.absent.remove(&connection)
     }
 
-    /// The one that is expected no longer, so that there is room for one more of that peer.
+    /// Removes the connection that has to make room for one more of that peer, if one has.
     fn make_room(&mut self, peer: Incarnation) -> Option<Absent> {
         let crowded = match self.by_peer.get(&peer) {
             Some(ages) if ages.len() >= MAX_OF_ONE => ages,

@@ -1,37 +1,41 @@
-//! Handles that are given back to who has introduced a box only when the box's own node knows that they are held.
+//! Leases that are given back to the node that introduced a box only when the box's own node knows of this node's
+//! lease.
 //!
-//! The claim that a node is told directly goes by another connection than what is given back, and may be long on its way,
-//! behind whatever waits there. If the other was quicker, the box would be gone before what was sent to it has arrived. So
-//! what is given back waits for the answer to a ping that is written behind the claim. It is bounded by [`MAX_KEPT`], and
-//! ends with the connection, as the claim does.
+//! The lease is claimed directly over another connection than the one that carries the release, and the claim may be
+//! delayed by messages that wait there. If the release were quicker, the box would be gone before messages sent to it
+//! have arrived. So the release waits for the answer to a ping that is written behind the claim. The waiting releases
+//! are bounded by [`MAX_KEPT`], and end with the connection, as the claim does.
 
 use std::collections::VecDeque;
 
 use crate::handle::pointer::lease::Lease;
 
-/// Counts that wait at a time; further ones are given back at once.
+/// Leases that wait at a time; further ones are given back at once.
 const MAX_KEPT: usize = 65_536;
 
-/// Tells these pings from those that are measured.
+/// Marks these pings, to tell them from the measured ones.
 const MARK: u64 = 1 << 63;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct DeferredReleases {
-    /// By the ping that each waits for, in order.
+    /// The waiting leases, each with the ping that it waits for, in order.
     held: VecDeque<(u64, Lease)>,
     asked: u64,
     answered: u64,
 }
 
 impl DeferredReleases {
-    /// Whether the answer is one to such a ping.
+    /// Whether an answer belongs to such a ping.
     pub(crate) fn is_marked(nonce: u64) -> bool {
         nonce & MARK != 0
     }
 
-    /// Keeps a count until a ping is answered that is asked from now on. The ping, if it is to be asked now; the count, if
-    /// there are too many.
+    /// Keeps a lease until a ping is answered that is sent from now on. Returns the ping, if it is to be sent now.
+    ///
+    /// # Errors
+    ///
+    /// Gives the lease back if too many wait.
     pub(crate) fn keep(&mut self, held: Lease) -> Result<Option<u64>, Lease> {
         if self.held.len() >= MAX_KEPT {
             return Err(held);
@@ -40,12 +44,13 @@ impl DeferredReleases {
         Ok(self.ask())
     }
 
-    /// The ping that waits for its answer, to be asked once more: a peer that has much to say may leave the answer out.
+    /// Returns the ping that waits for its answer, to be sent once more: a peer that has much to send may leave the
+    /// answer out.
     pub(crate) fn under_way(&self) -> Option<u64> {
         (self.asked > self.answered).then_some(MARK | self.asked)
     }
 
-    /// The peer has answered. What is given back now, when no lock is held, and the ping that is to be asked next.
+    /// Handles the peer's answer. Returns the leases to give back now, when no lock is held, and the ping to send next.
     pub(crate) fn answered(&mut self, nonce: u64) -> (Vec<Lease>, Option<u64>) {
         if self.under_way() != Some(nonce) {
             return (Vec::new(), None);
@@ -56,7 +61,7 @@ impl DeferredReleases {
         (given_back, self.ask())
     }
 
-    /// One ping is under way at a time, however many wait.
+    /// Returns the next ping to send. One ping is under way at a time, however many leases wait.
     fn ask(&mut self) -> Option<u64> {
         if self.held.is_empty() || self.asked > self.answered {
             return None;

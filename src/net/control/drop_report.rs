@@ -1,5 +1,5 @@
-//! What the two ends of a connection tell each other about messages that were dropped: so many for each box, shape and
-//! reason, as sums, so that a report that is left out or comes late costs nothing.
+//! Reports of dropped messages between the two ends of a connection: a running sum for each box, shape and reason, so
+//! that a report that is left out or late costs nothing.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -8,18 +8,18 @@ use crate::reason::DropReason;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
-/// Boxes, once for each shape of the messages for them, that have a count of their own, in each direction; drops at
-/// others are summed up. A peer may send to as many names as it likes, of as many shapes, and report as many.
+/// Pairs of box and message shape that have a count of their own, in each direction; drops of others are summed up.
+/// Needed because a peer may send to, and report, as many names and shapes as it likes.
 const MAX_COUNTED: usize = 4096;
 
-/// Drops that a report says more about, each in at most [`MAX_DETAIL`](crate::wire::frames::refuse::MAX_DETAIL) bytes or so.
-/// Of more nothing is said but how many they are.
+/// Drops that are reported with detail, of about [`MAX_DETAIL`](crate::wire::frames::refuse::MAX_DETAIL) bytes each at
+/// most. Further ones are only counted.
 const MAX_REMARKS: usize = 16;
 
 /// Drops by reason.
 pub(super) type ReasonCounts = [u64; DropReason::ALL.len()];
 
-/// All that have no count of their own.
+/// The account of all messages that have no count of their own.
 const OTHERS: Account = Account { target: Target::Others, fingerprint: 0 };
 
 /// Drops by box and shape.
@@ -27,7 +27,7 @@ const OTHERS: Account = Account { target: Target::Others, fingerprint: 0 };
 struct DropCounts(HashMap<Account, ReasonCounts>);
 
 impl DropCounts {
-    /// The account's own entry, or that of all others.
+    /// Returns the account's own entry, or the entry of all others.
     fn of(&mut self, account: Account) -> (Account, &mut ReasonCounts) {
         let room = self.0.len() < MAX_COUNTED || self.0.contains_key(&account);
         let account = if room { account } else { OTHERS };
@@ -42,7 +42,7 @@ impl DropCounts {
     }
 }
 
-/// Messages that were dropped in a row, of one shape and for one box, as the peer calls it, and for one reason.
+/// Consecutive dropped messages of one shape, for one box (by the peer's name for it), dropped for one reason.
 #[derive(Debug)]
 pub(crate) struct DropRun {
     pub(crate) account: Account,
@@ -56,16 +56,16 @@ pub(crate) struct DropRun {
 #[derive(Debug, Default)]
 pub(crate) struct LocalDrops {
     counts: DropCounts,
-    /// What is not yet told, in the order in which it changed.
+    /// The sums that are not reported yet, in the order in which they changed.
     untold: VecDeque<(Account, DropReason)>,
-    /// Which of `untold` there are, as a bit for each reason.
+    /// The reasons in `untold` for each account, one bit each.
     marked: HashMap<Account, u32>,
-    /// More about the last of some that are not yet told, for a person; at most [`MAX_REMARKS`].
+    /// Details about the last of some unreported drops, for a person; at most [`MAX_REMARKS`].
     remarks: Vec<(Account, DropReason, Box<str>)>,
 }
 
 impl LocalDrops {
-    /// Counts drops; whether there was nothing to tell before.
+    /// Counts drops. Returns whether there was nothing to report before.
     pub(crate) fn dropped(&mut self, account: Account, reason: DropReason, count: u64) -> bool {
         let first = self.untold.is_empty();
         let (account, counts) = self.counts.of(account);
@@ -80,7 +80,7 @@ impl LocalDrops {
         first
     }
 
-    /// Says more about the last of those drops.
+    /// Adds detail about the last of those drops.
     pub(crate) fn remark(&mut self, account: Account, reason: DropReason, words: &str) {
         let has_room = self.remarks.len() < MAX_REMARKS;
         match self.remarks.iter_mut().find(|(of, why, _)| *of == account && *why == reason) {
@@ -90,7 +90,7 @@ impl LocalDrops {
         }
     }
 
-    /// What more there is to say, once.
+    /// Takes the details, to be sent once.
     pub(crate) fn take_remarks(&mut self) -> Vec<(Account, DropReason, Box<str>)> {
         std::mem::take(&mut self.remarks)
     }
@@ -99,7 +99,7 @@ impl LocalDrops {
         self.untold.is_empty()
     }
 
-    /// The next thing to tell.
+    /// Returns the next sum to report.
     pub(crate) fn next(&mut self) -> Option<(Account, DropReason, u64)> {
         let (account, reason) = self.untold.pop_front()?;
         if let Some(marks) = self.marked.get_mut(&account) {
@@ -113,19 +113,19 @@ impl LocalDrops {
     }
 }
 
-/// Drops there of messages that went over the connection, as far as the peer has told.
+/// Drops at the peer of messages that went over the connection, as far as it has reported them.
 #[derive(Debug, Default)]
 pub(crate) struct PeerDrops {
     now: DropCounts,
-    /// Those of the link's earlier connections.
+    /// Drops of the link's earlier connections.
     before: DropCounts,
     /// The sum of `now`.
     believed: u64,
 }
 
 impl PeerDrops {
-    /// The peer tells a sum, of which by how much it has grown is given. One that shrinks is not believed, nor are more
-    /// drops than messages were `written`.
+    /// Takes a sum from the peer, and returns by how much it has grown. A sum that shrinks is not believed, nor are
+    /// more drops than messages were `written`.
     pub(crate) fn told(&mut self, account: Account, reason: DropReason, count: u64, written: u64) -> u64 {
         let (entry, counts) = self.now.of(account.clone());
         let Some(sum) = counts.get_mut(reason as usize) else { return 0 };
@@ -139,14 +139,15 @@ impl PeerDrops {
         grown
     }
 
-    /// The connection has ended: the next one counts from 0.
+    /// Ends the counts of a connection: the next one counts from 0.
     pub(crate) fn close(&mut self) {
         let now = std::mem::take(&mut self.now);
         self.before.add(now);
         self.believed = 0;
     }
 
-    /// What is known of the messages of a shape for a box: what is told of them, and of messages of any shape for it.
+    /// Returns the known drops of messages of a shape for a box: those reported for that shape, and those reported for
+    /// any shape.
     pub(crate) fn of(&self, target: &Target, fingerprint: u64) -> ReasonCounts {
         let mut sum = ReasonCounts::default();
         let of_any = (fingerprint != 0).then_some(0);

@@ -1,28 +1,28 @@
-//! How slowly a peer may send what it has begun: a frame, or messages in pieces.
+//! The least pace at which a peer has to send a frame, or messages in pieces, that it has begun.
 //!
-//! A bucket that leaks: time that this side waits for a peer fills it, bytes that come empty it, at the least rate, and a
-//! peer that makes it overflow is too slow. Only time counts in which this side would have read: a reader that is busy, or
-//! that holds the peer back, passes none of it on. Credit does not add up, so a frame that comes fast at first and then
-//! stops is waited for no longer than one that stops at once.
+//! A leaky bucket: time spent waiting for the peer fills it, arriving bytes drain it at the least rate, and a peer that
+//! makes it overflow is too slow. Only time in which this side would have read counts: a reader that is busy, or that
+//! holds the peer back, adds none. Credit does not add up, so a frame that comes fast at first and then stops is waited
+//! for no longer than one that stops at once.
 //!
-//! All bytes of the connection count, whichever frame they belong to: very much may stand between two pieces of a message.
+//! All bytes of the connection count, whichever frame they belong to: much may stand between two pieces of a message.
 
 use std::time::Duration;
 
 use crate::wire::codec::Violation;
 
-/// The longest wait that is passed on at once. A wait is noticed late by a thread that is busy with something else, and the
-/// peer may have sent in the meantime: so one that took longer counts as this long.
+/// The longest wait that is counted at once; a longer one counts as this long. A thread that is busy with something
+/// else notices the end of a wait late, and the peer may have sent in the meantime.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct FramePace {
-    /// How long the peer may send nothing at all.
+    /// The time for which the peer may send nothing at all.
     grace: Duration,
-    /// Bytes a second; 0 asks for none.
+    /// Bytes a second; 0 sets no limit.
     least_rate: usize,
-    /// What is in the bucket.
+    /// The content of the bucket.
     owed: Duration,
 }
 
@@ -31,17 +31,17 @@ impl FramePace {
         FramePace { grace, least_rate, owed: Duration::ZERO }
     }
 
-    /// How long to wait until [`waited`](FramePace::waited) is called, if nothing comes.
+    /// Returns how long to wait before [`waited`](FramePace::waited) is called, if nothing comes.
     pub(crate) fn turn(&self) -> Duration {
         (self.grace / 4).clamp(Duration::from_millis(1), LONGEST_WAIT)
     }
 
-    /// The peer owes nothing: all that it has begun is whole.
+    /// Empties the bucket: everything that the peer has begun is complete.
     pub(crate) fn settled(&mut self) {
         self.owed = Duration::ZERO;
     }
 
-    /// So many bytes came after a wait, or none did for a [turn](FramePace::turn).
+    /// Counts a wait, after which bytes came, or a [turn](FramePace::turn) without any.
     ///
     /// # Errors
     /// If the peer is too slow.
@@ -63,7 +63,8 @@ mod tests {
     const RATE: usize = 256;
     const TOO_SLOW: Result<(), Violation> = Err(Violation::TooSlow { least: RATE });
 
-    /// Seconds for which bytes that come in so many seconds' distance are waited for; none if they are for an hour.
+    /// Returns the seconds until a peer that sends `bytes` every `every` seconds is too slow; `None` if it is not
+    /// within an hour.
     fn patience(pace: &mut FramePace, bytes: usize, every: u64) -> Option<u64> {
         (1..=3600).find(|second| {
             let came = if second % every == 0 { bytes } else { 0 };

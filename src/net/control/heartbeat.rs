@@ -1,4 +1,4 @@
-//! How long it takes there and back over a connection: which ping is measured, and what the last one took.
+//! The round trips over a connection: the ping that is being measured, and the result of the last measurement.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 /// Pings of one connection, whose numbers grow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RoundTrips {
-    /// The one that is measured, and when it was asked: the peer may take longer to answer than it is until the next.
+    /// The measured ping, and when it was sent: the answer may take longer than the interval between pings.
     measured: Option<(u64, Instant)>,
-    /// How long the last took that was measured.
+    /// The last measured round trip.
     pub(crate) took: Option<Duration>,
 }
 
@@ -18,8 +18,8 @@ impl RoundTrips {
         self.measured.get_or_insert((nonce, now));
     }
 
-    /// The peer has answered. One that answers what it was not asked is not believed; one that leaves an answer out, as it
-    /// may when it has much to say, is measured by the next.
+    /// Takes the peer's answer. An answer to a ping that was not sent is ignored; if the peer leaves an answer out, as
+    /// it may when it has much to send, the next ping is measured.
     pub(crate) fn answered(&mut self, nonce: u64, now: Instant) {
         let Some((measured, asked)) = self.measured else { return };
         if nonce == measured {

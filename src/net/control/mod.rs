@@ -1,4 +1,4 @@
-//! Sub-protocols beside the messages: what one connection, or one link, remembers of each.
+//! Sub-protocols beside the messages: the state of each, for one connection or one link.
 
 pub(crate) mod absence;
 pub(crate) mod deferred_release;

@@ -1,5 +1,5 @@
-//! How full boxes are, as both ends of a connection know it: those of this side that the peer presses, and those of the
-//! peer that this side presses.
+//! The fill levels of boxes that both ends of a connection exchange: a side *presses* a box of the other when it fills
+//! it with messages, and is told how full it is.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use crate::handle::ports::LocalBox;
 use crate::wire::target::Target;
 
-/// Boxes that are told of over one connection at a time, in each direction; a further one is taken for empty.
+/// Boxes whose levels are exchanged over one connection at a time, in each direction; a further box is taken for empty.
 const MAX_PRESSED: usize = 4096;
 
-/// What makes a difference, of 255.
+/// The least change that is reported, of 255.
 const STEP: u8 = 8;
 
-/// Below that, of 255, a box is told as empty, and looked at no longer.
+/// The level, of 255, below which a box is reported as empty, and no longer looked at.
 pub(crate) const NEARLY_EMPTY: u8 = 32;
 
 /// See the [module](self).
@@ -25,21 +25,22 @@ pub(crate) const NEARLY_EMPTY: u8 = 32;
 pub(crate) struct Pressures {
     /// Boxes of this side that the peer presses.
     pressed: BTreeMap<Target, Pressed>,
-    /// How often one of them was forgotten because it is empty: what was told of it holds no more.
+    /// Counts the pressed boxes that were forgotten because they are empty: the level last reported of them no longer
+    /// holds.
     pub(crate) relieved: Arc<AtomicU64>,
-    /// Those of the peer that this side presses.
+    /// Boxes of the peer that this side presses, with the last reported level.
     heard: HashMap<Target, u8>,
 }
 
 #[derive(Debug)]
 struct Pressed {
     local: Weak<dyn LocalBox>,
-    /// How full the peer takes it to be.
+    /// The level that the peer was told last.
     told: u8,
 }
 
 impl Pressures {
-    /// The peer presses a box. Whether it is the first, and none if there are too many.
+    /// Notes that the peer presses a box. Returns whether it is the first; `None` if there are too many.
     pub(crate) fn press(&mut self, target: &Target, local: &Arc<dyn LocalBox>) -> Option<bool> {
         let is_first = self.pressed.is_empty();
         if self.pressed.len() >= MAX_PRESSED && !self.pressed.contains_key(target) {
@@ -47,12 +48,12 @@ impl Pressures {
         }
         let pressed =
             self.pressed.entry(target.clone()).or_insert_with(|| Pressed { local: Arc::downgrade(local), told: 0 });
-        // One that was of that name may have closed.
+        // An earlier box of that name may have closed.
         pressed.local = Arc::downgrade(local);
         Some(is_first)
     }
 
-    /// The boxes that the peer presses.
+    /// Returns the boxes that the peer presses.
     pub(crate) fn pressed(&self) -> Vec<(Target, Weak<dyn LocalBox>)> {
         self.pressed.iter().map(|(target, pressed)| (target.clone(), Weak::clone(&pressed.local))).collect()
     }
@@ -61,7 +62,7 @@ impl Pressures {
         self.pressed.is_empty()
     }
 
-    /// How full the peer's box is, as far as it has told.
+    /// Returns the level of the peer's box, as far as the peer has reported it.
     pub(crate) fn heard(&self, target: &Target) -> u8 {
         self.heard.get(target).copied().unwrap_or(0)
     }
@@ -70,7 +71,7 @@ impl Pressures {
         told != fill && (fill == 0 || fill == u8::MAX || told.abs_diff(fill) >= STEP)
     }
 
-    /// What there is to tell when boxes are so full, up to `most` of them; those that are empty are forgotten.
+    /// Returns the levels to report when boxes are that full, at most `most` of them; empty boxes are forgotten.
     pub(crate) fn news(&mut self, fills: &[(Target, u8)], most: usize) -> Vec<(Target, u8)> {
         let mut news = Vec::new();
         for (target, fill) in fills {
@@ -90,7 +91,7 @@ impl Pressures {
         news
     }
 
-    /// The peer says that one of its boxes is so full.
+    /// Takes the level of one of the peer's boxes.
     pub(crate) fn hear(&mut self, target: Target, fill: u8) {
         if fill == 0 {
             self.heard.remove(&target);

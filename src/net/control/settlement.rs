@@ -1,6 +1,7 @@
-//! What is not yet known of connections that have ended without a goodbye: how much of what was written to them the peer
-//! has read. The next connection between the two tells, in its greeting: the proof of the side that dials names them as that
-//! side has called them, with its own counts, and the welcome gives the other side's counts under the same names.
+//! Settles connections that have ended without a goodbye: how many of the messages written to them the peer has read.
+//! The greeting of the next connection between the two nodes tells: the proof of the dialling side lists the
+//! connections by that side's names, with its own counts, and the welcome gives the other side's counts under the same
+//! names.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -14,11 +15,10 @@ use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::frames::proof::MAX_TOLD;
 
-/// Connections that are remembered after their end; of older ones the peer can be told no more, and what was in doubt
-/// stays so.
+/// Connections that are remembered after their end; older ones are never settled, and their messages stay in doubt.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// Both ends' names of a connection.
+/// The names that both ends give a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ConnectionNames {
     pub(crate) peer: Incarnation,
@@ -26,12 +26,12 @@ pub(crate) struct ConnectionNames {
     pub(crate) theirs: ConnectionId,
 }
 
-/// How a connection stood when it ended, in messages.
+/// The message counts of a connection when it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unsettled {
     /// Written to it.
     pub(crate) written: u64,
-    /// Of these, those that the peer is known to have read.
+    /// Those among the written that the peer is known to have read.
     pub(crate) known: u64,
     /// Read from it.
     pub(crate) read: u64,
@@ -43,12 +43,12 @@ impl Unsettled {
     }
 }
 
-/// What a peer's count makes of the messages in doubt.
+/// The effect of a peer's count on the messages in doubt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Settled {
-    /// No longer in doubt.
+    /// Messages that are no longer in doubt.
     messages: u64,
-    /// Of these, those that were never read.
+    /// Those among them that were never read.
     lost: u64,
 }
 
@@ -60,12 +60,12 @@ pub(crate) struct Settlement {
 
 #[derive(Debug, Default)]
 struct EndedConnections {
-    /// By the peer and its name of the connection.
+    /// The connections by the peer and by its name for them.
     by_name: HashMap<(Incarnation, ConnectionId), EndedConnection>,
     by_age: VecDeque<(Incarnation, ConnectionId)>,
-    /// Whether one was forgotten to make room: then a connection that is not known may have been read from.
+    /// Whether a connection was forgotten to make room: then messages of an unknown connection may have been read.
     has_forgotten: bool,
-    /// Connections of which the peer has not said how much it has read: the last [`MAX_TOLD`] of each peer.
+    /// Connections whose count the peer has not sent yet: the last [`MAX_TOLD`] of each peer.
     untold: HashMap<Incarnation, VecDeque<ConnectionId>>,
 }
 
@@ -91,7 +91,7 @@ impl EndedConnections {
         }
     }
 
-    /// The peer is to say how much it has read of a connection.
+    /// Notes that the peer has to be asked how much it has read of a connection.
     fn is_to_be_told(&mut self, peer: Incarnation, theirs: ConnectionId) {
         let untold = self.untold.entry(peer).or_default();
         if untold.len() == MAX_TOLD {
@@ -100,7 +100,7 @@ impl EndedConnections {
         untold.push_back(theirs);
     }
 
-    /// The peer need not be asked about a connection any more.
+    /// Notes that the peer need not be asked about a connection any more.
     fn is_told(&mut self, peer: Incarnation, theirs: ConnectionId) {
         if let Some(untold) = self.untold.get_mut(&peer) {
             untold.retain(|other| *other != theirs);
@@ -112,15 +112,15 @@ impl EndedConnections {
 }
 
 impl Settlement {
-    /// A connection has ended.
+    /// Records a connection that has ended.
     pub(crate) fn record(&self, names: ConnectionNames, unsettled: Unsettled) {
         let mut ended = self.ended.lock();
         ended.record(names, unsettled);
         ended.is_to_be_told(names.peer, names.theirs);
     }
 
-    /// Connections that the peer is to be asked about in a proof: as this side has called them, and how much it has read,
-    /// whichever link they were of, and whoever has dialled them.
+    /// Returns the connections that the peer is to be asked about in a proof, by this side's names and with this side's
+    /// counts: those of all links, dialled from either side.
     pub(crate) fn untold(&self, peer: Incarnation) -> Vec<(ConnectionId, u64)> {
         let ended = self.ended.lock();
         let untold = ended.untold.get(&peer).into_iter().flatten();
@@ -128,12 +128,12 @@ impl Settlement {
         entries.map(|entry| (entry.names.ours, entry.unsettled.read)).collect()
     }
 
-    /// The peer has dialled, and tells in its proof how much it has read of connections, by its own names of them. What this
-    /// side has read of them, under the same names.
+    /// Settles the connections in the proof of a peer that has dialled: their names are the peer's, and the counts are
+    /// the messages that it has read. Returns this side's counts under the same names.
     ///
-    /// Of one that is not known here nothing was read, and nothing ever will be: whoever calls this has ended the
-    /// connections of those names that have not greeted yet, and those that are up. Only once some were forgotten is one that
-    /// is not known left out, as it may be one of these.
+    /// From a connection that is unknown here nothing was read, and nothing ever will be: the caller has ended the
+    /// connections of those names, both those that have not greeted yet and those that are up. Once some connections
+    /// were forgotten, unknown ones are left out, since they may be among the forgotten.
     pub(crate) fn settle_asked(
         &self,
         observer: &Observer,
@@ -158,7 +158,8 @@ impl Settlement {
         answers
     }
 
-    /// The peer was dialled, and tells in its welcome how much it has read of connections, by this side's names of them.
+    /// Settles the connections in the welcome of a dialled peer: their names are this side's, and the counts are the
+    /// messages that the peer has read.
     pub(crate) fn settle_answered(&self, observer: &Observer, peer: Incarnation, told: &[(ConnectionId, u64)]) {
         for &(ours, read) in told {
             let theirs = {
@@ -183,15 +184,15 @@ impl Settlement {
         observer.dropped(message, DropReason::Lost, lost);
     }
 
-    /// How many messages are in doubt of those connections.
+    /// Returns the number of messages in doubt on those connections.
     pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = ConnectionNames>) -> u64 {
         let ended = self.ended.lock();
         let balances = of.into_iter().filter_map(|names| ended.by_name.get(&(names.peer, names.theirs)));
         balances.map(|entry| entry.unsettled.in_doubt()).sum()
     }
 
-    /// The peer tells how much it has read of a connection, by its own name of it. A count that was known to be larger,
-    /// or that is more than was written, is not believed.
+    /// Takes the peer's count for a connection, given by the peer's name for it. A count smaller than the known one, or
+    /// larger than the number written, is not believed.
     fn settle(&self, peer: Incarnation, theirs: ConnectionId, read: u64) -> Settled {
         let mut ended = self.ended.lock();
         ended.is_told(peer, theirs);
@@ -199,7 +200,7 @@ impl Settlement {
             return Settled::default();
         };
         let messages = unsettled.in_doubt();
-        // What was known to be read is not in doubt, so no more is lost than was.
+        // Messages known to be read are not in doubt, so no more can be lost than were in doubt.
         let lost = unsettled.written.saturating_sub(read).min(messages);
         // Settled once and for all.
         unsettled.known = unsettled.written;
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
     }
 
-    /// What a peer that tells nothing of its own is told.
+    /// Returns the counts that a peer receives that has read nothing itself.
     fn told(settlement: &Settlement, peer: Incarnation, theirs: ConnectionId) -> Vec<(ConnectionId, u64)> {
         settlement.settle_asked(&Observer::default(), peer, &[(theirs, 0)])
     }

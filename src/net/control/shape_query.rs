@@ -1,7 +1,7 @@
-//! What a node asks its peers about shapes, and who waits to hear it.
+//! The questions of a node to its peers about shapes, and the callbacks that wait for answers.
 //!
 //! Bounded by [`MAX_WAITING`]; a question that is not answered within two sweeps, or whose connection ends, is answered
-//! with nothing.
+//! with `None`.
 
 use std::cell::OnceCell;
 use std::cell::RefCell;
@@ -11,17 +11,18 @@ use std::collections::HashMap;
 use crate::message::shape::Shape;
 use crate::wire::frames::shape::Question;
 
-/// Those who may wait for answers at a time, on one connection.
+/// Callbacks that may wait for answers at a time, on one connection.
 const MAX_WAITING: usize = 1024;
 
-/// Hears the answer; `None` if there is none.
+/// Called with the answer; `None` if there is none.
 pub(crate) type AnswerCallback = Box<dyn FnOnce(Option<&ShapeAnswer<'_>>) + Send>;
 
-/// An answer. It is looked into once, however many wait for it: a peer can have a thousand wait for one that takes long.
+/// An answer. It is decoded once, however many callbacks wait for it: a peer can make a thousand wait for an answer
+/// that takes long to decode.
 pub(crate) struct ShapeAnswer<'a> {
     bytes: &'a [u8],
     shape: OnceCell<Option<Shape>>,
-    /// How it differs from shapes of this node, by their fingerprints.
+    /// The differences from shapes of this node, by their fingerprints.
     differences: RefCell<HashMap<u64, Box<str>>>,
 }
 
@@ -34,7 +35,8 @@ impl<'a> ShapeAnswer<'a> {
         self.bytes
     }
 
-    /// The differences between a shape of this node and the one that is told, if one is, and it is another.
+    /// Returns the differences between a shape of this node and the shape in the answer, if there is one and it
+    /// differs.
     pub(crate) fn differences(&self, here: &Shape) -> Option<Box<str>> {
         let there = self.shape.get_or_init(|| Shape::decode(self.bytes)).as_ref()?;
         let mut known = self.differences.borrow_mut();
@@ -57,7 +59,7 @@ struct ShapeQuery {
 }
 
 impl ShapeQueries {
-    /// Notes one who wants to know; gives it back if there are too many. Whether the question is new.
+    /// Notes a callback for a question. Returns whether the question is new; gives the callback back if too many wait.
     pub(crate) fn note(&mut self, question: &Question, callback: AnswerCallback) -> Result<bool, AnswerCallback> {
         if self.waiting >= MAX_WAITING {
             return Err(callback);
@@ -74,7 +76,7 @@ impl ShapeQueries {
         callback
     }
 
-    /// Those who have waited for long enough.
+    /// Takes the callbacks that have waited for long enough.
     pub(crate) fn sweep(&mut self) -> Vec<AnswerCallback> {
         self.open.values_mut().for_each(|query| query.sweeps += 1);
         let old = self.open.iter().filter(|(_, query)| query.sweeps > 2);
@@ -82,7 +84,7 @@ impl ShapeQueries {
         old.iter().flat_map(|question| self.take(question)).collect()
     }
 
-    /// The questions that are open.
+    /// Returns the open questions.
     pub(crate) fn questions(&self) -> impl Iterator<Item = &Question> {
         self.open.keys()
     }
@@ -93,7 +95,7 @@ impl ShapeQueries {
     }
 }
 
-/// Says that there is no answer.
+/// Calls back without an answer.
 pub(crate) fn end(waiting: Vec<AnswerCallback>) {
     waiting.into_iter().for_each(|callback| callback(None));
 }
@@ -107,7 +109,7 @@ mod tests {
         let mut shape_queries = ShapeQueries::default();
         let callback = || Box::new(|_: Option<&ShapeAnswer<'_>>| {}) as AnswerCallback;
         let question = |n: usize| Question::Fingerprint(n as u64);
-        // Few questions or many: it is those who wait that are counted.
+        // The waiting callbacks are counted, not the questions.
         (0..MAX_WAITING).for_each(|n| assert_eq!(shape_queries.note(&question(n % 7), callback()).ok(), Some(n < 7)));
         assert!(shape_queries.note(&question(0), callback()).is_err());
         assert!(shape_queries.note(&question(8), callback()).is_err());

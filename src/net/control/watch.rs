@@ -1,7 +1,8 @@
-//! Who on this side waits for boxes of the peer to be gone, and which boxes of this side the peer waits for.
+//! Watches of boxes, in both directions: waiters on this side for boxes of the peer to be gone, and boxes of this side
+//! that the peer watches.
 //!
-//! Those who wait on this side stay over the link's connections: each new one is asked again. The peer's watches end
-//! with their connection.
+//! The waiters on this side outlive the connections of the link: on each new connection the peer is asked again. The
+//! peer's watches end with their connection.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -27,14 +28,14 @@ use crate::wire::frames::watch::LONGEST;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
-/// Boxes that are watched over one connection, in each direction. Of further ones nothing is heard but that their
-/// connection ends.
+/// Boxes that are watched over one connection, in each direction. For further ones, only the end of the connection is
+/// noticed.
 const MAX_WATCHED: usize = 65_536;
 
 /// Boxes that each peer may watch however many others do.
 const OWN: Terms = Terms { own: 16, chunk: 64 };
 
-/// A queue with room for no more keeps it when it is empty.
+/// The capacity up to which an empty queue keeps its memory.
 const KEPT: usize = 64;
 
 /// Bytes of frames about watches that are written at a time.
@@ -43,36 +44,37 @@ const CHUNK: usize = 64 << 10;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Watches {
-    /// Those on this side who wait, by the box.
+    /// The waiters on this side, by the box.
     waiting: BTreeMap<Target, Vec<Waiter>>,
-    /// Boxes that the peer watches for this side on this connection, or is to be asked to; at most [`MAX_WATCHED`]. All of
-    /// them are in `waiting`.
+    /// Boxes that the peer watches for this side on this connection, or is to be asked to watch; at most
+    /// [`MAX_WATCHED`]. All of them are in `waiting`.
     asked: BTreeSet<Target>,
-    /// What the peer is to be told: whether a box is to be watched from now on. A box that is not to be watched any more
-    /// was asked for on this connection, so there are at most twice [`MAX_WATCHED`] of them.
+    /// Changes to send to the peer: whether a box is to be watched from now on. A watch that is taken back was asked
+    /// for on this connection, so there are at most twice [`MAX_WATCHED`] entries.
     to_ask: BTreeMap<Target, bool>,
-    /// For how many milliseconds the peer need not tell that it does not reach a box.
+    /// The milliseconds for which the peer need not report that it does not reach a box.
     patience: Option<u64>,
-    /// Since when there is no connection.
+    /// The time since which there is no connection.
     lost: Option<Instant>,
-    /// Boxes of this side that the peer watches; what goes from here is watched no longer.
+    /// Boxes of this side that the peer watches; removing an entry ends its watch.
     watched: BTreeMap<Target, DropGuard>,
-    /// Those of which it is to be told, at most [`MAX_WATCHED`]: each once its barrier is past, so that what was sent before
-    /// the box closed arrives before.
+    /// Closed boxes that are to be reported to the peer, at most [`MAX_WATCHED`]: each once its barrier is past, so
+    /// that messages sent before the box closed arrive earlier.
     to_tell: VecDeque<(u32, Closed)>,
-    /// Its part of the boxes that peers may watch at this node, those included of which they are to be told.
+    /// The share of this connection in the boxes that peers may watch at this node, including closed boxes that are to
+    /// be reported.
     share: Share,
 }
 
-/// One who waits for a box to be gone.
+/// A waiter for a box to be gone.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    /// Whose box it is, once that is known.
+    /// The node of the box, once it is known.
     pub(crate) node: Option<Incarnation>,
     pub(crate) told: oneshot::Sender<BoxGone>,
 }
 
-/// Those who are to be told something when no lock is held.
+/// Notices to waiters, to be sent when no lock is held.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Notices(Vec<(oneshot::Sender<BoxGone>, BoxGone)>);
@@ -83,19 +85,19 @@ impl Notices {
     }
 
     pub(crate) fn tell(self) {
-        // Who waited may have gone.
+        // The waiter may have gone.
         self.0.into_iter().for_each(|(told, why)| drop(told.send(why)));
     }
 }
 
 impl Watches {
-    /// Of a node that bears with that for so long.
+    /// Makes the watches of a link whose node tolerates unreachable boxes for `patience`.
     pub(crate) fn new(patience: Duration, watches: &Arc<Quota>) -> Watches {
         let patience = u64::try_from(patience.as_millis()).ok();
         Watches::of(Share::new(watches, &OWN), patience, None)
     }
 
-    /// No watches, since the connection was lost.
+    /// Makes an empty table of watches; `lost` is when the connection was lost, if it was.
     fn of(share: Share, patience: Option<u64>, lost: Option<Instant>) -> Watches {
         Watches {
             waiting: BTreeMap::new(),
@@ -109,19 +111,20 @@ impl Watches {
         }
     }
 
-    /// The watches of the link's next connection, which has yet to be made.
+    /// Returns the watches of the link's next connection, which has yet to be made.
     pub(crate) fn over_to_next(&mut self) -> Watches {
         let waiting = std::mem::take(&mut self.waiting);
         Watches { waiting, ..self.over_for_good() }
     }
 
-    /// The same, if there is to be none: nobody waits for it.
+    /// Returns empty watches for a link that gets no further connection: nobody waits for it.
     pub(crate) fn over_for_good(&self) -> Watches {
         let lost = self.lost.or_else(|| Some(Instant::now()));
         Watches::of(self.share.anew(), self.patience, lost)
     }
 
-    /// There is a connection to that node: what is waited for is asked for, unless it was another's.
+    /// Takes up a connection to that node: asks it to watch the awaited boxes, and ends the waits for boxes of other
+    /// nodes.
     pub(crate) fn greeted(&mut self, peer: Incarnation, understands: bool) -> Notices {
         self.lost = None;
         let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
@@ -133,41 +136,41 @@ impl Watches {
         strangers
     }
 
-    /// One more waits. Whether there is a connection, and its peer understands the question.
+    /// Adds a waiter. `is_up` says whether there is a connection, and `understands` whether its peer knows watches.
     pub(crate) fn wait(&mut self, target: &Target, waiter: Waiter, is_up: bool, understands: bool) {
         if !is_up {
-            // An attempt that is not made yet is as if one had failed just now.
+            // As if an attempt to connect had failed just now.
             self.lost.get_or_insert_with(Instant::now);
         }
         self.waiting.entry(target.clone()).or_default().push(waiter);
-        // One that was over the limit when the first came may be within it by now.
+        // A box that was over the limit when its first waiter came may be within it by now.
         if understands && !self.asked.contains(target) {
             self.ask(target.clone());
         }
     }
 
-    /// Since when there is no connection, if there is none.
+    /// Returns the time since which there is no connection, if there is none.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
         self.lost
     }
 
-    /// Whether there has been no connection for so long.
+    /// Whether there has been no connection for `limit`.
     pub(crate) fn is_lost_for(&self, limit: Duration) -> bool {
         self.lost.is_some_and(|lost| lost.elapsed() >= limit)
     }
 
-    /// Whether the peer watches any box of this side, or is to be told of one.
+    /// Whether the peer watches any box of this side, or a report to it is due.
     pub(crate) fn is_watched(&self) -> bool {
         !self.watched.is_empty() || !self.to_tell.is_empty()
     }
 
-    /// The peer watches a box of this side, until what this gives is cancelled; nothing if it does already, or if it
-    /// watches too many, or all peers together do.
+    /// Adds a watch of the peer for a box of this side, until the returned token is cancelled. `None` if the peer
+    /// watches the box already, or watches too many, or all peers together do.
     pub(crate) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {
         if self.watched.len() >= MAX_WATCHED || self.watched.contains_key(target) {
             return None;
         }
-        // One of which it is to be told has its place until that is written: nothing is left out that was taken on.
+        // A closed box keeps its place until its report is written, so that no accepted watch goes unreported.
         if !self.share.covers(self.watched.len() + self.to_tell.len() + 1) {
             return None;
         }
@@ -176,7 +179,7 @@ impl Watches {
         Some(unwanted)
     }
 
-    /// The peer watches a box no longer. What this gives is to be dropped when no lock is held.
+    /// Removes the peer's watch of a box. The returned guard is to be dropped when no lock is held.
     pub(crate) fn peer_forgets(&mut self, target: &Target) -> Option<DropGuard> {
         let watched = self.watched.remove(target);
         self.settle_share();
@@ -187,9 +190,9 @@ impl Watches {
         self.share.shrink_to(self.watched.len() + self.to_tell.len());
     }
 
-    /// The peer is to be told that a box is gone, behind a barrier that is made only if there is room for it.
+    /// Queues the report that a box is gone, behind a barrier that is made only if there is room for it.
     pub(crate) fn tell(&mut self, closed: Closed, barrier: impl FnOnce() -> u32) {
-        // A peer that watches what is not there, and reads nothing, is told so much and no more.
+        // Bounds the reports to a peer that watches boxes that do not exist, and reads nothing.
         if self.to_tell.len() < MAX_WATCHED {
             self.to_tell.push_back((barrier(), closed));
         }
@@ -202,7 +205,7 @@ impl Watches {
         }
     }
 
-    /// Takes out those of whom `which` is true.
+    /// Removes the waiters for which `which` is true.
     pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Notices {
         let mut told = Vec::new();
         self.waiting.retain(|_, waiters| {
@@ -212,12 +215,12 @@ impl Watches {
         Notices(told)
     }
 
-    /// Forgets those who have gone, and with the last the watch.
+    /// Forgets waiters that have gone, and ends a watch with its last waiter.
     pub(crate) fn forget_gone(&mut self) {
         let Watches { waiting, to_ask, asked, .. } = self;
         waiting.retain(|target, waiters| {
             waiters.retain(|waiter| !waiter.told.is_closed());
-            // A peer that was not asked is told nothing: it may not know what that means.
+            // A peer that was not asked is sent nothing: it may not know such frames.
             if waiters.is_empty() && asked.remove(target) {
                 to_ask.insert(target.clone(), false);
             }
@@ -225,7 +228,7 @@ impl Watches {
         });
     }
 
-    /// The peer says that a box is gone.
+    /// Takes the peer's report that a box is gone.
     pub(crate) fn gone(&mut self, target: &Target, gone: &BoxGone) -> Notices {
         let Some(waiters) = self.waiting.remove(target) else { return Notices::default() };
         self.asked.remove(target);
@@ -237,8 +240,8 @@ impl Watches {
         !self.to_ask.is_empty() || !self.to_tell.is_empty()
     }
 
-    /// Writes what there is to ask and to tell, up to some size, in frames of at most `longest` bytes.
-    /// Of a box whose barrier is not past nothing is told yet, nor of those behind it.
+    /// Writes pending questions and reports, up to some size, in frames of at most `longest` bytes. A report whose
+    /// barrier is not past waits, and so do the reports behind it.
     pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize, is_past: impl Fn(u32) -> bool) {
         let most = CHUNK / LONGEST;
         let patience = self.patience;
@@ -257,7 +260,7 @@ impl Watches {
     }
 }
 
-/// Takes a frame back that is longer than the peer reads.
+/// Writes a frame, and takes it back if it is longer than the peer reads.
 fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
     let before = out.len();
     put(out);
@@ -298,7 +301,7 @@ mod tests {
     }
 
     impl Default for Watches {
-        /// Of a node that allows any number.
+        /// Makes the watches of a node that allows any number.
         fn default() -> Watches {
             Watches { patience: None, ..Watches::new(Duration::ZERO, &Quota::new(usize::MAX)) }
         }
@@ -311,7 +314,7 @@ mod tests {
         let watch = |watches: &mut Watches| (0..1000).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
         let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
         assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
-        // A box of which it is to be told takes a place until it is written, and no longer.
+        // A closed box takes a place until its report is written, and no longer.
         let why = crate::wire::frames::closed::Gone::Closed;
         let gone = |n| Closed { target: name(n), why, unreached: None };
         let first = &mut peers[0];
@@ -335,7 +338,7 @@ mod tests {
         assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone.into()));
         assert!(by_name.try_recv().is_err());
         assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true, patience: None }]);
-        // From now on it is the other's.
+        // From now on the box belongs to the other node.
         let mut next = watches.over_to_next();
         next.greeted(ONE, true).tell();
         assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone.into()));
@@ -404,7 +407,7 @@ mod tests {
         drop(callback);
         watches.forget_gone();
         assert!(!watches.has_news(), "it would take that for a violation");
-        // Nor does anything pile up where there is no connection.
+        // Nor does anything pile up without a connection.
         let mut watches = watches.over_to_next();
         for n in 0..100 {
             drop(waiting(&mut watches, name(n), None));
@@ -445,7 +448,7 @@ mod tests {
         );
     }
 
-    /// A peer that does not read makes nothing pile up.
+    /// Nothing piles up for a peer that does not read.
     #[test]
     fn watches_that_come_and_go_are_kept_within_a_bound() {
         let mut watches = Watches::default();
