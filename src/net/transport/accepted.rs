@@ -1,4 +1,4 @@
-//! A connection that somebody has opened here, before anything is said on it: it is taken up, or turned away.
+//! An accepted connection before its first byte: it is taken up, or turned away.
 
 use std::io;
 use std::io::Read;
@@ -19,13 +19,13 @@ use super::tcp;
 #[cfg(unix)]
 use super::unix;
 
-/// The network bits of an IPv6 address: whoever has one has all that begin with them.
+/// The network bits of an IPv6 address: a host usually has all addresses of its network.
 const NETWORK_BITS: u32 = 64;
 
-/// As much of what the peer has said already as is read before it is hung up on: a greeting.
+/// Bytes from the peer that are read before its connection is closed: those of a greeting.
 const SAID: usize = 1024;
 
-/// Where a connection comes from: an IPv4 address, or the network of an IPv6 one. It is what a stranger has few of.
+/// The origin of a connection: an IPv4 address, or the network of an IPv6 one. A stranger has few of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Origin(IpAddr);
 
@@ -43,7 +43,7 @@ impl Origin {
 /// See the [module](self).
 pub(crate) struct Accepted {
     socket: Socket,
-    /// None of a Unix socket, where the permissions of its file say who may connect.
+    /// `None` for a Unix socket, where the permissions of its file say who may connect.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -70,7 +70,7 @@ impl Accepted {
         Accepted { socket: Socket::Simulated(stream), origin: Some(Origin::of(peer)) }
     }
 
-    /// The stream; an error if the peer has gone already.
+    /// Returns the stream; an error if the peer has gone already.
     pub(crate) fn open(self) -> io::Result<Stream> {
         match self.socket {
             Socket::Tcp(stream) => tcp::stream(stream),
@@ -81,7 +81,7 @@ impl Accepted {
         }
     }
 
-    /// Hangs up with a last word, which is written if there is room for it now, and not waited for.
+    /// Closes the connection with a last word, which is written only if that is possible without waiting.
     pub(crate) fn turn_away(self, word: &[u8]) {
         match self.socket {
             Socket::Tcp(stream) => {
@@ -103,14 +103,14 @@ impl Accepted {
     }
 }
 
-/// The peer that is gone, or takes nothing, is told nothing: it is hung up on all the same.
+/// Writes the last word. If the peer is gone, or takes nothing, it is skipped: the connection is closed all the same.
 fn say_last<S>(stream: &S, word: &[u8], shut: impl FnOnce(&S) -> io::Result<()>)
 where
     for<'a> &'a S: Read + Write,
 {
     let mut stream_ref = stream;
     if stream_ref.write_all(word).is_ok() && shut(stream).is_ok() {
-        // A greeting that nobody has read would have the system reset the connection, and the last word may go with it.
+        // An unread greeting would make the system reset the connection, and the last word might be lost with it.
         let _ = stream_ref.read(&mut [0; SAID]);
     }
 }

@@ -1,9 +1,9 @@
-//! Which of the addresses of a name is connected to: Happy Eyeballs version 2 (RFC 8305).
+//! Chooses among the addresses of a name: Happy Eyeballs version 2 (RFC 8305).
 //!
-//! Addresses are tried in turn, each some time after the one before and not instead of it, so that one from which nothing
-//! comes back costs a moment and not the whole time that a connection may take. The first connection that is made is
-//! kept, and the other attempts are dropped. Of the RFC this leaves out section 3, answers for the two families at
-//! different times: the system's resolver gives both at once, sorted as section 4 wants it.
+//! Addresses are tried in turn, each some time after the one before and not instead of it, so that an address that does
+//! not answer costs a moment and not the whole time that a connection may take. The first connection that is made is
+//! kept, and the other attempts are dropped. Section 3 of the RFC, answers for the two families at different times, is
+//! left out: the system's resolver gives both at once, sorted as section 4 wants it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,8 +19,7 @@ use futures_util::stream::FuturesUnordered;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the addresses by `connect`, and returns the first connection that is made. An attempt that fails has the
-/// next one begin at once. How long all of it may take is the caller's to limit, and with it the number of attempts at a
-/// time.
+/// next one begin at once. The caller limits the total time, and with it the number of attempts at a time.
 ///
 /// # Errors
 /// When all attempts have failed: the error of the last to fail.
@@ -53,8 +52,8 @@ where
     }
 }
 
-/// The same addresses with the two families in turn, beginning with that of the first, and else in their order (RFC 8305
-/// section 4, with a First Address Family Count of 1).
+/// Returns the addresses with the two families alternating, beginning with that of the first, and otherwise in their
+/// order (RFC 8305 section 4, with a First Address Family Count of 1).
 fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (preferred, others): (Vec<_>, Vec<_>) =
@@ -77,10 +76,10 @@ mod tests {
 
     use super::*;
 
-    /// How an attempt ends, and after how many milliseconds.
+    /// The result of an attempt, and the milliseconds after which it ends.
     type Script = fn(u16) -> (io::Result<u16>, u64);
 
-    /// Counts those that are dropped.
+    /// An attempt that notes when it is dropped.
     struct Attempt(Rc<RefCell<Vec<u16>>>, u16);
 
     impl Drop for Attempt {
@@ -98,7 +97,8 @@ mod tests {
         ports.iter().copied().map(address).collect()
     }
 
-    /// What a race gave and after how many milliseconds, when which attempts began, and in which order they went.
+    /// The result of a race and the milliseconds it took, when each attempt began, and the order in which they were
+    /// dropped.
     struct Run {
         result: io::Result<u16>,
         took: u64,

@@ -1,4 +1,4 @@
-//! Counts the bytes of a link's connections, where they are read and written: once for each chunk, without a lock.
+//! Counts the bytes of a link's connections as they are read and written: once for each chunk, without a lock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::io::InspectWriter;
 use super::Stream;
 use crate::handle::ports::Router;
 
-/// Bytes over the life of a link, which also count for its node.
+/// The bytes of a link over its whole life, which also count for its node.
 pub(crate) struct ByteMeter {
     router: Arc<dyn Router>,
     sent: AtomicU64,
@@ -23,17 +23,17 @@ impl ByteMeter {
         Arc::new(ByteMeter { router, sent: AtomicU64::new(0), received: AtomicU64::new(0) })
     }
 
-    /// Bytes written so far.
+    /// Returns the bytes written so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Bytes read so far.
+    /// Returns the bytes read so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// The same stream, counted.
+    /// Returns the stream with its bytes counted.
     pub(crate) fn count(self: &Arc<Self>, mut stream: Stream) -> Stream {
         let (reads, writes) = (Arc::clone(self), Arc::clone(self));
         stream.read = Box::new(InspectReader::new(stream.read, move |bytes: &[u8]| reads.count_received(bytes.len())));
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::handle::detached;
 
-    /// Takes all it is given, and notes how many slices came with each call.
+    /// Accepts all bytes, and notes how many slices came with each call.
     #[derive(Clone, Default)]
     struct Calls(Arc<Mutex<Vec<usize>>>);
 

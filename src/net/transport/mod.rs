@@ -33,13 +33,13 @@ pub(crate) struct Stream {
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether the other end is on this host.
     pub(crate) near: bool,
-    /// The address of the other end; none of a Unix socket.
+    /// The address of the other end; `None` for a Unix socket.
     pub(crate) reached: Option<SocketAddr>,
 }
 
-/// Opens a connection, for this node itself or for a peer that has named the endpoint. A host name is looked up anew each
-/// time; its addresses are tried as RFC 8305 says. Names may lead anywhere: for a peer elsewhere no address is tried that
-/// means this host.
+/// Opens a connection, for this node itself or for a peer that has named the endpoint. A host name is looked up anew
+/// each time; its addresses are tried as RFC 8305 says. Since a name may lead anywhere, addresses that mean this host
+/// are not tried for a peer elsewhere.
 pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>) -> io::Result<Stream> {
     match endpoint.place() {
         #[cfg(feature = "turmoil")]
@@ -55,7 +55,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>) -> io::Re
     }
 }
 
-/// Takes connections at one endpoint.
+/// Accepts connections at one endpoint.
 pub(crate) enum Listener {
     Tcp(tcp::Listener),
     #[cfg(unix)]
@@ -99,14 +99,14 @@ impl Listener {
     }
 }
 
-/// Where a listener is.
+/// The place at which a listener is bound.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// As it can be dialled, with the port that the system chose in place of port 0.
+    /// The endpoint to dial, with the port that the system chose in place of port 0.
     pub(crate) endpoint: Endpoint,
-    /// Of TCP, each address that is listened at.
+    /// With TCP, each address that the listener is bound to.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Whether the endpoint has no other addresses, at which another node may be.
+    /// Whether these are all addresses of the endpoint; at others, another node may listen.
     pub(crate) all: bool,
 }
 
@@ -117,14 +117,14 @@ impl Bound {
     }
 }
 
-/// The endpoint as it can be dialled, once the system has chosen a port.
+/// Returns the endpoint with the port that the system has chosen.
 fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
     let text = endpoint.as_ref();
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
 }
 
-/// Whether an address means another host, or another place, wherever it is used: loopback, the unspecified address, which is
+/// Whether an address means a different host on each host that uses it: loopback, the unspecified address, which is
 /// dialled as loopback, and link-local addresses (RFC 3927, RFC 4291 section 2.5.6).
 pub(crate) fn means_another_elsewhere(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();

@@ -1,4 +1,4 @@
-//! A file that is kept open for nothing, so that there is one when the system gives no more.
+//! A spare file descriptor, kept open so that one is left when the system gives no more.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use socket2::Domain;
 use socket2::Socket;
 use socket2::Type;
 
-/// The numbers of the errors that say that the process, or the system, has as many files as it may.
+/// The error numbers for "the process, or the system, has too many open files".
 #[cfg(unix)]
 const OUT_OF_FILES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
 /// WSAEMFILE.
@@ -29,7 +29,7 @@ impl Reserve {
         reserve
     }
 
-    /// Takes a file, if there is none and the system gives one; whether there is one now.
+    /// Opens the spare file, if there is none and the system gives one. Returns whether there is one now.
     pub(crate) fn refill(&mut self) -> bool {
         if self.0.is_none() {
             self.0 = Socket::new(Domain::IPV4, Type::DGRAM, None).ok();
@@ -37,7 +37,7 @@ impl Reserve {
         self.0.is_some()
     }
 
-    /// Gives the file up for another to be opened in its place; whether there was one.
+    /// Closes the spare file, so that another can be opened in its place. Returns whether there was one.
     pub(crate) fn release(&mut self) -> bool {
         self.0.take().is_some()
     }

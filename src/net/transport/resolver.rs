@@ -1,11 +1,11 @@
-//! Looks up the addresses of a name, on a thread that nobody waits for.
+//! Looks up the addresses of a name, on a detached thread.
 //!
 //! The system's `getaddrinfo` cannot be interrupted, and takes 40 seconds and more while a name server does not answer.
-//! tokio's own lookup runs it on the runtime's blocking pool, and a runtime waits at its end for all that runs there. So it
-//! runs on a detached thread here: whoever gives up waiting, or ends, leaves it behind.
+//! tokio's own lookup runs it on the runtime's blocking pool, and a runtime waits at its end for all that runs there.
+//! So the lookup runs on a detached thread here: a caller that gives up, or a runtime that ends, leaves it behind.
 //!
-//! Invariant: one thread for each name that is being looked up, and at most [`MAX_LOOKUPS`] in the process, however often
-//! and by however many the names are asked for.
+//! Invariant: one thread for each name that is being looked up, and at most [`MAX_LOOKUPS`] in the process, however
+//! many callers ask for the names, and however often.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -21,39 +21,39 @@ use tokio::sync::oneshot;
 
 use crate::ident::NodeId;
 
-/// Names looked up at a time in this process. Each costs a thread, which a name server that does not answer keeps for as
-/// long as it likes; while there are so many, dials of further names fail and are tried again after a pause.
+/// Names looked up at a time in this process. Each costs a thread, which a name server that does not answer keeps for
+/// as long as it likes; while that many are under way, dials of further names fail and are tried again after a pause.
 const MAX_LOOKUPS: usize = 64;
 
-/// Those among them of names that one peer has named.
+/// Lookups at a time of names that one peer has named.
 const MAX_OF_PEER: usize = MAX_LOOKUPS / 4;
 
-/// Those of names that all peers have named: the rest is for the program's own.
+/// Lookups at a time of names that all peers have named: the rest is for the program's own.
 const MAX_OF_PEERS: usize = MAX_LOOKUPS / 4 * 3;
 
 type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
 
 static LOOKUPS: Lookups = Lookups { under_way: Mutex::new(BTreeMap::new()) };
 
-/// The lookups under way, and who waits for each.
+/// The lookups under way, and the callers that wait for each.
 struct Lookups {
     under_way: Mutex<BTreeMap<String, Waiting>>,
 }
 
-/// Those who wait for one lookup.
+/// The callers that wait for one lookup.
 #[derive(Default)]
 struct Waiting {
-    /// The peer that has named it, if one has that is not this program.
+    /// The peer that has named the host; `None` if this program has.
     asked_by: Option<NodeId>,
     all: Vec<oneshot::Sender<Answer>>,
-    /// How many of them had not given up when that was last looked at.
+    /// The number of callers that had not given up when that was last checked.
     left: usize,
 }
 
 impl Waiting {
     fn add(&mut self, tell: oneshot::Sender<Answer>) {
-        // Senders whose receiver has given up would pile up behind a resolver that hangs. They are not looked for more often
-        // than the number of all doubles: very many may wait.
+        // Senders whose receiver has given up would pile up behind a resolver that hangs. Checked only when the number
+        // of senders has doubled, since very many may wait.
         if self.all.len() > 2 * self.left + 64 {
             self.all.retain(|waiting| !waiting.is_closed());
             self.left = self.all.len();
@@ -62,9 +62,9 @@ impl Waiting {
     }
 }
 
-/// The addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least one. An
-/// address is returned as it is, without a lookup; nothing is remembered. A lookup for a peer that has named the host counts
-/// against it.
+/// Returns the addresses of a host, in the order in which the system prefers them (RFC 6724), each once and at least
+/// one. If the host is an address, it is returned as it is, without a lookup. Nothing is cached. A lookup for a peer
+/// that has named the host counts against that peer.
 pub(super) async fn look_up(host: &str, port: u16, asked_by: Option<NodeId>) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -107,7 +107,7 @@ impl Lookups {
         }
         check_room(&under_way, asked_by)?;
         let name = host.to_owned();
-        // Started under the lock: the thread, too, finds the name in the table.
+        // Started under the lock, so that the thread finds the name in the table.
         thread::Builder::new().name("hermod-lookup".to_owned()).spawn(move || {
             let mut lookup = Lookup { lookups: self, host: name, answer: None };
             lookup.answer = Some(resolve(&lookup.host).map_err(Arc::new));
@@ -117,7 +117,7 @@ impl Lookups {
     }
 }
 
-/// Whether one more name may be looked up for whoever asks.
+/// Checks that one more name may be looked up for the caller.
 fn check_room(under_way: &BTreeMap<String, Waiting>, asked_by: Option<NodeId>) -> io::Result<()> {
     let count = |is_it: &dyn Fn(NodeId) -> bool| {
         under_way.values().filter_map(|one| one.asked_by).filter(|of| is_it(*of)).count()
@@ -132,7 +132,8 @@ fn check_room(under_way: &BTreeMap<String, Waiting>, asked_by: Option<NodeId>) -
     Err(io::Error::new(io::ErrorKind::QuotaExceeded, words))
 }
 
-/// A lookup under way. All waiting dials are told when it goes; without an answer if the system's resolver panics.
+/// A lookup under way. Dropping it answers all waiting dials, or ends their wait without an answer if the system's
+/// resolver panicked.
 struct Lookup {
     lookups: &'static Lookups,
     host: String,
@@ -144,7 +145,7 @@ impl Drop for Lookup {
         let waiting = self.lookups.under_way.lock().remove(&self.host).unwrap_or_default();
         let Some(answer) = &self.answer else { return };
         for waiting in waiting.all {
-            // It may have given up.
+            // The caller may have given up.
             let _ = waiting.send(answer.clone());
         }
     }
@@ -167,7 +168,7 @@ mod tests {
         vec![SocketAddr::from(([127, 0, 0, 1], 0))]
     }
 
-    /// A resolver that answers once the sender is dropped.
+    /// Returns a resolver that answers once the returned sender is dropped.
     fn hanging() -> (mpsc::Sender<()>, impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send) {
         let (release, released) = mpsc::channel::<()>();
         let resolve = move |_: &str| {
@@ -211,7 +212,7 @@ mod tests {
         for answer in [second, third] {
             assert_eq!(answer.await.unwrap().unwrap(), loopback());
         }
-        // It is looked up anew each time.
+        // The name is looked up anew each time.
         let error = lookups.look_up("name.test", None, |_| Err(io::ErrorKind::HostUnreachable.into())).await;
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::HostUnreachable);
     }
@@ -248,7 +249,7 @@ mod tests {
             }
         }
         assert!(ask(99, Some(4)).unwrap_err().starts_with("48 other names that peers have named"));
-        // A name that is being looked up is waited for by all.
+        // Anyone may wait for a name that is being looked up already.
         ask(0, Some(4)).expect("it waits");
         (48..64).for_each(|n| ask(n, None).expect("the program's own"));
         assert!(ask(99, None).unwrap_err().starts_with("64 other names are"));

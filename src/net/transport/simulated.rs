@@ -12,12 +12,13 @@ use super::is_near;
 
 pub(crate) use turmoil::net::TcpListener as Listener;
 
-/// Simulated hosts know each other by the names that they were given.
+/// Dials a simulated host by the name that it was given.
 pub(super) async fn dial(host: &str, port: u16) -> io::Result<Stream> {
     Ok(stream(TcpStream::connect((host, port)).await?))
 }
 
-/// turmoil listens at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Returns the address as well.
+/// Listens as turmoil can: at all addresses of a host (`0.0.0.0`, `::`) or at its loopback. Returns the address as
+/// well.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((host, port)).await?;
     let address = listener.local_addr()?;

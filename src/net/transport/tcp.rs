@@ -22,14 +22,14 @@ use super::means_another_elsewhere;
 use super::resolver;
 use crate::handle::ports::Asker;
 
-/// Connections that the system holds for us until they are accepted.
+/// Connections that the system holds until this node accepts them.
 const BACKLOG: i32 = 1024;
 
-/// How many ports the system is asked for until all addresses of a name have the same one free: each is taken at one of
-/// them with about the same small chance.
+/// Ports that are tried until one is free at all addresses of a name: each attempt fails with about the same small
+/// chance.
 const PORTS_TRIED: usize = 16;
 
-/// The system's number for an address of a family that it does not have, as IPv6 on a host that was built without.
+/// The error number for an address family that the system lacks, such as IPv6 on a host built without it.
 /// [`io::ErrorKind`] has no word for it.
 #[cfg(unix)]
 const EAFNOSUPPORT: i32 = libc::EAFNOSUPPORT;
@@ -37,12 +37,12 @@ const EAFNOSUPPORT: i32 = libc::EAFNOSUPPORT;
 #[cfg(not(unix))]
 const EAFNOSUPPORT: i32 = 10_047;
 
-/// Bytes that the system is asked to hold of what is written to a connection within this host (it takes twice as many).
-/// There is no distance to bridge, and what it holds stands before everything that is written later: left to itself, it
-/// takes megabytes. On other connections it knows better.
+/// The size of the system's send buffer for a connection within this host, in bytes (the system doubles it). There is
+/// no distance to bridge, and buffered bytes delay everything written later: by default the system buffers megabytes.
+/// For other connections, the system's own size is better.
 const NEAR_BUFFER: usize = 128 << 10;
 
-/// Connects to the first address of the host that answers, of those that whoever wants it may have dialled.
+/// Connects to the first address of the host that answers, among those that the peer `asked_by` may have dialled.
 pub(super) async fn dial(host: &str, port: u16, asked_by: Option<Asker>) -> io::Result<Stream> {
     let mut addresses = resolver::look_up(host, port, asked_by.map(|asker| asker.node)).await?;
     if asked_by.is_some_and(|asker| !asker.near) {
@@ -56,14 +56,14 @@ pub(super) async fn dial(host: &str, port: u16, asked_by: Option<Asker>) -> io::
     stream(happy_eyeballs::race(addresses, connect).await?)
 }
 
-/// Takes connections at all addresses of a host, on one port.
+/// Accepts connections at all addresses of a host, on one port.
 pub(crate) struct Listener {
-    /// In the order in which they are looked at.
+    /// The sockets, in the order in which they are polled.
     sockets: Vec<TcpListener>,
 }
 
-/// Listens at all addresses of the host that are this host's, with SO_REUSEADDR, so that a restarted server gets its port
-/// back at once. Returns those addresses as well, and whether the host has no others.
+/// Listens at all addresses of the host name that belong to this host, with SO_REUSEADDR, so that a restarted server
+/// gets its port back at once. Returns those addresses as well, and whether the name has no others.
 pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<SocketAddr>, bool)> {
     let addresses = resolver::look_up(host, port, None).await?;
     let listen = |address| {
@@ -76,12 +76,11 @@ pub(super) async fn bind(host: &str, port: u16) -> io::Result<(Listener, Vec<Soc
     Ok((Listener { sockets }, bound, all))
 }
 
-/// Binds all of the addresses, of which there is at least one and which have one port, to that port or, if it is 0, to one
-/// that the system chooses.
+/// Binds all of the addresses, at least one, to their common port or, if it is 0, to a port that the system chooses.
 ///
 /// # Errors
-/// That of the address that failed first; none of them is bound then. An address that is not this host's is left out, as
-/// long as one can be bound.
+/// The error of the address that failed first; then none of them is bound. An address of another host is left out, as
+/// long as some address can be bound.
 fn bind_all<L>(
     addresses: &[SocketAddr],
     mut bind: impl FnMut(SocketAddr) -> io::Result<(L, SocketAddr)>,
@@ -97,7 +96,7 @@ fn bind_all<L>(
     }
 }
 
-/// The same for one port. An error comes with whether the port that it is about was chosen by the system.
+/// Binds the addresses to one port. An error comes with whether the system had chosen the port that failed.
 fn bind_to_one_port<L>(
     addresses: &[SocketAddr],
     bind: &mut impl FnMut(SocketAddr) -> io::Result<(L, SocketAddr)>,
@@ -143,7 +142,8 @@ impl Listener {
         Ok(Accepted::tcp(stream, peer))
     }
 
-    /// A connection at one of the sockets. That one is looked at last from now on, so that no address takes all turns.
+    /// Accepts a connection at one of the sockets. That socket is polled last from now on, so that no address takes all
+    /// turns.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let poll = |(at, socket): (usize, &TcpListener)| match socket.poll_accept(cx) {
             Poll::Ready(accepted) => Some((at, accepted)),
@@ -160,25 +160,26 @@ impl Listener {
 }
 
 pub(super) fn stream(stream: TcpStream) -> io::Result<Stream> {
-    // Messages are written in batches already; what is written is to leave.
+    // Messages are written in batches already, so they have to leave at once.
     stream.set_nodelay(true)?;
     let reached = stream.peer_addr()?;
     let near = is_near(reached, stream.local_addr()?);
     if near {
-        // A system that does not want this keeps its own, and only what is small waits longer.
+        // A system that refuses keeps its own size; only small messages wait longer then.
         let _ = SockRef::from(&stream).set_send_buffer_size(NEAR_BUFFER);
     }
     let (read, write) = stream.into_split();
     Ok(Stream { read: Box::new(read), write: Box::new(write), near, reached: Some(reached) })
 }
 
-/// A port that nobody listens at may be the very one that the system chooses for the calling side: then TCP connects the
-/// socket to itself (simultaneous open, RFC 9293 section 3.5), and would keep the server off its port.
+/// Refuses a connection of a socket to itself. If nobody listens at a port, the system may choose that very port for
+/// the calling side: then TCP connects the socket to itself (simultaneous open, RFC 9293 section 3.5), and the server
+/// could not get its port.
 fn refuse_itself(stream: TcpStream) -> io::Result<TcpStream> {
     if stream.local_addr()? != stream.peer_addr()? {
         return Ok(stream);
     }
-    // Leaves no TIME_WAIT behind at that port.
+    // Leaves no TIME_WAIT behind at the port.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     Err(io::ErrorKind::ConnectionRefused.into())
 }
@@ -192,7 +193,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, octet], port))
     }
 
-    /// A system that chooses the ports from 1 on, and says of the last octet of an address and a port why it is not bound.
+    /// Binds as a system would that chooses the ports from 1 on, and refuses pairs of an address (by its last octet)
+    /// and a port for the reason that `refuses` gives.
     fn bind(
         addresses: &[SocketAddr],
         refuses: impl Fn(u8, u16) -> Option<io::ErrorKind>,
@@ -242,7 +244,7 @@ mod tests {
         assert!(is_of_another_host(&io::Error::from_raw_os_error(EAFNOSUPPORT)));
     }
 
-    /// However it is written, and whatever a name server says of a name.
+    /// However the address is written, and whatever a name server answers for a name.
     #[test]
     fn for_a_peer_elsewhere_no_name_leads_to_this_host() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -260,7 +262,7 @@ mod tests {
         });
     }
 
-    /// Real sockets: those that wait at one address do not keep those at another from their turns.
+    /// With real sockets: connections that wait at one address do not keep those at another from their turns.
     #[test]
     fn the_addresses_take_turns() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -268,7 +270,7 @@ mod tests {
             let sockets: Vec<TcpListener> = (0..3).map(|_| bind_at(at(1, 0)).unwrap()).collect();
             let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
             let mut listener = Listener { sockets };
-            // All of them wait before the first is taken.
+            // All connections wait before the first is accepted.
             let dialled = ports.iter().flat_map(|port| [*port; 4]);
             let _dialled: Vec<_> = dialled.map(|port| std::net::TcpStream::connect(at(1, port)).unwrap()).collect();
             let mut taken = Vec::new();

@@ -15,14 +15,14 @@ pub(super) async fn dial(path: &str) -> io::Result<Stream> {
     Ok(stream(UnixStream::connect(path).await?))
 }
 
-/// Takes connections at one path.
+/// Accepts connections at one path.
 pub(crate) struct BoundSocket {
-    /// Goes first: once nobody listens, another may have put its own file there.
+    /// Dropped first: once nobody listens, another process may put its own file there.
     _file: SocketFile,
     listener: UnixListener,
 }
 
-/// Listens at a path, in place of a process that has left its file behind.
+/// Listens at a path, replacing a file that a killed process has left behind.
 pub(super) async fn bind(path: &str) -> io::Result<BoundSocket> {
     remove_stale(Path::new(path)).await;
     let listener = UnixListener::bind(path)?;
@@ -43,13 +43,13 @@ struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone already, or another's by now: neither is for us to report.
+        // The file may be gone already, or belong to another process by now: neither is worth reporting.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Removes a socket's file that a killed process has left behind: one that nobody answers at. What is no socket refuses
-/// connections just the same, and is not ours to remove.
+/// Removes the file of a socket that a killed process has left behind: one at which nobody answers. A file that is not
+/// a socket refuses connections as well, hence the check; it is not ours to remove.
 async fn remove_stale(path: &Path) {
     if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
         && let Err(error) = UnixStream::connect(path).await
