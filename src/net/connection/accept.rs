@@ -1,4 +1,4 @@
-//! Takes the connections that peers open, and finds room for them or says that there is none.
+//! Accepts the connections that peers open, and finds room for them or turns them away.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::net::transport::accepted::Accepted;
 use crate::net::transport::reserve::Reserve;
 use crate::net::transport::reserve::is_out_of_files;
 
-/// Connections that are taken before other tasks of the thread get a turn: each takes as long as several messages do, and
-/// those that were taken are to say who they are before too many have come behind them.
+/// Connections that are accepted before other tasks of the thread get a turn: each takes as long as several messages,
+/// and accepted ones have to greet before too many have come behind them.
 const YIELD_AFTER: u32 = 8;
 
-/// Takes connections until the node wants no more.
+/// Accepts connections until the node wants no more.
 pub(crate) async fn accept(node: Arc<NodeInner>, listener: Listener) {
     // Dropped after the listener, so that a shutdown leaves the port free.
     let _busy = node.busy.token();
@@ -41,7 +41,7 @@ pub(crate) async fn accept(node: Arc<NodeInner>, listener: Listener) {
             Ok(accepted) => door.take(accepted),
             Err(error) if is_out_of_files(&error) && door.accept_by_reserve().await => {}
             Err(error) => {
-                // Wait a little, so that the thread is not kept busy.
+                // Waits a little, so that the thread is not kept busy.
                 tracing::warn!(target: "actix_hermod", %error, "could not accept a connection");
                 tokio::time::sleep(*door.node.limits.reconnect.start()).await;
             }
@@ -49,7 +49,7 @@ pub(crate) async fn accept(node: Arc<NodeInner>, listener: Listener) {
     }
 }
 
-/// Where a node listens.
+/// One listener of a node, with a spare file.
 struct Door {
     node: Arc<NodeInner>,
     listener: Listener,
@@ -61,7 +61,7 @@ impl Door {
         let (node, origin) = (&self.node, accepted.origin);
         match Occupancy::accepted(node, origin) {
             Ok(occupancy) => {
-                // Otherwise the peer has gone again.
+                // On an error, the peer has gone again.
                 if let Ok(stream) = accepted.open() {
                     let link = Link::accepted(node.link_context());
                     let accepted = (stream, node.admission.unproven(origin));
@@ -73,12 +73,13 @@ impl Door {
         }
     }
 
-    /// The system gives no file for another connection, which it says whether one waits or not. So the one in reserve
-    /// shows whether one does, and takes it: then somebody who has not greeted goes in its place or, if there is nobody, the
-    /// newcomer is told so. False if there is no reserve, and none can be had.
+    /// Accepts a connection with the reserve file, when the system has no file left. The system's error does not say
+    /// whether a connection waits, so the reserve file is used to find out and to accept it. Then a connection that has
+    /// not greeted makes room for it or, if there is none, the newcomer is turned away. Returns false if there is no
+    /// reserve file, and none can be opened.
     async fn accept_by_reserve(&mut self) -> bool {
         if self.reserve.release() {
-            // Nobody may wait.
+            // Possibly no connection waits.
             if let Some(Ok(accepted)) = self.listener.accept().now_or_never() {
                 match self.node.admission.make_room() {
                     Some(gone) => {
@@ -94,10 +95,10 @@ impl Door {
         self.reserve.refill()
     }
 
-    /// One that has to go does so when its router is woken, which is a moment.
+    /// Waits until a connection that has to end is gone, which happens as soon as its router is woken.
     async fn wait_for(&self, gone: CancellationToken) {
         let limit = *self.node.limits.reconnect.start();
-        // There is another try if it takes longer.
+        // If it takes longer, the caller tries again.
         let _ = tokio::time::timeout(limit, gone.cancelled()).await;
     }
 }

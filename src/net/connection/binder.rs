@@ -1,4 +1,4 @@
-//! Whether anything is to be made of the handles of a message, and of what.
+//! Decides whether the handles of a message become pointers, and binds those that do.
 
 use std::rc::Rc;
 
@@ -10,10 +10,10 @@ use crate::wire::incoming::Bearer;
 use crate::wire::incoming::Bind;
 use crate::wire::introduction::Introduction;
 
-/// The part of a turn that an introduction takes, compared with a post to a box that has a number.
+/// The work of an introduction, in posts to a box that has a number.
 const INTRODUCTION: usize = 3;
 
-/// Looks up whom the peer introduces.
+/// Binds the introductions of the peer.
 pub(super) struct Binder<'a> {
     pub(super) cache: &'a mut LookupCache,
     pub(super) context: &'a ConnectionContext,
@@ -25,7 +25,7 @@ impl Bind<Rc<Binding>> for Binder<'_> {
         self.cache.bind(introduction, self.context.near)
     }
 
-    /// Only those of a message that is taken, as far as that is known before them.
+    /// Handles are wanted only if their message will be accepted, as far as that is known before they are read.
     #[inline]
     fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
         do_handles_fit(self.context.router.limits(), count)
@@ -43,7 +43,7 @@ impl Bind<Rc<Binding>> for Binder<'_> {
     }
 }
 
-/// The same, of messages that nobody takes any more.
+/// Binds the introductions in messages that nobody takes any more: handles are given back.
 pub(super) struct Late<'a>(pub(super) Binder<'a>);
 
 impl Bind<Rc<Binding>> for Late<'_> {

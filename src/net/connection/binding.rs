@@ -1,4 +1,5 @@
-//! Import-table entries: what a peer has introduced on a connection, and the pointer that each becomes in messages.
+//! Import-table entries: the boxes that a peer has introduced on a connection, and the pointers that they become in
+//! messages.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -28,28 +29,27 @@ use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 use crate::wire::target::Target;
 
-/// Someone that the peer has introduced: what is looked up for it is looked up once, and again when boxes have opened
-/// or closed.
+/// A box that the peer has introduced. It is looked up once, and again when boxes have opened or closed.
 ///
-/// What each message touches comes first and stands together, as in the box.
+/// The fields that each message touches come first and stand together, as in the box.
 #[repr(C)]
 pub(super) struct Binding {
-    /// Of the shape of what the peer sends to it; 0 if that was not told.
+    /// The fingerprint of the shape of the peer's messages to it; 0 if the peer did not give one.
     pub(super) fingerprint: u64,
     is_leased: bool,
-    /// Whether the peer calls it by its id.
+    /// Whether the peer addresses the box by its id.
     pub(super) by_id: bool,
-    /// How full the box was when that was last looked at.
+    /// The fill level of the box when it was last looked at.
     pub(super) fill_level: Cell<u8>,
     pub(super) asked: Cell<bool>,
     pub(super) epoch: Cell<u64>,
-    /// The box it is at this node, as of an epoch of the registry.
+    /// The box of this node, as of an epoch of the registry.
     pub(super) target: RefCell<FoundBox>,
-    /// What [`ConnectionContext::relieved`] was when `fill_level` was looked at: the peer may take the box for empty since,
-    /// although others have filled it.
+    /// The value of [`ConnectionContext::relieved`] when `fill_level` was looked at: since then the peer may take the
+    /// box for empty, although others have filled it.
     pub(super) relieved: Cell<u64>,
     pub(super) bound: Bound,
-    /// Where the box takes messages of another shape, and it is known by now.
+    /// The difference, if the box takes messages of another shape and the difference is known by now.
     pub(super) explained: RefCell<Words>,
     /// The pointer that messages from this connection hold.
     pointer: RefCell<BoundPointer>,
@@ -60,10 +60,10 @@ pub(super) struct Binding {
 enum BoundPointer {
     #[default]
     None,
-    /// As long as somebody holds it: then it is given back to the peer, which counts it.
+    /// Held as long as somebody else holds it; then it is given back to the peer, which has leased it.
     Lease(Weak<Pointer>),
-    /// For as long as the peer may mean it by a number. A ping brings the same one each time, and it is gone before the
-    /// next comes.
+    /// Held as long as the peer may refer to the box by a number. Otherwise a message that brings the same handle each
+    /// time would make a new pointer each time, if the last one is gone before the next comes.
     Kept(Arc<Pointer>),
 }
 
@@ -77,13 +77,13 @@ impl BoundPointer {
     }
 }
 
-/// How a peer calls a box of this node.
+/// The way in which a peer addresses a box of this node.
 pub(super) enum CalledBy<'a> {
     ByName(&'a str),
     ById(BoxId),
 }
 
-/// An [`Identity`] that is kept.
+/// An owned [`Identity`].
 #[derive(Debug)]
 pub(super) enum Bound {
     OurName(Box<str>),
@@ -101,7 +101,7 @@ impl Bound {
 }
 
 impl Binding {
-    /// As a peer introduces it, which is `near`, on this host, or not.
+    /// Makes the entry for a box introduced by a peer, which is `near` (on this host) or not.
     pub(super) fn new(introduction: &Introduction<'_>, near: bool) -> Binding {
         let bound = match &introduction.identity {
             Identity::YourName(name) => Bound::OurName((*name).into()),
@@ -132,12 +132,12 @@ impl Binding {
         }
     }
 
-    /// Whether what is said of it beside its name or its id is what was said before.
+    /// Whether an introduction agrees with this entry in all but the name or id.
     pub(super) fn is_meant_by(&self, introduction: &Introduction<'_>) -> bool {
         self.fingerprint == introduction.fingerprint && self.is_leased == introduction.is_leased
     }
 
-    /// What the peer calls it, if it is a box of this node.
+    /// Returns the peer's name or id for it, if it is a box of this node.
     pub(super) fn called(&self) -> Option<CalledBy<'_>> {
         match &self.bound {
             Bound::OurName(name) => Some(CalledBy::ByName(name)),
@@ -146,13 +146,13 @@ impl Binding {
         }
     }
 
-    /// As if it had been found.
+    /// Makes the entry look as if its box had been found.
     #[cfg(test)]
     pub(super) fn find_any(&self) {
         *self.target.borrow_mut() = FoundBox::Counted(Weak::<Relay>::new());
     }
 
-    /// What the peer calls it.
+    /// Returns the target by which the peer addresses it.
     pub(super) fn target(&self) -> Target {
         match &self.bound {
             Bound::OurName(name) => Target::Name(name.clone()),
@@ -161,13 +161,14 @@ impl Binding {
         }
     }
 
-    /// The pointer for one more handle in a message.
+    /// Returns the pointer for one more handle in a message.
     pub(super) fn pointer(&self, context: &ConnectionContext) -> Arc<Pointer> {
         let cache = self.pointer.borrow().get();
         let pointer = cache.unwrap_or_else(|| {
             let pointer = self.make_pointer(context);
             *self.pointer.borrow_mut() = match &self.bound {
-                // One that was made for another peer would be held by whatever its own names.
+                // A connection that was made for another peer would be held open by the boxes that its own peer
+                // introduces.
                 Bound::Peers { .. } if !self.is_leased && !pointer.is_local() && !context.link.is_for_peers() => {
                     BoundPointer::Kept(Arc::clone(&pointer))
                 }
@@ -181,7 +182,7 @@ impl Binding {
         pointer
     }
 
-    /// One more handle in a message that comes to nothing: no pointer is made of it.
+    /// Gives back one more handle in a message that is not delivered: no pointer is made of it.
     pub(super) fn skip(&self, context: &ConnectionContext) {
         if self.is_leased
             && let Bound::Peers { id, .. } | Bound::Third { via: id, .. } = &self.bound
@@ -190,7 +191,7 @@ impl Binding {
         }
     }
 
-    /// The same of one that is not kept.
+    /// Gives back a handle that is introduced inline, without an entry.
     pub(super) fn skip_inline(introduction: &Introduction<'_>, context: &ConnectionContext) {
         if introduction.is_leased
             && let Identity::MyBox { id, .. } | Identity::Third { via: id, .. } = &introduction.identity
@@ -199,8 +200,8 @@ impl Binding {
         }
     }
 
-    /// One more handle that the peer counts: given back when the pointer goes or, where no pointer of the peer's was made
-    /// of it, at once.
+    /// Counts one more handle that the peer has leased: it is given back when the pointer is dropped or, if it became
+    /// no pointer of the peer's, at once.
     fn count(&self, pointer: &Pointer, context: &ConnectionContext) {
         let (Bound::Peers { id, .. } | Bound::Third { via: id, .. }) = &self.bound else { return };
         match pointer.held() {
@@ -217,7 +218,7 @@ impl Binding {
             Bound::OurName(name) => context.registry.named(name).unwrap_or_else(|| context.nobody()),
             Bound::OurBox(id) => context.our_box(*id),
             Bound::Peers { id, .. } if context.peer == ours => context.our_box(*id),
-            // A node that has dialled itself has no need to pass on what it sends to itself.
+            // A node that has dialled itself need not pass on its messages to itself.
             Bound::Third { via, .. } if context.peer == ours => context.our_box(*via),
             Bound::Third { node, id, .. } if *node == ours => context.our_box(*id),
             Bound::Peers { id, name } => {
@@ -229,7 +230,8 @@ impl Binding {
                 context.away(origin, name, *via, Arc::clone(hints), self.is_leased)
             }
             Bound::Place { endpoint, node, name } => match endpoint.parse() {
-                // Written before the greeting, when the peer could not know yet that it leads here; or for this very node.
+                // Written before the greeting, when the peer could not know yet that the endpoint leads here, or
+                // written for this very node.
                 Ok(endpoint) if context.is_our_place(&endpoint, *node) => context.our_place(endpoint, *node, name),
                 Ok(endpoint) if hints::may_name(&endpoint, context.near) => context.their_place(endpoint, *node, name),
                 Ok(endpoint) => {
@@ -247,7 +249,7 @@ impl Binding {
 }
 
 impl ConnectionContext {
-    /// A handle that has come home: the pointer to the box itself, or to what a relay stands for.
+    /// Returns the pointer for a handle that has come home: to the box itself, or to the box behind a relay.
     fn our_box(&self, id: BoxId) -> Arc<Pointer> {
         let Some(pointer) = self.registry.find(id) else { return self.nowhere(id) };
         match pointer.local() {
@@ -264,13 +266,13 @@ impl ConnectionContext {
         }
     }
 
-    /// The pointer to whatever box of this node has that name.
+    /// Returns a pointer to the box of this node that has that name.
     fn our_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
         let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
     }
 
-    /// The pointer to whatever box has that name at whatever node listens there. Nothing is dialled for it yet.
+    /// Returns a pointer to the box of that name at the node that listens there. Nothing is dialled for it yet.
     fn their_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
         if check_name(name).is_err() {
             return self.nobody();
@@ -281,18 +283,18 @@ impl ConnectionContext {
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
     }
 
-    /// A pointer that leads nowhere, made of a name that none can have.
+    /// Returns a pointer that leads nowhere, for a name that no box can have.
     fn nobody(&self) -> Arc<Pointer> {
         self.nowhere(BoxId([0; 16]))
     }
 
-    /// A pointer to a box of this node that is gone, or never was.
+    /// Returns a pointer to a box of this node that is gone, or never existed.
     fn nowhere(&self, id: BoxId) -> Arc<Pointer> {
         let origin = Origin::Boxed { node: self.router.id(), id };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, "", Route::Nowhere, None))
     }
 
-    /// A pointer that leads by this connection to the peer's box `to`.
+    /// Returns a pointer that leads over this connection to the peer's box `to`.
     fn away(&self, origin: Origin, name: &str, to: BoxId, hints: Arc<[Endpoint]>, is_leased: bool) -> Arc<Pointer> {
         let link: Arc<dyn Outbound> = Arc::clone(&self.link) as _;
         let holdings = || Arc::clone(&self.holdings);
@@ -317,7 +319,7 @@ mod tests {
 
     const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
 
-    /// The pointer to a box at that endpoint, as a peer names it, which is `near` or not.
+    /// Returns the pointer to a box at that endpoint, named by a peer that is `near` or not.
     fn named_by_peer(node: &Arc<NodeInner>, endpoint: &str, near: bool) -> Arc<Pointer> {
         let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let context = ConnectionContext::new(node, link, 1, (PEER, near));
@@ -357,7 +359,7 @@ mod tests {
         }
     }
 
-    /// In each form in which it can name one, and in the list of where it listens itself.
+    /// In each form of name, and in the peer's own list of endpoints.
     #[test]
     fn in_no_form_does_a_peer_elsewhere_name_an_endpoint_of_this_host() {
         let node = node();
@@ -380,7 +382,7 @@ mod tests {
         }
     }
 
-    /// What it names of this very node is this node's.
+    /// Boxes of this very node that a peer names are local.
     #[test]
     fn a_peer_elsewhere_names_the_boxes_of_this_node() {
         let node = node();

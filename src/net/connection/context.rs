@@ -1,4 +1,4 @@
-//! What the parts of one connection share.
+//! The state that the parts of one connection share.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -31,10 +31,10 @@ use crate::wire::frames::proof::Disclosure;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
-/// Handles that are gathered to be released together, 16 bytes each: those of one message, if it has no more than it may.
+/// Handles that are gathered to be released together, 16 bytes each: those of one message within the limits.
 const MAX_GATHERED: usize = 16_384;
 
-/// Where the connection stands.
+/// See the [module](self).
 pub(super) struct ConnectionContext {
     pub(super) router: Arc<dyn Router>,
     pub(super) dialler: Arc<dyn Dialler>,
@@ -49,20 +49,20 @@ pub(super) struct ConnectionContext {
     pub(super) crowd: Arc<Crowd>,
     /// Whether the peer is on this host.
     pub(super) near: bool,
-    /// How often the peer was told that a box it presses is empty.
+    /// Counts the reports to the peer that a box it presses is empty.
     pub(super) relieved: Arc<AtomicU64>,
     /// Whether this node has said on the connection that it ends.
     has_ended: Arc<AtomicBool>,
-    /// The peer's boxes of which handles in the message that is handled were let go, once for each.
+    /// The peer's boxes whose handles in the current message were released, once for each handle.
     given_back: RefCell<Vec<BoxId>>,
     /// See [`add_work`](ConnectionContext::add_work).
     work: Cell<usize>,
-    /// Drops in a row that are alike, to be accounted for together.
+    /// Consecutive drops that are alike, to be reported together.
     pub(super) drop_run: RefCell<Option<DropRun>>,
 }
 
 impl Drop for ConnectionContext {
-    /// The connection has ended in the middle of what was read.
+    /// Reports the gathered drops if the connection ends in the middle of a buffer.
     fn drop(&mut self) {
         self.note_drop_run();
     }
@@ -100,13 +100,13 @@ impl ConnectionContext {
         }
     }
 
-    /// Whether this node has said that it ends: it handles no message that it reads from then on, and the peer, which has
-    /// been told how many it had read, counts these.
+    /// Whether this node has said that it ends. It handles no message that it reads from then on; the peer, which was
+    /// told how many were read, counts those as dropped.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// The peer has welcomed this node: it tells where it listens, and how much it has read of connections that have ended.
+    /// Takes the peer's welcome: the endpoints where it listens, and its counts for connections that have ended.
     pub(super) fn welcomed(&self, welcome: &Disclosure) {
         let listed = || welcome.endpoints.iter().map(String::as_str);
         self.link.listens_at(hints::believed(listed(), self.near));
@@ -117,7 +117,7 @@ impl ConnectionContext {
         self.link.settled(&welcome.told);
     }
 
-    /// The peer has stated what it still holds by a connection that has ended, as this node called it.
+    /// Notes that the peer has restated the leases of an ended connection, given by this node's name for it.
     pub(super) fn restated(&self, ours: ConnectionId) {
         if self.link.names().is_some_and(|names| names.ours == ours) {
             return;
@@ -139,7 +139,7 @@ impl ConnectionContext {
         }
     }
 
-    /// The peer says why it has dropped something, of which it tells among its drops as well.
+    /// Takes the peer's explanation of a drop, which it reports among its drops as well.
     pub(super) fn explain_drop(&self, account: &Account, reason: DropReason, words: &str) {
         if !words.is_empty() {
             let type_name = self.link.type_sent_to(account);
@@ -147,7 +147,7 @@ impl ConnectionContext {
         }
     }
 
-    /// The peer tells how many messages of one shape for one of its boxes it has dropped.
+    /// Takes the peer's count of dropped messages of one shape for one of its boxes.
     pub(super) fn hear_drops(&self, account: Account, reason: DropReason, count: u64) {
         let name = name_of(&account.target);
         let type_name = self.link.type_sent_to(&account);
@@ -161,7 +161,7 @@ impl ConnectionContext {
         }
     }
 
-    /// One handle that the peer counts was let go: it is released with the others of its message.
+    /// Gives back one handle that the peer has leased: it is released with the others of its message.
     pub(super) fn give_back(&self, id: BoxId) {
         self.add_work(1);
         let mut given_back = self.given_back.borrow_mut();
@@ -172,7 +172,7 @@ impl ConnectionContext {
         }
     }
 
-    /// Releases the handles of a message that were let go.
+    /// Releases the gathered handles of a message.
     #[inline]
     pub(super) fn release_given_back(&self) {
         if !self.given_back.borrow().is_empty() {
@@ -183,30 +183,30 @@ impl ConnectionContext {
     #[cold]
     fn release_all_given_back(&self) {
         let mut given_back = self.given_back.take();
-        // In the order in which the link keeps them, so that each is found beside the one before.
+        // In the order of the link's table, so that each is found next to the one before.
         given_back.sort_unstable();
         let alike = given_back.chunk_by(|one, next| one == next);
         self.link.release_all(self.connection, alike.filter_map(|ids| Some((*ids.first()?, ids.len() as u64))));
     }
 
-    /// A frame has cost more than one of its kind does, by so much.
+    /// Adds work for a frame that has cost more than most of its kind.
     pub(super) fn add_work(&self, more: usize) {
         self.work.set(self.work.get().saturating_add(more));
     }
 
-    /// The work that was added since this was last asked.
+    /// Returns the work that was added since the last call.
     #[inline]
     pub(super) fn take_work(&self) -> usize {
         self.work.take()
     }
 
-    /// A request by its number on this connection.
+    /// Returns the correlation of a request by its number on this connection.
     pub(super) fn correlation(&self, number: u64) -> Correlation {
         Correlation { connection: self.connection, number }
     }
 }
 
-/// What this side calls a box of the peer.
+/// Returns this side's name for a box of the peer.
 fn name_of(target: &Target) -> String {
     match target {
         Target::Name(name) => name.to_string(),

@@ -1,4 +1,4 @@
-//! How messages from a connection reach their boxes, and what happens to those that do not.
+//! The delivery of messages from a connection to their boxes, and the refusal of those that cannot be delivered.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -27,35 +27,35 @@ use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
-/// What was found behind a name or an id. A box that lives only for its remote holders is not kept alive by this.
+/// The result of looking up a name or an id. It does not keep a box alive that lives only for its remote holders.
 pub(super) enum FoundBox {
     Nothing,
     Lasting(Arc<dyn LocalBox>),
     Counted(Weak<dyn LocalBox>),
-    /// It takes messages of another shape.
+    /// The box takes messages of another shape.
     Differing(Weak<dyn LocalBox>, Shape),
 }
 
-/// A message as a connection gives it to a box.
+/// A message as a connection hands it to a box.
 pub(super) struct Delivery<'a> {
     pub(super) body: &'a [u8],
     pub(super) handles: &'a [Rc<Binding>],
-    /// As many handles were skipped, because they were not wanted.
+    /// The number of handles that were skipped, because they were not wanted.
     pub(super) skipped: usize,
     pub(super) hops: u8,
 }
 
-/// Whether a message may have so many handles at this node, and what they cost be spent on it.
+/// Whether a message may have that many handles at this node, and their cost fits into its memory limit.
 #[inline]
 pub(super) fn do_handles_fit(limits: &Limits, count: usize) -> bool {
     count <= limits.max_handles && count.saturating_mul(POINTER_COST) <= limits.decode_memory
 }
 
-/// Why a message with so many handles is not taken, although there is a box for it.
+/// Returns the reason why a message with skipped handles is not taken, although there is a box for it.
 #[cold]
 fn skipped(limits: &Limits, count: usize) -> Rejection {
     if do_handles_fit(limits, count) {
-        // It has opened only now.
+        // The box has opened only now.
         return DropReason::NoSuchBox.into();
     }
     let (limit, memory) = (limits.max_handles, limits.decode_memory);
@@ -68,19 +68,19 @@ fn skipped(limits: &Limits, count: usize) -> Rejection {
 }
 
 impl FoundBox {
-    /// Whether both take messages of the same other shape.
+    /// Whether both are boxes of the same differing shape.
     fn differs_as(&self, other: &FoundBox) -> bool {
         matches!((self, other), (FoundBox::Differing(_, takes), FoundBox::Differing(_, others)) if takes == others)
     }
 }
 
 impl Binding {
-    /// Whether there was such a box when it was last looked up.
+    /// Whether the last look-up found a box.
     pub(super) fn was_found(&self) -> bool {
         !matches!(*self.target.borrow(), FoundBox::Nothing)
     }
 
-    /// Whether it is a box of this node that takes what the peer sends to it, as far as can be seen from outside.
+    /// Whether it is a box of this node that takes the peer's messages, as far as can be seen from outside.
     #[inline]
     pub(super) fn takes_messages(&self, context: &ConnectionContext) -> bool {
         if self.epoch.get() != context.registry.epoch() {
@@ -93,7 +93,7 @@ impl Binding {
         }
     }
 
-    /// Gives a message, which so many relays have passed on, to the box, or counts why not.
+    /// Hands a message to the box, or counts its drop.
     #[inline]
     pub(super) fn deliver(
         &self,
@@ -114,7 +114,7 @@ impl Binding {
                     self.refuse(context, Some(local), &rejection, answer);
                 }
             }
-            // It was there when the handles were read, and they are given back.
+            // The box was open when the handles were read, so they are given back here.
             Err(Some((local, takes))) => {
                 message.handles.iter().for_each(|binding| binding.skip(context));
                 self.refuse_shape(context, local, takes, answer);
@@ -126,7 +126,7 @@ impl Binding {
         });
     }
 
-    /// The same for messages in a row that carry nothing but their bodies.
+    /// Hands consecutive messages without handles to the box.
     pub(super) fn deliver_all(&self, context: &ConnectionContext, bodies: Bodies<'_>) {
         self.at_target(context, |target| match target {
             Ok(local) => local.accept_all(bodies, self.arrival(context, 0), &mut |rejection| {
@@ -139,7 +139,7 @@ impl Binding {
         });
     }
 
-    /// Calls `give` with the box, or without one; or with that of another shape, and what it takes.
+    /// Calls `give` with the box, with `Err(None)` if there is none, or with a box of another shape and that shape.
     #[inline]
     fn at_target(
         &self,
@@ -165,20 +165,20 @@ impl Binding {
         };
         let Some(local) = local else { return give(Err(None)) };
         give(Ok(local));
-        // Also of one that has no room: others may have filled it.
+        // Also if the box had no room: others may have filled it.
         if !self.knows(context, local.fill_level()) {
             self.note_level(context, local.fill_level(), &target);
         }
     }
 
-    /// Whether the box has the level that it had, and the peer was told of it since.
+    /// Whether the box has the same level as before, and the peer still knows it.
     #[inline]
     fn knows(&self, context: &ConnectionContext, fill_level: u8) -> bool {
         fill_level == self.fill_level.get()
             && (fill_level == 0 || context.relieved.load(Ordering::Relaxed) == self.relieved.get())
     }
 
-    /// The box has another level of messages than it had, or the peer may not know it any more.
+    /// Notes that the level of the box has changed, or that the peer may not know it any more.
     #[cold]
     fn note_level(&self, context: &ConnectionContext, fill_level: u8, found: &FoundBox) {
         let relieved = context.relieved.load(Ordering::Relaxed);
@@ -208,7 +208,8 @@ impl Binding {
         }
     }
 
-    /// The box takes messages of another shape. The sender finds the difference out for itself, and says it from its side.
+    /// Refuses a message because the box takes another shape. The sender finds out the difference for itself, and
+    /// describes it from its side.
     #[cold]
     fn refuse_shape(
         &self,
@@ -245,9 +246,9 @@ impl Binding {
     /// Finds the box of this node, if it is one and open.
     #[cold]
     fn look_up(&self, context: &ConnectionContext) {
-        // Read before the look-up: what changes during it is looked up again.
+        // Read before the look-up, so that changes during it cause another one.
         self.epoch.set(context.registry.epoch());
-        // It may be another box of that name.
+        // By now, another box may have that name.
         self.fill_level.set(0);
         let pointer = match &self.bound {
             Bound::OurName(name) => context.registry.named(name),
@@ -255,7 +256,8 @@ impl Binding {
             _ => None,
         };
         let local = pointer.and_then(|pointer| pointer.local());
-        // Whatever the peer says, the shape is looked at here: it may run code of the application, once for each type.
+        // The shape is looked at here, whatever the peer says: that may run code of the application, once for each
+        // type.
         let differs = |takes: &Shape| self.fingerprint != 0 && takes.fingerprint() != self.fingerprint;
         let found = match local {
             Some(local) => match local.shape().filter(differs) {
@@ -267,7 +269,7 @@ impl Binding {
         };
         let before = self.target.replace(found);
         if !before.differs_as(&self.target.borrow()) {
-            // What was found out is about another box.
+            // The earlier explanation is about another box.
             self.asked.set(false);
             self.explained.take();
         }
@@ -287,7 +289,7 @@ impl Binding {
         let type_name = local.map_or("", |local| local.type_name());
         let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer.node) };
         context.router.observer().dropped(message, reason, 1);
-        // How much can be passed on is said to the one who sent it.
+        // The sender is told the limit for messages that are passed on.
         let words = detail.filter(|_| reason == DropReason::TooLarge);
         let mut drop_run = context.drop_run.borrow_mut();
         match &mut *drop_run {
@@ -314,7 +316,7 @@ impl Binding {
         is_box && self.fingerprint == account.fingerprint
     }
 
-    /// What this side calls the box.
+    /// Returns this side's name for the box.
     fn name<'a>(&'a self, local: Option<&'a dyn LocalBox>) -> Cow<'a, str> {
         match (&self.bound, local) {
             (_, Some(local)) if !local.given_name().is_empty() => Cow::Borrowed(local.given_name()),

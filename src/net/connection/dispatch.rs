@@ -1,4 +1,4 @@
-//! What is read from one connection: frames are taken apart, and messages given to the boxes they are for.
+//! The dispatcher of one connection: decodes the frames that are read, and hands messages to their boxes.
 //!
 //! Runs on the connection's reader task alone; nothing here waits.
 
@@ -52,31 +52,31 @@ use crate::wire::incoming::Incoming;
 use crate::wire::incoming::Received;
 use crate::wire::incoming::ReceivedAnswer;
 
-/// What a frame means for the life of the connection.
+/// The effect of a frame on the life of the connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Signal {
     Nothing,
     /// The peer has welcomed this node.
     Welcomed,
-    /// The peer has said its last.
+    /// The peer has said goodbye.
     Goodbye(Farewell, String),
 }
 
-/// The reading end of one connection.
+/// Handles the frames of one connection.
 pub(crate) struct Dispatcher {
     incoming: Incoming<Rc<Binding>>,
-    /// Those that `incoming` has room for.
+    /// The reservation for the numbers of `incoming`.
     _numbers: AnnouncedNumbers,
     cache: LookupCache,
     pub(super) context: ConnectionContext,
     handles: Vec<Arc<Pointer>>,
     pieces: Pieces,
-    /// Until the peer has welcomed this node, which has dialled it.
+    /// Set on a dialled connection, until the peer has welcomed this node.
     unwelcomed: Option<Box<Unwelcomed>>,
 }
 
 impl Dispatcher {
-    /// `peer` is the node at the other end, and whether it is on this host.
+    /// Makes the dispatcher of a connection. `peer` is the node at the other end, and whether it is on this host.
     pub(crate) fn new(
         node: &Arc<NodeInner>,
         link: Arc<Link>,
@@ -98,7 +98,8 @@ impl Dispatcher {
         }
     }
 
-    /// The longest frame that may come next, behind its length field, where `limit` is what this node has announced.
+    /// Returns the longest frame that may come next, without its length field; `limit` is the length that this node has
+    /// announced.
     pub(crate) fn longest(&self, limit: usize) -> usize {
         match &self.unwelcomed {
             Some(_) => self.context.router.limits().handshake_bytes.saturating_add(BESIDE_ENDPOINTS),
@@ -106,12 +107,12 @@ impl Dispatcher {
         }
     }
 
-    /// Messages read so far.
+    /// Returns the messages read so far.
     pub(crate) fn posts(&self) -> u64 {
         self.incoming.posts()
     }
 
-    /// Lets the peer know, with whatever is written to it next, how many messages were read.
+    /// Notes the number of messages read, for the next frame to the peer that carries it.
     pub(crate) fn acknowledge(&mut self) {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
@@ -127,12 +128,12 @@ impl Dispatcher {
         }
     }
 
-    /// Adds what messages in pieces that are not whole take.
+    /// Adds the bytes of incomplete messages in pieces.
     pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
         self.pieces.add_unfinished(unfinished);
     }
 
-    /// Does what a frame says.
+    /// Handles a frame.
     pub(crate) fn frame(&mut self, raw: Raw<'_>) -> Result<Signal, Violation> {
         if let Some(unwelcomed) = self.unwelcomed.take() {
             return self.first_frame(*unwelcomed, raw);
@@ -200,8 +201,8 @@ impl Dispatcher {
         Ok(signal)
     }
 
-    /// A message that comes after this node has said that it ends. An answer is taken as ever; of others nothing is made but
-    /// what their numbers mean, and their handles are given back.
+    /// Handles a message that comes after this node has said that it ends. An answer is taken as usual; from other
+    /// messages only introductions of numbers are taken, and their handles are given back.
     #[cold]
     pub(super) fn late(&mut self, raw: Raw<'_>) -> Result<(), Violation> {
         if self.unwelcomed.is_some() {
@@ -237,14 +238,14 @@ impl Dispatcher {
         Ok(Signal::Nothing)
     }
 
-    /// What the message did not keep is let go, and with it what the peer counts.
+    /// Drops the handles that the message did not keep, and releases their leases at the peer.
     fn forget_handles(&mut self) {
         self.handles.clear();
         self.context.release_given_back();
         self.incoming.forget_handles();
     }
 
-    /// Posts in a row, each as [`frame`](Dispatcher::frame) would take it.
+    /// Handles consecutive posts, each as [`frame`](Dispatcher::frame) would.
     #[inline]
     pub(crate) fn run(&mut self, posts: Posts<'_>) -> Result<(), Violation> {
         if self.unwelcomed.is_some() {
@@ -344,7 +345,7 @@ impl Dispatcher {
         let link = &self.context.link;
         let was_told =
             |reason: &DropReason| link.losses(&remark.account.target, remark.account.fingerprint).contains_key(reason);
-        // Words about nothing that was reported are nobody's.
+        // A remark about a drop that was never reported is ignored.
         if let Some(reason) = remark.reason().filter(was_told) {
             self.context.explain_drop(&remark.account, reason, remark.words);
         }
@@ -365,7 +366,7 @@ impl Dispatcher {
         Ok(Signal::Nothing)
     }
 
-    /// The peer has stated in holds what it still has by connections that have ended.
+    /// Notes that the peer has restated, in hold frames, its leases by connections that have ended.
     fn restated(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         for ended in read_restated(payload).take(MAX_RESTATED) {
             self.context.restated(ended?);
@@ -373,7 +374,7 @@ impl Dispatcher {
         Ok(Signal::Nothing)
     }
 
-    /// The peer has handles that came to it by another node, or by a connection that has ended.
+    /// Adds leases for handles that the peer received from another node, or over a connection that has ended.
     fn hold(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         for entry in read_counts(payload) {
             let (id, count) = entry?;

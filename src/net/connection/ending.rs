@@ -1,4 +1,4 @@
-//! How a connection ends, and the pause before it is made again.
+//! The end of a connection, and the pause before it is made again.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::frames::goodbye::Farewell;
 
-/// How often the link of a connection that is up is held by the connection itself: by its router, its reader, its writer, and
-/// among those that are live.
+/// The references to a link that its live connection holds itself: in its router, its reader, its writer, and the table
+/// of live links.
 const HOLDERS: usize = 4;
 
 /// The reader or the writer has ended.
@@ -33,7 +33,7 @@ pub(super) struct DirectionEnded {
 }
 
 impl RemoteRouter {
-    /// The reader or the writer has ended.
+    /// Handles the end of the reader or the writer.
     fn ended(&mut self, ended: DirectionEnded, ctx: &mut Context<Self>) {
         let Some(live) = self.live.as_mut().filter(|live| live.connection == ended.connection) else { return };
         match ended.how {
@@ -49,7 +49,7 @@ impl RemoteRouter {
                 live.written = Some(Written::Broken);
                 match live.read_to_end.take() {
                     Some(reason) => self.down(reason, ctx),
-                    // All that has arrived is still read, the peer's goodbye included.
+                    // Bytes that have arrived are still read, including the peer's goodbye.
                     None => self.down_later(DownReason::Lost, ctx),
                 }
             }
@@ -62,10 +62,11 @@ impl RemoteRouter {
         }
     }
 
-    /// The peer says goodbye: what waits for it is still written, and then this side says it too.
+    /// Handles the peer's goodbye: messages that wait for the peer are still written, with this side's goodbye behind
+    /// them.
     fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
-        // Before its welcome, these words may be another's.
+        // Before the welcome, the goodbye may come from another node.
         if why == Farewell::Shutdown
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
@@ -83,7 +84,7 @@ impl RemoteRouter {
         self.wind_up(reason, Farewell::Unneeded, "", ctx);
     }
 
-    /// The peer broke the protocol, or wastes more than there is room for.
+    /// Ends the connection because the peer broke the protocol, or wastes more memory than there is room for.
     pub(super) fn violated(&mut self, violation: &Violation, ctx: &mut Context<Self>) {
         let Some(live) = &self.live else { return };
         live.reader.abort();
@@ -98,7 +99,7 @@ impl RemoteRouter {
         self.wind_up(reason, why, &words, ctx);
     }
 
-    /// Nothing more is read: what waits for the peer is still written, with a goodbye behind it.
+    /// Stops reading: messages that wait for the peer are still written, with a goodbye behind them.
     fn wind_up(&mut self, reason: DownReason, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&mut self.live, &self.link) else { return };
         link.close(why, detail);
@@ -106,12 +107,12 @@ impl RemoteRouter {
             return self.down(reason, ctx);
         }
         live.read_to_end = Some(reason.clone());
-        // A peer that reads nothing is not waited for.
+        // A peer that reads nothing is not waited for any longer.
         self.down_later(reason, ctx);
     }
 
-    /// Ends a connection that was made for a peer and that nothing holds any more, where such connections are scarce. False
-    /// if it is not one of them, or something is under way.
+    /// Ends an unneeded connection that was made for a peer, where such connections are scarce. Returns false if it is
+    /// not such a connection, or something is under way.
     pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) -> bool {
         let (Some(live), Some(link), Some(occupancy)) = (&self.live, &self.link, &self.occupancy) else { return false };
         let is_ending = !live.announced || live.read_to_end.is_some() || live.written.is_some();
@@ -140,7 +141,7 @@ impl RemoteRouter {
         });
     }
 
-    /// The connection has ended, or is ended here.
+    /// Ends the connection, if it has not ended by itself.
     pub(super) fn down(&mut self, why: DownReason, ctx: &mut Context<Self>) {
         let Some(live) = self.live.take() else { return };
         live.reader.abort();
@@ -155,14 +156,14 @@ impl RemoteRouter {
         }
         self.end(reason, &why.to_string(), ctx);
         self.node.peers.restate_leases(live.peer);
-        // Nobody was told that it is up.
+        // A connection that was not announced has no `PeerDown` event, since it had no `PeerUp`.
         if live.announced {
             self.node.observer.tell(&Event::PeerDown { peer: live.peer.node, why });
         }
     }
 
-    /// There is no connection: another attempt is made after a pause, if there is somewhere to dial and somebody who
-    /// wants it.
+    /// Ends the link's connection or attempt. Another attempt is made after a pause, if there is an endpoint to dial
+    /// and somebody needs the link.
     pub(super) fn end(&mut self, reason: DropReason, detail: &str, ctx: &mut Context<Self>) {
         let Some(link) = self.link.take() else { return };
         self.occupancy = None;
@@ -188,8 +189,8 @@ impl RemoteRouter {
         self.connect(ctx);
     }
 
-    /// Doubles with each failure, up to the limit; less up to half of it by chance, so that the clients of a restarted
-    /// server do not all come back at once.
+    /// Returns the pause before the next attempt. It doubles with each failure, up to the limit, and is shortened by a
+    /// random part of up to half, so that the clients of a restarted server do not all come back at once.
     fn pause(&self) -> Duration {
         let (first, longest) = (*self.node.limits.reconnect.start(), *self.node.limits.reconnect.end());
         let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -205,7 +206,7 @@ impl Handler<DirectionEnded> for RemoteRouter {
     }
 }
 
-/// How a peer is told what it did wrong.
+/// Returns the farewell that tells a peer of its violation.
 fn farewell_to(violation: &Violation) -> Farewell {
     match violation {
         Violation::Unfinished { .. } => Farewell::NoRoom,

@@ -1,8 +1,9 @@
-//! The greeting on a connection, in each role: who is there, and do both speak this protocol. What is said and what follows
-//! from it is in [`wire::greeting`](crate::wire::greeting); here it is read, written, and acted upon.
+//! The greeting on a connection, in each role: it establishes who is at the other end, and that both speak this
+//! protocol. Its frames and rules are in [`wire::greeting`](crate::wire::greeting); here they are read, written, and
+//! acted upon.
 //!
-//! A peer that has not shown who it is costs a slot among the unproven connections and a signature. Nothing is noted under
-//! an id before it is proven.
+//! An unproven peer costs a slot among the unproven connections, and a signature. Nothing is noted under an id before
+//! it is proven.
 
 use std::io;
 use std::sync::Arc;
@@ -50,27 +51,27 @@ use crate::wire::handshake::OLDEST_VERSION;
 use crate::wire::handshake::VERSION;
 use crate::wire::handshake::put_versions;
 
-/// Bytes that are made room for at a time while a greeting is read.
+/// Bytes of room added at a time while a greeting is read.
 const ROOM: usize = 1024;
 
-/// A connection whose other end is known.
+/// A connection whose peer is known.
 pub(crate) struct Established {
     pub(crate) stream: Stream,
-    /// What the other side accepts.
+    /// The limits and features of the other side.
     pub(crate) hello: Hello,
-    /// Both ends' names of the connection.
+    /// The names that both ends give the connection.
     pub(crate) names: ConnectionNames,
     pub(super) numbers: AnnouncedNumbers,
-    /// What was read beyond the greeting.
+    /// Bytes that were read beyond the greeting.
     pub(crate) rest: BytesMut,
     pub(crate) standing: Standing,
 }
 
-/// How far the two are, when the one side may write.
+/// The progress of the greeting when this side may write.
 pub(crate) enum Standing {
-    /// This side was dialled, and has welcomed the peer, which can be dialled at these endpoints.
+    /// This side was dialled, and has welcomed the peer, which lists these endpoints to dial it at.
     Welcomed(Vec<String>),
-    /// This side has dialled, and nothing is acted upon before the peer's welcome, which is its first frame.
+    /// This side has dialled. Nothing is acted upon before the peer's welcome, which is its first frame.
     Unwelcomed(Box<Unwelcomed>),
 }
 
@@ -102,7 +103,7 @@ impl From<Violation> for HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether there is nobody at the other end who could be greeted, or not the node that is to be there.
+    /// Whether nobody listens at the other end, or another node than expected.
     pub(crate) fn nobody_listens(&self) -> bool {
         match self {
             HandshakeError::Io(error) => {
@@ -114,8 +115,8 @@ impl HandshakeError {
     }
 }
 
-/// Greets as the side that has opened the connection, and asks how much the peer has read of earlier ones. Names nothing to
-/// one that is not the node `expected` there, if one is.
+/// Greets as the dialling side, and asks how much the peer has read of earlier connections. If a node is `expected`
+/// there, discloses nothing to another node.
 pub(crate) async fn dialler(
     node: &Arc<NodeInner>,
     mut stream: Stream,
@@ -125,7 +126,7 @@ pub(crate) async fn dialler(
     let numbers = AnnouncedNumbers::reserve(node);
     let ours = hello_of(node, &numbers);
     let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
-    // One that is turned away may not be able to write any more, and still reads why.
+    // If this side is turned away, it may not be able to write any more, but can still read the reason.
     let said = stream.write.write_all(&out).await;
     let limit = node.limits.handshake_bytes;
     let read =
@@ -144,8 +145,8 @@ pub(crate) async fn dialler(
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
-/// Greets as the side that was called. Says who it is only to one who speaks the protocol, and where else it listens only to
-/// one who has shown who it is.
+/// Greets as the side that was dialled. Says who it is only to a peer that speaks the protocol, and where else it
+/// listens only to a proven peer.
 pub(crate) async fn listener(
     node: &Arc<NodeInner>,
     mut stream: Stream,
@@ -154,7 +155,7 @@ pub(crate) async fn listener(
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let limit = node.limits.handshake_bytes;
     let dialled = match read_hello(&mut stream, &mut buffer, None, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
-        // So that a peer of another version, too, can say what is wrong.
+        // So that a peer of another version can report the mismatch as well.
         Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
             put_versions(&mut out);
             stream.write.write_all(&out).await?;
@@ -193,15 +194,15 @@ pub(crate) async fn listener(
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
-/// Asked before this node signs for one who has dialled it and has shown nothing yet: it waits until it is its turn, unless
-/// it hangs up.
+/// Waits before this node signs for an unproven peer that has dialled it, until it is the peer's turn. An error if the
+/// peer hangs up meanwhile.
 async fn may_sign(
     node: &NodeInner,
     unproven: &UnprovenConnection,
     stream: &mut Stream,
     buffer: &mut BytesMut,
 ) -> Result<(), HandshakeError> {
-    // One that ends would say nothing to the peer but goodbye.
+    // A closing node would only say goodbye to the peer.
     if node.closing.is_cancelled() {
         return Err(HandshakeError::Closing);
     }
@@ -212,7 +213,7 @@ async fn may_sign(
     }
 }
 
-/// Ends if the peer hangs up before it says anything further.
+/// Completes if the peer hangs up before it sends anything further.
 async fn hung_up(stream: &mut Stream, buffer: &mut BytesMut) -> io::Error {
     match read_more(stream, buffer).await {
         Ok(()) => std::future::pending().await,
@@ -220,7 +221,7 @@ async fn hung_up(stream: &mut Stream, buffer: &mut BytesMut) -> io::Error {
     }
 }
 
-/// The peer has shown who it is: ends the connections that it has given up, and tells how much was read of them.
+/// Ends the connections that a proven peer has given up, and returns how much was read of them.
 fn settle(node: &NodeInner, names: ConnectionNames, theirs: &Disclosure) -> Vec<(ConnectionId, u64)> {
     node.admission.give_up(&theirs.told);
     node.peers.supersede(names.peer, &theirs.told);
@@ -232,7 +233,7 @@ fn ourselves(node: &NodeInner) -> Ourselves<'_> {
     Ourselves { key: &node.key, epoch: node.id.epoch }
 }
 
-/// What this node accepts on one more connection.
+/// Returns the hello of this node for one more connection.
 fn hello_of(node: &NodeInner, numbers: &AnnouncedNumbers) -> Hello {
     Hello {
         versions: (OLDEST_VERSION, VERSION),
@@ -244,8 +245,8 @@ fn hello_of(node: &NodeInner, numbers: &AnnouncedNumbers) -> Hello {
     }
 }
 
-/// What this node tells a peer that it knows. Endpoints are hints: what would make the frame longer than any peer reads is
-/// left out.
+/// Returns the disclosure of this node to a proven peer. Endpoints are hints: those that would make the frame longer
+/// than any peer reads are left out.
 fn disclosed(node: &NodeInner, told: Vec<(ConnectionId, u64)>) -> Disclosure {
     let endpoints = node.endpoints().iter().map(ToString::to_string).collect();
     let mut disclosed = Disclosure { endpoints, told };
@@ -253,8 +254,8 @@ fn disclosed(node: &NodeInner, told: Vec<(ConnectionId, u64)>) -> Disclosure {
     disclosed
 }
 
-/// Reads on until `read` finds a whole hello at the front, which is taken out of the buffer. If it checks a
-/// signature, `signing` has it wait for its turn.
+/// Reads on until `read` finds a whole hello at the front, which is removed from the buffer. If `read` checks a
+/// signature, `signing` makes it wait for its turn.
 async fn read_hello<T>(
     stream: &mut Stream,
     buffer: &mut BytesMut,
@@ -287,7 +288,7 @@ async fn read_hello<T>(
     }
 }
 
-/// Reads on until a proof of at most `limit` bytes stands at the front; its size.
+/// Reads on until a proof of at most `limit` bytes stands at the front, and returns its size.
 async fn read_proof(stream: &mut Stream, buffer: &mut BytesMut, limit: usize) -> Result<usize, HandshakeError> {
     loop {
         match front(buffer, limit)? {
@@ -305,7 +306,7 @@ async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()>
     }
 }
 
-/// Says what is wrong with a proof.
+/// Refuses a proof, with the reason.
 async fn refuse(stream: &mut Stream, violation: &Violation) -> io::Result<()> {
     let mut out = BytesMut::new();
     Goodbye { why: Farewell::Violation, read: 0, detail: &violation.to_string() }.put(&mut out);
@@ -314,7 +315,7 @@ async fn refuse(stream: &mut Stream, violation: &Violation) -> io::Result<()> {
 }
 
 impl Dispatcher {
-    /// The peer welcomes this node, or says why it does not.
+    /// Handles the peer's first frame: its welcome, or the reason for a refusal.
     pub(super) fn first_frame(&mut self, unwelcomed: Unwelcomed, raw: Raw<'_>) -> Result<Signal, Violation> {
         if raw.kind == kind::GOODBYE {
             let goodbye = Goodbye::read(raw.payload)?;

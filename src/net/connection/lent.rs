@@ -1,5 +1,5 @@
-//! The writing half of a stream, lent to a greeting: it comes back when whoever has it lets go of it, so that there is
-//! somebody to say why where a greeting is broken off.
+//! The writing half of a stream, lent to a greeting: it comes back when the greeting drops it, so that a last word can
+//! be written if the greeting is broken off.
 
 use std::io;
 use std::io::IoSlice;
@@ -16,13 +16,13 @@ use crate::net::transport::Stream;
 
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// The half that is lent.
+/// The writing half while it is lent.
 struct Lent {
     writer: Option<Writer>,
     back: Option<oneshot::Sender<Writer>>,
 }
 
-/// The half that is to come back.
+/// The promise that the half comes back.
 pub(super) struct Awaited(oneshot::Receiver<Writer>);
 
 /// Lends the writing half of a stream.
@@ -33,7 +33,7 @@ pub(super) fn lend(mut stream: Stream) -> (Stream, Awaited) {
 }
 
 impl Awaited {
-    /// Puts the writing half itself in the place of the one that was lent.
+    /// Puts the writing half itself back in the place of the lent one.
     pub(super) fn give_back(self, mut stream: Stream) -> Stream {
         let mut awaited = self.0;
         stream.write = Box::new(tokio::io::empty());
@@ -46,10 +46,10 @@ impl Awaited {
     /// Writes a last word, if the half has come back and there is room for it now.
     pub(super) async fn say_last(mut self, word: &[u8]) {
         let Ok(mut writer) = self.0.try_recv() else { return };
-        // It is not known of a stream that has just been opened whether it takes anything, until the runtime has looked.
+        // The runtime has to poll a freshly opened stream once before it is known to be writable.
         tokio::task::yield_now().await;
         if let Some(Ok(())) = writer.write_all(word).now_or_never() {
-            // It ends here in any case.
+            // The connection ends here in any case.
             let _ = writer.shutdown().now_or_never();
         }
     }
@@ -64,7 +64,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(writer), Some(back)) = (self.writer.take(), self.back.take()) {
-            // Nobody may wait for it any more.
+            // Possibly nobody waits for it any more.
             let _ = back.send(writer);
         }
     }

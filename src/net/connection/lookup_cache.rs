@@ -1,5 +1,5 @@
-//! Boxes of this node that a peer calls by name or by id, because it has no numbers left for them: what was looked up for
-//! one is not looked up anew for each message.
+//! Caches look-ups of boxes of this node that a peer addresses by name or by id, because it has no numbers left for
+//! them, so that they are not looked up again for each message.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,15 +12,15 @@ use crate::ident::BoxId;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 
-/// One connection remembers as many however few boxes there are.
+/// Look-ups that one connection remembers however few boxes there are.
 const MIN_CACHED: usize = 64;
 
-/// Those that one peer has called lately, each of which there is or was. Beyond twice as many as there are, they are
-/// forgotten: so of those that come and go, none is kept long.
+/// Recent look-ups by one peer, of boxes that exist or existed. Cleared when there are more than twice as many as open
+/// boxes, so that entries of closed boxes are not kept long.
 pub(super) struct LookupCache {
     by_name: HashMap<Box<str>, Rc<Binding>>,
     by_id: HashMap<BoxId, Rc<Binding>>,
-    /// The one that was met last, of which it is not known yet whether there is such a box.
+    /// The latest look-up, of which it is not known yet whether there is such a box.
     newest: Option<Rc<Binding>>,
     registry: Arc<Registry>,
 }
@@ -31,7 +31,7 @@ impl LookupCache {
         LookupCache { by_name, by_id, newest: None, registry: Arc::clone(registry) }
     }
 
-    /// The one that is introduced, which may be known.
+    /// Returns the binding for an introduction, from the cache if it is known.
     pub(super) fn bind(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Binding> {
         let cache = match introduction.identity {
             Identity::YourName(name) => self.by_name.get(name),
@@ -63,7 +63,7 @@ impl LookupCache {
         let cache = match binding.called() {
             Some(CalledBy::ByName(name)) => self.by_name.insert(name.into(), binding),
             Some(CalledBy::ById(id)) => self.by_id.insert(id, binding),
-            // Of another node: it goes again.
+            // A box of another node is not remembered.
             None => Some(binding),
         };
         self.registry.forget_cached(usize::from(cache.is_some()));
@@ -98,7 +98,7 @@ mod tests {
         Introduction { identity: Identity::YourBox(BoxId(n.to_le_bytes())), ..named("", 7) }
     }
 
-    /// Binds to a box that is there.
+    /// Binds, as if the box existed.
     fn bind(cached: &mut LookupCache, introduction: &Introduction<'_>) -> Rc<Binding> {
         let binding = cached.bind(introduction, true);
         binding.find_any();

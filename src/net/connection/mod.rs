@@ -1,4 +1,4 @@
-//! One connection's life: from the dial or the accept to the goodbye, and what is read from it.
+//! One connection's life: from the dial or the accept to the goodbye, with its reader, its writer and its dispatcher.
 
 pub(crate) mod accept;
 mod binder;

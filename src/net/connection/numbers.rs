@@ -1,4 +1,4 @@
-//! How many numbers a peer may give to what it names, on one connection: what stands for each is kept as long as the
+//! The numbers that a peer may give to boxes on one connection: the binding behind each is kept as long as the
 //! connection lives.
 
 use crate::net::shared::NodeInner;
@@ -6,7 +6,7 @@ use crate::quota::Share;
 use crate::quota::Terms;
 use crate::wire::numbering::MIN_NUMBERS;
 
-/// The numbers that each connection has without asking.
+/// The numbers that each connection has in any case.
 const OWN: Terms = Terms { own: MIN_NUMBERS, chunk: 1 };
 
 /// Numbers that were announced to a peer, which may use all of them at any time: so they are reserved until the connection
@@ -18,8 +18,8 @@ pub(super) struct AnnouncedNumbers {
 }
 
 impl AnnouncedNumbers {
-    /// As many as the node's limit for a connection says, or, where too many are in use by others, the half of that, and so
-    /// on; the few that every peer may use without asking in any case.
+    /// Reserves as many numbers as the node's limit for a connection or, if too many are in use by others, half of
+    /// that, and so on. Every peer gets the few that it may use in any case.
     pub(super) fn reserve(node: &NodeInner) -> AnnouncedNumbers {
         let mut share = Share::new(&node.quotas.numbers, &OWN);
         let mut count = node.limits.interned;

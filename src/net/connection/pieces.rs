@@ -1,4 +1,4 @@
-//! Messages that come over a connection in pieces: how long they may take, and the room that is kept for the next.
+//! Messages that arrive over a connection in pieces: bounds their time, and keeps a buffer for the next one.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use crate::wire::assembly::Assembly;
 use crate::wire::codec::Violation;
 use crate::wire::frames::fragment::Fragment;
 
-/// No room is kept without asking: it only saves time.
+/// No buffer is guaranteed to be kept, since it only saves time.
 const ROOM: Terms = Terms { own: 0, chunk: 64 << 10 };
 
 /// See the [module](self).
 pub(super) struct Pieces {
     assembly: Assembly,
-    /// Its part of the room that connections keep for the next message in pieces: at least as much as `assembly` has.
+    /// Its share in the memory that connections keep for the next message in pieces: at least as much as `assembly`
+    /// has.
     rooms: Share,
     began: Instant,
-    /// Whether a message or a piece of one has come since that was last looked at, and when it was so last.
+    /// Whether a message or a piece has come since the last check; `stirred_at` is when a check last found one.
     stirred: bool,
     stirred_at: Duration,
-    /// When room was last given back that nothing had come for.
+    /// The time at which unused room was last given back.
     shrunk_at: Duration,
 }
 
@@ -43,33 +44,33 @@ impl Pieces {
         }
     }
 
-    /// A message or a piece of one has come.
+    /// Notes that a message or a piece has come.
     #[inline]
     pub(super) fn stir(&mut self) {
         self.stirred = true;
     }
 
-    /// Adds a piece; the message, if it was the last of it.
+    /// Adds a piece. Returns the message, if the piece was its last.
     pub(super) fn add(&mut self, payload: &[u8]) -> Result<Option<BytesMut>, Violation> {
         self.stirred = true;
         self.assembly.add(Fragment::read(payload)?, self.began.elapsed())
     }
 
-    /// Keeps the room of a message that was handled, if the node has so much for it.
+    /// Keeps the buffer of a message that was handled, if the node's quota allows it.
     pub(super) fn recycle(&mut self, whole: BytesMut) {
         if self.rooms.covers(whole.capacity()) {
             self.assembly.recycle(whole);
         }
     }
 
-    /// Whether the room of a long message is kept.
+    /// Whether the buffer of a long message is kept.
     #[inline]
     pub(super) fn have_long_room(&self) -> bool {
         self.rooms.granted() > assembly::KEPT
     }
 
-    /// Gives the room of a long message back, if none has come for it since about a heartbeat. Not when the peer answers a
-    /// heartbeat: it need not.
+    /// Frees the buffer of a long message, if no message has used it for about a heartbeat. Does not rely on the peer's
+    /// answers to heartbeats, which are optional.
     #[cold]
     pub(super) fn shrink(&mut self, limits: &Limits) {
         let now = self.began.elapsed();
@@ -80,9 +81,9 @@ impl Pieces {
         }
     }
 
-    /// Drops messages of which no piece has come for as long as a silent peer is given, if nothing else has come either:
-    /// on a slow connection with much to carry, very much may stand between two pieces. How many were dropped. Looked at with
-    /// pings and pongs, which stand behind what was written before them.
+    /// Drops messages of which no piece has come for as long as a peer may be silent, if no other message has come
+    /// either: on a slow, busy connection, much may stand between two pieces. Returns the number of dropped messages.
+    /// Checked with pings and pongs, which arrive behind messages written before them.
     pub(super) fn drop_stopped(&mut self, limits: &Limits) -> usize {
         let now = self.began.elapsed();
         if std::mem::replace(&mut self.stirred, false) {
@@ -94,7 +95,7 @@ impl Pieces {
         }
     }
 
-    /// Adds what messages that are not whole take.
+    /// Adds the bytes of incomplete messages.
     pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
         if !self.assembly.is_empty() {
             let now = self.began.elapsed();

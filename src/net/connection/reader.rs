@@ -26,37 +26,38 @@ use crate::wire::frames::Front;
 use crate::wire::frames::front;
 use crate::wire::frames::goodbye::Farewell;
 
-/// What an idle connection keeps for reading, in bytes: one to which no more has come since the last heartbeat.
+/// Bytes of buffer that an idle connection keeps for reading. A connection is idle if no more bytes than these have
+/// come since the last heartbeat.
 const IDLE_READ: usize = 1 << 10;
 
-/// Room for less of a frame than this is not worth a read, if more of it is to come.
+/// The least room for a read, in bytes, if more of a frame is to come: less is not worth the call.
 const LEAST_READ: usize = 4 << 10;
 
-/// What a busy one reads at a time.
+/// Bytes that a busy connection reads at a time.
 const FULL_READ: usize = 128 << 10;
 
-/// Buffers larger than this are given back when they are empty.
+/// Buffers larger than this, in bytes, are freed when they are empty.
 pub(super) const KEPT: usize = 512 << 10;
 
-/// The room that a buffer may keep when it is empty, of the node's for all of them. Twice as much as is read at a time is
-/// reserved, since it may have been given so much.
+/// The room that an empty buffer may keep, out of the node's room for all buffers. Twice the size of a read is
+/// reserved, since a buffer may have grown to that.
 const BUFFER: Terms = Terms { own: 2 * LEAST_READ, chunk: LEAST_READ };
 
-/// So much in a buffer takes a while to be moved when it grows.
+/// Bytes in a buffer from which moving it, when it grows, takes a while.
 const LONG: usize = 1 << 20;
 
-/// Posts in a row that are given to their box together: so many as make its lock and what was looked up for it cheap for
-/// each. All of them are decoded before the first is in the box.
+/// Consecutive posts that are handed to their box together: enough to make the cost of its lock and of the look-up
+/// small for each. All of them are decoded before the first is in the box.
 const BATCH: usize = 32;
 
-/// How a direction ended.
+/// The way in which a direction of a connection ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// Everything is written, the goodbye included.
+    /// Everything is written, including the goodbye.
     Written,
     /// Nothing more can be written.
     Unwritable(io::Error),
-    /// The peer has said its last.
+    /// The peer has said goodbye.
     Goodbye(Farewell, String),
     Lost(io::Error),
     Violation(Violation),
@@ -74,7 +75,7 @@ impl From<Violation> for Ended {
     }
 }
 
-/// Reads until the connection ends. `heard` is set whenever something comes, and taken back by each heartbeat. `welcomed` is
+/// Reads until the connection ends. `heard` is set whenever bytes come, and cleared by each heartbeat. `welcomed` is
 /// called once the peer has welcomed this node, if this node has dialled it.
 pub(crate) async fn read(
     from: Source,
@@ -118,7 +119,7 @@ pub(crate) async fn read(
         }
         if !heard.load(Ordering::Relaxed) {
             heard.store(true, Ordering::Relaxed);
-            // Something comes for the first time since a heartbeat, whether the peer answers that or not.
+            // These are the first bytes since a heartbeat, whether the peer answers that or not.
             reader.beat();
         }
     }
@@ -126,37 +127,38 @@ pub(crate) async fn read(
 
 struct ConnectionReader<P> {
     from: Source,
-    /// Bytes that came last.
+    /// Bytes that the last read returned.
     came: usize,
     buffer: BytesMut,
-    /// Since when a part of a frame is at the front of the buffer.
+    /// The time since which a part of a frame is at the front of the buffer.
     front_since: Option<Instant>,
-    /// How much is read at a time.
+    /// Bytes to read at a time.
     room: usize,
     /// Bytes that came since the last heartbeat.
     came_since: usize,
-    /// Whether the buffer may have more room than an idle one keeps: that of a long frame grows also if it comes little by
-    /// little.
+    /// Whether the buffer may have more room than an idle one keeps: the buffer of a long frame grows even if the frame
+    /// comes little by little.
     is_wide: bool,
-    /// Whether the buffer is to be given back.
+    /// Whether the buffer is to be freed.
     is_idle: bool,
-    /// The room of a long frame that the buffer has had since it was empty, which is not seen in one that is not; 0 if none.
+    /// The room for a long frame that the buffer was given since it was last empty, which its capacity does not show
+    /// while it holds bytes; 0 if none.
     long_room: usize,
-    /// Of the room that the node has for the buffers of all connections.
+    /// Its share in the node's room for the buffers of all connections.
     share: Share,
     turn: ReadingTurn,
     dispatcher: Dispatcher,
     max_frame: usize,
-    /// Called when the peer has welcomed this node.
+    /// Called once the peer has welcomed this node.
     welcomed: P,
 }
 
 impl<P: Fn()> ConnectionReader<P> {
-    /// Handles all whole frames in the buffer; how many bytes the next one lacks at least.
+    /// Handles all whole frames in the buffer. Returns the least number of bytes that the next frame lacks.
     async fn handle_all(&mut self) -> Result<usize, Ended> {
         loop {
             let (mut taken, mut left, mut wants) = (0, self.turn.left, None);
-            // The writer, which says so, runs between two rounds only.
+            // Read once a round: the writer, which sets it, runs between two rounds only.
             let has_ended = self.dispatcher.context.has_ended();
             while left > 0 {
                 let rest = self.buffer.get(taken..).unwrap_or_default();
@@ -204,7 +206,7 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
-    /// Gives the room of a long frame back that was handled, also if the first bytes of the next stand behind it.
+    /// Frees the room of a long frame that was handled, even if the first bytes of the next frame stand behind it.
     fn leave_long_room(&mut self) {
         if self.long_room > 0 && !self.buffer.is_empty() && self.buffer.len() <= FULL_READ {
             self.buffer = BytesMut::from(&self.buffer[..]);
@@ -212,8 +214,8 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
-    /// The bytes that frames and messages that are not whole take, if something of one has come: with the room that long ones
-    /// have been given, since a buffer that grows has up to twice the room that is used.
+    /// Returns the memory of incomplete frames and messages, if there are any. It includes the room that long ones have
+    /// been given, since a growing buffer has up to twice the room that is used.
     fn unfinished(&mut self) -> Option<Unfinished> {
         let mut unfinished = Unfinished::default();
         self.dispatcher.add_unfinished(&mut unfinished);
@@ -224,7 +226,8 @@ impl<P: Fn()> ConnectionReader<P> {
         (unfinished != Unfinished::default()).then_some(unfinished)
     }
 
-    /// Reads what there is. Room grows with what has come, not with what a frame announces.
+    /// Reads the bytes that are there. The buffer grows with the bytes that have come, not with the length that a frame
+    /// announces.
     async fn fill(&mut self, wants: usize) -> Result<(), Ended> {
         self.leave_long_room();
         if self.buffer.is_empty() {
@@ -236,7 +239,7 @@ impl<P: Fn()> ConnectionReader<P> {
                 self.buffer = BytesMut::new();
             }
             self.long_room = 0;
-            // From its beginning again: so what is read little by little stays in one place.
+            // Starts at the beginning of the buffer again, so that small reads stay in one place.
             self.buffer.reserve(self.room);
         } else if self.buffer.capacity() - self.buffer.len() < wants.clamp(1, LEAST_READ.min(self.room)) {
             let room = wants.clamp(self.room, self.buffer.len().max(self.room));
@@ -259,7 +262,7 @@ impl<P: Fn()> ConnectionReader<P> {
         };
         self.came_since += self.came;
         if self.came == spare {
-            // Where others have the room that there is, less is read at a time.
+            // If other connections have taken the room, less is read at a time.
             let rooms = [FULL_READ, FULL_READ / 4, FULL_READ / 16];
             self.room = rooms.into_iter().find(|room| self.share.covers(2 * room)).unwrap_or(LEAST_READ);
             self.is_wide = true;
@@ -267,7 +270,7 @@ impl<P: Fn()> ConnectionReader<P> {
         Ok(())
     }
 
-    /// Reads, and notes whether there was nothing to be read.
+    /// Reads, and notes whether it had to wait for bytes.
     async fn read_in_turn(&mut self, unfinished: Option<Unfinished>) -> Result<usize, Ended> {
         let mut read = pin!(self.from.read(&mut self.buffer, unfinished));
         let turn = &mut self.turn;

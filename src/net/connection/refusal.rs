@@ -1,4 +1,4 @@
-//! A goodbye in place of a greeting: how a node says that it has no room for a connection, before it hangs up.
+//! A goodbye in place of a greeting, with which a node that has no room for a connection turns the peer away.
 
 use bytes::BytesMut;
 
@@ -10,28 +10,28 @@ use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::kind;
 use crate::wire::handshake::MAGIC;
 
-/// The longest goodbye that is read, in bytes: one with the longest detail, and room for extensions.
+/// The longest goodbye that is read, in bytes: the longest detail, and room for extensions.
 const MAX_REFUSAL: usize = 512;
 
-/// What one reads who is turned away.
+/// Returns the bytes that a rejected peer reads.
 pub(super) fn refusal(why: NoRoom) -> BytesMut {
     let mut out = BytesMut::new();
     Goodbye { why: Farewell::NoRoom, read: 0, detail: &why.to_string() }.put(&mut out);
     out
 }
 
-/// What the front of a stream is.
+/// The classification of the front of a stream.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum FirstWords {
-    /// A greeting, or nothing that is known.
+    /// A greeting, or something unknown.
     Greeting,
-    /// More is needed to tell.
+    /// More bytes are needed to tell.
     Wants,
-    /// The peer has turned this node away, with these words.
+    /// The peer has turned this node away, with this text.
     Refusal(String),
 }
 
-/// Tells a refusal from a greeting, by all that has come so far.
+/// Tells a refusal from a greeting, by the bytes that have come so far.
 pub(super) fn first_words(bytes: &[u8]) -> FirstWords {
     if MAGIC.starts_with(bytes) || bytes.starts_with(&MAGIC) {
         return FirstWords::Greeting;

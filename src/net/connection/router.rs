@@ -51,16 +51,17 @@ use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::greeting::GreetingError;
 
-/// How often requests are looked for that nobody waits for any more, and peers that read no refusals.
+/// The interval between sweeps for abandoned requests, and for peers that do not read refusals.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(crate) struct RemoteRouter {
     pub(super) node: Arc<NodeInner>,
-    /// Held while there is a connection or an attempt at one; in the pause between, only those who hold addresses do.
+    /// Held while there is a connection or an attempt at one. In the pause between, only the holders of addresses hold
+    /// the link.
     pub(super) link: Option<Arc<Link>>,
     pub(super) waiting: Weak<Link>,
-    /// The connection that a peer has opened, until it has greeted.
+    /// The connection that a peer has opened, until the peer has greeted.
     accepted: Option<(Stream, UnprovenConnection)>,
     /// Held as `link` is.
     pub(super) occupancy: Option<Occupancy>,
@@ -70,7 +71,7 @@ pub(crate) struct RemoteRouter {
     nonce: u64,
     /// Whether nothing needed the connection at the last heartbeat.
     pub(super) was_unneeded: bool,
-    /// Of the connection, or of the attempt at one: what its tasks and this actor say is said in it.
+    /// The span of the connection or the attempt, in which its tasks and this actor log.
     pub(super) span: Span,
     /// The last heartbeat.
     beat: Instant,
@@ -82,7 +83,7 @@ pub(super) struct Live {
     pub(super) peer: Incarnation,
     pub(super) reader: JoinHandle<()>,
     pub(super) writer: JoinHandle<()>,
-    /// Whether both have shown who they are, and others were told.
+    /// Whether both sides are proven, and subscribers were told.
     pub(super) announced: bool,
     /// Whether anything came since the last heartbeat.
     pub(super) heard: Arc<AtomicBool>,
@@ -92,7 +93,7 @@ pub(super) struct Live {
     pub(super) written: Option<Written>,
 }
 
-/// How the writing direction has ended.
+/// The way in which the writing direction has ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Written {
     /// With this side's goodbye.
@@ -130,7 +131,7 @@ impl RemoteRouter {
         }
     }
 
-    /// Dials or, if the peer has, greets.
+    /// Dials or, if the peer has dialled, greets.
     pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let (node, endpoint, accepted) = (Arc::clone(&self.node), link.endpoint().cloned(), self.accepted.take());
@@ -164,7 +165,7 @@ impl RemoteRouter {
                             Err(HandshakeError::TooMany)
                         }
                         () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
-                        // Nobody would tell it goodbye: those that are told are up.
+                        // Ended here, since only connections that are up are told goodbye.
                         () = node.closing.cancelled() => Err(HandshakeError::Closing),
                         established = handshake::listener(&node, stream, &unproven) => established.map(|mut established| {
                             established.stream = lent.give_back(established.stream);
@@ -184,7 +185,7 @@ impl RemoteRouter {
         }));
     }
 
-    /// Does something as a part of the connection's span.
+    /// Runs `act` within the connection's span.
     pub(super) fn in_span(&mut self, act: impl FnOnce(&mut RemoteRouter)) {
         let span = self.span.clone();
         span.in_scope(|| act(self));
@@ -195,7 +196,7 @@ impl RemoteRouter {
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
         let nobody_listens = error.nobody_listens();
-        // A peer that is mistaken, or lies, has no events told of the node that it speaks of.
+        // A peer that is mistaken, or lies, must not cause events about the node that it names.
         let is_own = self.link.as_ref().is_some_and(|link| link.askers().is_none());
         if is_own && let HandshakeError::Greeting(GreetingError::AnotherNode { expected, answered }) = *error {
             let why = DownReason::AnotherNode { expected, answered };
@@ -232,7 +233,8 @@ impl RemoteRouter {
         let heard = Arc::new(AtomicBool::new(true));
         let (router, max_frame) = (ctx.address(), self.node.limits.max_message);
         let welcomed = move || router.do_send(Welcomed { connection });
-        // Boxed: each future around it would have room for it twice, as it is given and as it is polled.
+        // Boxed, because each future around it would reserve its size twice, once as the argument and once as the
+        // polled future.
         let source = Source::new(stream.read, &self.node.limits, self.node.unfinished.share());
         let reading = Box::pin(reader::read(source, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
         let writing = writer::write(stream.write, Arc::clone(link), connection);
@@ -248,7 +250,7 @@ impl RemoteRouter {
         let (announced, silent) = (false, Duration::ZERO);
         self.live =
             Some(Live { connection, peer, reader, writer, announced, heard, silent, read_to_end: None, written: None });
-        // How far away the peer is is known early.
+        // Measures the round trip early.
         self.nonce += 1;
         link.ping(self.nonce);
         if is_accepted {
@@ -256,17 +258,17 @@ impl RemoteRouter {
         }
     }
 
-    /// The peer of a connection that was dialled from here has welcomed this node.
+    /// Takes up a dialled connection, whose peer has welcomed this node.
     pub(super) fn welcomed(&mut self, connection: u64, ctx: &mut Context<Self>) {
         let (Some(live), Some(link)) = (&self.live, &self.link) else { return };
-        // The peer may have given it up meanwhile: then the link has the number of the next.
+        // The peer may have given the connection up meanwhile: then the link has the number of the next one.
         if live.connection != connection || link.connection() != connection {
             return;
         }
         if !self.node.peers.join(live.peer, link, connection) {
             return self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx);
         }
-        // Not to another run of this node: its boxes are others.
+        // Does not hold for another run of this node, which has other boxes.
         if live.peer == self.node.id {
             self.nonce += 1;
             link.leads_home(live.connection, self.nonce);
@@ -274,7 +276,7 @@ impl RemoteRouter {
         self.announce();
     }
 
-    /// Both have shown who they are.
+    /// Announces the connection, once both sides are proven.
     fn announce(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.announced = true;
@@ -285,7 +287,7 @@ impl RemoteRouter {
         self.node.peers.restate_leases(live.peer);
     }
 
-    /// Runs one direction as a task, which tells when it has ended.
+    /// Runs one direction as a task, which reports its end to the router.
     fn pipe(connection: u64, direction: impl Future<Output = Ended> + 'static, ctx: &Context<Self>) -> JoinHandle<()> {
         let router = ctx.address();
         actix_rt::spawn(async move { router.do_send(DirectionEnded { connection, how: direction.await }) })
@@ -293,7 +295,7 @@ impl RemoteRouter {
 
     fn heartbeat(&mut self, ctx: &mut Context<Self>) {
         let every = self.every();
-        // After the thread was kept busy the beats it missed come all at once, before what the peer has sent is read.
+        // After the thread was kept busy, the missed beats come all at once, before bytes from the peer are read.
         if std::mem::replace(&mut self.beat, Instant::now()).elapsed() < every / 2 {
             return;
         }
@@ -315,13 +317,13 @@ impl RemoteRouter {
         }
     }
 
-    /// How often it beats: often enough to notice within `dead_after` that the peer is silent.
+    /// Returns the interval between heartbeats: short enough to notice within `dead_after` that the peer is silent.
     fn every(&self) -> Duration {
         let limits = &self.node.limits;
         limits.heartbeat.min(limits.dead_after / 3).max(Duration::from_millis(1))
     }
 
-    /// Takes back requests that nobody waits for any more, and looks whether the peer reads what it is told.
+    /// Cancels abandoned requests, queries and watches, and checks that the peer reads its refusals.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = self.link.clone().or_else(|| self.waiting.upgrade()) else { return };
         link.sweep_pending();
@@ -358,7 +360,7 @@ impl Handler<Welcomed> for RemoteRouter {
     }
 }
 
-/// Ends when an attempt has to make room.
+/// Completes when an attempt has to make room.
 async fn expelled(attempt: Option<&UnprovenConnection>) {
     match attempt {
         Some(attempt) => attempt.expelled.cancelled().await,
@@ -366,14 +368,14 @@ async fn expelled(attempt: Option<&UnprovenConnection>) {
     }
 }
 
-/// Stands around all that is said of one connection, or of an attempt at one.
+/// Makes the span around all log lines of one connection, or of an attempt at one.
 pub(super) fn span(node: &NodeInner, link: &Link) -> Span {
     let endpoint = link.endpoint().map(field::display);
     tracing::info_span!(target: "actix_hermod", "connection", node = %node.id, endpoint, peer = field::Empty)
 }
 
 impl Drop for RemoteRouter {
-    /// Also when the thread that it runs on ends.
+    /// Runs also when the thread of the router ends.
     fn drop(&mut self) {
         if let Some(live) = &self.live
             && let Some(link) = &self.link

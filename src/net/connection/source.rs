@@ -1,4 +1,4 @@
-//! Where a reader's bytes come from, and how long it waits for them.
+//! The source of a reader's bytes, and the limits on waiting for them.
 
 use std::io;
 
@@ -13,13 +13,13 @@ use crate::net::control::frame_pace::FramePace;
 use crate::net::peers::unfinished::Unfinished;
 use crate::net::peers::unfinished::UnfinishedShare;
 
-/// The reading half of a stream. A peer that has begun something has to go on with it, at the pace that the node asks for
-/// and as long as all peers together have not begun too much.
+/// The reading half of a stream. A peer that has begun a frame or a message has to go on with it, at the pace that the
+/// node asks for, and only as long as all peers together have not begun too much.
 pub(super) struct Source {
     from: Box<dyn AsyncRead + Send + Unpin>,
     pace: FramePace,
     share: UnfinishedShare,
-    /// Whether something was unfinished when it was last read.
+    /// Whether something was unfinished at the last read.
     is_behind: bool,
 }
 
@@ -28,7 +28,7 @@ impl Source {
         Source { from, pace: FramePace::new(limits.dead_after, limits.least_rate), share, is_behind: false }
     }
 
-    /// Reads what there is, and waits until there is something: how many bytes came, at least one.
+    /// Reads the bytes that are there, and waits if there are none. Returns how many came, at least one.
     pub(super) async fn read(&mut self, buffer: &mut BytesMut, unfinished: Option<Unfinished>) -> Result<usize, Ended> {
         let came = match unfinished {
             Some(unfinished) => self.read_on(buffer, unfinished).await?,
@@ -37,7 +37,7 @@ impl Source {
         if came > 0 { Ok(came) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) }
     }
 
-    /// Nothing is unfinished, so that the peer may be silent for as long as it answers heartbeats.
+    /// Reads while nothing is unfinished: the peer may be silent for as long as it answers heartbeats.
     async fn read_next(&mut self, buffer: &mut BytesMut) -> Result<usize, Ended> {
         if std::mem::take(&mut self.is_behind) {
             self.pace.settled();
@@ -82,14 +82,15 @@ mod tests {
 
     const LONGEST: usize = 16 << 20;
 
-    /// A frame of that many bytes behind its length.
+    /// Returns a frame of that many bytes, behind its length field.
     fn frame(len: usize) -> Vec<u8> {
         let mut bytes = u32::try_from(len).unwrap().to_le_bytes().to_vec();
         bytes.resize(4 + len, 200);
         bytes
     }
 
-    /// Reads frames as a connection does, and pauses after each read: how many came, and why there were no more.
+    /// Reads frames as a connection does, and pauses after each read. Returns how many came, and why there were no
+    /// more.
     async fn read_all(from: DuplexStream, frames: &Arc<UnfinishedFrames>, pause: Duration) -> (usize, Ended) {
         let mut source = Source::new(Box::new(from), &Limits::default(), frames.share());
         let (mut buffer, mut count) = (BytesMut::new(), 0);
@@ -112,7 +113,8 @@ mod tests {
         }
     }
 
-    /// Writes the bytes in pieces, a second apart; how many seconds it took, until all were written or nobody read them.
+    /// Writes the bytes in pieces, a second apart. Returns the seconds until all were written, or nobody read them any
+    /// more.
     async fn write_slowly(mut to: DuplexStream, bytes: &[u8], piece: usize) -> u64 {
         let start = Instant::now();
         for piece in bytes.chunks(piece) {
@@ -132,7 +134,7 @@ mod tests {
         matches!(ended, Ended::Violation(Violation::TooSlow { .. }))
     }
 
-    /// Twenty-eight minutes.
+    /// It takes twenty-eight minutes.
     #[tokio::test(start_paused = true)]
     async fn the_longest_message_passes_over_a_link_of_10_kilobytes_a_second() {
         let (near, far) = tokio::io::duplex(64 << 10);
@@ -156,7 +158,7 @@ mod tests {
         assert!((grace..grace + 4).contains(&took), "{took} s");
     }
 
-    /// The writer is held up by a reader that takes a minute after each read.
+    /// A reader that takes a minute after each read holds up the writer.
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_reads_is_not_the_peers() {
         let (near, mut far) = tokio::io::duplex(64);

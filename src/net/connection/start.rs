@@ -1,4 +1,4 @@
-//! Where the router of a link that is dialled starts, and what every connection needs first: a place among the others.
+//! The start of the router of a dialled link, and the slot that every connection needs first.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use crate::net::shared::NodeInner;
 use crate::net::transport::accepted::Origin;
 use crate::reason::DropReason;
 
-/// A connection, or an attempt at one, counts; and a shutdown waits for it.
+/// The slot of a connection or an attempt; a shutdown waits until it is dropped.
 pub(super) struct Occupancy {
     slot: ConnectionSlot,
     _busy: TaskTrackerToken,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 pub(super) enum Unavailable {
     Closing,
     NoRoom(NoRoom),
 }
 
 impl Occupancy {
-    /// Of a connection that comes from there.
+    /// Takes the slot for a connection accepted from that origin.
     pub(super) fn accepted(node: &NodeInner, origin: Option<Origin>) -> Result<Occupancy, Unavailable> {
         Occupancy::new(node, |admission| admission.slot(Group::Accepted(origin)))
     }
 
-    /// Of a connection that this node makes.
+    /// Takes the slot for a connection that this node makes.
     pub(super) fn dialled(node: &NodeInner, link: &Link) -> Result<Occupancy, Unavailable> {
         let askers = link.askers().map(|askers| askers.iter().map(|asker| asker.node).collect::<Vec<NodeId>>());
         Occupancy::new(node, |admission| admission.slot_for(askers.as_deref()))
@@ -52,7 +52,7 @@ impl Occupancy {
         Ok(Occupancy { slot, _busy: node.busy.token() })
     }
 
-    /// Whose the connection is.
+    /// Returns the group that the connection counts against.
     pub(super) fn group(&self) -> Group {
         self.slot.group
     }
@@ -78,7 +78,7 @@ pub(crate) fn start(node: Arc<NodeInner>, link: Arc<Link>) {
             actix_rt::spawn(async move {
                 tokio::time::sleep(pause).await;
                 link.rest();
-                // There is no router that would look after those who began to wait in the pause.
+                // No router ends the waits that began in the pause.
                 link.unreachable();
             });
         }

@@ -1,8 +1,8 @@
-//! How long a direction of a connection keeps its thread before other tasks of it get a turn.
+//! Bounds how long a direction of a connection keeps its thread before other tasks get a turn.
 //!
-//! A stream that is always ready, as one between two processes of a host is, would keep the thread for as long as there is
-//! anything to carry. And where very many peers have something to say at once, somebody who says little waits for a turn of
-//! each of them, several times over until the answer is written: so the turns are the shorter the more there are.
+//! A stream that is always ready, as between two processes of a host, would keep the thread for as long as there are
+//! bytes to carry. And if very many peers send at once, a peer that sends little waits for a turn of each of them,
+//! several times over until its answer is written: so the turns get shorter the more busy peers there are.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::net::peers::crowd::Crowd;
 use crate::net::peers::crowd::LONGEST;
 use crate::wire::frames::kind;
 
-/// The part of a turn that a frame takes which is no post, compared with one.
+/// The work of a frame that is not a post, in posts.
 const COSTLY: usize = 8;
 
-/// So much of a turn is enough for what comes at once from a peer that says little.
+/// The posts left in a turn that are enough for the burst of a peer that sends little.
 const FRESH: usize = LONGEST / 2;
 
 /// Bytes written or read before other tasks of the thread get a turn.
@@ -25,10 +25,10 @@ const BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub(super) struct ReadingTurn {
     crowd: Arc<Crowd>,
-    /// How much may still be handled in this turn.
+    /// The posts that may still be handled in this turn.
     pub(super) left: usize,
     is_counted: bool,
-    /// Among the busy ones that are served.
+    /// The place among the busy readers that are served.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -38,8 +38,8 @@ impl ReadingTurn {
         ReadingTurn { crowd, left, is_counted: false, place: None }
     }
 
-    /// There is more to handle, and others have their turn first: those of the queue that stand before this one, and
-    /// whoever has just been heard of again, since the thread looks for what has come between two rounds.
+    /// Ends the turn while there is more to handle. Others have their turn first: the readers before this one in the
+    /// queue, and peers whose bytes have just come, since the thread polls for them between two rounds.
     pub(super) async fn ends(&mut self) {
         if !self.is_counted {
             self.is_counted = true;
@@ -51,13 +51,13 @@ impl ReadingTurn {
         self.left = self.crowd.busy_turn();
     }
 
-    /// Whether so much is left that it need not be noted if there is nothing more to handle.
+    /// Whether enough of the turn is left that a wait for the peer need not be noted.
     #[inline]
     pub(super) fn is_fresh(&self) -> bool {
         !self.is_counted && self.left >= FRESH
     }
 
-    /// There is nothing more to handle, and no more has come.
+    /// Notes that nothing is left to handle, and that no more bytes have come.
     pub(super) fn has_waited(&mut self) {
         if self.is_counted {
             self.leave();
@@ -81,18 +81,18 @@ impl Drop for ReadingTurn {
     }
 }
 
-/// How much of a turn a frame of that kind takes.
+/// Returns the work of a frame of that kind, in posts.
 #[inline]
 pub(super) fn cost(of: u8) -> usize {
     if of == kind::POST { 1 } else { COSTLY }
 }
 
-/// The bytes that one direction of a connection has carried without a break.
+/// The bytes that one direction of a connection has carried since it last yielded.
 #[derive(Default)]
 pub(super) struct YieldBudget(usize);
 
 impl YieldBudget {
-    /// Whether other tasks of the thread are to run after so many bytes.
+    /// Whether other tasks of the thread have to run after that many more bytes.
     pub(super) fn ends_after(&mut self, bytes: usize) -> bool {
         self.0 += bytes;
         let is_over = self.0 >= BYTES;
@@ -134,7 +134,7 @@ mod tests {
         others.iter_mut().for_each(ReadingTurn::has_waited);
         first.ends().await;
         assert_eq!(first.left, LONGEST, "the others have caught up");
-        // One whose connection ends in the middle of its turn.
+        // A reader whose connection ends in the middle of its turn.
         assert!(second.ends().now_or_never().is_none());
         drop(second);
         first.has_waited();
@@ -147,7 +147,7 @@ mod tests {
         let mut busy = readers::<{ 100 * SERVED }>(&crowd);
         let mut rounds = Vec::new();
         for round in 0..100 {
-            // Each has its turn before anybody has another.
+            // Each reader has its turn before any has another.
             let (had, have) = busy.split_at_mut(round * SERVED);
             for reader in &mut have[..SERVED] {
                 reader.ends().await;

@@ -16,7 +16,7 @@ use crate::net::link::Link;
 use crate::net::link::drain::Chunk;
 use crate::net::link::drain::Next;
 
-/// Writes what the link has, until it has said goodbye.
+/// Writes the chunks of the link, until the goodbye is written.
 pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<Link>, connection: u64) -> Ended {
     let (mut chunk, mut turn) = (Chunk::default(), YieldBudget::default());
     loop {
@@ -37,7 +37,7 @@ pub(crate) async fn write(mut to: Box<dyn AsyncWrite + Send + Unpin>, link: Arc<
             return Ended::Unwritable(error);
         }
         if turn.ends_after(chunk.len()) {
-            // Those whose turn comes find the room that there is now.
+            // Tasks that run now see the room that the written chunk has left.
             link.has_written(connection);
             tokio::task::yield_now().await;
         }
