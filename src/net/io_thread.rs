@@ -1,4 +1,4 @@
-//! The I/O thread of a node: what runs there, and how others have it run.
+//! The I/O thread of a node: how other threads hand it work, and how that work runs.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -27,7 +27,7 @@ pub(crate) type PumpFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Something to be done once on the I/O thread, where it may start actors and local tasks.
 pub(crate) type Chore = Box<dyn FnOnce() + Send>;
 
-/// Hands work to the I/O thread. What it is handed after the thread has ended is dropped.
+/// Hands work to the I/O thread. Work handed over after the thread has ended is dropped.
 ///
 /// The queues have no bound of their own: a pump belongs to a recipient or a box that exists, and a chore is done once.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct IoHandle {
     chores: mpsc::UnboundedSender<Chore>,
 }
 
-/// The other end, to be driven by [`Io::start`].
+/// The receiving end of an [`IoHandle`], driven by [`Io::start`].
 pub(crate) struct Io {
     pumps: mpsc::UnboundedReceiver<PumpFuture>,
     chores: mpsc::UnboundedReceiver<Chore>,
@@ -50,7 +50,7 @@ pub(crate) fn io() -> (IoHandle, Io) {
 
 impl IoHandle {
     pub(crate) fn run(&self, pump: PumpFuture) {
-        // The thread has ended: dropping the pump is what it would do.
+        // If the thread has ended, the pump is dropped, as the thread would have done.
         let _ = self.pumps.send(pump);
     }
 
@@ -60,15 +60,15 @@ impl IoHandle {
 }
 
 impl Io {
-    /// Runs until `housekeeping` ends, which is dropped when the thread ends before. `last` is done when the pumps have
-    /// ended after it.
+    /// Runs until `housekeeping` ends, which is dropped if the thread ends earlier. `last` is called when the pumps
+    /// have ended as well.
     ///
-    /// On the current thread if that is what is wanted and it has a runtime, otherwise on a new one; in a simulation, which
-    /// has one thread, always on that. `tie` is dropped when the current thread's runtime ends; if it has none, when the new
-    /// thread does.
+    /// Runs on the current thread if `thread` asks for it and there is a runtime, otherwise on a new thread; in a
+    /// simulation, which has one thread, always on that one. `tie` is dropped when the current thread's runtime ends;
+    /// if it has none, when the new thread does.
     ///
     /// # Panics
-    /// If that is the current thread, and it runs no local tasks.
+    /// If it is to run on the current thread, and that thread runs no local tasks.
     #[track_caller]
     pub(crate) fn start<T: Send + 'static>(
         self,
@@ -85,8 +85,8 @@ impl Io {
                 self.drive(housekeeping).await;
                 last();
             };
-            // tokio cannot be asked whether local tasks run here, and what it says when they do not helps nobody who has
-            // started a node.
+            // tokio cannot be asked whether local tasks run here, and its own panic message is no help to an
+            // application that starts a node.
             assert!(catch_unwind(AssertUnwindSafe(|| actix_rt::spawn(drive))).is_ok(), "{NO_LOCAL_TASKS}");
             return;
         }
@@ -125,7 +125,7 @@ impl Io {
             () = chores => {}
         }
         pumping.abort();
-        // It ends by being aborted, which is no error here.
+        // The task ends by being aborted, which is no error here.
         let _ = pumping.await;
     }
 }
@@ -173,7 +173,7 @@ impl Future for Pumping {
             let budget = Rc::clone(&self.budget);
             self.running.push(Budgeted { pump, budget });
             if arrived == YIELD_AFTER {
-                // There may be more, which come in the next turn.
+                // More may have arrived; they are taken in the next turn.
                 cx.waker().wake_by_ref();
             }
         }
@@ -213,8 +213,8 @@ mod tests {
 
     use super::*;
 
-    /// A pump that waits as a watch does, by what tokio counts against a task's budget; and how often all such pumps were
-    /// polled.
+    /// Returns a pump that waits on a oneshot channel, as a watch does, so that tokio counts it against the budget of
+    /// the task. Its polls are added to `polls`.
     fn counted(polls: &Arc<AtomicUsize>) -> (oneshot::Sender<()>, PumpFuture) {
         let ((told, mut hear), polls) = (oneshot::channel(), Arc::clone(polls));
         let pump = poll_fn(move |cx| {
@@ -224,7 +224,8 @@ mod tests {
         (told, Box::pin(pump))
     }
 
-    /// Has so many pumps end at once; how often they were polled for that, and how many turns other tasks had meanwhile.
+    /// Has that number of pumps end at once. Returns how often they were polled for that, and how many turns other
+    /// tasks had meanwhile.
     fn end_at_once(pumps: usize) -> (usize, usize) {
         let polls = Arc::new(AtomicUsize::new(0));
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -239,7 +240,7 @@ mod tests {
             let (before, left) = (polls.swap(0, Ordering::Relaxed), Arc::clone(&polls));
             assert_eq!(before, pumps, "each looks once whether it has to wait");
             drop(told);
-            // Each is let go when it has ended. Of the two tasks that are ready each has its turn after the other's.
+            // Each pump is dropped when it has ended. The two tasks that are ready take turns.
             let turns = actix_rt::spawn(async move {
                 let mut turns = 0;
                 poll_fn(|cx| {

@@ -1,10 +1,11 @@
-//! What a node does once a run of a peer is over: it has said goodbye, or another run of it has come.
+//! The end of a run of a peer: after its goodbye, or once another run has come, the leases that it still holds are
+//! released.
 
 use super::shared::NodeInner;
 use crate::ident::Incarnation;
 
 impl NodeInner {
-    /// A run of a node is here: what earlier runs of it held they hold no more.
+    /// Releases the leases of earlier runs of a node, one run of which has come.
     pub(crate) fn succeed(&self, node: Incarnation) {
         for gone in self.absences.forget_earlier(node) {
             self.registry.leases().release_all(gone.holder);
@@ -12,7 +13,7 @@ impl NodeInner {
         self.peers.succeed(node);
     }
 
-    /// A node has said goodbye, and holds nothing any more by connections that have ended before.
+    /// Releases the leases that a node, which has said goodbye, holds by connections that have ended before.
     pub(crate) fn forget_absent(&self, node: Incarnation) {
         for gone in self.absences.forget(node) {
             self.registry.leases().release_all(gone.holder);

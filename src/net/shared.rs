@@ -1,4 +1,4 @@
-//! The node itself: what its boxes, handles and connections share.
+//! The node itself: the state that its boxes, handles and connections share.
 
 use std::fmt;
 use std::pin::pin;
@@ -67,7 +67,7 @@ use crate::wire::target::Target;
 /// How long drops are gathered before subscribers and peers are told.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// How often counts are handed to an exporter: more often than one is asked for them.
+/// How often counts are handed to an exporter: more often than exporters are usually scraped.
 #[cfg(feature = "metrics")]
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -95,8 +95,8 @@ pub(crate) struct NodeInner {
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     endpoints: Mutex<Vec<Endpoint>>,
-    /// Where it listens, and nobody else can: at most [`MAX_ENDPOINTS`]. Links to further ones are known to lead here once
-    /// they are connected.
+    /// The endpoints at which only this node can listen: at most [`MAX_ENDPOINTS`]. A link to a further endpoint of
+    /// this node is known to lead here once it is connected.
     listening: Mutex<Vec<Endpoint>>,
     recipients: ProxyTable,
     pub(super) shutdown: Shutdown,
@@ -107,7 +107,7 @@ pub(crate) struct NodeInner {
     /// Connections and listeners hold a token each; a shutdown waits for them.
     pub(crate) busy: TaskTracker,
     stopped: CancellationToken,
-    /// The same as `stopped`, for those who look at every message.
+    /// The same as `stopped`, for checks that run with every message.
     has_stopped: AtomicBool,
 }
 
@@ -151,17 +151,18 @@ impl NodeInner {
         })
     }
 
-    /// A listener is open there; at `all` addresses that the endpoint has, or another node may be at the others.
+    /// Notes that a listener is open at an endpoint. Unless it listens at `all` addresses of the endpoint, another node
+    /// may listen at the others.
     pub(crate) fn listens(&self, endpoint: &Endpoint, all: bool) {
         note(&self.endpoints, endpoint);
         if all {
             note(&self.listening, endpoint);
-            // One that is made from now on finds the endpoint noted.
+            // A link that is made from now on finds the endpoint noted.
             self.peers.dialled(endpoint, self.id.node).iter().for_each(|link| link.listened_at());
         }
     }
 
-    /// What a link needs of its node.
+    /// Returns the parts of the node that a link needs.
     pub(crate) fn link_context(self: &Arc<Self>) -> LinkContext {
         let router = Arc::clone(self) as Arc<dyn Router>;
         LinkContext {
@@ -173,12 +174,12 @@ impl NodeInner {
         }
     }
 
-    /// The link to an endpoint, and to no other node than the one that is `expected` there, if one is.
+    /// Returns the link to an endpoint, restricted to the `expected` node if there is one.
     pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> Arc<Link> {
         self.link_for(endpoint, expected, None)
     }
 
-    /// The same, for the peer `asked_by` that has named the endpoint, if one has.
+    /// Returns the link to an endpoint, for the peer `asked_by` that has named the endpoint, if one has.
     fn link_for(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> Arc<Link> {
         let weak = Arc::downgrade(self);
         let start = Box::new(move |link| {
@@ -196,7 +197,7 @@ impl NodeInner {
         link
     }
 
-    /// Looks after what has to be looked after from time to time, until the node stops.
+    /// Runs the periodic work, until the node stops.
     pub(crate) async fn housekeep(self: Arc<Self>, _stop: StopOnDrop) {
         let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
         let mut tell_at = None;
@@ -234,7 +235,7 @@ impl NodeInner {
         }
     }
 
-    /// Hands the counts on from time to time, without end.
+    /// Publishes the counts periodically, without end.
     #[cfg(feature = "metrics")]
     async fn publish_on(&self) {
         let mut ticks = tokio::time::interval(PUBLISH);
@@ -250,14 +251,14 @@ impl NodeInner {
         std::future::pending().await
     }
 
-    /// Hands the counts on to whatever exporter there is.
+    /// Publishes the counts to the installed exporter.
     #[cfg(feature = "metrics")]
     fn publish(&self) {
         let fills: Vec<_> = self.registry.all().iter().map(|local| local.occupancy()).collect();
         crate::observe::metrics::publish(&self.stats_without_boxes(), &fills);
     }
 
-    /// Tells what was not told yet, once nothing happens any more.
+    /// Reports and publishes the last counts, once nothing happens any more.
     pub(crate) fn publish_last(&self) {
         self.observer.end(self.id.node);
         #[cfg(feature = "metrics")]
@@ -271,11 +272,11 @@ impl NodeInner {
         self.has_stopped.store(true, Ordering::Release);
         self.registry.stop();
         self.absences.clear();
-        // One whose router has not started, or will not run again, holds messages that nobody else counts.
+        // A link whose router has not started, or will not run again, holds messages that nobody else counts.
         for link in self.peers.all() {
             link.down(DropReason::Shutdown, "", true);
         }
-        // Last: who waits for it, on whichever thread, finds everything counted.
+        // Last, so that a thread that waits for it finds everything counted.
         self.stopped.cancel();
     }
 
@@ -292,7 +293,7 @@ impl NodeInner {
     }
 }
 
-/// Adds one that is not among them, while there is room.
+/// Adds an endpoint that is not in the list, while there is room.
 fn note(endpoints: &Mutex<Vec<Endpoint>>, endpoint: &Endpoint) {
     let mut endpoints = endpoints.lock();
     if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
@@ -409,7 +410,8 @@ impl Router for NodeInner {
         let Some((connection, by_id)) = from.away() else { return };
         let Some(link) = self.peers.connection(connection) else { return };
         let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
-        // The box has taken them: if they came with a fingerprint, it was this one. A relay takes any shape.
+        // The box has accepted the messages: if they came with a fingerprint, it was that of the box. A relay takes any
+        // shape.
         let fingerprint = local.shape().map_or(0, |shape| shape.fingerprint());
         let account = Account { target, fingerprint };
         self.peers.note_drop(&link, connection, DropRun { account, reason, count, words: None });

@@ -1,7 +1,8 @@
-//! How a node ends in good order: what has begun is finished, what waits is written, and peers are told goodbye.
+//! The orderly shutdown of a node: work that has begun is finished, waiting messages are written, and peers are told
+//! goodbye.
 //!
-//! Everything here runs on the node's I/O thread, as the readers of connections and the pumps of actors do: what they had
-//! taken up before the shutdown began, they have given on by then.
+//! Everything here runs on the node's I/O thread, as the readers of connections and the pumps of actors do: by then
+//! they have passed on all messages that they took up before the shutdown began.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,11 +19,11 @@ use crate::handle::shutdown::GIVEN_UP;
 use crate::handle::shutdown::MAX_ROUNDS;
 use crate::wire::frames::goodbye::Farewell;
 
-/// Which part of `shutdown_timeout` goodbyes have in any case, also if it was over before.
+/// The divisor for the part of `shutdown_timeout` that goodbyes have in any case, even if the timeout was over before.
 const GOODBYE_PART: u32 = 4;
 
 impl NodeInner {
-    /// Has the node shut down, once however often it is called.
+    /// Has the node shut down; repeated calls have no effect.
     pub(crate) fn begin_to_shut_down(self: &Arc<Self>) {
         if !self.is_to_shut_down.swap(true, Ordering::Relaxed) {
             let node = Arc::clone(self);
@@ -36,7 +37,7 @@ impl NodeInner {
         let (began, limit) = (Instant::now(), self.limits.shutdown_timeout);
         let left = || limit.saturating_sub(began.elapsed());
         self.catch_up().await;
-        // Nobody passes on what waits if the node's thread has ended.
+        // If the node's thread has ended, nobody passes on the messages that wait.
         let _ = timeout(left(), self.searches.hurry()).await;
         self.shutdown.begin();
         self.closing.cancel();
@@ -44,13 +45,13 @@ impl NodeInner {
             self.give_up().await;
         }
         self.busy.close();
-        // Whatever has not ended by then is cut off.
+        // Connections that have not ended by then are cut off.
         let _ = timeout(left().max(limit / GOODBYE_PART), self.busy.wait()).await;
         self.stop();
     }
 
-    /// Has messages that recipients took before sent like those that addresses took: also over connections made only for
-    /// them, whose routers are started by chores.
+    /// Has the messages that recipients have accepted so far sent, like those that addresses have accepted: also over
+    /// connections made only for them, whose routers are started by chores.
     async fn catch_up(&self) {
         proxy::catch_up().await;
         let (started, all_started) = oneshot::channel();
@@ -58,9 +59,9 @@ impl NodeInner {
         let _ = all_started.await;
     }
 
-    /// Waits until what has begun is finished, and says goodbye. It ends when all of that is done, and not before.
+    /// Waits until work that has begun is finished, then says goodbye. Has no time limit of its own.
     async fn finish(&self) {
-        // Nothing else tells of requests sent through a recipient that nobody waits for any more.
+        // Nothing else reports abandoned requests that were sent through a recipient.
         self.links().iter().for_each(|link| link.sweep_pending());
         for round in 1..=MAX_ROUNDS {
             let feeds = self.shutdown.begin_round(round);
@@ -70,17 +71,18 @@ impl NodeInner {
                 break;
             }
         }
-        // A thread that had looked before may have asked meanwhile: each is closed only if it has no such request.
+        // A thread that checked for a shutdown before may have sent a request meanwhile: a link is closed only if it
+        // has no such request.
         self.each_link(|link| self.say_goodbye(link, false)).await;
     }
 
-    /// Waits until there is no request of this node without an answer.
+    /// Waits until all requests of this node are answered.
     async fn answered(&self) {
         self.each_link(|link| link.pending() == 0).await;
     }
 
-    /// Waits until something is so of all links, looked at one after another: to look at all of them anew whenever one has
-    /// changed would cost their number squared.
+    /// Waits until `is_so` holds for all links, one after another: checking all of them again whenever one has changed
+    /// would cost the square of their number.
     async fn each_link(&self, is_so: impl Fn(&Link) -> bool) {
         loop {
             let mut has_waited = false;
@@ -90,17 +92,18 @@ impl NodeInner {
                     self.shutdown.changed().await;
                 }
             }
-            // Another may have been used meanwhile.
+            // Another link may have been used meanwhile.
             if !has_waited {
                 return;
             }
         }
     }
 
-    /// There is no more time: what was not begun is refused, and what has begun is left to itself.
+    /// Gives up when the time is over: refuses requests that were not begun, and leaves those that have begun to
+    /// themselves.
     async fn give_up(&self) {
         let feeds = self.shutdown.give_up();
-        // They are only to look up from what they do, on this thread.
+        // The feeds only need a turn on this thread to notice.
         let _ = timeout(self.limits.shutdown_timeout / GOODBYE_PART, self.settled(&feeds, GIVEN_UP)).await;
         for link in self.links() {
             self.say_goodbye(&link, true);
@@ -115,8 +118,9 @@ impl NodeInner {
         }
     }
 
-    /// Refuses what was not begun, such as requests that wait in a mailbox, and says goodbye behind that; whether it has.
-    /// Unless it is `urgent`, what this node has asked is waited for.
+    /// Refuses requests that were not begun, such as those that wait in a mailbox, and says goodbye behind the
+    /// refusals; returns whether it has said goodbye. Unless it is `urgent`, answers to this node's own requests are
+    /// waited for.
     fn say_goodbye(&self, link: &Link, urgent: bool) -> bool {
         link.refuse_unbegun();
         if urgent {

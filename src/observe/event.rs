@@ -21,7 +21,7 @@ pub enum DownReason {
     /// The peer broke the protocol, as the text says.
     Misbehaved(String),
     /// The node that answered is not the one that an address is [pinned](crate::Address::pinned) to. No connection came
-    /// about: this node hung up before it named any box, and dials again.
+    /// about: this node hung up before it disclosed anything, and dials again.
     AnotherNode {
         /// The node that the address is pinned to.
         expected: NodeId,

@@ -94,7 +94,7 @@ fn set(name: &'static str, node: &str, value: f64) {
     gauge!(name, "node" => node.to_owned()).set(value);
 }
 
-/// A box without room is not full: nothing waits there.
+/// Returns the fill of a box, from 0 to 1. A box without room is not full: nothing waits there.
 fn ratio((used, room): Fill) -> f64 {
     if room == 0 { 0.0 } else { (used as f64 / room as f64).min(1.0) }
 }
