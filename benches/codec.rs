@@ -1,19 +1,20 @@
-//! What it costs to write messages for another process and to read them, against postcard alone.
+//! Measures the cost of encoding messages for another process and of decoding them, against postcard alone.
 //!
 //! ```text
 //! cargo bench --bench codec
 //! ```
 //!
-//! The codec is not public, so it is measured where an application meets it:
+//! The codec is not public, so it is measured through the public API:
 //! - `encode`: sending to a mailbox of another node, up to the moment at which the message waits in the outbox. No
-//!   socket is touched: the connection is written to by a task of the same thread, which does not run meanwhile.
-//! - `decode`: reading them from that mailbox. This has the socket in it, both its ends and the task that writes;
-//!   `decode::socket_alone` moves as many bytes over one without a look at them, to be subtracted.
+//!   socket is touched: the task that writes to the connection is on the same thread, and does not run meanwhile.
+//! - `decode`: reading them from that mailbox. This includes the socket, both its ends and the writing task;
+//!   `decode::socket_alone` moves as many bytes over a socket without decoding them, to be subtracted.
 //! - `both`: sending to a mailbox of the same node whose messages are of another Rust type of equal shape, which goes
 //!   through the encoder and the decoder, and no socket. It also compares two shapes for each message.
 //!
-//! A plain message has 40 bytes; one with an address has a number beside it, and one with many has 16. Postcard alone
-//! has a number where an address is. Each sample is a thousand messages, and what is shown is the time of one thousand.
+//! A plain message has 40 bytes; a message with an address has a number beside it, and a message with many has 16
+//! addresses. For postcard alone, a number stands in place of an address. Each sample is a thousand messages, and the
+//! time shown is that of a thousand.
 
 use actix::Message;
 use actix::System;
@@ -66,7 +67,7 @@ struct ManyAddresses {
 #[rtype(result = "()")]
 struct Pong(u64);
 
-/// The same for postcard alone.
+/// The message with an address, for postcard alone.
 #[derive(Serialize, Deserialize)]
 struct BareAddress {
     seq: u64,
@@ -110,7 +111,7 @@ mod twin {
         members: Vec<Address<Pong>>,
     }
 
-    /// What is made of them once they have arrived: their fields are looked at.
+    /// The use of a message once it has arrived: its fields are read.
     impl Plain {
         pub(super) fn is_whole(&self) -> bool {
             self.seq < u64::MAX && self.body[0] == 7
@@ -144,7 +145,7 @@ fn many_addresses(seq: u64, member: &Address<Pong>) -> ManyAddresses {
 
 // ---- through this crate
 
-/// Two nodes in one System, and a mailbox of the one that the other sends to.
+/// Two nodes in one System, and a mailbox of one of them that the other sends to.
 struct Pair<M: RemoteMessage> {
     system: SystemRunner,
     to: Address<M>,
@@ -165,7 +166,7 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
             (to, inbox, client.mailbox().open().expect("a mailbox"))
         });
         let mut pair = Pair { system, to, inbox, replies };
-        // Until the connection is there, and the buffers have their size.
+        // Warms up, until the connection is there and the buffers have their size.
         for _ in 0..3 {
             pair.messages(make).into_iter().for_each(|message| pair.to.do_send(message));
             pair.receive();
@@ -227,7 +228,7 @@ mod encode {
         let mut pair = Pair::new(make);
         let to = pair.to.clone();
         let mut waits = false;
-        // What the last sample has sent is received before the next one, and no time is taken of it.
+        // Messages of the last sample are received before the next one, outside of the measured time.
         let prepare = || {
             if std::mem::replace(&mut waits, true) {
                 pair.receive();
@@ -367,7 +368,7 @@ mod both {
             let node = Node::start();
             let inbox = node.mailbox::<T>().name("twins").open().expect("the name is free");
             let endpoint = node.listen("127.0.0.1:0").await.expect("a free port");
-            // An address that has been away and comes home leads to the box without a connection.
+            // An address that was sent away and comes home leads to the box without a connection.
             let mut home = node.mailbox::<Carry<M>>().name("home").open().expect("the name is free");
             let away = node.remote::<Carry<T>>(&endpoint, "home").expect("an address");
             away.do_send(Carry(inbox.address()));

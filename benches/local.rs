@@ -4,8 +4,8 @@
 //! cargo bench --bench local
 //! ```
 //!
-//! Each sample sends a thousand messages on the thread of an actix System and takes them there, as many as a mailbox
-//! holds by default; what is shown is the time of one thousand, and messages a second.
+//! Each sample sends a thousand messages on the thread of an actix System and receives them there; a mailbox holds that
+//! many by default. The output shows the time of a thousand, and messages a second.
 
 use actix::Actor;
 use actix::Context;
@@ -30,7 +30,7 @@ struct Data {
     body: [u8; 32],
 }
 
-/// Says that everything before it is handled.
+/// A request whose answer shows that all messages before it are handled.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Last;
@@ -108,7 +108,7 @@ fn each(send: impl FnMut(Data)) {
     (0..MESSAGES).map(|seq| Data { seq, body: [7; 32] }).for_each(send);
 }
 
-/// Times `sample` again and again.
+/// Times `sample` repeatedly.
 fn measure(bencher: Bencher<'_, '_>, system: &actix::SystemRunner, mut sample: impl AsyncFnMut()) {
     bencher.counter(ItemsCount::new(MESSAGES)).bench_local(|| system.block_on(sample()));
 }

@@ -13,15 +13,15 @@ use crate::stage::Note;
 use crate::stage::Stage;
 use crate::stage::node;
 
-/// A message that is cut.
+/// A message that is sent in pieces.
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Large(Vec<u8>);
 
-/// Bytes that are more than one piece, where pieces are small.
+/// Bytes of a message that takes more than one piece, with small pieces.
 const LARGE: usize = 1024;
 
-/// All close that a peer has sent to, and sends to once more.
+/// All boxes close that a peer has sent to; the peer sends to each once more.
 pub(crate) async fn closing(n: usize) -> Duration {
     let stage = Stage::new().await;
     let mut boxes = stage.open(n);
@@ -39,7 +39,7 @@ pub(crate) async fn closing(n: usize) -> Duration {
     cost
 }
 
-/// Each drops a message, which the peer is told.
+/// Each box drops a message, which is reported to the peer.
 pub(crate) async fn dropping(n: usize) -> Duration {
     let stage = Stage::new().await;
     let small = |n| stage.server.mailbox().name(format!("box {n}")).buffer(Buffer::dropping(1)).open();
@@ -47,7 +47,7 @@ pub(crate) async fn dropping(n: usize) -> Duration {
     let addresses = stage.addresses(n);
     let cpu = Cpu::now();
     (0..2).for_each(|_| addresses.iter().for_each(|address| address.do_send(Note(1))));
-    // Reports are gathered before they are told.
+    // Reports are gathered before they are sent.
     while stage.client.stats().reported.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -58,7 +58,7 @@ pub(crate) async fn dropping(n: usize) -> Duration {
     cost
 }
 
-/// Each is filled, which the peer is told, and emptied.
+/// Each box is filled, which is reported to the peer, and emptied.
 pub(crate) async fn pressed(n: usize) -> Duration {
     let stage = Stage::new().await;
     let small = |n| stage.server.mailbox().name(format!("box {n}")).buffer(Buffer::dropping(4)).open();
@@ -80,7 +80,7 @@ pub(crate) async fn pressed(n: usize) -> Duration {
     cost
 }
 
-/// For each a large message waits, and a small one behind it.
+/// For each box a large message waits, and a small one behind it.
 pub(crate) async fn behind_large(n: usize) -> Duration {
     let stage = Stage::with(node().fragment(256), node().fragment(256)).await;
     let mut inboxes: Vec<Mailbox<Large>> =
@@ -101,7 +101,7 @@ pub(crate) async fn behind_large(n: usize) -> Duration {
     cost
 }
 
-/// A peer asks for the names of all.
+/// A peer asks for the names of all boxes.
 pub(crate) async fn listed(n: usize) -> Duration {
     let stage = Stage::new().await;
     let _boxes = stage.open(n);
@@ -113,7 +113,7 @@ pub(crate) async fn listed(n: usize) -> Duration {
     cost
 }
 
-/// The node of so many published actors shuts down, each of which has something to do.
+/// The node of that many published actors, each with work to do, shuts down.
 pub(crate) async fn shut_down(n: usize) -> Duration {
     let stage = Stage::new().await;
     let members = Members::start(n);

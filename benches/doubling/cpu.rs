@@ -1,14 +1,14 @@
-//! The processor's time that this thread has had.
+//! The processor time of this thread.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A moment in the time of this thread.
+/// A moment in the processor time of this thread.
 pub(crate) struct Cpu {
     had: Option<Duration>,
-    /// Where the system does not say how much a thread has had, the time of the clock has to do.
+    /// The clock, for systems that do not report the processor time of a thread.
     clock: Instant,
 }
 
@@ -25,9 +25,9 @@ impl Cpu {
     }
 }
 
-/// As Linux says it.
+/// Reads the processor time, as Linux reports it.
 fn had() -> Option<Duration> {
-    // It is counted up to the last time that the thread was scheduled.
+    // Yields, since the time is counted only up to when the thread was last scheduled.
     thread::yield_now();
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)

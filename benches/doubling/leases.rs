@@ -15,15 +15,15 @@ use crate::stage::connections;
 use crate::stage::node;
 use crate::stage::shut_down;
 
-/// Connections that end while others hold something.
+/// Connections that hold nothing, and end while others hold leases.
 const BYSTANDERS: usize = 64;
 
-/// Actors of the client, of which the server has the recipients; nobody else has them.
+/// Hands the recipients of the client's actors to the server; nobody else holds them.
 async fn hold(stage: &mut Stage, members: &mut Members) -> Vec<Recipient<Note>> {
     stage.introduce(std::mem::take(&mut members.all)).await
 }
 
-/// The server lets go of all.
+/// The server drops all recipients.
 pub(crate) async fn released(n: usize) -> Duration {
     let (mut stage, mut members) = (Stage::new().await, Members::start(n));
     let cpu = Cpu::now();
@@ -59,7 +59,7 @@ pub(crate) async fn lost(n: usize) -> Duration {
     cost
 }
 
-/// The connection breaks three times and is made again, and then the server lets go of all.
+/// The connection breaks three times and is made again, and then the server drops all recipients.
 pub(crate) async fn restated(n: usize) -> Duration {
     let (mut stage, mut members) = (Stage::new().await, Members::start(n));
     let held = hold(&mut stage, &mut members).await;
@@ -77,7 +77,7 @@ pub(crate) async fn restated(n: usize) -> Duration {
     cost
 }
 
-/// No more may be held than half of them, so that half of them make room for others.
+/// Only half of the actors may be held, so that half of them make room for others.
 pub(crate) async fn over_the_limit(n: usize) -> Duration {
     let client = node().exports(n.div_ceil(2));
     let (mut stage, mut members) = (Stage::with(node(), client).await, Members::start(n));
@@ -91,7 +91,7 @@ pub(crate) async fn over_the_limit(n: usize) -> Duration {
     cost
 }
 
-/// The server holds so many handles of one actor.
+/// The server holds that many handles of one actor.
 pub(crate) async fn of_one_actor(n: usize) -> Duration {
     let (mut stage, members) = (Stage::new().await, Members::start(1));
     let Members { mut all, gone, .. } = members;
@@ -104,7 +104,7 @@ pub(crate) async fn of_one_actor(n: usize) -> Duration {
     cost
 }
 
-/// Others that hold nothing are connected to the node that exports, by a link of their own.
+/// Other nodes, which hold nothing, are connected to the exporting node over a link of their own.
 async fn bystanders(n: usize, go: impl AsyncFnOnce(&Wire, Vec<Node>)) -> Duration {
     let (mut stage, mut members) = (Stage::new().await, Members::start(n));
     let _held = hold(&mut stage, &mut members).await;
@@ -125,12 +125,12 @@ async fn bystanders(n: usize, go: impl AsyncFnOnce(&Wire, Vec<Node>)) -> Duratio
     cost
 }
 
-/// They say goodbye.
+/// The bystanders say goodbye.
 pub(crate) async fn of_others_at_goodbye(n: usize) -> Duration {
     bystanders(n, async |_, others| shut_down(others).await).await
 }
 
-/// Their connections break.
+/// The connections of the bystanders break.
 pub(crate) async fn of_others_at_loss(n: usize) -> Duration {
     bystanders(n, async |link, _| link.end()).await
 }

@@ -1,5 +1,5 @@
-//! Whether any table costs more than its entries: each is filled with n entries, 2n, 4n and 8n, and what ends them, all at
-//! once, is measured.
+//! Checks that no table costs more than in proportion to its entries: each is filled with n entries, 2n, 4n and 8n, and
+//! the event that ends all of them at once is measured.
 //!
 //! ```text
 //! cargo bench --bench doubling                        # all tables, from 2,048 entries to 16,384
@@ -8,18 +8,18 @@
 //! cargo bench --bench doubling -- watches --once 512  # once, with so many: for valgrind to count instructions
 //! ```
 //!
-//! A line shows what each entry costs at each size, how many times as much 8n entries cost as n, and the exponent of that
-//! growth: 1 is as it should be, and 2 is a table that is looked through for each of its entries. Then the same of the whole
-//! run, with what fills the table and what clears up. The program ends with 1 if either is more than [`LIMIT`] times as
-//! much: 8 times is linear and 64 times quadratic, and caches that are too small for the larger table cost up to twice as
-//! much. Of a cost that is to be the same however much there is, it is [`FLAT`] times.
+//! A line shows the cost of each entry at each size, the growth of the cost from n entries to 8n, and the exponent of
+//! that growth: 1 is right, and 2 means a table that is searched for each of its entries. The same figures follow for
+//! the whole run, including filling the table and clearing up. The program ends with 1 if either growth is above
+//! [`LIMIT`]: 8 is linear and 64 quadratic, and caches that are too small for the larger table cost up to a factor of
+//! two. For a cost that should not depend on the number of entries, the limit is [`FLAT`].
 //!
-//! The cost is time of the processor, of one thread that runs both nodes: so what else the machine does matters little. A
-//! table that seems to grow too fast is measured again, and the least counts. Tables
-//! that have limits have fewer entries.
+//! The cost is the processor time of the one thread that runs both nodes, so other work of the machine matters little.
+//! A table that seems to grow too fast is measured again, and the least cost counts. Tables that have limits have fewer
+//! entries.
 //!
-//! The files: `stage` has the two nodes, what they tell each other, and a link that can be cut; `cpu` measures; each of the
-//! others has the tables of one kind.
+//! The files: `stage` has the two nodes, their messages, and a link that can be cut; `cpu` measures; each of the others
+//! has the tables of one kind.
 //!
 //! Without the `--bench` that cargo adds (as under `cargo test --all-targets`) it is only a smoke test: each once, with a
 //! few entries.
@@ -42,10 +42,10 @@ use actix::System;
 
 use cpu::Cpu;
 
-/// How many times as much eight times as many entries may cost.
+/// The factor by which eight times as many entries may raise the cost.
 const LIMIT: f64 = 20.0;
 
-/// The same, of what is to cost as much however many entries there are.
+/// The same factor for a cost that should not depend on the number of entries.
 const FLAT: f64 = 3.0;
 
 /// The part of a limit above which a table is measured again, before its growth is believed.
@@ -57,22 +57,22 @@ const ENTRIES: usize = 2_048;
 /// Repetitions for each of the four sizes, of which the least counts: the smallest wanders most.
 const TIMES: [usize; 4] = [2, 1, 1, 1];
 
-/// More of them, in doubt.
+/// Repetitions in doubt.
 const TIMES_IN_DOUBT: [usize; 4] = [3; 4];
 
-/// How long one measurement may take.
+/// The longest time of one measurement.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A measurement with so many entries: what it cost.
+/// A measurement with a number of entries; returns the cost.
 type Measure = fn(usize) -> Pin<Box<dyn Future<Output = Duration>>>;
 
 /// A table that is doubled.
 struct Table {
     name: &'static str,
     measure: Measure,
-    /// Entries for each that was asked for, as a power of two: some cost much, and some little.
+    /// Scales the requested entries by a power of two, because entries of some tables cost much, and of others little.
     scale: i32,
-    /// There cannot be more.
+    /// The most entries that the table can have.
     most: usize,
     growth: Growth,
 }
@@ -80,7 +80,7 @@ struct Table {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Growth {
     Linear,
-    /// The entries are others', and cost nothing.
+    /// The entries belong to others, and cost nothing.
     None,
 }
 
@@ -89,7 +89,7 @@ impl Table {
         Table { name, measure, scale: 0, most: usize::MAX, growth: Growth::Linear }
     }
 
-    /// Of which there are fewer, or more.
+    /// Returns the table with fewer or more entries.
     const fn scaled(self, scale: i32) -> Table {
         Table { scale, ..self }
     }
@@ -118,13 +118,13 @@ impl Table {
         std::array::from_fn(|at| runs(at).fold(Cost::MAX, Cost::least))
     }
 
-    /// Whether it grows no faster than this part of what it may.
+    /// Whether the growth is within that part of its limit.
     fn is_within(&self, limits: f64, costs: [Cost; 4]) -> bool {
         let limit = if self.growth == Growth::Linear { LIMIT } else { FLAT };
         growth(costs, |cost| cost.part) <= limits * limit && growth(costs, |cost| cost.whole) <= limits * LIMIT
     }
 
-    /// Whether it grows no faster than it may.
+    /// Measures the table, and returns whether its growth is within its limit.
     fn judge(&self, n: usize) -> bool {
         let sizes = [1, 2, 4, 8].map(|times| times * self.entries(n));
         let mut costs = self.least(sizes, TIMES);
@@ -149,7 +149,7 @@ impl Table {
     }
 }
 
-/// The cost of a run: the part that was to be measured, and all of it.
+/// The cost of a run: of the measured part, and of all of it.
 #[derive(Clone, Copy)]
 struct Cost {
     part: Duration,
@@ -164,12 +164,12 @@ impl Cost {
     }
 }
 
-/// How many times as much the largest costs as the smallest.
+/// Returns the factor between the cost of the largest and the smallest size.
 fn growth(costs: [Cost; 4], of: impl Fn(Cost) -> Duration) -> f64 {
     of(costs[3]).as_secs_f64() / of(costs[0]).as_secs_f64().max(1e-9)
 }
 
-/// A table of which the measurement is an `async fn`.
+/// A table whose measurement is an `async fn`.
 macro_rules! table {
     ($name:literal, $measure:path) => {
         Table::new($name, |entries| Box::pin($measure(entries)))
@@ -258,7 +258,7 @@ fn main() -> ExitCode {
     println!("{:<34}{:>8}{:>36}{:>14}{:>14}", "", "", "µs of each at", "", "in all");
     let columns = ["n", "2n", "4n", "8n"].map(|column| format!("{column:>9}")).concat();
     println!("{:<34}{:>8}{columns}{:>8}{:>6}{:>8}{:>6}", "", "n", "growth", "exp.", "growth", "exp.");
-    // All of them, also behind one that grows too fast.
+    // Judges all of them, even after one that grows too fast.
     let bad = options.tables().filter(|table| !table.judge(options.n)).count();
     if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,4 @@
-//! Nodes of which many are connected to one, the hub.
+//! Many nodes that are connected to one, the hub.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::stage::watch;
 /// Boxes of each peer that the hub watches.
 const WATCHED: usize = 32;
 
-/// As long after the one before it, about, a peer comes back.
+/// The approximate time between two peers that come back.
 const APART: Duration = Duration::from_millis(2);
 
-/// Actors of the hub of which each peer gets the recipients; half as many may be held.
+/// Actors of the hub whose recipients each peer gets; half as many may be held.
 const LEASED: usize = 64;
 
-/// A hub that so many peers have introduced their boxes to.
+/// A hub, and the peers that have introduced their boxes to it.
 struct Crowd {
     hub: Node,
     link: Wire,
@@ -37,15 +37,15 @@ struct Crowd {
     peers: Vec<Node>,
     /// Held, so that the peers go on dialling.
     wanted: Vec<Address<Introduce>>,
-    /// The boxes of the peers, and as the hub knows them.
+    /// The boxes of the peers; `known` has the hub's addresses of them.
     boxes: Vec<Mailbox<Note>>,
     known: Vec<Address<Note>>,
 }
 
 impl Crowd {
-    /// The peers dial again after about that pause.
+    /// Connects n peers to a hub. After a break, they dial again after about `pause`.
     async fn gather(n: usize, pause: Duration) -> Crowd {
-        // It does not look for them by the clock.
+        // The hub does not dial them at intervals.
         let hub = node().reconnect(NEVER..=NEVER).start();
         let at = hub.listen("127.0.0.1:0").await.expect("a free port");
         let link = Wire::to(at.as_ref()).expect("a free port");
@@ -68,7 +68,7 @@ impl Crowd {
         crowd
     }
 
-    /// A note goes to each of the boxes and arrives.
+    /// Sends a note to each of the boxes, and waits until it arrives.
     async fn reach_all(&mut self) {
         for _ in 0..2 {
             self.known.iter().for_each(|address| address.do_send(Note(1)));
@@ -113,7 +113,8 @@ pub(crate) async fn come_back(n: usize) -> Duration {
     cost
 }
 
-/// Each peer holds as much, and all together hold as much as they may: whatever one gets, another has to make room for.
+/// All peers hold equally many, and together as many as they may: for each lease that one gets, another has to make
+/// room.
 pub(crate) async fn over_the_limit(n: usize) -> Duration {
     let hub = node().exports(n * LEASED / 2).start();
     let (mut inboxes, mut ways, mut peers) = (Vec::new(), Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ fn recipients(addresses: &[Address<Note>]) -> Vec<Recipient<Note>> {
     addresses.iter().map(Address::recipient).collect()
 }
 
-/// Made of so many pointers, and dropped.
+/// Recipients are made of that many pointers, and dropped.
 pub(crate) async fn made(n: usize) -> Duration {
     let stage = Stage::new().await;
     let addresses = stage.addresses(n);
@@ -31,7 +31,7 @@ pub(crate) async fn made(n: usize) -> Duration {
     cost
 }
 
-/// Found by pointers that are equal to theirs.
+/// Existing recipients are found by equal pointers.
 pub(crate) async fn equal(n: usize) -> Duration {
     let stage = Stage::new().await;
     let first = recipients(&stage.addresses(n));
@@ -46,7 +46,7 @@ pub(crate) async fn equal(n: usize) -> Duration {
     cost
 }
 
-/// The connection breaks by which they lead, and is made again.
+/// The connection of the recipients breaks, and is made again.
 pub(crate) async fn reconnected(n: usize) -> Duration {
     let stage = Stage::new().await;
     let mut boxes = stage.open(n);
@@ -64,7 +64,7 @@ pub(crate) async fn reconnected(n: usize) -> Duration {
     cost
 }
 
-/// The thread of their node ends while they are held, or when nobody holds them any more and it has not noticed.
+/// The thread of the recipients' node ends while they are held, or after they were dropped but before it has noticed.
 pub(crate) async fn cut_off(n: usize) -> Duration {
     let mut cost = Duration::ZERO;
     for are_held in [false, true] {
@@ -90,7 +90,7 @@ pub(crate) async fn cut_off(n: usize) -> Duration {
     cost
 }
 
-/// A publisher sends each a note.
+/// A publisher sends each recipient a note.
 pub(crate) async fn published(n: usize) -> Duration {
     let (mut stage, mut members) = (Stage::new().await, Members::start(n));
     let subscribers = stage.introduce(std::mem::take(&mut members.all)).await;
@@ -104,7 +104,7 @@ pub(crate) async fn published(n: usize) -> Duration {
     cost
 }
 
-/// One actor has subscribed so often.
+/// One actor has subscribed that many times.
 pub(crate) async fn subscribed_again(n: usize) -> Duration {
     let (mut stage, members) = (Stage::new().await, Members::start(1));
     let cpu = Cpu::now();
@@ -118,7 +118,7 @@ pub(crate) async fn subscribed_again(n: usize) -> Duration {
     cost
 }
 
-/// A message brings so many.
+/// One message brings that many recipients.
 pub(crate) async fn in_one_message(n: usize) -> Duration {
     let (mut stage, mut members) = (Stage::new().await, Members::start(n));
     let to = std::mem::take(&mut members.all);
@@ -133,7 +133,7 @@ pub(crate) async fn in_one_message(n: usize) -> Duration {
     cost
 }
 
-/// The same, of addresses.
+/// One message brings that many addresses.
 pub(crate) async fn addresses_in_one_message(n: usize) -> Duration {
     let mut stage = Stage::new().await;
     let mut open: Vec<_> = (0..n).map(|_| stage.client.mailbox().open().expect("a box without a name")).collect();

@@ -1,4 +1,4 @@
-//! Requests of which many wait for their answers.
+//! Many requests that wait for their answers.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -26,13 +26,13 @@ use crate::stage::node;
 #[rtype(result = "u64")]
 struct Question(u64);
 
-/// Answers when it is told to.
+/// An actor that answers when it is told to.
 #[derive(Default)]
 struct Oracle {
     asked: Asked,
 }
 
-/// Those who wait for the oracle.
+/// The requests that wait for the oracle.
 type Asked = Rc<RefCell<Vec<OneshotSender<u64>>>>;
 
 impl Actor for Oracle {
@@ -47,7 +47,8 @@ impl Handler<Question> for Oracle {
     }
 }
 
-/// An answer that is not there yet. A future of the actor's would be polled whenever one of the others is ready.
+/// An answer that is not there yet. Not a future of the actor, which would be polled whenever one of the others is
+/// ready.
 struct Later(Asked);
 
 impl MessageResponse<Oracle, Question> for Later {
@@ -56,7 +57,7 @@ impl MessageResponse<Oracle, Question> for Later {
     }
 }
 
-/// A node that asks, and an oracle at the other.
+/// Returns a stage, and the address of an oracle at its server.
 async fn asked() -> (Stage, Address<Question>, Asked) {
     asked_by(node()).await
 }
@@ -70,7 +71,7 @@ async fn asked_by(client: NodeBuilder) -> (Stage, Address<Question>, Asked) {
     (stage, to, asked)
 }
 
-/// Asks so many at once; their outcomes.
+/// Sends that many requests at once, and returns their outcomes.
 fn ask(to: &Address<Question>, n: usize, limit: Option<Duration>) -> impl Future<Output = Vec<Result<u64, AskError>>> {
     let one = |n| {
         let asking = to.ask(Question(n));
@@ -93,7 +94,7 @@ async fn none_is_pending(stage: &Stage) {
     }
 }
 
-/// Nobody waits longer.
+/// The requests time out.
 pub(crate) async fn timed_out(n: usize) -> Duration {
     let (stage, to, _asked) = asked().await;
     let cpu = Cpu::now();
@@ -106,7 +107,8 @@ pub(crate) async fn timed_out(n: usize) -> Duration {
     cost
 }
 
-/// Those who asked through a recipient have gone, which a sweep finds out: half of what may wait does, and one more comes.
+/// The askers, who used a recipient, have gone, which a sweep finds out: half of the requests that may wait do, and one
+/// more comes.
 pub(crate) async fn swept(n: usize) -> Duration {
     let (stage, to, oracle) = asked_by(node().pending_requests(2 * n)).await;
     let recipient = to.recipient();
@@ -157,7 +159,7 @@ pub(crate) async fn lost(n: usize) -> Duration {
     cost
 }
 
-/// All are answered at once.
+/// All requests are answered at once.
 pub(crate) async fn answered(n: usize) -> Duration {
     let (stage, to, oracle) = asked().await;
     let cpu = Cpu::now();

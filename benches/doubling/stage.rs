@@ -1,4 +1,4 @@
-//! Two nodes on one thread, what they tell each other, and a link between them that can be cut.
+//! Two nodes on one thread, their messages, and a link between them that can be cut.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -33,17 +33,17 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// So long that what happens from time to time does not happen meanwhile.
+/// An interval so long that periodic work does not run meanwhile.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
-/// More than anything here has entries.
+/// A limit above the entries of any table here.
 const MANY: usize = 1 << 22;
 
 #[derive(Message, Serialize, Deserialize, Clone)]
 #[rtype(result = "()")]
 pub(crate) struct Note(pub(crate) u64);
 
-/// Brings somebody whom notes can be sent to.
+/// Introduces receivers of notes.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Introduce {
@@ -52,7 +52,7 @@ pub(crate) struct Introduce {
     pub(crate) boxes: Vec<Address<Note>>,
 }
 
-/// Asked when all that was sent before is to have arrived.
+/// A request whose answer shows that all messages sent before have arrived.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Fence;
@@ -69,7 +69,7 @@ impl Handler<Fence> for Gate {
     fn handle(&mut self, _: Fence, _: &mut Context<Self>) {}
 }
 
-/// How often something has happened, and who waits for it.
+/// Counts an event, and wakes the task that waits for a count.
 #[derive(Default)]
 pub(crate) struct Count {
     so_far: Cell<usize>,
@@ -85,7 +85,7 @@ impl Count {
         }
     }
 
-    /// Ends when it has happened so often. One waits at a time.
+    /// Completes when the event has happened `count` times. One task waits at a time.
     pub(crate) async fn reaches(&self, count: usize) {
         self.awaited.set(count);
         while self.so_far.get() < count {
@@ -94,7 +94,7 @@ impl Count {
     }
 }
 
-/// An actor that takes notes, and is there for as long as somebody holds it.
+/// An actor that takes notes, and lives as long as somebody holds it.
 pub(crate) struct Member {
     pub(crate) noted: Rc<Count>,
     pub(crate) gone: Rc<Count>,
@@ -118,7 +118,7 @@ impl Drop for Member {
     }
 }
 
-/// Many of them.
+/// Many members, and their common counts.
 pub(crate) struct Members {
     pub(crate) all: Vec<Recipient<Note>>,
     pub(crate) noted: Rc<Count>,
@@ -133,7 +133,7 @@ impl Members {
     }
 }
 
-/// Hears of connections.
+/// An actor that counts events of connections.
 struct Ear {
     up: Rc<Count>,
     down: Rc<Count>,
@@ -144,7 +144,7 @@ impl Actor for Ear {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MANY);
-        // Lives although nobody but the node holds it.
+        // Keeps the actor alive although only the node holds it.
         ctx.run_interval(NEVER, |_, _| {});
     }
 }
@@ -161,14 +161,14 @@ impl Handler<Event> for Ear {
     }
 }
 
-/// How often a connection of the node comes up from now on, and how often one goes.
+/// Counts the connections of the node that come up from now on, and those that end.
 pub(crate) fn connections(node: &Node) -> (Rc<Count>, Rc<Count>) {
     let (up, down) = (Rc::default(), Rc::default());
     node.subscribe(Ear { up: Rc::clone(&up), down: Rc::clone(&down) }.start());
     (up, down)
 }
 
-/// A node without limits that would matter here, and that does nothing by the clock.
+/// Returns the builder of a node without limits that would matter here, and without periodic work.
 pub(crate) fn node() -> NodeBuilder {
     Node::builder()
         .io_thread(IoThread::Current)
@@ -194,7 +194,7 @@ pub(crate) struct Stage {
     pub(crate) endpoint: String,
     pub(crate) link: Wire,
     fence: Address<Fence>,
-    /// Where the server is introduced to others.
+    /// The mailbox in which the server receives introductions.
     introduced: Mailbox<Introduce>,
     introduce: Address<Introduce>,
 }
@@ -218,15 +218,15 @@ impl Stage {
         stage
     }
 
-    /// Ends when all that the client has sent has arrived.
+    /// Completes when all messages of the client have arrived.
     pub(crate) async fn pass(&self) {
         while self.fence.ask(Fence).await.is_err() {
-            // There is no connection now.
+            // There is no connection at the moment.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Gives so many entries the turns that they may need, of each kind of task.
+    /// Gives the tasks of that many entries the turns that they may need.
     pub(crate) async fn settle(&self, entries: usize) {
         for _ in 0..entries / 64 + 16 {
             self.pass().await;
@@ -239,12 +239,12 @@ impl Stage {
         (0..count).map(open).collect()
     }
 
-    /// Those boxes, as the client calls them.
+    /// Returns the client's addresses of those boxes.
     pub(crate) fn addresses(&self, count: usize) -> Vec<Address<Note>> {
         (0..count).map(|n| self.client.remote(&self.endpoint, name(n)).expect("an endpoint")).collect()
     }
 
-    /// Introduces recipients to the server, a message for each; as they are there.
+    /// Introduces recipients to the server, with a message for each. Returns the server's recipients.
     pub(crate) async fn introduce(&mut self, members: Vec<Recipient<Note>>) -> Vec<Recipient<Note>> {
         let count = members.len();
         for member in members {
@@ -257,7 +257,7 @@ impl Stage {
         there
     }
 
-    /// Sends all of them at once.
+    /// Introduces all of them in one message.
     pub(crate) async fn send(&mut self, introduce: Introduce) -> Introduce {
         self.introduce.do_send(introduce);
         self.next().await
@@ -288,7 +288,7 @@ pub(crate) async fn shut_down(nodes: Vec<Node>) {
     all(nodes.into_iter().map(|node| actix_rt::spawn(async move { node.shutdown().await })).collect::<Vec<_>>()).await;
 }
 
-/// Ends when each of these has.
+/// Completes when each of these futures has.
 pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut outputs = Vec::new();
     for future in futures {
@@ -297,7 +297,7 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     outputs
 }
 
-/// A link to a node, which threads of its own carry, so that they do not count.
+/// A proxied link to a node. Threads of its own carry the bytes, so that they do not count.
 pub(crate) struct Wire {
     pub(crate) endpoint: String,
     ends: Arc<Ends>,
@@ -325,25 +325,25 @@ impl Wire {
                 if ends.is_over.load(Ordering::SeqCst) {
                     return;
                 }
-                // A connection that cannot be carried breaks.
+                // A connection that cannot be forwarded breaks.
                 let _ = near.and_then(|near| carry(near, TcpStream::connect(&there)?, &ends));
             }
         });
         Ok(wire)
     }
 
-    /// Breaks all connections that it carries.
+    /// Breaks all connections over the link.
     pub(crate) fn cut(&self) {
         for stream in self.ends.streams().drain(..) {
-            // It may have ended already.
+            // The stream may have ended already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// The same, and it carries no others.
+    /// Breaks all connections over the link, and accepts no others.
     pub(crate) fn end(&self) {
         self.ends.is_over.store(true, Ordering::SeqCst);
-        // Wakes the thread, which lets go of the port.
+        // Wakes the thread, which then frees the port.
         drop(TcpStream::connect(&self.endpoint));
         self.cut();
     }
@@ -362,7 +362,7 @@ fn carry(near: TcpStream, far: TcpStream, ends: &Ends) -> io::Result<()> {
     ends.streams().extend([near.try_clone()?, far.try_clone()?]);
     for (mut from, mut to) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
         thread::spawn(move || {
-            // However it ends, both directions do.
+            // However one direction ends, both do.
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Both);
         });

@@ -10,7 +10,7 @@ use crate::stage::Stage;
 use crate::stage::all;
 use crate::stage::watch;
 
-/// Their boxes close.
+/// The watched boxes close.
 pub(crate) async fn closing(n: usize) -> Duration {
     let stage = Stage::new().await;
     let boxes = stage.open(n);
@@ -25,7 +25,7 @@ pub(crate) async fn closing(n: usize) -> Duration {
     cost
 }
 
-/// Their node says goodbye.
+/// The node of the boxes says goodbye.
 pub(crate) async fn goodbye(n: usize) -> Duration {
     let stage = Stage::new().await;
     let _boxes = stage.open(n);
@@ -40,7 +40,7 @@ pub(crate) async fn goodbye(n: usize) -> Duration {
     cost
 }
 
-/// Their node cannot be reached any more.
+/// The node of the boxes cannot be reached any more.
 pub(crate) async fn lost(n: usize) -> Duration {
     let stage = Stage::new().await;
     let _boxes = stage.open(n);
@@ -55,7 +55,7 @@ pub(crate) async fn lost(n: usize) -> Duration {
     cost
 }
 
-/// The connection breaks, at both ends of which boxes are watched, and is made again.
+/// A connection at both ends of which boxes are watched breaks, and is made again.
 pub(crate) async fn asked_again(n: usize) -> Duration {
     let mut stage = Stage::new().await;
     let boxes = stage.open(n / 2);
@@ -78,7 +78,7 @@ pub(crate) async fn asked_again(n: usize) -> Duration {
     cost
 }
 
-/// Nobody waits any more.
+/// The waiters are dropped.
 pub(crate) async fn dropped(n: usize) -> Duration {
     let stage = Stage::new().await;
     let _boxes = stage.open(n);

@@ -1,4 +1,4 @@
-//! The figures as a chart: bars for workloads, curves for what is varied.
+//! The figures as a chart: bars for workloads, curves for sweeps.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const HEAD: f64 = 84.0;
 const FOOT: f64 = 30.0;
 const MARGIN: f64 = 20.0;
 
-/// A panel of bars: where they begin, how long the longest is, and how far apart they are.
+/// A panel of bars: the x at which they begin, the length of the longest, and the distance between them.
 const BAR_START: f64 = 74.0;
 const BAR_LENGTH: f64 = 220.0;
 const BAR_PITCH: f64 = 22.0;
@@ -28,7 +28,7 @@ const BAR_PITCH: f64 = 22.0;
 const PLOT: (f64, f64) = (360.0, 190.0);
 const PLOT_START: f64 = 72.0;
 
-/// Draws whatever was measured.
+/// Draws the outcomes that were measured.
 pub(crate) fn draw(options: &Options, outcomes: &[Outcome], file: &Path) -> Result<()> {
     let picture = if options.axes.is_empty() { bars(options, outcomes) } else { curves(options, outcomes) };
     Ok(picture.save(file)?)
@@ -64,7 +64,7 @@ fn shown(options: &Options, contender: Contender) -> bool {
     !Contender::OURS.contains(&contender) || options.handles.contains(&contender)
 }
 
-/// Where the panel of that number begins.
+/// Returns the corner at which the panel of that number begins.
 fn corner(number: usize, height: f64) -> (f64, f64) {
     (MARGIN + (number % 2) as f64 * PANEL, HEAD + (number / 2) as f64 * height)
 }
@@ -96,7 +96,7 @@ fn panel(picture: &mut Picture, (x, y): (f64, f64), outcome: &Outcome) {
             picture.text("soft", (x + BAR_START, top + 12.0), Anchor::Start, "failed");
             continue;
         };
-        // Memory that shrank is none.
+        // Memory that shrank counts as none.
         let at = |value: f64| x + BAR_START + (value / most).max(0.0) * BAR_LENGTH;
         picture.rect(name, (x + BAR_START, top), (at(spread.median) - x - BAR_START, 16.0));
         picture.line("range", (at(spread.least), top + 8.0), (at(spread.most), top + 8.0));
@@ -117,12 +117,12 @@ fn curves(options: &Options, outcomes: &[Outcome]) -> Picture {
     picture
 }
 
-/// Where an outcome stands on an axis, if it is one of its points.
+/// Returns the position of an outcome on an axis, if it is one of its points.
 fn position(outcome: &Outcome, axis: Axis) -> Option<f64> {
     outcome.subject.varied.filter(|(name, _)| *name == axis.name()).map(|(_, at)| at as f64)
 }
 
-/// Numbers in powers of ten, from the one end of a plot to the other.
+/// A logarithmic scale, from one end of a plot to the other.
 struct Scale {
     least: f64,
     most: f64,
@@ -135,13 +135,13 @@ impl Scale {
         Scale { least, most }
     }
 
-    /// From 0 to 1.
+    /// Returns the position of a value, from 0 to 1.
     fn at(&self, value: f64) -> f64 {
         let span = self.most - self.least;
         if span > 0.0 { (value.log10() - self.least) / span } else { 0.5 }
     }
 
-    /// To whole powers of ten.
+    /// Returns the scale widened to whole powers of ten.
     fn widened(self) -> Scale {
         Scale { least: self.least.floor(), most: self.most.ceil() }
     }
@@ -188,7 +188,7 @@ fn tick(workload: Workload, value: f64) -> String {
     }
 }
 
-/// How much there is of what is varied.
+/// Returns the label of a point on an axis.
 fn amount(axis: Axis, at: f64) -> String {
     match axis {
         Axis::Bytes if at >= 1024.0 * 1024.0 => format!("{} MiB", at / 1024.0 / 1024.0),

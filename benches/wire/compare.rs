@@ -1,4 +1,4 @@
-//! Rounds of runs, each contender in turn, and what is printed of them.
+//! Rounds of runs, with each contender in turn, and their printed results.
 
 use std::io;
 use std::io::IsTerminal;
@@ -14,19 +14,19 @@ use crate::workload::Load;
 use crate::workload::Workload;
 use crate::workload::median;
 
-/// One workload with one load: what all contenders do alike.
+/// One workload with one load, the same for all contenders.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) workload: Workload,
     pub(crate) load: Load,
-    /// What is varied, and where it stands.
+    /// The varied quantity, and its value.
     pub(crate) varied: Option<(&'static str, u64)>,
 }
 
-/// What all rounds of one subject have brought.
+/// The results of all rounds of one subject.
 pub(crate) struct Outcome {
     pub(crate) subject: Subject,
-    /// In the order in which they are shown.
+    /// The contenders, in the order in which they are shown.
     pub(crate) contenders: Vec<Measured>,
 }
 
@@ -73,13 +73,13 @@ impl Measured {
         }
     }
 
-    /// The median, and the range.
+    /// Returns the median, and the range.
     pub(crate) fn spread(&self) -> Option<Spread> {
         if self.failed.is_some() { None } else { Spread::of(self.figures.iter().map(|figure| figure.value)) }
     }
 }
 
-/// What is said of many figures.
+/// The summary of several figures.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -104,7 +104,7 @@ impl Outcome {
         self.contenders.iter().any(|measured| measured.failed.is_some())
     }
 
-    /// A line for each handle.
+    /// Prints a line for each handle.
     pub(crate) fn print(&self, json: bool) {
         for measured in self.contenders.iter().filter(|measured| Contender::OURS.contains(&measured.contender)) {
             let line = self.line(measured);
@@ -157,7 +157,8 @@ impl Outcome {
     }
 }
 
-/// What is said of one handle; as it stands the line of JSON. Figures are medians, and `null` if a run failed.
+/// The results of one handle, serialized as they are for the line of JSON. Figures are medians, and `null` if a run
+/// failed.
 #[derive(Serialize)]
 struct Line {
     workload: &'static str,
@@ -177,7 +178,7 @@ struct Line {
     /// The baseline with a task and a channel for each box, and the ratio to it.
     task: Option<f64>,
     task_ratio: Option<f64>,
-    /// Of our runs, all together.
+    /// Messages lost in all our runs together.
     lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded_us: Option<f64>,
@@ -213,7 +214,7 @@ impl Line {
     }
 }
 
-/// What the columns of the table are.
+/// Prints the heading of the table.
 pub(crate) fn print_heading(options: &Options) {
     println!("Two processes on loopback; {} rounds, numbers of messages × {}.", options.pairs, options.scale);
     println!("Medians; ratio = ours / baseline of the same round. Of times and bytes less is better, of rates more.\n");
@@ -222,16 +223,16 @@ pub(crate) fn print_heading(options: &Options) {
     println!("{:>12} {:>8} {:>6}", "task", "ratio", "lost");
 }
 
-/// More digits than these would pretend a precision that no run has.
+/// Rounds a figure: more digits would suggest a precision that no run has.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// Overwrites the last line of somebody who watches.
+/// Overwrites the last line on a terminal.
 fn progress(text: &str) {
     let mut screen = io::stderr();
     if screen.is_terminal() {
-        // Nothing is lost if it cannot be shown.
+        // No harm is done if it cannot be shown.
         let _ = write!(screen, "\r{text:<40}\r").and_then(|()| screen.flush());
     }
 }

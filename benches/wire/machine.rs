@@ -9,7 +9,8 @@ use chrono::Utc;
 
 use crate::Result;
 
-/// Bytes of its own, not of files, that a process has in memory. What the kernel holds for it is not in it.
+/// Returns the bytes of its own, not of files, that a process has in memory. Memory that the kernel holds for it is not
+/// included.
 pub(crate) fn memory(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))
         .map_err(|why| format!("memory is measured only where there is a /proc: {why}"))?;
@@ -18,7 +19,7 @@ pub(crate) fn memory(process: u32) -> Result<f64> {
     Ok(kib * 1024.0)
 }
 
-/// When, and on what, for those who look at figures later.
+/// Returns the date and the machine, for later readers of the figures.
 pub(crate) fn today_and_here() -> String {
     let today = DateTime::<Utc>::from(SystemTime::now()).format("%Y-%m-%d");
     let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -21,17 +21,17 @@
 //! | `idle` | bytes of the server's memory for each of 10,000 idle boxes, readers included, and of 200 idle connections |
 //! | `fairness` | pings beside 1 GiB in messages of 1 MiB on the same connection: their p99 / that of pings alone |
 //!
-//! There are two baselines. `raw` handles each message in its read loop: it is the limit, and what `ratio` refers to.
-//! `task` has a task and a bounded channel for each box: it says what a mailbox costs. Memory is what the process has
-//! for itself in RAM (`RssAnon`), so it is known only where there is a `/proc`, and to a page or so.
+//! There are two baselines. `raw` handles each message in its read loop: it is the limit, and the reference of `ratio`.
+//! `task` has a task and a bounded channel for each box: it shows the cost of a mailbox. Memory is the anonymous memory
+//! of the process (`RssAnon`), so it is known only where there is a `/proc`, and to about a page.
 //!
 //! Each round runs every contender once, so that a ratio compares two runs of the same minute; each run has two fresh
 //! processes, which are this program with hidden arguments. No time is ever asserted: on a busy machine the figures
 //! wander, and the ratios less. A run in which no answer comes for ten seconds fails.
 //!
-//! The files: `workload` says what is measured, and `sweep` what is varied; `hermod` and `raw` do it, the former with
-//! the messages of `message`; `process` starts the two halves of a run; `compare` makes rounds and figures of runs;
-//! `chart` draws them with `svg`; `machine` knows where it all runs.
+//! The files: `workload` defines the measurements, and `sweep` the variations; `hermod` and `raw` run them, the former
+//! with the messages of `message`; `process` starts the two halves of a run; `compare` turns runs into rounds and
+//! figures; `chart` draws them with `svg`; `machine` describes the machine.
 //!
 //! Without the `--bench` that cargo adds (as under `cargo test --all-targets`) it is only a smoke test: one small round.
 
@@ -56,7 +56,7 @@ use sweep::Axis;
 use workload::Contender;
 use workload::Workload;
 
-/// As in most programs: any error is good enough to be shown.
+/// The result with any error, since errors are only shown.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "usage: cargo bench --bench wire -- [address|recipient]... [--pairs N] [--scale X] [--json] \
@@ -98,14 +98,14 @@ fn run(options: &Options) -> ExitCode {
     if outcomes.iter().any(Outcome::has_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// What to run, and how to show it.
+/// The options: the measurements to run, and the form of the output.
 struct Options {
     workloads: Vec<Workload>,
-    /// What is varied, instead of workloads; empty for those.
+    /// The axes to vary, instead of workloads; empty if workloads are measured.
     axes: Vec<Axis>,
     handles: Vec<Contender>,
     pairs: usize,
-    /// By how much the numbers of messages are multiplied.
+    /// The factor for the numbers of messages.
     scale: f64,
     json: bool,
     svg: Option<PathBuf>,
@@ -136,7 +136,7 @@ impl Options {
         Ok(options)
     }
 
-    /// A bare word picks a handle, or what is measured with it.
+    /// Takes a bare word, which picks a handle or a measurement.
     fn pick(&mut self, word: &str, sweeps: bool) -> Result<()> {
         if let Ok(handle) = word.parse() {
             self.handles.push(handle);
@@ -150,7 +150,7 @@ impl Options {
         Ok(())
     }
 
-    /// Nothing picked is everything.
+    /// Picks everything where nothing was picked.
     fn fill(&mut self, sweeps: bool) {
         if sweeps && self.axes.is_empty() {
             self.axes.extend(Axis::ALL);
@@ -170,7 +170,7 @@ impl Options {
     }
 }
 
-/// The value of an option that needs one.
+/// Returns the value of an option that needs one.
 fn value<T: FromStr>(option: &str, text: Option<String>) -> Result<T> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{option} needs a value").into())
 }

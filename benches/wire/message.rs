@@ -25,7 +25,7 @@ pub(crate) struct Data {
     pub(crate) body: [u8; 32],
 }
 
-/// One of the messages of `bulk`. Bytes that are shared, since who sends much of them would not copy them.
+/// One of the messages of `bulk`. Its bytes are shared, since a sender of much data would not copy them.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Blob {
@@ -37,9 +37,9 @@ pub(crate) struct Blob {
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Ack {
-    /// All before this sequence number were read or are lost.
+    /// All messages before this sequence number were read or are lost.
     pub(crate) next: u64,
-    /// How many were read.
+    /// The number of messages that were read.
     pub(crate) count: u64,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct AddressCrowd {
     members: Vec<Address<Pong>>,
 }
 
-/// Says where acknowledgements go.
+/// Brings the address for acknowledgements.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct AddressStart {
@@ -88,16 +88,17 @@ pub(crate) struct RecipientStart {
     return_to: Recipient<Ack>,
 }
 
-/// What a workload sends through in both directions: an [`Address`], or the actix [`Recipient`] made of it.
+/// The kind of handle that a workload sends through in both directions: an [`Address`], or the actix [`Recipient`] made
+/// of it.
 pub(crate) trait Handle: 'static {
     type To<M: RemoteMessage>: Clone;
     type Ping: RemoteMessage + Message<Result = ()>;
     type Crowd: RemoteMessage + Message<Result = ()>;
     type Start: RemoteMessage + Message<Result = ()>;
 
-    /// To a box of the other process.
+    /// Returns the handle of a box of the other process.
     fn to<M: RemoteMessage>(there: &Address<M>) -> Self::To<M>;
-    /// To a mailbox of ours, to be given away.
+    /// Returns the handle of a mailbox of ours, to be given away.
     fn back_to<M: RemoteMessage>(here: &Mailbox<M>) -> Self::To<M>;
     fn send<M: RemoteMessage>(to: &Self::To<M>, message: M);
 

@@ -1,8 +1,8 @@
-//! A run's two processes: how they are started, what they tell each other, and that they end.
+//! A run's two processes: their start, their output, and their end.
 //!
 //! Both are this program with hidden arguments. Each prints one line, the server `listening ENDPOINT`, the client
-//! `figure JSON`, or either of them `failed WHY`. The server ends with whoever holds its standard input; the
-//! client when it is done, or when no answer has come for a while. So nothing outlives a run, however it ends.
+//! `figure JSON`, or either of them `failed WHY`. The server ends with the process that holds its standard input; the
+//! client when it is done, or when no answer has come for a while. So no process outlives a run, however the run ends.
 
 use std::fmt::Display;
 use std::io;
@@ -36,10 +36,10 @@ use crate::workload::Workload;
 
 const AS_SERVER: &str = "--as-server";
 const AS_CLIENT: &str = "--as-client";
-/// How many seconds may pass without an answer.
+/// Seconds that may pass without an answer.
 const PATIENCE: u64 = 10;
 
-/// One run: what, by whom, and how much of it.
+/// One run: its workload, its contender, and its load.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) workload: Workload,
@@ -54,7 +54,7 @@ pub(crate) struct There {
 }
 
 impl Run {
-    /// Starts a server and a client, and brings back what the client says.
+    /// Starts a server and a client, and returns the client's figure.
     pub(crate) fn figure(self) -> Result<Figure> {
         let (server, output) = Half::start(AS_SERVER, self, &[])?;
         let line = first_line(output, Duration::from_secs(PATIENCE)).ok_or("the server does not start")?;
@@ -69,7 +69,7 @@ impl Run {
         }
     }
 
-    /// Whether its messages have bodies of any size.
+    /// Whether the messages of the run have bodies of any size.
     pub(crate) fn sends_blobs(self) -> bool {
         matches!(self.workload, Workload::Bulk | Workload::Fairness)
     }
@@ -95,7 +95,7 @@ impl Run {
 
 // ----------------------------------------------------------------------------------------- seen from the parent
 
-/// One of the two processes; it is ended when this is dropped.
+/// One of the two processes; dropping this ends it.
 struct Half(Child);
 
 impl Half {
@@ -114,18 +114,18 @@ impl Half {
 
 impl Drop for Half {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What a child says first; `None` if it ends or the limit passes before.
+/// Returns the first line of a child; `None` if it ends or the limit passes before.
 fn first_line(output: ChildStdout, limit: Duration) -> Option<String> {
     let (to_us, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(io::Result::ok) {
-            // Only the first is waited for; the others are read so that the child never blocks on them.
+            // Only the first line is awaited; the others are read so that the child never blocks on them.
             let _ = to_us.send(line);
         }
     });
@@ -134,7 +134,7 @@ fn first_line(output: ChildStdout, limit: Duration) -> Option<String> {
 
 // ---------------------------------------------------------------------------------------- seen from the children
 
-/// Runs the half that hidden arguments ask for, if they do.
+/// Runs the half that hidden arguments ask for, if there are any.
 pub(crate) fn hidden_half(arguments: &[String]) -> Option<ExitCode> {
     let [role, run, rest @ ..] = arguments else { return None };
     let run = || -> Result<Run> { Ok(serde_json::from_str(run)?) };
@@ -153,7 +153,7 @@ pub(crate) fn hidden_half(arguments: &[String]) -> Option<ExitCode> {
     }
 }
 
-/// Says why, and ends the process.
+/// Prints the reason, and ends the process.
 pub(crate) fn fail(why: &impl Display) -> ! {
     println!("failed {why}");
     std::process::exit(1)
@@ -165,14 +165,14 @@ pub(crate) fn announce(endpoint: &str) -> Result<()> {
     Ok(io::stdout().flush()?)
 }
 
-/// The parent never writes: once there is nothing more to read, it is gone.
+/// Ends the process with its parent, which never writes: at the end of the input, it is gone.
 fn end_with_stdin() {
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     std::process::exit(0);
 }
 
-/// How many answers a client has got. A thread of its own watches the number, so that not even a client that hangs
-/// with its runtime goes unnoticed.
+/// Counts the answers that a client has received. A thread of its own watches the number, so that even a client that
+/// hangs with its runtime is noticed.
 #[derive(Clone)]
 pub(crate) struct Answers(Arc<AtomicU64>);
 
@@ -184,13 +184,13 @@ impl Answers {
         Answers(number)
     }
 
-    /// One more; only one thread counts.
+    /// Counts one more answer; only one thread counts.
     pub(crate) fn came(&self) {
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
-/// Ends the process when the number has stood still for too long.
+/// Ends the process when the number has not changed for too long.
 fn watch(number: &AtomicU64) {
     let (mut seen, mut silent) = (0, 0);
     while silent < PATIENCE {

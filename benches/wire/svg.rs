@@ -1,4 +1,4 @@
-//! Pictures as SVG, as far as charts need it: they are readable where pages are light and where they are dark.
+//! Pictures as SVG, as far as charts need it. They are readable on light and on dark pages.
 
 use std::fmt::Write;
 use std::fs;
@@ -22,7 +22,7 @@ const STYLE: &str = "
     .range { stroke: #e6edf3; } .grid { stroke: #30363d; }
   }";
 
-/// Where a text stands to its point.
+/// The alignment of a text to its point.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -30,7 +30,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// A picture that grows.
+/// A picture under construction.
 pub(crate) struct Picture {
     width: f64,
     height: f64,
@@ -64,10 +64,10 @@ impl Picture {
         self.put(format_args!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }
 
-    /// A line through points, each of which is marked.
+    /// Draws a line through points, and marks each of them.
     pub(crate) fn curve(&mut self, class: &str, points: &[(f64, f64)]) {
         let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        // As a style, since it has to win over the class's fill.
+        // As a style, since it has to override the fill of the class.
         self.put(format_args!(r#"<polyline class="curve {class}" style="fill: none" points="{}"/>"#, path.join(" ")));
         for (x, y) in points {
             self.put(format_args!(r#"<circle class="dot {class}" cx="{x:.1}" cy="{y:.1}" r="3"/>"#));

@@ -1,4 +1,4 @@
-//! How the cost grows: one thing is varied, and the rest of a workload stays as it is.
+//! Sweeps, which show how the cost grows: one quantity of a workload is varied, and the rest stays as it is.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use crate::compare::Subject;
 use crate::workload::Load;
 use crate::workload::Workload;
 
-/// What is varied.
+/// The varied quantity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Axis {
     /// Bytes in a message.
@@ -21,9 +21,9 @@ pub(crate) enum Axis {
     Windows,
 }
 
-/// Bytes under way in a run of messages of any size, unless two messages are more.
+/// Bytes in flight in a run of messages of any size, unless two messages are more.
 const IN_FLIGHT: u64 = 2 << 20;
-/// Bytes sent in such a run, unless they are too few messages or too many.
+/// Bytes sent in such a run, unless that makes too few messages or too many.
 const SENT: u64 = 1 << 30;
 
 impl Axis {
@@ -39,7 +39,7 @@ impl Axis {
         }
     }
 
-    /// For a chart.
+    /// Returns the description for a chart.
     pub(crate) fn says(self) -> &'static str {
         match self {
             Axis::Bytes => "MB a second, by bytes in a message",
@@ -69,7 +69,7 @@ impl Axis {
         }
     }
 
-    /// What is measured for this axis. The points are the same at every scale, only the messages are fewer.
+    /// Returns the subjects of this axis. The points are the same at every scale, only with fewer messages.
     pub(crate) fn subjects(self, scale: f64) -> impl Iterator<Item = Subject> {
         self.points().iter().map(move |&at| {
             let (workload, load) = (self.workload(), self.load(at, scale));
@@ -85,7 +85,7 @@ impl Axis {
                 let timed = (SENT / at).clamp(64, 1_000_000) as f64 * scale;
                 Load { body: at as usize, window, every: (window / 4).max(1), timed: (timed as u64).max(8), ..load }
             }
-            // So that each box and connection gets a few.
+            // Enough that each box and connection gets a few.
             Axis::Boxes => Load { boxes: at, timed: load.timed.max(2 * at), ..load },
             Axis::Connections => Load { connections: at, timed: load.timed.max(16 * at), ..load },
             Axis::Addresses => {

@@ -1,4 +1,4 @@
-//! What is measured: the workloads, how much each does, who contends, and the figure that a run brings back.
+//! The measurements: the workloads, their loads, the contenders, and the figure that a run returns.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::Result;
 /// A kind of traffic. A new one needs its load and unit here, and a function on each side in `hermod` and in `raw`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Workload {
-    /// One ping-pong in flight: how long does it take?
+    /// One ping-pong in flight: the time of a round trip.
     Rtt,
-    /// 64 ping-pongs in flight: how many a second?
+    /// 64 ping-pongs in flight: round trips a second.
     Window,
-    /// Small messages one way, acknowledged now and then: how many a second?
+    /// Small messages one way, acknowledged now and then: messages a second.
     Oneway,
-    /// Large messages one way: how many bytes a second?
+    /// Large messages one way: bytes a second.
     Bulk,
-    /// Small messages to many boxes in turn, each with a reader of its own: how many a second?
+    /// Small messages to many boxes in turn, each with a reader of its own: messages a second.
     Boxes,
-    /// Named boxes to which nothing comes: how much memory of the server does each take?
+    /// Named boxes that receive nothing: the server's memory for each.
     IdleBox,
-    /// Connections over which nothing comes any more: how much memory of the server does each take?
+    /// Connections that have become idle: the server's memory for each.
     IdleConnection,
-    /// Pings while bulk is sent over the same connection: by how much does the slowest hundredth become slower?
+    /// Pings while bulk is sent over the same connection: the factor by which the slowest hundredth becomes slower.
     Fairness,
 }
 
@@ -66,7 +66,7 @@ impl Workload {
         }
     }
 
-    /// For a chart.
+    /// Returns the description for a chart.
     pub(crate) fn says(self) -> &'static str {
         match self {
             Workload::Rtt => "median round trip",
@@ -87,7 +87,7 @@ impl Workload {
         }
     }
 
-    /// How much a run does of it.
+    /// Returns the load of a run.
     pub(crate) fn load(self, scale: f64) -> Load {
         let one = Load { warm: 0, timed: 1, body: 32, boxes: 1, connections: 1, addresses: 1, window: 1, every: 1 };
         let load = match self {
@@ -98,13 +98,13 @@ impl Workload {
             Workload::Boxes => Load { timed: 1_000_000, boxes: 10_000, window: 8_192, every: 1_024, ..one },
             Workload::IdleBox => Load { boxes: 10_000, ..one },
             Workload::IdleConnection => Load { connections: 200, ..one },
-            // Three of them fit into an outbox of the default size.
+            // Three messages fit into an outbox of the default size.
             Workload::Fairness => Load { warm: 10_000, timed: 1_024, body: 1 << 20, window: 3, ..one },
         };
         load.scaled(scale)
     }
 
-    /// 3.7 million a second is "3.70 M/s".
+    /// Formats a figure: 3.7 million a second is "3.70 M/s".
     pub(crate) fn show(self, value: f64) -> String {
         match self {
             Workload::Rtt => format!("{value:.1} µs"),
@@ -126,10 +126,10 @@ impl FromStr for Workload {
     }
 }
 
-/// How much a run does, and with what.
+/// The load of a run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
-    /// Messages that only warm up: those before the ones that are `timed`.
+    /// Messages that only warm up, before the `timed` ones.
     pub(crate) warm: u64,
     pub(crate) timed: u64,
     /// Bytes of a message's body.
@@ -141,7 +141,7 @@ pub(crate) struct Load {
     pub(crate) addresses: u64,
     /// Messages that may be without an answer.
     pub(crate) window: u64,
-    /// After how many messages there is an acknowledgement.
+    /// Messages for each acknowledgement.
     pub(crate) every: u64,
 }
 
@@ -161,7 +161,7 @@ impl Load {
         self.warm + self.timed
     }
 
-    /// What is one connection's, of all of them.
+    /// Returns the share of one connection.
     pub(crate) fn share(self) -> Load {
         let share = |n: u64| (n / self.connections).max(1);
         Load { timed: share(self.timed), window: share(self.window), every: share(self.every), ..self }
@@ -172,20 +172,20 @@ impl Load {
         self.boxes == 1
     }
 
-    /// Bytes that may be under way on a connection, and as much again for what is around them.
+    /// Returns the bytes that may be in flight on a connection, doubled for their overhead.
     pub(crate) fn in_flight(self) -> usize {
         2 * self.window as usize * (self.body + 64)
     }
 }
 
-/// Who does the work: this crate through one of its handles, or a baseline.
+/// A contender: this crate through one of its handles, or a baseline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Contender {
     Address,
     Recipient,
     /// Messages are handled in the read loop: the limit.
     Raw,
-    /// A task and a bounded channel for each box: what a mailbox has to cost.
+    /// A task and a bounded channel for each box: the least cost of a mailbox.
     Task,
 }
 
@@ -210,13 +210,13 @@ impl FromStr for Contender {
     }
 }
 
-/// What a run brings back, in the unit of its workload.
+/// The result of a run, in the unit of its workload.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) value: f64,
     /// Messages that never arrived, or were never answered, although the run went on.
     pub(crate) lost: u64,
-    /// What a ratio is made of: the p99 of pings beside bulk and that of pings alone, in microseconds.
+    /// The parts of a ratio: the p99 of pings beside bulk and that of pings alone, in microseconds.
     pub(crate) of: Option<(f64, f64)>,
 }
 
@@ -229,7 +229,7 @@ impl Figure {
         Figure { lost, ..Figure::new(messages as f64 / took.as_secs_f64()) }
     }
 
-    /// The middle one of the times of all round trips but those that warm up.
+    /// Returns the median time of all round trips except those that warm up.
     pub(crate) fn median_time(laps: &[Duration], warm: u64) -> Result<Figure> {
         let mut timed: Vec<f64> = laps.iter().skip(usize::try_from(warm)?).map(microseconds).collect();
         Ok(Figure::new(median(&mut timed).ok_or("no round trip was timed")?))
@@ -245,19 +245,19 @@ fn microseconds(lap: &Duration) -> f64 {
     lap.as_secs_f64() * 1e6
 }
 
-/// The time that one round trip in a hundred takes longer than, in microseconds.
+/// Returns the time that one round trip in a hundred exceeds, in microseconds.
 fn p99(laps: &[Duration]) -> Result<f64> {
     let mut times: Vec<f64> = laps.iter().map(microseconds).collect();
     times.sort_by(f64::total_cmp);
     Ok(*times.get(times.len() * 99 / 100).ok_or("no round trip was timed")?)
 }
 
-/// 12345 is "12,345". What is below a million is all that is shown so.
+/// Formats a number below a million: 12345 is "12,345".
 pub(crate) fn thousands(value: f64) -> String {
     if value < 1e3 { value.to_string() } else { format!("{},{:03}", (value / 1e3).trunc(), value % 1e3) }
 }
 
-/// The middle value, or the mean of the two in the middle.
+/// Returns the middle value, or the mean of the two in the middle.
 pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;

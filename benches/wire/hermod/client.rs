@@ -1,4 +1,4 @@
-//! Those who send, wait and look at the clock.
+//! The client's part of the workloads: sends, waits, and measures time.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ use crate::workload::Figure;
 use crate::workload::Load;
 use crate::workload::Workload;
 
-/// After how many bytes a sender lets the other tasks of its thread run, which write them: as many as the baselines write
+/// Bytes after which a sender lets the other tasks of its thread run, which write them: as many as the baselines write
 /// at once.
 const WRITE: u64 = 64 << 10;
 /// Bytes of a message besides its body.
@@ -61,7 +61,7 @@ pub(super) async fn measure<H: Handle>(run: Run, there: &There, answers: &Answer
     }
 }
 
-/// A node that is connected, and where it is answered.
+/// A connected node, with the mailbox for its answers.
 struct Client<H: Handle> {
     node: Node,
     at: String,
@@ -94,7 +94,7 @@ impl<H: Handle> Client<H> {
         Ok(pong.seq)
     }
 
-    /// The times of so many round trips, one after the other.
+    /// Returns the times of `count` round trips, one after the other.
     async fn laps(&mut self, count: u64) -> Result<Vec<Duration>> {
         let mut laps = Vec::new();
         for seq in 0..count {
@@ -114,7 +114,7 @@ impl<H: Handle> Client<H> {
         self.trips(|seq| H::send(&echo, H::ping(seq, return_to.clone()))).await
     }
 
-    /// Pings with many addresses in each, which are always the same: those of as many mailboxes.
+    /// Sends pings with many addresses each, always of the same mailboxes.
     async fn crowds(&mut self) -> Result<Figure> {
         let crowd = self.remote::<H::Crowd>("crowd")?;
         let mut others = Vec::<Mailbox<Pong>>::new();
@@ -126,7 +126,7 @@ impl<H: Handle> Client<H> {
         self.trips(|seq| H::send(&crowd, H::crowd(seq, members.clone()))).await
     }
 
-    /// Round trips with a window of them in flight.
+    /// Makes round trips with a window of them in flight.
     async fn trips(&mut self, ping: impl Fn(u64)) -> Result<Figure> {
         let load = self.load;
         let (mut sent, mut next, mut lost) = (0, 0, 0);
@@ -146,7 +146,7 @@ impl<H: Handle> Client<H> {
         Ok(Figure::rate(load.timed, began.elapsed(), lost))
     }
 
-    /// Says where acknowledgements go, and waits for the first.
+    /// Sends the address for acknowledgements, and waits for the first.
     async fn begin(&self, connection: u64) -> Result<Mailbox<Ack>> {
         let mut acks = self.node.mailbox::<Ack>().buffer(Buffer::dropping(BUFFER)).open()?;
         H::send(&self.remote::<H::Start>(&start_box(connection))?, H::start(H::back_to(&acks)));
@@ -154,7 +154,7 @@ impl<H: Handle> Client<H> {
         Ok(acks)
     }
 
-    /// Makes ready for a connection's messages of one kind.
+    /// Prepares a connection's stream of messages of one kind.
     async fn stream<M: RemoteMessage>(&self, connection: u64) -> Result<Stream<H, M>> {
         let acks = self.begin(connection).await?;
         let to: Result<Vec<_>> =
@@ -162,7 +162,7 @@ impl<H: Handle> Client<H> {
         Ok(Stream { load: self.load.share(), to: to?, acks, answers: self.answers.clone() })
     }
 
-    /// Pings alone, then pings for as long as bulk is sent over the same connection.
+    /// Sends pings alone, then pings while bulk is sent over the same connection.
     async fn fairness(&mut self) -> Result<Figure> {
         let idle = self.laps(self.load.warm).await?;
         let bulk = self.stream::<Blob>(0).await?;
@@ -181,13 +181,13 @@ impl<H: Handle> Client<H> {
     }
 }
 
-/// Messages of one size, which all have the same bytes.
+/// Returns a maker of messages of one size, which all have the same bytes.
 fn blobs(load: Load) -> impl Fn(u64) -> Blob + Clone {
     let body = Bytes::from(vec![7; load.body]);
     move |seq| Blob { seq, body: body.clone() }
 }
 
-/// The messages of all connections, each with its share of them.
+/// Sends the messages over all connections, each with its share of them.
 async fn streams<H: Handle>(first: Client<H>, run: Run, there: &There) -> Result<Figure> {
     let mut clients = vec![first];
     for _ in 1..run.load.connections {
@@ -216,7 +216,7 @@ async fn all<H: Handle, M: RemoteMessage>(clients: &[Client<H>], make: impl Fn(u
     Ok(Sent { read: sum(|sent| sent.read), lost: sum(|sent| sent.lost), took: began.elapsed() })
 }
 
-/// What became of a stream.
+/// The result of a stream.
 struct Sent {
     read: u64,
     lost: u64,
@@ -235,7 +235,7 @@ impl<H: Handle, M: RemoteMessage> Stream<H, M> {
     async fn run(mut self, make: impl Fn(u64) -> M) -> Result<Sent> {
         let (load, mut last) = (self.load, Ack { next: 0, count: 0 });
         let began = Instant::now();
-        // Or after some large ones, as long as there are others under way.
+        // Yields after some large messages too, as long as others are under way.
         let turn_after = (WRITE / (load.body as u64 + HEAD)).max(load.every.min(16));
         let mut turn = self.to.iter().cycle();
         for seq in 0..load.timed {

@@ -1,4 +1,4 @@
-//! The workloads through this crate: each as a user would write it, in an actix System of its own process.
+//! The workloads through this crate: each as a user would write it, in an actix System of a process of its own.
 
 mod client;
 mod server;
@@ -18,13 +18,13 @@ use crate::process::There;
 use crate::workload::Figure;
 use crate::workload::Load;
 
-/// Room for everything that a workload may have in flight: nothing is shed.
+/// Room for all messages that a workload may have in flight, so that none is shed.
 const BUFFER: usize = 16_384;
-/// What a node has unless it is told otherwise.
+/// The defaults of a node.
 const OUTBOX: usize = 4 << 20;
 const MAX_MESSAGE: usize = 16 << 20;
 const INTERNED: usize = 4_096;
-/// Addresses besides those that a workload sends to.
+/// Addresses beside those that a workload sends to.
 const OTHERS: usize = 64;
 
 /// Runs the server; it ends with its process.
@@ -32,8 +32,8 @@ pub(crate) fn serve<H: Handle>(run: Run) -> Result<()> {
     actix::System::new().block_on(server::serve::<H>(run))
 }
 
-/// Runs the client against a server: in a task, as actors and handlers run, and not as what the System waits for, which is
-/// polled behind another look for events.
+/// Runs the client against a server. It runs in a task, as actors and handlers do, and not as the future that the
+/// System waits for, which is polled only after another look for events.
 pub(crate) fn measure<H: Handle>(run: Run, there: There, answers: Answers) -> Result<Figure> {
     actix::System::new().block_on(async move {
         let client = async move { client::measure::<H>(run, &there, &answers).await.map_err(|why| why.to_string()) };
@@ -42,7 +42,7 @@ pub(crate) fn measure<H: Handle>(run: Run, there: There, answers: Answers) -> Re
 }
 
 /// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own. Its limits are the
-/// default ones, but for what a workload has in flight at once and how many boxes it sends to in turn.
+/// defaults, except for the messages that a workload has in flight at once, and the boxes that it sends to in turn.
 fn start(load: Load) -> Node {
     let own = std::env::var("HERMOD_IO").is_ok_and(|thread| thread == "own");
     Node::builder()
@@ -60,12 +60,12 @@ where
     Ok(node.mailbox().name(name).buffer(Buffer::dropping(BUFFER)).open()?)
 }
 
-/// The box to which the client of a connection says where its acknowledgements go.
+/// Returns the name of the box to which the client of a connection sends its address for acknowledgements.
 fn start_box(connection: u64) -> String {
     format!("start-{connection}")
 }
 
-/// One of the boxes that a connection's messages go to.
+/// Returns the name of one of the boxes that a connection's messages go to.
 fn sink_box(connection: u64, number: u64) -> String {
     format!("sink-{connection}-{number}")
 }

@@ -23,12 +23,12 @@ use crate::process::Run;
 use crate::workload::Load;
 use crate::workload::Workload;
 
-/// Opens everything that any workload sends to.
+/// Opens all boxes that any workload sends to.
 pub(super) async fn serve<H: Handle>(run: Run) -> Result<()> {
     let node = start(run.load);
     read(open(&node, "echo")?, H::answer);
     read(open(&node, "crowd")?, H::answer_crowd);
-    // The boxes of which the memory is asked for are opened when they are asked for.
+    // Boxes whose memory is measured are opened on demand.
     let late = run.workload == Workload::IdleBox;
     for connection in 0..run.load.connections {
         let stream = Rc::new(Stream::<H>::new(run.load.share()));
@@ -50,7 +50,7 @@ pub(super) async fn serve<H: Handle>(run: Run) -> Result<()> {
     future::pending().await
 }
 
-/// Opens what a connection's stream of messages goes to.
+/// Opens the boxes that a connection's stream of messages goes to.
 fn sinks<H: Handle>(node: &Node, connection: u64, run: Run, stream: &Rc<Stream<H>>) -> Result<()> {
     for number in 0..run.load.boxes {
         let (name, stream) = (sink_box(connection, number), Rc::clone(stream));
@@ -78,7 +78,7 @@ fn read<M: RemoteMessage>(mut mailbox: Mailbox<M>, mut take: impl FnMut(M) + 'st
     });
 }
 
-/// Messages that are acknowledged now and then.
+/// A stream of messages that are acknowledged now and then.
 struct Stream<H: Handle> {
     load: Load,
     count: Cell<u64>,

@@ -1,4 +1,4 @@
-//! Those who send, wait and look at the clock; the same for both baselines.
+//! The client's part of the workloads: sends, waits, and measures time. The same for both baselines.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -32,15 +32,15 @@ use crate::workload::Figure;
 use crate::workload::Load;
 use crate::workload::Workload;
 
-/// How a client's messages get to its connection, and those for it out.
+/// A client's access to its connection, for messages out and in.
 pub(super) trait Way {
-    /// Has something put behind what is gathered.
+    /// Appends something to the gathered messages.
     fn outgoing<T>(&mut self, post: impl FnOnce(&mut Outgoing) -> T) -> T;
-    /// Lets what is gathered go, and what has come in.
+    /// Sends the gathered messages, and takes in those that have come.
     async fn send(&mut self) -> Result<()>;
-    /// Sends what is gathered, and waits for the next message.
+    /// Sends the gathered messages, and waits for the next one.
     async fn reply(&mut self) -> Result<Reply>;
-    /// The next message, if one is there.
+    /// Returns the next message, if one is there.
     fn reply_now(&mut self) -> Result<Option<Reply>>;
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn measure<W: Way>(
             first.trips(|seq, outgoing| outgoing.post(ECHO, &Ping { seq, return_to: PONGS })).await
         }
         Workload::Window => {
-            // The same members in each message, as in the contenders' ones.
+            // The same members in each message, as in those of the contenders.
             let mut crowd = Crowd { seq: 0, members: vec![PONGS; usize::try_from(load.addresses)?] };
             first
                 .trips(move |seq, outgoing| {
@@ -128,7 +128,7 @@ impl<W: Way> Client<W> {
         Ok(ack)
     }
 
-    /// The times of so many round trips, one after the other.
+    /// Returns the times of `count` round trips, one after the other.
     async fn laps(&mut self, count: u64) -> Result<Vec<Duration>> {
         let mut laps = Vec::new();
         for seq in 0..count {
@@ -143,7 +143,7 @@ impl<W: Way> Client<W> {
         Ok(laps)
     }
 
-    /// Round trips with a window of them in flight.
+    /// Makes round trips with a window of them in flight.
     async fn trips(&mut self, mut ping: impl FnMut(u64, &mut Outgoing) -> Result<()>) -> Result<Figure> {
         let load = self.load;
         let (mut sent, mut next) = (0, 0);
@@ -169,13 +169,13 @@ impl<W: Way> Client<W> {
         Ok(Figure::rate(load.timed, began.elapsed(), 0))
     }
 
-    /// Says where acknowledgements go, and waits for the first.
+    /// Sends the address for acknowledgements, and waits for the first.
     async fn begin(&mut self) -> Result<Ack> {
         self.post(START, &Start { return_to: ACKS })?;
         self.ack().await
     }
 
-    /// Sends the messages of this connection to its boxes in turn; how many were read.
+    /// Sends the messages of this connection to its boxes in turn. Returns how many were read.
     async fn stream(&mut self) -> Result<u64> {
         let load = self.load;
         let body = vec![7; load.body];
@@ -204,7 +204,7 @@ impl<W: Way> Client<W> {
         Ok(last.count)
     }
 
-    /// Pings alone, then pings for as long as bulk is sent over the same connection.
+    /// Sends pings alone, then pings while bulk is sent over the same connection.
     async fn fairness(&mut self) -> Result<Figure> {
         let load = self.load;
         let idle = self.laps(load.warm).await?;
@@ -230,7 +230,7 @@ impl<W: Way> Client<W> {
     }
 }
 
-/// The messages of all connections, each with its share of them.
+/// Sends the messages over all connections, each with its share of them.
 async fn streams<W: Way>(mut clients: Vec<Client<W>>) -> Result<Figure> {
     for client in &mut clients {
         client.begin().await?;

@@ -47,7 +47,7 @@ pub(super) async fn serve(tcp: TcpStream, run: Run) -> Result<()> {
 /// The boxes behind one connection.
 struct Boxes {
     run: Run,
-    /// Messages for each of those that a stream goes to.
+    /// Messages for each box of the stream.
     counts: Vec<u64>,
     names: HashMap<String, BoxNumber>,
     progress: Progress,
@@ -111,7 +111,7 @@ impl Boxes {
 }
 
 impl Incoming {
-    /// The next message for the client.
+    /// Returns the next message for the client.
     fn reply(&mut self) -> Result<Option<Reply>> {
         let Some((to, body)) = self.next()? else { return Ok(None) };
         Reply::read(to, body).map(Some)
@@ -145,7 +145,7 @@ impl Way for Link {
 }
 
 impl Reply {
-    /// What a frame for the client says.
+    /// Decodes a frame for the client.
     #[inline]
     pub(super) fn read(to: BoxNumber, body: &[u8]) -> Result<Reply> {
         match to {

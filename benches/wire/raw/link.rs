@@ -1,7 +1,7 @@
-//! Frames on a connection: how both baselines write and read them.
+//! Frames on a connection, as both baselines write and read them.
 //!
 //! One message a frame: its length (`u32`, little-endian), the number of a box, the message in postcard. Frames are
-//! gathered and written 64 KiB at a time or more; each is read where it lies.
+//! gathered and written at least 64 KiB at a time; each is read in place.
 
 use std::io;
 use std::mem;
@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use super::BoxNumber;
 use crate::Result;
 
-/// How much is gathered before it is written.
+/// Bytes that are gathered before they are written.
 const WRITE: usize = 64 * 1024;
-/// Room for what is read at once. It grows with a frame that does not fit.
+/// Bytes of room for a read. It grows with a frame that does not fit.
 const READ: usize = 256 * 1024;
 /// Bytes of a frame's length.
 const PREFIX: usize = mem::size_of::<u32>();
@@ -35,7 +35,7 @@ impl Link {
         Ok(Link { tcp, incoming: Incoming::new(), outgoing: Outgoing::default() })
     }
 
-    /// Waits until more has come.
+    /// Waits until more bytes have come.
     pub(super) async fn read(&mut self) -> Result<()> {
         match self.tcp.read(self.incoming.room()).await? {
             0 => Err("the other side has gone".into()),
@@ -46,7 +46,7 @@ impl Link {
         }
     }
 
-    /// Takes what has come already, if anything.
+    /// Takes bytes that have come already, if there are any.
     pub(super) fn read_what_is_there(&mut self) -> Result<()> {
         match self.tcp.try_read(self.incoming.room()) {
             Ok(0) => Err("the other side has gone".into()),
@@ -87,7 +87,7 @@ impl Outgoing {
     }
 }
 
-/// Postcard at the end of what is gathered; three times as fast as `postcard::to_extend`.
+/// A flavor that appends postcard to the gathered bytes; three times as fast as `postcard::to_extend`.
 struct Appended<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Appended<'_> {
@@ -110,7 +110,7 @@ impl Flavor for Appended<'_> {
     }
 }
 
-/// Bytes read, of which those from `start` to `end` are not handled yet.
+/// Bytes that were read; those from `start` to `end` are not handled yet.
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     start: usize,
@@ -122,7 +122,7 @@ impl Incoming {
         Incoming { bytes: vec![0; READ], start: 0, end: 0 }
     }
 
-    /// Where to read to: behind what is left, which moves to the front.
+    /// Returns the room to read into, behind the bytes that are left, which move to the front.
     pub(super) fn room(&mut self) -> &mut [u8] {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -133,12 +133,12 @@ impl Incoming {
         &mut self.bytes[self.end..]
     }
 
-    /// So much was read into the room.
+    /// Notes the bytes that were read into the room.
     pub(super) fn has_come(&mut self, bytes: usize) {
         self.end += bytes;
     }
 
-    /// The next whole frame: its box and the message.
+    /// Returns the next whole frame: its box and the message.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(BoxNumber, &[u8])>> {
         let Some((prefix, rest)) = self.bytes[self.start..self.end].split_first_chunk::<PREFIX>() else {

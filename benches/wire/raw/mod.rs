@@ -1,8 +1,8 @@
-//! The baselines: what can be had by hand on the same runtime, with no promise.
+//! The baselines: the traffic written by hand on the same runtime, without any guarantees.
 //!
-//! Both send the same frames, which are those of `link`. The first is meant to be the limit: it handles each message
-//! in its read loop, where it lies, in no mailbox. The second has a task and a bounded channel for each box, and a task
-//! that writes; it says what a mailbox costs whoever makes it.
+//! Both send the frames of `link`. The first is meant to be the limit: it handles each message in its read loop, in
+//! place, without a mailbox. The second has a task and a bounded channel for each box, and a task that writes; it shows
+//! the cost of a mailbox in any implementation.
 
 mod client;
 mod direct;
@@ -63,7 +63,7 @@ struct Data {
     body: [u8; 32],
 }
 
-/// Its body stays where it was read, and is not copied to be sent.
+/// The body stays where it was read, and is not copied to be sent.
 #[derive(Serialize, Deserialize)]
 struct Blob<'a> {
     seq: u64,
@@ -98,7 +98,7 @@ pub(crate) fn measure(run: Run, there: There, answers: Answers) -> Result<Figure
     on_its_runtime(run, measure)
 }
 
-/// On one thread. Only the second baseline pays for tasks that are tied to it, as actix does.
+/// Runs on one thread. Only the second baseline pays for tasks that are tied to the thread, as actix does.
 fn on_its_runtime<T: 'static>(run: Run, work: impl Future<Output = Result<T>> + 'static) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match run.contender {
@@ -111,7 +111,7 @@ async fn connect(there: &There) -> io::Result<TcpStream> {
     TcpStream::connect(&there.endpoint).await
 }
 
-/// How far a stream of messages has come.
+/// The progress of a stream of messages.
 struct Progress {
     load: Load,
     count: u64,
@@ -122,7 +122,7 @@ impl Progress {
         Progress { load: run.load.share(), count: 0 }
     }
 
-    /// Counts a message; the acknowledgement, if one is due.
+    /// Counts a message. Returns the acknowledgement, if one is due.
     #[inline]
     fn taken(&mut self, seq: u64) -> Option<Ack> {
         self.count += 1;
@@ -132,7 +132,7 @@ impl Progress {
     }
 }
 
-/// How many boxes there are before the client asks for them.
+/// Returns the number of boxes before the client asks for more.
 fn boxes_at_first(run: Run) -> u64 {
     if run.workload == Workload::IdleBox { 0 } else { run.load.boxes }
 }

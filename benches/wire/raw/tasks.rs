@@ -40,12 +40,12 @@ use crate::message::Pong;
 use crate::process;
 use crate::process::Run;
 
-/// Room for everything that a workload may have in flight, as in the contenders' mailboxes.
+/// Room for all messages that a workload may have in flight, as in the contenders' mailboxes.
 const CHANNEL: usize = 16_384;
 /// Frames that are handled before the other tasks get a turn.
 const TURN: usize = 256;
 
-/// Bytes of any number that a message owns.
+/// A message that owns bytes of any number.
 #[derive(serde::Deserialize)]
 struct Blob {
     seq: u64,
@@ -70,7 +70,7 @@ pub(super) async fn serve(tcp: TcpStream, run: Run) -> Result<()> {
     });
     let stream = Rc::new(Stream { out, progress: RefCell::new(Progress::new(run)), return_to: Cell::new(ACKS) });
     boxes.open_sinks(0..boxes_at_first(run), run, &stream);
-    // Opens boxes, so it cannot be a task of its own beside them.
+    // Not a task of its own beside the boxes, since it opens some.
     let start = |boxes: &mut Boxes, body: &[u8]| {
         stream.return_to.set(postcard::from_bytes::<Start>(body)?.return_to);
         boxes.open_sinks(boxes_at_first(run)..run.load.boxes, run, &stream);
@@ -108,7 +108,7 @@ async fn write(mut to: OwnedWriteHalf, out: Rc<Out>) -> Result<()> {
     }
 }
 
-/// What is to be written, and somebody who waits for it.
+/// Messages to be written, and the wake-up of the task that writes.
 #[derive(Default)]
 struct Out {
     gathered: RefCell<Outgoing>,
@@ -187,7 +187,7 @@ impl Boxes {
     }
 }
 
-/// Messages that are acknowledged now and then.
+/// A stream of messages that are acknowledged now and then.
 struct Stream {
     out: Rc<Out>,
     progress: RefCell<Progress>,
@@ -203,7 +203,7 @@ impl Stream {
     }
 }
 
-/// The client's connection, with one mailbox for all that comes.
+/// The client's connection, with one mailbox for all messages that come.
 pub(super) struct Connection {
     out: Rc<Out>,
     replies: mpsc::Receiver<Reply>,
