@@ -1,8 +1,8 @@
-//! Shows that existing actix actors are reached from another process as they are: nothing in them knows of this crate,
-//! and the client holds nothing but actix `Recipient`s.
+//! Shows that existing actix actors are reachable from another process unchanged: they know nothing of this crate, and
+//! the client holds only actix `Recipient`s.
 //!
 //! Run it with `cargo run --release --example echo_actor`. The example starts its second self, which spawns echo actors
-//! and publishes them; then the same client code talks to an actor of its own process and to those of the other.
+//! and publishes them; then the same client code talks to an actor of its own process and to the actors of the other.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -38,7 +38,7 @@ struct Heard {
     by: String,
 }
 
-/// Answers whoever speaks to it.
+/// Answers each message.
 struct Echo {
     name: String,
 }
@@ -55,7 +55,7 @@ impl Handler<Say> for Echo {
     }
 }
 
-/// Hears the answers.
+/// Receives the answers.
 struct Listener {
     answers: mpsc::UnboundedSender<Heard>,
 }
@@ -84,7 +84,7 @@ async fn talk(echo: Recipient<Say>) -> Outcome<String> {
     Ok(format!("{by} heard {text:?}"))
 }
 
-// ---- What is new: one process publishes, the other asks for recipients.
+// ---- The new part: one process publishes, the other asks for recipients.
 
 fn main() -> Outcome<()> {
     match std::env::args().nth(1).as_deref() {
@@ -95,7 +95,7 @@ fn main() -> Outcome<()> {
 
 fn serve() -> Outcome<()> {
     std::thread::spawn(|| {
-        // Ends with whoever holds its standard input.
+        // Ends with the process that holds its standard input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -126,7 +126,7 @@ async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Server(Child);
 
 impl Server {
@@ -143,7 +143,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

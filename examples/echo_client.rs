@@ -1,4 +1,4 @@
-//! The client of two terminals: it sends the lines you type, and prints what comes back and how long it took.
+//! The client of two terminals: it sends the lines that you type, and prints the echoes and their round trips.
 //!
 //! ```text
 //! cargo run --example echo_server                      # first terminal
@@ -6,9 +6,9 @@
 //! cargo run --example echo_client -- 127.0.0.1:5000    # if the server listens elsewhere
 //! ```
 //!
-//! What it shows: an address is a name at an endpoint, not a connection. Start the client first, type, start the
-//! server, type; then restart the server, and type again: the address made at the beginning serves throughout.
-//! What is sent while nobody is there is dropped, as a letter may be, and never holds the client up.
+//! It shows that an address is a name at an endpoint, not a connection. Start the client first, type, start the server,
+//! type; then restart the server, and type again: the address made at the beginning serves throughout. Messages sent
+//! while no server is there are dropped, and never hold the client up.
 
 use std::error::Error;
 use std::io;
@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long an echo may take.
+/// The longest time that an echo may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the server reads; `echo_server.rs` has the same.
+/// The message that the server reads; `echo_server.rs` has the same.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Line {
@@ -33,7 +33,7 @@ struct Line {
     return_to: Address<Echo>,
 }
 
-/// What it sends back.
+/// The message that the server sends back.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Echo {
@@ -53,7 +53,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(server: &str) -> Result<(), Box<dyn Error>> {
-    // By default the pauses between two attempts to connect grow to ten seconds: too long for one who waits and types.
+    // By default the pauses between two attempts to connect grow to ten seconds: too long for a person who waits and
+    // types.
     let node = Node::builder().reconnect(Duration::from_millis(100)..=Duration::from_secs(1)).start();
     let echo = node.remote::<Line>(server, "echo")?;
     println!("Type a line for the server at {server}; Ctrl-C or Ctrl-D ends.");
@@ -70,7 +71,8 @@ async fn run(server: &str) -> Result<(), Box<dyn Error>> {
 async fn converse(node: &Node, echo: &Address<Line>) -> Result<(), Box<dyn Error>> {
     let mut typed = typed_lines();
     while let Some(text) = typed.recv().await {
-        // A mailbox for each line: an echo that comes too late finds it closed, and is not taken for that of the next.
+        // A mailbox for each line: an echo that comes too late finds it closed, and is not taken for the echo of the
+        // next line.
         let mut reply = node.mailbox::<Echo>().open()?;
         let sent = Instant::now();
         echo.do_send(Line { text, return_to: reply.address() });
@@ -83,7 +85,7 @@ async fn converse(node: &Node, echo: &Address<Line>) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-/// The lines of the standard input. They are read on a thread of their own, which nobody waits for at the end.
+/// The lines of the standard input. They are read on a thread of their own, which is not joined at the end.
 fn typed_lines() -> mpsc::Receiver<String> {
     let (to_us, typed) = mpsc::channel(1);
     thread::spawn(move || {

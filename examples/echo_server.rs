@@ -6,8 +6,8 @@
 //! cargo run --example echo_server -- 127.0.0.1:5000    # or anywhere else; tell the client, too
 //! ```
 //!
-//! What it shows: a server is a node that listens and a mailbox with a name. It keeps no list of clients; whom to
-//! answer is in each message. Stop it with Ctrl-C and start it again while the client runs: the client goes on.
+//! It shows that a server is a node that listens and a mailbox with a name. It keeps no list of clients; each message
+//! brings the address to answer to. Stop it with Ctrl-C and start it again while the client runs: the client goes on.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use actix::Message;
 use actix_hermod::{Address, Mailbox, Node};
 use serde::{Deserialize, Serialize};
 
-/// What the client sends; `echo_client.rs` has the same.
+/// The message that the client sends; `echo_client.rs` has the same.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Line {
@@ -24,7 +24,7 @@ struct Line {
     return_to: Address<Echo>,
 }
 
-/// What it gets back.
+/// The message that the client gets back.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Echo {
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
 
 async fn serve(at: &str) -> Result<(), Box<dyn Error>> {
     let node = Node::start();
-    // Open before we listen, so that not even the first line of the first client comes too early.
+    // Opened before the node listens, so that even the first line of the first client does not come too early.
     let mut lines = node.mailbox::<Line>().name("echo").open()?;
     let endpoint = node.listen(at).await?;
     println!("Listening on {endpoint}; Ctrl-C ends.");
@@ -54,7 +54,7 @@ async fn serve(at: &str) -> Result<(), Box<dyn Error>> {
         () = echo(&mut lines) => {}
         pressed = tokio::signal::ctrl_c() => pressed?,
     }
-    // All that was sent back is still written, and read; a second Ctrl-C does not wait for that.
+    // All echoes are still written, and read; a second Ctrl-C does not wait for that.
     tokio::select! {
         () = node.shutdown() => {}
         again = tokio::signal::ctrl_c() => again?,

@@ -3,10 +3,10 @@
 //! Run it with `cargo run --release --example flood`; the number of messages a thread sends may be given as an argument
 //! (10,000,000 unless it is). The example starts its second self as the server.
 //!
-//! Each case floods a `Recipient` with messages of 40 bytes: from one thread and from four; to a box that is read and to
-//! one that never is; and with the thread that the sending node's sockets run on stopped for two seconds in the middle,
-//! as a debugger would. Afterwards the books must balance, a ping on the same connection must pass, and the process
-//! must have stayed below 200 MB; otherwise the exit status is 1.
+//! Each case floods a `Recipient` with messages of 40 bytes: from one thread and from four; to a box that is read and
+//! to one that never is; and with the I/O thread of the sending node stopped for two seconds in the middle, as a
+//! debugger would stop it. Afterwards all messages must be accounted for, a ping on the same connection must pass, and
+//! the process must have stayed below 200 MB; otherwise the exit status is 1.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -30,7 +30,7 @@ use serde::Serialize;
 /// The most memory that any case may need, in MB.
 const MEMORY: u64 = 200;
 
-/// How long an answer, or the end of the drops, is waited for.
+/// The longest wait for an answer, or for the end of the drops.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Message, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ struct Ping {
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Pong {
-    /// What the server's boxes were given, took, and dropped.
+    /// The messages that the server's boxes received, handed out, and dropped.
     stats: Box<Stats>,
 }
 
@@ -88,10 +88,10 @@ fn main() -> Outcome<()> {
     if failed { Err("a case failed".into()) } else { Ok(()) }
 }
 
-/// The server: one box that is read, one that never is, and one that answers with the books.
+/// The server: one box that is read, one that never is, and one that answers with the node's statistics.
 fn serve() -> Outcome<()> {
     thread::spawn(|| {
-        // Ends with whoever holds its standard input.
+        // Ends with the process that holds its standard input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -148,14 +148,14 @@ async fn flood(case: &Case, messages: u64) -> Outcome<()> {
     if peak() > MEMORY { Err(format!("{} MB is more than {MEMORY}", peak()).into()) } else { Ok(()) }
 }
 
-/// Asks for the server's books until they and ours account for every message.
+/// Asks for the server's statistics until they and ours account for every message.
 async fn balance(node: &Node, pings: &Address<Ping>, sent: u64) -> Outcome<(Stats, Stats)> {
     let began = Instant::now();
     loop {
         let (asked, theirs) = ping(node, pings).await?;
         let ours = node.stats();
         let waiting: u64 = theirs.boxes.iter().map(|one| one.depth).sum();
-        // The pings are counted like any message; on both sides they were delivered.
+        // The pings count like any message; they were delivered on both sides.
         let accounted = ours.dropped_total() + theirs.dropped_total() + theirs.delivered + waiting;
         if ours.sent >= sent && accounted > sent && ours.in_doubt == 0 {
             return Ok((ours, theirs));
@@ -167,7 +167,8 @@ async fn balance(node: &Node, pings: &Address<Ping>, sent: u64) -> Outcome<(Stat
     }
 }
 
-/// A ping that must pass; it may be shed while the connection is full, so it is sent again. How often, and the answer.
+/// Sends a ping that must pass; it may be shed while the connection is full, so it is sent again. Returns the number of
+/// attempts, and the answer.
 async fn ping(node: &Node, pings: &Address<Ping>) -> Outcome<(u64, Stats)> {
     let mut answers = node.mailbox::<Pong>().open()?;
     let began = Instant::now();
@@ -183,7 +184,7 @@ async fn ping(node: &Node, pings: &Address<Ping>) -> Outcome<(u64, Stats)> {
     Err("no ping passes".into())
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Server(Child);
 
 impl Server {
@@ -203,13 +204,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The most memory this process has had resident since the last reset, in MB; 0 where the system does not tell.
+/// Returns the peak of resident memory since the last reset, in MB; 0 where the system does not report it.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -218,6 +219,6 @@ fn peak() -> u64 {
 }
 
 fn reset_peak() {
-    // Where this is not possible, the peak is that of all cases so far.
+    // Where this is not possible, the peak covers all cases so far.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

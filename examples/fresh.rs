@@ -1,5 +1,5 @@
-//! Shows that an address that nobody holds any more costs nothing: messages without end, each with a fresh address to be
-//! answered at, leave the memory of both processes as it was.
+//! Shows that an address that nobody holds any more costs nothing: sends an endless stream of messages, each with a
+//! fresh address for its answer, while the memory of both processes stays flat.
 //!
 //! ```text
 //! cargo run --release --example fresh                           # a million, each with a mailbox of its own
@@ -7,11 +7,11 @@
 //! cargo run --release --example fresh -- --actors               # each with an actor of its own
 //! ```
 //!
-//! The example starts its second self, which answers. After each tenth of the messages it waits until nothing is left of
-//! them, and prints the rate and the resident memory of both processes; on Linux, as other systems do not tell.
+//! The example starts its second self, which answers. After each tenth of the messages it waits until nothing is left
+//! of them, and prints the rate and the resident memory of both processes. The memory is known only on Linux.
 //!
-//! The exit status is 0 if no box and no actor was left behind and neither process has grown since the first tenth, 1 if
-//! not, and 2 if it could not be run.
+//! The exit status is 0 if no box and no actor was left behind and neither process has grown since the first tenth, 1
+//! otherwise, and 2 if the example could not run.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -38,23 +38,23 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// The variable that makes a process the one that answers.
+/// The environment variable that makes a process the answering one.
 const ROLE: &str = "HERMOD_FRESH_CHILD";
 
-/// What stands before the line that is meant for the parent; a test harness writes lines of its own.
+/// The mark in front of the line for the parent, since a test harness writes lines of its own.
 const MARK: &str = "fresh: ";
 
 /// Messages that wait for their answers at a time.
 const AT_A_TIME: u64 = 64;
 
-/// The messages are sent in so many parts, with a look at the memory after each.
+/// The parts in which the messages are sent, with a look at the memory after each.
 const PARTS: u64 = 10;
 
-/// What a process may have grown by since the first part, in KiB: what an allocator may keep. Half a byte kept of each
-/// of ten million messages would be more.
+/// The growth of a process since the first part that is allowed, in KiB, because an allocator may keep that much. Half
+/// a byte kept for each of ten million messages would be more.
 const MARGIN: u64 = 4 << 10;
 
-/// As long as anything is waited for.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const USAGE: &str = "usage: fresh [--messages N] [--actors]
@@ -65,7 +65,7 @@ const USAGE: &str = "usage: fresh [--messages N] [--actors]
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// To be answered at a mailbox.
+/// A message that is answered at a mailbox.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Ping {
@@ -73,7 +73,7 @@ struct Ping {
     return_to: Address<Pong>,
 }
 
-/// To be answered to an actor.
+/// A message that is answered to an actor.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Errand {
@@ -86,7 +86,7 @@ struct Errand {
 #[rtype(result = "()")]
 struct Pong(u64);
 
-/// Asks for what the other process knows of itself.
+/// Asks for the statistics of the other process.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Look {
@@ -97,16 +97,16 @@ struct Look {
 #[rtype(result = "()")]
 struct Seen(Box<Stats>);
 
-/// What is wanted.
+/// The options of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) messages: u64,
-    /// Whether each message brings an actor along, and not a mailbox.
+    /// Whether each message brings an actor along, instead of a mailbox.
     pub(crate) actors: bool,
 }
 
 impl Options {
-    /// `None` if help is wanted.
+    /// Parses the options; `None` if help is wanted.
     fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
         let mut options = Options { messages: 1_000_000, actors: false };
         let mut arguments = arguments.into_iter();
@@ -146,9 +146,10 @@ fn main() -> ExitCode {
     }
 }
 
-// ---- The one that asks.
+// ---- The asking process.
 
-/// Runs all of it; whether all is as it should be. This program with `arguments` is to become the one that answers.
+/// Runs the example, and returns whether its promise holds. This program, started with `arguments`, becomes the
+/// answering process.
 pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> {
     let (server, endpoint) = Server::start(arguments)?;
     let node = Node::start();
@@ -185,7 +186,7 @@ pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> 
     Ok(is_well)
 }
 
-/// What both have more at their worst than after the first part, in KiB.
+/// Returns the growth of both processes from the first part to their peak, in KiB.
 fn grown(looks: &[[u64; 2]]) -> [u64; 2] {
     [0, 1].map(|process| {
         let most = looks.iter().map(|look| look[process]).max().unwrap_or(0);
@@ -193,13 +194,13 @@ fn grown(looks: &[[u64; 2]]) -> [u64; 2] {
     })
 }
 
-/// The way to the one that answers.
+/// The asking side, with its addresses of the answering process.
 struct Asking {
     node: Node,
     pings: Address<Ping>,
     errands: Address<Errand>,
     looks: Address<Look>,
-    /// Actors that live.
+    /// The number of actors that live.
     actors: Rc<Cell<u64>>,
 }
 
@@ -210,7 +211,7 @@ impl Asking {
         Ok(Asking { node, pings, errands, looks, actors: Rc::default() })
     }
 
-    /// Sends the messages of these numbers, a few at a time, and waits for all answers.
+    /// Sends the messages with these numbers, a few at a time, and waits for all answers.
     async fn ask(&self, from: u64, to: u64, by_actors: bool) -> Outcome<()> {
         let next = Cell::new(from);
         let askers = (0..AT_A_TIME).map(|_| async {
@@ -262,7 +263,7 @@ impl Asking {
     }
 }
 
-/// An actor that nobody holds but the one that is to answer to it.
+/// An actor that only the answering process holds.
 struct Reporter {
     tell: Option<oneshot::Sender<u64>>,
     living: Rc<Cell<u64>>,
@@ -276,7 +277,7 @@ impl Handler<Pong> for Reporter {
     type Result = ();
 
     fn handle(&mut self, Pong(n): Pong, _: &mut Context<Self>) {
-        // Who asked may have given up.
+        // The asker may have given up.
         let _ = self.tell.take().map(|tell| tell.send(n));
     }
 }
@@ -287,20 +288,20 @@ impl Drop for Reporter {
     }
 }
 
-/// Waits for something, but not for ever.
+/// Waits for something, but not forever.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
     let limited = actix_rt::time::timeout(PATIENCE, future).await;
     limited.map_err(|_| format!("{what}: not within {PATIENCE:?}").into())
 }
 
-/// In KiB; 0 where the system does not tell.
+/// Returns the resident memory of a process, in KiB; 0 where the system does not report it.
 fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     field.and_then(|field| field.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Server(Child);
 
 impl Server {
@@ -324,13 +325,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-// ---- The one that answers.
+// ---- The answering process.
 
 pub(crate) fn is_child() -> bool {
     std::env::var_os(ROLE).is_some()
@@ -339,7 +340,7 @@ pub(crate) fn is_child() -> bool {
 /// Answers until the other process is gone.
 pub(crate) async fn answer() -> Outcome<()> {
     thread::spawn(|| {
-        // Ends with whoever holds its standard input.
+        // Ends with the process that holds its standard input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });

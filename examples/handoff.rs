@@ -1,12 +1,12 @@
-//! Shows pointers that are handed on: a directory hands out pointers to workers that listen nowhere, clients ask the
-//! workers through them, and when a worker's process is killed, its pointers say so.
+//! Shows addresses that are handed on: a directory hands out addresses of workers that listen nowhere, clients ask the
+//! workers through them, and when a worker's process is killed, its addresses close.
 //!
 //! ```text
 //! cargo run --example handoff
 //! ```
 //!
-//! starts every process of the story, kills one of them, and shows what each of them says. The exit status is 1 if
-//! anything is not as promised. The same by hand, in four terminals, with whatever you like to kill:
+//! starts every process of the story, kills one of them, and shows the output of each. The exit status is 1 if anything
+//! is not as promised. The same by hand, in four terminals, where you can kill any process you like:
 //!
 //! ```text
 //! cargo run --example handoff -- directory 127.0.0.1:4242
@@ -15,12 +15,12 @@
 //! cargo run --example handoff -- client 127.0.0.1:4242
 //! ```
 //!
-//! The directory is the only one that listens. A worker dials it, and leaves an `Address` of its actor there, in an
-//! ordinary message. The client dials it too, and has that `Address` in an ordinary answer. What it sends by it goes
-//! through the directory, on the two connections that are there, and so do the results. None of the actors knows where
-//! the others are.
+//! Only the directory listens. A worker dials it, and leaves an `Address` of its actor there, in an ordinary message.
+//! The client dials the directory too, and gets that `Address` in an ordinary answer. Its messages to the worker go
+//! through the directory, over the two existing connections, and so do the results. None of the actors knows where the
+//! others are.
 
-// They would else be looked for beside this file, where each file is an example.
+// Paths are given because the default would be beside this file, where each file is an example.
 #[path = "handoff/client.rs"]
 mod client;
 #[path = "handoff/directory.rs"]
@@ -50,18 +50,18 @@ A directory hands out pointers to workers that listen nowhere; clients ask the w
     handoff --help                    says this
 ";
 
-/// How long anything is waited for that has to come.
+/// The longest wait for anything that has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a process that is not heard may still come back. For as long its pointers have not closed, so the usual 15
+/// The time for which a silent process may still come back. Its addresses stay open for as long, so the usual 15
 /// seconds would make a slow story.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-// ---- The messages. Pointers are fields like any other.
+// ---- The messages. Addresses are fields like any other.
 
-/// Work for a worker: how many words are there? It takes its time, as work does.
+/// Work for a worker: counting words. It takes some time, as work does.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "Counted")]
 pub(crate) struct Job {
@@ -69,7 +69,7 @@ pub(crate) struct Job {
     pub(crate) takes: Duration,
 }
 
-/// How many words there are, and the process that has counted them.
+/// The number of words, and the process that has counted them.
 #[derive(MessageResponse, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) words: usize,
@@ -88,7 +88,7 @@ pub(crate) struct Entry {
 #[rtype(result = "()")]
 pub(crate) struct Register(pub(crate) Entry);
 
-/// Asks the directory for the workers that are there.
+/// Asks the directory for the connected workers.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "Vec<Entry>")]
 pub(crate) struct WhoIsThere;
@@ -100,8 +100,8 @@ fn main() -> ExitCode {
     ExitCode::from(status(&words, &[]))
 }
 
-/// Does what a process is told to do; its exit status. The processes that it starts are this program again, with the
-/// arguments `again`.
+/// Runs the command of a process, and returns its exit status. The processes that it starts are this program again,
+/// with the arguments `again`.
 pub(crate) fn status(words: &[String], again: &[&str]) -> u8 {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
@@ -127,12 +127,12 @@ pub(crate) fn status(words: &[String], again: &[&str]) -> u8 {
     }
 }
 
-/// The node of any of the processes.
+/// Starts the node of any of the processes.
 pub(crate) fn node() -> Node {
     Node::builder().dead_after(GIVEN_UP_AFTER).heartbeat(GIVEN_UP_AFTER / 3).start()
 }
 
-/// Says something, as one of the story.
+/// Prints a line of a process of the story.
 pub(crate) fn say(who: &str, what: &str) {
     println!("{who}: {what}");
 }

@@ -1,22 +1,22 @@
-//! Shows what it is worth to look at `Address::pressure`: two senders have the same readings for boxes that cannot take
-//! them all, and one of the two looks.
+//! Shows the worth of `Address::pressure`: two senders have the same readings for boxes that cannot take them all, and
+//! only one of the two checks the pressure.
 //!
 //! ```text
 //! cargo run --release --example overload                   # for 10 seconds
 //! cargo run --release --example overload -- --seconds 60
 //! ```
 //!
-//! A sensor makes more readings than the readers can take. One sender sends them all, so its box is always full: most of
-//! what it sends is dropped there, and what is read has waited for as long as a full box lasts. The other looks at the
-//! pressure before each reading, and skips it while the box is more than half full. So it sends no more than there is
-//! room for, and what it sends is the newest there is: its reader gets as many readings, but fresher ones, and hardly
-//! any is lost on the way.
+//! A sensor makes more readings than the readers can take. One sender sends them all, so its box is always full: most
+//! of its readings are dropped there, and the others are read only after waiting in a full box. The other sender checks
+//! the pressure before each reading, and skips it while the box is more than half full. So it sends no more than there
+//! is room for, and only the newest readings: its reader gets as many, but fresher ones, and hardly any is lost on the
+//! way.
 //!
-//! The example starts its second self, which has the boxes and reads them. While it runs, a chart shows how both senders
-//! fare; at the end, a balance sheet says what has become of every message. The exit status is 1 if it does not balance,
-//! or if the sender that looks has lost more than the one that does not.
+//! The example starts its second self, which has the boxes and reads them. While it runs, a chart shows both senders;
+//! at the end, a balance sheet accounts for every message. The exit status is 1 if it does not balance, or if the
+//! sender that checks the pressure has lost more than the other.
 
-// They would else be looked for beside this file, where each file is an example.
+// Paths are given because the default would be beside this file, where each file is an example.
 #[path = "overload/books.rs"]
 pub(crate) mod books;
 #[path = "overload/chart.rs"]
@@ -69,7 +69,7 @@ Two senders have the same readings for boxes that cannot take them all; one of t
 /// The argument with which the example starts itself as the readers.
 const READERS: &str = "--readers";
 
-/// The two senders, and their boxes, are called so and always named in this order.
+/// The names of the two senders and of their boxes, always in this order.
 pub(crate) const NAMES: [&str; 2] = ["heeds", "ignores"];
 
 /// Readings that the sensor makes in a second.
@@ -78,28 +78,29 @@ const MADE: u64 = 2_000;
 /// Readings that each reader takes in a second.
 const TAKEN: u64 = 500;
 
-/// Readings that each box has room for. Its reader has enough of them for a second; pressure is told every quarter of
-/// one, so half a box does not run empty before its sender hears that there is room again.
+/// Readings that each box has room for. They last its reader a second; pressure is reported every quarter of a second,
+/// so half a box does not run empty before its sender hears that there is room again.
 const ROOM: usize = 500;
 
-/// The sensor makes readings, and the readers take them, in so many portions a second.
+/// The portions a second in which the sensor makes readings, and the readers take them.
 const PORTIONS: u64 = 100;
 
-/// The sender that heeds pressure sends nothing while it is over this. Of a box that is less full nothing is told, and
-/// the other half is room for what is sent before the news arrives.
+/// The pressure above which the sender that heeds it sends nothing. The level of a box that is less full is not
+/// reported, and the other half is room for readings sent before the report arrives.
 const ENOUGH: f32 = 0.5;
 
-/// How often the chart is drawn. Pressure is told every 250 ms; in step with that, it would always be seen at its highest.
+/// How often the chart is drawn. Pressure is reported every 250 ms; in step with that, the chart would always show its
+/// peak.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 
-/// How long an answer of the readers is waited for, and how long the books may take to balance.
+/// The longest wait for an answer of the readers, and for the books to balance.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The messages.
 
-/// What the sensor has measured. By its number it is known how old it is: how many were made since.
+/// A reading of the sensor. Its number shows its age: how many were made since.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Reading {
@@ -107,17 +108,17 @@ pub(crate) struct Reading {
     pub(crate) celsius: f32,
 }
 
-/// Asks the readers how far they are.
+/// Asks the readers for their progress.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "Figures")]
 struct Question;
 
-/// How far the readers are, all at one moment.
+/// The progress of the readers, all at one moment.
 #[derive(Serialize, Deserialize)]
 struct Figures {
     /// Readings taken from each box.
     taken: [u64; 2],
-    /// The number of the one taken last.
+    /// The number of the reading taken last from each box.
     last: [u64; 2],
     /// The books of the node that has the boxes.
     stats: Stats,
@@ -171,7 +172,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<Task, String> {
 
 // ---- The senders.
 
-/// What the example is about is its `offer`.
+/// A sender. The point of the example is its method `offer`.
 pub(crate) struct Sender {
     to: Address<Reading>,
     heeds: bool,
@@ -194,7 +195,7 @@ impl Sender {
         self.sent.set(self.sent.get() + 1);
     }
 
-    /// What is known to be lost of what was sent.
+    /// Returns the known losses among the sent readings.
     pub(crate) fn lost(&self) -> u64 {
         by_reason(&self.to.lost()).values().sum()
     }
@@ -207,7 +208,7 @@ async fn send(lasting: Duration) -> Outcome<()> {
     // Kept until the end of this function: dropping it ends the readers.
     let (_readers, endpoints) = Readers::start()?;
     let desk = Desk::new(&endpoints)?;
-    // So that the connection is there when the clock starts.
+    // Makes the connection before the clock starts.
     desk.ask().await?;
     let until = Instant::now() + lasting;
     tokio::try_join!(desk.sense(until), desk.watch(lasting, until))?;
@@ -217,14 +218,14 @@ async fn send(lasting: Duration) -> Outcome<()> {
     sheet.verdict()
 }
 
-/// The sensor with its two senders, and one who asks how the readers fare.
+/// The sensor with its two senders, and the questions to the readers.
 struct Desk {
     node: Node,
     /// Readings made so far.
     made: Cell<u64>,
     senders: [Sender; 2],
     figures: Address<Question>,
-    /// How many readings behind each reader was on average.
+    /// The average number of readings that each reader was behind.
     behind: Cell<[u64; 2]>,
 }
 
@@ -234,7 +235,7 @@ impl Desk {
         let senders = [(NAMES[0], true), (NAMES[1], false)];
         let [heeding, ignoring] =
             senders.map(|(name, heeds)| Ok::<_, AddressError>(Sender::new(node.remote(readings, name)?, heeds)));
-        // Questions go from a node of their own, so that the books of the other are about readings only.
+        // Questions go from a node of their own, so that the other node counts readings only.
         let figures = Node::start().remote(figures, "figures")?;
         Ok(Desk { node, made: Cell::new(0), senders: [heeding?, ignoring?], figures, behind: Cell::default() })
     }
@@ -259,7 +260,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Shows how it goes.
+    /// Shows the chart while the senders run.
     async fn watch(&self, lasting: Duration, until: Instant) -> Outcome<()> {
         let began = until - lasting;
         let mut screen = Screen::standard();
@@ -286,7 +287,8 @@ impl Desk {
         Gauge { pressure: sender.to.pressure(), sent_per_second, lost_per_second, behind }
     }
 
-    /// Waits until the books balance, as drops are told a moment later. If they do not, the last sheet shows why.
+    /// Waits until the books balance, since drops are reported a moment later. If they do not, the last sheet shows
+    /// why.
     async fn settle(&self) -> Outcome<Sheet> {
         let began = Instant::now();
         loop {
@@ -312,7 +314,7 @@ impl Desk {
     }
 }
 
-/// Ticks for portions of work. What a stall prevented is not made up for: the pace stays the same.
+/// Returns the ticks for portions of work. Ticks that a stall prevented are not made up for: the pace stays the same.
 fn portions() -> Interval {
     let mut portions = interval(Duration::from_secs(1) / PORTIONS as u32);
     portions.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -323,7 +325,7 @@ fn portions() -> Interval {
 
 async fn read() -> Outcome<()> {
     std::thread::spawn(|| {
-        // Ends with whoever holds its standard input.
+        // Ends with the process that holds its standard input.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -339,7 +341,7 @@ async fn read() -> Outcome<()> {
     std::future::pending().await
 }
 
-/// What one reader has done.
+/// The progress of one reader.
 #[derive(Default)]
 struct Reader {
     taken: Cell<u64>,
@@ -347,7 +349,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes so many readings a second and no more, as if each gave it much to do.
+    /// Takes only [`TAKEN`] readings a second, as if each were much work.
     async fn read(self: Rc<Self>, mut inbox: Mailbox<Reading>) {
         let mut portions = portions();
         loop {
@@ -361,7 +363,7 @@ impl Reader {
     }
 }
 
-/// Answers questions, on the thread of the readers and of their node: nothing moves while it looks.
+/// Answers questions, on the thread of the readers and of their node, so that all figures are of one moment.
 struct Clerk {
     node: Node,
     readers: [Rc<Reader>; 2],
@@ -381,11 +383,11 @@ impl Handler<Question> for Clerk {
     }
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Readers(Child);
 
 impl Readers {
-    /// Starts it; it says where its two nodes listen.
+    /// Starts the process. Returns the endpoints of its two nodes as well.
     fn start() -> Outcome<(Readers, [String; 2])> {
         let mut command = Command::new(std::env::current_exe()?);
         let mut child = command.arg(READERS).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -400,7 +402,7 @@ impl Readers {
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -5,9 +5,9 @@
 //! cargo run --release --example ping -- 5000     # as many as you like
 //! ```
 //!
-//! What it shows: the example starts itself a second time as the server, which listens on a free port and opens the
-//! mailbox "ping-box". The first process only knows that endpoint and that name. It listens nowhere; each ping carries
-//! the address of an unnamed mailbox of its own, and the server answers to whatever address it finds in the ping.
+//! The example starts itself a second time as the server, which listens on a free port and opens the mailbox
+//! "ping-box". The first process only knows that endpoint and that name. It listens nowhere; each ping carries the
+//! address of an unnamed mailbox of the first process, and the server answers to the address that it finds in the ping.
 
 use std::error::Error;
 use std::io;
@@ -25,9 +25,9 @@ use tokio::time::timeout;
 
 /// The argument with which the example starts itself as the server.
 const SERVE: &str = "--serve";
-/// How long a ping may stay unanswered before it counts as lost.
+/// The time after which an unanswered ping counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After how many pings a line says how it goes.
+/// Pings between two lines of progress.
 const REPORT_EVERY: u32 = 10_000;
 /// The last line.
 const NEXT: &str = "\nNext: README.md has this program in short; `cargo run --example pub_sub` shows subscribers.";
@@ -114,7 +114,7 @@ async fn play(count: NonZeroU32) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts this program a second time; it says on its standard output where it listens.
+/// Starts this program a second time, and reads from its standard output where it listens.
 async fn start_server() -> Result<(Child, String), Box<dyn Error>> {
     let mut server = Command::new(std::env::current_exe()?)
         .arg(SERVE)
@@ -151,7 +151,7 @@ async fn exchange(count: u32, ping_box: &Recipient<Ping>, replies: &mut Mailbox<
 
 // -------------------------------------------------------------------------------------------------- the score
 
-/// What came back, and how fast.
+/// The answers, and their times.
 struct Game {
     count: u32,
     began: Instant,
@@ -184,7 +184,7 @@ impl Game {
         (self.answered() as f64 / lasted.as_secs_f64()) as u64
     }
 
-    /// The time in µs that this share of the round trips did not exceed; asked after the end.
+    /// Returns the time in µs that this share of the round trips did not exceed. Called after the end.
     fn percentile(&self, share: f64) -> u64 {
         let last = self.round_trips.len().saturating_sub(1);
         let at = (last as f64 * share) as usize;
@@ -204,7 +204,7 @@ impl std::fmt::Display for Game {
     }
 }
 
-/// 1234567 as "1,234,567".
+/// Formats a number: 1234567 is "1,234,567".
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

@@ -1,5 +1,5 @@
 //! Shows publish/subscribe as actix programs have it, over two processes: a publisher keeps its subscribers in a set of
-//! `Recipient`s, and each is there once, however often and by whatever way it has subscribed.
+//! `Recipient`s, and each is in the set once, however often and over whatever path it has subscribed.
 //!
 //! ```text
 //! cargo run --example pub_sub
@@ -7,10 +7,10 @@
 //!
 //! The example starts its second self, a process with two readers that dials the publisher and listens nowhere. Readers
 //! subscribe again and again, unsubscribe, and do so on behalf of others; the publisher's node is started anew; the
-//! readers' process is killed, and started again. After each step an edition is published, and those who are to hear it
-//! have to hear it once. The exit status is 1 if anything is not as promised.
+//! readers' process is killed, and started again. After each step an edition is published, and each of its expected
+//! readers has to receive it once. The exit status is 1 if anything is not as promised.
 
-// They would else be looked for beside this file, where each file is an example.
+// Paths are given because the default would be beside this file, where each file is an example.
 #[path = "pub_sub/publisher.rs"]
 mod publisher;
 #[path = "pub_sub/reader.rs"]
@@ -33,17 +33,17 @@ use reader::Reader;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// The variable that makes a process the readers', and says where the publisher listens.
+/// The environment variable that makes a process the readers' process, and gives the publisher's endpoint.
 const ROLE: &str = "HERMOD_PUB_SUB_READERS";
 
-/// How long anything is waited for that has to come.
+/// The longest wait for anything that has to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a process that is not heard may still come back. For as long its readers are not given up, so the usual 15
-/// seconds would make a slow story.
+/// The time for which a silent process may still come back. Its readers are kept for as long, so the usual 15 seconds
+/// would make a slow story.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
-/// How often each reader subscribes.
+/// The number of times that each reader subscribes.
 const TIMES: usize = 3;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -55,17 +55,17 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 #[rtype(result = "()")]
 pub(crate) struct Edition(u32);
 
-/// From now on a reader wants to be sent each edition.
+/// Subscribes a reader to each edition from now on.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Subscribe {
     #[serde(with = "actix_hermod::recipient")]
     reader: Recipient<Edition>,
-    /// Of the process that says so, if it is not the publisher's.
+    /// The process of the caller, if it is not the publisher's.
     process: Option<Address<Order>>,
 }
 
-/// It does not any more.
+/// Unsubscribes a reader.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Unsubscribe {
@@ -77,7 +77,7 @@ pub(crate) struct Unsubscribe {
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) enum Order {
-    /// Unsubscribes its reader of that name.
+    /// Unsubscribes the process's reader of that name.
     Unsubscribe(String),
     /// Subscribes somebody else's reader.
     Subscribe {
@@ -86,7 +86,7 @@ pub(crate) enum Order {
     },
 }
 
-/// A reader has heard something.
+/// A reader's report that it has received an edition.
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[rtype(result = "()")]
 pub(crate) struct Heard {
@@ -110,7 +110,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where the publisher listens, if this process is that of the readers: then it ends with its standard input, and so with
+/// Returns the publisher's endpoint, if this is the readers' process. Then it ends with its standard input, and so with
 /// the publisher's process, however that ends.
 pub(crate) fn role() -> Option<String> {
     let at = std::env::var(ROLE).ok()?;
@@ -121,8 +121,8 @@ pub(crate) fn role() -> Option<String> {
     Some(at)
 }
 
-/// Plays it. An error is the first thing that is not as promised. The other process is this program again, with the
-/// arguments `again`.
+/// Plays the story. An error is the first broken promise. The other process is this program again, with the arguments
+/// `again`.
 pub(crate) async fn play(again: &[&str]) -> Outcome<()> {
     let mut publisher = Publisher::open("127.0.0.1:0").await?;
     let at = publisher.endpoint().clone();
@@ -161,7 +161,7 @@ pub(crate) async fn play(again: &[&str]) -> Outcome<()> {
     publisher.close().await
 }
 
-/// The other process, which is killed when this is dropped.
+/// The other process; dropping this kills it.
 struct Readers(Child);
 
 impl Readers {
@@ -174,18 +174,18 @@ impl Readers {
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Says what happens.
+/// Prints a line of the story.
 pub(crate) fn say(what: &str) {
     println!("{what}");
 }
 
-/// An error, if it is not as promised.
+/// Returns an error if a promise does not hold.
 pub(crate) fn promised(what: &str, holds: bool) -> Outcome<()> {
     if holds { Ok(()) } else { Err(format!("it was promised that {what}").into()) }
 }

@@ -1,9 +1,9 @@
-//! Shows requests to an actor of another process: a typed result, or the reason why there is none.
+//! Shows requests to an actor of another process: each has a typed result, or the reason why there is none.
 //!
-//! Run it with `cargo run --release --example request`. The example starts its second self, the kitchen, which publishes
-//! an actor that has long had results and knows nothing of this crate. The client's code held an `Addr` of that actor;
-//! now it holds a `Recipient`, and its `send(..).await` is as it was. What is new is `Address::ask`, which says why a
-//! request has no result, and whether it may have been handled all the same.
+//! Run it with `cargo run --release --example request`. The example starts its second self, the kitchen, which
+//! publishes an existing actor that knows nothing of this crate. The client's code held an `Addr` of that actor; now it
+//! holds a `Recipient`, and its `send(..).await` is unchanged. New is `Address::ask`, which tells why a request has no
+//! result, and whether it may have been handled all the same.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -25,7 +25,7 @@ use serde::Serialize;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-// ---- The application: a message, its result and an actor as any actix program has them, plus serde's derives.
+// ---- The application: an ordinary actix message, its result and an actor, plus serde's derives.
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "Result<Meal, NotOnTheMenu>")]
@@ -67,7 +67,7 @@ impl Handler<Order> for Kitchen {
 
 /// The client.
 struct Guest {
-    // This was an `Addr<Kitchen>`: all that has changed.
+    // This was an `Addr<Kitchen>`; nothing else has changed.
     kitchen: Recipient<Order>,
 }
 
@@ -82,7 +82,7 @@ fn order(dish: &str) -> Order {
     Order { dish: dish.to_owned() }
 }
 
-// ---- What is new: one process publishes, the other asks.
+// ---- The new part: one process publishes, the other asks.
 
 fn main() -> Outcome<()> {
     match std::env::args().nth(1).as_deref() {
@@ -93,7 +93,7 @@ fn main() -> Outcome<()> {
 
 fn serve() -> Outcome<()> {
     std::thread::spawn(|| {
-        // Ends with whoever holds its standard input.
+        // Ends with the process that holds its standard input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -134,9 +134,9 @@ async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Kills the worker while it has what was asked of it before.
+/// Kills the worker while it handles the earlier requests.
 async fn kill_in_the_middle(worker: &mut Worker, kitchen: &Address<Order>) -> Outcome<()> {
-    // Requests arrive in order: once this one is answered, those before it have been begun.
+    // Requests arrive in order: once this one is answered, the earlier ones have been begun.
     kitchen.ask(order("soup")).await??;
     worker.kill();
     Ok(())
@@ -163,7 +163,7 @@ fn in_words(answer: Result<Result<Meal, NotOnTheMenu>, AskError>) -> String {
     }
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Worker(Child);
 
 impl Worker {
@@ -178,7 +178,7 @@ impl Worker {
     }
 
     fn kill(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

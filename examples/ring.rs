@@ -1,14 +1,14 @@
-//! Passes a counter round a ring of actors, as actix's own example of that name does; then round one whose second half
-//! lives in another process.
+//! Passes a counter round a ring of actors, as actix's own example of that name does; then round a ring whose second
+//! half is in another process.
 //!
 //! Run it with `cargo run --release --example ring`; the number of actors and of rounds may be given as arguments (100
 //! and 1,000 unless they are). The example starts its second self, which holds the second half of the ring.
 //!
-//! The actors are the same in both rings. The 15 lines that the second ring needs and the first does not are marked
-//! `// differs`; what starts a second process is not counted, and is at the end.
+//! The actors are the same in both rings. The 15 lines that only the second ring needs are marked `// differs`; the
+//! code that starts a second process is not counted, and is at the end.
 //!
 //! One message is under way at a time, and crosses from process to process twice in each round: with few actors the
-//! second figure tells how fast the network is, with many how fast actix is.
+//! second figure measures the network, with many it measures actix.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -30,7 +30,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The actors.
 
-/// What goes round.
+/// The message that goes round.
 #[derive(Message, Serialize, Deserialize)] // differs
 #[rtype(result = "()")]
 struct Counter {
@@ -60,7 +60,7 @@ impl Handler<Counter> for Member {
     }
 }
 
-/// Begins, and ends after so many rounds.
+/// The first member, which begins, and ends after `rounds_left` rounds.
 struct First {
     next: Recipient<Counter>,
     rounds_left: u64,
@@ -80,14 +80,14 @@ impl Handler<Counter> for First {
             return self.next.do_send(counter.hop());
         }
         if let Some(end) = self.end.take() {
-            // Whoever waited may have given up.
+            // The waiting task may have given up.
             let _ = end.send(counter);
         }
         ctx.stop();
     }
 }
 
-/// So many actors, of which the last passes on to `next`; gives the first.
+/// Starts that many actors, the last of which passes on to `next`. Returns the first.
 fn chain(actors: u64, next: Recipient<Counter>) -> Recipient<Counter> {
     (0..actors).fold(next, |next, _| Member { next }.start().recipient())
 }
@@ -158,7 +158,7 @@ fn main() -> Outcome<()> {
         && role == "--second-half"
     {
         std::thread::spawn(|| {
-            // Ends with whoever holds its standard input.
+            // Ends with the process that holds its standard input.
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             std::process::exit(0);
         });
@@ -176,10 +176,10 @@ fn main() -> Outcome<()> {
     })
 }
 
-/// The second process; it ends when this is dropped.
+/// The second process; dropping this ends it.
 struct Other {
     child: Child,
-    /// Closed when the process has ended, which nobody is told otherwise: a message that is lost comes back to nobody.
+    /// Closed when the process has ended. Nothing else tells: nobody hears of the lost message.
     output: oneshot::Receiver<()>,
 }
 
@@ -196,16 +196,16 @@ impl Other {
             return Err("the other process has ended before it was ready".into());
         }
         std::thread::spawn(move || {
-            // Whatever it says, or if it cannot be read any more: what matters is the end.
+            // The content, or a read error, does not matter, only the end.
             let _ = lines.read_to_end(&mut Vec::new());
             drop(ends);
         });
         Ok((other, endpoint.trim().to_owned()))
     }
 
-    /// Waits until the process has ended before its time.
+    /// Waits until the process has ended prematurely.
     async fn fails(&mut self) -> Box<dyn Error> {
-        // Nothing is sent.
+        // Nothing is sent on the channel; only its closing matters.
         let _ = (&mut self.output).await;
         match self.child.wait() {
             Ok(status) => format!("the other process has ended, and the counter with it: {status}").into(),
@@ -216,7 +216,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,16 +1,16 @@
-//! Shows what the boxes of a running node take, and where two nodes differ: so a new build can be checked against the old
-//! one before it takes its place.
+//! Shows the message types of the boxes of a running node, and the differences between two nodes: so a new build can be
+//! checked against the old one before it replaces it.
 //!
 //! Run it with `cargo run --example wire_check`: it starts two nodes, as two builds of a shop would, and compares them.
-//! With an endpoint, `cargo run --example wire_check -- HOST:PORT`, it prints the definitions of all that the boxes take
-//! that have a name at the node that listens there; with two of them, `-- OLD:PORT NEW:PORT`, where the second differs
-//! from the first. It knows no type of theirs: nodes tell the shapes of their boxes to whoever asks.
+//! With an endpoint, `cargo run --example wire_check -- HOST:PORT`, it prints the definitions of the message types of
+//! all named boxes at that node; with two endpoints, `-- OLD:PORT NEW:PORT`, the differences of the second from the
+//! first. It knows none of these types itself: nodes tell the shapes of their boxes to anybody who asks.
 //!
-//! The exit status is 0 if they do not differ, 1 if they do, and 2 if a node cannot be asked; without arguments 0 if what
-//! is found is what the two builds were made to differ in.
+//! The exit status is 0 if the nodes do not differ, 1 if they do, and 2 if a node cannot be asked; without arguments it
+//! is 0 if exactly the intended differences of the two builds are found.
 //!
-//! What is sent to boxes without a name, an answer to an address in a message for instance, is not seen here. It is
-//! compared, as everything is, when such a box is first sent to.
+//! Messages to boxes without a name, for example answers to an address in a message, are not seen here. Their types are
+//! compared, as all are, when the first message is sent to such a box.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is printed, and whether it is as one would have it.
+/// The printed text, and whether the finding is good.
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) text: String,
@@ -61,7 +61,7 @@ pub(crate) async fn run(endpoints: &[String]) -> Outcome<Finding> {
     }
 }
 
-/// The boxes of a node that have names, and what they take.
+/// The shapes of the messages that the named boxes of a node take.
 type Shapes = BTreeMap<String, Shape>;
 
 async fn shapes_at(node: &Node, endpoint: &str) -> Outcome<Shapes> {
@@ -69,7 +69,7 @@ async fn shapes_at(node: &Node, endpoint: &str) -> Outcome<Shapes> {
     Ok(shapes.map_err(|error| format!("{endpoint}: {error}"))?)
 }
 
-/// What is to be said of a box that one of two nodes has, or both.
+/// The verdict on a box that one or both of two nodes have.
 #[derive(PartialEq, Eq, Debug)]
 enum Verdict {
     Same,
@@ -94,7 +94,7 @@ fn sentence(difference: &Difference) -> String {
     format!("`{path}`: {here} in the first, {there} in the second")
 }
 
-// ---- Its words.
+// ---- The text.
 
 fn definitions(shapes: &Shapes) -> Outcome<String> {
     let mut text = String::new();
@@ -132,7 +132,7 @@ fn comparison((first, second): (&str, &str), boxes: &BTreeMap<String, Verdict>) 
 
 // ---- Two builds of a shop.
 
-/// What the shop runs today.
+/// The build that the shop runs today.
 mod today {
     use actix::Message;
     use serde::Deserialize;
@@ -166,7 +166,7 @@ mod today {
     }
 }
 
-/// What it would run tomorrow: with more articles, parcels and gifts.
+/// The build that it would run tomorrow: with more articles, parcels and gifts.
 mod tomorrow {
     use actix::Message;
     use serde::Deserialize;
@@ -209,7 +209,7 @@ mod tomorrow {
     }
 }
 
-/// What is to be found: the boxes `orders` differ in three places.
+/// Returns the intended differences: the boxes `orders` differ in three places.
 fn expected() -> BTreeMap<String, Verdict> {
     let differences = [
         "`Order.gift`: no such field in the first, a field of type Option<String> in the second",

@@ -17,7 +17,7 @@ use super::WhoIsThere;
 use super::node;
 use super::say;
 
-/// As this process is called in the story.
+/// The name of this process in the story.
 const NAME: &str = "client";
 
 const TEXT: &str = "the client has never dialled the one who counts these words";
@@ -30,12 +30,12 @@ fn job(takes: Duration) -> Job {
     Job { text: TEXT.to_owned(), takes }
 }
 
-/// What has to come, or an error that says what did not.
+/// Waits for something that has to come. An error says what did not.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
     Ok(timeout(PATIENCE, future).await.map_err(|_| format!("{what} is still waited for"))?)
 }
 
-/// An error, if it is not as promised.
+/// Returns an error if a promise does not hold.
 fn promised(what: &str, holds: bool) -> Outcome<()> {
     if holds { Ok(()) } else { Err(format!("it was promised that {what}").into()) }
 }
@@ -60,7 +60,7 @@ pub(crate) async fn ask(at: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Asks for pointers: they are in the answer.
+/// Asks for addresses: they are in the answer.
 async fn who_is_there(directory: &Address<WhoIsThere>) -> Outcome<Vec<Entry>> {
     let workers = directory.ask(WhoIsThere).timeout(PATIENCE).await?;
     let names: Vec<&str> = workers.iter().map(|entry| entry.name.as_str()).collect();
@@ -68,7 +68,7 @@ async fn who_is_there(directory: &Address<WhoIsThere>) -> Outcome<Vec<Entry>> {
     Ok(workers)
 }
 
-/// Has a worker count, by the pointer to it; the process in which it did.
+/// Has a worker count, through its address. Returns the process in which it did.
 async fn works(Entry { name, worker }: &Entry) -> Outcome<u32> {
     let Counted { words, by } = soon("a result", worker.send(job(Duration::ZERO))).await??;
     say(NAME, &format!("{name} has counted {words} words for me, in process {by}"));
@@ -77,10 +77,10 @@ async fn works(Entry { name, worker }: &Entry) -> Outcome<u32> {
     Ok(by)
 }
 
-/// Sees a worker go in the middle of a job.
+/// Checks that a worker's end in the middle of a job is noticed.
 async fn is_killed(Entry { name, worker }: &Entry, process: u32) -> Outcome<()> {
     let long = worker.send(job(HOUR));
-    // What is sent by one pointer comes in order: once this is answered, the other has begun.
+    // Messages through one address arrive in order: once this job is answered, the other has begun.
     soon("a result", worker.send(job(Duration::ZERO))).await??;
     say(NAME, &format!("{name} has begun a job for an hour; now end it: kill -9 {process}"));
     let ended = long.await;

@@ -1,4 +1,4 @@
-//! The directory: an actor that keeps pointers to others, and hands them out.
+//! The directory: an actor that keeps addresses of others, and hands them out.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::WhoIsThere;
 use super::node;
 use super::say;
 
-/// As this process is called in the story.
+/// The name of this process in the story.
 const NAME: &str = "directory";
 
 /// Serves for as long as the process runs.
@@ -44,7 +44,7 @@ impl Handler<Register> for Directory {
         let gone = worker.closed().into_actor(self);
         self.workers.insert(name.clone(), worker.clone());
         ctx.spawn(gone.map(move |why, directory: &mut Directory, _| {
-            // Another of the same name may have come since.
+            // Another worker of the same name may have registered since.
             if directory.workers.get(&name) == Some(&worker) {
                 directory.workers.remove(&name);
                 say(NAME, &format!("{name} is gone: {why:?}; connected: {}", worker.connected()));
@@ -56,7 +56,7 @@ impl Handler<Register> for Directory {
 impl Handler<WhoIsThere> for Directory {
     type Result = MessageResult<WhoIsThere>;
 
-    /// Those that can be reached now: one that is cut off may come back, and is kept for a while.
+    /// Returns the workers that can be reached now. A worker that is cut off may come back, and is kept for a while.
     fn handle(&mut self, _: WhoIsThere, _: &mut Context<Self>) -> Self::Result {
         let there = self.workers.iter().filter(|(_, worker)| worker.connected());
         MessageResult(there.map(|(name, worker)| Entry { name: name.clone(), worker: worker.clone() }).collect())

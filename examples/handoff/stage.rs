@@ -1,4 +1,4 @@
-//! The whole story: starts the processes, shows what they say, and kills the one that the client wants killed.
+//! The whole story: starts the processes, shows their output, and kills the worker that the client names.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -13,14 +13,14 @@ use std::thread;
 use super::Outcome;
 use super::PATIENCE;
 
-/// The variable that tells a process what to be, if another one has started it.
+/// The environment variable with the role of a process that another one has started.
 pub(crate) const ROLE: &str = "HERMOD_HANDOFF_ROLE";
 
-/// As this process is called in the story.
+/// The name of this process in the story.
 const NAME: &str = "stage";
 
-/// What this process is to be, if it was started by another one: then it ends with its standard input, and so with the
-/// other, however that ends.
+/// Returns the role of this process, if another one has started it. Then it ends with its standard input, and so with
+/// the other process, however that ends.
 pub(crate) fn role() -> Option<Vec<String>> {
     let role = std::env::var(ROLE).ok()?;
     thread::spawn(|| {
@@ -30,7 +30,7 @@ pub(crate) fn role() -> Option<Vec<String>> {
     Some(role.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Plays it. An error is the first thing that is not as promised.
+/// Plays the story. An error is the first broken promise.
 pub(crate) fn play(again: &[&str]) -> Outcome<()> {
     println!("Four processes, of which one listens: a directory, two workers, and a client that asks them.");
     println!("Each line is said by one of them; 'stage' is the process that has started them.\n");
@@ -43,24 +43,24 @@ pub(crate) fn play(again: &[&str]) -> Outcome<()> {
     stage.hears("directory", &format!("{unwanted} is gone")).map(drop)
 }
 
-/// What a process says; nothing more, once it says no more.
+/// A line of a process; `None` at the end of its output.
 struct Line {
     who: String,
     what: Option<String>,
 }
 
-/// The processes of the story. They end when this is dropped.
+/// The processes of the story. Dropping this ends them.
 pub(crate) struct Stage<'a> {
     again: &'a [&'a str],
     processes: Vec<(String, Child)>,
     tell: mpsc::Sender<Line>,
     lines: mpsc::Receiver<Line>,
-    /// All that was shown. A story is short.
+    /// All lines shown so far. A story is short.
     said: Vec<Line>,
 }
 
 impl<'a> Stage<'a> {
-    /// The directory, those workers, and where the directory listens.
+    /// Starts the directory and those workers. Returns the endpoint of the directory as well.
     pub(crate) fn with_workers(again: &'a [&'a str], workers: &[&str]) -> Outcome<(Stage<'a>, String)> {
         let (tell, lines) = mpsc::channel();
         let mut stage = Stage { again, processes: Vec::new(), tell, lines, said: Vec::new() };
@@ -85,7 +85,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Shows what is said until that process has said that, be it before; what follows it.
+    /// Shows lines until that process has printed `wanted`, now or earlier. Returns the rest of that line.
     pub(crate) fn hears(&mut self, who: &str, wanted: &str) -> Outcome<String> {
         loop {
             let mut said = self.said.iter().filter(|line| line.who == who);
@@ -100,7 +100,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Shows what is said until that process ends, as it should.
+    /// Shows lines until that process ends, as it should.
     pub(crate) fn ends(&mut self, who: &str) -> Outcome<()> {
         while !self.has_ended(who) {
             self.listen(who)?;
@@ -109,7 +109,7 @@ impl<'a> Stage<'a> {
         if status.success() { Ok(()) } else { Err(format!("the {who} is not content: {status}").into()) }
     }
 
-    /// Shows the next line of any of them; that process is waited for.
+    /// Shows the next line of any process, while waiting for that one.
     fn listen(&mut self, who: &str) -> Outcome<()> {
         let line = self.lines.recv_timeout(PATIENCE).map_err(|_| format!("the {who} says nothing"))?;
         if let Some(what) = &line.what {
@@ -123,13 +123,13 @@ impl<'a> Stage<'a> {
         self.said.iter().any(|line| line.who == who && line.what.is_none())
     }
 
-    /// What that process is called.
+    /// Returns the name of that process.
     pub(crate) fn name_of(&self, id: u32) -> Outcome<String> {
         let process = self.processes.iter().find(|(_, child)| child.id() == id);
         Ok(process.map(|(who, _)| who.clone()).ok_or_else(|| format!("process {id} is none of the story"))?)
     }
 
-    /// Ends a process as none can prevent (SIGKILL).
+    /// Kills a process, which it cannot prevent (SIGKILL).
     pub(crate) fn kill(&mut self, who: &str) -> Outcome<()> {
         let child = self.process(who)?;
         child.kill()?;
@@ -147,7 +147,7 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         for (_, child) in &mut self.processes {
-            // Both fail only if it has ended already.
+            // Both calls fail only if the process has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -158,12 +158,12 @@ fn show(who: &str, what: &str) {
     println!("{who:>9}: {what}");
 }
 
-/// Passes on what a process says. It may be a test that says lines of its own, and begins others.
+/// Passes on the lines of a process. It may be a test, whose harness writes lines of its own, and in front of others.
 fn listen(who: &str, output: ChildStdout, tell: &mpsc::Sender<Line>) {
     let mark = format!("{who}: ");
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if let Some((_, what)) = line.split_once(&mark) {
-            // Nobody hears it: the story is over.
+            // An error means that the story is over.
             let _ = tell.send(Line { who: who.to_owned(), what: Some(what.to_owned()) });
         }
     }

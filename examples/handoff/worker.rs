@@ -1,4 +1,4 @@
-//! A worker: an actor as any actix program has them, in a process that listens nowhere.
+//! A worker: an ordinary actix actor, in a process that listens nowhere.
 
 use actix::clock::sleep;
 use actix::prelude::*;
@@ -34,7 +34,7 @@ impl Handler<Job> for Counter {
 pub(crate) async fn work(at: &str, name: &str) -> Outcome<()> {
     let node = node();
     let directory = node.remote::<Register>(at, "register")?;
-    // The actor has no name: it is reached by those who were handed a pointer to it, and by nobody else.
+    // The actor has no name: only processes that were handed its address can reach it.
     let worker = node.export::<Job>(Counter.start())?;
     directory.ask(Register(Entry { name: name.to_owned(), worker })).timeout(PATIENCE).await?;
     say(name, &format!("registered; this is process {}, and it listens nowhere", std::process::id()));

@@ -1,4 +1,4 @@
-//! The balance sheet: what has become of every message.
+//! The balance sheet: the fate of every message.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -12,32 +12,32 @@ use super::NAMES;
 use super::Outcome;
 use super::chart::grouped;
 
-/// Messages dropped on either side, by reason.
+/// Returns the messages dropped on either side, by reason.
 pub(crate) fn by_reason(losses: &Losses) -> BTreeMap<DropReason, u64> {
     let mut sums = losses.local.clone();
     losses.remote.iter().for_each(|(reason, count)| *sums.entry(*reason).or_default() += count);
     sums
 }
 
-/// What has become of messages.
+/// The fate of messages, in numbers.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Account {
     pub(crate) sent: u64,
     pub(crate) delivered: u64,
     pub(crate) waiting: u64,
     pub(crate) dropped: BTreeMap<DropReason, u64>,
-    /// Nodes count it, and not for each address.
+    /// Counted by nodes, not by address.
     pub(crate) in_doubt: u64,
 }
 
 impl Account {
-    /// That of a node.
+    /// Returns the account of a node.
     pub(crate) fn of(stats: &Stats) -> Account {
         Account {
             sent: stats.sent,
             delivered: stats.delivered,
             waiting: stats.boxes.iter().map(|one| one.depth).sum(),
-            // And not what is `reported`: that is in the books of the node that has dropped it.
+            // Without `reported`: those drops are in the books of the node that has dropped them.
             dropped: stats.dropped.clone(),
             in_doubt: stats.in_doubt,
         }
@@ -56,34 +56,34 @@ impl Account {
         self.dropped.values().sum()
     }
 
-    /// Messages that were sent and are not accounted for; less than none if there are more than were sent.
+    /// Returns the sent messages that are not accounted for; negative if more are accounted for than were sent.
     fn missing(&self) -> i128 {
         let found = self.delivered + self.waiting + self.lost() + self.in_doubt;
         i128::from(self.sent) - i128::from(found)
     }
 }
 
-/// The books, kept twice: of each sender, by what it has sent, what its reader has taken and what it was told of losses;
-/// and of both nodes, by themselves.
+/// The books, kept twice: for each sender, by its sent readings, those that its reader has taken, and the losses
+/// reported to it; and for both nodes, by their own statistics.
 pub(crate) struct Sheet {
-    /// The one that heeds pressure, and the one that ignores it.
+    /// The sender that heeds pressure, and the one that ignores it.
     pub(crate) senders: [Account; 2],
     pub(crate) nodes: Account,
     /// Readings that each sender did not send.
     pub(crate) skipped: [u64; 2],
-    /// How many readings behind each reader was, on average.
+    /// The average number of readings that each reader was behind.
     pub(crate) behind: [u64; 2],
 }
 
 impl Sheet {
-    /// Whether every message is accounted for, and both ways of counting give the same. So none may be in doubt, as
-    /// nobody can say of which sender it is.
+    /// Whether every message is accounted for, and both ways of counting agree. So none may be in doubt, since its
+    /// sender would be unknown.
     pub(crate) fn balances(&self) -> bool {
         let sum = self.senders.iter().fold(Account::default(), Account::with);
         self.accounts().all(|account| account.missing() == 0) && sum == self.nodes
     }
 
-    /// Whether the example shows what it is to show.
+    /// Checks that the example shows its point.
     pub(crate) fn verdict(&self) -> Outcome<()> {
         let [heeding, ignoring] = &self.senders;
         if !self.balances() {

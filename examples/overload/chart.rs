@@ -1,4 +1,4 @@
-//! The chart: how both senders fare, as bars or as lines.
+//! The chart of both senders, as bars or as lines.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,25 +13,25 @@ use super::NAMES;
 use super::ROOM;
 use super::TAKEN;
 
-/// The time over which what happens in a second is counted.
+/// The time over which rates are measured.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Columns of a bar that is full.
+/// Columns of a full bar.
 const COLUMNS: usize = 44;
 
-/// How one sender fares.
+/// The figures of one sender.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Gauge {
     pub(crate) pressure: f32,
     pub(crate) sent_per_second: u64,
     pub(crate) lost_per_second: u64,
-    /// How many readings behind what was read last is.
+    /// The number of readings that its reader is behind.
     pub(crate) behind: u64,
 }
 
-/// Makes rates of sums.
+/// Turns sums into rates.
 pub(crate) struct Meter {
-    /// What had been sent and lost, at times within the last [`SPAN`] and once before.
+    /// The readings sent and lost so far, at times within the last [`SPAN`] and once before.
     sums: VecDeque<(Instant, u64, u64)>,
 }
 
@@ -40,7 +40,7 @@ impl Meter {
         Meter { sums: [(now, 0, 0)].into() }
     }
 
-    /// What was sent and lost a second, now that it is so much in all.
+    /// Returns the readings sent and lost a second, given their sums now.
     pub(crate) fn rates(&mut self, now: Instant, sent: u64, lost: u64) -> (u64, u64) {
         self.sums.push_back((now, sent, lost));
         while self.sums.get(1).is_some_and(|(at, ..)| now - *at >= SPAN) {
@@ -53,11 +53,11 @@ impl Meter {
     }
 }
 
-/// Where the chart goes.
+/// The output of the chart.
 pub(crate) enum Screen {
-    /// A terminal, in which it is drawn again in its place, which begins so many lines up.
+    /// A terminal, in which the chart is redrawn in place, `drawn` lines up.
     Terminal { drawn: usize },
-    /// A file or a pipe, which gets a line at that time and once a second from then on.
+    /// A file or a pipe, which gets a line at the time `next` and once a second from then on.
     Lines { next: Duration },
 }
 
@@ -74,7 +74,7 @@ impl Screen {
                     text += &format!("\x1b[{drawn}A");
                 }
                 let chart = chart(at, lasting, gauges);
-                // Each line erases what is left of the one before it.
+                // Each line erases the rest of the one before it.
                 chart.iter().for_each(|line| text += &format!("{line}\x1b[K\n"));
                 *drawn = chart.len();
             }
@@ -87,16 +87,16 @@ impl Screen {
             }
             Screen::Lines { .. } => {}
         }
-        // All at once, so that it does not flicker.
+        // Written at once, so that it does not flicker.
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     }
 }
 
-/// The chart as bars: as many lines each time, and none as long as a terminal is wide.
+/// Returns the chart as bars: equally many lines each time, and none wider than a terminal.
 pub(crate) fn chart(at: Duration, lasting: Duration, gauges: &[Gauge; 2]) -> Vec<String> {
-    // So far behind is what is read from a box that is always full.
+    // The lag of readings from a box that is always full.
     let longest = ROOM as u64 * MADE / TAKEN;
     let rows = [
         ("pressure", 1, gauges.map(|gauge| gauge.pressure.into())),
@@ -110,14 +110,14 @@ pub(crate) fn chart(at: Duration, lasting: Duration, gauges: &[Gauge; 2]) -> Vec
         for (name, value) in NAMES.iter().zip(values) {
             let figure = if full == 1 { format!("{value:.2}") } else { grouped(value as u64) };
             lines.push(format!("{what:<16}{name:>8}  {} {figure:>8}", bar(value / full as f64)));
-            // It stands before the first of the two.
+            // The label stands before the first of the two only.
             what = "";
         }
     }
     lines
 }
 
-/// A bar for a share of 1, drawn to an eighth of a column.
+/// Returns a bar for a share of 1, drawn to an eighth of a column.
 pub(crate) fn bar(share: f64) -> String {
     const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (share.clamp(0.0, 1.0) * (COLUMNS * 8) as f64).round() as usize;
@@ -131,7 +131,7 @@ fn heads() -> String {
     format!("{names}{:>7}   {columns}   {columns}\n", "seconds")
 }
 
-/// The same as one line.
+/// Returns the chart as one line.
 fn line(at: Duration, gauges: &[Gauge; 2]) -> String {
     let [heeds, ignores] = gauges.map(|gauge| {
         let [sent, lost, behind] = [gauge.sent_per_second, gauge.lost_per_second, gauge.behind].map(grouped);
@@ -140,7 +140,7 @@ fn line(at: Duration, gauges: &[Gauge; 2]) -> String {
     format!("{:>7.1}   {heeds}   {ignores}\n", at.as_secs_f64())
 }
 
-/// 1234567 as "1,234,567".
+/// Formats a number: 1234567 is "1,234,567".
 pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

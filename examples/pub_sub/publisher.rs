@@ -1,4 +1,4 @@
-//! The publisher: an actor with a set of `Recipient`s, as it would be in a program of one process.
+//! The publisher: an actor with a set of `Recipient`s, as it would be written in a program of one process.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -23,16 +23,16 @@ use super::Unsubscribe;
 use super::promised;
 use super::say;
 
-/// How often it is looked at how many subscribers there are.
+/// The interval between looks at the number of subscribers.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Sends each edition to everyone who has subscribed.
+/// Sends each edition to all subscribers.
 #[derive(Default)]
 struct Topic {
-    /// Subscribers, each with its process: that means nothing to the set, and tells which of them have gone with it.
+    /// Subscribers, each with its process. The set ignores the process; it tells which subscribers have gone with it.
     subscribers: HashMap<Recipient<Edition>, Option<Address<Order>>>,
     processes: HashSet<Address<Order>>,
-    /// How often somebody has subscribed.
+    /// The number of subscriptions so far.
     heard_of: usize,
 }
 
@@ -71,7 +71,7 @@ impl Handler<Edition> for Topic {
     }
 }
 
-/// For the readers' processes.
+/// Passes orders on to the readers' processes.
 impl Handler<Order> for Topic {
     type Result = ();
 
@@ -82,7 +82,7 @@ impl Handler<Order> for Topic {
     }
 }
 
-/// Asks how many subscribers there are, and how often somebody has subscribed.
+/// Asks for the number of subscribers, and the number of subscriptions so far.
 #[derive(Message)]
 #[rtype(result = "(usize, usize)")]
 struct Count;
@@ -95,7 +95,7 @@ impl Handler<Count> for Topic {
     }
 }
 
-/// The topic, what makes it known to other processes, and who listens to what becomes of it.
+/// The topic, its node, and the mailbox for the readers' reports.
 pub(crate) struct Publisher {
     node: Node,
     endpoint: Endpoint,
@@ -114,14 +114,14 @@ impl Publisher {
         Ok(Publisher { endpoint: node.listen(at).await?, node, topic, heard, edition: 0 })
     }
 
-    /// Ends, and starts at the same place.
+    /// Ends the publisher, and starts it again at the same endpoint.
     pub(crate) async fn start_again(self) -> Outcome<Publisher> {
         let (at, edition) = (self.endpoint.to_string(), self.edition);
         self.close().await?;
         Ok(Publisher { edition, ..Publisher::open(&at).await? })
     }
 
-    /// Ends. What was heard by now had to be.
+    /// Ends the publisher. No report may be left that was not expected.
     pub(crate) async fn close(mut self) -> Outcome<()> {
         self.node.shutdown().await;
         promised("nobody hears anything twice", self.heard.try_recv().is_none())
@@ -131,7 +131,7 @@ impl Publisher {
         &self.endpoint
     }
 
-    /// Where readers say what they hear.
+    /// Returns the address for the readers' reports.
     pub(crate) fn ear(&self) -> Address<Heard> {
         self.heard.address()
     }
@@ -146,14 +146,14 @@ impl Publisher {
         self.topic.do_send(order);
     }
 
-    /// Waits until somebody has subscribed so often; so many are subscribers then.
+    /// Waits until there were `times` subscriptions, and checks the number of subscribers.
     pub(crate) async fn has_heard_of(&self, times: usize, subscribers: usize) -> Outcome<()> {
         let (there, _) = self.count(|(_, heard_of)| heard_of >= times).await?;
         say(&format!("  the publisher was told of subscribers {times} times, and has {there}"));
         promised("who subscribes again is the same subscriber", there == subscribers)
     }
 
-    /// Waits until there are so many subscribers.
+    /// Waits until there are exactly that many subscribers.
     pub(crate) async fn has_only(&self, subscribers: usize) -> Outcome<()> {
         self.count(|(there, _)| there == subscribers).await?;
         say(&format!("  the publisher has {subscribers}"));
@@ -173,7 +173,7 @@ impl Publisher {
         timeout(PATIENCE, look).await.map_err(|_| "the publisher does not have the subscribers that it should")?
     }
 
-    /// Publishes the next edition, which these are to hear, and nobody twice.
+    /// Publishes the next edition, which these readers have to receive, each once.
     pub(crate) async fn publish(&mut self, readers: &[&str]) -> Outcome<()> {
         self.edition += 1;
         let edition = self.edition;

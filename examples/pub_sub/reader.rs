@@ -21,17 +21,17 @@ use super::Subscribe;
 use super::TIMES;
 use super::Unsubscribe;
 
-/// How long is waited for a publisher that is not there, before it is looked for again.
+/// The pause before a publisher that is not there is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Says what it hears.
+/// Reports the editions that it receives.
 pub(crate) struct Reader {
     name: String,
     ear: Address<Heard>,
 }
 
 impl Reader {
-    /// Starts one, which lives for as long as somebody holds its recipient.
+    /// Starts a reader, which lives for as long as somebody holds its recipient.
     pub(crate) fn start(name: &str, ear: Address<Heard>) -> Recipient<Edition> {
         Actor::start(Reader { name: name.to_owned(), ear }).recipient()
     }
@@ -72,7 +72,7 @@ pub(crate) async fn read(at: &str) -> Outcome<()> {
     loop {
         readers.subscribe_all().await;
         let mut gone = Box::pin(readers.subscribe.closed());
-        // While the publisher is there.
+        // Runs while the publisher is there.
         while let Either::Left((Some(order), _)) = select(Box::pin(orders.recv()), &mut gone).await {
             readers.obey(order).await;
         }
@@ -106,7 +106,7 @@ impl Readers {
     }
 }
 
-/// Asks until the publisher has answered, which may be started only later.
+/// Asks until the publisher, which may be started later, has answered.
 async fn until_taken<F: Future<Output = Result<(), AskError>>>(ask: impl Fn() -> F) {
     while ask().await.is_err() {
         sleep(PAUSE).await;

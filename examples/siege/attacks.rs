@@ -1,7 +1,7 @@
-//! The attacks: each lasts as long as it is told, and says in the end how much it did.
+//! The attacks: each lasts for a given time, and reports in the end how much it did.
 //!
-//! Whoever is hung up on comes again, from the next address. What a stranger says is written by the peer of the tests, which
-//! has an encoder of its own.
+//! A stranger whose connection is closed comes again, from the next address. The frames of strangers are written by the
+//! peer of the tests, which has an encoder of its own.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -34,7 +34,7 @@ use super::stranger::Stranger;
 
 type Made = Pin<Box<dyn Future<Output = Outcome<String>>>>;
 
-/// One way to attack.
+/// One kind of attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) make: fn(String, Duration) -> Made,
@@ -46,22 +46,22 @@ macro_rules! attacks {
     };
 }
 
-/// All of them. The first does nothing: the others are compared with it.
+/// All attacks. The first does nothing: the others are compared with it.
 pub(crate) const ATTACKS: &[Attack] = attacks![
     nothing, endpoints, handles, hang_ups, silent, drips, halves, pieces, watches, requests, unread, full_boxes, names,
 ];
 
-/// Handles in a message: as many as the protocol has room for, nearly.
+/// Handles in a message: nearly as many as the protocol has room for.
 const HANDLES: u64 = 16_000;
 
-/// Where and how long, and how much was done.
+/// The target and the end of an attack, and the count of its deeds.
 #[derive(Clone)]
 struct Siege {
     endpoint: Rc<str>,
     until: Instant,
-    /// Strangers so far.
+    /// The number of strangers so far.
     came: Rc<Cell<u32>>,
-    /// Those who were greeted.
+    /// The number of strangers that were greeted.
     admitted: Rc<Cell<u64>>,
     bytes: Rc<Cell<u64>>,
 }
@@ -81,19 +81,19 @@ impl Siege {
         Instant::now() >= self.until
     }
 
-    /// An address of this host's own, another one each time.
+    /// Returns an address of this host, a different one each time.
     fn next_address(&self) -> Ipv4Addr {
         let number = self.came.replace(self.came.get() + 1);
         let [_, _, high, low] = number.to_be_bytes();
         Ipv4Addr::new(127, 77, high, low)
     }
 
-    /// Somebody who says nothing yet; none if the node does not take the connection.
+    /// Opens a connection on which nothing was said yet; `None` if the node does not accept it.
     async fn caller(&self) -> Option<Stranger> {
         Stranger::dial(self.next_address(), &self.endpoint).await
     }
 
-    /// A stranger whom the node has greeted, if it does.
+    /// Returns a stranger that the node has greeted, if it does.
     async fn stranger(&self) -> Option<Stranger> {
         let stranger = self.caller().await?.greets().await?;
         self.admitted.set(self.admitted.get() + 1);
@@ -108,7 +108,7 @@ impl Siege {
         is_sent
     }
 
-    /// Has so many strangers do something at once, each of whom comes again when it is hung up on.
+    /// Has that many strangers act at once; each comes again when its connection is closed.
     async fn by<F: Future<Output = ()> + 'static>(
         self,
         strangers: usize,
@@ -147,7 +147,7 @@ async fn nothing(siege: Siege) -> Outcome<String> {
     Ok(siege.done())
 }
 
-/// Messages for nobody that name very many endpoints, about 4 MB a second of them.
+/// Sends messages for nobody that name very many endpoints, about 4 MB a second.
 async fn endpoints(siege: Siege) -> Outcome<String> {
     let named = |n: u64| inline(&box_at(&format!("10.{}.{}.{}:1", n >> 16 & 255, n >> 8 & 255, n & 255), "x"));
     let message = bearing((0..HANDLES).map(named).collect());
@@ -155,7 +155,7 @@ async fn endpoints(siege: Siege) -> Outcome<String> {
     siege.by(4, send_message_again_and_again).await
 }
 
-/// Messages for nobody with very many handles that their sender counts.
+/// Sends messages for nobody with very many leased handles.
 async fn handles(siege: Siege) -> Outcome<String> {
     let counted = |_| inline(&my_counted_box(fresh_id()));
     MESSAGE.set(bearing((0..HANDLES).map(counted).collect()));
@@ -163,7 +163,7 @@ async fn handles(siege: Siege) -> Outcome<String> {
 }
 
 thread_local! {
-    /// Written once: to write it takes longer than to read it.
+    /// Encoded once: encoding it takes longer than reading it.
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -179,7 +179,7 @@ async fn send_message_again_and_again(siege: Siege, mut stranger: Stranger) {
     }
 }
 
-/// Greets and hangs up, as often as it can.
+/// Greets and hangs up, as often as possible.
 async fn hang_ups(siege: Siege) -> Outcome<String> {
     siege.by(8, |_, stranger| async move { drop(stranger) }).await
 }
@@ -192,7 +192,7 @@ async fn silent(siege: Siege) -> Outcome<String> {
             Some(caller) => callers.push_back(caller),
             None => sleep(Duration::from_millis(1)).await,
         }
-        // As many as a process may have files open.
+        // About as many as a process may have open files.
         if callers.len() > 500 {
             callers.pop_front();
         }
@@ -200,7 +200,7 @@ async fn silent(siege: Siege) -> Outcome<String> {
     Ok(siege.done())
 }
 
-/// A byte now and then in the middle of a frame.
+/// Sends a byte now and then in the middle of a frame.
 async fn drips(siege: Siege) -> Outcome<String> {
     siege
         .by(400, |siege, mut stranger| async move {
@@ -217,7 +217,7 @@ async fn drips(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Frames that are nearly whole.
+/// Sends frames that are nearly complete.
 async fn halves(siege: Siege) -> Outcome<String> {
     siege
         .by(48, |siege, mut stranger| async move {
@@ -228,7 +228,7 @@ async fn halves(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Eight messages in pieces, of each of which the last piece is missing.
+/// Sends eight messages in pieces, each without its last piece.
 async fn pieces(siege: Siege) -> Outcome<String> {
     siege
         .by(48, |siege, mut stranger| async move {
@@ -246,7 +246,7 @@ async fn pieces(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Waits for very many boxes to close, and hangs up.
+/// Watches very many boxes, and hangs up.
 async fn watches(siege: Siege) -> Outcome<String> {
     siege
         .by(4, |siege, mut stranger| async move {
@@ -260,7 +260,7 @@ async fn watches(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Requests that nobody answers.
+/// Sends requests that nobody answers.
 async fn requests(siege: Siege) -> Outcome<String> {
     siege
         .by(8, |siege, mut stranger| async move {
@@ -275,7 +275,7 @@ async fn requests(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Has the node answer, and reads nothing.
+/// Sends requests that the node answers, and reads nothing.
 async fn unread(siege: Siege) -> Outcome<String> {
     siege
         .by(100, |siege, mut stranger| async move {
@@ -305,7 +305,7 @@ async fn full_boxes(siege: Siege) -> Outcome<String> {
         .await
 }
 
-/// Messages for boxes that do not exist, another each time.
+/// Sends messages to boxes that do not exist, a different one each time.
 async fn names(siege: Siege) -> Outcome<String> {
     siege
         .by(4, |siege, mut stranger| async move {

@@ -1,5 +1,5 @@
-//! The node that is attacked: boxes of several kinds, actors that are held from elsewhere, and a watch over how long its I/O
-//! thread is kept at a time.
+//! The node that is attacked: boxes of several kinds, actors that other nodes hold, and a measurement of the longest
+//! turns of its I/O thread.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Outcome;
 
-/// Actors that others could hold.
+/// Actors that other nodes could hold.
 const EXPORTS: usize = 10_000;
 
 /// Mailboxes that nobody reads, called "unread 0" and so on.
@@ -26,7 +26,7 @@ pub(crate) const UNREAD: u64 = 32;
 /// How often the thread's CPU time is read.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// A question to which the same is answered.
+/// A request that is answered with its own number.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
 pub(crate) struct Question(pub(crate) u64);
@@ -56,7 +56,7 @@ impl Handler<Question> for Echo {
     }
 }
 
-/// Answers never.
+/// Never answers.
 struct Silent;
 
 impl Actor for Silent {
@@ -71,11 +71,11 @@ impl Handler<Question> for Silent {
     }
 }
 
-/// Says where it listens, then how it fares.
+/// Prints where it listens, then how it fares.
 pub(crate) async fn live() -> Outcome<()> {
     let node = Node::start();
     node.publish::<Question>("echo", Echo.start())?;
-    // Not the one that the honest client asks: a box that is full of others' requests takes no more of anybody's.
+    // Not the box that the honest client asks: a box that is full of others' requests takes no more from anybody.
     node.publish::<Question>("mirror", Echo.start())?;
     node.publish::<Question>("silent", Silent.start())?;
     let mut meetings = node.mailbox::<Meet>().name("meet").open()?;
@@ -97,9 +97,9 @@ pub(crate) async fn live() -> Outcome<()> {
     Ok(())
 }
 
-/// Notes how much CPU time the thread takes at most between two looks: the three greatest. A turn takes no more than
-/// that. Whatever else runs on the machine has no part in it, but for what a virtual machine is kept from running:
-/// where its host does something else for a while, that counts as if the thread had.
+/// Notes the three greatest amounts of CPU time that the thread takes between two looks; a turn takes no more than
+/// that. Other work on the machine does not count, except in a virtual machine: time that its host takes away counts as
+/// if the thread had used it.
 async fn watch_turns(longest: Rc<Cell<[Duration; 3]>>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,7 +116,8 @@ async fn watch_turns(longest: Rc<Cell<[Duration; 3]>>) {
     }
 }
 
-/// CPU time that this thread has taken so far, as the kernel's scheduler says; see `Documentation/scheduler/sched-stats`.
+/// Returns the CPU time that this thread has taken so far, as the kernel's scheduler reports it; see
+/// `Documentation/scheduler/sched-stats`.
 fn cpu_of_this_thread() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());

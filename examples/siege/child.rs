@@ -1,5 +1,5 @@
-//! The other processes: this program again, in a role. It says lines on its standard output, and answers each line of its
-//! standard input with one.
+//! The other processes: this program again, in a role. Such a process answers each line of its standard input with a
+//! line on its standard output.
 
 use std::process::Stdio;
 
@@ -14,10 +14,10 @@ use tokio::process::Command;
 
 use super::Outcome;
 
-/// The variable that says which role a process has.
+/// The environment variable with the role of a process.
 const ROLE: &str = "HERMOD_SIEGE_ROLE";
 
-/// Which part a process has in the siege.
+/// The role of a process in the siege.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Besieged,
@@ -25,7 +25,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// `None` for the process that attacks.
+    /// Returns the role of this process; `None` for the attacking one.
     pub(crate) fn of_this_process() -> Option<Role> {
         match std::env::var(ROLE).ok()?.as_str() {
             "besieged" => Some(Role::Besieged),
@@ -42,7 +42,7 @@ impl Role {
     }
 }
 
-/// A process in a role, which is killed when this is dropped.
+/// A process in a role; dropping this kills it.
 pub(crate) struct Child {
     process: process::Child,
     tell: ChildStdin,
@@ -63,7 +63,7 @@ impl Child {
         Ok(Child { process, tell, said })
     }
 
-    /// The number of the process; 0 once it has ended.
+    /// Returns the id of the process; 0 once it has ended.
     pub(crate) fn process(&self) -> u32 {
         self.process.id().unwrap_or(0)
     }
@@ -73,7 +73,7 @@ impl Child {
         Ok(self.said.next_line().await?.ok_or("a child has ended")?)
     }
 
-    /// Says a line, and waits for the answer.
+    /// Sends a line, and waits for the answer.
     pub(crate) async fn ask(&mut self, line: &str) -> Outcome<String> {
         self.tell.write_all(format!("{line}\n").as_bytes()).await?;
         self.says().await

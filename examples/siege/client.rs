@@ -1,5 +1,5 @@
-//! The honest client: asks the node again and again over a connection that it has, and now and then comes as a newcomer,
-//! from far away, so that its greeting takes longer than those of the strangers.
+//! The honest client: asks the node repeatedly over an existing connection, and now and then comes as a newcomer, over
+//! a slow link, so that its greeting takes longer than those of the strangers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,10 +21,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The pause between two newcomers.
 const NEWCOMER: Duration = Duration::from_millis(500);
 
-/// An ask that takes longer has failed.
+/// The time after which an ask has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How it has fared.
+/// The client's results.
 #[derive(Default)]
 struct Fared {
     took: Vec<Duration>,
@@ -33,8 +33,8 @@ struct Fared {
 }
 
 impl Fared {
-    /// Asks that were answered and that failed, microseconds within which half and 99 of 100 of them were answered, and
-    /// newcomers who got through and who did not.
+    /// Returns a line: the asks that were answered and that failed, the microseconds within which half and 99 of 100 of
+    /// them were answered, and the newcomers that got through and that did not.
     fn line(&mut self) -> String {
         self.took.sort();
         let within = |share: f64| {
@@ -46,7 +46,7 @@ impl Fared {
     }
 }
 
-/// Asks until its input ends.
+/// Asks until the standard input ends.
 pub(crate) async fn live() -> Outcome<()> {
     let endpoint = std::env::args().nth(1).ok_or("the endpoint is missing")?;
     let fared = Rc::new(RefCell::new(Fared::default()));
@@ -86,7 +86,7 @@ pub(crate) async fn live() -> Outcome<()> {
     Ok(())
 }
 
-/// Whether a node that has just started is answered.
+/// Whether a freshly started node gets an answer.
 async fn comes_newly(endpoint: &str) -> bool {
     let node = Node::start();
     let Ok(echo) = node.remote::<Question>(endpoint, "echo") else { return false };

@@ -1,4 +1,4 @@
-//! A way to the node that takes as long as one between two cities does.
+//! A proxy in front of the node with the latency of a link between two cities.
 
 use std::io;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
-/// Half of the time until an answer can come.
+/// The latency in one direction: half of the least time to an answer.
 const ONE_WAY: Duration = Duration::from_millis(20);
 
-/// Where the node is to be dialled by those who are far away.
+/// Starts the proxy, and returns the endpoint for distant clients to dial.
 pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let far = listener.local_addr()?.to_string();
@@ -25,7 +25,8 @@ pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
         while let Ok((here, _)) = listener.accept().await {
             let endpoint = endpoint.clone();
             actix::spawn(async move {
-                // The node sees a connection once its last packet has come, and what is said first is right behind that.
+                // The node sees a connection once the last packet of its handshake has come, and the first data is
+                // right behind that.
                 sleep(ONE_WAY).await;
                 if let Ok(there) = TcpStream::connect(endpoint).await {
                     let (from_here, to_here) = here.into_split();
@@ -39,7 +40,8 @@ pub(crate) async fn far_from(endpoint: String) -> io::Result<String> {
     Ok(far)
 }
 
-/// Writes all that was read, a while later, until either end is gone. The first of it was `on_its_way` for so long already.
+/// Writes all bytes that were read, with a delay, until either end is gone. The first of them were already under way
+/// for `on_its_way`.
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, on_its_way: Duration) {
     let (depart, mut arrivals) = mpsc::unbounded_channel();
     actix::spawn(async move {

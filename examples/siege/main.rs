@@ -1,5 +1,5 @@
-//! Attacks a node in one way after another, as a stranger could who knows the protocol, and prints what each costs: how an
-//! honest client fares beside it, what memory the node takes, and how long its I/O thread is kept at a time.
+//! Attacks a node in one way after another, as a stranger who knows the protocol could, and prints the cost of each
+//! attack: the latency of an honest client beside it, the node's memory, and the longest turns of its I/O thread.
 //!
 //! ```text
 //! cargo run --release --example siege                  # ten seconds for each attack
@@ -7,15 +7,16 @@
 //! cargo run --release --example siege -- --short       # two seconds, and no latency is judged
 //! ```
 //!
-//! Three processes take part: the node (see [`besieged`]), the honest client (see [`client`]), and this one, which attacks
-//! (see [`attacks`]). Strangers dial from many addresses of 127.0.0.0/8, as a host counts them one by one.
+//! Three processes take part: the node (see [`besieged`]), the honest client (see [`client`]), and this one, which
+//! attacks (see [`attacks`]). Strangers dial from many addresses of 127.0.0.0/8, since a node counts connections by
+//! address.
 //!
 //! Marks for each attack, on any machine: no ask of the honest client fails, a newcomer is greeted, the node's memory
-//! stays below 300 MB (`memory` is its peak, in MB), and no turn of its I/O thread takes more than 20 ms of CPU time, but for
-//! two, which may be the machine's (`longest turns` are the longest of all and the longest but two). Unless it is `--short`:
-//! 99 of 100 asks are answered within three times as long as without an attack, or within 5 ms. With `--short`, which is for
-//! machines that do other things besides, a turn may take three times as long. The exit status is 1 if a mark is missed, and 2
-//! if the siege could not be run.
+//! stays below 300 MB (`memory` is its peak, in MB), and no turn of its I/O thread takes more than 20 ms of CPU time,
+//! except two, which may be due to the machine (`longest turns` are the longest of all and the longest but two). Unless
+//! it is `--short`: 99 of 100 asks are answered within three times as long as without an attack, or within 5 ms. With
+//! `--short`, which is for machines with other work, a turn may take three times as long. The exit status is 1 if a
+//! mark is missed, and 2 if the siege could not be run.
 
 mod attacks;
 mod besieged;
@@ -50,7 +51,7 @@ const USAGE: &str = "usage: siege [--seconds N] [--short] [--only NAME]
   --only NAME   this attack alone
   --help        this";
 
-/// What is wanted.
+/// The options of a run.
 #[derive(Debug)]
 struct Options {
     seconds: u64,
@@ -59,7 +60,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` if help is wanted.
+    /// Parses the options; `None` if help is wanted.
     fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
         let mut options = Options { seconds: 10, judges_latency: true, only: None };
         let mut arguments = arguments.into_iter();
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all attacks in turn, each against a node of its own; whether every mark was reached.
+/// Runs all attacks in turn, each against a node of its own. Returns whether every mark was reached.
 async fn besiege(options: &Options) -> Outcome<bool> {
     let lasts = Duration::from_secs(options.seconds);
     let mut idle = None;
@@ -122,19 +123,19 @@ async fn besiege(options: &Options) -> Outcome<bool> {
     Ok(all_reached)
 }
 
-/// Makes one attack; what it cost, and what was done.
+/// Makes one attack. Returns its cost, and what it did.
 async fn one(attack: &attacks::Attack, lasts: Duration) -> Outcome<(Figures, String)> {
     let mut node = Child::start(Role::Besieged, &[]).await?;
     let endpoint = node.says().await?;
     let mut client = Child::start(Role::Client, &[&endpoint]).await?;
     client.says().await?;
-    // From here on both count.
+    // From here on both processes measure.
     node.ask("begin").await?;
     client.ask("begin").await?;
     let did = (attack.make)(endpoint, lasts).await?;
     let (of_client, of_node) = (client.ask("report").await?, node.ask("report").await?);
     let figures = Figures::of(&of_client, &of_node, node.process())?;
-    // Both end with their input.
+    // Both processes end with their input.
     sleep(Duration::from_millis(1)).await;
     Ok((figures, did))
 }

@@ -1,27 +1,27 @@
-//! The figures of one attack, the marks that they are to reach, and the table of both.
+//! The figures of one attack, the marks that they have to reach, and the table of both.
 
 use std::time::Duration;
 
 use super::Outcome;
 
-/// The node's memory stays below this, in MB.
+/// The mark for the node's memory, in MB.
 const MEMORY: u64 = 300;
 
-/// CPU time that a turn of the I/O thread may take. The longest two are not judged: a virtual machine that was kept from
-/// running for a while shows as a long turn, now and then.
+/// CPU time that a turn of the I/O thread may take. The longest two are not judged: in a virtual machine, time that the
+/// host takes away shows as a long turn now and then.
 const TURN: Duration = Duration::from_millis(20);
 
-/// On a machine that has other things to do, caches are cold and hosts busy: a turn that is judged there may take so many
-/// times as long. It still shows a thread that stands.
+/// The factor for the mark of turns on a machine with other work, where caches are cold and hosts busy. It still shows
+/// a thread that hangs.
 const BESIDE_OTHERS: u32 = 3;
 
-/// However little an ask takes without an attack, 99 of 100 may take as long as this.
+/// The time that 99 of 100 asks may take in any case, however little they take without an attack.
 const P99: Duration = Duration::from_millis(5);
 
-/// So much longer than without an attack.
+/// The factor for the latency of asks, compared with that without an attack.
 const TIMES: u32 = 3;
 
-/// What one attack has cost.
+/// The cost of one attack.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
     answered: u64,
@@ -29,9 +29,9 @@ pub(crate) struct Figures {
     p50: Duration,
     p99: Duration,
     newcomers: (u64, u64),
-    /// The longest turn, and the third of the longest.
+    /// The longest turn, and the third longest.
     turns: [Duration; 2],
-    /// At most, in MB.
+    /// The peak, in MB.
     memory: u64,
 }
 
@@ -39,7 +39,7 @@ impl Figures {
     pub(crate) const HEAD: &str =
         "attack          answered  failed  p50 ms  p99 ms  newcomers  longest turns    memory  marks";
 
-    /// As the client and the node have said them.
+    /// Reads the figures from the lines of the client and the node.
     pub(crate) fn of(client: &str, node: &str, process: u32) -> Outcome<Figures> {
         let numbers = client.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
         let [answered, failed, p50, p99, came, shut_out] = numbers[..] else {
@@ -58,7 +58,7 @@ impl Figures {
         })
     }
 
-    /// A line of the table.
+    /// Returns a line of the table.
     pub(crate) fn row(&self, name: &str, missed: &[&str]) -> String {
         let Figures { answered, failed, p50, p99, newcomers: (came, shut_out), turns: [first, third], memory } = self;
         let ms = |time: &Duration| time.as_secs_f64() * 1e3;
@@ -73,14 +73,14 @@ impl Figures {
     }
 }
 
-/// The most memory that a process has had, in MB.
+/// Returns the peak memory of a process, in MB.
 fn peak_memory(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     field.and_then(|field| field.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-/// What is to be reached.
+/// The marks to be reached.
 #[derive(Debug)]
 pub(crate) struct Marks {
     /// `None` if latency is not judged.
@@ -89,14 +89,14 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Beside what was seen without an attack.
+    /// Returns the marks, given the figures without an attack.
     pub(crate) fn beside(idle: Option<&Figures>, judges_latency: bool) -> Marks {
         let p99 = idle.filter(|_| judges_latency).map(|idle| P99.max(idle.p99 * TIMES));
         let turn = if judges_latency { TURN } else { TURN * BESIDE_OTHERS };
         Marks { p99, turn }
     }
 
-    /// Those that were missed, by name.
+    /// Returns the missed marks, by name.
     pub(crate) fn missed(&self, figures: &Figures) -> Vec<&'static str> {
         let marks = [
             ("asks", figures.failed == 0 && figures.answered > 0),

@@ -1,5 +1,5 @@
-//! A stranger: what it says is written by the peer of the tests, but it takes what comes: that it is not let in, or is hung
-//! up on, is what it is after.
+//! A stranger. Its frames are written by the peer of the tests, but unlike that peer it expects to be turned away or
+//! disconnected: provoking that is its purpose.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -15,14 +15,14 @@ use super::peer::Peer;
 use super::peer::fresh_id;
 use super::peer::kind;
 
-/// Whatever takes longer is given up.
+/// The time after which an operation is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// See the [module](self).
 pub(crate) struct Stranger(Peer);
 
 impl Stranger {
-    /// Dials from an address of this host; none if the node does not take the connection.
+    /// Dials from an address of this host; `None` if the node does not accept the connection.
     pub(crate) async fn dial(from: Ipv4Addr, endpoint: &str) -> Option<Stranger> {
         let socket = TcpSocket::new_v4().ok()?;
         socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).ok()?;
@@ -30,12 +30,12 @@ impl Stranger {
         Some(Stranger(Peer::over(stream)))
     }
 
-    /// Greets as a node of its own; none if the node does not let it in.
+    /// Greets as a node of its own; `None` if the node does not let it in.
     pub(crate) async fn greets(mut self) -> Option<Stranger> {
         let hello = Hello::of(fresh_id());
         let greeting = async {
             self.0.says_hello(&hello).await.then_some(())?;
-            // In place of a hello it may be turned away.
+            // Instead of a hello, the node may turn it away.
             let mut first = [0];
             (self.0.stream.peek(&mut first).await.ok()? == 1 && first == *b"H").then_some(())?;
             self.0.hello().await?;
@@ -47,12 +47,12 @@ impl Stranger {
         Some(self)
     }
 
-    /// Whether the node lets it write that, which it need not do for long.
+    /// Writes bytes, and returns whether the node takes them in time.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         matches!(timeout(PATIENCE, self.0.stream.write_all(bytes)).await, Ok(Ok(())))
     }
 
-    /// Throws away what the node has sent so far.
+    /// Discards the bytes that the node has sent so far.
     pub(crate) fn reads_what_there_is(&mut self) {
         let mut chunk = [0; 4096];
         while matches!(self.0.stream.try_read(&mut chunk), Ok(1..)) {}

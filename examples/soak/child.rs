@@ -1,5 +1,5 @@
-//! The other processes: this program again, which does what it is told on its standard input, and answers on its standard
-//! output. So what is said of a link does not depend on it.
+//! The other processes: this program again, which takes orders on its standard input, and answers on its standard
+//! output. So the reports about a link do not depend on that link.
 
 use std::io::BufRead;
 use std::io::Write;
@@ -21,10 +21,10 @@ use super::player::Player;
 use super::player::Report;
 use super::within;
 
-/// The variable that makes a process a child.
+/// The environment variable that makes a process a child.
 const ROLE: &str = "HERMOD_SOAK_CHILD";
 
-/// What stands before each line that is meant for the parent; a test harness writes lines of its own.
+/// The mark in front of each line for the parent, since a test harness writes lines of its own.
 const MARK: &str = "soak: ";
 
 pub(crate) fn is_one() -> bool {
@@ -33,7 +33,7 @@ pub(crate) fn is_one() -> bool {
 
 // ---- In the parent.
 
-/// A child, which ends when this is dropped.
+/// A child; dropping this ends it.
 pub(crate) struct Child {
     process: process::Child,
     id: u32,
@@ -63,7 +63,7 @@ impl Child {
         self.id
     }
 
-    /// Has it send to those endpoints.
+    /// Has the child send to those endpoints.
     pub(crate) async fn begin(&mut self, others: &[String], seed: u64) -> Outcome<()> {
         self.ask(&format!("begin {seed} {}", others.join(" "))).await.map(drop)
     }
@@ -76,16 +76,16 @@ impl Child {
         Ok(serde_json::from_str(&self.ask("report").await?)?)
     }
 
-    /// Has it end in good order.
+    /// Has the child end in good order.
     pub(crate) async fn end(&mut self) -> Outcome<()> {
         self.ask("end").await?;
         within("the end of a child", self.process.wait()).await??;
         Ok(())
     }
 
-    /// Ends it at once, without a word.
+    /// Kills the child at once.
     pub(crate) fn kill(&mut self) {
-        // It fails only if it has ended already.
+        // The call fails only if the process has ended already.
         let _ = self.process.start_kill();
     }
 
@@ -107,12 +107,12 @@ impl Child {
 
 // ---- In the child.
 
-/// Does what the parent says, until it says that this is the end, or is gone.
+/// Follows the orders of the parent, until it orders the end, or is gone.
 pub(crate) async fn live() -> Outcome<()> {
     let (told, mut orders) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            // Nobody hears it: the child is about to end.
+            // An error means that the child is about to end.
             let _ = told.send(line);
         }
     });
@@ -141,7 +141,7 @@ pub(crate) async fn live() -> Outcome<()> {
 }
 
 fn say(what: &str) -> Outcome<()> {
-    // As a whole, whatever else is printed.
+    // Written as a whole, so that other output cannot break the line.
     std::io::stdout().lock().write_all(format!("{MARK}{what}\n").as_bytes())?;
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Links that break: a proxy in front of each node, and somebody who cuts, stalls and mends them by chance.
+//! Links that break: a proxy in front of each node, and a thread that cuts, stalls and mends them at random.
 //!
-//! They have a thread of their own, so that they go on breaking while the processes are busy.
+//! The links have threads of their own, so that they go on breaking while the processes are busy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ use tokio::sync::watch;
 
 use super::Outcome;
 
-/// Numbers that look random: xorshift, as it is small and gives the same for the same seed.
+/// Pseudo-random numbers: xorshift, which is small and reproducible from a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Chance {
-        // Never 0, and unlike for seeds that are alike.
+        // Never 0, and different for similar seeds.
         Chance((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }
 
@@ -42,12 +42,12 @@ impl Chance {
         self.0
     }
 
-    /// Less than `limit`, which is not 0.
+    /// Returns a number less than `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         (self.number() >> 11) % limit
     }
 
-    /// True in one of so many cases.
+    /// Returns true in one of `cases` cases.
     pub(crate) fn one_in(&mut self, cases: u64) -> bool {
         self.below(cases) == 0
     }
@@ -61,7 +61,7 @@ impl Chance {
     }
 }
 
-/// A seed for those who give none.
+/// Returns a seed for runs that name none.
 pub(crate) fn time_of_day() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::from(since.subsec_nanos()) ^ since.as_secs()
@@ -73,9 +73,9 @@ pub(crate) struct Link {
     rules: Arc<Rules>,
 }
 
-/// What a link does, shared by all that it carries.
+/// The behaviour of a link, shared by all its connections.
 struct Rules {
-    /// Where it leads, for the next connection.
+    /// The endpoint that the next connection leads to.
     to: Mutex<String>,
     /// Bytes that still pass before a connection is cut.
     fuse: AtomicUsize,
@@ -84,10 +84,10 @@ struct Rules {
 
 #[derive(Clone, Copy, Default)]
 struct State {
-    /// Whether nothing passes: towards the node, and back.
+    /// Whether each direction is stalled: towards the node, and back.
     stalled: [bool; 2],
     cuts: u64,
-    /// The link is gone for good.
+    /// Whether the link is gone for good.
     over: bool,
 }
 
@@ -98,7 +98,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// A link to a node, on a thread of its own.
+    /// Starts a link to a node, on a thread of its own.
     pub(crate) fn to(endpoint: &str) -> Outcome<Link> {
         let rules = Arc::new(Rules {
             to: Mutex::new(endpoint.to_owned()),
@@ -113,7 +113,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Leads elsewhere from the next connection on.
+    /// Makes the link lead elsewhere, from the next connection on.
     pub(crate) fn lead_to(&self, endpoint: &str) {
         *lock(&self.rules.to) = endpoint.to_owned();
     }
@@ -124,7 +124,7 @@ impl Rules {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Lets nothing pass, in one direction or both; or everything.
+    /// Stalls or releases each direction.
     fn stall(&self, stalled: [bool; 2]) {
         self.state.send_modify(|state| state.stalled = stalled);
     }
@@ -138,7 +138,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes connections, and carries what comes by them, until the link is gone.
+/// Accepts connections, and carries their bytes, until the link is gone.
 async fn take(listener: std::net::TcpListener, rules: Arc<Rules>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -167,7 +167,7 @@ async fn take(listener: std::net::TcpListener, rules: Arc<Rules>) {
 /// Carries bytes both ways until one end is gone or the fuse has blown; then both are reset.
 async fn carry(near: TcpStream, far: TcpStream, rules: &Rules) {
     for end in [&near, &far] {
-        // What was not read is thrown away, and the other end hears of it at once. At worst, both take their time.
+        // Unread bytes are discarded, and the other end notices at once. If this fails, that only takes longer.
         let _ = end.set_zero_linger();
         let _ = end.set_nodelay(true);
     }
@@ -195,9 +195,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, direction: usize,
     }
 }
 
-// ---- Somebody who breaks them.
+// ---- The thread that breaks them.
 
-/// What was done to the links so far.
+/// The faults so far.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     cuts: u64,
@@ -206,21 +206,21 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// Breaks a link in one of the ways that links have.
+    /// Breaks a link in one of the ways in which links break.
     fn break_one(&mut self, link: &Rules, chance: &mut Chance) {
         match chance.below(6) {
             0 => {
                 link.cut();
                 self.cuts += 1;
             }
-            // At any byte: of a greeting, of a message, or of a large one.
+            // At any byte: of a greeting, of a message, or of a large message.
             1..=3 => {
                 let most = 1 << (6 + chance.below(16));
                 link.cut_after(chance.below(most) as usize);
                 self.cuts += 1;
             }
             4 => {
-                // For longer than a silent peer is waited for, or not.
+                // For longer than the limit for a silent peer, or not.
                 link.stall([true; 2]);
                 thread::sleep(chance.duration(50, 3_000));
                 self.stalls += 1;
@@ -243,7 +243,7 @@ impl fmt::Display for Done {
     }
 }
 
-/// Breaks links by chance until it is told to end.
+/// Breaks links at random until it is told to end.
 pub(crate) struct Faults {
     end: Arc<AtomicBool>,
     thread: thread::JoinHandle<Done>,
@@ -268,7 +268,7 @@ impl Faults {
         Faults { end, thread }
     }
 
-    /// Mends them all. What was done to them.
+    /// Mends all links, and returns the faults.
     pub(crate) fn end(self) -> Done {
         self.end.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_default()

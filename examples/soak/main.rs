@@ -1,5 +1,5 @@
-//! Sends random messages between processes for as long as one likes, over links that break and stall, and shows at the
-//! end what became of every one of them.
+//! Sends random messages between processes for a given time, over links that break and stall, and accounts for every
+//! one of them at the end.
 //!
 //! ```text
 //! cargo run --release --example soak                       # a minute
@@ -7,13 +7,14 @@
 //! cargo run --release --example soak -- --seconds 600 --seed 7
 //! ```
 //!
-//! Two thirds of the time, three processes send each other what a node can send (see [`player`]), over links that are cut
-//! at any byte and stall (see [`link`]). Then the links are mended, and the balance is drawn over all three: what was
-//! sent is delivered, waits, or was dropped for one reason, and nothing is in doubt. In the last third, a server is killed
-//! and started anew, again and again. A line every few seconds says how it goes, with the memory of each process.
+//! For two thirds of the time, three processes send each other every kind of message (see [`player`]), over links that
+//! are cut at any byte and stall (see [`link`]). Then the links are mended, and the balance is drawn over all three:
+//! each sent message is delivered, waits, or was dropped for one reason, and none is in doubt. In the last third, a
+//! server is killed and restarted repeatedly. A line every few seconds shows the progress, with the memory of each
+//! process.
 //!
-//! The exit status is 0 if the balance is even, nothing is in doubt, no request is left without an end, and no message came
-//! damaged, twice or out of order; otherwise 1, or 2 if it could not be run.
+//! The exit status is 0 if the balance is even, nothing is in doubt, no request is left without an outcome, and no
+//! message came damaged, twice or out of order; otherwise 1, or 2 if the example could not run.
 
 mod child;
 mod link;
@@ -43,7 +44,7 @@ use sheet::Sheet;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// How long anything is waited for that has to come.
+/// The longest wait for anything that has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const USAGE: &str = "usage: soak [--seconds N] [--seed S]
@@ -53,7 +54,7 @@ const USAGE: &str = "usage: soak [--seconds N] [--seed S]
                 let it (the time of day)
   --help        this";
 
-/// What is wanted.
+/// The options of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) seconds: u64,
@@ -61,7 +62,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` if help is wanted.
+    /// Parses the options; `None` if help is wanted.
     fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
         let mut options = Options { seconds: 60, seed: link::time_of_day() };
         let mut arguments = arguments.into_iter();
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all of it; whether all is as it should be. This program with `arguments` is to become a child.
+/// Runs the example, and returns whether its promise holds. This program, started with `arguments`, becomes a child.
 pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> {
     println!("{} s with seed {}.", options.seconds, options.seed);
     let third = Duration::from_secs(options.seconds) / 3;
@@ -112,7 +113,7 @@ pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> 
     Ok(links && kills)
 }
 
-/// Waits for something, but not for ever.
+/// Waits for something, but not forever.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
     let limited = tokio::time::timeout(PATIENCE, future).await;
     limited.map_err(|_| format!("{what}: not within {PATIENCE:?}").into())
@@ -120,7 +121,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Ou
 
 // ---- Three processes and the links between them.
 
-/// Everybody who sends: this process, and the children.
+/// All senders: this process, and the children.
 struct Crowd {
     player: Player,
     children: Vec<Child>,
@@ -148,7 +149,7 @@ impl Crowd {
         Ok(reports)
     }
 
-    /// Everybody is given ways to the others, and begins.
+    /// Gives each process the links to the others, and has all begin.
     async fn begin(&mut self, links: &[Link], seed: u64) -> Outcome<()> {
         let others = |me: usize| -> Vec<String> {
             let others = links.iter().enumerate().filter(|(at, _)| *at != me);
@@ -161,7 +162,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Nobody begins anything any more.
+    /// Stops all senders.
     async fn hold(&mut self) -> Outcome<()> {
         self.player.hold();
         for child in &mut self.children {
@@ -204,13 +205,13 @@ async fn bad_links(lasts: Duration, seed: u64, arguments: &[&str]) -> Outcome<bo
     Ok(settled && sheet.wrong == 0)
 }
 
-/// Draws the balance until nothing moves any more and all is accounted for, or time is up.
+/// Draws the balance until no figure changes any more and all messages are accounted for, or the time is up.
 async fn settled(crowd: &mut Crowd) -> Outcome<(Sheet, bool)> {
     let begun = Instant::now();
     let mut before = None;
     loop {
         let sheet = Sheet::of(&crowd.reports().await?);
-        // Twice the same, as the processes are looked at one after the other.
+        // Twice the same, since the processes report one after the other.
         let even = sheet.is_even() && before.as_ref() == Some(&sheet);
         if even || begun.elapsed() > PATIENCE {
             return Ok((sheet, even));
@@ -233,7 +234,7 @@ async fn killed_servers(lasts: Duration, seed: u64, arguments: &[&str]) -> Outco
     let (mut told, mut restarts, mut wrong) = (Instant::now(), 0, 0);
     while begun.elapsed() < lasts {
         tokio::time::sleep(chance.duration(100, 2_000)).await;
-        // What a server has seen goes with it.
+        // The report of a server is lost with it, so it is read first.
         wrong += server.report().await?.wrong();
         server.kill();
         tokio::time::sleep(chance.duration(0, 500)).await;

@@ -1,5 +1,5 @@
-//! One who sends: steps by addresses and by recipients, to boxes that shed the newest and the oldest, letters with
-//! addresses in them, large messages, and requests, some of which are given up. Meanwhile boxes open and close.
+//! A player, which sends: steps through addresses and recipients, to boxes that shed the newest or the oldest, letters
+//! with addresses in them, large messages, and requests, some of which are cancelled. Meanwhile boxes open and close.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -34,11 +34,11 @@ const REQUESTS: u64 = 200;
 /// Mailboxes without a name that a player has at a time.
 const RETURNS: usize = 8;
 
-/// How a player stands.
+/// The report of a player.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) stats: Stats,
-    /// Requests that are waited for.
+    /// Requests without an outcome yet.
     pub(crate) asking: u64,
     pub(crate) answered: u64,
     disorder: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// What must never happen.
+    /// Returns the number of errors that must never happen.
     pub(crate) fn wrong(&self) -> u64 {
         self.disorder + self.damaged + self.wrong_answers
     }
@@ -67,12 +67,12 @@ pub(crate) struct Player {
     node: Node,
     book: Shared,
     requests: Rc<Requests>,
-    /// Whether nothing more is begun.
+    /// Whether sending has stopped.
     held: Rc<Cell<bool>>,
 }
 
 impl Player {
-    /// A node with boxes that are read.
+    /// Starts a node with boxes that are read.
     pub(crate) async fn open() -> Outcome<Player> {
         let node = Node::builder()
             .heartbeat(Duration::from_millis(250))
@@ -86,7 +86,7 @@ impl Player {
         Ok(Player { endpoint, node, book, requests: Rc::default(), held: Rc::default() })
     }
 
-    /// Begins to send to those who listen there.
+    /// Begins to send to the players at those endpoints.
     pub(crate) fn begin(&self, others: &[String], seed: u64) {
         let mut chance = Chance::new(seed);
         let others = others.iter().map(|at| Other::at(&self.node, at, &mut chance)).collect::<Outcome<Vec<_>>>();
@@ -108,8 +108,8 @@ impl Player {
                 play.turn();
                 actix::clock::sleep(play.chance.duration(1, 5)).await;
             }
-            // Mailboxes close, and what is left in them is counted. Addresses are held: they are what brings a connection
-            // back that has just been cut, and with it the count of what had been read.
+            // Mailboxes close, and messages left in them are counted. Addresses are held, because they make a
+            // connection that was just cut come back, and with it the count of messages read.
             play.close();
             std::future::pending::<()>().await;
         });
@@ -153,7 +153,7 @@ async fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// A row of steps by one address, in order.
+/// A numbered sequence of steps through one address.
 struct Row<T> {
     to: T,
     way: u64,
@@ -165,7 +165,7 @@ impl<T> Row<T> {
         Row { to, way: chance.number().max(1), n: 0 }
     }
 
-    /// Sends the next of them.
+    /// Sends the next step.
     fn send(&mut self, send: impl FnOnce(&T, Step)) {
         self.n += 1;
         send(&self.to, Step { way: self.way, n: self.n, text: text(self.n) });
@@ -177,7 +177,7 @@ struct Other {
     steps: Row<Address<Step>>,
     by_recipient: Row<Recipient<Step>>,
     readings: Row<Address<Step>>,
-    /// Open now and then.
+    /// A box that is open only now and then.
     door: Address<Step>,
     blobs: Address<Blob>,
     letters: Address<Letter>,
@@ -224,7 +224,7 @@ impl Play {
         }
     }
 
-    /// Mailboxes come and go; the oldest is not read before it goes.
+    /// Opens and closes mailboxes; the oldest is not read before it closes.
     fn open_and_close(&mut self) {
         if self.returns.len() < RETURNS || self.chance.one_in(20) {
             self.returns.extend(self.node.mailbox().buffer(Buffer::sliding(16)).open());
@@ -263,7 +263,7 @@ impl Play {
         }
     }
 
-    /// By an address that somebody has sent.
+    /// Sends a step to an address that another player has sent.
     fn step_anywhere(&mut self) {
         let mut book = self.book.borrow_mut();
         if let Some(to) = self.chance.pick(book.held.make_contiguous()) {
@@ -275,7 +275,7 @@ impl Play {
         let Some(mailbox) = self.chance.pick(self.returns.make_contiguous()) else { return };
         let return_to = mailbox.address();
         let also = if self.chance.one_in(4) {
-            // Whoever gets the letter holds the only handle on it.
+            // The receiver of the letter holds the only handle of this actor.
             Catcher(Rc::clone(&self.book)).start().recipient()
         } else {
             mailbox.recipient()
@@ -300,7 +300,7 @@ impl Play {
                 0 => to.send(Add(a, b)).await.ok(),
                 1 => to.recipient().send(Add(a, b)).await.ok(),
                 2 => to.ask(Add(a, b)).timeout(limit).await.ok(),
-                // Taken back when the time is over.
+                // Cancelled when the time is over.
                 _ => actix::clock::timeout(limit / 10, to.ask(Add(a, b))).await.ok().and_then(Result::ok),
             };
             requests.asking.set(requests.asking.get() - 1);

@@ -1,4 +1,4 @@
-//! What is sent, and those who take it: they look whether each message is as it was sent.
+//! The messages, and their readers, which check that each message is as it was sent.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,14 +19,14 @@ use super::Outcome;
 /// Addresses that were in letters and are held; the oldest goes.
 const HELD: usize = 32;
 
-/// The way of steps that go by whatever addresses there are: their order is nobody's promise.
+/// The sequence number of steps through arbitrary addresses, whose order is not promised.
 pub(crate) const NO_WAY: u64 = 0;
 
-/// One of a row of messages that all go by one address.
+/// One of a sequence of messages through one address.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub(crate) struct Step {
-    /// Which row.
+    /// The id of the sequence.
     pub(crate) way: u64,
     pub(crate) n: u64,
     pub(crate) text: String,
@@ -47,7 +47,7 @@ impl Blob {
     }
 
     fn bytes(first: u8) -> impl Iterator<Item = u8> {
-        // 251 bytes, so that no piece of a power of two can stand in the place of another.
+        // A period of 251 bytes, so that pieces whose size is a power of two cannot be confused.
         (0..251).cycle().map(move |n: u8| n.wrapping_add(first))
     }
 
@@ -71,10 +71,10 @@ pub(crate) struct Letter {
 #[rtype(result = "u64")]
 pub(crate) struct Add(pub(crate) u64, pub(crate) u64);
 
-/// What was seen of the messages that came.
+/// The record of the messages that came.
 #[derive(Default)]
 pub(crate) struct Book {
-    /// By way, the last step that came.
+    /// The last step that came, by its sequence.
     last: HashMap<u64, u64>,
     pub(crate) disorder: u64,
     pub(crate) damaged: u64,
@@ -86,7 +86,7 @@ impl Book {
     fn note(&mut self, step: &Step) {
         if step.way != NO_WAY {
             let before = self.last.insert(step.way, step.n);
-            // One that comes twice does not come later than itself.
+            // `>=`, so that a step that comes twice counts as disorder too.
             self.disorder += u64::from(before >= Some(step.n));
         }
         self.damaged += u64::from(step.text != text(step.n));
@@ -100,7 +100,7 @@ impl Book {
     }
 }
 
-/// The text of a step: of another length for each of a hundred.
+/// Returns the text of a step; the lengths repeat after a hundred steps.
 pub(crate) fn text(n: u64) -> String {
     let digits = n.to_string();
     digits.chars().cycle().take((n % 100) as usize).collect()
@@ -108,7 +108,7 @@ pub(crate) fn text(n: u64) -> String {
 
 pub(crate) type Shared = Rc<RefCell<Book>>;
 
-/// Opens the boxes that everybody has, and reads them.
+/// Opens the boxes that every player has, and reads them.
 pub(crate) fn open(node: &Node, book: &Shared) -> Outcome<()> {
     let steps = node.mailbox().name("steps").buffer(Buffer::dropping(256)).open()?;
     actix::spawn(walk(steps, Rc::clone(book), (64, Duration::from_millis(2))));

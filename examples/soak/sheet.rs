@@ -1,4 +1,4 @@
-//! The balance sheet: what was sent by all, and what became of it; and how much memory that took.
+//! The balance sheet: all sent messages and their fate, and the memory that they took.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use actix_hermod::DropReason;
 
 use super::player::Report;
 
-/// How often a line says how it goes.
+/// Returns the interval between lines of progress.
 pub(crate) fn pace(lasts: Duration) -> Duration {
     (lasts / 12).clamp(Duration::from_secs(1), Duration::from_secs(10))
 }
@@ -22,7 +22,7 @@ pub(crate) struct Sheet {
     waiting: u64,
     dropped: BTreeMap<DropReason, u64>,
     in_doubt: u64,
-    /// Requests that have not ended, as the nodes and as those who wait for them see it.
+    /// Requests without an outcome, as the nodes and as the askers see it.
     open_requests: u64,
     answered: u64,
     reconnects: u64,
@@ -63,7 +63,7 @@ impl Sheet {
     }
 }
 
-/// On one line; with `#`, in full.
+/// Shows the sheet on one line; with `#`, in full.
 impl fmt::Display for Sheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dropped = self.dropped_total();
@@ -90,7 +90,7 @@ impl fmt::Display for Sheet {
     }
 }
 
-/// What processes hold of the machine's memory, over time.
+/// The memory of processes over time.
 pub(crate) struct Memory {
     begun: Instant,
     processes: Vec<u32>,
@@ -102,7 +102,7 @@ impl Memory {
         Memory { begun: Instant::now(), processes: processes.into_iter().collect(), seen: Vec::new() }
     }
 
-    /// Looks, notes it, and tells it in words.
+    /// Takes a sample, and returns it in words.
     pub(crate) fn look(&mut self) -> String {
         let now: Vec<u64> = self.processes.iter().map(|process| resident(*process)).collect();
         let words: Vec<String> = now.iter().map(|kib| format!("{:.1}", *kib as f64 / 1024.0)).collect();
@@ -110,7 +110,7 @@ impl Memory {
         format!("{} MB", words.join(" "))
     }
 
-    /// The mean of each process in a part of the time, in MB.
+    /// Returns the mean of each process in a part of the time, in MB.
     fn mean(&self, part: impl Fn(Duration) -> bool) -> Vec<f64> {
         let looks: Vec<&Vec<u64>> = self.seen.iter().filter(|(at, _)| part(*at)).map(|(_, look)| look).collect();
         let sum = |process: usize| looks.iter().filter_map(|look| look.get(process)).sum::<u64>();
@@ -118,12 +118,12 @@ impl Memory {
     }
 }
 
-/// The first minute against the last one; of what was shorter, the first quarter against the last.
+/// Shows the first minute against the last one; in shorter runs, the first quarter against the last.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((end, _)) = self.seen.last() else { return write!(f, "The memory was not looked at.") };
         let part = (*end / 4).min(Duration::from_secs(60));
-        // As looked at: so that each part has a look in it.
+        // Extended to the first sample, so that each part has a sample in it.
         let first_end = self.seen.first().map_or(part, |(first, _)| part.max(*first));
         let (first, last) = (self.mean(|at| at <= first_end), self.mean(|at| at >= *end - part));
         write!(f, "Resident memory in MB, in the first and in the last {} s:", part.as_secs().max(1))?;
@@ -134,7 +134,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// In KiB; 0 where the system does not tell.
+/// Returns the resident memory of a process, in KiB; 0 where the system does not report it.
 fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! The HTTP side. Its two handlers do the same, with what actix has and with what an `Address` adds to it.
+//! The HTTP side. Its two handlers do the same, one with plain actix, the other with the additions of an `Address`.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::job::Job;
 
-/// What the handlers hold. Each of the server's threads has the same: handles can be used on any thread.
+/// The state of the handlers. All threads of the server share it, since handles can be used on any thread.
 struct Desk {
     worker: Recipient<Job>,
     explained: Address<Job>,
@@ -33,7 +33,7 @@ struct Pace {
     slow: Option<String>,
 }
 
-/// A server that is bound, and says where, but serves only when it is polled. Ctrl-C ends it.
+/// Binds a server and prints its address. It serves only when it is polled. Ctrl-C ends it.
 pub fn bind(worker: Address<Job>, port: u16, timeout: Duration) -> io::Result<Server> {
     let desk = web::Data::new(Desk { worker: worker.recipient(), explained: worker, timeout });
     let server = HttpServer::new(move || App::new().app_data(desk.clone()).service(square).service(square_or_why))
@@ -54,8 +54,8 @@ async fn square(n: web::Path<String>, pace: web::Query<Pace>, desk: web::Data<De
     Ok(answer.to_string())
 }
 
-/// Through an `Address`: the error tells what stood in the way, and whether the job may have been done. For one that
-/// must not be done twice, that is the difference between sending it again and not.
+/// Through an `Address`: the error tells what went wrong, and whether the job may have been done. If a job must not be
+/// done twice, that decides whether it may be sent again.
 #[get("/square/{n}/why")]
 async fn square_or_why(
     n: web::Path<String>,

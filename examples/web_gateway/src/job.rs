@@ -1,4 +1,4 @@
-//! What travels between the two processes.
+//! The message between the two processes.
 
 use actix::Message;
 use serde::Deserialize;
@@ -9,6 +9,6 @@ use serde::Serialize;
 #[rtype(result = "u128")]
 pub struct Job {
     pub n: i64,
-    /// Take a minute for it.
+    /// Whether the worker takes a minute for it.
     pub slow: bool,
 }

@@ -5,8 +5,8 @@
 //! cargo run -p web-gateway -- 8000 --timeout 500    # on another, and waits for a worker's answer for 500 ms only
 //! ```
 //!
-//! The program starts itself a second time as the worker. The README beside it says what to try, and how to run the two
-//! in terminals of their own.
+//! The program starts itself a second time as the worker. The README beside it suggests experiments, and explains how
+//! to run the two in terminals of their own.
 
 mod gateway;
 mod job;
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
 
 // ------------------------------------------------------------------------------------------------- the two roles
 
-/// Squares numbers until whoever holds the other end of our standard input is gone.
+/// Squares numbers until the process at the other end of the standard input is gone.
 async fn work(endpoint: &str) -> Result<(), Box<dyn Error>> {
     let node = Node::start();
     worker::publish(&node)?;
@@ -58,7 +58,7 @@ async fn work(endpoint: &str) -> Result<(), Box<dyn Error>> {
 
 /// Serves HTTP until Ctrl-C.
 async fn serve(plan: Plan) -> Result<(), Box<dyn Error>> {
-    // Kept until the end of this function: letting go of it ends the worker.
+    // Kept until the end of this function: dropping it ends the worker.
     let (_worker, endpoint) = match plan.worker_at {
         Some(endpoint) => (None, endpoint),
         None => {
@@ -67,7 +67,7 @@ async fn serve(plan: Plan) -> Result<(), Box<dyn Error>> {
             (Some(worker), endpoint)
         }
     };
-    // A worker that was started again is found within a second; by default it may take ten, after a long outage.
+    // A restarted worker is found within a second; by default it may take ten seconds after a long outage.
     let node = Node::builder().reconnect(Duration::from_millis(100)..=Duration::from_secs(1)).start();
     let worker = node.remote::<Job>(&endpoint, worker::NAME)?;
     let server = gateway::bind(worker, plan.port, plan.timeout)?;
@@ -84,9 +84,9 @@ enum Role {
 }
 
 struct Plan {
-    /// Of the HTTP server; 0 lets the system choose.
+    /// The port of the HTTP server; 0 lets the system choose.
     port: u16,
-    /// How long a worker may take for a job.
+    /// The time that a worker may take for a job.
     timeout: Duration,
     /// A worker that runs already; without it the gateway starts one.
     worker_at: Option<String>,

@@ -1,4 +1,4 @@
-//! The worker: an ordinary actor, published under a name; and the process that it is in, as its parent sees it.
+//! The worker: an ordinary actor, published under a name; and its process, as the parent sees it.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -22,7 +22,7 @@ use crate::job::Job;
 
 /// The name under which the worker's actor is published.
 pub const NAME: &str = "squares";
-/// What a slow job takes: longer than anybody waits.
+/// The time of a slow job: longer than anybody waits.
 const SLOW: Duration = Duration::from_secs(60);
 
 pub fn publish(node: &Node) -> Result<Address<Job>, OpenError> {
@@ -52,17 +52,19 @@ impl Handler<Job> for Squares {
 
 // --------------------------------------------------------------------------------------------------- its process
 
-/// The process of a worker. It ends when this is dropped, or when we end in whatever way: we hold its standard input.
+/// The process of a worker. It ends when this is dropped, or when this process ends in any way, because this process
+/// holds its standard input.
 pub struct Worker(Child);
 
 impl Worker {
-    /// Starts this program a second time; it says on its standard output where it listens.
+    /// Starts this program a second time, and reads from its standard output where it listens.
     pub fn start() -> Result<(Worker, String), Box<dyn Error>> {
         let worker = Command::new(std::env::current_exe()?)
             .arg("--worker")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A terminal's Ctrl-C goes to a whole process group. This one is for the gateway, which ends the worker.
+            // A terminal's Ctrl-C goes to a whole process group. It should reach only the gateway, which ends the
+            // worker.
             .process_group(0)
             .spawn()?;
         let mut worker = Worker(worker);
@@ -82,7 +84,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.0.stdin = None;
-        // It fails only if somebody else has waited for it.
+        // The call fails only if something else has waited for the process.
         let _ = self.0.wait();
     }
 }

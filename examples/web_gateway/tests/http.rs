@@ -1,4 +1,4 @@
-//! The real program, asked over HTTP: its answers, a worker that is killed and started again, and how both end.
+//! The real program, asked over HTTP: its answers, a worker that is killed and restarted, and the end of both.
 
 use std::io;
 use std::io::BufRead;
@@ -16,11 +16,12 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How long anything is waited for.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The gateway's timeout, in ms, where no answer is to be late, however slow the machine: longer than ours.
+/// The gateway's timeout, in ms, for tests in which no answer may be late, however slow the machine: longer than
+/// [`PATIENCE`].
 const NEVER_LATE: &str = "60000";
-/// Both handlers, the second of which also says why.
+/// The paths of both handlers; the second also gives the reason.
 const BOTH: [&str; 2] = ["", "/why"];
 
 // ------------------------------------------------------------------------------------------------------ the tests
@@ -111,7 +112,7 @@ fn a_job_that_its_worker_had_when_it_was_killed_may_have_been_done() {
 #[test]
 fn ctrl_c_ends_both_processes() {
     let mut gateway = Gateway::start(&["--timeout", NEVER_LATE]);
-    // The node is served by the thread that the signal is for: when it has passed on an answer, it listens to signals.
+    // The thread that serves the node also handles the signal: once it has passed on an answer, it listens to signals.
     assert_eq!(gateway.get("/square/12").0, 200);
     let id = gateway.process.child.id().to_string();
     let told = Command::new("sh").args(["-c", "kill -INT \"$0\"", &id]).status().expect("a shell");
@@ -130,7 +131,7 @@ fn a_worker_ends_with_the_gateway_that_started_it() {
 
 // ---------------------------------------------------------------------------------------------------- the helpers
 
-/// A gateway at a port that the system chose.
+/// A gateway at a port that the system has chosen.
 struct Gateway {
     process: Process,
     at: String,
@@ -147,7 +148,7 @@ impl Gateway {
         Gateway { process, at }
     }
 
-    /// Sends a request; [`response`] waits for what comes back.
+    /// Sends a request; [`response`] waits for the response.
     fn request(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.at).expect("the gateway listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -161,7 +162,7 @@ impl Gateway {
         response(self.request(path))
     }
 
-    /// Waits until jobs are done again. Until then the worker is down, which is said at once.
+    /// Waits until jobs are done again. Until then the worker is down, which the gateway answers at once.
     fn comes_back(&self) {
         let start = Instant::now();
         loop {
@@ -175,7 +176,7 @@ impl Gateway {
     }
 }
 
-/// The status and the body of the response, which ends with its connection.
+/// Returns the status and the body of the response, which ends with its connection.
 fn response(mut stream: TcpStream) -> (u16, String) {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("the gateway answers");
@@ -184,8 +185,8 @@ fn response(mut stream: TcpStream) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no status: {head:?}")), body.to_owned())
 }
 
-/// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
-/// workers: on Linux every address that begins with 127 is this host.
+/// Returns an endpoint with a loopback address of its own, so that nobody else takes its port while it is free for a
+/// moment between two workers: on Linux every address that begins with 127 is this host.
 fn own_host() -> String {
     use std::sync::atomic::AtomicU8;
     use std::sync::atomic::Ordering;
@@ -199,7 +200,7 @@ fn own_host() -> String {
     }
 }
 
-/// The program in one of its roles, which ends with the test.
+/// The program in one of its roles; dropping this ends it.
 struct Process {
     child: Child,
     output: Receiver<String>,
@@ -220,7 +221,7 @@ impl Process {
         Process { child, output, complaints }
     }
 
-    /// Waits for the next line of its output, which must begin like that; what follows it.
+    /// Waits for the next line of the output, which must start with `beginning`. Returns the rest of it.
     fn says(&self, beginning: &str) -> String {
         let line = self.output.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let complaints: Vec<String> = self.complaints.try_iter().collect();
@@ -230,12 +231,12 @@ impl Process {
         rest.to_owned()
     }
 
-    /// Waits for the next line on its standard error, or on that of a worker that it started.
+    /// Waits for the next line on the standard error of the process, or of a worker that it started.
     fn complains(&self, line: &str) {
         assert_eq!(self.complaints.recv_timeout(PATIENCE).expect("a line"), line);
     }
 
-    /// Waits until nobody has its standard error open: neither it nor a worker that it started.
+    /// Waits until nobody has the standard error open: neither the process nor a worker that it started.
     fn falls_silent(&self) {
         match self.complaints.recv_timeout(PATIENCE) {
             Err(RecvTimeoutError::Disconnected) => {}
@@ -244,13 +245,13 @@ impl Process {
         }
     }
 
-    /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
+    /// Kills the process, which it cannot prevent (SIGKILL), and waits until it is gone.
     fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it is gone");
     }
 
-    /// Waits until it ends by itself; whether it was content.
+    /// Waits until the process ends by itself, and returns whether it succeeded.
     fn exits(&mut self) -> bool {
         let start = Instant::now();
         loop {
@@ -265,7 +266,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -275,7 +276,7 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (tell, told) = channel();
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(io::Result::ok) {
-            // Whoever listened may be gone; what is written is read all the same.
+            // The receiver may be gone; the lines are read all the same.
             let _ = tell.send(line);
         }
     });
