@@ -7,8 +7,14 @@
 //! to whatever box has that name at whatever node listens there, so the URI of one incarnation's box, read again, gives
 //! an address by name; an anonymous box's name is its id.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::PercentEncode;
+use percent_encoding::percent_decode_str;
+use percent_encoding::utf8_percent_encode;
 
 use super::pointer::Pointer;
 use super::ports::Router;
@@ -20,6 +26,9 @@ use crate::ident::Place;
 
 const TCP: &str = "hermod://";
 const UNIX: &str = "hermod+unix://";
+
+/// All but the unreserved characters of RFC 3986, section 2.3.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The URI of what a pointer leads to; `None` if its node is not known to listen anywhere.
 pub(crate) fn of(pointer: &Pointer) -> Option<String> {
@@ -43,19 +52,13 @@ pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointe
 }
 
 pub(super) fn write(endpoint: &Endpoint, node: Option<NodeId>, name: &str) -> String {
-    let mut uri = String::new();
     let node = node.map(|node| format!("{node}@")).unwrap_or_default();
+    let name = escape(name);
     match endpoint.place() {
         // The zone of a link-local address stands behind a `%`, which is escaped like any other (RFC 6874).
-        Place::Tcp { .. } => uri.extend([TCP, &node, &endpoint.as_ref().replace('%', "%25"), "/"]),
-        Place::Unix { path } => {
-            uri.extend([UNIX, &node]);
-            escape(path, &mut uri);
-            uri.push('/');
-        }
+        Place::Tcp { .. } => format!("{TCP}{node}{}/{name}", endpoint.as_ref().replace('%', "%25")),
+        Place::Unix { path } => format!("{UNIX}{node}{}/{name}", escape(path)),
     }
-    escape(name, &mut uri);
-    uri
 }
 
 pub(super) fn read(text: &str) -> Result<(Endpoint, Option<NodeId>, String), AddressError> {
@@ -93,36 +96,19 @@ fn with_zone(place: &str) -> Option<String> {
     is_escaped.then_some(host)
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+/// The text with all but unreserved characters escaped.
+fn escape(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ESCAPED)
 }
 
-fn escape(text: &str, uri: &mut String) {
-    for byte in text.bytes() {
-        if is_unreserved(byte) {
-            uri.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(uri, "%{byte:02X}");
-        }
-    }
-}
-
+/// The text that was escaped; `None` if a character stands there that has to be, or an escape is none.
 fn unescape(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut plain = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            _ if is_unreserved(byte) => byte,
-            _ => return None,
-        });
-    }
-    String::from_utf8(plain).ok()
+    let is_escape =
+        |part: &str| part.as_bytes().first_chunk::<2>().is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    let is_escaped = text.bytes().all(is_unreserved) && text.split('%').skip(1).all(is_escape);
+    let plain = is_escaped.then(|| percent_decode_str(text).decode_utf8().ok())?;
+    plain.map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -163,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn escapes_are_read_however_they_are_written() {
+        let (.., name) = read("hermod://h:1/a%2Fb%2fc%41%C3%A9").expect("a URI");
+        assert_eq!(name, "a/b/cAé");
+        assert_eq!(write(&"h:1".parse().expect("an endpoint"), None, &name), "hermod://h:1/a%2Fb%2FcA%C3%A9");
+    }
+
+    #[test]
     fn what_is_no_uri_is_refused() {
         for text in [
             "",
@@ -174,6 +167,9 @@ mod tests {
             "hermod://h:1/%4",
             "hermod://h:1/%ZZ",
             "hermod://h:1/%FF",
+            "hermod://h:1/%%41",
+            "hermod://h:1/%4é",
+            "hermod://h:1/é",
             "hermod://h:1/a/b",
             "hermod://h:1/a?b",
             "hermod+unix:///x",
