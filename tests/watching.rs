@@ -10,6 +10,7 @@ use actix::Recipient;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::CloseReason;
+use actix_hermod::ConnectionState;
 use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
@@ -344,6 +345,22 @@ fn thousands_who_wait_are_all_told() {
         let client = Node::start();
         let closed: Vec<_> =
             boxes.iter().map(|inbox| client.remote::<Number>(&endpoint, inbox.name()).unwrap().closed()).collect();
+        drop(boxes);
+        for closed in closed {
+            assert_eq!(within(closed).await, CloseReason::BoxClosed);
+        }
+    });
+}
+
+#[test]
+fn those_who_wait_for_more_boxes_than_there_is_room_for_are_all_told() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder().watches(0)).await;
+        let boxes: Vec<_> = (0..20).map(|n| open(&server, &format!("box {n}"))).collect();
+        let client = Node::start();
+        let closed = |n| client.remote::<Number>(&endpoint, &format!("box {n}")).expect("an address").closed();
+        let closed: Vec<_> = (0..20).map(closed).collect();
+        settled(|| client.stats().connections.iter().any(|to| to.state == ConnectionState::Up)).await;
         drop(boxes);
         for closed in closed {
             assert_eq!(within(closed).await, CloseReason::BoxClosed);

@@ -254,9 +254,10 @@ impl<M: RemoteMessage> Address<M> {
     /// box closed, and that left by the same connection, are in their boxes by then, large ones included. Erlang's monitors
     /// and Akka's death watch promise the same.
     ///
-    /// Of more than 65,536 boxes on one connection, or than a node has its peers watch
-    /// ([`watches`](crate::NodeBuilder::watches): 16 of each connection in any case), and of boxes at a node that does not
-    /// know such questions, only the end of the node or of the connection is noticed.
+    /// Where a node's peers wait for more of its boxes than it has room for ([`watches`](crate::NodeBuilder::watches): 16 of each
+    /// connection in any case), or where more than 65,536 are waited for on one connection, the others are asked for anew, at
+    /// first every second and after some time every 32 seconds: the end of such a box is noticed once there is room, and that of
+    /// its node or of the connection at once. Of boxes at a node that does not know such questions only the latter is noticed.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future. It can be polled on any thread.

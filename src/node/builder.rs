@@ -148,8 +148,8 @@ limits! {
     /// Boxes of this node that all peers together watch, because somebody there waits for them to close
     /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which are always
     /// watched. The first half is first come, first served. Of the second half, a connection gets more only while it
-    /// has less than an equal part. The peer of a box beyond that hears only of the end of its connection. Default:
-    /// 16,384.
+    /// has less than an equal part. A peer for whose watch there is no room is told so, and asks anew after
+    /// pauses of up to 32 seconds. Default: 16,384.
     watches(boxes: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. Default: 65,536.

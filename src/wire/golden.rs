@@ -44,6 +44,7 @@ use crate::wire::frames::remark::*;
 use crate::wire::frames::report::*;
 use crate::wire::frames::restated::*;
 use crate::wire::frames::shape::*;
+use crate::wire::frames::unwatched::*;
 use crate::wire::frames::watch::*;
 use crate::wire::frames::welcome::*;
 use crate::wire::frames::*;
@@ -98,6 +99,7 @@ enum Value {
     Tells(Question, &'static [u8]),
     Watch(Watch),
     Closed(Closed),
+    Unwatched(Unwatched),
     Pressure(Vec<(Target, u8)>),
     Fragment(Fragment<'static>),
 }
@@ -411,6 +413,7 @@ fn watches() -> Vec<(&'static str, Value)> {
     let watch = |target: &Target, on| Value::Watch(Watch { target: target.clone(), on, patience: None });
     let patient = Value::Watch(Watch { target: name.clone(), on: true, patience: Some(15_000) });
     let closed = |target: &Target, why| Value::Closed(Closed { target: target.clone(), why, unreached: None });
+    let unwatched = |target: &Target| Value::Unwatched(Unwatched { target: target.clone() });
     let unreached = Closed { target: id.clone(), why: Gone::Connection, unreached: Some(300) };
     vec![
         ("watch: a box with a name", watch(&name, true)),
@@ -421,6 +424,9 @@ fn watches() -> Vec<(&'static str, Value)> {
         ("closed: no connection", closed(&id, Gone::Connection)),
         ("closed: no connection for some time", Value::Closed(unreached)),
         ("closed: a reason of a later version", closed(&id, Gone::Other(200))),
+        ("unwatched: a box with a name", unwatched(&name)),
+        ("unwatched: a box by its id", unwatched(&id)),
+        ("unwatched: it is not said which", unwatched(&Target::Others)),
         ("pressure: nothing", Value::Pressure(Vec::new())),
         ("pressure: two boxes", Value::Pressure(vec![(name, 128), (id, 255)])),
         ("fragment: the first piece", Value::Fragment(Fragment { stream: 0, rest: 300, piece: &[2, 0] })),
@@ -463,6 +469,7 @@ impl Direction {
             Value::Tells(question, answer) => question.answer(&mut out, answer),
             Value::Watch(watch) => watch.put(&mut out),
             Value::Closed(closed) => closed.put(&mut out),
+            Value::Unwatched(unwatched) => unwatched.put(&mut out),
             Value::Pressure(fills) => put_pressure(&mut out, fills.iter().cloned()),
             Value::Fragment(Fragment { stream, rest, piece }) => {
                 put_fragment_head(&mut out, *stream, *rest as usize, piece.len());
@@ -541,6 +548,9 @@ impl Direction {
             }
             Value::Closed(closed) => {
                 assert_eq!(Closed::read(payload(kind::CLOSED, bytes)).as_ref(), Ok(closed), "{name}");
+            }
+            Value::Unwatched(unwatched) => {
+                assert_eq!(Unwatched::read(payload(kind::UNWATCHED, bytes)).as_ref(), Ok(unwatched), "{name}");
             }
             Value::Pressure(fills) => {
                 let read: Result<Vec<_>, _> = read_pressure(payload(kind::PRESSURE, bytes)).collect();
@@ -685,7 +695,7 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
 fn everything_that_the_specification_does_not_reserve_has_a_vector() {
     let kinds = table("| kind | name | payload |");
     let defined: Vec<_> = kinds.iter().filter(|row| !row[1].is_empty() && !row[2].starts_with("reserved")).collect();
-    assert_eq!(defined.len(), 21, "{defined:?}");
+    assert_eq!(defined.len(), 22, "{defined:?}");
     let vectors = vectors();
     for row in defined {
         let kind: u8 = row[0].parse().unwrap();

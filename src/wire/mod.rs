@@ -125,7 +125,8 @@
 //! | 20 | restated | connection `id`s to the end, which have ended, as the reader has called them |
 //! | 21–127 | | an unknown one ends the connection |
 //! | 128 | remark | box, fingerprint `u64`, reason `u8`, words `text` ≤ 256 bytes, `extensions` |
-//! | 129–255 | | an unknown one is skipped |
+//! | 129 | unwatched | box, `extensions` |
+//! | 130–255 | | an unknown one is skipped |
 //!
 //! Reports, questions for shapes, watches, pressure, fragments, holds and restated leases are sent only to a peer whose
 //! hello has their feature bit, and a reserved kind only to one whose hello has the bit that will define it.
@@ -312,10 +313,14 @@
 //! ## Watching
 //! A watch with byte 1 asks for one notice when a box (as in reports) of the reader is gone. A box that does not exist
 //! is gone at once. Byte 0 withdraws the watch; any other byte ends the connection. Watching a watched box again
-//! changes nothing. A watch ends with its connection; a writer that is still interested watches anew on the next. A
-//! reader may leave a watch without an answer if the writer has very many. Extension 5, a `number`, is the time in
-//! milliseconds for which a third node's box may be out of reach before the writer wants a notice; the reader may have
-//! less patience.
+//! changes nothing. A watch ends with its connection; a writer that is still interested watches anew on the next.
+//! Extension 5, a `number`, is the time in milliseconds for which a third node's box may be out of reach before the
+//! writer wants a notice; the reader may have less patience.
+//!
+//! A reader that has no room for a watch does not keep it, and says so by *unwatched*: it sends no notice of that box
+//! unless the box is watched anew. Box 2 refuses watches without naming them: at least one of those read before is not
+//! kept. A writer that is still interested asks again after a pause, which grows while the answer is the same. If a node
+//! leaves *unwatched* out, or skips it, the other side hears nothing until the connection ends.
 //!
 //! The answer has the reason: 0, the box has closed, or there is none; behind a pointer to a third node's box, whose
 //! notices concern the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Later versions

@@ -109,13 +109,72 @@ fn watched_by_id(id: [u8; 16]) -> Vec<u8> {
 }
 
 #[test]
+fn a_watch_for_which_there_is_no_room_is_refused_and_kept_once_another_has_ended() {
+    on(Node::builder().watches(0), async |ground| {
+        let name = |n: usize| format!("box {n}");
+        let mut boxes: Vec<Mailbox<Letter>> = (0..17).map(|n| ground.open(&name(n))).collect();
+        let mut other = stranger(&ground.endpoint, WATCHES).await;
+        let many: Vec<u8> = (0..17).flat_map(|n| watch(&name(n))).collect();
+        assert!(other.send(&many).await);
+        assert_eq!(next_of(&mut other, kind::UNWATCHED).await, box_named("box 16"));
+        // One that is watched is not refused, and takes no second place.
+        assert!(other.send(&[watch("box 3"), watch("box 16")].concat()).await);
+        assert_eq!(next_of(&mut other, kind::UNWATCHED).await, box_named("box 16"));
+        assert!(other.send(&[watch_no_longer("box 3"), watch("box 16"), watch("box 3")].concat()).await);
+        assert_eq!(next_of(&mut other, kind::UNWATCHED).await, box_named("box 3"));
+        boxes.pop();
+        assert_eq!(next_of(&mut other, kind::CLOSED).await, closed("box 16"));
+    });
+}
+
+#[test]
+fn one_who_reads_no_refusals_of_its_watches_is_told_that_there_are_some() {
+    on(Node::builder().watches(0).outbox(1 << 10), async |ground| {
+        let boxes: Vec<Mailbox<Letter>> = (0..16).map(|n| ground.open(&format!("box {n}"))).collect();
+        let mut other = Peer::narrow_stranger_with(&ground.endpoint, WATCHES).await;
+        let kept = (0..16).flat_map(|n| watch(&format!("box {n}")));
+        // Whole, so that nothing is read before all of it is written.
+        let refused = (0..10_000).flat_map(|n| watch(&format!("{n}-{}", "x".repeat(200))));
+        assert!(other.send(&kept.chain(refused).collect::<Vec<u8>>()).await);
+        let mut refused = 0;
+        while next_of(&mut other, kind::UNWATCHED).await != [2] {
+            refused += 1;
+        }
+        assert!((1..10_000).contains(&refused), "{refused}");
+        drop(boxes);
+    });
+}
+
+/// The peer refuses whatever it is asked for, and then tells.
+#[test]
+fn a_peer_that_refuses_a_watch_is_asked_anew() {
+    on(Node::builder(), async |ground| {
+        let mut introductions: Mailbox<Introduced> = ground.open("introductions");
+        let mut other = stranger(&ground.endpoint, WATCHES).await;
+        let introduction = post_with(&inline(&your_box("introductions")), &[inline(&my_counted_box([7; 16]))], &[0]);
+        assert!(other.send(&introduction).await);
+        let Introduced(there) = in_time(introductions.recv(), "it comes").await.expect("a message");
+        let closed = there.closed();
+        for unnamed in [false, true] {
+            assert_eq!(next_of(&mut other, kind::WATCH).await, watched_by_id([7; 16]));
+            let which = if unnamed { vec![2] } else { [vec![1], vec![7; 16]].concat() };
+            assert!(other.send(&frame(kind::UNWATCHED, &which)).await);
+        }
+        assert_eq!(next_of(&mut other, kind::WATCH).await, watched_by_id([7; 16]));
+        assert!(other.send(&frame(kind::CLOSED, &[vec![1], vec![7; 16], vec![0]].concat())).await);
+        assert_eq!(in_time(closed, "it is told").await, CloseReason::BoxClosed);
+    });
+}
+
+#[test]
 fn malformed_watches_end_the_connection() {
     let on_what = |on: u8| frame(kind::WATCH, &[vec![on], box_named("letters")].concat());
     let cut = frame(kind::WATCH, &[1, 0, 7, b'l']);
     let unknown_form = frame(kind::WATCH, &[1, 9]);
     let closed_without_why = frame(kind::CLOSED, &box_named("letters"));
+    let unwatched_without_box = frame(kind::UNWATCHED, &[]);
     let fill_is_missing = frame(kind::PRESSURE, &[[box_named("letters"), vec![1]].concat(), box_named("l")].concat());
-    for bytes in [on_what(2), cut, unknown_form, closed_without_why, fill_is_missing] {
+    for bytes in [on_what(2), cut, unknown_form, closed_without_why, unwatched_without_box, fill_is_missing] {
         on(Node::builder(), async |ground| {
             let mut other = Peer::stranger(&ground.endpoint).await;
             assert!(other.send(&bytes).await);

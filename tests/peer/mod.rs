@@ -42,6 +42,7 @@ pub(crate) mod kind {
     pub(crate) const HOLD: u8 = 19;
     pub(crate) const RESTATED: u8 = 20;
     pub(crate) const REMARK: u8 = 128;
+    pub(crate) const UNWATCHED: u8 = 129;
 }
 
 pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;

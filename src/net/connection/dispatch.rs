@@ -46,6 +46,7 @@ use crate::wire::frames::report::Dropped;
 use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
+use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::greeting::Unwelcomed;
 use crate::wire::incoming::Incoming;
@@ -175,6 +176,10 @@ impl Dispatcher {
             }
             kind::CLOSED => {
                 self.context.link.box_gone(&Closed::read(raw.payload)?);
+                Ok(Signal::Nothing)
+            }
+            kind::UNWATCHED => {
+                self.context.link.not_watched(self.context.connection, &Unwatched::read(raw.payload)?);
                 Ok(Signal::Nothing)
             }
             kind::PRESSURE => self.context.link.hear_pressure(raw.payload).map(|()| Signal::Nothing),

@@ -5,8 +5,8 @@
 //! peer's watches end with their connection.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +24,13 @@ use crate::quota::Share;
 use crate::quota::Terms;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::closed::Closed;
+use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::LONGEST;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
 /// Boxes that are watched over one connection, in each direction. For further ones, only the end of the connection is
-/// noticed.
+/// noticed until others are gone.
 const MAX_WATCHED: usize = 65_536;
 
 /// Boxes that each peer may watch however many others do.
@@ -41,14 +42,22 @@ const KEPT: usize = 64;
 /// Bytes of frames about watches that are written at a time.
 const CHUNK: usize = 64 << 10;
 
+/// Pauses before watches that the peer does not keep are asked for anew: the first, and the longest, while none is granted.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+
+/// Watches that are asked for anew at a time: a peer without room answers each, and has room for so many answers.
+const AGAIN: usize = 64;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Watches {
     /// The waiters on this side, by the box.
     waiting: BTreeMap<Target, Vec<Waiter>>,
-    /// Boxes that the peer watches for this side on this connection, or is to be asked to watch; at most
+    /// Boxes that the peer was asked to watch for this side on this connection, or is to be asked to watch; at most
     /// [`MAX_WATCHED`]. All of them are in `waiting`.
-    asked: BTreeSet<Target>,
+    asked: BTreeMap<Target, Standing>,
+    again: Again,
     /// Changes to send to the peer: whether a box is to be watched from now on. A watch that is taken back was asked
     /// for on this connection, so there are at most twice [`MAX_WATCHED`] entries.
     to_ask: BTreeMap<Target, bool>,
@@ -64,6 +73,60 @@ pub(crate) struct Watches {
     /// The share of this connection in the boxes that peers may watch at this node, including closed boxes that are to
     /// be reported.
     share: Share,
+    /// Whether the peer is to be told that some of its watches are not kept, without their names.
+    to_refuse: bool,
+}
+
+/// Where a watch stands that the peer was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// As far as is known.
+    Kept,
+    Refused,
+}
+
+/// When the peer is asked anew for watches that it does not keep.
+#[derive(Debug, Default)]
+struct Again {
+    /// `None` if there are none.
+    due: Option<Instant>,
+    pause: Duration,
+    /// Whether one was refused since they were last asked for.
+    is_refused: bool,
+    /// Whether the peer has not kept some without a word of which.
+    is_doubtful: bool,
+    /// The last that was asked for, so that each has its turn.
+    last: Option<Target>,
+}
+
+impl Again {
+    /// There is no room for one.
+    fn refused(&mut self, now: Instant) {
+        self.is_refused = true;
+        self.due.get_or_insert(now + FIRST_PAUSE);
+    }
+
+    /// Whether it is time, and when it is the next time.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            let longer = self.pause.saturating_mul(2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.pause = if std::mem::take(&mut self.is_refused) { longer } else { FIRST_PAUSE };
+            self.due = Some(now + self.pause);
+        }
+        is_due
+    }
+}
+
+/// What becomes of a watch of the peer.
+#[derive(Debug)]
+pub(crate) enum PeerWatch {
+    /// It is kept until this is cancelled.
+    Begun(CancellationToken),
+    /// It was kept before.
+    Known,
+    /// It is not kept: the peer watches too many, or all peers together do.
+    NoRoom,
 }
 
 /// A waiter for a box to be gone.
@@ -101,13 +164,15 @@ impl Watches {
     fn of(share: Share, patience: Option<u64>, lost: Option<Instant>) -> Watches {
         Watches {
             waiting: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            again: Again::default(),
             to_ask: BTreeMap::new(),
             patience,
             lost,
             watched: BTreeMap::new(),
             to_tell: VecDeque::new(),
             share,
+            to_refuse: false,
         }
     }
 
@@ -144,7 +209,7 @@ impl Watches {
         }
         self.waiting.entry(target.clone()).or_default().push(waiter);
         // A box that was over the limit when its first waiter came may be within it by now.
-        if understands && !self.asked.contains(target) {
+        if understands && !self.asked.contains_key(target) {
             self.ask(target.clone());
         }
     }
@@ -164,19 +229,25 @@ impl Watches {
         !self.watched.is_empty() || !self.to_tell.is_empty()
     }
 
-    /// Adds a watch of the peer for a box of this side, until the returned token is cancelled. `None` if the peer
-    /// watches the box already, or watches too many, or all peers together do.
-    pub(crate) fn peer_watches(&mut self, target: &Target) -> Option<CancellationToken> {
-        if self.watched.len() >= MAX_WATCHED || self.watched.contains_key(target) {
-            return None;
+    /// Adds a watch of the peer for a box of this side, unless the peer watches it already, or watches too many, or all
+    /// peers together do.
+    pub(crate) fn peer_watches(&mut self, target: &Target) -> PeerWatch {
+        if self.watched.contains_key(target) {
+            return PeerWatch::Known;
         }
         // A closed box keeps its place until its report is written, so that no accepted watch goes unreported.
-        if !self.share.covers(self.watched.len() + self.to_tell.len() + 1) {
-            return None;
+        let taken = self.watched.len() + self.to_tell.len();
+        if self.watched.len() >= MAX_WATCHED || !self.share.covers(taken + 1) {
+            return PeerWatch::NoRoom;
         }
         let unwanted = CancellationToken::new();
         self.watched.insert(target.clone(), unwanted.clone().drop_guard());
-        Some(unwanted)
+        PeerWatch::Begun(unwanted)
+    }
+
+    /// The peer is to be told that some of its watches are not kept: there is no room to say which.
+    pub(crate) fn refuse_some(&mut self) {
+        self.to_refuse = true;
     }
 
     /// Removes the peer's watch of a box. The returned guard is to be dropped when no lock is held.
@@ -199,10 +270,51 @@ impl Watches {
     }
 
     fn ask(&mut self, target: Target) {
-        if self.asked.len() < MAX_WATCHED && self.to_ask.len() < MAX_WATCHED {
+        let is_within = self.asked.len() < MAX_WATCHED || self.asked.contains_key(&target);
+        if is_within && self.to_ask.len() < MAX_WATCHED {
             self.to_ask.insert(target.clone(), true);
-            self.asked.insert(target);
+            self.asked.insert(target, Standing::Kept);
+        } else {
+            self.again.refused(Instant::now());
         }
+    }
+
+    /// The peer does not keep a watch, or does not keep some that it does not name.
+    pub(crate) fn refused(&mut self, target: &Target) {
+        match (target, self.asked.get_mut(target)) {
+            (Target::Others, _) => self.again.is_doubtful = true,
+            (_, Some(standing)) => *standing = Standing::Refused,
+            // Nobody waits for it any more.
+            _ => return,
+        }
+        if !self.asked.is_empty() {
+            self.again.refused(Instant::now());
+        }
+    }
+
+    /// Asks anew for some of the watches that the peer does not keep, if it is time.
+    pub(crate) fn ask_again(&mut self) {
+        if !self.again.is_due(Instant::now()) {
+            return;
+        }
+        if std::mem::take(&mut self.again.is_doubtful) {
+            // Those among them that are kept are not changed by being asked for again.
+            self.asked.values_mut().for_each(|standing| *standing = Standing::Refused);
+        }
+        let from = self.again.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.waiting.range((from.clone(), Bound::Unbounded));
+        let before = match from {
+            Bound::Excluded(last) => Some(self.waiting.range(..=last)),
+            _ => None,
+        };
+        let all = behind.chain(before.into_iter().flatten()).map(|(target, _)| target);
+        let refused = all.filter(|target| self.asked.get(target) != Some(&Standing::Kept));
+        let refused: Vec<Target> = refused.take(AGAIN).cloned().collect();
+        match refused.last() {
+            Some(last) => self.again.last = Some(last.clone()),
+            None => self.again = Again::default(),
+        }
+        refused.into_iter().for_each(|target| self.ask(target));
     }
 
     /// Removes the waiters for which `which` is true.
@@ -221,7 +333,7 @@ impl Watches {
         waiting.retain(|target, waiters| {
             waiters.retain(|waiter| !waiter.told.is_closed());
             // A peer that was not asked is sent nothing: it may not know such frames.
-            if waiters.is_empty() && asked.remove(target) {
+            if waiters.is_empty() && asked.remove(target).is_some() {
                 to_ask.insert(target.clone(), false);
             }
             !waiters.is_empty()
@@ -237,7 +349,7 @@ impl Watches {
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        !self.to_ask.is_empty() || !self.to_tell.is_empty()
+        !self.to_ask.is_empty() || !self.to_tell.is_empty() || self.to_refuse
     }
 
     /// Writes pending questions and reports, up to some size, in frames of at most `longest` bytes. A report whose
@@ -253,6 +365,9 @@ impl Watches {
         }
         let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
         self.to_tell.drain(..told).for_each(|(_, closed)| put_if_readable(out, longest, |out| closed.put(out)));
+        if std::mem::take(&mut self.to_refuse) {
+            put_if_readable(out, longest, |out| Unwatched { target: Target::Others }.put(out));
+        }
         if self.to_tell.is_empty() && self.to_tell.capacity() > KEPT {
             self.to_tell = VecDeque::new();
         }
@@ -261,7 +376,7 @@ impl Watches {
 }
 
 /// Writes a frame, and takes it back if it is longer than the peer reads.
-fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
+pub(crate) fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
     let before = out.len();
     put(out);
     if out.len() - before > LENGTH + longest {
@@ -271,6 +386,8 @@ fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut Byt
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::ident::BoxId;
     use crate::wire::frames::Front;
@@ -307,11 +424,110 @@ mod tests {
         }
     }
 
+    fn is_begun(watches: &mut Watches, n: usize) -> bool {
+        matches!(watches.peer_watches(&name(n)), PeerWatch::Begun(_))
+    }
+
+    /// Those that the peer is asked for, as one that says of each whether it keeps it.
+    fn asked(watches: &mut Watches, keeps: impl Fn(&Target) -> bool) -> Vec<Target> {
+        let asked: Vec<Target> = frames(watches).into_iter().map(|watch| watch.target).collect();
+        asked.iter().filter(|target| !keeps(target)).for_each(|target| watches.refused(target));
+        asked
+    }
+
+    /// Sweeps once a second; what the peer is asked for in each, by the second.
+    async fn swept(watches: &mut Watches, seconds: u64, keeps: impl Fn(&Target) -> bool) -> Vec<(u64, Vec<Target>)> {
+        let mut sweeps = Vec::new();
+        for second in 1..=seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            watches.ask_again();
+            sweeps.push((second, asked(watches, &keeps)));
+        }
+        sweeps.retain(|(_, asked)| !asked.is_empty());
+        sweeps
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_refused_is_asked_for_anew_until_it_is_kept() {
+        let mut watches = Watches::default();
+        let _hear = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(2), None)];
+        watches.greeted(ONE, true).tell();
+        assert_eq!(asked(&mut watches, |target| *target == name(1)), [name(1), name(2)]);
+        assert_eq!(swept(&mut watches, 1, |_| true).await, [(1, vec![name(2)])]);
+        assert_eq!(swept(&mut watches, 100, |_| true).await, [], "it is kept");
+        assert!(watches.again.due.is_none());
+        // Once more it begins with a short pause.
+        watches.refused(&name(1));
+        assert_eq!(swept(&mut watches, 1, |_| true).await, [(1, vec![name(1)])]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_grow_while_a_peer_refuses_whatever_it_is_asked() {
+        let mut watches = Watches::default();
+        let hears: Vec<_> = (0..1000).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        while watches.has_news() {
+            asked(&mut watches, |_| false);
+        }
+        let sweeps = swept(&mut watches, 600, |_| false).await;
+        let seconds: Vec<u64> = sweeps.iter().map(|(second, _)| *second).take(8).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 96]);
+        assert_eq!(sweeps.len(), 23);
+        assert!(sweeps.iter().all(|(_, asked)| asked.len() == AGAIN));
+        // Each has had its turn before one has a second.
+        let all: Vec<&Target> = sweeps.iter().take(16).flat_map(|(_, asked)| asked).collect();
+        assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 1000);
+        // What the peer says again and again, and of what it was not asked for, changes nothing.
+        for _ in 0..100 {
+            [name(7), name(5000), Target::Others].iter().for_each(|target| watches.refused(target));
+            assert!(swept(&mut watches, 1, |_| false).await.len() <= 1);
+        }
+        drop(hears);
+        watches.forget_gone();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        assert_eq!(swept(&mut watches, 100, |_| false).await, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_peer_does_not_say_which_it_refuses_each_is_asked_for_anew_once() {
+        let mut watches = Watches::default();
+        watches.refused(&Target::Others);
+        assert!(watches.again.due.is_none(), "it was asked for nothing");
+        let _hears: Vec<_> = (0..200).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        watches.refused(&Target::Others);
+        let sweeps = swept(&mut watches, 100, |_| true).await;
+        let counts: Vec<(u64, usize)> = sweeps.iter().map(|(second, asked)| (*second, asked.len())).collect();
+        assert_eq!(counts, [(1, 64), (2, 64), (3, 64), (4, 8)]);
+        assert_eq!(sweeps.into_iter().flat_map(|(_, asked)| asked).collect::<BTreeSet<_>>().len(), 200);
+    }
+
+    #[test]
+    fn a_peer_that_watches_twice_is_not_refused() {
+        let mut watches = Watches::new(Duration::ZERO, &Quota::new(0));
+        assert!((0..OWN.own).all(|n| is_begun(&mut watches, n)));
+        assert!(matches!(watches.peer_watches(&name(3)), PeerWatch::Known));
+        assert!(matches!(watches.peer_watches(&name(OWN.own)), PeerWatch::NoRoom));
+        // It is told so once, and without a name where there is no room for one.
+        watches.refuse_some();
+        let mut out = BytesMut::new();
+        assert!(watches.has_news());
+        watches.put_news(&mut out, 1024, |_| true);
+        let Ok(Front::Frame(raw)) = front(&out, 1024) else { panic!("it was just written") };
+        assert_eq!(Unwatched::read(raw.payload), Ok(Unwatched { target: Target::Others }));
+        assert!(!watches.has_news());
+    }
+
     #[test]
     fn connections_watch_together_what_the_node_allows() {
         let quota = Quota::new(256);
         let mut peers: Vec<Watches> = (0..4).map(|_| Watches::new(Duration::ZERO, &quota)).collect();
-        let watch = |watches: &mut Watches| (0..1000).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        let watch = |watches: &mut Watches| (0..1000).filter(|n| is_begun(watches, *n)).count();
         let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
         assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
         // A closed box takes a place until its report is written, and no longer.
@@ -431,7 +647,7 @@ mod tests {
         watches.forget_gone();
         let _over = wait(&mut watches, MAX_WATCHED + 1);
         assert_eq!(watches.asked.len(), MAX_WATCHED);
-        assert!(!watches.asked.contains(&name(MAX_WATCHED + 1)));
+        assert!(!watches.asked.contains_key(&name(MAX_WATCHED + 1)));
         while watches.has_news() {
             frames(&mut watches);
         }
@@ -446,6 +662,21 @@ mod tests {
             [Watch { target: name(MAX_WATCHED + 1), on: true, patience: None }],
             "there is room by now"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_box_over_the_limit_is_asked_for_when_another_is_gone() {
+        let mut watches = Watches::default();
+        let _hears: Vec<_> = (0..=MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
+        watches.greeted(ONE, true).tell();
+        while watches.has_news() {
+            frames(&mut watches);
+        }
+        let over = watches.waiting.keys().last().cloned().expect("many");
+        assert!(!watches.asked.contains_key(&over));
+        assert_eq!(swept(&mut watches, 2, |_| true).await, []);
+        watches.gone(&name(0), &CloseReason::BoxClosed.into()).tell();
+        assert_eq!(swept(&mut watches, 2, |_| true).await, [(2, vec![over])], "the pause has grown");
     }
 
     /// Nothing piles up for a peer that does not read.
@@ -466,9 +697,9 @@ mod tests {
     #[test]
     fn a_peer_watches_so_many_boxes_and_is_told_of_so_many() {
         let mut watches = Watches::default();
-        let watched = (0..=MAX_WATCHED).filter(|n| watches.peer_watches(&name(*n)).is_some()).count();
+        let watched = (0..=MAX_WATCHED).filter(|n| is_begun(&mut watches, *n)).count();
         assert_eq!(watched, MAX_WATCHED);
-        assert!(watches.peer_forgets(&name(0)).is_some() && watches.peer_watches(&name(MAX_WATCHED)).is_some());
+        assert!(watches.peer_forgets(&name(0)).is_some() && is_begun(&mut watches, MAX_WATCHED));
         (0..=MAX_WATCHED).for_each(|n| {
             let why = crate::wire::frames::closed::Gone::Closed;
             watches.tell(Closed { target: name(n), why, unreached: None }, || 0)

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Link;
+use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
@@ -15,12 +16,15 @@ use crate::handle::ports::BoxGone;
 use crate::handle::ports::Router;
 use crate::ident::Incarnation;
 use crate::net::control::watch::Notices;
+use crate::net::control::watch::PeerWatch;
 use crate::net::control::watch::Waiter;
 use crate::net::control::watch::Watches;
+use crate::net::control::watch::put_if_readable;
 use crate::observe::event::CloseReason;
 use crate::wire::features::feature;
 use crate::wire::frames::closed::Closed;
 use crate::wire::frames::closed::Gone;
+use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
@@ -35,6 +39,19 @@ impl Outbox {
     /// Wakes the writer if there is news for the peer.
     fn look_at_watches(&mut self) {
         if self.phase == Phase::Up && self.watches.has_news() {
+            self.wake();
+        }
+    }
+
+    /// Tells the peer that one of its watches is not kept. Such frames take at most half of the room of refusals, because a
+    /// peer for whose refused requests there is none is cut off. Beyond that the peer is told that some are not kept.
+    fn refuse_watch(&mut self, target: Target) {
+        let (len, room) = (self.control.len() + Unwatched::LONGEST, self.capacity.max(MAX_CONTROL) / 2);
+        if len > room || !self.refusals.covers(2 * len) {
+            self.watching(Watches::refuse_some);
+        } else if self.phase == Phase::Up {
+            let longest = self.outgoing.max_frame();
+            put_if_readable(&mut self.control, longest, |out| Unwatched { target }.put(out));
             self.wake();
         }
     }
@@ -84,6 +101,14 @@ impl Link {
         told.tell();
     }
 
+    /// The peer says that it does not keep a watch.
+    pub(crate) fn not_watched(&self, connection: u64, Unwatched { target }: &Unwatched) {
+        let mut state = self.state.lock();
+        if state.connection == connection {
+            state.watches.refused(target);
+        }
+    }
+
     /// Ends the waits for boxes of a node that has said that it ends.
     pub(crate) fn node_gone(&self, node: Incarnation) {
         // The check keeps a stranger that says so again and again from causing searches through waiters for other
@@ -101,10 +126,14 @@ impl Link {
         told.tell();
     }
 
-    /// Forgets waiters that have gone, and ends all waits if there has been no connection for `dead_after`.
+    /// Forgets waiters that have gone, asks anew for watches that the peer did not keep if it is time, and ends all waits
+    /// if there has been no connection for `dead_after`.
     pub(crate) fn sweep_watches(&self, dead_after: Duration) {
         let mut state = self.state.lock();
-        state.watching(Watches::forget_gone);
+        state.watching(|watches| {
+            watches.forget_gone();
+            watches.ask_again();
+        });
         let is_lost = state.watches.is_lost_for(dead_after);
         drop(state);
         if is_lost {
@@ -131,8 +160,11 @@ impl Link {
             if state.connection != connection {
                 return;
             }
-            let Some(unwanted) = state.watches.peer_watches(&target) else { return };
-            unwanted
+            match state.watches.peer_watches(&target) {
+                PeerWatch::Begun(unwanted) => unwanted,
+                PeerWatch::Known => return,
+                PeerWatch::NoRoom => return state.refuse_watch(target),
+            }
         };
         let pointer = match &target {
             Target::Name(name) => registry.named(name),

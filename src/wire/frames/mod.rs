@@ -14,6 +14,7 @@ pub(crate) mod remark;
 pub(crate) mod report;
 pub(crate) mod restated;
 pub(crate) mod shape;
+pub(crate) mod unwatched;
 pub(crate) mod watch;
 pub(crate) mod welcome;
 
@@ -51,6 +52,7 @@ pub(crate) mod kind {
     /// Kinds from here on may be skipped by a node that does not know them.
     pub(crate) const FIRST_SKIPPED: u8 = 128;
     pub(crate) const REMARK: u8 = 128;
+    pub(crate) const UNWATCHED: u8 = 129;
 }
 
 /// A frame at the front of the bytes that were read.

@@ -29,6 +29,7 @@ use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::remark::Remark;
 use crate::wire::frames::report::Account;
 use crate::wire::frames::shape::Question;
+use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::frames::welcome::Welcome;
 use crate::wire::handshake::Hello;
@@ -204,6 +205,10 @@ fn duration(choices: &mut Unstructured<'_>) -> Option<u64> {
 
 pub(crate) fn watch(choices: &mut Unstructured<'_>) -> Watch {
     Watch { target: target(choices), on: choices.below(2) == 0, patience: duration(choices) }
+}
+
+pub(crate) fn unwatched(choices: &mut Unstructured<'_>) -> Unwatched {
+    Unwatched { target: target(choices) }
 }
 
 pub(crate) fn closed(choices: &mut Unstructured<'_>) -> Closed {

@@ -40,6 +40,7 @@ use crate::wire::frames::report::read_report;
 use crate::wire::frames::restated::put_restated;
 use crate::wire::frames::restated::read_restated;
 use crate::wire::frames::shape::Question;
+use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::frames::welcome::Welcome;
 use crate::wire::incoming::Incoming;
@@ -96,7 +97,7 @@ macro_rules! with_body {
     };
 }
 
-pub(crate) const KINDS: [Kind; 21] = [
+pub(crate) const KINDS: [Kind; 22] = [
     plain!(kind::PROOF, Proof::read, decided::proof, |it, out| it.put(out)),
     with_body!(kind::POST),
     with_body!(kind::ASK),
@@ -114,6 +115,7 @@ pub(crate) const KINDS: [Kind; 21] = [
     plain!(kind::SHAPE, Question::read_answered, decided::answered, |it, out| it.0.answer(out, it.1)),
     plain!(kind::WATCH, Watch::read, decided::watch, |it, out| it.put(out)),
     plain!(kind::CLOSED, Closed::read, decided::closed, |it, out| it.put(out)),
+    plain!(kind::UNWATCHED, Unwatched::read, decided::unwatched, |it, out| it.put(out)),
     plain!(kind::PRESSURE, all(read_pressure), decided::fills, |it, out| put_pressure(out, it.iter().cloned())),
     plain!(kind::HOLD, all(read_counts), decided::counts, |it, out| put_hold(out, it.iter().copied())),
     plain!(kind::RESTATED, all(read_restated), decided::ended, |it, out| put_restated(out, it.iter().copied())),
@@ -130,7 +132,7 @@ pub(crate) const KINDS: [Kind; 21] = [
 ];
 
 /// The kinds that end with extensions, which a reader skips if it does not know them.
-pub(crate) const EXTENDED: [u8; 9] = [
+pub(crate) const EXTENDED: [u8; 10] = [
     kind::REFUSE,
     kind::CANCEL,
     kind::PING,
@@ -140,6 +142,7 @@ pub(crate) const EXTENDED: [u8; 9] = [
     kind::WATCH,
     kind::CLOSED,
     kind::REMARK,
+    kind::UNWATCHED,
 ];
 
 pub(crate) fn put_fragment(out: &mut BytesMut, Fragment { stream, rest, piece }: Fragment<'_>) {

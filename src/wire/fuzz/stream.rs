@@ -156,7 +156,7 @@ impl Ear {
             Front::Frame(raw) => raw,
             Front::Wants(more) => return Ok(Next::Wants(more)),
         };
-        if raw.kind < kind::FIRST_SKIPPED || raw.kind == kind::REMARK {
+        if raw.kind < kind::FIRST_SKIPPED || matches!(raw.kind, kind::REMARK | kind::UNWATCHED) {
             self.says(raw)?;
         }
         if let Some(whole) = put_together(raw, &mut self.assembly)? {

@@ -151,7 +151,7 @@ impl<'b> Writer<'b> {
 
     /// Writes a frame of an unknown kind that may be skipped.
     fn skipped(&mut self) {
-        let kind = kind::REMARK + 1 + self.choices.below(127) as u8;
+        let kind = kind::UNWATCHED + 1 + self.choices.below(126) as u8;
         let payload = decided::bytes(&mut self.choices, self.max_frame);
         self.put_frame(written(|out| put_frame(out, kind, |out| out.put_slice(&payload))));
     }
@@ -354,7 +354,7 @@ mod tests {
             assert!(rest.is_empty());
         }
         assert!(KINDS.iter().all(|kind| kinds[&kind.number] > 10), "{kinds:?}");
-        assert!(kinds.keys().any(|kind| *kind > kind::REMARK), "{kinds:?}");
+        assert!(kinds.keys().any(|kind| *kind > kind::UNWATCHED), "{kinds:?}");
         let whole = kinds[&kind::POST] + kinds[&kind::ASK];
         assert!(messages > whole + 50, "{messages} messages of which {whole} are not in pieces");
     }
