@@ -456,6 +456,27 @@ fn an_answer_that_is_too_large_ends_the_request_with_the_reason() {
     });
 }
 
+/// On one thread, all are handled before anything is written.
+#[test]
+fn an_answer_for_which_there_is_no_room_ends_the_request_with_the_reason() {
+    System::new().block_on(async {
+        let (there, endpoint) = listening(Node::builder().io_thread(IoThread::Current).outbox(64 << 10)).await;
+        there.publish::<Spell>("spell", Oracle { asked: 0, to: None }.start()).unwrap();
+        let here = Node::builder().io_thread(IoThread::Current).start();
+        let spell = here.remote::<Spell>(&endpoint, "spell").unwrap();
+        let asked: Vec<_> = (0..20).map(|_| actix::spawn(spell.ask(Spell(50_000)))).collect();
+        let mut answered = 0;
+        for asked in asked {
+            match within(asked).await.expect("no panic") {
+                Ok(answer) => answered += answer.len() / 50_000,
+                refused => assert_eq!(refused, Err(AskError::OutcomeUnknown { reason: DropReason::OutboxFull })),
+            }
+        }
+        assert!((1..20).contains(&answered), "{answered} of 20 are answered");
+        assert_eq!(within(spell.ask(Spell(50_000))).await.unwrap().len(), 50_000);
+    });
+}
+
 /// A number that can be written as any, and is read only if it is small.
 #[derive(Serialize, Deserialize, PartialEq, Eq, Debug, Clone)]
 #[serde(try_from = "u64", into = "u64")]

@@ -253,8 +253,8 @@ struct Relaying(AnswerTo);
 
 impl PendingReply for Relaying {
     fn answered(mut self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        if !self.0.answer(Body::from(body), handles) {
-            self.0.refuse_as_too_long();
+        if let Err(why) = self.0.answer(Body::from(body), handles) {
+            self.0.refuse_unwritten(why);
         }
     }
 
@@ -263,6 +263,7 @@ impl PendingReply for Relaying {
             AskError::NotDelivered { reason, detail } => {
                 self.0.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
             }
+            AskError::OutcomeUnknown { reason: DropReason::OutboxFull } => self.0.refuse(Unanswered::NoRoom, ""),
             AskError::OutcomeUnknown { .. } => self.0.refuse(Unanswered::LostOnTheWay, ""),
             AskError::AnswerNotEncodable { why } => self.0.refuse(Unanswered::NotEncodable, &why),
             _ => drop(self.0),

@@ -23,7 +23,8 @@ pub enum AskError {
     #[error("the outcome of the request is unknown: {}", came_between(*reason))]
     OutcomeUnknown {
         /// What came in between. [`Lost`](DropReason::Lost) means here that the connection broke before the answer came: the
-        /// request may have been written, and handled.
+        /// request may have been written, and handled. [`OutboxFull`](DropReason::OutboxFull) means that it was handled, and that
+        /// its answer found no room on the way back: read faster, or raise `outbox` or `outboxes` there.
         reason: DropReason,
     },
     /// The actor stopped while it had the request, or left it unanswered: it may have been handled.
@@ -44,6 +45,7 @@ pub enum AskError {
 fn came_between(reason: DropReason) -> String {
     match reason {
         DropReason::Lost => "the connection broke before the answer came".to_owned(),
+        DropReason::OutboxFull => "it was handled, and there was no room for the answer".to_owned(),
         reason => reason.to_string(),
     }
 }
@@ -62,6 +64,7 @@ impl AskError {
                 AskError::NotDelivered { reason, detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()) }
             }
             Unanswered::LostOnTheWay => AskError::OutcomeUnknown { reason: DropReason::Lost },
+            Unanswered::NoRoom => AskError::OutcomeUnknown { reason: DropReason::OutboxFull },
             Unanswered::Other(_) => AskError::OutcomeUnknown { reason: DropReason::Refused },
         }
     }

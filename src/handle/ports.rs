@@ -187,9 +187,15 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted>;
-    /// Puts an answer into the outbox, whatever else waits there; whether the peer can read it. Nothing is put there if
-    /// the request was taken back: its number may be that of another by now.
-    fn answer(&self, to: Correlation, asked: &PeerRequest, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool;
+    /// Puts an answer into the outbox, or says why it cannot: the peer does not read one that is so long, or there is no
+    /// room. Nothing is put there if the request was taken back: its number may be that of another by now.
+    fn answer(
+        &self,
+        to: Correlation,
+        asked: &PeerRequest,
+        body: Body<'_>,
+        handles: &[Arc<Pointer>],
+    ) -> Result<(), Unanswered>;
     /// Says that there will be no answer, unless the request was taken back.
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str);
     /// Wants no answer any more.

@@ -72,21 +72,21 @@ impl AnswerTo {
         &self.router
     }
 
-    /// Answers; if the asker cannot read it, it is still to be refused.
-    pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
+    /// Answers; if the answer cannot be written, the request is still to be [refused](AnswerTo::refuse_unwritten).
+    pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> Result<(), Unanswered> {
         match self.back.take() {
             Some(ReplyRoute::Link { link, correlation, asked }) => {
                 let answered = link.answer(correlation, &asked, body, handles);
-                if !answered {
+                if answered.is_err() {
                     self.back = Some(ReplyRoute::Link { link, correlation, asked });
                 }
                 answered
             }
             Some(ReplyRoute::Here(waiting)) => {
                 waiting.answered(&body, &mut handles.to_vec());
-                true
+                Ok(())
             }
-            None => true,
+            None => Ok(()),
         }
     }
 
@@ -96,9 +96,10 @@ impl AnswerTo {
         }
     }
 
-    /// The answer is there, and longer than the asker reads or waits for.
-    pub(crate) fn refuse_as_too_long(self) {
-        self.refuse(Unanswered::NotEncodable, "the answer does not fit");
+    /// The answer is there and cannot be written: the asker does not read one that is so long, or there is no room for it.
+    pub(crate) fn refuse_unwritten(self, why: Unanswered) {
+        let detail = if why == Unanswered::NotEncodable { "the answer does not fit" } else { "" };
+        self.refuse(why, detail);
     }
 
     pub(crate) fn time_left(&self) -> Option<Duration> {
@@ -366,8 +367,8 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
     let router = Arc::clone(answer.router());
     let check = preflight::of_result::<M>();
     match serde_scope::write(&router, &result, check, |body, handles| answer.answer(body, handles)) {
-        Ok(true) => {}
-        Ok(false) => answer.refuse_as_too_long(),
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => answer.refuse_unwritten(why),
         Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),
     }
 }

@@ -357,6 +357,7 @@ fn refuses_and_cancels() -> Vec<(&'static str, Value)> {
         ("refuse: a reason between those of this version", refuse(4, Unanswered::Other(2), "")),
         ("refuse: a drop of a later version", refuse(5, Unanswered::Other(200), "später")),
         ("refuse: lost on the way", refuse(6, Unanswered::LostOnTheWay, "")),
+        ("refuse: no room for the result", refuse(7, Unanswered::NoRoom, "")),
         ("cancel: the first ask", Value::Cancel(0)),
         ("cancel: the last ask", Value::Cancel(u64::MAX)),
     ]
@@ -791,7 +792,7 @@ fn every_drop_reason_has_the_number_that_the_specification_gives_it() {
 
 #[test]
 fn reasons_that_the_specification_does_not_name_are_those_of_a_later_version() {
-    for number in [2].into_iter().chain(4..16).chain(36..=u8::MAX) {
+    for number in [2].into_iter().chain(5..16).chain(36..=u8::MAX) {
         let refuse = Refuse { correlation: 0, why: Unanswered::Other(number), detail: "" };
         assert_eq!(Refuse::read(&[0, number, 0]), Ok(refuse));
     }

@@ -193,6 +193,7 @@
 //! | 0 | Abandoned | it may have been: the actor stopped, or left it unanswered |
 //! | 1 | NotEncodable | yes, and its result could not be encoded |
 //! | 3 | LostOnTheWay | it may have been: it was passed on, and the connection by which it went has ended |
+//! | 4 | NoRoom | yes, and there was no room for its result on the way back |
 //! | 16–35 | | no: the message was dropped, for the reason of that number in the next table |
 //! | others | | unknown: it may have been |
 //!

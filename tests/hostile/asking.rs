@@ -226,12 +226,13 @@ fn a_request_is_ended_by_the_first_that_is_said_of_it() {
     dialling(async |dialler| {
         let mut other = dialler.is_greeted().await;
         let unknown = |reason| AskError::OutcomeUnknown { reason };
-        let cases: [(&Said, Result<(), AskError>); 6] = [
+        let cases: [(&Said, Result<(), AskError>); 7] = [
             (&|n| [answer(n, &[]), answer(n, &[]), refuse(n, 0)].concat(), Ok(())),
             (&|n| [refuse(n, 0), answer(n, &[])].concat(), Err(AskError::ActorStopped)),
             (&|n| answer(n, b"more than there is to a ()"), Err(unknown(DropReason::NotDecodable))),
             (&|n| answer_with(n, &[inline(&my_counted_box([7; 16]))], &[9]), Err(unknown(DropReason::NotDecodable))),
             (&|n| refuse(n, 200), Err(unknown(DropReason::Refused))),
+            (&|n| refuse(n, 4), Err(unknown(DropReason::OutboxFull))),
             (&|n| refuse(n, 1), Err(AskError::AnswerNotEncodable { why: "because".to_owned() })),
         ];
         for (say, expected) in cases {

@@ -240,8 +240,8 @@ mod tests {
         ) -> Result<Correlation, NotPosted> {
             Err(NotPosted::NotUp)
         }
-        fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
-            false
+        fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> Result<(), Unanswered> {
+            Ok(())
         }
         fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}
         fn cancel(&self, _: Correlation) {}

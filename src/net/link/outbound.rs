@@ -88,10 +88,7 @@ impl Link {
         if starts {
             self.begin();
         }
-        result.map_err(|unwritten| match unwritten {
-            Unwritten::TooLarge => NotPosted::Dropped(DropReason::TooLarge),
-            Unwritten::NoRoom => NotPosted::Dropped(DropReason::OutboxFull),
-        })
+        result.map_err(not_posted)
     }
 
     /// Claims a lease of a box that another node has introduced from the node of the box, to which this connection
@@ -138,6 +135,13 @@ impl Link {
         });
         held.collect()
     }
+}
+
+fn not_posted(unwritten: Unwritten) -> NotPosted {
+    NotPosted::Dropped(match unwritten {
+        Unwritten::TooLarge => DropReason::TooLarge,
+        Unwritten::NoRoom => DropReason::OutboxFull,
+    })
 }
 
 impl Outbound for Link {
@@ -207,7 +211,13 @@ impl Outbound for Link {
         asked.map(|(which, _)| which)
     }
 
-    fn answer(&self, to: Correlation, asked: &PeerRequest, body: Body<'_>, handles: &[Arc<Pointer>]) -> bool {
+    fn answer(
+        &self,
+        to: Correlation,
+        asked: &PeerRequest,
+        body: Body<'_>,
+        handles: &[Arc<Pointer>],
+    ) -> Result<(), Unanswered> {
         let answered = self.with_relays(handles, |relays, hold| {
             let handles = self.handle_refs(handles, relays);
             let post = Post { to: None::<TargetRef<'_>>, handles, body: &body, hops: 0 };
@@ -217,12 +227,15 @@ impl Outbound for Link {
                 return Ok(((), Vec::new()));
             }
             let what = Correlated::Answer { correlation: to.number };
-            state.correlated(None, what, &post, body.kept()).map_err(|_| NotPosted::Dropped(DropReason::TooLarge))?;
+            state.correlated(None, what, &post, body.kept()).map_err(not_posted)?;
             state.forget_asked(to.number);
             state.wake();
             Ok(((), hold(state.connection)))
         });
-        answered.is_ok()
+        answered.map_err(|unwritten| match unwritten {
+            NotPosted::Dropped(DropReason::OutboxFull) => Unanswered::NoRoom,
+            _ => Unanswered::NotEncodable,
+        })
     }
 
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str) {

@@ -259,8 +259,8 @@ impl Outbound for SearchQueue {
     }
 
     /// Never called: requests arrive by connections.
-    fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> bool {
-        true
+    fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> Result<(), Unanswered> {
+        Ok(())
     }
 
     fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}

@@ -38,6 +38,8 @@ pub(crate) enum Unanswered {
     Abandoned,
     /// The request was handled, and the result could not be encoded.
     NotEncodable,
+    /// The request was handled, and there was no room for its result.
+    NoRoom,
     /// The request was passed on, and the connection it left by has ended: it may have been handled.
     LostOnTheWay,
     /// The request was not, and will not be, handled.
@@ -65,6 +67,7 @@ impl Unanswered {
             Unanswered::Abandoned => 0,
             Unanswered::NotEncodable => 1,
             Unanswered::LostOnTheWay => 3,
+            Unanswered::NoRoom => 4,
             Unanswered::NotDelivered(reason) => code_of(reason),
             Unanswered::Other(code) => code,
         }
@@ -75,6 +78,7 @@ impl Unanswered {
             0 => Unanswered::Abandoned,
             1 => Unanswered::NotEncodable,
             3 => Unanswered::LostOnTheWay,
+            4 => Unanswered::NoRoom,
             _ => reason_of(code).map_or(Unanswered::Other(code), Unanswered::NotDelivered),
         }
     }

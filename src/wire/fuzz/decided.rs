@@ -167,11 +167,12 @@ pub(crate) fn remark(choices: &mut Unstructured<'_>) -> Remark<'static> {
 }
 
 pub(crate) fn refuse(choices: &mut Unstructured<'_>) -> Refuse<'static> {
-    let why = match choices.below(5) {
+    let why = match choices.below(6) {
         0 => Unanswered::Abandoned,
         1 => Unanswered::NotEncodable,
         2 => Unanswered::LostOnTheWay,
         3 => Unanswered::NotDelivered(reason(choices)),
+        4 => Unanswered::NoRoom,
         _ => Unanswered::Other(choices.byte()),
     };
     Refuse { correlation: number(choices), why, detail: text(choices, MAX_DETAIL) }

@@ -160,8 +160,9 @@ fn any_unanswered() -> impl Strategy<Value = Unanswered> {
         Just(Unanswered::Abandoned),
         Just(Unanswered::NotEncodable),
         Just(Unanswered::LostOnTheWay),
+        Just(Unanswered::NoRoom),
         prop::sample::select(DropReason::ALL).prop_map(Unanswered::NotDelivered),
-        prop_oneof![Just(2_u8), 4..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
+        prop_oneof![Just(2_u8), 5..16_u8, 36..=u8::MAX].prop_map(Unanswered::Other),
     ]
 }
 
