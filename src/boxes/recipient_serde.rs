@@ -15,8 +15,8 @@
 //! the actor makes no difference: the publication's [`Address::recipient`](crate::Address::recipient) is another
 //! recipient, and leads to the box in front of the actor.
 //!
-//! # Where the annotation is forgotten
-//! the compiler says that `Recipient<Progress>` does not implement `Serialize` and `Deserialize`, and that
+//! # If the annotation is forgotten
+//! The compiler says that `Recipient<Progress>` does not implement `Serialize` and `Deserialize`, and that
 //! `RemoteMessage` is not implemented for the message:
 //! ```compile_fail,E0277
 //! # use actix::prelude::*;

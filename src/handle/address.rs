@@ -1,4 +1,4 @@
-//! The pointer that users hold: [`Address`], and the future of a request through it.
+//! The handle that users hold: [`Address`].
 
 use std::fmt;
 use std::future::Future;
@@ -36,26 +36,27 @@ use crate::observe::event::CloseReason;
 use crate::observe::stats::Losses;
 use crate::reason::DropReason;
 
-/// A pointer to a mailbox or to a published actor, in this process or in another.
+/// The address of a mailbox or of a published actor, in this process or in another.
 ///
-/// It can be cloned, sent inside messages (`Address` implements serde's traits), compared, and used from any thread.
-/// Nothing that is done through it waits: a message that cannot go on is dropped, counted in
-/// [`Node::stats`](crate::Node::stats) and told to [subscribers](crate::Node::subscribe).
+/// An address can be cloned, sent inside messages (`Address` implements serde's traits), compared, and used from any
+/// thread. Sending never blocks: a message that cannot go on is dropped, counted in [`Node::stats`](crate::Node::stats)
+/// and reported to [subscribers](crate::Node::subscribe).
 ///
 /// # Equality
-/// Two addresses are equal if they were made of the same: the same endpoint text and name (and the same node, if they are
-/// [pinned](Address::pinned)), or the same box of the same
-/// node. An address by name and one that came inside a message are unequal even where both lead to one box.
+/// Two addresses are equal if they have the same origin: the same endpoint text and name (and the same node, if they
+/// are [pinned](Address::pinned)), or the same box of the same node. An address by name and one that came inside a
+/// message are unequal even where both lead to one box.
 ///
-/// # What each handle says
-/// After something has happened and was noticed; a process that was killed, or cut off, was away for
-/// [`forget_after`](crate::NodeBuilder::forget_after) by then. A mailbox's `Address` works again should its node come
-/// back; a `Recipient` that has ended does not, because actix cannot open a channel anew. Of a name, `closed()` tells of
-/// the box that was there when it was called.
+/// # State of each handle
+/// The table shows each handle after an event was noticed; a process that was killed, or cut off, was away for
+/// [`forget_after`](crate::NodeBuilder::forget_after) by then. A mailbox's `Address` works again if its node comes
+/// back; a `Recipient` that has ended does not, because actix cannot open a channel anew. For an address by name,
+/// `closed()` concerns the box that had the name when it was called.
 ///
 #[doc = include_str!("handle_states.md")]
 ///
-/// `Closed or Ok`: what is sent while a connection is tried again waits for it; between two attempts it is refused.
+/// `Closed or Ok`: a message sent during an attempt to connect waits for the connection; between two attempts it is
+/// refused.
 ///
 /// # Examples
 /// ```
@@ -91,28 +92,28 @@ impl<M> Address<M> {
         Address { pointer, message: PhantomData }
     }
 
-    /// The id of the box, if it is one of this node.
+    /// Returns the id of the box, if it is one of this node.
     pub(crate) fn box_here(&self) -> Option<BoxId> {
         self.pointer.local().map(|local| local.id())
     }
 }
 
 impl<M: RemoteMessage> Address<M> {
-    /// Sends a message and does not look back: it is delivered, or dropped and counted.
+    /// Sends a message without waiting for any outcome: it is delivered, or dropped and counted.
     ///
-    /// To another process it is encoded at once and waits in the connection's outbox, which is bounded; the connection
-    /// is made if there is none.
+    /// A message to another process is encoded at once and waits in the connection's outbox, which is bounded; the
+    /// connection is made if there is none.
     pub fn do_send(&self, message: M) {
         self.pointer.send_plain(message);
     }
 
-    /// Sends a message, or gives it back.
+    /// Sends a message, or returns it in the error.
     ///
-    /// `Ok` means that the box (a local one) or the connection's outbox has taken it, not that it arrives.
+    /// `Ok` means that the local box or the connection's outbox has taken the message, not that it arrives.
     ///
     /// # Errors
     /// [`SendError::Full`] if there is no room now; [`SendError::Closed`] if the box is closed, there is no connection
-    /// and none is being made, or the message cannot be encoded. What is given back counts neither as sent nor as
+    /// and none is being made, or the message cannot be encoded. A returned message counts neither as sent nor as
     /// dropped.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         if self.pointer.has_ended() {
@@ -128,24 +129,23 @@ impl<M: RemoteMessage> Address<M> {
         }
     }
 
-    /// Sends a message and waits for its result, as actix's own `send` does.
+    /// Sends a message and waits for its result, like actix's own `send`.
     ///
-    /// The message leaves at once, not when the future is first polled. To a mailbox, the future ends when the reader
+    /// The message leaves at once, not when the future is first polled. For a mailbox, the future ends when the reader
     /// takes the message. It ends as [`MailboxError::Closed`](crate::MailboxError::Closed) as soon as the box, the
-    /// connection or the peer says no;
-    /// [`ask`](Address::ask) says why.
+    /// connection or the peer refuses; use [`ask`](Address::ask) to get the reason.
     pub fn send(&self, message: M) -> Request<M> {
         let (reply, answer) = oneshot::channel();
         let asking = self.pointer.send(Parcel::new(message, Some(Reply::Plain(reply))));
         Request { answer, asking, limit: None, sleep: None }
     }
 
-    /// Asks: sends a message, and waits for its result or for the reason why there is none.
+    /// Sends a message, and waits for its result or for the reason why there is none.
     ///
-    /// To a mailbox, the future ends when the reader takes the message.
+    /// For a mailbox, the future ends when the reader takes the message.
     ///
-    /// Lazy: the message leaves when the future is first polled. A [`timeout`](Ask::timeout) travels along, so that the
-    /// other side drops a request that has expired before it could be handled.
+    /// The future is lazy: the message leaves when it is first polled. A [`timeout`](Ask::timeout) travels with the
+    /// message, so that the other side drops a request that has expired before it could be handled.
     ///
     /// # Examples
     /// ```
@@ -176,34 +176,34 @@ impl<M: RemoteMessage> Address<M> {
         Ask::new(Arc::clone(&self.pointer), message)
     }
 
-    /// The same box as an actix `Recipient`, for code that knows nothing of this crate.
+    /// Returns an actix `Recipient` for the same box, for code that does not know this crate.
     ///
-    /// Recipients of equal addresses are equal, and equal to those that came in messages, as long as any of them lives; see
-    /// [`recipient`](crate::recipient#equality). Of an actor that was [exported](crate::Node::export), or sent as a
-    /// `Recipient` and has come home, it is the actor's own; of a published actor, it leads to the box in front of it.
+    /// Recipients of equal addresses are equal, and equal to those that came in messages, as long as any of them lives;
+    /// see [`recipient`](crate::recipient#equality). For an actor that was [exported](crate::Node::export), or sent as
+    /// a `Recipient` and has come home, the recipient is the actor's own; for a published actor, it leads to the box in
+    /// front of the actor.
     ///
-    /// Messages sent through it pass through a queue that the node's I/O thread empties, or the reader of the mailbox if it
-    /// is there first. So `try_send` tells less than [`Address::try_send`]: its `Ok` means that the queue has taken the
-    /// message, which is delivered or counted from then on, also if the node ends.
+    /// Messages sent through the recipient pass through a queue that the node's I/O thread empties, or the reader of
+    /// the mailbox if it is faster. So its `try_send` guarantees less than [`Address::try_send`]: `Ok` means that the
+    /// queue has taken the message, which is delivered or counted from then on, even if the node ends.
     ///
-    /// Once this node has ended, the recipient is not connected any more: `try_send` gives the message back, and `send` says
-    /// `Closed`. A message that `do_send` is given is not counted then, as it is through an address: for actix, to be
-    /// connected and to take messages are one bit, and a recipient without it drops the message itself.
+    /// Once this node has ended, the recipient is not connected any more: `try_send` returns the message, and `send`
+    /// fails with `Closed`. Unlike with an address, a message passed to `do_send` is not counted then: actix has a
+    /// single flag for being connected and for taking messages, and a recipient without it drops the message itself.
     pub fn recipient(&self) -> Recipient<M> {
         proxy::recipient(&self.pointer)
     }
 
-    /// Whether a message sent now has somewhere to go; of a box elsewhere, whether there is a connection there. It does not
-    /// dial: a fresh remote address is not connected before it is first used.
+    /// Returns whether a message sent now has somewhere to go; for a box at another node, whether there is a connection
+    /// to that node. This does not dial: a fresh remote address is not connected before it is first used.
     ///
-    /// An address by name tells of the connection alone, since a box of that name may open at any time. One of a box without
-    /// a name is connected only to the node of that box, not to another one that has taken its place, and not any more once
-    /// [`closed`](Address::closed) or a recipient has found that the box is gone. While a connection is made for the first
-    /// time it counts as one, because messages wait for it; one that is made again does not. Of a box behind a third node,
-    /// the connection is the one to that node.
+    /// For an address by name only the connection counts, since a box of that name may open at any time. The address of
+    /// a box without a name is connected only to the node of that box, not to another node that has taken its place,
+    /// and not any more once [`closed`](Address::closed) or a recipient has found that the box is gone. A connection
+    /// that is being made for the first time counts as one, because messages wait for it; one that is being made again
+    /// does not. For a box behind a third node, the connection is the one to that third node.
     ///
-    /// For each kind of handle, [the table above](Address#what-each-handle-says) has what is said after everything that can
-    /// happen.
+    /// For each kind of handle, [the table above](Address#state-of-each-handle) has the result after each event.
     pub fn connected(&self) -> bool {
         if self.pointer.router().is_stopped() {
             return false;
@@ -214,53 +214,57 @@ impl<M: RemoteMessage> Address<M> {
         }
     }
 
-    /// Whether the box is one of this node. Of an address by name, whether messages go straight into a box of this node: at
-    /// once if the node itself listens at that endpoint, as [`Node::listen`](crate::Node::listen) says it, and else once it
-    /// is connected to itself and what was sent before has arrived.
+    /// Returns whether the box is one of this node. For an address by name, returns whether messages go straight into a
+    /// box of this node: at once if the node itself listens at that endpoint, in the text returned by
+    /// [`Node::listen`](crate::Node::listen), and otherwise once the node is connected to itself and earlier messages
+    /// have arrived.
     pub fn is_local(&self) -> bool {
         self.pointer.is_local()
     }
 
-    /// The name of the box; for an anonymous one, its id.
+    /// Returns the name of the box; for an anonymous one, its id.
     pub fn name(&self) -> &str {
         self.pointer.name()
     }
 
-    /// The node it leads to. Of an address that came in a message it is known at once; of one by name, it is `None` until
-    /// the name was first reached, and then the node that was last reached, also while the connection is down. It is what
-    /// [`PeerUp` and `PeerDown`](crate::Event) call the node by.
+    /// Returns the id of the node that the address leads to. For an address that came in a message the id is known at
+    /// once; for an address by name, it is `None` until the name was first reached, and then the id of the node that
+    /// was last reached, even while the connection is down. [`PeerUp` and `PeerDown`](crate::Event) use the same id.
     pub fn node_id(&self) -> Option<NodeId> {
         self.pointer.node_id()
     }
 
-    /// The address as text, which [`Node::resolve`](crate::Node::resolve) reads; `None` if the node of the box is not
-    /// known to listen where others can dial it. One that listens at all addresses of its host (`0.0.0.0`, `[::]`) has to
-    /// say where that is, by [`NodeBuilder::advertise`](crate::NodeBuilder::advertise).
+    /// Returns the address as text, which [`Node::resolve`](crate::Node::resolve) reads; `None` if the node of the box
+    /// is not known to listen where others can dial it. A node that listens at all addresses of its host (`0.0.0.0`,
+    /// `[::]`) has to state its endpoints, by [`NodeBuilder::advertise`](crate::NodeBuilder::advertise).
     ///
-    /// A URI names an endpoint and a name; what is resolved from it is an address by name. That of a
-    /// [pinned](Address::pinned) address also names the node.
+    /// A URI contains an endpoint and a name; resolving it gives an address by name. The URI of a
+    /// [pinned](Address::pinned) address also contains the node's id.
     pub fn uri(&self) -> Option<String> {
         uri::of(&self.pointer)
     }
 
-    /// Ends when nothing reaches the box any more, and says why: it was closed, its node has ended, or the connection is
-    /// lost and could not be made again. If there is no such box now, it ends at once. It does not keep the box alive.
+    /// Waits until nothing reaches the box any more, and returns the reason: the box was closed, its node has ended, or
+    /// the connection is lost and could not be made again. If there is no such box now, the future ends at once. It
+    /// does not keep the box alive.
     ///
     /// A connection that breaks is made again, and the future goes on waiting: it ends as
     /// [`ConnectionLost`](CloseReason::ConnectionLost) when nobody listens at the other end any more, or after
-    /// `dead_after` without a connection. An address by name may lead to a box again later: call it again for that one.
+    /// `dead_after` without a connection. An address by name may lead to a new box later: call `closed` again for that
+    /// box.
     ///
-    /// It ends after what was sent before: messages that the box's node had given to addresses of this node's boxes before the
-    /// box closed, and that left by the same connection, are in their boxes by then, large ones included. Erlang's monitors
-    /// and Akka's death watch promise the same.
+    /// The future ends after earlier messages have arrived: messages that the box's node had sent to addresses of this
+    /// node's boxes before the box closed, and that left by the same connection, are in their boxes by then, large ones
+    /// included. Erlang's monitors and Akka's death watch promise the same.
     ///
-    /// Where a node's peers wait for more of its boxes than it has room for ([`watches`](crate::NodeBuilder::watches): 16 of each
-    /// connection in any case), or where more than 65,536 are waited for on one connection, the others are asked for anew, at
-    /// first every second and after some time every 32 seconds: the end of such a box is noticed once there is room, and that of
-    /// its node or of the connection at once. Of boxes at a node that does not know such questions only the latter is noticed.
+    /// A node keeps a limited number of watches for its peers ([`watches`](crate::NodeBuilder::watches), and 16 of each
+    /// connection in any case), and 65,536 for one connection. For boxes beyond that, the watch is asked for anew, at
+    /// first every second and later every 32 seconds: the end of such a box is noticed once there is room, and the end
+    /// of its node or of the connection at once. For boxes at a node that does not know watches, only the latter is
+    /// noticed.
     ///
     /// # Cancel safety
-    /// Nothing is lost by dropping the future. It can be polled on any thread.
+    /// Dropping the future loses nothing. It can be polled on any thread.
     ///
     /// # Examples
     /// ```
@@ -285,21 +289,22 @@ impl<M: RemoteMessage> Address<M> {
         monitor::closed(&self.pointer)
     }
 
-    /// How full the box is, or the way there, whichever is fuller: from 0, empty, to 1, full. Also 1 if nothing can be
-    /// sent there now.
+    /// Returns the fill level of the box or of the way there, whichever is fuller: from 0, empty, to 1, full. Returns 1
+    /// if nothing can be sent there now.
     ///
-    /// The way is the connection's outbox here, of which large messages may have three quarters. Of a box at another node
-    /// it is what that node has told last: soon after the box has become more than half full, and a few times a second
-    /// from then on. A sender that waits, or sends less, while it is over a half loses little; one that does not look is
-    /// told of its losses by [`lost`](Address::lost). A published actor's box stands before its own mailbox, so it fills
-    /// after the actor has as many messages as its box holds.
+    /// The way is the connection's outbox here, of which large messages may take three quarters. For a box at another
+    /// node the level is the one that the node has reported last: it reports soon after the box has become more than
+    /// half full, and a few times a second from then on. A sender that waits, or sends less, while the level is over a
+    /// half loses little; a sender that does not check finds its losses in [`lost`](Address::lost). A published actor's
+    /// box stands in front of the actor's own mailbox, so the box fills only after the actor has as many messages as
+    /// the box holds.
     pub fn pressure(&self) -> f32 {
         self.pointer.pressure()
     }
 
-    /// What is known to be lost of the messages sent through this address and its clones. Addresses of one box that came over
-    /// one connection count together, also if the earlier ones are gone; what the other node has dropped
-    /// ([`Losses::remote`]) is counted apart for each shape of message.
+    /// Returns the known losses among the messages sent through this address and its clones. Addresses of one box that
+    /// came over one connection count together, even if the earlier ones are gone; drops at the other node
+    /// ([`Losses::remote`]) are counted separately for each shape of message.
     pub fn lost(&self) -> Losses {
         self.pointer.losses(self.pointer.fingerprint::<M>())
     }
@@ -331,7 +336,7 @@ impl<M> fmt::Debug for Address<M> {
     }
 }
 
-/// The URI if there is one, else the name and the node.
+/// Shows the URI if there is one, else the name and the node.
 impl<M> fmt::Display for Address<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (uri::of(&self.pointer), self.pointer.node_id()) {
@@ -342,10 +347,10 @@ impl<M> fmt::Display for Address<M> {
     }
 }
 
-/// Inside a message in postcard's format: a handle. In a format that people read: the URI.
+/// Writes a handle inside a message in postcard's format, and the URI in a human-readable format.
 ///
 /// # Errors
-/// In a format that people read, if the address has no URI; in a binary one, outside a message that is sent.
+/// Fails in a human-readable format if the address has no URI; in a binary format, outside a message that is sent.
 impl<M: 'static> Serialize for Address<M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serde_scope::serialize(&self.pointer, serializer)
@@ -365,11 +370,11 @@ impl<M: RemoteMessage> From<Address<M>> for Recipient<M> {
     }
 }
 
-/// As actix does for `Addr<B>`: a handler may return an address.
+/// Lets a handler return an address, as actix does for `Addr<B>`.
 impl<A: Actor, M: Message<Result = Self>, B: RemoteMessage> MessageResponse<A, M> for Address<B> {
     fn handle(self, _: &mut A::Context, reply: Option<OneshotSender<Self>>) {
         if let Some(reply) = reply {
-            // The one who asked may have gone.
+            // The asker may have gone.
             let _ = reply.send(self);
         }
     }

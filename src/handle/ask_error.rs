@@ -3,28 +3,30 @@
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 
-/// Why a request has no answer. Two questions a caller asks: which reason, and may it have been handled?
+/// The reason why a request has no answer. It answers two questions: the cause, and whether the request may have been
+/// handled.
 ///
 /// The manual has a recipe: [retrying safely](crate::manual::retrying_safely).
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AskError {
-    /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial that is
-    /// `NotConnected` at once, so wait a little before.
+    /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial a request
+    /// fails as `NotConnected` at once, so wait a little before the next.
     #[error("the request was not delivered: {reason}{}", in_brackets(detail.as_deref()))]
     NotDelivered {
-        /// What stood in the way.
+        /// The reason of the drop.
         reason: DropReason,
-        /// More about it, for a person: what the encoder or the decoder says, what the attempt to connect has met, or
-        /// where two types differ (``"`Ping.n`: u32 here, u64 there"``).
+        /// Details for a person: the error of the encoder, the decoder or the attempt to connect, or the difference
+        /// between two types (``"`Ping.n`: u32 here, u64 there"``).
         detail: Option<String>,
     },
     /// The request was given to the connection and no answer has come, nor will: it may have been handled.
     #[error("the outcome of the request is unknown: {}", came_between(*reason))]
     OutcomeUnknown {
-        /// What came in between. [`Lost`](DropReason::Lost) means here that the connection broke before the answer came: the
-        /// request may have been written, and handled. [`OutboxFull`](DropReason::OutboxFull) means that it was handled, and that
-        /// its answer found no room on the way back: read faster, or raise `outbox` or `outboxes` there.
+        /// The event that prevented the answer. [`Lost`](DropReason::Lost) means here that the connection broke before
+        /// the answer came: the request may have been written, and handled. [`OutboxFull`](DropReason::OutboxFull) means
+        /// that it was handled, and that its answer found no room on the way back: read faster, or raise `outbox` or
+        /// `outboxes` there.
         reason: DropReason,
     },
     /// The actor stopped while it had the request, or left it unanswered: it may have been handled.
@@ -33,15 +35,15 @@ pub enum AskError {
     /// The request was handled, and its result could not be encoded.
     #[error("the answer cannot be encoded: {why}")]
     AnswerNotEncodable {
-        /// What the encoder says.
+        /// The encoder's error.
         why: String,
     },
-    /// No answer came in time. One that comes later is ignored. It may have been handled.
+    /// No answer came in time; a later one is ignored. The request may have been handled.
     #[error("no answer came in time")]
     Timeout,
 }
 
-/// The reason, in words that are true of a request which may have been handled.
+/// Returns the reason in words that hold for a request which may have been handled.
 fn came_between(reason: DropReason) -> String {
     match reason {
         DropReason::Lost => "the connection broke before the answer came".to_owned(),
@@ -55,7 +57,7 @@ fn in_brackets(detail: Option<&str>) -> String {
 }
 
 impl AskError {
-    /// What one is told who was refused.
+    /// Returns the asker's error for a refused request.
     pub(crate) fn refused(why: Unanswered, detail: &str) -> AskError {
         match why {
             Unanswered::Abandoned => AskError::ActorStopped,
@@ -69,8 +71,8 @@ impl AskError {
         }
     }
 
-    /// False only when the request certainly was not, and will not be, handled: then it can be sent again without being
-    /// handled twice.
+    /// Returns false only if the request certainly was not, and will not be, handled: then it can be sent again without
+    /// being handled twice.
     pub fn may_have_been_handled(&self) -> bool {
         !matches!(self, AskError::NotDelivered { .. })
     }
@@ -80,7 +82,7 @@ impl AskError {
 mod tests {
     use super::*;
 
-    /// What a drop is called of which it is certain that nothing was handled.
+    /// The text of `Lost` itself says that the message was not written, which is not certain here.
     #[test]
     fn what_may_have_been_handled_is_not_said_to_be_unwritten() {
         let words = AskError::OutcomeUnknown { reason: DropReason::Lost }.to_string();

@@ -1,7 +1,7 @@
-//! An address that leads nowhere: what stands in a value that is made only to see what its type looks like.
+//! Addresses that lead nowhere, for values that are made only to trace their type.
 //!
-//! It is a real address, so that the rest of the value can be made, but of a node that has stopped and never was one:
-//! nothing sent there is counted or told anywhere, and nothing is dialled, kept or released.
+//! Each is a real address, so that the rest of the value can be made, but of a placeholder node that counts as stopped:
+//! nothing sent there is counted or reported anywhere, and nothing is dialled, kept or released.
 
 use std::fmt;
 use std::future::Future;
@@ -34,29 +34,29 @@ use crate::observe::Observer;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
 
-/// A new pointer, so that no two that were made for different types share what a pointer keeps.
+/// Returns a new pointer, so that pointers made for different types share no state.
 pub(crate) fn pointer() -> Arc<Pointer> {
     static DETACHED: LazyLock<Arc<Detached>> = LazyLock::new(Detached::new);
     Arc::new(DETACHED.clone().pointer())
 }
 
-/// A pointer of another such node each time.
+/// Returns a pointer of a different placeholder node each time.
 #[cfg(test)]
 pub(crate) fn elsewhere() -> Arc<Pointer> {
     Arc::new(Detached::new().pointer())
 }
 
-/// No node.
+/// The placeholder node.
 struct Detached {
     limits: Limits,
     quotas: Quotas,
-    /// Nobody can ask it.
+    /// An observer that nobody can query.
     observer: Observer,
-    /// Of nothing.
+    /// The shutdown state, which never has work.
     shutdown: Shutdown,
-    /// Cancelled.
+    /// The stop token, which is cancelled.
     stopped: CancellationToken,
-    /// Never any.
+    /// The recipients, of which there are never any.
     recipients: ProxyTable,
 }
 
@@ -109,7 +109,7 @@ impl Router for Detached {
         &self.stopped
     }
 
-    /// The pump goes, and so the recipient that it is for is not connected.
+    /// Drops the pump, so that its recipient is not connected.
     fn run(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {}
 
     fn place(self: Arc<Self>, _: &Endpoint, _: Option<NodeId>, _: &str) -> Result<Arc<Pointer>, AddressError> {

@@ -1,4 +1,4 @@
-//! A message on its way: typed inside this process ([`Parcel`]), encoded outside of it ([`Envelope`]), and where it came from.
+//! A message on its way: typed inside this process ([`Parcel`]), encoded outside it ([`Envelope`]), and its source.
 
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
@@ -13,33 +13,34 @@ use super::pointer::Pointer;
 use super::reply::Reply;
 use crate::reason::DropReason;
 
-/// A message, and where its result goes if somebody waits for it.
+/// A message, and the way back for its result if a caller waits for it.
 #[derive(Debug)]
 pub(crate) struct Parcel<M: Message> {
     pub(crate) message: M,
-    /// Boxed, because most messages have none and all are moved several times.
+    /// The way back. Boxed, because most messages have none and all are moved several times.
     pub(crate) reply: Option<Box<Reply<M::Result>>>,
     pub(crate) from: Source,
 }
 
 impl<M: Message> Parcel<M> {
-    /// One of this node.
+    /// Makes a parcel for a message sent on this node.
     #[inline]
     pub(crate) fn new(message: M, reply: Option<Reply<M::Result>>) -> Parcel<M> {
         Parcel { message, reply: reply.map(Box::new), from: Source::HERE }
     }
 
-    /// Why it is not worth handling any more.
+    /// Returns the reason why the message need not be handled any more, if there is one.
     pub(crate) fn lapsed(&self) -> Option<DropReason> {
         self.reply.as_ref().and_then(|reply| reply.lapsed())
     }
 
-    /// It is about to be handled; or why it is not worth that any more.
+    /// Marks the message as about to be handled, or returns the reason why it need not be handled any more.
     pub(crate) fn begin(&self) -> Result<(), DropReason> {
         self.reply.as_ref().map_or(Ok(()), |reply| reply.begin())
     }
 
-    /// Drops the message, and tells the one who waits for its result. A panic of its `Drop` costs nothing else.
+    /// Drops the message, and tells the caller that waits for its result. A panic of the message's `Drop` has no other
+    /// effect.
     pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
         let Parcel { message, reply, .. } = self;
         if let Some(reply) = reply {
@@ -49,8 +50,8 @@ impl<M: Message> Parcel<M> {
     }
 }
 
-/// Runs code that may drop a message of type `M`, or its result. A panic of their `Drop` ends here: it must not end the task
-/// that many other messages pass through. `None` if there was one.
+/// Runs code that may drop a message of type `M`, or its result. Catches a panic of their `Drop`, which must not end
+/// the task that many other messages pass through. Returns `None` if there was a panic.
 pub(crate) fn contained<M, R>(work: impl FnOnce() -> R) -> Option<R> {
     let done = catch_unwind(AssertUnwindSafe(work)).ok();
     if done.is_none() {
@@ -60,68 +61,68 @@ pub(crate) fn contained<M, R>(work: impl FnOnce() -> R) -> Option<R> {
     done
 }
 
-/// A message as it travels.
+/// A message in the form in which it travels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) body: Body<'a>,
     pub(crate) handles: &'a [Arc<Pointer>],
-    /// That of the shape of its type; 0 if it is not known.
+    /// The fingerprint of the shape of its type; 0 if it is not known.
     pub(crate) fingerprint: u64,
-    /// Of the Rust type that it was here; empty if it was none.
+    /// The name of its Rust type at this node; empty if it had none here.
     pub(crate) type_name: &'static str,
-    /// How many relays have passed it on.
+    /// Number of relays that have passed the message on.
     pub(crate) hops: u8,
 }
 
-/// Where a message came from, for those who have to say there that it was dropped later.
+/// The source of a message, so that a later drop can be reported there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct Source(u64);
 
 impl Source {
-    /// Sent on this node.
+    /// The source of a message sent on this node.
     pub(crate) const HERE: Source = Source(0);
 
-    /// Came over a connection, for a box by its name or by its id.
+    /// Returns the source of a message that came over a connection, for a box by its name or by its id.
     #[inline]
     pub(crate) fn connection(connection: u64, by_id: bool) -> Source {
         Source(connection << 1 | u64::from(by_id))
     }
 
-    /// The connection, and whether the box was called by its id.
+    /// Returns the connection, and whether the box was addressed by its id.
     pub(crate) fn away(self) -> Option<(u64, bool)> {
         (self != Source::HERE).then_some((self.0 >> 1, self.0 & 1 == 1))
     }
 }
 
-/// What is known of a message that has arrived, beside what is in it.
+/// Facts about a message that has arrived, beside its content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) from: Source,
-    /// That of its shape; 0 if that was not told.
+    /// The fingerprint of its shape; 0 if it was not stated.
     pub(crate) fingerprint: u64,
-    /// How many relays have passed it on.
+    /// Number of relays that have passed the message on.
     pub(crate) hops: u8,
 }
 
-/// A body that is no longer is copied to be kept: what keeps it would cost more than it.
+/// Maximum length, in bytes, of a body that is copied to be kept: sharing it would cost more than the copy.
 const COPIED: usize = 4 << 10;
 
 /// The body of a message, as it was encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body<'a> {
     bytes: &'a [u8],
-    /// The same, of a large one: to keep that costs no copy.
+    /// The shared buffer of a large body, which can be kept without a copy.
     kept: Option<&'a Bytes>,
 }
 
 impl Body<'_> {
-    /// What it is kept in, if to keep it costs nothing.
+    /// Returns the shared buffer, if there is one, so that the body can be kept at no cost.
     #[inline]
     pub(crate) fn kept(&self) -> Option<&Bytes> {
         self.kept
     }
 
-    /// The bytes, to be kept.
+    /// Returns the bytes in a form that can be kept.
     pub(crate) fn keep(&self) -> Bytes {
         self.kept.map_or_else(|| Bytes::copy_from_slice(self.bytes), Bytes::clone)
     }

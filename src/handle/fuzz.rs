@@ -1,5 +1,5 @@
-//! Fuzzed: addresses, as text and inside of messages. A text is an endpoint, or a URI, or neither; what it is read as is
-//! written so that it is read as the same. An address in a message is one of the handles that came beside it, or the
+//! Fuzzed: addresses, as text and inside messages. A text is an endpoint, or a URI, or neither; an address that is read
+//! and written again reads as the same. An address in a message is one of the handles that came beside it, or the
 //! message is refused.
 
 use std::sync::Arc;
@@ -22,16 +22,17 @@ use crate::message::preflight::Check;
 use crate::unstructured::AllocMeter;
 use crate::unstructured::Unstructured;
 
-/// As many handles as come beside a message.
+/// Number of handles beside a message.
 const HANDLES: usize = 8;
 
-/// A pointer of eight bytes takes one of the body, and a vector that grows is there twice.
+/// Memory allowed for each byte of the body: a pointer of eight bytes takes one byte of the body, and a vector that
+/// grows is there twice.
 const PER_BYTE: u64 = 64;
 
-/// And this much whatever its length: as many pointers as a vector reserves on a hint.
+/// Memory allowed in addition, whatever the length: the pointers that a vector reserves on a hint.
 const AT_LEAST: u64 = 64 << 10;
 
-/// The first byte says whether the rest is a text or a message.
+/// Runs one input: the first byte decides whether the rest is a text or a message.
 pub(crate) fn run(bytes: &[u8], meter: AllocMeter) {
     let mut choices = Unstructured::new(bytes);
     if choices.below(2) == 0 {
@@ -58,7 +59,7 @@ fn endpoint(text: &str) {
             assert_eq!(endpoint.port(), None);
         }
     }
-    // Whatever the name is, the two of them have a URI.
+    // Each name has a URI at this endpoint, with and without a node.
     for name in ["box", "", "a/b?c#d%20ü\0", text] {
         for node in [None, Some(NodeId([7; 16]))] {
             let uri = uri::write(&endpoint, node, name);
@@ -75,7 +76,7 @@ fn locator(text: &str) {
     assert_eq!(uri::read(&written).ok(), Some((endpoint, node, name)));
 }
 
-/// An address as a message has it, which tells pointers apart that are equal.
+/// An address inside a message, which distinguishes equal pointers.
 #[derive(Debug)]
 struct Inside(Arc<Pointer>);
 
@@ -99,18 +100,18 @@ struct Letter {
 }
 
 impl Letter {
-    /// What it names, in order.
+    /// Returns the pointers in the letter, in order.
     fn named(&self) -> Vec<*const Pointer> {
         let inner = self.inside.iter().flat_map(|inside| inside.named());
         self.to.iter().map(|Inside(pointer)| Arc::as_ptr(pointer)).chain(inner).collect()
     }
 }
 
-/// What stands in a body for a letter, for whoever has no handles.
+/// The content of a letter's body without the handles.
 #[derive(Deserialize)]
 struct Positions {
     to: Vec<Position>,
-    /// Only its length matters.
+    /// The text, of which only the length matters.
     #[serde(rename = "text")]
     _text: String,
     inside: Option<Box<Positions>>,
@@ -133,10 +134,10 @@ fn letter(body: &[u8], count: usize, meter: AllocMeter) {
     let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&router, body, &mut handles)));
     assert!(held <= AT_LEAST + PER_BYTE * body.len() as u64, "{held} bytes for {}", body.len());
     assert!(handles.is_empty(), "handles are left for the next message");
-    // The scope has ended, however it did.
+    // The scope has ended, whether the letter was read or refused.
     let outside = guard::encode(&Inside(detached::pointer()), &mut Vec::new(), usize::MAX);
     assert!(outside.is_err(), "an address is written outside of a message");
-    // Those at the positions that the body has, and no letter if one of them is not there.
+    // The letter has the handles at the positions in the body; it is refused if one of them does not exist.
     let positions = guard::decode::<Positions>(body, router.limits().decode()).map(|positions| positions.all());
     let at = |at: &usize| beside.get(*at).map(Arc::as_ptr);
     let expected: Option<Vec<_>> = positions.ok().and_then(|positions| positions.iter().map(at).collect());

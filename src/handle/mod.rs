@@ -1,4 +1,4 @@
-//! What is held and sent through: pointers to boxes, and the actix recipients and serde forms they take.
+//! Handles, through which messages are sent: pointers to boxes, and their forms as actix recipients and serde values.
 
 pub(crate) mod address;
 pub(crate) mod ask_error;

@@ -7,16 +7,16 @@ use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
 impl<M: RemoteMessage> Address<M> {
-    /// The same name at the same endpoint, of the node with that id and of no other.
+    /// Returns the address of the same name at the same endpoint, but only of the node with that id.
     ///
-    /// When the address is used and another node answers at the endpoint, this node hangs up before it has named itself, a
-    /// box, or anything that waits, and dials again later: what is sent meanwhile is dropped as
-    /// [`NotConnected`](DropReason::NotConnected), and [`PeerDown`](crate::Event::PeerDown) says which node was expected
-    /// and which has answered. The id is that of a key which [`NodeKey`](crate::NodeKey) keeps, or of a node that has been
-    /// started already. In text it stands before the endpoint: `hermod://ID@host:4242/name`.
+    /// When the address is used and another node answers at the endpoint, this node hangs up before it has disclosed
+    /// itself, a box, or any waiting message, and dials again later: messages sent meanwhile are dropped as
+    /// [`NotConnected`](DropReason::NotConnected), and [`PeerDown`](crate::Event::PeerDown) has the expected node and
+    /// the one that answered. The id is that of a key which [`NodeKey`](crate::NodeKey) keeps, or of a node that has
+    /// been started already. In the URI the id stands before the endpoint: `hermod://ID@host:4242/name`.
     ///
-    /// The address of a box of that very node is returned as it is; that of a box of another node leads nowhere from then
-    /// on.
+    /// The address of a box of that very node is returned unchanged; for a box of another node, the result leads
+    /// nowhere.
     ///
     /// # Examples
     /// ```

@@ -1,5 +1,5 @@
-//! The seams through which handles reach boxes, connections and the node. All of them live in layers above this one, which
-//! implement these traits.
+//! The interfaces through which handles reach boxes, connections and the node. These live in layers above this one and
+//! implement the traits.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -45,60 +45,60 @@ use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 
-/// The node, as its handles see it.
+/// The node, as seen by its handles.
 pub(crate) trait Router: Send + Sync + fmt::Debug {
-    /// This run of it.
+    /// Returns the id of the node and of this run.
     fn id(&self) -> Incarnation;
     fn limits(&self) -> &Limits;
-    /// The bounds for all its connections, and for all its boxes.
+    /// Returns the quotas for all connections, and for all boxes, of the node.
     fn quotas(&self) -> &Quotas;
     fn observer(&self) -> &Observer;
-    /// Whether the node has stopped.
+    /// Returns whether the node has stopped.
     fn is_stopped(&self) -> bool;
-    /// The work that its shutdown waits for.
+    /// Returns the work that the node's shutdown waits for.
     fn shutdown(&self) -> &Shutdown;
-    /// Cancelled when the node stops.
+    /// Returns the token that is cancelled when the node stops.
     fn stopped(&self) -> &CancellationToken;
     /// Runs a pump on the node's I/O thread until it ends or the node stops.
     fn run(&self, pump: Pin<Box<dyn Future<Output = ()> + Send>>);
-    /// The pointer to whatever has that name at that endpoint, or at that node there and no other.
+    /// Returns the pointer to the box of that name at any node that listens at the endpoint, or only at the given node.
     fn place(
         self: Arc<Self>,
         endpoint: &Endpoint,
         node: Option<NodeId>,
         name: &str,
     ) -> Result<Arc<Pointer>, AddressError>;
-    /// The box that stands for an actor's recipient, which `make` makes if there is none yet.
+    /// Returns the box that stands for an actor's recipient, which `make` makes if there is none yet.
     fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer>;
-    /// A box has closed.
+    /// Forgets a box that has closed.
     fn forget(&self, id: BoxId, name: &str);
-    /// A live connection to that node, when the one that a pointer came by has ended.
+    /// Returns a live connection to that node, when the one that a pointer came by has ended.
     fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
-    /// A way to that node by a connection that is made now to where it is said to listen; what is sent by it waits until it
-    /// is known whether that node is there. It counts against the peer that has told where to look. `None` if that was tried
-    /// lately, or cannot be.
+    /// Searches a path to that node by dialling the hinted endpoints; messages sent by it wait until it is known
+    /// whether that node is there. The search counts against the peer that has named the endpoints. Returns `None` if a
+    /// search was tried lately, or is impossible.
     fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>>;
-    /// Whether that run of a node has said that it ends, or another has taken its place.
+    /// Returns whether that run of a node has announced its end, or another run has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
-    /// Since when there is no connection to that run of a node any more, if that is remembered.
+    /// Returns the time since which there is no connection to that run of a node any more, if it is remembered.
     fn left_since(&self, node: Incarnation) -> Option<Instant>;
-    /// Where all who wait are told that a connection to that node has come up, or that a run of it has said that it ends. To
-    /// be held while one waits.
+    /// Returns the notifier of all that wait for a connection to that node, or for a run of it to announce its end. It
+    /// must be held while waiting.
     fn news(&self, of: NodeId) -> Arc<Notify>;
-    /// The box that has that name now.
+    /// Returns the box that has that name now.
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
-    /// Messages from elsewhere for that box were dropped after it had taken them: who sent them is to be told.
+    /// Reports to the sending peer that messages for that box were dropped after the box had taken them.
     fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64);
-    /// Where this node can be dialled.
+    /// Returns the endpoints at which this node can be dialled.
     fn endpoints(&self) -> Vec<Endpoint>;
-    /// The recipients that there are of pointers of this node.
+    /// Returns the recipients of pointers of this node.
     fn recipients(&self) -> &ProxyTable;
 }
 
-/// The node, as a pointer sees it whose connection is made when it is first used.
+/// The node, as seen by a pointer whose connection is made when it is first used.
 pub(crate) trait Dialler: Send + Sync + fmt::Debug {
-    /// The connection to that endpoint, for the node that is expected there, if one is; made if there is none, and then
-    /// counted against the peer that has asked for it, if one has.
+    /// Returns the connection to that endpoint, for the expected node, if any. Makes it if there is none, and then
+    /// counts it against the peer that has asked for it, if any.
     fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> NamedLink;
 }
 
@@ -106,22 +106,22 @@ pub(crate) trait Dialler: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asker {
     pub(crate) node: NodeId,
-    /// Whether it is on this host, and may name what only this host can reach.
+    /// Whether the peer is on this host, and may name endpoints that only this host can reach.
     pub(crate) near: bool,
 }
 
-/// A box of this node, whatever its messages' type.
+/// A box of this node, whatever the type of its messages.
 pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn id(&self) -> BoxId;
-    /// Empty if the box is called by its id.
+    /// Returns the name of the box; empty if the id serves as one.
     fn given_name(&self) -> &str;
     fn type_name(&self) -> &'static str;
     fn is_open(&self) -> bool;
-    /// Cancelled when the box closes.
+    /// Returns the token that is cancelled when the box closes.
     fn closed(&self) -> &CancellationToken;
-    /// Takes the `Some(Parcel<M>)` that `parcel` is, or leaves it where it is and says why.
+    /// Takes the parcel out of `parcel`, an `Option<Parcel<M>>`, or leaves it there and returns the reason.
     fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal>;
-    /// Takes a message as it came from a connection, or says why not; then `answer` is left where it is.
+    /// Takes a message as it came from a connection, or returns the reason why not; then `answer` is left where it is.
     fn accept_encoded(
         &self,
         body: &[u8],
@@ -129,41 +129,43 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
     ) -> Result<(), Rejection>;
-    /// Takes messages in a row that carry nothing but their bodies; `rejected` is called for each that it does not take.
+    /// Takes messages in a row that carry nothing but their bodies; calls `rejected` for each that the box does not
+    /// take.
     fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection));
-    /// The shape of the messages that it takes; `None` if it does not care.
+    /// Returns the shape of the messages that the box takes; `None` if it does not check.
     fn shape(&self) -> Option<Shape>;
-    /// How full it is, from 0 to 255.
+    /// Returns the fill of the box, from 0 to 255.
     fn fill(&self) -> u8;
-    /// How full it was when the last message was put into it, in a few steps that cost nothing to look at.
+    /// Returns the fill level after the last message was put into the box, in a few steps that are cheap to read.
     fn fill_level(&self) -> u8;
     /// Counts messages dropped at this box.
     fn count_drop(&self, reason: DropReason);
-    /// From now on messages may come to it through an actix `Recipient`, too.
+    /// Records that from now on messages may come through an actix `Recipient`, too.
     fn note_recipient(&self);
-    /// Whether remote holders of its address keep the box alive, so that each handle written is counted.
+    /// Returns whether remote holders of its address keep the box alive, so that each handle written is counted.
     fn is_leased(&self) -> bool;
-    /// Puts the recipient of the actor that the box stands for into the `Option<Recipient<M>>` that `recipient` is, if the box
+    /// Puts the recipient of the actor that the box stands for into `recipient`, an `Option<Recipient<M>>`, if the box
     /// has no name of its own and its messages are of that type.
     fn recall(&self, recipient: &mut dyn Any);
-    /// Finds out whether that actor lives, also when the box has gone; `None` if there is none.
+    /// Returns a function that finds out whether the box's actor lives, even when the box is gone; `None` if there is
+    /// no actor.
     fn actor(&self) -> Option<FindActor>;
-    /// Looks whether what the box stands for still lives, and closes it if not.
+    /// Checks whether the actor behind the box still lives, and closes the box if not.
     fn reap_if_dead(&self);
-    /// Takes no more messages; its name is free. What waits can still be read.
+    /// Closes the box: it takes no more messages, and its name is free. Waiting messages can still be read.
     fn close(&self);
-    /// For a relay: what it stands for.
+    /// Returns the target, for a relay.
     fn relays(&self) -> Option<&Arc<Pointer>>;
-    /// Messages that wait in it, and how many it holds.
+    /// Returns the number of messages that wait in the box, and its capacity.
     fn occupancy(&self) -> (u64, u64);
     fn stats(&self) -> BoxStats;
 }
 
-/// What becomes of a box that is watched.
+/// The notice that a watched box is gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct BoxGone {
     pub(crate) why: CloseReason,
-    /// Since when it is out of reach, if another node has said so.
+    /// The time since which the box is out of reach, if another node has reported it.
     pub(crate) since: Option<Instant>,
 }
 
@@ -173,12 +175,12 @@ impl From<CloseReason> for BoxGone {
     }
 }
 
-/// A way to another node: one connection, or the place where one is made when it is needed.
+/// A way to another node: one connection, or a placeholder that makes one when it is needed.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
-    /// Puts a message into the outbox, which never waits. One that is `patient` has the connection made if there is none, and
-    /// waits in the outbox meanwhile.
+    /// Puts a message into the outbox, which never blocks. If there is no connection, a `patient` message has it made,
+    /// and waits in the outbox meanwhile.
     fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted>;
-    /// Puts a request into the outbox. If it is not taken, neither is `waiting`.
+    /// Puts a request into the outbox. If the request is not taken, neither is `waiting`.
     fn ask(
         &self,
         to: &Arc<Pointer>,
@@ -187,8 +189,9 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
     ) -> Result<Correlation, NotPosted>;
-    /// Puts an answer into the outbox, or says why it cannot: the peer does not read one that is so long, or there is no
-    /// room. Nothing is put there if the request was taken back: its number may be that of another by now.
+    /// Puts an answer into the outbox. Returns an error if it cannot: the peer does not read one of its length, or
+    /// there is no room. Puts nothing there if the request was cancelled: its number may be that of another request by
+    /// now.
     fn answer(
         &self,
         to: Correlation,
@@ -196,55 +199,57 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         body: Body<'_>,
         handles: &[Arc<Pointer>],
     ) -> Result<(), Unanswered>;
-    /// Says that there will be no answer, unless the request was taken back.
+    /// Tells the peer that there will be no answer, unless the request was cancelled.
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str);
-    /// Wants no answer any more.
+    /// Cancels a request, whose answer is not wanted any more.
     fn cancel(&self, which: Correlation);
-    /// Whether there is a connection, or the first one is being made.
+    /// Returns whether there is a connection, or the first one is being made.
     fn is_up(&self) -> bool;
-    /// Whether there is a connection.
+    /// Returns whether there is a connection.
     fn is_linked(&self) -> bool;
-    /// Since when there is no connection, if there was one and it is known.
+    /// Returns the time since which there is no connection, if there was one and the time is known.
     fn lost_since(&self) -> Option<Instant>;
-    /// Whether it has ended for good.
+    /// Returns whether the way has ended for good.
     fn is_over(&self) -> bool;
-    /// Bytes of the longest message that both sides allow, with its head and handles.
+    /// Returns the maximum size of a message that both sides allow, in bytes, with its head and handles.
     fn longest_message(&self) -> usize;
-    /// Why there is no connection, if that is known; for a person.
+    /// Returns the reason why there is no connection, if it is known, as text for a person.
     fn trouble(&self) -> Option<String>;
-    /// The node at the other end; `None` before the first greeting.
+    /// Returns the node at the other end; `None` before the first greeting.
     fn peer(&self) -> Option<Incarnation>;
-    /// What the peer has told of messages for one of its boxes that it dropped, of the shape with that fingerprint.
+    /// Returns the drops that the peer has reported for one of its boxes, of messages of the shape with that
+    /// fingerprint.
     fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64>;
-    /// Has `told` told once the box is gone, or not reached any more; dropped if the way is over for good. `node` is whose
-    /// box it is, if that is known.
+    /// Sends to `told` once the box is gone, or not reached any more; drops `told` if the way has ended for good.
+    /// `node` is the box's node, if it is known.
     fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>);
-    /// How full the way to that box and the box itself are, from 0 to 1.
+    /// Returns the fill level of the way to that box and of the box itself, from 0 to 1.
     fn pressure(&self, target: &Target) -> f32;
-    /// Keeps what another peer counts for us until this one has read what was sent to it on that connection. Gives it back
-    /// if there is no such connection any more, or too much is kept.
+    /// Keeps a lease at another peer until this peer has read the messages sent to it on that connection. Returns the
+    /// lease if there is no such connection any more, or too many leases are kept.
     fn keep(&self, connection: u64, held: Lease) -> Option<Lease>;
-    /// Handles of the peer's box were let go.
+    /// Releases handles of the peer's box.
     fn release(&self, connection: u64, id: BoxId, count: u64);
 }
 
-/// One who waits for an answer from a connection.
+/// A caller that waits for an answer from a connection.
 pub(crate) trait PendingReply: Send {
     fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>);
     fn failed(self: Box<Self>, error: AskError);
-    /// Whether nobody waits any more.
+    /// Returns whether nobody waits any more.
     fn is_gone(&self) -> bool;
-    /// Ready once nobody waits any more.
+    /// Becomes ready once nobody waits any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Tells recipients apart: the message's type and actix's own idea of the actor.
+/// The key of a recipient: the message's type and actix's own identity of the actor.
 pub(crate) type ExportKey = (TypeId, usize);
 
-/// Gives the recipient of an actor that lives, to be dropped without a lock: it may be the last.
+/// Returns the recipient of an actor if it lives; the result must be dropped without a lock, as it may be the last
+/// recipient.
 pub(crate) type FindActor = Box<dyn Fn() -> Option<Box<dyn Any + Send>> + Send>;
 
-/// Why a box did not take a parcel.
+/// The reason why a box did not take a parcel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
     Full(DropReason),
@@ -253,7 +258,7 @@ pub(crate) enum Refusal {
     OtherType,
 }
 
-/// Why a message from a connection was dropped.
+/// The reason why a message from a connection was dropped.
 #[derive(Debug)]
 pub(crate) struct Rejection {
     pub(crate) reason: DropReason,
@@ -273,12 +278,12 @@ pub(crate) struct Correlation {
     pub(crate) number: u64,
 }
 
-/// Why a message was not put into an outbox.
+/// The reason why a message was not put into an outbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotPosted {
     /// The link has ended for good; another may lead to the same node.
     Over,
-    /// There is no connection now, and it was not to be waited for.
+    /// There is no connection now, and the message was not to wait for one.
     NotUp,
     Dropped(DropReason),
 }

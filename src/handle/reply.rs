@@ -1,4 +1,4 @@
-//! Where the result of a request goes, here and over a connection.
+//! The way back for the result of a request, here and over a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,19 +27,20 @@ use crate::message::preflight;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 
-/// The way back for one answer, as bytes. If it is dropped without one, the asker is told that there will be none.
+/// The way back for one answer, as bytes. If it is dropped without an answer, the asker is told that there will be
+/// none.
 pub(crate) struct AnswerTo {
     router: Arc<dyn Router>,
-    /// `None` once it is used.
+    /// The route; `None` once it is used.
     back: Option<ReplyRoute>,
     deadline: Option<Instant>,
 }
 
-/// Where an answer goes.
+/// The route of an answer.
 enum ReplyRoute {
     /// To the connection that the request came from.
     Link { link: Arc<dyn Outbound>, correlation: Correlation, asked: Arc<PeerRequest> },
-    /// To one of this node, whose message is of another Rust type than the box's.
+    /// To an asker at this node, whose message is of another Rust type than the box's.
     Here(Box<dyn PendingReply>),
 }
 
@@ -63,7 +64,7 @@ impl AnswerTo {
         AnswerTo { router, back: Some(ReplyRoute::Link { link, correlation, asked }), deadline }
     }
 
-    /// The way to one who waits at this node.
+    /// Makes the way back to a caller that waits at this node.
     pub(crate) fn here(router: Arc<dyn Router>, waiting: Box<dyn PendingReply>, deadline: Option<Instant>) -> AnswerTo {
         AnswerTo { router, back: Some(ReplyRoute::Here(waiting)), deadline }
     }
@@ -72,7 +73,8 @@ impl AnswerTo {
         &self.router
     }
 
-    /// Answers; if the answer cannot be written, the request is still to be [refused](AnswerTo::refuse_unwritten).
+    /// Answers. Returns an error if the answer cannot be written; then the request must still be
+    /// [refused](AnswerTo::refuse_unwritten).
     pub(crate) fn answer(&mut self, body: Body<'_>, handles: &[Arc<Pointer>]) -> Result<(), Unanswered> {
         match self.back.take() {
             Some(ReplyRoute::Link { link, correlation, asked }) => {
@@ -96,7 +98,7 @@ impl AnswerTo {
         }
     }
 
-    /// The answer is there and cannot be written: the asker does not read one that is so long, or there is no room for it.
+    /// Refuses because the answer cannot be written: it is longer than the asker can read, or there is no room for it.
     pub(crate) fn refuse_unwritten(self, why: Unanswered) {
         let detail = if why == Unanswered::NotEncodable { "the answer does not fit" } else { "" };
         self.refuse(why, detail);
@@ -110,7 +112,7 @@ impl AnswerTo {
         self.deadline
     }
 
-    /// The request is about to be handled, or passed on; unless it is not to be any more, for a reason.
+    /// Marks the request as about to be handled, or passed on, or returns the reason why it must not be.
     pub(crate) fn begin(&self) -> Result<(), DropReason> {
         match &self.back {
             Some(ReplyRoute::Link { asked, .. }) => asked.begin(),
@@ -120,14 +122,15 @@ impl AnswerTo {
         }
     }
 
-    /// Gives up waiting for the answer of one who may have begun. Over a connection the goodbye tells the one who asked.
+    /// Gives up waiting for the answer to a request that may have begun. Over a connection the goodbye informs the
+    /// asker.
     fn forsake(mut self, reason: DropReason) {
         if let Some(ReplyRoute::Here(waiting)) = self.back.take() {
             waiting.failed(AskError::OutcomeUnknown { reason });
         }
     }
 
-    /// Whether the answer is not wanted any more.
+    /// Returns whether the answer is not wanted any more.
     pub(crate) fn is_gone(&self) -> bool {
         match &self.back {
             Some(ReplyRoute::Link { asked, .. }) => asked.is_cancelled(),
@@ -136,7 +139,7 @@ impl AnswerTo {
         }
     }
 
-    /// Ready once the answer is not wanted any more.
+    /// Becomes ready once the answer is not wanted any more.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.back {
             Some(ReplyRoute::Link { asked, .. }) => asked.poll_cancelled(cx),
@@ -160,34 +163,35 @@ impl fmt::Debug for AnswerTo {
     }
 }
 
-/// A request that came from a connection and is not yet answered, as the connection knows it.
+/// The connection's state of a request that it received and that is not yet answered.
 ///
-/// It is begun or refused, and never both: so one that was refused because the node ends is certainly not handled.
+/// A request is begun or refused, and never both: so one that was refused because the node ends is certainly not
+/// handled.
 #[derive(Debug, Default)]
 pub(crate) struct PeerRequest {
     stage: AtomicU8,
-    /// Of one who would not go on if it were taken back.
+    /// The waker of a task that would not go on if the request were cancelled.
     waker: AtomicWaker,
 }
 
 mod stage {
     pub(super) const WAITS: u8 = 0;
     pub(super) const BEGUN: u8 = 1;
-    /// Taken back by the one who asked.
+    /// Cancelled by the asker.
     pub(super) const CANCELLED: u8 = 2;
-    /// Before it had begun, because the node ends.
+    /// Refused before it had begun, because the node ends.
     pub(super) const REFUSED: u8 = 3;
 }
 
 impl PeerRequest {
     pub(crate) fn cancel(&self) {
         let cancelled = |before| (before != stage::REFUSED).then_some(stage::CANCELLED);
-        // One that was refused stays so.
+        // A refused request stays refused.
         let _ = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, cancelled);
         self.waker.wake();
     }
 
-    /// It is about to be handled, unless it was taken back or refused before.
+    /// Marks the request as about to be handled, unless it was cancelled or refused before.
     fn begin(&self) -> Result<(), DropReason> {
         match self.stage.compare_exchange(stage::WAITS, stage::BEGUN, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(stage::BEGUN) => Ok(()),
@@ -196,7 +200,7 @@ impl PeerRequest {
         }
     }
 
-    /// Has it never begin, if it has not yet; whether that is so.
+    /// Refuses the request if it has not begun, so that it never begins. Returns whether it was refused.
     pub(crate) fn refuse_unbegun(&self) -> bool {
         let refused =
             self.stage.compare_exchange(stage::WAITS, stage::REFUSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
@@ -210,7 +214,7 @@ impl PeerRequest {
         if !self.is_cancelled() {
             self.waker.register(cx.waker());
         }
-        // Again, for one that came in between.
+        // Checked again, for a cancel that came in between.
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -219,19 +223,20 @@ impl PeerRequest {
     }
 }
 
-/// Where a result goes. Dropping it says that there will be none.
+/// The way back for a result. Dropping it tells the asker that there will be none.
 pub(crate) enum Reply<R> {
-    /// To a `send`, which learns only that there is none.
+    /// To a `send`, which learns only that there is no result.
     Plain(oneshot::Sender<R>),
-    /// To an `ask`, which learns why, and may have set a time.
+    /// To an `ask`, which learns the reason, and may have a deadline.
     Told { sender: oneshot::Sender<Result<R, AskError>>, deadline: Option<Instant> },
-    /// As bytes, to the connection that the request came from, or to one here whose result is of another Rust type.
+    /// As bytes, to the connection that the request came from, or to an asker here whose result is of another Rust
+    /// type.
     Away { answer: AnswerTo, encode: fn(AnswerTo, R) },
 }
 
 impl<R> Reply<R> {
     pub(crate) fn answer(self, result: R) {
-        // The one who waited may have gone; then the result is dropped here.
+        // The caller may have gone; then the result is dropped here.
         contained::<R, _>(|| match self {
             Reply::Plain(sender) => drop(sender.send(result)),
             Reply::Told { sender, .. } => drop(sender.send(Ok(result))),
@@ -252,7 +257,7 @@ impl<R> Reply<R> {
         }
     }
 
-    /// Whether nobody waits any more.
+    /// Returns whether nobody waits any more.
     pub(crate) fn is_gone(&self) -> bool {
         match self {
             Reply::Plain(sender) => sender.is_closed(),
@@ -261,7 +266,7 @@ impl<R> Reply<R> {
         }
     }
 
-    /// Ready once nobody waits any more.
+    /// Becomes ready once nobody waits any more.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Reply::Plain(sender) => sender.poll_closed(cx),
@@ -270,7 +275,7 @@ impl<R> Reply<R> {
         }
     }
 
-    /// Gives up waiting for the result of one who may have begun.
+    /// Gives up waiting for the result of a request that may have begun.
     pub(crate) fn forsake(self, reason: DropReason) {
         match self {
             Reply::Away { answer, .. } => answer.forsake(reason),
@@ -278,7 +283,7 @@ impl<R> Reply<R> {
         }
     }
 
-    /// The request is about to be handled, unless it is not worth it any more, for a reason.
+    /// Marks the request as about to be handled, or returns the reason why it need not be any more.
     pub(super) fn begin(&self) -> Result<(), DropReason> {
         let begun = match self {
             Reply::Away { answer, .. } if !self.has_expired() => answer.begin(),
@@ -299,7 +304,7 @@ impl<R> Reply<R> {
         }
     }
 
-    /// Until when the one who waits does, if that is known.
+    /// Returns the time until which the caller waits, if it is known.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
             Reply::Plain(_) => None,
@@ -308,13 +313,13 @@ impl<R> Reply<R> {
         }
     }
 
-    /// How long that is.
+    /// Returns the time left until the deadline.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.deadline().map(|deadline| deadline - Instant::now())
     }
 }
 
-/// The way back over a connection for what a message of type `M` is answered with.
+/// Makes the way back over a connection for the result of a message of type `M`.
 pub(crate) fn away<M: RemoteMessage>(answer: AnswerTo) -> Reply<M::Result> {
     Reply::Away { answer, encode: encode::<M> }
 }
@@ -329,7 +334,7 @@ impl<R> fmt::Debug for Reply<R> {
     }
 }
 
-/// Waits for an answer to a request of this node.
+/// A pending answer to a request of this node.
 pub(crate) struct AwaitedReply<R> {
     pub(crate) router: Arc<dyn Router>,
     pub(crate) reply: Reply<R>,
@@ -359,7 +364,7 @@ impl<R: DeserializeOwned + Send> PendingReply for AwaitedReply<R> {
     }
 }
 
-/// Writes the answer, and gives it back to where the request came from.
+/// Encodes the answer, and sends it back to the source of the request.
 fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
     if answer.is_gone() {
         return;
@@ -384,7 +389,8 @@ impl RequestGuard {
         RequestGuard { way: Some((link, correlation)) }
     }
 
-    /// Leaves the request to itself: who waits for it is seen by the sweep.
+    /// Detaches the guard, so that dropping it does not cancel the request; the sweep checks whether anybody still
+    /// waits.
     pub(crate) fn detach(mut self) {
         self.way = None;
     }

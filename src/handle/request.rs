@@ -1,4 +1,4 @@
-//! The futures of requests: [`Request`], which is like actix's own, and [`Ask`], which says more.
+//! The futures of requests: [`Request`], which is like actix's own, and [`Ask`], which gives the reason of a failure.
 
 use std::fmt;
 use std::future::Future;
@@ -23,7 +23,7 @@ use crate::message::RemoteMessage;
 /// The future of [`Address::send`](crate::Address::send).
 ///
 /// # Cancel safety
-/// The message was sent when the future was made. Dropping the future takes the request back: if it has not reached its
+/// The message was sent when the future was made. Dropping the future cancels the request: if it has not reached its
 /// handler, it never does.
 #[must_use = "a request that is dropped is cancelled"]
 pub struct Request<M: RemoteMessage> {
@@ -34,8 +34,8 @@ pub struct Request<M: RemoteMessage> {
 }
 
 impl<M: RemoteMessage> Request<M> {
-    /// Waits at most that long from the first poll on, then ends as [`MailboxError::Timeout`] and takes the request
-    /// back.
+    /// Sets a timeout, counted from the first poll; then the future ends as [`MailboxError::Timeout`] and cancels the
+    /// request.
     ///
     /// # Panics
     /// The first poll of a future with a timeout panics outside a tokio runtime, as actix's own does.
@@ -73,8 +73,8 @@ impl<M: RemoteMessage> Future for Request<M> {
 /// The future of [`Address::ask`](crate::Address::ask).
 ///
 /// # Cancel safety
-/// Nothing is sent before the first poll. Dropping the future after that takes the request back: if it has not reached
-/// its handler, it never does.
+/// Nothing is sent before the first poll. Dropping the future after that cancels the request: if it has not reached its
+/// handler, it never does.
 #[must_use = "nothing is asked before the future is polled"]
 pub struct Ask<M: RemoteMessage> {
     stage: Stage<M>,
@@ -84,7 +84,7 @@ pub struct Ask<M: RemoteMessage> {
 
 enum Stage<M: RemoteMessage> {
     New(Arc<Pointer>, M),
-    /// With what takes the request back when it is dropped.
+    /// The request is under way; dropping the guard cancels it.
     PeerRequest {
         answer: oneshot::Receiver<Result<M::Result, AskError>>,
         _asking: Option<RequestGuard>,
@@ -92,7 +92,7 @@ enum Stage<M: RemoteMessage> {
     Over,
 }
 
-// Nothing in it is pinned in place.
+// No field is pinned in place.
 impl<M: RemoteMessage> Unpin for Ask<M> {}
 
 impl<M: RemoteMessage> Ask<M> {
@@ -100,9 +100,9 @@ impl<M: RemoteMessage> Ask<M> {
         Ask { stage: Stage::New(pointer, message), limit: None, sleep: None }
     }
 
-    /// Waits at most that long from the first poll on, then ends as [`AskError::Timeout`]; or as
-    /// [`AskError::NotDelivered`] with [`DropReason::Expired`](crate::DropReason::Expired), if the other side says in
-    /// time that the request was over before it could be handled.
+    /// Sets a timeout, counted from the first poll; then the future ends as [`AskError::Timeout`], or as
+    /// [`AskError::NotDelivered`] with [`DropReason::Expired`](crate::DropReason::Expired), if the other side reports
+    /// in time that the request expired before it could be handled.
     ///
     /// # Panics
     /// The first poll of a future with a timeout panics outside a tokio runtime, as actix's own does.
@@ -112,7 +112,7 @@ impl<M: RemoteMessage> Ask<M> {
 
     fn begin(&mut self, pointer: &Arc<Pointer>, message: M) -> Stage<M> {
         let (sender, answer) = oneshot::channel();
-        // One that is further away than the clock goes is none.
+        // A deadline beyond the range of the clock counts as none.
         let deadline = self.limit.and_then(|limit| Instant::now().checked_add(limit));
         self.sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let asking = pointer.send(Parcel::new(message, Some(Reply::Told { sender, deadline })));
@@ -130,7 +130,7 @@ impl<M: RemoteMessage> Future for Ask<M> {
     type Output = Result<M::Result, AskError>;
 
     /// # Panics
-    /// When it is polled after it has ended, as futures may.
+    /// Panics when it is polled after it has ended, as futures may.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         this.stage = match std::mem::replace(&mut this.stage, Stage::Over) {
@@ -140,7 +140,7 @@ impl<M: RemoteMessage> Future for Ask<M> {
         let Stage::PeerRequest { answer, .. } = &mut this.stage else { panic!("an Ask was polled after it had ended") };
         if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
             this.stage = Stage::Over;
-            // The one who was to answer has gone without a word.
+            // The handler has gone without an answer.
             return Poll::Ready(answer.unwrap_or(Err(AskError::ActorStopped)));
         }
         if this.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready()) {

@@ -1,4 +1,4 @@
-//! How a message goes by a pointer: into a box of this node, or encoded to a connection.
+//! Sending a message by a pointer: into a box of this node, or encoded to a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,13 +43,13 @@ impl<M: Message> Returned<M> {
     }
 }
 
-/// Why a message could not be written to another process.
+/// The reason why a message could not be written to another process.
 struct NotSent {
     reason: DropReason,
     detail: Option<String>,
 }
 
-/// How a message counts that was not encoded.
+/// Returns the drop reason of a message that was not encoded.
 fn not_encoded(error: &EncodeError) -> DropReason {
     match error {
         EncodeError::TooLarge { .. } | EncodeError::TooManyHandles { .. } => DropReason::TooLarge,
@@ -58,8 +58,8 @@ fn not_encoded(error: &EncodeError) -> DropReason {
 }
 
 impl Pointer {
-    /// Sends a message for which no answer is wanted. Most messages go this way, to another process: one that is written
-    /// there is not moved once more.
+    /// Sends a message without an answer. Most messages take this way to another process; a message that is written
+    /// there is not moved again.
     #[inline]
     pub(crate) fn send_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) {
         if self.is_local() {
@@ -83,14 +83,14 @@ impl Pointer {
         given.unwrap_or_else(|returned| self.lose(returned));
     }
 
-    /// Whether the boxes of the name have turned out to be this node's own while a message was written for another: then the
-    /// connection has not taken it.
+    /// Returns whether the name has turned out to be this node's own while a message was written for another node: then
+    /// the connection has not taken it.
     #[cold]
     fn has_come_home(&self, reason: DropReason) -> bool {
         reason == DropReason::NotConnected && self.is_local()
     }
 
-    /// Hands on a message for which no answer is wanted, or gives it back.
+    /// Sends a message without an answer, or returns it.
     pub(crate) fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
         if !self.is_local() {
             match self.write_plain(&message) {
@@ -112,8 +112,8 @@ impl Pointer {
         self.encode(message, |body, handles| self.post_written(body, handles, fingerprint, type_name))
     }
 
-    /// Posts a message that was written here. By itself, so that what was written just now is not copied in wider pieces
-    /// than it was written in, which the processor cannot forward.
+    /// Posts a message that was written here. This is a function of its own, so that bytes written just now are not
+    /// copied by wider loads than the stores that wrote them, which the processor cannot forward.
     #[inline(never)]
     fn post_written(
         self: &Arc<Self>,
@@ -125,7 +125,7 @@ impl Pointer {
         self.post(&Envelope { body, handles, fingerprint, type_name, hops: 0 })
     }
 
-    /// Sends: the message is counted as sent, and as dropped if it is.
+    /// Sends a message, which is counted as sent, and as dropped if it is dropped.
     pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<RequestGuard> {
         self.router().observer().sent_here();
         match self.give(parcel) {
@@ -146,7 +146,7 @@ impl Pointer {
         parcel.drop_for(reason, detail);
     }
 
-    /// Hands the message on, or back.
+    /// Passes the message on, or returns it.
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
         let begins_nothing = parcel.reply.is_some() && self.router().shutdown().has_begun();
         if begins_nothing || self.router().is_stopped() {
@@ -167,7 +167,7 @@ impl Pointer {
         }
     }
 
-    /// Hands the message to whatever box of this node has the name.
+    /// Passes the message to the box of this node that has the name.
     fn give_named<M: RemoteMessage>(&self, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
         match self.router().box_named(self.name()) {
             Some(local) => self.give_local(&*local, parcel),
@@ -197,7 +197,7 @@ impl Pointer {
     }
 
     /// Gives a message to a box of this node whose messages are of another Rust type, perhaps of equal shape: as bytes,
-    /// and so its result comes back.
+    /// in which form the result comes back, too.
     #[cold]
     fn give_encoded<M: RemoteMessage>(
         &self,
@@ -229,7 +229,7 @@ impl Pointer {
         })
     }
 
-    /// The way back to one who waits for the result here.
+    /// Returns the way back to a caller that waits for the result here.
     fn answer_here<R: DeserializeOwned + Send + 'static>(&self, reply: Reply<R>) -> AnswerTo {
         let (router, deadline) = (Arc::clone(self.router()), reply.deadline());
         let waiting = Box::new(AwaitedReply { router: Arc::clone(&router), reply });
@@ -254,7 +254,8 @@ impl Pointer {
         }
     }
 
-    /// How the message is looked at before it leaves: a comparison, once enough of its type were.
+    /// Returns the check of a message before it leaves: only a comparison, once enough messages of the type were
+    /// checked.
     #[inline]
     fn check<M: RemoteMessage>(&self) -> Check<M> {
         let key = preflight::key::<M>();
@@ -268,7 +269,7 @@ impl Pointer {
         check
     }
 
-    /// Sends a message that is to be answered over a connection.
+    /// Sends a request over a connection.
     fn request<M: RemoteMessage>(
         self: &Arc<Self>,
         message: M,
@@ -296,7 +297,7 @@ impl Pointer {
         }
     }
 
-    /// Gives a request that was written for another node to whatever box of this one has the name.
+    /// Passes a request that was written for another node to the box of this node that has the name.
     #[cold]
     fn ask_named<M: RemoteMessage>(&self, message: M, answer: Option<AnswerTo>) -> Result<(), Returned<M>> {
         if let Some(local) = self.router().box_named(self.name()) {

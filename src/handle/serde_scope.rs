@@ -1,12 +1,13 @@
 //! Addresses inside messages: the scope in which one message is written or read.
 //!
 //! While a message is encoded, each address in it writes only its position in a list that travels beside the body;
-//! while one is decoded, the positions are looked up in the list that came along. What is under way on a thread ends with
-//! the call that began it, also on error and panic, and a scope inside a scope (a `Serialize` that encodes something
+//! while one is decoded, the positions are looked up in the list that came with it. A scope on a thread ends with the
+//! call that began it, even on error and panic, and a scope inside a scope (a `Serialize` that encodes something
 //! itself) hides the outer one until it ends. Only this file touches the thread-locals.
 //!
-//! Most messages hold no address, and a scope costs each of them a few stores; the rest is touched when there is an
-//! address. None of it has a destructor, so all of it is there for one who sends while the thread is torn down.
+//! Most messages hold no address, and a scope costs each of them a few stores; the rest is touched only when there is
+//! an address. The thread-locals have no destructor, so all of them work for code that sends while the thread is torn
+//! down.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -42,13 +43,13 @@ use crate::message::preflight::Check;
 use crate::message::shape::check::Unfit;
 use crate::message::shape::mark;
 
-/// Scratch space that a thread keeps between messages, in bytes.
+/// Maximum scratch space that a thread keeps between messages, in bytes.
 const KEPT: usize = 256 << 10;
 
-/// As many handles are kept room for.
+/// Maximum number of handles for which room is kept.
 const KEPT_HANDLES: usize = 16 << 10;
 
-/// What is under way on a thread.
+/// The kind of scope on a thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ScopeKind {
     Nothing,
@@ -61,26 +62,26 @@ enum ScopeKind {
 /// The innermost scope of a thread.
 struct Now {
     what: Cell<ScopeKind>,
-    /// How many of [`HANDLES`] are its own: all, or none.
+    /// Number of the [`HANDLES`] that belong to this scope: all, or none.
     handles: Cell<usize>,
-    /// Where the node lies that [`ROUTER`] leads to.
+    /// The memory address of the node that [`ROUTER`] leads to.
     router: Cell<usize>,
 }
 
 thread_local! {
     static NOW: Now = const { Now { what: Cell::new(ScopeKind::Nothing), handles: Cell::new(0), router: Cell::new(0) } };
 
-    /// The handles of the message, as far as there are any.
+    /// The handles of the message, if there are any.
     static HANDLES: ManuallyDrop<RefCell<Vec<Arc<Pointer>>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 
-    /// The node that the innermost scope is for, or the last one was: it is not changed for each message of a thread that
-    /// sends many by one node.
+    /// The node of the innermost scope, or of the last one: it is not changed for each message of a thread that sends
+    /// many by one node.
     static ROUTER: ManuallyDrop<RefCell<Option<Weak<dyn Router>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
-    /// Gives back what the two keep when the thread is torn down; they keep nothing then.
+    /// Frees the contents of the two when the thread is torn down; they keep nothing from then on.
     static TIDY: Tidy = const { Tidy };
 
-    /// A scratch body that waits to be used again.
+    /// A scratch body that is kept for reuse.
     static SPARE_BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -95,19 +96,19 @@ impl Drop for Tidy {
     }
 }
 
-/// Whether what is kept here on this thread is given back in the end.
+/// Returns whether [`TIDY`] will still free what this thread keeps.
 #[inline]
 fn may_keep() -> bool {
     TIDY.try_with(|_| ()).is_ok()
 }
 
-/// A scope, which ends with this.
+/// A scope, which ends when this is dropped.
 struct Scope {
     outer: (ScopeKind, usize),
     aside: Option<Box<Aside>>,
 }
 
-/// What the scope around another one goes on with.
+/// The state of the outer scope, restored when the inner one ends.
 struct Aside {
     handles: Vec<Arc<Pointer>>,
     router: Option<Weak<dyn Router>>,
@@ -123,7 +124,7 @@ impl Scope {
         })
     }
 
-    /// For another node than before, or inside another scope; or on a thread that is being torn down.
+    /// Enters a scope for another node than before, or inside another scope, or on a thread that is being torn down.
     #[cold]
     fn change(now: &Now, router: &Arc<dyn Router>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
         now.router.set(place_of(router));
@@ -132,13 +133,13 @@ impl Scope {
         (outer.0 != ScopeKind::Nothing || !may_keep()).then(|| Box::new(Aside { handles, router }))
     }
 
-    /// Has positions in the message that is read mean these handles.
+    /// Sets the handles that positions in the message being read refer to.
     fn bring(&self, handles: &mut Vec<Arc<Pointer>>) {
         NOW.with(|now| now.handles.set(handles.len()));
         HANDLES.with(|kept| kept.replace(std::mem::take(handles)));
     }
 
-    /// The handles of the message.
+    /// Returns the handles of the message.
     #[inline]
     fn into_handles(self) -> Vec<Arc<Pointer>> {
         match NOW.with(|now| now.handles.take()) {
@@ -164,7 +165,7 @@ impl Drop for Scope {
     }
 }
 
-/// Lets go of the handles of a message that came to nothing.
+/// Drops the handles of a message that was not completed.
 #[cold]
 fn forget_all() {
     drop(HANDLES.with(|handles| handles.take()));
@@ -175,18 +176,19 @@ impl Aside {
     fn restore(self, now: &Now) {
         let Aside { handles, router } = self;
         now.router.set(router.as_ref().map_or(0, |router| router.as_ptr().addr()));
-        // What these let go of goes outside the borrows: with a pointer code of ours may run.
+        // The replaced values are dropped outside the borrows: dropping a pointer may run code of this crate.
         let inner = (ROUTER.with(|last| last.replace(router)), HANDLES.with(|last| last.replace(handles)));
         drop(inner);
     }
 }
 
-/// Tells nodes apart: while there is a `Weak` of one, no other is in its place.
+/// Returns the memory address of a node, which identifies it: while there is a `Weak` of it, no other node has this
+/// address.
 fn place_of(router: &Arc<dyn Router>) -> usize {
     Arc::as_ptr(router).addr()
 }
 
-/// The node that the innermost scope is for.
+/// Returns the node of the innermost scope.
 fn router() -> Option<Arc<dyn Router>> {
     ROUTER.with(|router| router.borrow().as_ref().and_then(Weak::upgrade))
 }
@@ -195,7 +197,7 @@ fn under_way() -> ScopeKind {
     NOW.with(|now| now.what.get())
 }
 
-/// Encodes a message for another process and hands its body and its handles to `send`, if `check` has nothing against it.
+/// Encodes a message for another process and passes its body and its handles to `send`, if `check` accepts the message.
 #[inline]
 pub(crate) fn write<M: Serialize, R>(
     router: &Arc<dyn Router>,
@@ -204,7 +206,7 @@ pub(crate) fn write<M: Serialize, R>(
     send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
 ) -> Result<R, Box<EncodeError>> {
     let limit = router.limits().max_message;
-    // A thread that is being torn down has nothing to spare, nor keeps anything.
+    // A thread that is being torn down has no spare body and keeps none.
     let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
     let scope = Scope::enter(ScopeKind::Writing, router);
     let encoded = match guard::encode(message, &mut body, limit) {
@@ -228,20 +230,20 @@ pub(crate) fn write<M: Serialize, R>(
     result
 }
 
-/// Whether a message has no more handles than allowed.
+/// Checks that a message has no more handles than allowed.
 fn counted(router: &Arc<dyn Router>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
     let (count, limit) = (handles.len(), router.limits().max_handles);
     if count <= limit { Ok(()) } else { Err(Box::new(EncodeError::TooManyHandles { count, limit })) }
 }
 
-/// A body that is too large for its place to be kept: without that place, it may be kept itself.
+/// Takes a body that is too large to be kept as scratch space: as a buffer of its own, it can be shared.
 #[cold]
 fn whole(body: &mut Vec<u8>) -> Bytes {
     Bytes::from(std::mem::take(body).into_boxed_slice())
 }
 
-/// Looks at a message within its scope, after it was encoded: so that a `Serialize` that gives something away has given it
-/// to the message. What looking finds says more than that it could not be encoded.
+/// Checks a message within its scope, after it was encoded, so that a `Serialize` that moves something out has moved it
+/// into the encoding. The check's finding says more than the encoder's error.
 #[cold]
 fn checked(
     encoded: Result<Encoded, Box<EncodeError>>,
@@ -262,22 +264,22 @@ fn checked(
     }
 }
 
-/// How many handles the message that is being written has so far.
+/// Returns the number of handles that the message being written has so far.
 fn noted() -> usize {
     NOW.with(|now| now.handles.get())
 }
 
-/// Takes back what was noted after the first `count` handles.
+/// Removes the handles after the first `count`.
 fn forget_after(count: usize) {
     while noted() > count {
         NOW.with(|now| now.handles.set(now.handles.get() - 1));
-        // Each goes outside the borrow: a pointer that goes may run code of ours.
+        // Each is dropped outside the borrow: dropping a pointer may run code of this crate.
         let last = HANDLES.with(|handles| handles.borrow_mut().pop());
         drop(last);
     }
 }
 
-/// Notes a handle of the message that is being written; its position.
+/// Adds a handle of the message being written, and returns its position.
 fn note(pointer: &Arc<Pointer>) -> Option<u32> {
     let count = HANDLES.with(|handles| {
         let mut handles = handles.borrow_mut();
@@ -288,7 +290,7 @@ fn note(pointer: &Arc<Pointer>) -> Option<u32> {
     u32::try_from(count - 1).ok()
 }
 
-/// Keeps the place of handles for the next message that has some.
+/// Keeps the memory of the list for the next message that has handles.
 fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
     handles.clear();
     if handles.capacity() <= KEPT_HANDLES && may_keep() {
@@ -313,7 +315,7 @@ pub(crate) fn read<M: DeserializeOwned>(
     if handles.is_empty() {
         return guard::decode(body, limits);
     }
-    // What was made before the body is read is a part of what the message takes.
+    // Pointers made before the body is read count as a part of the message's memory.
     let memory = limits.memory.saturating_sub(handles.len().saturating_mul(POINTER_COST));
     scope.bring(handles);
     let message = guard::decode(body, DecodeLimits { memory, ..limits });
@@ -323,7 +325,7 @@ pub(crate) fn read<M: DeserializeOwned>(
     message
 }
 
-/// Decodes messages that came without handles: each is given to `keep`, and why there is none to `fail`.
+/// Decodes messages that came without handles: passes each to `keep`, or its error to `fail`.
 #[inline]
 pub(crate) fn read_each<'b, M: DeserializeOwned>(
     router: &Arc<dyn Router>,
@@ -340,18 +342,18 @@ pub(crate) fn read_each<'b, M: DeserializeOwned>(
     }
 }
 
-/// Runs `read` with addresses in text read for this node.
+/// Runs `read` in a scope in which addresses in text are read for this node.
 pub(crate) fn with_text<R>(router: &Arc<dyn Router>, read: impl FnOnce() -> R) -> R {
     let _scope = Scope::enter(ScopeKind::Text, router);
     read()
 }
 
-/// The node that a message is written for, if one is being written here.
+/// Returns the node for which a message is being written on this thread, if one is.
 pub(crate) fn writing_router() -> Option<Arc<dyn Router>> {
     if under_way() == ScopeKind::Writing { router() } else { None }
 }
 
-/// Writes an address: its position in the message's list, or its URI where people read.
+/// Writes an address: its position in the message's list, or its URI in a human-readable format.
 pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) -> Result<S::Ok, S::Error> {
     if serializer.is_human_readable() {
         return match uri::of(pointer) {
@@ -369,7 +371,7 @@ pub(crate) fn serialize<S: Serializer>(pointer: &Arc<Pointer>, serializer: S) ->
     }
 }
 
-/// Reads an address for messages of type `M`: what [`serialize`] wrote.
+/// Reads an address for messages of type `M`, as written by [`serialize`].
 pub(crate) fn deserialize<'de, M: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Pointer>, D::Error> {
     if deserializer.is_human_readable() {
         return deserializer.deserialize_str(UriVisitor);
@@ -393,12 +395,12 @@ struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
 impl<'de, M: ?Sized> de::Visitor<'de> for PositionVisitor<M> {
     type Value = Arc<Pointer>;
 
-    /// As [`mark::ADDRESS`] asks for.
+    /// Writes the name of the message, as [`mark::ADDRESS`] requires.
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&mark::short_name::<M>())
     }
 
-    /// A value is made only to see what its type looks like: this does without the scope, and leads nowhere.
+    /// Returns an address that leads nowhere, without a scope, for a value made only to trace its type.
     fn visit_unit<E: de::Error>(self) -> Result<Arc<Pointer>, E> {
         Ok(detached::pointer())
     }
@@ -481,7 +483,7 @@ mod tests {
         assert!(under_way() == ScopeKind::Nothing);
     }
 
-    /// Writes a message of its own while it is written: to another node, or to the same.
+    /// A type that writes another message while it is written itself: to another node, or to the same.
     struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Router>);
 
     impl Serialize for Writes<'_> {

@@ -1,11 +1,12 @@
-//! The state that the shutdown of a node waits for on this side: whether it has begun, and how far the published actors are.
+//! The state that the shutdown of a node waits for on this side: whether it has begun, and the progress of the
+//! published actors.
 //!
-//! It waits in rounds. In each one every actor is to begin what its box held when the round began, and to answer the requests
-//! that it was given; what comes later is handled too, but holds nothing up. As handlers pass work on to other actors of the
-//! node, there are more rounds, until one finds nothing to do or there were [`MAX_ROUNDS`]: so a flood cannot keep a node from
-//! ending.
+//! Shutdown waits in rounds. In each round every actor must begin the messages that its box held when the round began,
+//! and answer the requests that it was given; later messages are handled too, but delay nothing. As handlers pass work
+//! on to other actors of the node, there are more rounds, until one finds nothing to do or there were [`MAX_ROUNDS`]:
+//! so a flood cannot keep a node from ending.
 //!
-//! Each entry of the table belongs to a pump of an actor, and goes with it.
+//! Each entry of the table belongs to a pump of an actor, and is removed with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Rounds at most.
+/// Maximum number of rounds.
 pub(crate) const MAX_ROUNDS: u32 = 8;
 
-/// Messages settled by actors of which nothing more is waited for.
+/// The round settled by actors that are not waited for any more.
 pub(crate) const GIVEN_UP: u32 = u32::MAX;
 
-/// The shutdown of a node, as those see it whom it waits for.
+/// The shutdown of a node, as seen by the actors that it waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Shutdown {
     has_begun: AtomicBool,
@@ -34,7 +35,7 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Whether no new requests are wanted any more.
+    /// Returns whether shutdown has begun, so that no new requests are accepted.
     #[inline]
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::SeqCst)
@@ -44,7 +45,7 @@ impl Shutdown {
         self.has_begun.store(true, Ordering::SeqCst);
     }
 
-    /// Something that a shutdown may wait for has come to its end.
+    /// Notifies the shutdown, if it has begun, that some work has ended.
     #[inline]
     pub(crate) fn note_change(&self) {
         if self.has_begun() {
@@ -52,12 +53,12 @@ impl Shutdown {
         }
     }
 
-    /// Ends when something was noted since this ended last. One waits at a time.
+    /// Waits for a notification since the last call. Only one task may wait at a time.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// One more actor is fed from now on, until that is [forgotten](Shutdown::forget).
+    /// Adds an actor that is fed from now on, until its feed is [forgotten](Shutdown::forget).
     pub(crate) fn feed(&self) -> Arc<Feed> {
         let number = self.next_feed.fetch_add(1, Ordering::Relaxed);
         let feed = Arc::new(Feed::new(number));
@@ -65,7 +66,7 @@ impl Shutdown {
         feed
     }
 
-    /// The actor is fed no longer.
+    /// Removes an actor that is not fed any more.
     pub(crate) fn forget(&self, feed: &Feed) {
         let forgotten = self.feeds.lock().remove(&feed.number);
         feed.settled.store(GIVEN_UP, Ordering::Release);
@@ -81,7 +82,7 @@ impl Shutdown {
         })
     }
 
-    /// Has all actors given nothing more.
+    /// Stops feeding all actors.
     pub(crate) fn give_up(&self) -> Vec<Arc<Feed>> {
         self.ask_all(|feed| feed.is_given_up.store(true, Ordering::Release))
     }
@@ -96,14 +97,14 @@ impl Shutdown {
     }
 }
 
-/// How far one actor is, between its pump and the shutdown.
+/// The progress of one actor, shared by its pump and the shutdown.
 #[derive(Debug)]
 pub(crate) struct Feed {
     number: u64,
     round: AtomicU32,
-    /// The last round that came to its end.
+    /// The last round that has ended.
     settled: AtomicU32,
-    /// Whether there was anything to do when the round began.
+    /// Whether there was work when the round began.
     had_work: AtomicBool,
     is_given_up: AtomicBool,
     waker: AtomicWaker,
@@ -121,17 +122,17 @@ impl Feed {
         }
     }
 
-    /// Has the pump woken when it is asked something.
+    /// Registers the pump's waker, which the shutdown wakes for each new round.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }
 
-    /// The round that the actor is in; 0 before the first.
+    /// Returns the round that the actor is in; 0 before the first.
     pub(crate) fn round(&self) -> u32 {
         self.round.load(Ordering::Acquire)
     }
 
-    /// There is something to do in this round.
+    /// Records that there is work in this round.
     pub(crate) fn note_work(&self) {
         self.had_work.store(true, Ordering::Relaxed);
     }
@@ -140,7 +141,7 @@ impl Feed {
         self.had_work.load(Ordering::Relaxed)
     }
 
-    /// The work of this round, and of those before, is done. Returns whether that is new.
+    /// Records that the work of this round, and of those before, is done. Returns whether that is new.
     pub(crate) fn settle(&self, round: u32) -> bool {
         self.settled.fetch_max(round, Ordering::AcqRel) < round
     }
@@ -149,7 +150,7 @@ impl Feed {
         self.settled.load(Ordering::Acquire) >= round
     }
 
-    /// Whether nothing more is to be given to the actor.
+    /// Returns whether the actor must be given nothing more.
     pub(crate) fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::Acquire)
     }

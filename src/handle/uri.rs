@@ -1,11 +1,11 @@
 //! Addresses as text: `hermod://host:port/name`, `hermod+unix://%2Fpath%2Fto%2Fsocket/name`.
 //!
-//! Before the endpoint may stand the node that is to be there, as in `hermod://ID@host:port/name`: then the address leads to
-//! no other.
+//! The expected node may stand before the endpoint, as in `hermod://ID@host:port/name`: then the address leads to no
+//! other node.
 //!
 //! The name (and a socket's path) is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. A URI leads
-//! to whatever box has that name at whatever node listens there, so the URI of one incarnation's box, read again, gives
-//! an address by name; an anonymous box's name is its id.
+//! to the box of that name at any node that listens there, so the URI of one incarnation's box, read again, gives an
+//! address by name; an anonymous box's name is its id.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const UNIX: &str = "hermod+unix://";
 /// All but the unreserved characters of RFC 3986, section 2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The URI of what a pointer leads to; `None` if its node is not known to listen anywhere.
+/// Returns the URI of a pointer's box; `None` if its node is not known to listen anywhere.
 pub(crate) fn of(pointer: &Pointer) -> Option<String> {
     match pointer.origin() {
         Origin::Named { endpoint, node, .. } => Some(write(endpoint, *node, pointer.name())),
@@ -45,7 +45,7 @@ pub(crate) fn of(pointer: &Pointer) -> Option<String> {
     }
 }
 
-/// The pointer that a URI leads to, for that node.
+/// Returns the pointer that a URI leads to, for the given node.
 pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointer>, AddressError> {
     let (endpoint, node, name) = read(text)?;
     Arc::clone(router).place(&endpoint, node, &name)
@@ -65,7 +65,7 @@ pub(super) fn read(text: &str) -> Result<(Endpoint, Option<NodeId>, String), Add
     let invalid = || AddressError::InvalidUri(text.to_owned());
     let (endpoint, node, name) = parts(text).ok_or_else(invalid)?;
     match endpoint.parse::<Endpoint>() {
-        // As an endpoint `unix:80` is a socket's path, so no URI leads to a host of that name.
+        // As an endpoint, `unix:80` is a socket's path, so no URI leads to a host of that name.
         Ok(endpoint) if text.starts_with(TCP) == matches!(endpoint.place(), Place::Tcp { .. }) => {
             Ok((endpoint, node, name))
         }
@@ -74,7 +74,7 @@ pub(super) fn read(text: &str) -> Result<(Endpoint, Option<NodeId>, String), Add
     }
 }
 
-/// The texts of the endpoint and of the name, and the node that is to be there.
+/// Returns the texts of the endpoint and of the name, and the expected node.
 fn parts(text: &str) -> Option<(String, Option<NodeId>, String)> {
     let (is_tcp, rest) = match text.strip_prefix(TCP) {
         Some(rest) => (true, rest),
@@ -89,7 +89,7 @@ fn parts(text: &str) -> Option<(String, Option<NodeId>, String)> {
     Some((endpoint, node, unescape(name)?))
 }
 
-/// The host and port of a URI as an endpoint writes them.
+/// Returns the host and port of a URI as an endpoint writes them.
 fn with_zone(place: &str) -> Option<String> {
     let host = place.replace("%25", "%");
     let is_escaped = host.replace('%', "%25") == place;
@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    /// Each kind of endpoint that there is.
+    /// Returns endpoints of each kind.
     fn any_endpoint() -> impl Strategy<Value = Endpoint> {
         let text = prop_oneof![
             ("[a-z0-9._-]{1,40}", any::<u16>()).prop_map(|(host, port)| format!("{host}:{port}")),

@@ -1,11 +1,11 @@
 //! All leases by which this node keeps boxes of one peer alive, over all connections with it.
 //!
-//! A lease that came by a connection which has ended goes on, as the peer keeps what it counted for as long as it expects
-//! this node back. On another connection all such leases are *restated*: from then on that connection counts one for each
-//! box, and it is returned when the last of these leases of the box goes. A lease is counted here while it lives, so what
-//! is restated is never more than there is.
+//! A lease that came by a connection which has ended continues, as the peer keeps its counts for as long as it expects
+//! this node back. On another connection all such leases are *restated*: from then on that connection counts one handle
+//! for each box, which is released when the last of these leases of the box ends. A lease is counted here while it
+//! lives, so no more is restated than there is.
 //!
-//! Its lock may be taken under a link's, and none is taken under it.
+//! The lock of this table may be taken under a link's, and no lock is taken under it.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -20,15 +20,17 @@ use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::Incarnation;
 
-/// Connections that are named when leases are restated. The peer forgets what it counted for earlier ones by itself.
+/// Maximum number of connections listed when leases are restated. The peer forgets its counts for earlier ones by
+/// itself.
 pub(crate) const MAX_RESTATED: usize = 32;
 
-/// Peers whose connections have ended that are remembered although nothing of theirs is held: what their last messages
-/// brought along may be lost, which they are to be told. Peers that are forgotten let go of it by themselves.
+/// Maximum number of peers with ended connections that are remembered although none of their boxes is held: handles in
+/// their last messages may be lost, which must be reported to them. A peer that is forgotten releases these handles by
+/// itself.
 const MAX_PARTED: usize = 1024;
 
-/// The [`Holdings`] of one node, by the peer; those that are neither connected nor held, nor of those that went last, are
-/// forgotten.
+/// The [`Holdings`] of one node, by the peer. An entry is forgotten if the peer is neither connected, nor has boxes
+/// held here, nor is among the last whose connection ended.
 #[derive(Debug, Default)]
 pub(crate) struct HoldingsTable {
     state: Mutex<HoldingsByPeer>,
@@ -37,9 +39,9 @@ pub(crate) struct HoldingsTable {
 #[derive(Debug, Default)]
 struct HoldingsByPeer {
     by_peer: HashMap<Incarnation, Weak<Holdings>>,
-    /// How many of them were there when those that were not were last forgotten.
+    /// Number of entries left when unused ones were last removed.
     held: usize,
-    /// The latest whose connection ended, each once.
+    /// The peers whose connections ended last, each once.
     parted: VecDeque<Arc<Holdings>>,
 }
 
@@ -49,7 +51,7 @@ impl HoldingsTable {
         if let Some(holdings) = state.by_peer.get(&peer).and_then(Weak::upgrade) {
             return holdings;
         }
-        // Not more often than their number doubles.
+        // Unused entries are removed only when the number of entries has doubled.
         if state.by_peer.len() > 2 * state.held + 64 {
             state.by_peer.retain(|_, holdings| holdings.strong_count() > 0);
             state.held = state.by_peer.len();
@@ -59,7 +61,7 @@ impl HoldingsTable {
         holdings
     }
 
-    /// A connection with a peer has ended; see [`Holdings::end`].
+    /// Records that a connection with a peer has ended; see [`Holdings::end`].
     pub(crate) fn end(&self, holdings: &Arc<Holdings>, connection: u64, name: Option<ConnectionId>) {
         holdings.end(connection, name);
         if name.is_some() {
@@ -67,8 +69,8 @@ impl HoldingsTable {
         }
     }
 
-    /// The peer, which has shown who it is, tells of connections that have ended, by its own names. Some may never have been
-    /// up at this side: what the peer counted for them is to be let go as well.
+    /// Records ended connections that a verified peer has listed, by its own ids. Some may never have been up at this
+    /// side: the peer must release its counts for these as well.
     pub(crate) fn note_ended(&self, peer: Incarnation, names: impl IntoIterator<Item = ConnectionId>) {
         let holdings = self.of(peer);
         if holdings.note_ended(names) {
@@ -94,13 +96,13 @@ pub(crate) struct Holdings {
 
 #[derive(Debug, Default)]
 struct HoldingsState {
-    /// Leases that live, by the connection that counts them. Each connection that is up has an entry.
+    /// Live leases, by the connection that counts them. Each connection that is up has an entry.
     up: HashMap<u64, HashMap<BoxId, u32>>,
-    /// Leases that live, of connections that have ended.
+    /// Live leases of connections that have ended.
     orphans: HashMap<BoxId, u32>,
-    /// Connections that have ended, as the peer calls them: the latest, at most [`MAX_RESTATED`].
+    /// Ended connections, by the peer's ids: the latest, at most [`MAX_RESTATED`].
     ended: VecDeque<ConnectionId>,
-    /// Whether leases are to be restated that were not yet.
+    /// Whether some leases must be restated that were not yet.
     is_due: bool,
     restated: Option<Restated>,
 }
@@ -109,43 +111,43 @@ struct HoldingsState {
 struct Restated {
     connection: u64,
     link: Weak<dyn Outbound>,
-    /// Boxes of which the connection counts one handle for the orphans.
+    /// Boxes for whose orphans the connection counts one handle.
     boxes: HashSet<BoxId>,
 }
 
-/// The connection that is to be told when a lease has gone.
+/// The connection to which the end of a lease must be reported.
 #[derive(Debug)]
 pub(crate) enum Counted {
-    /// The one that the lease came by.
+    /// The connection that the lease came by.
     ByItsOwn,
-    /// Another, with one handle.
+    /// Another connection, which counts one handle.
     By(Arc<dyn Outbound>, u64),
-    /// None: it is restated no more.
+    /// None: the lease is left out when leases are restated.
     Nowhere,
 }
 
-/// Leases that are to be restated.
+/// Leases to restate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Restatement {
     pub(crate) boxes: Vec<BoxId>,
-    /// The connections that counted them, as the peer calls them.
+    /// The connections that counted them, by the peer's ids.
     pub(crate) ended: Vec<ConnectionId>,
 }
 
 impl Holdings {
-    /// A connection is up.
+    /// Records that a connection is up.
     pub(crate) fn begin(&self, connection: u64) {
         self.state.lock().up.entry(connection).or_default();
     }
 
-    /// One more lease has come by a connection, which may have ended meanwhile.
+    /// Counts one more lease that came by a connection, which may have ended meanwhile.
     pub(crate) fn add(&self, connection: u64, id: BoxId) {
         let mut state = self.state.lock();
         let HoldingsState { up, orphans, .. } = &mut *state;
         *up.get_mut(&connection).unwrap_or(orphans).entry(id).or_default() += 1;
     }
 
-    /// A lease that came by a connection goes.
+    /// Ends a lease that came by a connection.
     pub(crate) fn remove(&self, connection: u64, id: BoxId) -> Counted {
         let mut state = self.state.lock();
         if let Some(leases) = state.up.get_mut(&connection) {
@@ -159,12 +161,12 @@ impl Holdings {
         if !restated.boxes.remove(&id) {
             return Counted::Nowhere;
         }
-        // It goes with what is returned, and not under the lock.
+        // The link is dropped with the returned value, and not under the lock.
         restated.link.upgrade().map_or(Counted::Nowhere, |link| Counted::By(link, restated.connection))
     }
 
-    /// A connection has ended, and with it what was restated on it. `name` is the peer's for it, if the peer keeps what it
-    /// counted.
+    /// Records that a connection has ended, and with it the leases restated on it. `name` is the peer's id of the
+    /// connection, if the peer keeps its counts.
     fn end(&self, connection: u64, name: Option<ConnectionId>) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -178,20 +180,20 @@ impl Holdings {
         state.is_due = !state.ended.is_empty();
     }
 
-    /// Whether there were any of which this side did not know.
+    /// Records ended connections. Returns whether any of them was unknown to this side.
     fn note_ended(&self, names: impl IntoIterator<Item = ConnectionId>) -> bool {
         let mut state = self.state.lock();
         let mut is_new = false;
         for name in names {
             is_new |= state.note_ended(name);
-            // Also of one that was restated before: the peer may not have known yet that it had ended.
+            // This includes a connection that was restated before: the peer may not have known yet that it had ended.
             state.is_due = true;
         }
         is_new
     }
 
-    /// The leases that are to be restated on that connection, if there are any. The caller has the link's lock, and writes
-    /// them before it lets go of it: a release of one of them must not come first.
+    /// Returns the leases to restate on that connection, if there are any. The caller holds the link's lock, and writes
+    /// them before it releases the lock: a release of one of them must not come first.
     pub(crate) fn restate(&self, connection: u64, link: &Weak<dyn Outbound>) -> Option<Restatement> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -209,7 +211,7 @@ impl Holdings {
 }
 
 impl HoldingsState {
-    /// Whether it was not known that the connection has ended.
+    /// Records an ended connection. Returns whether its end was not known before.
     fn note_ended(&mut self, name: ConnectionId) -> bool {
         if self.ended.contains(&name) {
             return false;
@@ -222,7 +224,7 @@ impl HoldingsState {
     }
 }
 
-/// Whether it was the last of that box.
+/// Removes one lease of a box. Returns whether it was the last.
 fn remove_one(leases: &mut HashMap<BoxId, u32>, id: BoxId) -> bool {
     let Some(count) = leases.get_mut(&id) else { return false };
     *count -= 1;
@@ -276,14 +278,14 @@ mod tests {
         assert!(holdings.restate(4, &link()).is_none(), "the other has it");
         let restatement = holdings.restate(3, &link()).expect("one more has ended");
         assert_eq!(restatement, Restatement { boxes: vec![OTHER], ended: vec![name(1), name(2)] });
-        // With the third, all of it is restated on the next.
+        // When the third connection ends, all leases are restated on the next.
         holdings.end(3, Some(name(3)));
         let Restatement { mut boxes, ended } = holdings.restate(4, &link()).expect("it has ended");
         boxes.sort_unstable();
         assert_eq!((boxes, ended), (vec![BOX, OTHER], vec![name(1), name(2), name(3)]));
     }
 
-    /// When it was restated first, the peer may not have known yet that the connection had ended.
+    /// When leases were first restated, the peer may not have known yet that the connection had ended.
     #[test]
     fn a_connection_that_the_peer_names_is_restated_again() {
         let (table, peer) = (HoldingsTable::default(), Incarnation::of([9; 16]));

@@ -1,4 +1,4 @@
-//! What a pointer is: its origin, its keys in the tables of connections, and the shape of what is sent by it.
+//! The identity of a pointer: its origin, its keys in the tables of connections, and the shape of its messages.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::ident::NodeId;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
 
-/// The type that first went by a pointer, and its shape.
+/// The type of the first message sent by a pointer, and the fingerprint of its shape.
 #[derive(Debug)]
 pub(super) struct Stamp {
-    /// `None` if its messages were passed on as they came.
+    /// The type; `None` if messages were passed on as they came.
     of: Option<TypeId>,
     fingerprint: u64,
 }
 
 impl Pointer {
-    /// Tells pointers apart.
+    /// Returns the key of the pointer, by which pointers are told apart.
     pub(crate) fn key(&self) -> u64 {
         self.key
     }
 
-    /// Identifies the pointer as the target of messages of that shape. What goes by a pointer has one shape as a rule;
-    /// of any other, the key is 0 for the target of each message to be introduced anew.
+    /// Returns the key of the pointer as the target of messages of that shape. All messages of a pointer have one shape
+    /// as a rule; for any other, the key is 0, so that the target of each message is introduced anew.
     #[inline]
     pub(crate) fn key_of_target(&self, fingerprint: u64) -> (u64, &AtomicU32) {
         let [hint, _] = &self.hints;
@@ -37,7 +37,7 @@ impl Pointer {
         (if fingerprint == stamped { self.key } else { 0 }, hint)
     }
 
-    /// The fingerprint of a type's shape.
+    /// Returns the fingerprint of a type's shape.
     #[inline]
     pub(crate) fn fingerprint<M: RemoteMessage>(&self) -> u64 {
         match self.stamp.get() {
@@ -53,14 +53,14 @@ impl Pointer {
         fingerprint
     }
 
-    /// Whether the pointer is introduced as a target on this connection for the first time.
+    /// Returns whether the pointer is introduced as a target on this connection for the first time.
     #[inline]
     pub(crate) fn is_new_to(&self, connection: u64) -> bool {
         self.introduced.load(Ordering::Relaxed) != connection
             && self.introduced.swap(connection, Ordering::Relaxed) != connection
     }
 
-    /// The pointer to the same box if it is one of that node, or to the same name at that node and at no other.
+    /// Returns the pointer to the same box if it is one of that node, or to the same name at that node and at no other.
     pub(crate) fn pinned(self: &Arc<Self>, id: NodeId) -> Arc<Pointer> {
         match &self.origin {
             Origin::Boxed { node, .. } if node.node == id => Arc::clone(self),
@@ -85,22 +85,22 @@ impl Pointer {
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, &self.name, Route::Nowhere, None))
     }
 
-    /// Messages of that shape are passed on as they came.
+    /// Records that messages of that shape are passed on as they came.
     pub(crate) fn passes_on(&self, fingerprint: u64) {
         self.stamp.get_or_init(|| Stamp { of: None, fingerprint });
     }
 
-    /// Identifies the pointer as a handle inside a message, where it may be introduced in other words.
+    /// Returns the key of the pointer as a handle inside a message, where it may be introduced in another form.
     pub(crate) fn key_of_handle(&self) -> (u64, &AtomicU32) {
         let [_, hint] = &self.hints;
         (self.key + 1, hint)
     }
 }
 
-/// What a pointer was made of. It never changes, and equality is over it.
+/// The origin of a pointer. It never changes, and decides equality.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Origin {
-    /// Whatever box has that name at whatever node listens there, or at that node and at no other.
+    /// The box of that name at any node that listens there, or only at the given node.
     Named { endpoint: Endpoint, node: Option<NodeId>, name: Box<str> },
     /// One incarnation of a box.
     Boxed { node: Incarnation, id: BoxId },

@@ -12,12 +12,12 @@ use crate::wire::introduction::Introduction;
 use crate::wire::target::Target;
 
 impl Pointer {
-    /// How both ends of a connection by which it leads call the box.
+    /// Returns the name of the box that both ends of a connection use, if the pointer leads by that connection.
     pub(crate) fn target_by(&self, link: &dyn Outbound) -> Target {
         self.target(self.is_direct_by(link))
     }
 
-    /// The same; `direct` is as [`is_direct_by`](Pointer::is_direct_by) says.
+    /// Like [`target_by`](Pointer::target_by); `direct` is the result of [`is_direct_by`](Pointer::is_direct_by).
     pub(crate) fn target(&self, direct: bool) -> Target {
         match (self.box_id(direct), &self.origin) {
             (Some(id), _) => Target::Id(id),
@@ -26,8 +26,8 @@ impl Pointer {
         }
     }
 
-    /// Whether that connection leads to the very node of a box that another node has introduced, and would pass messages
-    /// on to.
+    /// Returns whether that connection leads to the box's own node, if another node has introduced the box and would
+    /// pass messages on.
     #[inline]
     pub(crate) fn is_direct_by(&self, link: &dyn Outbound) -> bool {
         match (&self.route, &self.origin) {
@@ -36,7 +36,7 @@ impl Pointer {
         }
     }
 
-    /// The id by which it calls a box at another node; none if by its name, or if the box is here.
+    /// Returns the id by which the pointer names a box at another node; `None` if by its name, or if the box is here.
     pub(crate) fn box_id(&self, direct: bool) -> Option<BoxId> {
         match (&self.route, &self.origin) {
             (Route::Away { .. }, Origin::Boxed { id, .. }) if direct => Some(*id),
@@ -45,8 +45,8 @@ impl Pointer {
         }
     }
 
-    /// Its name as a message's target on a connection that it leads by; `direct` is as
-    /// [`is_direct_by`](Pointer::is_direct_by) says.
+    /// Returns the introduction of the pointer as a message's target on a connection that it leads by; `direct` is the
+    /// result of [`is_direct_by`](Pointer::is_direct_by).
     pub(crate) fn introduce_target(&self, fingerprint: u64, direct: bool) -> Introduction<'_> {
         let identity = match (self.box_id(direct), &self.origin) {
             (Some(id), _) => Identity::YourBox(id),
@@ -56,8 +56,8 @@ impl Pointer {
         Introduction { identity, is_leased: false, fingerprint }
     }
 
-    /// Its name as a handle in a message to `peer`. A box of a third node, be it one of this process, is introduced with
-    /// `via`, the relay to it.
+    /// Returns the introduction of the pointer as a handle in a message to `peer`. A box of a third node, even one of
+    /// this process, is introduced with `via`, the relay to it.
     pub(crate) fn introduce_handle(&self, peer: Option<Incarnation>, via: Option<BoxId>) -> Introduction<'_> {
         let mut is_leased = false;
         let identity = match &self.origin {
@@ -83,7 +83,7 @@ impl Pointer {
         Introduction { identity, is_leased, fingerprint: 0 }
     }
 
-    /// Where the node of a box elsewhere is said to listen.
+    /// Returns the endpoints at which the node of a remote box is said to listen.
     pub(crate) fn hints(&self) -> &[Endpoint] {
         match &self.route {
             Route::Away { path, .. } => path.hints(),
@@ -91,7 +91,7 @@ impl Pointer {
         }
     }
 
-    /// The name, unless the id says it as well.
+    /// Returns the name; empty if it is only the id, spelled out.
     fn travelling_name(&self) -> &str {
         if self.anonymous { "" } else { &self.name }
     }

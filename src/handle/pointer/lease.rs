@@ -14,11 +14,11 @@ use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 
-/// A count of handles that a peer keeps for us, given back when this goes.
+/// A count of handles that a peer keeps for us, released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) link: Weak<dyn Outbound>,
-    /// The connection, of those that the link has had.
+    /// The number of the connection; a link lives through many.
     pub(crate) connection: u64,
     pub(crate) id: BoxId,
     pub(crate) count: AtomicU64,
@@ -26,8 +26,8 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// A lease that came by a connection of that link, of a box of the node whose `holdings` are given. It counts `count`
-    /// handles so far.
+    /// Makes a lease that came by a connection of that link, of a box of the node whose `holdings` are given. It counts
+    /// `count` handles so far.
     pub(crate) fn new(
         link: Weak<dyn Outbound>,
         connection: u64,
@@ -54,7 +54,7 @@ impl Drop for Lease {
     }
 }
 
-/// The connection's peer counts a handle for the pointer already.
+/// The error of a second lease: the connection's peer counts a handle for the pointer already.
 pub(crate) struct AlreadyLeased;
 
 impl Pointer {
@@ -62,8 +62,8 @@ impl Pointer {
         self.held.as_ref()
     }
 
-    /// Whether it is a box of that node that does not live for its holders elsewhere: in a message from there, nothing is to
-    /// be done for it but to name it. One of another node of this process is not: it needs a relay.
+    /// Returns whether the pointer leads to a box of that node that is not kept alive by leases: in a message from
+    /// there, it only needs to be named. A box of another node of this process does not count: it needs a relay.
     #[inline]
     pub(crate) fn is_unleased_at(&self, router: Incarnation) -> bool {
         match (&self.route, &self.origin) {
@@ -72,7 +72,7 @@ impl Pointer {
         }
     }
 
-    /// The box, if it is one of this node that lives for its holders elsewhere.
+    /// Returns the box, if it is one of this node that is kept alive by leases.
     #[inline]
     pub(crate) fn leased_here(&self) -> Option<&dyn LocalBox> {
         match &self.route {
@@ -81,8 +81,8 @@ impl Pointer {
         }
     }
 
-    /// Claims a handle from the box's own node, by a connection that leads there: that node is to be told if `Ok`, with what
-    /// was claimed before, which is to be dropped without a lock.
+    /// Claims a handle from the box's own node, by a connection that leads there. On `Ok` the caller must report the
+    /// claim to that node, and drop the returned earlier lease without a lock.
     pub(crate) fn lease(
         &self,
         link: &Weak<dyn Outbound>,

@@ -1,7 +1,8 @@
-//! What every clone of an address shares: [`Pointer`].
+//! The state shared by all clones of an address: [`Pointer`].
 //!
-//! Its files: `identity` (what it is, and equality), `introduce` (its name on the wire), `path` (by which connection messages
-//! leave), `lease` (what keeps the box alive), `holdings` (all leases of one peer's boxes), `monitor` (how one waits for the box to be gone).
+//! The files: `identity` (origin, keys and equality), `introduce` (the name on the wire), `path` (the connection by
+//! which messages leave), `lease` (the count that keeps the box alive), `holdings` (all leases of one peer's boxes),
+//! `monitor` (waiting for the box to be gone).
 
 pub(crate) mod holdings;
 pub(crate) mod identity;
@@ -37,29 +38,29 @@ use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
 use crate::reason::DropReason;
 
-/// How one gets there.
+/// The route to the box.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// A box of this node.
     Here(Arc<dyn LocalBox>),
-    /// Whatever box of this node has the origin's name.
+    /// The box of this node that has the origin's name.
     HereNamed,
-    /// By a connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
+    /// A connection, which may be replaced by another to the same node when it has ended. `to` is the box's id there;
     /// `None` sends to the origin's name.
     Away { path: Path, to: Option<BoxId> },
-    /// The box was this node's and is closed.
+    /// The box belonged to this node and is closed.
     Nowhere,
 }
 
-/// What every clone of an address shares.
+/// The state shared by all clones of an address.
 #[derive(Debug)]
 pub(crate) struct Pointer {
-    /// Tells pointers apart in the tables of connections; see [`key_of_target`](Pointer::key_of_target).
+    /// The pointer's key in the tables of connections; see [`key_of_target`](Pointer::key_of_target).
     key: u64,
     hints: [AtomicU32; 2],
     origin: Origin,
     name: Box<str>,
-    /// Whether the name is only its id, spelled.
+    /// Whether the name is only the id, spelled out.
     anonymous: bool,
     router: Arc<dyn Router>,
     route: Route,
@@ -70,22 +71,23 @@ pub(crate) struct Pointer {
     introduced: AtomicU64,
     queue: Mutex<Option<Box<dyn Any + Send>>>,
     has_proxy: AtomicBool,
-    /// One of [`ended`].
+    /// One of the values in [`ended`].
     ended: AtomicU8,
-    /// Of its proxies' pumps, which end then: as many as there are.
+    /// The wakers of the pumps of its proxies, which end with it: one for each pump.
     ending: Mutex<Vec<(ExportKey, Waker)>>,
 }
 
-/// How far a pointer has ended.
+/// The stages of a pointer's end.
 mod ended {
     pub(super) const NOT: u8 = 0;
-    /// Its recipients: the box's node was away for `forget_after`. Should it be back one day, messages reach it again.
+    /// The recipients have ended: the box's node was away for `forget_after`. If the node comes back one day, messages
+    /// reach it again.
     pub(super) const RECIPIENTS: u8 = 1;
-    /// All of it: the box is gone.
+    /// The whole pointer has ended: the box is gone.
     pub(super) const WHOLLY: u8 = 2;
 }
 
-/// As much as one is charged in a message, in bytes: it itself, and the words in it as they usually are.
+/// The charge for one pointer in a message, in bytes: its own size, and the usual size of its texts.
 pub(crate) const POINTER_COST: usize = size_of::<Pointer>() + 128;
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -122,7 +124,7 @@ impl Pointer {
         }
     }
 
-    /// The pointer to a box of this node.
+    /// Returns the pointer to a box of this node.
     pub(crate) fn here(router: Arc<dyn Router>, local: Arc<dyn LocalBox>) -> Pointer {
         let origin = Origin::Boxed { node: router.id(), id: local.id() };
         let name = local.given_name().to_owned();
@@ -141,18 +143,19 @@ impl Pointer {
         &self.router
     }
 
-    /// The last type of which no more messages are looked at before they leave, by its [`key`](crate::message::preflight::key);
-    /// 0 if there is none.
+    /// Returns the last type whose messages are not checked any more before they leave, by its
+    /// [`key`](crate::message::preflight::key); 0 if there is none.
     pub(crate) fn settled(&self) -> &AtomicU64 {
         &self.settled
     }
 
-    /// Where the queue behind its recipients is remembered, for the reader of a box of this node.
+    /// Returns the place that remembers the queue behind the pointer's recipients, for the reader of a box of this
+    /// node.
     pub(crate) fn queue(&self) -> &Mutex<Option<Box<dyn Any + Send>>> {
         &self.queue
     }
 
-    /// One is there from now on.
+    /// Records that there is a proxy from now on.
     pub(crate) fn set_proxy(&self) {
         self.has_proxy.store(true, Ordering::Relaxed);
         if let Route::Here(local) = &self.route {
@@ -160,13 +163,13 @@ impl Pointer {
         }
     }
 
-    /// Whether there is a proxy, or was one.
+    /// Returns whether there is a proxy, or was one.
     #[inline]
     pub(crate) fn has_proxy(&self) -> bool {
         self.has_proxy.load(Ordering::Relaxed)
     }
 
-    /// The box, if it is one of this node and there is one now.
+    /// Returns the box, if it is one of this node and there is one now.
     pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
         match &self.route {
             Route::Here(local) => Some(Arc::clone(local)),
@@ -176,24 +179,25 @@ impl Pointer {
         }
     }
 
-    /// Whether it leads to one box at another node, and to no other if that goes.
+    /// Returns whether the pointer leads to one certain box at another node, and to no other if that box is gone.
     pub(crate) fn is_away_for_good(&self) -> bool {
         matches!((&self.route, &self.origin), (Route::Away { .. }, Origin::Boxed { .. }))
     }
 
-    /// Nothing can be reached by it any more.
+    /// Ends the pointer: nothing can be reached by it any more.
     pub(crate) fn end(&self) {
         self.end_as(ended::WHOLLY);
     }
 
-    /// The box's node is not expected back: what stands for the pointer in actix ends, which cannot be opened anew.
+    /// Ends the actix recipients of the pointer, as the box's node is not expected back; an actix recipient cannot be
+    /// opened anew.
     pub(crate) fn end_recipients(&self) {
         self.end_as(ended::RECIPIENTS);
     }
 
-    /// A new recipient is made, for one that ended because the box's node was away.
+    /// Permits a new recipient, after the earlier ones ended because the box's node was away.
     pub(crate) fn begin_recipient(&self) {
-        // It is wholly ended, or was not at all.
+        // On failure the pointer has wholly ended, or has not ended at all.
         let _ = self.ended.compare_exchange(ended::RECIPIENTS, ended::NOT, Ordering::AcqRel, Ordering::Relaxed);
     }
 
@@ -203,17 +207,17 @@ impl Pointer {
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// Whether the box is known to be gone.
+    /// Returns whether the box is known to be gone.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire) == ended::WHOLLY
     }
 
-    /// Whether its recipients have ended, whatever becomes of the box.
+    /// Returns whether the recipients have ended, even if the box has not.
     pub(crate) fn have_recipients_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire) != ended::NOT
     }
 
-    /// Whether nothing that is sent by it can arrive, now and ever.
+    /// Returns whether no message sent by the pointer can arrive, now or later.
     pub(crate) fn is_dead(&self) -> bool {
         self.router.is_stopped()
             || match &self.route {
@@ -224,18 +228,18 @@ impl Pointer {
             }
     }
 
-    /// Whether nothing can be reached by it any more; if it can, the pump of that proxy is woken when that ends, unless it
-    /// is [forgotten](Pointer::forget_pump).
+    /// Returns whether the pointer's recipients have ended; if not, the pump of that proxy is woken when they do,
+    /// unless it is [forgotten](Pointer::forget_pump).
     pub(crate) fn ends_for(&self, pump: ExportKey, waker: &Waker) -> bool {
         let mut ending = self.ending.lock();
-        // Looked at under the lock under which those who wait are woken.
+        // Checked under the lock under which waiting pumps are woken.
         if self.have_recipients_ended() {
             return true;
         }
         match ending.iter_mut().find(|(of, _)| *of == pump) {
             Some((_, known)) => known.clone_from(waker),
             None => {
-                // There is one pump as a rule.
+                // There is usually one pump.
                 if ending.is_empty() {
                     ending.reserve_exact(1);
                 }
@@ -245,7 +249,7 @@ impl Pointer {
         false
     }
 
-    /// That pump has ended.
+    /// Forgets the waker of a pump that has ended.
     pub(crate) fn forget_pump(&self, pump: ExportKey) {
         let mut ending = self.ending.lock();
         let forgotten = ending.iter().position(|(of, _)| *of == pump).map(|place| ending.swap_remove(place));
@@ -260,7 +264,7 @@ impl Pointer {
         &self.route
     }
 
-    /// Whether messages go straight into a box of this node, if there is one.
+    /// Returns whether messages go straight into a box of this node, if there is one.
     #[inline]
     pub(crate) fn is_local(&self) -> bool {
         match &self.route {
@@ -269,12 +273,12 @@ impl Pointer {
         }
     }
 
-    /// The node it leads to; `None` until a name at an endpoint was first reached.
+    /// Returns the node that the pointer leads to; `None` until a name at an endpoint was first reached.
     pub(crate) fn node_id(&self) -> Option<NodeId> {
         self.incarnation().map(|incarnation| incarnation.node)
     }
 
-    /// The run of it.
+    /// Returns the run of the node that the pointer leads to.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
@@ -290,20 +294,20 @@ impl Pointer {
         self.router.observer().dropped(DroppedMessage { name: &self.name, type_name, detail, peer }, reason, 1);
     }
 
-    /// What was dropped on this side.
+    /// Returns the drops on this side.
     pub(super) fn lost_here(&self) -> BTreeMap<DropReason, u64> {
         self.lost.to_map()
     }
 }
 
 impl Drop for Pointer {
-    /// Nobody holds the address any more: a box that lives only for its holders takes no more messages. Those that wait in
-    /// it are still handled. What peers count for us is given back as the rest of the pointer goes.
+    /// The last clone of the address is gone: a box that lives only for its holders takes no more messages. Waiting
+    /// messages are still handled. The leases at peers are released when the fields of the pointer are dropped.
     fn drop(&mut self) {
         if let Some(local) = self.leased_here() {
             local.close();
         }
-        // The box's own node may not have read yet that it has a handle to count itself.
+        // The box's own node may not have read yet that it must count a handle itself.
         if let Route::Away { path, .. } = &mut self.route
             && let Some(lease) = path.lease.get_mut()
             && let Some(link) = lease.link.upgrade()

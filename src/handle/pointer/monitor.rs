@@ -1,8 +1,8 @@
-//! What becomes of a box: how one waits for it to be gone, wherever it is.
+//! Monitors: waiting for a box to be gone, wherever it is.
 //!
-//! To wait for a box keeps nothing alive. For one of this node its own token tells. For one elsewhere the connection
-//! by which it is reached asks the node at the other end; when that connection has ended for good, another one to the
-//! same node serves, if it comes within the time that a silent peer is given.
+//! Waiting for a box keeps nothing alive. A box of this node has a token of its own. For a box elsewhere, the
+//! connection by which it is reached asks the node at the other end; when that connection has ended for good, another
+//! one to the same node serves, if it comes within the time that a silent peer is given.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,61 +27,61 @@ use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
 use crate::wire::target::Target;
 
-/// Where a box is waited for to be gone.
+/// The place at which a box is monitored.
 pub(crate) enum Monitor {
     /// At this node.
     Here(CancellationToken),
-    /// Behind a relay of this node, which may go itself.
+    /// Behind a relay of this node, which may close itself.
     Behind(CancellationToken, Box<Monitor>),
     Away(Box<Away>),
-    /// There is none.
+    /// There is no box.
     Nowhere,
 }
 
 /// At another node.
 pub(crate) struct Away {
     router: Arc<dyn Router>,
-    /// By the connection that the pointer came by.
+    /// The connection that the pointer came by, and the box at its other end.
     primary: (Arc<dyn Outbound>, WatchedBox),
-    /// At its own node, of a box that another node has introduced.
+    /// The box at its own node, if another node has introduced it.
     own: Option<WatchedBox>,
     hints: Arc<[Endpoint]>,
-    /// Whether the node that has told them is on this host.
+    /// Whether the node that has named the hints is on this host.
     near: bool,
-    /// Since when somebody waits.
+    /// The time at which waiting began.
     began: Instant,
-    /// When the box was last found out of reach.
+    /// The last known loss of contact with the box.
     lost: Mutex<Option<Loss>>,
 }
 
-/// Since when a box is out of reach.
+/// A loss of contact with a box.
 #[derive(Clone, Copy)]
 struct Loss {
     since: Instant,
     proof: Proof,
 }
 
-/// How it is known that the box was reached until then.
+/// The proof that the box was reached until the time of the loss.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proof {
-    /// Not at all: the way there broke, and nobody knows what was behind it.
+    /// No proof: the way to the box broke, and the state behind it is unknown.
     Missing,
-    /// A connection to its node has ended.
+    /// A connection to the box's node has ended.
     Connection,
-    /// A node on the way has said so.
+    /// A node on the way has reported the loss.
     Told,
 }
 
-/// A box, as it is called at a node.
+/// A box, as it is named at a node.
 #[derive(Clone)]
 struct WatchedBox {
-    /// The node that the pointer was made for; a name leads to whoever is there.
+    /// The node that the pointer was made for; a name leads to any node at the endpoint.
     node: Option<Incarnation>,
     target: Target,
 }
 
 impl Monitor {
-    /// At the box that a pointer leads to now.
+    /// Returns a monitor of the box that a pointer leads to now.
     pub(crate) fn at(pointer: &Pointer) -> Monitor {
         let path = match pointer.route() {
             Route::Away { path, .. } if !pointer.is_local() => path,
@@ -100,7 +100,7 @@ impl Monitor {
         Monitor::Away(Box::new(Away { router, primary, own, hints, near, began, lost }))
     }
 
-    /// At a box of this node.
+    /// Returns a monitor of a box of this node.
     pub(crate) fn of(local: &dyn LocalBox) -> Monitor {
         let closed = local.closed().clone();
         match local.relays() {
@@ -109,7 +109,7 @@ impl Monitor {
         }
     }
 
-    /// Ends when the box is gone, or is not reached any more: for `patience`, but no longer than `dead_after`.
+    /// Waits until the box is gone, or was out of reach for `patience`, but for no longer than `dead_after`.
     pub(crate) async fn gone(self, patience: Option<Duration>) -> BoxGone {
         match self {
             Monitor::Nowhere => CloseReason::BoxClosed.into(),
@@ -130,7 +130,8 @@ impl Monitor {
         }
     }
 
-    /// As `gone`, of one that cannot be reached ever again: a connection may come back within `forget_after`.
+    /// Like `gone`, but a connection may come back within `forget_after`: ends when the box cannot be reached ever
+    /// again.
     async fn gone_for_good(self) -> CloseReason {
         match self {
             Monitor::Away(away) => away.gone_for_good().await,
@@ -140,11 +141,11 @@ impl Monitor {
 }
 
 impl Away {
-    /// Ends when the box is gone, or its node has been away for `forget_after` and is not expected back.
+    /// Waits until the box is gone, or its node has been away for `forget_after` and is not expected back.
     async fn gone_for_good(&self) -> CloseReason {
         let (dead_after, forget_after) = (self.router.limits().dead_after, self.router.limits().forget_after);
         loop {
-            // Not longer than it is to be waited for in all.
+            // No longer than the rest of the total wait.
             let left = self.lost_since().map_or(forget_after, |lost| forget_after.saturating_sub(lost.elapsed()));
             let why = self.gone(dead_after.min(left)).await;
             if why != CloseReason::ConnectionLost {
@@ -161,32 +162,34 @@ impl Away {
                 () = until_then(until) => {}
             }
             if self.ways().iter().any(|there| self.live(there).is_some_and(|(link, _)| link.is_linked())) {
-                // By a third node it may be reached or not: that one says so.
+                // Through a third node the box may be reached or not: that node reports it.
                 self.lost.lock().take_if(|_| self.own.is_none());
             }
         }
     }
 
-    /// The box's own node and the one that the pointer came from.
+    /// Returns the box at its own node, and at the node that the pointer came from.
     fn ways(&self) -> Vec<&WatchedBox> {
         self.own.iter().chain([&self.primary.1]).collect()
     }
 
-    /// Since when the box is out of reach, if it is. Before it was waited for, the nodes on the way may not have known.
+    /// Returns the time since which the box is out of reach, if it is. Before the wait began, the nodes on the way may
+    /// not have known.
     fn lost_since(&self) -> Option<Instant> {
         self.lost.lock().map(|Loss { since, proof }| if proof == Proof::Told { since.max(self.began) } else { since })
     }
 
-    /// The same, if the box was reached until then.
+    /// Returns the time of the loss, if it is proved that the box was reached until then.
     fn proven_loss(&self) -> Option<Instant> {
         self.lost.lock().filter(|lost| lost.proof != Proof::Missing).map(|lost| lost.since)
     }
 
-    /// It was not reached by that connection, by which it was watched since `asked`. Between two losses it was reached if the
-    /// second is proven to be the later one; a node on the way that comes and goes proves nothing.
+    /// Records that the box is not reached by a connection, by which it was watched since `asked`. The box was reached
+    /// between two losses if the second is proven to be the later one; a node on the way that comes and goes proves
+    /// nothing.
     fn note_loss(&self, (link, there): (&dyn Outbound, &WatchedBox), told: Option<Instant>, asked: Instant) {
         let is_own = self.own.as_ref().is_none_or(|own| own.node == there.node);
-        // Another connection to it may have come and gone since that one.
+        // Another connection to that node may have come and gone since this one.
         let left = there.node.filter(|_| is_own).and_then(|node| self.router.left_since(node));
         let since = told.or_else(|| link.lost_since().max(left)).unwrap_or_else(Instant::now);
         let proof = match told {
@@ -194,7 +197,7 @@ impl Away {
             None if is_own => Proof::Connection,
             None => Proof::Missing,
         };
-        // A node on the way that does not reach the box says so within our patience, after it has noticed.
+        // A node on the way that does not reach the box reports this within our patience, after it has noticed.
         let is_news = proof != Proof::Missing || asked.elapsed() > self.router.limits().dead_after.saturating_mul(2);
         let mut lost = self.lost.lock();
         if lost.is_none_or(|before| is_news && before.since < since) {
@@ -209,13 +212,13 @@ impl Away {
             let (told, hear) = oneshot::channel();
             let asked = Instant::now();
             link.watch(&there.target, there.node, told);
-            // Looked at behind that, so that nothing is missed.
+            // Checked after the watch is set, so that nothing is missed.
             if self.is_gone() {
                 return CloseReason::NodeGone;
             }
             let next = match hear.await {
                 Ok(BoxGone { why: CloseReason::BoxClosed, .. }) => return CloseReason::BoxClosed,
-                // By the way that the pointer came it is not reached any more.
+                // The box is not reached any more by the way that the pointer came.
                 Ok(BoxGone { why, since }) => {
                     self.note_loss((&*link, &there), since, asked);
                     match &self.own {
@@ -236,18 +239,18 @@ impl Away {
         }
     }
 
-    /// The box's node has said that it ends.
+    /// Returns whether the box's node has announced its end.
     fn is_gone(&self) -> bool {
         self.has_said_its_end(self.own.as_ref().unwrap_or(&self.primary.1))
     }
 
-    /// That node is not waited for, whichever way it was heard of.
+    /// Returns whether a node has announced its end, over any connection; it is not waited for.
     fn has_said_its_end(&self, there: &WatchedBox) -> bool {
         there.node.is_some_and(|node| self.router.is_gone(node))
     }
 
-    /// Whether a box that was waited for at the node that has introduced it may still be reached at its own, although it is
-    /// not by way of that one.
+    /// Returns whether a box that was monitored at its introducer may still be reached at its own node, although it is
+    /// not reached through the introducer.
     fn is_elsewhere(&self, why: &CloseReason, there: &WatchedBox) -> bool {
         let is_own = self.own.as_ref().is_some_and(|own| own.node == there.node);
         !is_own && (*why == CloseReason::ConnectionLost || self.has_said_its_end(there))
@@ -261,14 +264,14 @@ impl Away {
         Some((link, there.clone()))
     }
 
-    /// A way to where the box's node is said to listen.
+    /// Searches a path to the endpoints at which the box's node is said to listen.
     fn discover(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
         Arc::clone(&self.router).discover(node, &self.hints, asked_by)
     }
 
-    /// Until there is news, or as long as a silent peer is given: very many may ask again, and a peer that says at once
-    /// that it does not reach the box is not asked without end.
+    /// Waits for news, or for as long as a silent peer is given: very many monitors may ask again, and a peer that
+    /// reports at once that it does not reach the box must not be asked without end.
     async fn rest(&self) {
         let [of_introducer, of_own] = self.news();
         tokio::select! {
@@ -279,14 +282,15 @@ impl Away {
         }
     }
 
-    /// Where news is told of the node that the pointer came from, and of the box's own. Of a name that leads to whoever is
-    /// there, there is none.
+    /// Returns the notifiers of news about the node that the pointer came from, and about the box's own node. There is
+    /// no news about a name, which leads to any node at the endpoint.
     fn news(&self) -> [Arc<Notify>; 2] {
         let own = self.own.as_ref().and_then(|own| own.node);
         [self.primary.1.node, own].map(|node| node.map_or_else(Arc::default, |node| self.router.news(node.node)))
     }
 
-    /// A connection to one of the nodes `ways`, if it comes within `patience`; else `why` it is not reached.
+    /// Returns a connection to one of the nodes in `ways`, if it comes within `patience`; else `why`, the reason why
+    /// the box is not reached.
     async fn another_path(
         &self,
         ways: &[&WatchedBox],
@@ -300,7 +304,7 @@ impl Away {
         loop {
             let mut news = std::pin::pin!(of_introducer.notified());
             let mut own_news = std::pin::pin!(of_own.notified());
-            // From here on nothing is missed.
+            // No news is missed from here on.
             news.as_mut().enable();
             own_news.as_mut().enable();
             if self.is_gone() {
@@ -309,14 +313,14 @@ impl Away {
             if let Some(live) = ways.iter().find_map(|there| self.live(there)) {
                 return Ok(live);
             }
-            // An introducer that has said so, perhaps only now, does not come back.
+            // An introducer that has announced its end, perhaps only now, does not come back.
             let introducer = ways.iter().find(|there| there.node != own.node);
             let is_over = introducer.is_some_and(|there| self.has_said_its_end(there));
             if self.own.is_some() && self.hints.is_empty() && (introducer.is_none() || is_over) {
                 return Err(if is_over { CloseReason::NodeGone } else { why });
             }
-            // Held, so that what is found is kept until it is seen. A connection that this node had dialled is made again
-            // anyway.
+            // The search is held, so that a connection it finds is kept until it is seen. A connection that this node
+            // had dialled is made again anyway.
             let _search = own.node.and_then(|node| self.discover(node));
             tokio::select! {
                 biased;
@@ -329,7 +333,7 @@ impl Away {
     }
 }
 
-/// Ends at that time, if there is one.
+/// Waits until that time, or for ever if there is none.
 async fn until_then(then: Option<Instant>) {
     match then {
         Some(then) => tokio::time::sleep_until(then).await,
@@ -337,8 +341,8 @@ async fn until_then(then: Option<Instant>) {
     }
 }
 
-/// Ends when the box is gone that a pointer leads to: see [`Address::closed`](crate::Address::closed). The waiting is
-/// done on the node's I/O thread, so that the future may be polled anywhere.
+/// Waits until the box that a pointer leads to is gone: see [`Address::closed`](crate::Address::closed). The monitor
+/// runs on the node's I/O thread, so that the future may be polled anywhere.
 pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
     let router = Arc::clone(pointer.router());
     let stopped = router.stopped().clone();
@@ -359,7 +363,7 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
                 {
                     end(&pointer, &why);
                 }
-                // Who waited may have gone at this moment.
+                // The waiting future may have been dropped at this moment.
                 let _ = told.send(why);
             }));
             None
@@ -381,12 +385,13 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
             }
             None => hear.await.unwrap_or(CloseReason::NodeGone),
         };
-        // Its boxes close when a node stops, and on another thread that may be seen before the token is cancelled.
+        // When a node stops its boxes close, and another thread may see this before the token is cancelled.
         if router.is_stopped() { CloseReason::NodeGone } else { why }
     }
 }
 
-/// The box is gone or its node is; a node that has not said its end may be back one day, and then its boxes are, too.
+/// Ends the pointer or only its recipients: a node that has not announced its end may be back one day, and its boxes
+/// with it.
 fn end(pointer: &Pointer, why: &CloseReason) {
     let has_said_its_end = pointer.incarnation().is_some_and(|node| pointer.router().is_gone(node));
     match why {
@@ -396,7 +401,7 @@ fn end(pointer: &Pointer, why: &CloseReason) {
     }
 }
 
-/// Has `pointer` know when nothing can be reached by it any more, until `unwanted` is cancelled.
+/// Ends `pointer` when nothing can be reached by it any more, unless `unwanted` is cancelled before.
 pub(crate) fn end_when_gone(pointer: &Arc<Pointer>, unwanted: CancellationToken) {
     let (monitor, weak) = (Monitor::at(pointer), Arc::downgrade(pointer));
     pointer.router().run(Box::pin(async move {

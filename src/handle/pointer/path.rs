@@ -1,9 +1,9 @@
-//! The path of a pointer to another node: the connection that it came by, or an alternate one, and how messages are given to it.
+//! The path of a pointer to another node: the connection that it came by, or an alternate one, and sending by it.
 //!
 //! Messages from one thread stay in order only while they leave by one connection. So a pointer stays on its primary
-//! connection while that serves, and all threads use the same one. A box of a third node has a shorter path than through the
-//! node that introduced it, and any connection may end: then an alternate connection is chosen, and where there is none, one is
-//! searched for or waited for. Sending costs no lock while the primary connection serves.
+//! connection while that serves, and all threads use the same connection. A box of a third node has a shorter path than
+//! through the node that introduced it, and any connection may end: then an alternate connection is chosen, and if
+//! there is none, the pointer searches or waits for one. Sending costs no lock while the primary connection serves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,35 +32,35 @@ use crate::ident::NodeId;
 use crate::observe::stats::Losses;
 use crate::reason::DropReason;
 
-/// The primary connection, by which a pointer came, and the alternate one that serves in its place: a shorter one to a third
-/// node's box, or another once the primary has ended.
+/// The primary connection, by which a pointer came, and the alternate connection that serves in its place: a shorter
+/// one to a third node's box, or another once the primary has ended.
 #[derive(Debug)]
 pub(crate) struct Path {
     primary: Primary,
     from: CameFrom,
-    /// Where the box's node is said to listen.
+    /// The endpoints at which the box's node is said to listen.
     hints: Arc<[Endpoint]>,
-    /// The handle of the box that its own node counts for this one, beside what the node counts that has introduced it.
+    /// The lease at the box's own node, beside the one at the node that has introduced the box.
     pub(super) lease: Mutex<Option<Box<Lease>>>,
     alternate: Mutex<Option<Arc<dyn Outbound>>>,
-    /// Whether there is one, for those who look at every message: one of [`selection`].
+    /// The state of the choice of an alternate connection, checked for every message: one of [`selection`].
     selection: AtomicU8,
-    /// Whether the node that it came from is on this host.
+    /// Whether the node that the pointer came from is on this host.
     near: bool,
 }
 
-/// Where a pointer came from.
+/// The source of a pointer.
 #[derive(Debug)]
 enum CameFrom {
-    /// It was made of a name.
+    /// The pointer was made from a name.
     Name,
-    /// The node of the box.
+    /// The pointer came from the node of the box.
     Owner,
-    /// Another node, which passes messages on.
+    /// The pointer came from another node, which passes messages on.
     Introducer(Box<Incarnation>),
 }
 
-/// The connection that a pointer leads by first.
+/// The connection that a pointer uses first.
 #[derive(Debug)]
 enum Primary {
     Made(Arc<dyn Outbound>),
@@ -72,7 +72,7 @@ enum Primary {
 #[derive(Clone, Debug)]
 pub(crate) struct NamedLink {
     pub(crate) link: Arc<dyn Outbound>,
-    /// Whether it is known to lead to this very node, and nothing is under way there.
+    /// Whether the connection is known to lead to this very node, with nothing under way on it.
     pub(crate) is_home: Arc<AtomicBool>,
 }
 
@@ -90,17 +90,17 @@ struct LaterLink {
 mod selection {
     pub(super) const PRIMARY: u8 = 0;
     pub(super) const ALTERNATE: u8 = 1;
-    /// It is chosen when the pointer is first sent by.
+    /// The choice is made when the first message is sent by the pointer.
     pub(super) const OPEN: u8 = 2;
 }
 
 impl Path {
-    /// Of a pointer by name.
+    /// Returns the path of a pointer by name.
     pub(crate) fn by_name(link: NamedLink) -> Path {
         Path::by(Primary::Named(link))
     }
 
-    /// Of a pointer by name that a peer has sent: its connection is made when it is first used.
+    /// Returns the path of a pointer by name that a peer has sent: its connection is made when it is first used.
     pub(crate) fn by_name_later(
         dialler: Arc<dyn Dialler>,
         endpoint: Endpoint,
@@ -122,7 +122,8 @@ impl Path {
         }
     }
 
-    /// Of a pointer to a box of the node `to`, that came from the node `from`, which is `near`, on this host, or not.
+    /// Returns the path of a pointer to a box of the node `to` that came from the node `from`; `near` is whether `from`
+    /// is on this host.
     pub(crate) fn between(
         primary: Arc<dyn Outbound>,
         (from, near): (Incarnation, bool),
@@ -135,7 +136,8 @@ impl Path {
         Path { from, hints, selection, near, ..Path::by(Primary::Made(primary)) }
     }
 
-    /// Whether messages go straight into the boxes of this node. While it says so, the connection takes none by name.
+    /// Returns whether messages go straight into the boxes of this node. While they do, the connection takes no
+    /// messages by name.
     #[inline]
     pub(super) fn is_home(&self) -> bool {
         match &self.primary {
@@ -145,7 +147,7 @@ impl Path {
         }
     }
 
-    /// The connection that the pointer came by; it is made, if that was left for later.
+    /// Returns the connection that the pointer came by; makes it if that was left for later.
     #[inline]
     pub(crate) fn primary(&self) -> &Arc<dyn Outbound> {
         match &self.primary {
@@ -154,8 +156,8 @@ impl Path {
         }
     }
 
-    /// The node at the other end of that connection, if it was made. No lock but one of the connection's is taken: it is asked
-    /// for under another connection's.
+    /// Returns the node at the other end of the primary connection, if it was made. Takes no lock but one of that
+    /// connection's, since it is called under another connection's lock.
     pub(super) fn peer(&self) -> Option<Incarnation> {
         match &self.primary {
             Primary::Made(link) | Primary::Named(NamedLink { link, .. }) => link.peer(),
@@ -163,7 +165,7 @@ impl Path {
         }
     }
 
-    /// The node that has introduced the box of another, and passes messages on.
+    /// Returns the node that has introduced the box of another node, and passes messages on.
     fn introducer(&self) -> Option<Incarnation> {
         match &self.from {
             CameFrom::Introducer(node) => Some(**node),
@@ -171,7 +173,7 @@ impl Path {
         }
     }
 
-    /// Whether it leads to whatever has a name.
+    /// Returns whether the path leads to a name.
     #[inline]
     fn is_by_name(&self) -> bool {
         matches!(self.from, CameFrom::Name)
@@ -186,17 +188,17 @@ impl Path {
         &self.hints
     }
 
-    /// Whether the node that has told where to look is on this host.
+    /// Returns whether the node that has named the hints is on this host.
     pub(super) fn is_near(&self) -> bool {
         self.near
     }
 
-    /// The connection that serves in place of the first, if one was put there.
+    /// Returns the connection that serves in place of the primary, if there is one.
     pub(super) fn alternate(&self) -> Option<Arc<dyn Outbound>> {
         self.alternate.lock().clone()
     }
 
-    /// The same for one who sends; `select` chooses it, if that is still to be done.
+    /// Returns the alternate connection for a sender; `select` chooses it, if it is not chosen yet.
     #[inline]
     pub(super) fn alternate_or(&self, select: impl FnOnce() -> Option<Arc<dyn Outbound>>) -> Option<Arc<dyn Outbound>> {
         match self.selection.load(Ordering::Relaxed) {
@@ -206,7 +208,8 @@ impl Path {
         }
     }
 
-    /// Keeps to `chosen`, or to the first if that is none, unless another thread has chosen by now; what is kept to.
+    /// Stays with `chosen`, or with the primary if that is `None`, unless another thread has chosen by now. Returns the
+    /// alternate connection that is in use.
     pub(super) fn keep_to(&self, chosen: Option<Arc<dyn Outbound>>) -> Option<Arc<dyn Outbound>> {
         let mut alternate = self.alternate.lock();
         if self.selection.load(Ordering::Relaxed) == selection::OPEN {
@@ -217,15 +220,16 @@ impl Path {
         alternate.clone()
     }
 
-    /// The connection that serves from now on: `other`, unless another thread has put one there.
+    /// Returns the alternate connection that serves from now on: `other`, unless another thread has set one.
     pub(super) fn take_alternate(&self, other: Arc<dyn Outbound>) -> Arc<dyn Outbound> {
         let mut alternate = self.alternate.lock();
         self.selection.store(selection::ALTERNATE, Ordering::Relaxed);
-        // What is not needed goes without the lock, with this function: it may be the last that holds a connection.
+        // If `other` is not needed it is dropped after the lock, at the end of this function: it may be the last holder
+        // of a connection.
         Arc::clone(alternate.get_or_insert_with(|| Arc::clone(&other)))
     }
 
-    /// Puts one connection in the place of another, if that still serves.
+    /// Replaces one alternate connection by another, if the old one still serves.
     pub(super) fn replace_alternate(&self, old: *const (), new: Option<&Arc<dyn Outbound>>) {
         let mut alternate = self.alternate.lock();
         let replaced = if alternate.as_ref().is_some_and(|alternate| Arc::as_ptr(alternate).cast::<()>() == old) {
@@ -236,7 +240,7 @@ impl Path {
             None
         };
         drop(alternate);
-        // Outside the lock: with the last that holds it a connection may go.
+        // Dropped outside the lock: this may be the last holder of a connection.
         drop(replaced);
     }
 }
@@ -252,12 +256,12 @@ impl LaterLink {
 }
 
 impl Pointer {
-    /// Whether it came from another node than the box's own, which would pass messages on.
+    /// Returns whether the pointer came from another node than the box's own, which would pass messages on.
     pub(crate) fn is_relayed(&self) -> bool {
         matches!(self.route(), Route::Away { path, .. } if path.is_relayed())
     }
 
-    /// The connection to send by now.
+    /// Returns the connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { path, .. } = self.route() else { return None };
         if path.is_home() {
@@ -270,15 +274,16 @@ impl Pointer {
         Some(other.unwrap_or_else(|| Arc::clone(path.primary())))
     }
 
-    /// Whether the connection to send by now is up, or being made, and does not lead to another node than the box's, or than
-    /// the one that introduced it.
+    /// Returns whether the connection to send by now is up, or being made, and leads to no other node than the box's
+    /// own or the one that introduced it.
     pub(crate) fn is_linked(&self) -> bool {
         let Some(link) = self.link().filter(|link| link.is_up()) else { return false };
         let made_for = self.made_for();
         made_for.is_none() || link.peer().is_none_or(|peer| Some(peer) == made_for || Some(peer) == self.own_node())
     }
 
-    /// The node that the pointer came from, if it is one to a certain box. It means nothing to any other.
+    /// Returns the node that the pointer came from, if it leads to a certain box. The pointer means nothing to any
+    /// other node.
     #[inline]
     pub(crate) fn made_for(&self) -> Option<Incarnation> {
         match self.route() {
@@ -288,14 +293,14 @@ impl Pointer {
         }
     }
 
-    /// A live connection, besides the one that the pointer leads by, to the node that it came from, or to the box's own. By
-    /// name one is led to whoever listens there, and by no other way.
+    /// Returns a live connection, besides the one that the pointer uses, to the node that it came from, or to the box's
+    /// own. A pointer by name has no other connection, as it leads to any node at its endpoint.
     fn other_link(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let live = |node| self.router().live_link(node).filter(|link| link.is_linked());
         live(self.made_for()?).or_else(|| self.own_node().filter(|_| path.is_relayed()).and_then(live))
     }
 
-    /// The box's node, unless the pointer leads to whatever has its name.
+    /// Returns the box's node, unless the pointer leads to a name.
     fn own_node(&self) -> Option<Incarnation> {
         match self.origin() {
             Origin::Boxed { node, .. } => Some(*node),
@@ -303,36 +308,36 @@ impl Pointer {
         }
     }
 
-    /// A way to where the box's node is said to listen.
+    /// Searches a path to the endpoints at which the box's node is said to listen.
     fn discover(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.made_for()?.node, near: path.is_near() };
         Arc::clone(self.router()).discover(self.own_node()?, path.hints(), asked_by)
     }
 
-    /// The connection that serves in place of the one that the pointer came by.
+    /// Returns the connection that serves in place of the one that the pointer came by.
     #[inline]
     fn alternate(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         path.alternate_or(|| self.select(path))
     }
 
-    /// Chooses the shortest way to a third node's box, which is kept to while it lives: an open connection to its node, or
-    /// one that is made to where it listens. The last is the one that the pointer came by.
+    /// Chooses the shortest path to a third node's box, which stays in use while it lives: an open connection to the
+    /// box's node, or else one that is made to its endpoints, or else the one that the pointer came by.
     #[cold]
     fn select(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let open = self.router().live_link(self.own_node()?).filter(|link| link.is_linked());
         path.keep_to(open.or_else(|| self.discover(path)))
     }
 
-    /// A search for a shorter way is over, and `found` what it found, if anything.
+    /// Ends a search for a shorter path; `found` is the connection it found, if any.
     pub(crate) fn settle_search(&self, search: *const (), found: Option<&Arc<dyn Outbound>>) {
         if let Route::Away { path, .. } = self.route() {
             path.replace_alternate(search, found);
         }
     }
 
-    /// Sends by the connection that the pointer leads by or, while there is none, by another one that leads there; that one
-    /// is kept to while it lives, so that what is sent stays in order. Where there is no other, the message waits for the
-    /// connection as if it had been sent by name.
+    /// Sends by the connection that the pointer uses or, while there is none, by another one that leads to the same
+    /// place; that one stays in use while it lives, so that messages stay in order. If there is no other, the message
+    /// waits for the connection as if it had been sent by name.
     #[inline]
     fn send_by<T>(
         &self,
@@ -367,7 +372,8 @@ impl Pointer {
         let other = self.other_link(path).or_else(|| if may_look { self.discover(path) } else { None });
         let sent = match other {
             Some(other) => {
-                // Kept to from now on, also by other threads: what this one sends next must not go by the way of another.
+                // It stays in use from now on, by other threads too: the next message of this thread must not take
+                // another path.
                 let link = path.take_alternate(other);
                 let sent = send(&link, false);
                 if matches!(sent, Err(NotPosted::Over | NotPosted::NotUp)) {
@@ -383,14 +389,15 @@ impl Pointer {
         })
     }
 
-    /// Puts an encoded message into the outbox of the connection that the pointer leads by.
+    /// Puts an encoded message into the outbox of the connection that the pointer uses.
     #[inline]
     pub(crate) fn post(self: &Arc<Self>, message: &Envelope<'_>) -> Result<(), DropReason> {
         let Route::Away { path, .. } = self.route() else { return Err(DropReason::NoRoute) };
         self.send_by(path, |link, patient| link.post(self, message, patient))
     }
 
-    /// Puts an encoded request into that outbox. The link is that of the request, for who wants to cancel it.
+    /// Puts an encoded request into the outbox of the connection that the pointer uses. Returns the link of the
+    /// request, for cancelling it.
     pub(crate) fn ask_encoded(
         self: &Arc<Self>,
         message: &Envelope<'_>,
@@ -404,7 +411,7 @@ impl Pointer {
         })
     }
 
-    /// Has `send` send by the way that the pointer came by, whatever is sent by a shorter one.
+    /// Calls `send` with the connection that the pointer came by, even if messages are sent by a shorter path.
     pub(crate) fn send_by_primary<T>(
         &self,
         mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
@@ -424,8 +431,8 @@ impl Pointer {
         })
     }
 
-    /// More about why nothing can be sent by it now, if that is known.
-    /// The message takes so many bytes without its handles.
+    /// Returns details of the reason why nothing can be sent by the pointer now, if they are known. The message takes
+    /// `size` bytes without its handles.
     pub(crate) fn trouble(&self, reason: DropReason, size: usize) -> Option<String> {
         let Route::Away { path, .. } = self.route() else { return None };
         match reason {
@@ -440,7 +447,8 @@ impl Pointer {
         }
     }
 
-    /// How full the way to the box and the box itself are, from 0 to 1; 1 if nothing can be sent there now.
+    /// Returns the fill level of the way to the box and of the box itself, from 0 to 1; 1 if nothing can be sent there
+    /// now.
     pub(crate) fn pressure(&self) -> f32 {
         if let Some(local) = self.local() {
             return f32::from(local.fill()) / f32::from(u8::MAX);
@@ -448,12 +456,12 @@ impl Pointer {
         self.link().map_or(1.0, |link| link.pressure(&self.target_by(&*link)))
     }
 
-    /// Of messages of the shape with that fingerprint, as far as the other node has dropped them.
+    /// Returns the losses; those at the other node are of messages of the shape with that fingerprint.
     pub(crate) fn losses(&self, fingerprint: u64) -> Losses {
         Losses { local: self.lost_here(), remote: self.lost_there(fingerprint) }
     }
 
-    /// What the other node has told, by the connection that the pointer leads by and the one in its place.
+    /// Returns the drops reported by the other node, over the primary connection and the alternate one.
     fn lost_there(&self, fingerprint: u64) -> BTreeMap<DropReason, u64> {
         let Route::Away { path, .. } = self.route() else { return BTreeMap::new() };
         let mut lost = path.primary().losses(&self.target_by(&**path.primary()), fingerprint);

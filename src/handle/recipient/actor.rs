@@ -3,8 +3,9 @@
 //! actix offers no way to make a `Recipient` of one's own, but an `Addr` of any actor can be made over any channel. The actor
 //! here has a context of ours and no task; its channel is the [`RecipientQueue`](super::queue::RecipientQueue).
 //!
-//! actix's queue cannot refuse a message, so [`MailboxActorContext::pack`](ToEnvelope::pack) sheds above a process-wide bound: it
-//! queues an empty tombstone instead, which is counted against its box when it is read, and slows threads that flood it.
+//! actix's queue cannot refuse a message, so [`MailboxActorContext::pack`](ToEnvelope::pack) sheds above a process-wide
+//! bound: it queues an empty tombstone instead, which is counted against its box when it is read, and slows down
+//! threads that flood the queue.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,22 +34,22 @@ use crate::handle::reply::Reply;
 use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
-/// Tombstones in all queues above which a sending thread gives up its turn, and above twice which it is made to wait: a
-/// tombstone takes some 32 bytes that nobody counts.
+/// Number of tombstones in all queues above which a sending thread yields, and above twice which it must wait: a
+/// tombstone takes some 32 bytes that are not counted.
 const TOMBSTONES: usize = 1 << 18;
 
-/// How long a thread waits for each message it sends in spite of twice that many tombstones.
+/// Time that a thread waits for each message it sends above twice that number of tombstones.
 const PENALTY: Duration = Duration::from_millis(1);
 
-/// Tombstones in all queues.
+/// Number of tombstones in all queues.
 static BURIED: AtomicUsize = AtomicUsize::new(0);
 
-/// The actor behind a recipient: where messages that are read from its channel are put.
+/// The actor behind a recipient: holds the messages that are read from its channel.
 pub(crate) struct MailboxActor<M: RemoteMessage> {
     pub(super) read: VecDeque<Parcel<M>>,
 }
 
-/// Its context: there is nothing to it, as the actor is never started.
+/// The actor's context, which is empty, as the actor is never started.
 #[derive(Debug)]
 pub(crate) struct MailboxActorContext;
 
@@ -60,7 +61,7 @@ impl ActorContext for MailboxActorContext {
     }
 }
 
-// It is never pinned in place.
+// The actor is never pinned in place.
 impl<M: RemoteMessage> Unpin for MailboxActor<M> {}
 
 impl<M: RemoteMessage> Actor for MailboxActor<M> {
@@ -90,7 +91,7 @@ impl<M: RemoteMessage> ToEnvelope<MailboxActor<M>, M> for MailboxActorContext {
         if !permits::acquire() {
             return bury::<M>();
         }
-        // Made empty, so that the message is moved to where it stays, and not first to where that is made.
+        // Made empty, so that the message is moved directly to its final place on the heap, and not first to the stack.
         let mut packed = Box::new(Packed { message: None, reply: None });
         packed.message = Some(message);
         packed.reply = reply;
@@ -98,7 +99,7 @@ impl<M: RemoteMessage> ToEnvelope<MailboxActor<M>, M> for MailboxActorContext {
     }
 }
 
-/// What takes the place of a message that there is no room for.
+/// Returns the tombstone of a message without room.
 #[cold]
 fn bury<M: RemoteMessage>() -> Envelope<MailboxActor<M>> {
     match BURIED.fetch_add(1, Ordering::Relaxed) {
@@ -123,7 +124,7 @@ impl<M: RemoteMessage> Packed<M> {
 }
 
 impl<M: RemoteMessage> EnvelopeProxy<MailboxActor<M>> for Packed<M> {
-    /// Who reads it counts it out of the queue.
+    /// Moves the message to the actor; the reader returns its permit.
     fn handle(&mut self, proxy: &mut MailboxActor<M>, _: &mut MailboxActorContext) {
         if let Some(parcel) = self.take() {
             proxy.read.push_back(parcel);
@@ -140,7 +141,8 @@ impl<M: RemoteMessage> Drop for Packed<M> {
 }
 
 impl<M: RemoteMessage> Packed<M> {
-    /// Not handled: it came while its pump was ending. It goes the same way, to be delivered or counted.
+    /// Passes on a message that was not handled, as it came while its pump was ending. It takes the same way, to be
+    /// delivered or counted.
     #[cold]
     fn go_late(&mut self) {
         let _left = Permits(1);
@@ -150,14 +152,14 @@ impl<M: RemoteMessage> Packed<M> {
     }
 }
 
-/// Gives a message to the box, as an `Address` would; actix, too, passes over a request that nobody waits for any more.
-/// Of one who does, only actix's own sender is seen.
+/// Gives a message to the box, as an `Address` would. Like actix, this skips a request that nobody waits for any more;
+/// only actix's own sender shows whether anybody waits.
 pub(super) fn pass<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     contained::<M, _>(|| pass_to_box(pointer, parcel));
 }
 
-/// Passes messages in their order. They are contained together, as most of them do not panic: after one that does it goes
-/// on with the next.
+/// Passes messages in their order. Panics are caught for all of them together, as most messages do not panic: after a
+/// panic the next message follows.
 pub(super) fn pass_all<M: RemoteMessage>(pointer: &Arc<Pointer>, parcels: &mut VecDeque<Parcel<M>>) {
     let mut pass_rest = || {
         while let Some(parcel) = parcels.pop_front() {
@@ -178,7 +180,7 @@ fn pass_to_box<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     }
 }
 
-/// The place of a message that was shed: nothing in it, so that its box takes no memory.
+/// The tombstone of a message that was shed. It is empty, so that boxing it takes no memory.
 struct Tombstone<M>(PhantomData<fn(M)>);
 
 impl<M: RemoteMessage> EnvelopeProxy<MailboxActor<M>> for Tombstone<M> {
@@ -186,7 +188,7 @@ impl<M: RemoteMessage> EnvelopeProxy<MailboxActor<M>> for Tombstone<M> {
 }
 
 impl<M> Drop for Tombstone<M> {
-    /// Counted when it goes, whether it was read or dropped with its channel.
+    /// Counts the shed message, whether the tombstone was read or dropped with its channel.
     fn drop(&mut self) {
         BURIED.fetch_sub(1, Ordering::Relaxed);
         if let Some(pointer) = served() {
@@ -197,8 +199,7 @@ impl<M> Drop for Tombstone<M> {
 }
 
 thread_local! {
-    /// The pointer whose channel is read, or dropped, on this thread: an envelope that is dropped does not know whose it
-    /// is.
+    /// The pointer whose channel is read, or dropped, on this thread: a dropped envelope does not know its pointer.
     static SERVED: RefCell<Option<Arc<Pointer>>> = const { RefCell::new(None) };
 }
 
@@ -207,9 +208,9 @@ fn served() -> Option<Arc<Pointer>> {
     SERVED.try_with(|served| served.borrow().clone()).ok().flatten()
 }
 
-/// Does something to a pointer's channel.
+/// Runs `work` on a pointer's channel.
 pub(super) fn serving<R>(pointer: &Arc<Pointer>, work: impl FnOnce() -> R) -> R {
-    /// Ends with the work, also by a panic.
+    /// Restores the outer pointer when the work ends, even by a panic.
     struct Outer(Option<Arc<Pointer>>);
 
     impl Drop for Outer {

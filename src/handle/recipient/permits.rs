@@ -1,29 +1,30 @@
-//! How many messages may wait behind the recipients of this process: a place for each.
+//! The bound on messages that wait behind the recipients of this process: each message takes a permit.
 //!
-//! actix's queues have no bound of their own, and what packs a message for one does not know which it is for. So the
-//! bound is one for all of them.
+//! actix's queues have no bound of their own, and the code that packs a message does not know for which queue it is. So
+//! all of them share one bound.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// Places in all queues that are taken, or kept for a thread that sends; at most [`LIMIT`].
+/// Number of permits that are taken, or kept for a sending thread; at most [`LIMIT`].
 static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
 static LIMIT: AtomicUsize = AtomicUsize::new(65_536);
 
-/// Places that are kept for a thread at a time, so that not each of its messages costs a count that all threads share.
-/// None are while half of all are taken: threads that have places and do not send leave the other half to those that do.
+/// Number of permits kept for a thread at a time, so that not each of its messages touches a count that all threads
+/// share. None are kept once half of all are taken: threads that have permits and do not send leave the other half to
+/// sending ones.
 const BATCH: usize = 16;
 
-/// Sets how many messages may wait behind the recipients of this process.
+/// Sets the maximum number of messages that wait behind the recipients of this process.
 pub(crate) fn limit_queue(envelopes: usize) {
     LIMIT.store(envelopes, Ordering::Relaxed);
 }
 
-/// How many places are taken now. Of those kept for threads, those for other threads than this count.
+/// Returns the number of permits taken now, including those kept for other threads.
 pub(crate) fn queued() -> usize {
-    // A thread that is being torn down has none.
+    // A thread that is being torn down has no permits.
     let _ = THREAD.try_with(ThreadPermits::give_back);
     QUEUED.load(Ordering::Relaxed)
 }
@@ -32,11 +33,11 @@ thread_local! {
     static THREAD: ThreadPermits = const { ThreadPermits(Cell::new(0)) };
 }
 
-/// How many places are kept for a thread.
+/// The number of permits kept for a thread.
 struct ThreadPermits(Cell<usize>);
 
 impl ThreadPermits {
-    /// Takes a place, unless all are taken.
+    /// Takes a permit, unless all are taken.
     #[inline]
     fn take(&self) -> bool {
         match self.0.get() {
@@ -69,7 +70,7 @@ impl Drop for ThreadPermits {
     }
 }
 
-/// Takes so many places, if no more than `limit` are taken then.
+/// Takes `places` permits, if no more than `limit` are taken then.
 fn take(places: usize, limit: usize) -> bool {
     take_of(&QUEUED, places, limit)
 }
@@ -79,13 +80,13 @@ fn take_of(queued: &AtomicUsize, places: usize, limit: usize) -> bool {
     queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
 }
 
-/// Takes a place for a message, unless all are taken. It is given back by [`Permits`].
+/// Takes a permit for a message, unless all are taken. [`Permits`] returns it.
 #[inline]
 pub(crate) fn acquire() -> bool {
     THREAD.try_with(ThreadPermits::take).unwrap_or_else(|_| take(1, LIMIT.load(Ordering::Relaxed)))
 }
 
-/// Places that are left, and given back in the end.
+/// Permits of messages that have left the queue, returned on drop.
 #[derive(Debug, Default)]
 pub(crate) struct Permits(pub(crate) usize);
 
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn threads_that_do_not_send_leave_half_of_all_places_to_others() {
-        // Of this test alone: the limit and the count are the whole process's, and others send meanwhile.
+        // A count for this test alone: the real limit and count belong to the whole process, and other tests send
+        // meanwhile.
         let queued = AtomicUsize::new(0);
         let idle = (0..1_000).filter(|_| take_of(&queued, BATCH, 100 / 2)).count();
         assert_eq!(idle, 50 / BATCH);

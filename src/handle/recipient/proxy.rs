@@ -1,5 +1,5 @@
-//! The actix side of a pointer: a `Recipient` that leads anywhere, what is known of it, and the [`Pump`] that empties its
-//! [`RecipientQueue`] on the node's I/O thread.
+//! The actix side of a pointer: a `Recipient` that leads anywhere, its entry in the process-wide table, and the
+//! [`Pump`] that empties its [`RecipientQueue`] on the node's I/O thread.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -38,16 +38,16 @@ use crate::ident::Incarnation;
 use crate::message::RemoteMessage;
 use crate::wire::numbering::KeyHasher;
 
-/// Gives the pumps of this thread turns until they have taken up what waits behind recipients now: one for each so many
-/// messages, which is twice what they need, and some more, because other tasks have turns too. The count is that of the
-/// whole process, and others may go on sending: neither is waited for longer.
+/// Gives the pumps of this thread turns until they have taken the messages that wait behind recipients now: one turn
+/// for each [`YIELD_AFTER`] messages, which is twice what they need, and some more, because other tasks have turns too.
+/// The count is that of the whole process, and other threads may go on sending: this does not wait for either.
 pub(crate) async fn catch_up() {
     const SPARE: usize = 64;
     for _ in 0..queued() / YIELD_AFTER + SPARE {
         if queued() == 0 {
             return;
         }
-        // One turn of every task that is ready: tokio's own `yield_now` gives them many.
+        // One turn for every task that is ready: tokio's own `yield_now` gives them many.
         let mut had_turn = false;
         poll_fn(|cx| match std::mem::replace(&mut had_turn, true) {
             true => Poll::Ready(()),
@@ -63,24 +63,25 @@ pub(crate) async fn catch_up() {
 /// Empties a queue until no recipient is left or nothing can be reached through it any more.
 struct Pump<M: RemoteMessage> {
     queue: Arc<RecipientQueue<M>>,
-    /// The pointer that messages leave by now.
+    /// The pointer by which messages leave now.
     pointer: Arc<Pointer>,
     key: ExportKey,
-    /// Cancelled when nothing can be reached any more, and the wait for that.
+    /// The token that is cancelled when nothing can be reached any more, and the wait for it.
     gone: CancellationToken,
     waits: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Who is woken by what ends it: told to all of that once, and not for each message.
+    /// The waker that is registered with everything that can end the pump: once, and not for each message.
     waker: Option<Waker>,
 }
 
 impl<M: RemoteMessage> Pump<M> {
-    /// Whether the last recipient has gone. Decided under the lock under which a recipient may be brought back.
+    /// Returns whether the last recipient has gone. This is decided under the lock under which a recipient may be
+    /// brought back.
     fn is_unheld(&self) -> bool {
         let recipients = self.pointer.router().recipients();
         recipients.forget(self.key, self.pointer.origin(), || !self.queue.is_held())
     }
 
-    /// Whether nothing can be reached any more, of which this task is told.
+    /// Returns whether nothing can be reached any more; if not, this task is woken when that changes.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         while self.has_ended(cx) {
             if self.gone.is_cancelled() || !self.choose_pointer() {
@@ -90,7 +91,7 @@ impl<M: RemoteMessage> Pump<M> {
         false
     }
 
-    /// The same for the pointer that messages leave by now.
+    /// Returns whether nothing can be reached by the present pointer any more.
     fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
         let may_end = self.pointer.is_away_for_good();
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -103,14 +104,15 @@ impl<M: RemoteMessage> Pump<M> {
         may_end && self.pointer.ends_for(self.key, cx.waker())
     }
 
-    /// Changes to another of the equal pointers, if there is a better one; whether anything can be reached by it.
+    /// Changes to another of the equal pointers, if there is a better one. Returns whether anything can be reached by
+    /// the chosen one.
     #[cold]
     fn choose_pointer(&mut self) -> bool {
         let Some(chosen) = self.queue.routes().choose() else { return false };
         if !Arc::ptr_eq(&chosen, &self.pointer) {
             self.pointer.forget_pump(self.key);
             self.pointer = chosen;
-            // Not known to this one yet.
+            // The waker is not registered with the new pointer yet.
             self.waker = None;
         }
         true
@@ -137,7 +139,7 @@ impl<M: RemoteMessage> Future for Pump<M> {
 
 impl<M: RemoteMessage> Drop for Pump<M> {
     fn drop(&mut self) {
-        // Before the channel, whose address the next one may get.
+        // Removed before the channel is closed, whose address the next channel may get.
         let known = PROXIES.lock().remove(&self.key);
         drop(known);
         self.pointer.router().recipients().end(self.key, self.pointer.origin());
@@ -146,28 +148,28 @@ impl<M: RemoteMessage> Drop for Pump<M> {
     }
 }
 
-/// Which recipients of this process are proxies, and for what.
+/// The recipients of this process that are proxies.
 static PROXIES: LazyLock<Mutex<HashMap<ExportKey, ProxyEntry, BuildHasherDefault<KeyHasher>>>> =
     LazyLock::new(Mutex::default);
 
-/// Recipients of the process that are kept, at most: each has some two kilobytes.
+/// Maximum number of cached recipients in the process: each takes some two kilobytes.
 const MAX_CACHED: usize = 4_096;
 
-/// What is known of a proxy.
+/// The entry of a proxy.
 struct ProxyEntry {
     queue: Weak<dyn AnyQueue>,
-    /// Until the next sweep: a recipient that a peer's messages bring again and again, and that is gone before the next one
-    /// comes. To make its channel and its pump anew costs more than the message.
+    /// A cached recipient, kept until the next sweep: one that a peer's messages bring again and again, and that would
+    /// be gone before the next one comes. Making its channel and its pump anew costs more than the message.
     kept: Option<CachedRecipient>,
-    /// Whether it was there at the last sweep.
+    /// Whether the proxy existed at the last sweep.
     is_old: bool,
-    /// The pointer that is watched, and what ends the watch with the proxy.
+    /// The pointer that is watched, and the guard that ends the watch with the proxy.
     watch: Option<(Weak<Pointer>, DropGuard)>,
 }
 
-/// A queue behind recipients, whatever its messages.
+/// A queue behind recipients, whatever the type of its messages.
 trait AnyQueue: Send + Sync {
-    /// The pointer by which messages leave now.
+    /// Returns the pointer by which messages leave now.
     fn pointer(&self) -> Arc<Pointer>;
 }
 
@@ -177,14 +179,14 @@ impl<M: RemoteMessage> AnyQueue for RecipientQueue<M> {
     }
 }
 
-/// A recipient that is kept, and counts as long as it is.
+/// A cached recipient, which is counted while it is kept.
 struct CachedRecipient(Option<Box<dyn Any + Send>>);
 
-/// How many there are.
+/// Number of cached recipients.
 static CACHED: AtomicUsize = AtomicUsize::new(0);
 
 impl CachedRecipient {
-    /// `None` if there are too many.
+    /// Caches a recipient; `None` if there are too many.
     fn new<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<CachedRecipient> {
         let one_more = |kept| (kept < MAX_CACHED).then_some(kept + 1);
         CACHED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
@@ -199,28 +201,28 @@ impl Drop for CachedRecipient {
     }
 }
 
-/// The pointer that a recipient stands for, if it is a proxy.
+/// Returns the pointer that a recipient stands for, if it is a proxy.
 pub(crate) fn pointer_of(key: &ExportKey) -> Option<Arc<Pointer>> {
     let queue = PROXIES.lock().get(key)?.queue.upgrade();
     Some(queue?.pointer())
 }
 
-/// Has the boxes watched that lasting recipients of a node lead to, so that they are not connected any more once nothing
-/// can be reached through them. Most recipients that come in messages are used once and go: they are not worth it. Lets go
-/// of those that were kept.
+/// Watches the boxes of a node's lasting recipients, so that these are not connected any more once nothing can be
+/// reached through them. Most recipients that come in messages are used once and dropped, and are not worth a watch.
+/// Drops cached recipients.
 pub(crate) fn sweep(node: Incarnation) {
-    // Whatever these hold goes without the lock.
+    // The contents of these are dropped without the lock.
     let (mut lasting, mut kept, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for known in PROXIES.lock().values_mut() {
         let Some(queue) = known.queue.upgrade() else { continue };
         let pointer = queue.pointer();
         queues.push((queue, Arc::clone(&pointer)));
-        // That of another node of the process is old when that one says so.
+        // Proxies of other nodes in this process are aged by their own node's sweep.
         if !pointer.is_away_for_good() || pointer.router().id() != node {
             continue;
         }
         if let Some(recipient) = known.kept.take() {
-            // Whether anybody else holds it is seen the next time.
+            // The next sweep shows whether anybody else holds the recipient.
             kept.push((recipient, pointer));
             continue;
         }
@@ -235,9 +237,9 @@ pub(crate) fn sweep(node: Incarnation) {
     lasting.into_iter().for_each(|(pointer, unwanted, _before)| monitor::end_when_gone(&pointer, unwanted));
 }
 
-/// What tells this recipient apart from others.
+/// Returns the key of a recipient.
 pub(crate) fn key_of<M: RemoteMessage>(recipient: &Recipient<M>) -> ExportKey {
-    /// actix hashes the address of the actor's channel; this keeps it.
+    /// A hasher that keeps the address of the actor's channel, which actix hashes.
     #[derive(Default)]
     struct Channel(usize);
 
@@ -258,13 +260,14 @@ pub(crate) fn key_of<M: RemoteMessage>(recipient: &Recipient<M>) -> ExportKey {
     (TypeId::of::<M>(), channel.0)
 }
 
-/// Where messages wait that were sent through the recipients of a pointer to a box of this node, if there are any.
+/// Returns the queue of messages that were sent through the recipients of a pointer to a box of this node, if there is
+/// one.
 pub(crate) fn queue<M: RemoteMessage>(pointer: &Pointer) -> Option<Arc<RecipientQueue<M>>> {
     pointer.queue().lock().as_ref()?.downcast_ref::<Weak<RecipientQueue<M>>>()?.upgrade()
 }
 
-/// A recipient for what the pointer leads to: the same one for equal pointers, as long as one is held. Of an actor of this
-/// node that has been sent elsewhere, the actor's own.
+/// Returns a recipient for the pointer's box: the same one for equal pointers, as long as one is held. For an actor of
+/// this node whose recipient was sent elsewhere, returns the actor's own.
 pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M> {
     let mut own: Option<Recipient<M>> = None;
     if let Some(local) = pointer.leased_here() {
@@ -282,7 +285,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     }
 }
 
-/// A new recipient is known to be a proxy before anybody can send it.
+/// Registers a new recipient as a proxy, before anybody can send it.
 fn note<M: RemoteMessage>(
     pointer: &Arc<Pointer>,
     recipient: &Recipient<M>,
@@ -290,7 +293,7 @@ fn note<M: RemoteMessage>(
 ) -> ExportKey {
     pointer.begin_recipient();
     let key = key_of(recipient);
-    // Not one that lives for those who hold it: it is let go with the last of them.
+    // A recipient whose pointer has a lease is not cached: it is dropped with the last holder.
     let comes_again = pointer.has_proxy() && pointer.is_away_for_good() && pointer.held().is_none();
     let kept = if comes_again { CachedRecipient::new(recipient) } else { None };
     pointer.set_proxy();

@@ -1,13 +1,14 @@
-//! The queue behind an actix `Recipient` of a pointer, and how messages are taken out of it.
+//! The queue behind an actix `Recipient` of a pointer, and its two readers.
 //!
-//! Two readers share it: the [pump](super::proxy) on the node's I/O thread, which gives each message to the box as an `Address`
-//! would, and the reader of a mailbox, which takes its own messages without that detour if it is there first.
+//! Two readers share the queue: the [pump](super::proxy) on the node's I/O thread, which gives each message to the box
+//! as an `Address` would, and the reader of a mailbox, which takes its own messages without that detour if it comes
+//! first.
 //!
-//! Invariant: while the pump puts what it has read into the box, nobody else reads the channel, and the reader of the mailbox
-//! holds the channel's lock until what it has read is in its hands: so messages stay in order. The pump holds no lock
-//! meanwhile, as to put a message into a box may run code of the application: the reader's waker, or the `Drop` of what the
-//! box sheds. A message that comes into an empty channel wakes the pump and nobody else: the reader only
-//! looks in when it finds nothing in the box.
+//! Invariant: while the pump puts messages that it has read into the box, nobody else reads the channel, and the reader
+//! of the mailbox holds the channel's lock until it has the messages in its batch: so messages stay in order. The pump
+//! holds no lock meanwhile, as putting a message into a box may run code of the application: the reader's waker, or the
+//! `Drop` of a message that the box sheds. A message that comes into an empty channel wakes only the pump: the reader
+//! checks the channel only when it finds nothing in the box.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,7 +38,8 @@ use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
 use crate::message::RemoteMessage;
 
-/// Messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the channel.
+/// Number of messages that are read before others get a turn: other tasks of the pump's thread, or other readers of the
+/// channel.
 pub(crate) const YIELD_AFTER: usize = 256;
 
 /// The reading end of the channel behind the recipients of equal pointers.
@@ -47,31 +49,31 @@ pub(crate) struct RecipientQueue<M: RemoteMessage> {
 }
 
 struct ReadEnd<M: RemoteMessage> {
-    /// `None` once it is closed.
+    /// The receiving end; `None` once it is closed.
     receiver: Option<AddressReceiver<MailboxActor<M>>>,
     proxy: MailboxActor<M>,
     /// Whether the pump has read messages that are not in the box yet.
     is_passing: bool,
-    /// Of the pump, which is to be woken also when somebody else has read what there was.
+    /// The waker of the pump, which must be woken even after the other reader has emptied the channel.
     waker: Option<Waker>,
 }
 
-/// How a turn of the pump has left the channel.
+/// The state of the channel after a turn of the pump.
 pub(crate) enum Drained {
     /// There may be more.
     More,
-    /// It was empty. Whether somebody held a recipient then: who is the last to let one go wakes the pump.
+    /// The channel was empty. `is_held` is whether a recipient was held then: dropping the last one wakes the pump.
     Empty { is_held: bool },
 }
 
 impl<M: RemoteMessage> ReadEnd<M> {
-    /// How the channel is left by one who has seen it empty.
+    /// Returns the state of a channel that was found empty.
     fn emptied(&self) -> Drained {
         Drained::Empty { is_held: self.receiver.as_ref().is_some_and(AddressReceiver::connected) }
     }
 
-    /// Puts the next message where those are that were read before. What is left of it, which is all there was of one that
-    /// was shed.
+    /// Receives the next envelope and moves its message into `read`. Returns the emptied envelope; a tombstone holds no
+    /// message.
     #[inline]
     fn read(&mut self, cx: &mut Context<'_>) -> Option<Envelope<MailboxActor<M>>> {
         match Pin::new(self.receiver.as_mut()?).poll_next(cx) {
@@ -83,7 +85,7 @@ impl<M: RemoteMessage> ReadEnd<M> {
         }
     }
 
-    /// Puts up to `room` messages where those are that were read before; whether there may be more.
+    /// Reads messages until `read` has `room` of them, or the turn ends. Returns whether there may be more.
     #[inline]
     fn read_turn(&mut self, cx: &mut Context<'_>, room: usize, shed: &mut Shed<'_, M>) -> bool {
         for _ in 0..YIELD_AFTER {
@@ -99,7 +101,7 @@ impl<M: RemoteMessage> ReadEnd<M> {
         true
     }
 
-    /// Has the pump woken when there is more.
+    /// Registers the pump's waker for further messages.
     fn wake_on_more(&mut self, cx: &mut Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -109,7 +111,7 @@ impl<M: RemoteMessage> ReadEnd<M> {
 }
 
 impl<M: RemoteMessage> RecipientQueue<M> {
-    /// A new channel, and a recipient that leads into it.
+    /// Makes a new channel, and a recipient that leads into it.
     pub(crate) fn open(pointer: &Arc<Pointer>) -> (Recipient<M>, Arc<RecipientQueue<M>>) {
         let (sender, receiver) = channel::<MailboxActor<M>>(0);
         let proxy = MailboxActor { read: VecDeque::new() };
@@ -122,8 +124,8 @@ impl<M: RemoteMessage> RecipientQueue<M> {
         &self.routes
     }
 
-    /// Gives the box what waits, up to a turn, by the pointer that the pump has chosen. The one who calls is woken when
-    /// there is more.
+    /// Gives the box the waiting messages, at most one turn's, by the pointer that the pump has chosen. The calling
+    /// task is woken when there are more.
     pub(super) fn pass_on(&self, pointer: &Arc<Pointer>, cx: &mut Context<'_>) -> Drained {
         let mut shed = Shed { pointer, envelopes: Vec::new() };
         let (after, mut parcels) = {
@@ -144,27 +146,27 @@ impl<M: RemoteMessage> RecipientQueue<M> {
         let mut end = self.end.lock();
         end.is_passing = false;
         if matches!(after, Drained::More) {
-            // Its place is used again in the next turn, which comes soon. There are as many queues as recipients, and most are
-            // idle: those keep no room for a message.
+            // The memory is used again in the next turn, which comes soon. There are as many queues as recipients, and
+            // most are idle: these keep no room for a message.
             end.proxy.read = parcels;
         }
         after
     }
 
-    /// The messages that wait, for the reader of the box that `pointer` leads to; `None` while somebody else reads it, who then
-    /// puts it into the box.
+    /// Returns access to the waiting messages, for the reader of the box that `pointer` leads to; `None` while the pump
+    /// reads them, which then puts them into the box.
     pub(crate) fn take<'a>(&'a self, pointer: &'a Arc<Pointer>) -> Option<DirectRead<'a, M>> {
         let end = self.end.try_lock().filter(|end| !end.is_passing)?;
         let shed = Shed { pointer, envelopes: Vec::new() };
         Some(DirectRead { end, taken: Permits::default(), shed })
     }
 
-    /// Whether somebody holds a recipient.
+    /// Returns whether a recipient is held.
     pub(super) fn is_held(&self) -> bool {
         self.end.lock().receiver.as_ref().is_some_and(AddressReceiver::connected)
     }
 
-    /// Takes no more messages. Those that wait go to the box, or are counted.
+    /// Closes the queue: it takes no more messages. Waiting messages go to the box, or are counted.
     pub(super) fn close(&self, pointer: &Arc<Pointer>) {
         let (receiver, _waker) = {
             let mut end = self.end.lock();
@@ -174,11 +176,11 @@ impl<M: RemoteMessage> RecipientQueue<M> {
     }
 }
 
-/// The channel in the hands of the box's reader. While it has it, no code of the application runs.
+/// Access of the box's reader to the channel. While it lasts, no code of the application runs.
 pub(crate) struct DirectRead<'a, M: RemoteMessage> {
     end: MutexGuard<'a, ReadEnd<M>>,
     taken: Permits,
-    // After the lock: telling of what was shed is nothing to hold it for.
+    // Dropped after the lock, so that reporting shed messages does not hold it.
     shed: Shed<'a, M>,
 }
 
@@ -186,7 +188,7 @@ impl<M: RemoteMessage> DirectRead<'_, M> {
     /// Puts up to `room` messages into `batch`, which is empty.
     pub(crate) fn fill(&mut self, batch: &mut VecDeque<Parcel<M>>, room: usize) {
         let end = &mut *self.end;
-        // The pump registers its own when it first looks in.
+        // The pump registers its own waker when it first polls.
         let waker = end.waker.take();
         let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
         std::mem::swap(batch, &mut end.proxy.read);
@@ -236,11 +238,11 @@ mod tests {
     use super::*;
     use crate::handle::detached;
 
-    /// The queue of the test, and how often a message was dropped that could use it.
+    /// The queue of the test, and the number of dropped messages that could use it.
     static QUEUE: OnceLock<Arc<RecipientQueue<Nosy>>> = OnceLock::new();
     static FREE: AtomicUsize = AtomicUsize::new(0);
 
-    /// Uses the queue when it goes.
+    /// A message that uses the queue when it is dropped.
     #[derive(Message, Serialize, Deserialize)]
     #[rtype(result = "()")]
     struct Nosy;
@@ -257,7 +259,7 @@ mod tests {
         }
     }
 
-    /// A box that sheds it drops the message here, as one that is not there does.
+    /// A box that sheds the message drops it here, and so does a box that does not exist.
     #[test]
     fn a_message_that_is_shed_may_use_the_queue_that_it_came_by() {
         let pointer = detached::elsewhere();

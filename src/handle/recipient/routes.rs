@@ -1,9 +1,10 @@
-//! The pointers of one recipient: all that are equal, by whichever connection they came.
+//! The pointers of one recipient: all equal ones, by whichever connection they came.
 //!
-//! A recipient stands for what its pointers are made of, and sends by one of them. The others are held, because each of them
-//! keeps the box alive with a lease of its own, and one takes over when the current one leads nowhere any more. Only the pump
-//! changes from one to another, between two turns, and no other way than keeps messages in order: while the current pointer
-//! is in use and leads by a connection, only one that leads by the same connection takes its place.
+//! A recipient stands for the common origin of its pointers, and sends by one of them. The others are held, because
+//! each of them keeps the box alive with a lease of its own, and one takes over when the current one leads nowhere any
+//! more. Only the pump changes from one to another, between two turns, and only in ways that keep messages in order:
+//! while the current pointer is in use and has a live connection, only a pointer by the same connection takes its
+//! place.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,8 +16,8 @@ use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
 use crate::handle::ports::Outbound;
 
-/// Pointers of one recipient that are held beside the current one, each of another connection. Beyond, the worst goes, and
-/// its lease with it: the box stays as long as one of the others keeps it.
+/// Maximum number of pointers of one recipient that are held beside the current one, each of another connection. Beyond
+/// that, the worst is dropped, and its lease with it: the box stays as long as one of the others keeps it.
 const MAX_OTHERS: usize = 8;
 
 /// See the [module](self).
@@ -33,7 +34,7 @@ pub(super) struct Routes {
 struct RouteSet {
     current: Arc<Pointer>,
     others: Vec<Arc<Pointer>>,
-    /// Nothing can be reached any more by any of them.
+    /// Whether nothing can be reached any more by any of them.
     closed: bool,
 }
 
@@ -47,8 +48,8 @@ impl Routes {
         Arc::clone(&self.state.lock().current)
     }
 
-    /// Takes an equal pointer as one more, and puts those that it replaces into `gone`, to go without a lock; whether
-    /// something can be reached still.
+    /// Adds an equal pointer, and puts those that it replaces into `gone`, to be dropped without a lock. Returns
+    /// whether something can still be reached.
     pub(super) fn offer(&self, pointer: &Arc<Pointer>, gone: &mut Vec<Arc<Pointer>>) -> bool {
         let mut routes = self.state.lock();
         if !routes.closed && routes.wants(pointer) {
@@ -58,13 +59,13 @@ impl Routes {
         !routes.closed
     }
 
-    /// Whether a pointer was offered since the last choice.
+    /// Returns whether a pointer was offered since the last choice.
     #[inline]
     pub(super) fn has_offers(&self) -> bool {
         self.offered.load(Ordering::Relaxed)
     }
 
-    /// A message leaves by the current pointer; called by the pump, as `choose` is.
+    /// Records that a message leaves by the current pointer; called by the pump, like `choose`.
     #[inline]
     pub(super) fn note_use(&self) {
         if !self.in_use.load(Ordering::Relaxed) {
@@ -72,7 +73,7 @@ impl Routes {
         }
     }
 
-    /// The pointer to send by from now on; `None`, and never any again, if that is the end of all of them.
+    /// Returns the pointer to send by from now on; `None` if all have ended, and then there is never one again.
     pub(super) fn choose(&self) -> Option<Arc<Pointer>> {
         self.offered.store(false, Ordering::Relaxed);
         let mut routes = self.state.lock();
@@ -86,14 +87,14 @@ impl Routes {
 }
 
 impl RouteSet {
-    /// Whether a pointer may ever lead better than those that are there, or holds a lease of its own.
+    /// Returns whether a pointer may ever be better than the present ones, or holds a lease of its own.
     fn wants(&self, pointer: &Arc<Pointer>) -> bool {
         let mut known = self.others.iter().chain([&self.current]);
         if known.any(|known| Arc::ptr_eq(known, pointer)) || self.current.is_local() {
             return false;
         }
         match primary(pointer) {
-            // It holds nothing that another of the same connection does not.
+            // It holds no lease that another pointer of the same connection does not.
             Some(link) if pointer.held().is_none() => {
                 !self.others.iter().chain([&self.current]).any(|known| leads_by(known, link))
             }
@@ -102,8 +103,8 @@ impl RouteSet {
         }
     }
 
-    /// Takes a pointer in the place of those that it replaces: the latest of a connection comes again as long as the peer
-    /// means the box by one number.
+    /// Adds a pointer in place of those that it replaces: the latest of a connection comes again as long as the peer
+    /// uses one number for the box.
     fn add(&mut self, pointer: &Arc<Pointer>, gone: &mut Vec<Arc<Pointer>>) {
         let link = primary(pointer);
         let is_replaced = |other: &Arc<Pointer>| {
@@ -118,7 +119,8 @@ impl RouteSet {
         }
     }
 
-    /// Puts another pointer in the place of the current one, if there is a better one that may; what is not held any more.
+    /// Replaces the current pointer, if there is a better one that may take its place. Returns the old one if it is not
+    /// held any more.
     fn change(&mut self, in_use: bool) -> Option<Arc<Pointer>> {
         let better = self.better(in_use)?;
         let before = std::mem::replace(&mut self.current, self.others.remove(better));
@@ -147,13 +149,14 @@ impl RouteSet {
     }
 }
 
-/// How good a pointer is: one that leads anywhere, then one that leads by a connection, then one that leads there directly.
+/// Returns the worth of a pointer: first whether it leads anywhere, then whether it has a connection, then whether it
+/// leads there directly.
 fn worth(pointer: &Pointer) -> (bool, bool, bool) {
     let is_linked = pointer.is_local() || pointer.link().is_some_and(|link| link.is_linked());
     (!pointer.have_recipients_ended(), is_linked, !pointer.is_relayed())
 }
 
-/// The connection by which a pointer came.
+/// Returns the connection by which a pointer came.
 fn primary(pointer: &Pointer) -> Option<&Arc<dyn Outbound>> {
     match pointer.route() {
         Route::Away { path, .. } => Some(path.primary()),
@@ -214,7 +217,7 @@ mod tests {
             self.released.load(Ordering::Relaxed)
         }
 
-        /// The pointer that comes by it, from that node, with a lease.
+        /// Returns a pointer that came by this connection, from that node, with a lease.
         fn pointer(self: &Arc<Self>, from: Incarnation, connection: u64) -> Arc<Pointer> {
             let link: Arc<dyn Outbound> = Arc::clone(self) as _;
             let holdings = Arc::new(Holdings::default());
@@ -281,7 +284,7 @@ mod tests {
         }
     }
 
-    /// Offers a pointer as one does who lets go of what is replaced.
+    /// Offers a pointer, and drops the replaced ones.
     fn offer(routes: &Routes, pointer: Arc<Pointer>) -> bool {
         routes.offer(&pointer, &mut Vec::new())
     }

@@ -1,10 +1,11 @@
-//! The recipients of one node, by what their pointers are made of: equal pointers have equal recipients.
+//! The recipients of one node, by the origin of their pointers: equal pointers have equal recipients.
 //!
-//! Two actix recipients are equal if they lead into one channel. So a recipient that is held is found here for each equal
-//! pointer of its node and the same type of messages, by whichever connection and however the pointer came.
+//! Two actix recipients are equal if they lead into one channel. So a recipient that is held is found here for each
+//! equal pointer of its node and the same type of messages, however the pointer came.
 //!
-//! There is an entry for each recipient that somebody holds. A pump removes its own when nobody does; of one that leads nowhere
-//! any more the entry stays, so that the recipient can still be found in a set, and goes soon after the recipient has gone.
+//! There is an entry for each recipient that is held. A pump removes its own when the recipient is not held any more;
+//! the entry of a recipient that leads nowhere any more stays, so that the recipient can still be found in a set, and
+//! is removed soon after the recipient has gone.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -31,15 +32,16 @@ pub(crate) struct ProxyTable {
 
 #[derive(Debug, Default)]
 struct TableState {
-    /// Looked into for each recipient that a message brings: to compare a few places costs less than to hash one.
+    /// Entries of recipients with a pump. They are searched for each recipient that a message brings: comparing a few
+    /// places costs less than hashing one.
     proxies: BTreeMap<Place, Entry>,
-    /// Entries of recipients that lead nowhere any more, apart from the others: to find those that nobody holds, nobody else
-    /// is looked at. And how many of them were held when they were last looked at.
+    /// Entries of recipients that lead nowhere any more, apart from the others, so that a search for unheld ones does
+    /// not touch the rest; and the number of those held at the last search.
     ended: BTreeMap<Place, Entry>,
     ended_held: usize,
 }
 
-/// Where a recipient is found: the type of its messages, and what its pointer is made of.
+/// The key of a recipient: the type of its messages, and the origin of its pointer.
 type Place = (TypeId, Origin);
 
 struct Entry {
@@ -47,7 +49,7 @@ struct Entry {
     proxy: Box<dyn AnyProxy>,
 }
 
-/// The way back to a recipient, whatever its type.
+/// A weak reference to a recipient, whatever its type.
 trait AnyProxy: Any + Send {
     fn is_held(&self) -> bool;
 }
@@ -73,14 +75,14 @@ pub(super) enum Found<M: RemoteMessage> {
 }
 
 impl ProxyTable {
-    /// The recipient of a pointer or of an equal one; for a new one `note` is called before others can find it.
+    /// Returns the recipient of a pointer or of an equal one; calls `note` for a new one before others can find it.
     pub(super) fn recipient<M: RemoteMessage>(
         &self,
         pointer: &Arc<Pointer>,
         note: impl FnOnce(&Recipient<M>, &Arc<RecipientQueue<M>>) -> ExportKey,
     ) -> Found<M> {
         let place = (TypeId::of::<M>(), pointer.origin().clone());
-        // Whatever these let go of goes without the lock.
+        // The contents of these are dropped without the lock.
         let (mut gone, mut dead) = (Vec::new(), None);
         let mut state = self.state.lock();
         if let Some((recipient, queue)) = state.find(&place).and_then(Entry::upgrade::<M>) {
@@ -100,7 +102,7 @@ impl ProxyTable {
         Found::New(new, queue)
     }
 
-    /// Forgets a recipient if `is_unheld` says so, which nobody can find meanwhile; whether it does.
+    /// Forgets a recipient if `is_unheld` returns true; nobody can find it meanwhile. Returns whether it was forgotten.
     pub(super) fn forget(&self, key: ExportKey, origin: &Origin, is_unheld: impl FnOnce() -> bool) -> bool {
         let mut state = self.state.lock();
         if !is_unheld() {
@@ -112,7 +114,7 @@ impl ProxyTable {
         true
     }
 
-    /// A pump has ended. Whoever holds its recipient still finds it here.
+    /// Records that a pump has ended. If its recipient is still held, it is still found here.
     pub(super) fn end(&self, key: ExportKey, origin: &Origin) {
         let mut state = self.state.lock();
         if let Some(entry) = state.remove(key, origin) {
@@ -120,12 +122,12 @@ impl ProxyTable {
         }
     }
 
-    /// Forgets recipients that lead nowhere any more and that nobody holds.
+    /// Forgets recipients that lead nowhere any more and are not held.
     pub(crate) fn sweep(&self) {
         self.state.lock().forget_ended();
     }
 
-    /// How many recipients there are, for any type of messages.
+    /// Returns the number of recipients, for all types of messages.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
@@ -140,7 +142,7 @@ impl TableState {
 
     fn end(&mut self, place: Place, entry: Entry) {
         self.ended.insert(place, entry);
-        // Not more often than their number doubles.
+        // Unheld entries are removed only when the number of entries has doubled.
         if self.ended.len() > 2 * self.ended_held + 64 {
             self.forget_ended();
         }
@@ -148,7 +150,7 @@ impl TableState {
 
     fn remove(&mut self, key: ExportKey, origin: &Origin) -> Option<Entry> {
         let place = (key.0, origin.clone());
-        // It may be that of another by now.
+        // The entry may be that of another recipient by now.
         self.proxies.get(&place).filter(|entry| entry.key == key)?;
         self.proxies.remove(&place)
     }
@@ -205,7 +207,7 @@ mod tests {
             let all: Vec<_> = (0..10_000).map(recipient).collect();
             assert_eq!(table.len(), 10_000);
             drop(all);
-            // The node's I/O thread sees to it.
+            // The node's I/O thread removes them.
             let emptied = async {
                 while table.len() > 1 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -216,7 +218,7 @@ mod tests {
         assert!(recipient(0) == first);
     }
 
-    /// It is held or not, and counts how often that is looked at.
+    /// A proxy that is held or not, and counts the checks.
     struct Looked {
         is_held: bool,
         looks: Arc<AtomicUsize>,
@@ -229,7 +231,8 @@ mod tests {
         }
     }
 
-    /// So many recipients end, one after another, as they do when the thread of their pumps ends: how often one is looked at.
+    /// Ends `count` recipients one after another, as when the thread of their pumps ends. Returns the total number of
+    /// checks.
     fn looks(count: u128, is_held: bool) -> usize {
         let (table, looks, node) = (ProxyTable::default(), Arc::new(AtomicUsize::new(0)), Incarnation::of([1; 16]));
         let origin = |n: u128| Origin::Boxed { node, id: BoxId(n.to_le_bytes()) };
@@ -251,7 +254,7 @@ mod tests {
         }
     }
 
-    /// The pump of each ends at once, as the node of the pointer has stopped.
+    /// Each pump ends at once, as the node of the pointer has stopped.
     #[test]
     fn one_that_leads_nowhere_is_found_while_it_is_held_and_goes_soon_after() {
         let router = Arc::clone(detached::elsewhere().router());

@@ -12,7 +12,7 @@
 //! [`encode`] leaves its buffer as it was. The stack space of a single level is not bounded: a type that contains
 //! itself and has 16 KiB of its own in each level overflows 2 MiB within 128 levels, at least in a debug build.
 //!
-//! # What is charged
+//! # Charges
 //! - All elements of a sequence, all keys and all values of a map: their number times their size, when the first is
 //!   asked for. A container's reservation for them is thus paid for before anything inside the first is read.
 //! - A composite larger than the memory its surroundings have paid for, as it must then be behind a pointer. A directly

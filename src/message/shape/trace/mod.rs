@@ -4,12 +4,12 @@
 //! Where there is a choice (a variant, whether an option holds something) a pass takes a branch that is not known yet,
 //! and the next pass another; known parts get the shortest value there is. Passes go on until nothing new can come.
 //!
-//! # What is the same
+//! # Identity of nodes
 //! A node is known by the visitor's type, by the kind it asks for and by the names it passes: so a type that contains
 //! itself is recognised. Types are told apart by `TypeId`, not by name, as two types may have one name; none of this is
 //! visible in the result, in which equal nodes are [merged](super::canon).
 //!
-//! # Types that are picky
+//! # Types that refuse values
 //! When a pass fails, the innermost slot whose content was not accepted is to blame. If the slot is a leaf, the value
 //! offered there is not offered there again; if it is a composite whose parts were accepted, all of its leaves are
 //! varied together. A slot that refuses everything has no value ([`stuck`](draft::DraftSlot::stuck)); then its owner
