@@ -1,13 +1,13 @@
-//! The world that a node runs in: the machine's, or one that turmoil simulates. And what comes by chance in it.
+//! The environment of a node: the real machine, or a simulation by turmoil; and its source of randomness.
 //!
-//! Nothing else in this crate draws by chance. So a simulation that has been [seeded](seed_simulation) goes the same way
-//! each time, and what went wrong in it can be looked at again.
+//! Nothing else in this crate draws random values. So a simulation that has been [seeded](seed_simulation) runs the
+//! same way each time, and its failures can be reproduced.
 
 #[cfg(feature = "turmoil")]
 pub use simulated::seed_simulation;
 use uuid::Uuid;
 
-/// Whether the caller runs on a host of a simulation.
+/// Returns whether the caller runs on a host of a simulation.
 #[inline]
 pub(crate) fn is_simulated() -> bool {
     #[cfg(feature = "turmoil")]
@@ -16,15 +16,15 @@ pub(crate) fn is_simulated() -> bool {
     return false;
 }
 
-/// 16 bytes that nobody guesses, unless they come from a seeded simulation.
+/// Returns 16 bytes that nobody can guess, unless they come from a seeded simulation.
 pub(crate) fn random_id() -> [u8; 16] {
     *draw().as_bytes()
 }
 
-/// Bytes that nobody guesses, unless they come from a seeded simulation: for keys, nonces and epochs.
+/// Returns bytes that nobody can guess, unless they come from a seeded simulation: for keys, nonces and epochs.
 ///
 /// # Panics
-/// If the system has none: a key that can be guessed is worse than no node.
+/// Panics if the system has no random bytes: a key that can be guessed is worse than no node.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[cfg(feature = "turmoil")]
@@ -37,7 +37,7 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A number from 0 to 1.
+/// Returns a number from 0 to 1.
 pub(crate) fn random_fraction() -> f64 {
     f64::from(draw().as_fields().0) / f64::from(u32::MAX)
 }
@@ -57,21 +57,21 @@ mod simulated {
     use uuid::Uuid;
 
     thread_local! {
-        /// The seed of the simulations of this thread, and how often was drawn since it was set. turmoil runs all hosts of
-        /// a simulation on the thread that steps it, and does not show the seed that it was given itself.
+        /// The seed of the simulations of this thread, and the number of draws since it was set. turmoil runs all hosts
+        /// of a simulation on the thread that steps it, and does not expose its own seed.
         static SEED: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
     }
 
-    /// Seeds what nodes draw by chance in simulations on this thread from now on: their keys, the ids of boxes and
-    /// connections, the pauses before they dial again. Called with the same seed before each run of a simulation that
-    /// goes the same way otherwise, every run sends the same bytes at the same times.
+    /// Seeds the random values of nodes in simulations on this thread from now on: their keys, the ids of boxes and
+    /// connections, the pauses before they dial again. If this is called with the same seed before each run of an
+    /// otherwise deterministic simulation, every run sends the same bytes at the same times.
     ///
-    /// turmoil has a seed of its own, and takes the time of day from the system if it is not told one: a simulation that
-    /// is to go the same way sets `rng_seed` and `epoch` as well. What draws by chance in it must not take it from the
-    /// system: `tokio::select!` for one does, unless it is `biased`.
+    /// turmoil has a seed of its own, and takes the time of day from the system unless one is set: a deterministic
+    /// simulation sets `rng_seed` and `epoch` as well. Its code must not take random values from the system:
+    /// `tokio::select!`, for one, does, unless it is `biased`.
     ///
-    /// Without this, nodes in simulations draw from the system, as they do outside of them. Outside they always do: an id
-    /// that can be guessed is an open door.
+    /// Without a seed, nodes in simulations draw from the system. Outside simulations they always do: an id that can be
+    /// guessed is an open door.
     ///
     /// # Examples
     /// ```
@@ -94,7 +94,7 @@ mod simulated {
         SEED.set(Some((seed, 0)));
     }
 
-    /// Fills `bytes` with what is drawn, in a simulation that was seeded; whether it is one.
+    /// Fills `bytes` with random values, in a seeded simulation. Returns whether it is one.
     pub(super) fn fill(bytes: &mut [u8]) -> bool {
         for part in bytes.chunks_mut(16) {
             let Some(drawn) = draw() else { return false };
@@ -103,7 +103,7 @@ mod simulated {
         true
     }
 
-    /// The next draw, in a simulation that was seeded: the hash of the seed and a number (a version 5 UUID, RFC 9562
+    /// Returns the next draw, in a seeded simulation: the hash of the seed and a number (a version 5 UUID, RFC 9562
     /// section 5.5), so that no other generator is needed.
     pub(super) fn draw() -> Option<Uuid> {
         if !turmoil::in_simulation() {

@@ -1,17 +1,17 @@
-//! What fuzzers run: a function for each target of `fuzz/`, which takes any bytes and panics if they do harm. The bodies
-//! stand beside what they are about.
+//! The functions that fuzzers run: one for each target of `fuzz/`, which takes any bytes and panics if they do harm.
+//! The bodies stand beside the code that they test.
 //!
-//! Nothing here is part of the crate's API; it is there with `--cfg fuzzing` only. `cargo test` runs each target too,
-//! over its corpus in `tests/corpus`, over damaged pieces of that, and over random bytes.
+//! Nothing here is part of the crate's API; the module exists with `--cfg fuzzing` only. `cargo test` runs each target
+//! too, over its corpus in `tests/corpus`, over damaged pieces of the corpus, and over random bytes.
 
 use crate::handle;
 use crate::message;
 use crate::wire;
 
-/// What runs a function and says how many bytes it held at once, at most.
+/// Runs a function and returns the maximum number of bytes that it held at once.
 pub type AllocMeter = fn(&mut dyn FnMut()) -> u64;
 
-/// One hello or frame: what is read can be written, and says the same again.
+/// One hello or frame: if it can be read, it can be written again and means the same.
 pub fn frames(bytes: &[u8], meter: AllocMeter) {
     wire::fuzz::frames::run(bytes, meter);
 }
@@ -21,27 +21,27 @@ pub fn stream(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::stream::run(bytes);
 }
 
-/// Greetings between honest nodes, with an attacker between them who does what the bytes decide.
+/// Greetings between honest nodes, with an attacker between them whose steps the bytes decide.
 pub fn greetings(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::greeting::run(bytes);
 }
 
-/// Two ends of a connection, driven by what the bytes decide.
+/// Two ends of a connection, driven by the bytes.
 pub fn ends(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::ends::run(bytes);
 }
 
-/// The guarding decoder, over types that ask for more than they are worth.
+/// The guarding decoder, over types whose decoding costs far more than the body's length.
 pub fn bodies(bytes: &[u8], meter: AllocMeter) {
     message::guard::fuzz::run(bytes, meter);
 }
 
-/// Shapes that a stranger sends, what differs between two of them, and bodies as JSON by them.
+/// Shapes that a stranger sends, the differences between two of them, and bodies as JSON by these shapes.
 pub fn shapes(bytes: &[u8], meter: AllocMeter) {
     message::shape::fuzz::run(bytes, meter);
 }
 
-/// Endpoints and URIs, and addresses inside of messages.
+/// Endpoints and URIs, and addresses inside messages.
 pub fn addresses(bytes: &[u8], meter: AllocMeter) {
     handle::fuzz::run(bytes, meter);
 }
@@ -65,7 +65,7 @@ mod tests {
         allocation_counter::measure(run).bytes_max
     }
 
-    /// What is kept of what fuzzers have found, in the order of its names.
+    /// Returns the stored inputs found by fuzzers, in the order of their file names.
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
         let files = fs::read_dir(folder).expect("each target has a corpus");
@@ -115,7 +115,7 @@ mod tests {
         )* };
     }
 
-    // Each with the most bytes of it that are made up.
+    // Each target with the maximum length of random input, in bytes.
     targets! {
         frames: 300,
         stream: 2_000,

@@ -1,7 +1,7 @@
-//! Words for who and where: nodes, boxes, connections, endpoints, and the rules for names.
+//! Ids of nodes, boxes and connections, endpoints, and the rules for names.
 //!
-//! The id of a node is the hash of its key. The others are 16 random bytes: knowing the id of a box is the permission to
-//! write to it, so they are never derived from one another and never counted up.
+//! The id of a node is the hash of its key. The other ids are 16 random bytes: knowing the id of a box is the
+//! permission to write to it, so ids are never derived from one another and never counted up.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,22 +17,23 @@ use uuid::Uuid;
 
 use crate::env;
 
-/// The longest name of a mailbox, in bytes of UTF-8.
+/// Maximum length of the name of a mailbox, in bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 255;
 
-/// The longest text of an endpoint, in bytes: a full DNS name (253) with a port, or a Unix socket's path (107).
+/// Maximum length of the text of an endpoint, in bytes: a full DNS name (253) with a port, or a Unix socket's path
+/// (107).
 pub(crate) const MAX_ENDPOINT: usize = 300;
 
-/// Identifies a node: the first 16 bytes of the SHA-256 hash of its public key, which it proves in every greeting to be its
-/// own. See [`NodeKey`](crate::NodeKey) for the hash.
+/// The id of a node: the first 16 bytes of the SHA-256 hash of its public key. In every greeting the node proves that
+/// the key is its own. See [`NodeKey`](crate::NodeKey) for the hash.
 ///
-/// A node makes a fresh key at every start, so that a restarted process is another node, unless it is given a kept one by
+/// A node makes a fresh key at every start, so that a restarted process is another node, unless it gets a stored key by
 /// [`NodeBuilder::identity`](crate::NodeBuilder::identity).
 ///
 /// Ids travel inside addresses to third parties; knowing one proves nothing about its bearer.
 ///
-/// `Display`, `Debug` and serde's human-readable formats write it as a hyphenated UUID (RFC 9562), which `FromStr` reads;
-/// in binary formats it is its 16 bytes.
+/// `Display`, `Debug` and serde's human-readable formats write the id as a hyphenated UUID (RFC 9562), which `FromStr`
+/// reads; binary formats have its 16 bytes.
 ///
 /// # Examples
 /// ```
@@ -46,7 +47,7 @@ pub(crate) const MAX_ENDPOINT: usize = 300;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(crate) [u8; 16]);
 
-/// The text is no [`NodeId`].
+/// The error for a text that is no [`NodeId`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0:?} is no node id: write 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12, with hyphens between")]
 pub struct ParseNodeIdError(String);
@@ -74,7 +75,7 @@ impl FromStr for NodeId {
     }
 }
 
-/// The UUID that a text spells with hyphens; the other forms of UUIDs are none.
+/// Parses a hyphenated UUID; other forms of UUIDs are refused.
 fn hyphenated(text: &str) -> Option<Uuid> {
     if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
 }
@@ -91,7 +92,7 @@ impl Serialize for NodeId {
 
 impl<'de> Deserialize<'de> for NodeId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NodeId, D::Error> {
-        /// As serde derives it.
+        /// The derived form.
         #[derive(Deserialize)]
         #[serde(rename = "NodeId")]
         struct Bytes([u8; 16]);
@@ -105,7 +106,7 @@ impl<'de> Deserialize<'de> for NodeId {
     }
 }
 
-/// Identifies one box for as long as it is open; never used again.
+/// The id of one box for as long as it is open; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct BoxId(pub(crate) [u8; 16]);
 
@@ -114,20 +115,20 @@ impl BoxId {
         BoxId(env::random_id())
     }
 
-    /// The id that an anonymous box's name spells, if `name` is one.
+    /// Returns the id in the name of an anonymous box, if `name` is one.
     pub(crate) fn from_name(name: &str) -> Option<BoxId> {
         hyphenated(name).map(|id| BoxId(*id.as_bytes()))
     }
 }
 
-/// The name of an anonymous box.
+/// Shows the name of an anonymous box.
 impl fmt::Display for BoxId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
     }
 }
 
-/// Identifies one connection, as one of its two sides names it.
+/// The id of one connection, chosen by one of its two sides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ConnectionId(pub(crate) [u8; 16]);
 
@@ -137,12 +138,12 @@ impl ConnectionId {
     }
 }
 
-/// Tells the runs of a node apart: 16 random bytes, fresh at every start.
+/// The id of one run of a node: 16 random bytes, fresh at every start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Epoch(pub(crate) [u8; 16]);
 
 impl Epoch {
-    /// The lowest and the highest, for a range over all runs of a node.
+    /// The lowest and the highest epoch, for a range over all runs of a node.
     pub(crate) const FIRST: Epoch = Epoch([0; 16]);
     pub(crate) const LAST: Epoch = Epoch([u8::MAX; 16]);
 
@@ -151,8 +152,8 @@ impl Epoch {
     }
 }
 
-/// One run of a node, from its start to its end. Boxes, connections and leases are of a run: a node that is started again
-/// with the same key is the same node to users, and has nothing of what its last run had.
+/// One run of a node, from its start to its end. Boxes, connections and leases belong to one run: a node that is
+/// started again with the same key is the same node to users, but has nothing that its last run had.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Incarnation {
     pub(crate) node: NodeId,
@@ -160,34 +161,34 @@ pub(crate) struct Incarnation {
 }
 
 impl Incarnation {
-    /// Nobody's.
+    /// The incarnation of no node.
     pub(crate) const NOBODY: Incarnation = Incarnation { node: NodeId([0; 16]), epoch: Epoch([0; 16]) };
 
-    /// Whether it is another run of the same node.
+    /// Returns whether this is another run of the same node.
     pub(crate) fn is_another_run_of(&self, other: Incarnation) -> bool {
         self.node == other.node && self.epoch != other.epoch
     }
 
-    /// One for tests.
+    /// Makes an incarnation for tests.
     #[cfg(test)]
     pub(crate) const fn of(id: [u8; 16]) -> Incarnation {
         Incarnation { node: NodeId(id), epoch: Epoch(id) }
     }
 }
 
-/// As users know it.
+/// Shows the id of the node, as users know it.
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.node.fmt(f)
     }
 }
 
-/// Where a node listens or can be dialled: `host:port`, `[ipv6]:port`, or `unix:/path/to/socket`.
+/// A place at which a node listens or can be dialled: `host:port`, `[ipv6]:port`, or `unix:/path/to/socket`.
 ///
 /// `Display` and `FromStr` are inverse: an endpoint keeps the text it was made from, and two endpoints are equal if
 /// their texts are. A host name is looked up each time it is dialled.
 ///
-/// A link-local IPv6 address names the interface by which it is reached, `[fe80::1%eth0]:4242`, and means something on this
+/// A link-local IPv6 address names the interface by which it is reached, `[fe80::1%eth0]:4242`, and is valid on this
 /// host only.
 ///
 /// # Examples
@@ -202,14 +203,14 @@ pub struct Endpoint {
     text: Box<str>,
 }
 
-/// What an endpoint's text means.
+/// The meaning of an endpoint's text.
 pub(crate) enum Place<'a> {
     Tcp { host: &'a str, port: u16 },
     Unix { path: &'a str },
 }
 
 impl Endpoint {
-    /// The TCP port; `None` for a Unix socket.
+    /// Returns the TCP port; `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         match self.place() {
             Place::Tcp { port, .. } => Some(port),
@@ -217,7 +218,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether it can be dialled from elsewhere, by its form: neither all addresses of whatever host it is read at
+    /// Returns whether the endpoint can be dialled from elsewhere, by its form: neither all addresses of a host
     /// (`0.0.0.0`, `[::]`), nor port 0.
     pub(crate) fn is_somewhere(&self) -> bool {
         match self.place() {
@@ -229,7 +230,7 @@ impl Endpoint {
     }
 
     pub(crate) fn place(&self) -> Place<'_> {
-        // `from_str` lets nothing pass that has no place.
+        // `from_str` refuses texts without a place.
         place(&self.text).unwrap_or(Place::Unix { path: "" })
     }
 }
@@ -249,7 +250,7 @@ fn place(text: &str) -> Option<Place<'_>> {
     (!host.is_empty() && !bare_v6 && host.chars().all(plain)).then_some(Place::Tcp { host, port })
 }
 
-/// Whether that is an IPv6 address, as a link-local one with the zone in which it is meant (RFC 4007 section 11.2).
+/// Returns whether the text is an IPv6 address; a link-local one may have a zone (RFC 4007 section 11.2).
 fn is_ipv6(text: &str) -> bool {
     let zone_char = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     match text.split_once('%') {
@@ -261,7 +262,8 @@ fn is_ipv6(text: &str) -> bool {
     }
 }
 
-/// Whether the address of a Unix socket has room for the path; where there are no such sockets, any path is as good.
+/// Returns whether the address of a Unix socket has room for the path; on systems without such sockets, any path
+/// passes.
 #[cfg(unix)]
 fn is_socket_path(path: &str) -> bool {
     std::os::unix::net::SocketAddr::from_pathname(path).is_ok()
@@ -272,7 +274,7 @@ fn is_socket_path(_: &str) -> bool {
     true
 }
 
-/// Bytes of the longest path of a Unix socket, as the system has it: 107 on Linux, 103 on macOS and the BSDs.
+/// Returns the system's maximum length of the path of a Unix socket, in bytes: 107 on Linux, 103 on macOS and the BSDs.
 #[cold]
 fn longest_socket_path() -> usize {
     (1..MAX_ENDPOINT).take_while(|length| is_socket_path(&"p".repeat(*length))).last().unwrap_or(0)
@@ -289,7 +291,7 @@ impl FromStr for Endpoint {
 
     /// # Errors
     /// [`AddressError::InvalidEndpoint`] if the text is no `host:port`, `[ipv6]:port` or `unix:/path`, or is longer
-    /// than 300 bytes; [`AddressError::PathTooLong`] if the system has no sockets with so long a path.
+    /// than 300 bytes; [`AddressError::PathTooLong`] if the path of a Unix socket is longer than the system allows.
     fn from_str(text: &str) -> Result<Endpoint, AddressError> {
         match place(text) {
             Some(Place::Unix { path }) if !is_socket_path(path) => {
@@ -301,14 +303,14 @@ impl FromStr for Endpoint {
     }
 }
 
-/// So that `listen` and `remote` take `"host:port"`, a `String` and an `&Endpoint` alike.
+/// Lets `listen` and `remote` take `"host:port"`, a `String` and an `&Endpoint` alike.
 impl AsRef<str> for Endpoint {
     fn as_ref(&self) -> &str {
         &self.text
     }
 }
 
-/// Why an address could not be made.
+/// The reason why an address could not be made.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
@@ -318,32 +320,32 @@ pub enum AddressError {
     /// The path of a Unix socket is longer than the system allows.
     #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
     PathTooLong {
-        /// The longest path, in bytes: 107 on Linux, 103 on macOS.
+        /// The maximum length of a path, in bytes: 107 on Linux, 103 on macOS.
         limit: usize,
     },
-    /// The URI is none of this crate's.
+    /// The text is no URI of this crate.
     #[error("{0:?} is no mailbox URI: write hermod://[ID@]host:port/name or hermod+unix://%2Fpath/name")]
     InvalidUri(String),
-    /// A mailbox's name has at least one character.
+    /// The name is empty; a mailbox's name has at least one character.
     #[error("the name of a mailbox is empty")]
     NameEmpty,
     /// The name is longer than the wire carries.
     #[error("the name of a mailbox is longer than {limit} bytes")]
     NameTooLong {
-        /// The longest name, in bytes of UTF-8.
+        /// The maximum length of a name, in bytes of UTF-8.
         limit: usize,
     },
     /// No message of this type can be sent to another process, whatever it holds; see
     /// [`OpenError::NotEncodable`](crate::OpenError::NotEncodable).
     #[error("messages of this type cannot be encoded: {why}")]
     NotEncodable {
-        /// Where the part is that stands in the way, and what to do: ``Order.note: Deserialize asks the bytes what they
-        /// are …``.
+        /// The place of the part that stands in the way, and the remedy: ``Order.note: Deserialize asks the bytes what
+        /// they are …``.
         why: String,
     },
 }
 
-/// What is wrong with a name.
+/// The fault of a name.
 pub(crate) enum BadName {
     Empty,
     TooLong,
@@ -387,7 +389,7 @@ mod tests {
         assert_eq!(postcard::from_bytes::<NodeId>(&[0x67; 16]).unwrap(), id);
     }
 
-    /// Messages that hold ids are still of the shape that they had when serde derived how ids are written.
+    /// Messages that hold ids still have the shape that they had when the serde implementation of ids was derived.
     #[test]
     fn a_node_id_has_the_shape_that_serde_derives() {
         mod derived {

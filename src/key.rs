@@ -1,8 +1,8 @@
-//! Who a node is: an Ed25519 key pair (RFC 8032). The node's id is the hash of the public key, so whoever shows a signature
-//! by that key has shown that the id is its own.
+//! The identity of a node: an Ed25519 key pair (RFC 8032). The node's id is the hash of the public key, so a signature
+//! by that key proves ownership of the id.
 //!
-//! An id has 128 bits of the hash. To take another's id needs a second preimage, 2¹²⁸ tries; a collision only gives two
-//! keys to one owner.
+//! An id has 128 bits of the hash. Taking another node's id needs a second preimage, 2¹²⁸ tries; a collision only gives
+//! one owner two keys of one id.
 
 use std::fmt;
 use std::fs::File;
@@ -22,26 +22,26 @@ use zeroize::Zeroizing;
 use crate::env;
 use crate::ident::NodeId;
 
-/// Bytes of a signature.
+/// Length of a signature, in bytes.
 pub(crate) const SIGNATURE: usize = 64;
 
-/// Stands before what is hashed to an id, so that the hash means nothing else.
+/// Prefix of the bytes that are hashed to an id, so that the hash has no other meaning.
 const ID_WORD: &[u8] = b"hermod1 node\0";
 
-/// Stands before the digits in a key's file.
+/// Prefix of the digits in a key's file.
 const FILE_WORD: &[u8] = b"hermod1-node-key:";
 
-/// Bytes of a secret key.
+/// Length of a secret key, in bytes.
 const SECRET: usize = 32;
 
-/// Bytes of a key's file: the word, two digits a byte, and the end of the line.
+/// Length of a key's file, in bytes: the prefix, two digits a byte, and the end of the line.
 const FILE: usize = FILE_WORD.len() + 2 * SECRET + 1;
 
-/// The key pair that a node is known by: its [`NodeId`] is the hash of the public key, and each greeting is signed with
-/// the secret one.
+/// The key pair of a node: the [`NodeId`] is the hash of the public key, and each greeting is signed with the secret
+/// key.
 ///
-/// A node that is not given one makes a fresh one at its start, and is another node after a restart. One that is to stay
-/// the same node for those who wrote down its id keeps its key in a file:
+/// A node without a given key makes a fresh one at its start, and is another node after a restart. To stay the same
+/// node for peers that have stored its id, a node keeps its key in a file:
 ///
 /// ```
 /// use actix_hermod::KeyError;
@@ -70,8 +70,8 @@ const FILE: usize = FILE_WORD.len() + 2 * SECRET + 1;
 /// # Ok(()) }
 /// ```
 ///
-/// One key is for one running node. Two that run at the same time with the same key are taken for two runs of one node:
-/// what the one had been given is let go when the other connects. See also the manual's page on
+/// One key is for one running node. Two nodes that run at the same time with the same key count as two runs of one
+/// node: the leases held by the one end when the other connects. See also the manual's page on
 /// [identity](crate::manual::identity).
 ///
 /// The secret is wiped from memory when the key is dropped, and `Debug` shows the id only.
@@ -81,14 +81,14 @@ pub struct NodeKey {
     id: NodeId,
 }
 
-/// Why a key could not be read or kept.
+/// The reason why a key could not be read or saved.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file is not there, there is one already, or the system refuses.
+    /// The file does not exist, exists already, or the system refuses access.
     #[error("the file of the node's key: {0}")]
     Io(#[from] io::Error),
-    /// Others than the file's owner may read or write it, so the key may be theirs as well.
+    /// Other users than the file's owner may read or write it, so they may know the key.
     #[error("the file of the node's key is open to others (mode {mode:04o}): make a new key, or chmod 600")]
     Exposed {
         /// The permissions of the file.
@@ -103,20 +103,20 @@ impl NodeKey {
     /// Makes a key pair from 32 random bytes of the system.
     ///
     /// # Panics
-    /// If the system has no random bytes.
+    /// Panics if the system has no random bytes.
     #[must_use]
     pub fn generate() -> NodeKey {
         NodeKey::from_secret(&Zeroizing::new(env::random_bytes()))
     }
 
-    /// Reads the key that [`save`](NodeKey::save) has written.
+    /// Reads a key written by [`save`](NodeKey::save).
     ///
     /// # Errors
-    /// [`KeyError::Io`] if the file cannot be read; [`KeyError::Exposed`] if others than its owner may read or write it
-    /// (on Unix; elsewhere that is not looked at); [`KeyError::NotAKey`] if it holds something else.
+    /// [`KeyError::Io`] if the file cannot be read; [`KeyError::Exposed`] if other users than its owner may read or
+    /// write it (checked on Unix only); [`KeyError::NotAKey`] if it holds something else.
     pub fn load(path: impl AsRef<Path>) -> Result<NodeKey, KeyError> {
         let file = File::open(path)?;
-        // Of the file that is open: whatever has its name by then may be another.
+        // Checked on the open file: another file may have its name by now.
         refuse_exposed(&file)?;
         let mut text = Zeroizing::new(Vec::with_capacity(FILE + 1));
         file.take(FILE as u64 + 1).read_to_end(&mut text)?;
@@ -128,7 +128,7 @@ impl NodeKey {
     /// Writes the key to a new file that only its owner may read (mode 0600, on Unix).
     ///
     /// # Errors
-    /// [`KeyError::Io`] if there is a file already, which is left as it is, or if the system refuses.
+    /// [`KeyError::Io`] if the file exists already, which is left unchanged, or if the system refuses access.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyError> {
         let path = path.as_ref();
         let mut options = OpenOptions::new();
@@ -138,13 +138,13 @@ impl NodeKey {
         let mut file = options.open(path)?;
         let written = file.write_all(&self.text()).and_then(|()| file.sync_all());
         if written.is_err() {
-            // Half a key is of no use, and would stand in the way of the next attempt.
+            // Half a key is of no use, and would block the next attempt.
             let _ = std::fs::remove_file(path);
         }
         Ok(written?)
     }
 
-    /// The id of the node that has this key.
+    /// Returns the id of the node that has this key.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
@@ -164,7 +164,7 @@ impl NodeKey {
         self.secret.sign(message).to_bytes()
     }
 
-    /// What stands in its file.
+    /// Returns the content of the key's file.
     fn text(&self) -> Zeroizing<Vec<u8>> {
         let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
         let mut text = Zeroizing::new(Vec::with_capacity(FILE));
@@ -205,19 +205,19 @@ fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SECRET]>> {
     Some(secret)
 }
 
-/// The public half of a node's key, as a greeting has it.
+/// The public half of a node's key, in the form used by greetings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PublicKey(pub(crate) [u8; 32]);
 
 impl PublicKey {
-    /// The id of whoever has the key.
+    /// Returns the id of the owner of the key.
     pub(crate) fn id(&self) -> NodeId {
         let hash: [u8; 32] = Sha256::new().chain_update(ID_WORD).chain_update(self.0).finalize().into();
         NodeId(hash.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Whether the key has signed the message. Keys by which anything is signed, and signatures that others could make of
-    /// one, are refused (`verify_strict`).
+    /// Returns whether the key has signed the message. Keys with which one signature fits any message, and signatures
+    /// that others could derive from a valid one, are refused (`verify_strict`).
     pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
@@ -230,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of its own, which goes with it.
+    /// A folder that is removed when this is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -325,8 +325,8 @@ mod tests {
         }
     }
 
-    /// With the neutral element as a key, a signature that is nothing but it fits to every message (RFC 8032's plain
-    /// check lets it pass).
+    /// With the neutral element as a key, a signature that consists of the neutral element fits every message (RFC
+    /// 8032's plain check lets it pass).
     #[test]
     fn a_key_by_which_everything_is_signed_is_refused() {
         let mut neutral = [0; 32];
@@ -336,7 +336,7 @@ mod tests {
         assert!(!PublicKey(neutral).has_signed(b"message", &signature));
     }
 
-    /// Written down, because ids that were written down are to mean the same for ever.
+    /// A fixed vector, because stored ids must mean the same for ever.
     #[test]
     fn an_id_is_the_hash_of_a_key_behind_a_word() {
         let key = NodeKey::from_secret(&[7; 32]);

@@ -1,9 +1,9 @@
-//! Bounds for a node, beside those for each connection and each box: a [`Quota`] of something, of which each has a
-//! [`Share`].
+//! Bounds for a node, beside those for each connection and each box: a [`Quota`] of a resource, of which each
+//! connection or box has a [`Share`].
 //!
-//! A small part is each one's own: it is never refused, and costs nothing to use. Beyond that, shares reserve in chunks, so
-//! that a message as a rule touches no count that others touch. Invariant: the shares of a quota have reserved what it says
-//! is used, and never more than its limit.
+//! Each share has a small part of its own, which is never refused, and costs nothing to use. Beyond that, shares
+//! reserve in chunks, so that a message usually touches no count that other threads touch. Invariant: `used` is the sum
+//! of the amounts that the shares of a quota have reserved, and never more than its limit.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -11,16 +11,16 @@ use std::sync::atomic::Ordering;
 
 use crate::config::Limits;
 
-/// So much of something for all of a node.
+/// The amount of a resource for the whole node.
 ///
-/// Its first half is for whoever comes first. Of the second half one gets more only while it has less than an equal part of
-/// that, so that a few who take all they can leave something to each other; but what one needs at first, be it a single long
-/// message, may also be of the third quarter. So no one ever has more than half.
+/// The first half is given on a first-come basis. From the second half a share gets more only while it has less than an
+/// equal part of that half, so that greedy shares leave something to others; but a share's first reservation, even for
+/// a single long message, may also come from the third quarter. So no share ever has more than half.
 #[derive(Debug)]
 pub(crate) struct Quota {
     limit: usize,
     used: AtomicUsize,
-    /// Shares that have reserved something.
+    /// Number of shares that have reserved something.
     holders: AtomicUsize,
 }
 
@@ -29,7 +29,8 @@ impl Quota {
         Arc::new(Quota { limit, used: AtomicUsize::new(0), holders: AtomicUsize::new(0) })
     }
 
-    /// Reserves so much for one that has reserved `before`, or nothing.
+    /// Reserves `amount` for a share that has reserved `before`. Returns false, and reserves nothing, if there is no
+    /// room.
     fn reserve(&self, amount: usize, before: usize) -> bool {
         let second = self.limit / 2;
         let holders = self.holders.load(Ordering::Relaxed) + usize::from(before == 0);
@@ -47,7 +48,7 @@ impl Quota {
         is_reserved
     }
 
-    /// Gives back so much of one that has `left` then.
+    /// Returns `amount` of a share that has `left` afterwards.
     fn give_back(&self, amount: usize, left: usize) {
         self.used.fetch_sub(amount, Ordering::Relaxed);
         if left == 0 {
@@ -55,7 +56,7 @@ impl Quota {
         }
     }
 
-    /// The most that one may reserve little by little, as things stand, which has reserved so much.
+    /// Returns the maximum that a share that has reserved `reserved` may reach at present, step by step.
     fn most_for(&self, reserved: usize) -> usize {
         let second = self.limit / 2;
         let others = self.used().saturating_sub(reserved);
@@ -65,27 +66,27 @@ impl Quota {
         of_first.max(of_second)
     }
 
-    /// The amount that is reserved.
+    /// Returns the amount that is reserved.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 }
 
-/// How a share grows.
+/// The terms by which a share grows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// The amount that each has without asking.
+    /// The amount that each share has without reserving.
     pub(crate) own: usize,
-    /// The amount that it reserves at a time beyond that, while there is so much.
+    /// The amount that a share reserves at a time beyond that, while it is available.
     pub(crate) chunk: usize,
 }
 
-/// One's part of a [`Quota`]; given back when it is dropped.
+/// A part of a [`Quota`], returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     quota: Arc<Quota>,
     terms: &'static Terms,
-    /// Its own part, and what it has reserved.
+    /// The share's own part, and the reserved amount.
     granted: usize,
 }
 
@@ -94,24 +95,24 @@ impl Share {
         Share { quota: Arc::clone(quota), terms, granted: terms.own }
     }
 
-    /// Another one of the same quota, which has reserved nothing.
+    /// Returns another share of the same quota, which has reserved nothing.
     pub(crate) fn anew(&self) -> Share {
         Share::new(&self.quota, self.terms)
     }
 
-    /// The amount that it may use without asking.
+    /// Returns the amount that the share may use without a further reservation.
     #[inline]
     pub(crate) fn granted(&self) -> usize {
         self.granted
     }
 
-    /// Whether anything is reserved.
+    /// Returns whether anything is reserved.
     #[inline]
     pub(crate) fn is_reserved(&self) -> bool {
         self.granted > self.terms.own
     }
 
-    /// Whether it may use so much in all; what is missing is reserved, if there is room for it.
+    /// Returns whether the share may use `amount` in all; reserves the missing part, if there is room for it.
     #[inline]
     pub(crate) fn covers(&mut self, amount: usize) -> bool {
         amount <= self.granted || self.grow(amount)
@@ -127,7 +128,7 @@ impl Share {
         granted.is_some()
     }
 
-    /// Gives back what is not needed for so much, but for what is left of the last chunk.
+    /// Returns the part that is not needed for `amount` to the quota, except for the rest of the last chunk.
     #[inline]
     pub(crate) fn shrink_to(&mut self, amount: usize) {
         if self.is_reserved() {
@@ -145,12 +146,12 @@ impl Share {
         }
     }
 
-    /// Whether so much is reserved of the whole that nobody should keep what it only may need.
+    /// Returns whether so much of the quota is reserved that a share should keep nothing for later use.
     pub(crate) fn is_scarce(&self) -> bool {
         self.quota.used() >= self.quota.limit / 2
     }
 
-    /// How full it is with so much, from 0 to 1, of what may be had as things stand.
+    /// Returns the fill of the share with `amount`, relative to the maximum it may have at present: from 0 to 1.
     pub(crate) fn fill(&self, amount: usize) -> f32 {
         let own = self.terms.own;
         let most = own + self.quota.most_for(self.granted - own);
@@ -164,7 +165,7 @@ impl Drop for Share {
     }
 }
 
-/// Bytes of buffers for reading: of 200 connections that are read at full speed.
+/// Bytes of buffers for reading: enough for 200 connections that are read at full speed.
 const READS: usize = 48 << 20;
 
 /// The quotas of a node.
@@ -180,14 +181,15 @@ pub(crate) struct Quotas {
     pub(crate) rooms: Arc<Quota>,
     /// Requests of peers without an answer.
     pub(crate) answers: Arc<Quota>,
-    /// Boxes that peers watch, and those of which they are to be told.
+    /// Boxes that peers watch, and those whose end must be reported to them.
     pub(crate) watches: Arc<Quota>,
     /// Numbers that peers may use.
     pub(crate) numbers: Arc<Quota>,
 }
 
 impl Quotas {
-    /// No bound for the node keeps a single connection or message from what its own limit allows: one gets half of a quota.
+    /// Makes the quotas. No bound for the node keeps a single connection or message from reaching its own limit: one
+    /// share may have half of a quota.
     pub(crate) fn new(limits: &Limits) -> Quotas {
         let &Limits { outbox, outboxes, boxes, max_message, interned, numbers, .. } = limits;
         let of_two = |of_one: usize| of_one.saturating_mul(2);
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!((quota.used(), share.granted()), (20, 30));
         assert!(share.covers(30) && share.covers(51));
         assert_eq!((quota.used(), share.granted()), (60, 70));
-        // So much is needed, or a little of the last chunk is not.
+        // The whole amount is needed, or all but a little of the last chunk.
         for enough in [70, 51] {
             share.shrink_to(enough);
             assert_eq!(quota.used(), 60);
@@ -244,7 +246,7 @@ mod tests {
     fn the_last_of_it_need_not_be_a_whole_chunk() {
         let quota = Quota::new(50);
         let [mut share] = shares(&quota);
-        // One alone has half.
+        // A single share gets half.
         assert!(!share.covers(36) && share.covers(35));
         assert_eq!((quota.used(), share.granted()), (25, 35));
         share.shrink_to(11);
@@ -273,7 +275,7 @@ mod tests {
         while third.covers(third.granted() + 1) {}
         assert_eq!((third.granted(), quota.used()), (10 + 133, 733));
         assert!(!greedy.covers(greedy.granted() + 1));
-        // When the greedy one has given back, there is room again.
+        // When the greedy share has returned its part, there is room again.
         greedy.shrink_to(0);
         assert!(modest.covers(modest.granted() + 1));
     }
@@ -283,7 +285,7 @@ mod tests {
         let quota = Quota::new(1000);
         let [mut greedy, mut first, mut second] = shares(&quota);
         assert!(greedy.covers(510) && !greedy.covers(511));
-        // Neither an equal part nor within the first half.
+        // The amount is neither an equal part nor within the first half.
         assert!(!first.covers(261 + 10) && first.covers(250 + 10), "but a quarter is left");
         assert!(!second.covers(200) && second.covers(100));
     }

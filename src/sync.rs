@@ -1,6 +1,6 @@
-//! What threads meet at in the parts that are also run in every order in which threads can meet: boxes, and the outboxes
-//! of connections. For those runs, under `--cfg hermod_loom`, loom's take the place of the usual ones; the page
-//! *For contributors* of the manual has the command.
+//! Synchronisation primitives for the parts that are also run by loom under every interleaving of threads: boxes, and
+//! the outboxes of connections. In those runs, under `--cfg hermod_loom`, loom's primitives replace the usual ones; the
+//! manual's page *For contributors* has the command.
 
 #[cfg(not(all(test, hermod_loom)))]
 pub(crate) use std::sync::atomic::AtomicU8;

@@ -1,11 +1,11 @@
-//! What is common to all that fuzzers run: bytes as decisions, so that whoever makes bytes up can drive a simulation,
-//! and how memory is counted.
+//! The common part of all fuzz targets: bytes as decisions, so that a fuzzer that makes up bytes can drive a
+//! simulation, and the counting of memory.
 
-/// What runs a function and says how many bytes it held at once, at most. It is handed in: an allocator that counts is
-/// for a whole program to choose.
+/// Runs a function and returns the maximum number of bytes that it held at once. It is a parameter of the targets,
+/// since only a whole program can choose a counting allocator.
 pub(crate) type AllocMeter = fn(&mut dyn FnMut()) -> u64;
 
-/// Decisions not yet taken. Behind the last byte each is 0, so that an input cut short still means something.
+/// The remaining decisions. Behind the last byte each decision is 0, so that an input cut short still has a meaning.
 #[derive(Debug)]
 pub(crate) struct Unstructured<'a> {
     rest: &'a [u8],
@@ -26,7 +26,7 @@ impl<'a> Unstructured<'a> {
         *first
     }
 
-    /// A number from 0 to `count` less one, from a byte or, if that is not enough, two.
+    /// Returns a number from 0 to `count` less one, from a byte or, if that is not enough, two.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         let any = match count {
             0..=0x100 => usize::from(self.byte()),
@@ -35,14 +35,14 @@ impl<'a> Unstructured<'a> {
         any % count.max(1)
     }
 
-    /// A number of any length, each length alike.
+    /// Returns a number of any length, each length as likely as another.
     pub(crate) fn number(&mut self) -> u64 {
         let shift = u32::from(self.byte() % 64);
         let bytes = [(); 8].map(|()| self.byte());
         u64::from_le_bytes(bytes) >> shift
     }
 
-    /// All that is left.
+    /// Returns all remaining bytes.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }

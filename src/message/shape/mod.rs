@@ -82,7 +82,7 @@ use super::RemoteMessage;
 /// assert_eq!(here.to_string(), "Reading\n\nstruct Reading {\n    sensor: String,\n    value: f32,\n}");
 /// ```
 ///
-/// # Limits of a shape
+/// # Not part of a shape
 /// - The meaning that a type gives to its bytes: `String`, a `Url` and a date that is written as text are all texts.
 /// - *Unchecked* parts: parts behind a type of which no value could be guessed (a tuple's part behind a type that
 ///   accepts only signed bytes, say), parts that are read differently depending on the bytes before (behind the name of
