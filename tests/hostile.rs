@@ -121,6 +121,9 @@ use peer::your_box;
 /// kept anything of each frame.
 const MARGIN: u64 = 6 << 20;
 
+/// Longer than any test.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// What it may keep of messages with very many addresses: the largest one's until its next heartbeat, which are about
 /// 90 MiB, and what the allocator does not give back of the one before.
 const WIDE_MARGIN: u64 = 192 << 20;

@@ -257,8 +257,9 @@ impl Registry {
 
     /// Closes boxes whose actors have stopped, and forgets those that are closed. Other tasks of the thread run in between.
     pub(crate) async fn sweep(&self) {
-        for boxes in self.all().chunks(SWEPT) {
-            boxes.iter().for_each(|local| local.reap_if_dead());
+        let mut boxes = self.all().into_iter();
+        while boxes.len() > 0 {
+            boxes.by_ref().take(SWEPT).for_each(|local| local.reap_if_dead());
             tokio::task::yield_now().await;
         }
         self.leases.sweep();

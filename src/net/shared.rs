@@ -217,7 +217,11 @@ impl NodeInner {
                 biased;
                 () = self.stopped.cancelled() => return,
                 _ = heartbeat.tick() => {
-                    self.registry.sweep().await;
+                    tokio::select! {
+                        biased;
+                        () = self.stopped.cancelled() => return,
+                        () = self.registry.sweep() => {}
+                    }
                     self.peers.sweep();
                     proxy::sweep(self.id);
                     self.recipients.sweep();

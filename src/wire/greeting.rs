@@ -121,6 +121,14 @@ impl Dialling {
         Dialling { heard: Sha256::new().chain_update(written_since(out, before)), channel, expected }
     }
 
+    /// Returns whether message 2, of at most `limit` bytes, stands whole at the front of `buffer`; consumes nothing.
+    pub(crate) fn is_answered(buffer: &[u8], limit: usize) -> Result<Step<()>, GreetingError> {
+        Ok(match ListenerHello::front(buffer, limit)? {
+            HelloFront::Hello(..) => Step::To((), 0),
+            HelloFront::Wants(_) => Step::Wants,
+        })
+    }
+
     /// Reads message 2, of at most `limit` bytes, at the front of `buffer`.
     pub(crate) fn answered(&self, buffer: &[u8], limit: usize) -> Result<Step<(Proving, Greeted)>, GreetingError> {
         let (answer, size) = match ListenerHello::front(buffer, limit)? {

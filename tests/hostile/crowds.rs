@@ -11,6 +11,7 @@ use actix_hermod::Node;
 use tokio::net::TcpListener;
 
 use super::Ground;
+use super::HOUR;
 use super::alone_with_files;
 use super::memory;
 use super::on;
@@ -35,8 +36,6 @@ const OTHER_FILES: usize = 500;
 const MARGIN: u64 = 32 << 20;
 
 /// Longer than any test lasts: only their number can end connections.
-const HOUR: Duration = Duration::from_secs(3600);
-
 /// As many as this process may open.
 fn crowd() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Details;
 use super::Ground;
+use super::HOUR;
 use super::Hearer;
 use super::Letter;
 use super::alone_without_heap;
@@ -36,8 +37,6 @@ use crate::peer::number;
 use crate::peer::your_box;
 
 /// Longer than any test lasts: only their number can end connections.
-const HOUR: Duration = Duration::from_secs(3600);
-
 /// A kind of frame that is skipped by a node that does not know it.
 const SKIPPED: u8 = 200;
 

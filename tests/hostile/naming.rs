@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::Echo;
 use super::Ground;
+use super::HOUR;
 use super::Probe;
 use super::on;
 use super::until;
@@ -32,8 +33,6 @@ use crate::peer::third_box_at;
 use crate::peer::your_box;
 
 /// Longer than any test lasts: nothing ends because nobody needs it any more.
-const HOUR: Duration = Duration::from_secs(3600);
-
 /// A message for that box whose answer is wanted at that endpoint.
 fn probe(to: &str, at: &str) -> Vec<u8> {
     post_with(&inline(&your_box(to)), &[inline(&box_at(at, "x"))], &[0, 1])

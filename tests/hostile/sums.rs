@@ -8,6 +8,7 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 
 use super::Ground;
+use super::HOUR;
 use super::Letter;
 use super::alone;
 use super::asking::letter;
@@ -136,7 +137,8 @@ fn a_box_that_is_watched_takes_what_the_table_says() {
 fn a_number_takes_what_the_table_says() {
     const PEERS: u64 = 7;
     alone("sums::a_number_takes_what_the_table_says", || {
-        on(Node::builder(), async |ground| {
+        // However long a busy machine takes, a peer that only writes is not given up.
+        on(Node::builder().dead_after(HOUR), async |ground| {
             let mut peers = Vec::new();
             for _ in 0..PEERS {
                 peers.push(ground.curious().await);

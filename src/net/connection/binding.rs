@@ -176,6 +176,7 @@ impl Binding {
             };
             pointer
         });
+        context.add_work(1);
         if self.is_leased {
             self.count(&pointer, context);
         }

@@ -32,7 +32,7 @@ use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
 /// Handles that are gathered to be released together, 16 bytes each: those of one message within the limits.
-const MAX_GATHERED: usize = 16_384;
+const GATHERED: usize = 16_384;
 
 /// See the [module](self).
 pub(super) struct ConnectionContext {
@@ -166,7 +166,7 @@ impl ConnectionContext {
         self.add_work(1);
         let mut given_back = self.given_back.borrow_mut();
         given_back.push(id);
-        if given_back.len() >= MAX_GATHERED {
+        if given_back.len() >= GATHERED {
             drop(given_back);
             self.release_given_back();
         }

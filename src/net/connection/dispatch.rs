@@ -337,6 +337,7 @@ impl Dispatcher {
         let (read, entries) = read_report(payload)?;
         self.context.link.peer_has_read(read);
         for entry in entries {
+            self.context.add_work(1);
             let Dropped { account, reason, count } = entry?;
             if let Some(reason) = reason {
                 self.context.hear_drops(account, reason, count);
@@ -366,6 +367,7 @@ impl Dispatcher {
     fn release(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         for entry in read_counts(payload) {
             let (id, count) = entry?;
+            self.context.add_work(1);
             self.context.registry.leases().release(id, self.context.connection, count);
         }
         Ok(Signal::Nothing)
@@ -383,6 +385,7 @@ impl Dispatcher {
     fn hold(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         for entry in read_counts(payload) {
             let (id, count) = entry?;
+            self.context.add_work(1);
             self.context.registry.leases().add_leases(id, self.context.connection, count);
         }
         Ok(Signal::Nothing)

@@ -12,6 +12,7 @@ use bytes::Buf;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
@@ -25,7 +26,6 @@ use crate::ident::NodeId;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
-use crate::net::peers::greetings::Greetings;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Stream;
 use crate::wire::codec::Violation;
@@ -129,12 +129,17 @@ pub(crate) async fn dialler(
     // If this side is turned away, it may not be able to write any more, but can still read the reason.
     let said = stream.write.write_all(&out).await;
     let limit = node.limits.handshake_bytes;
-    let read =
-        read_hello(&mut stream, &mut buffer, Some(&node.greetings), |buffer| dialling.answered(buffer, limit)).await;
-    let (proving, Greeted { peer, hello }) = match read {
+    let read = read_hello(&mut stream, &mut buffer, |buffer| Dialling::is_answered(buffer, limit)).await;
+    match read {
         Err(error @ HandshakeError::TurnedAway(_)) => return Err(error),
         read => said.map_err(HandshakeError::from).and(read)?,
+    }
+    let alone = node.greetings.alone().await;
+    let Step::To((proving, Greeted { peer, hello }), size) = dialling.answered(&buffer, limit)? else {
+        return Err(Violation::Truncated.into());
     };
+    drop(alone);
+    buffer.advance(size);
     out.clear();
     let alone = node.greetings.alone().await;
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
@@ -154,7 +159,7 @@ pub(crate) async fn listener(
 ) -> Result<Established, HandshakeError> {
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let limit = node.limits.handshake_bytes;
-    let dialled = match read_hello(&mut stream, &mut buffer, None, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
+    let dialled = match read_hello(&mut stream, &mut buffer, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
         // So that a peer of another version can report the mismatch as well.
         Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
             put_versions(&mut out);
@@ -164,11 +169,10 @@ pub(crate) async fn listener(
         other => other?,
     };
     unproven.is_called(dialled.hello.connection);
-    may_sign(node, unproven, &mut stream, &mut buffer).await?;
+    let alone = may_sign(node, unproven, &mut stream, &mut buffer).await?;
     let numbers = AnnouncedNumbers::reserve(node);
     let ours = hello_of(node, &numbers);
     let name = ours.connection;
-    let alone = node.greetings.alone().await;
     let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);
     drop(alone);
     stream.write.write_all(&out).await?;
@@ -184,9 +188,11 @@ pub(crate) async fn listener(
             return Err(violation.into());
         }
     };
+    drop(alone);
     buffer.advance(size);
     let names = ConnectionNames { peer, ours: name, theirs: hello.connection };
     out.clear();
+    let alone = node.greetings.alone().await;
     accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);
     drop(alone);
     stream.write.write_all(&out).await?;
@@ -194,21 +200,21 @@ pub(crate) async fn listener(
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
 
-/// Waits before this node signs for an unproven peer that has dialled it, until it is the peer's turn. An error if the
-/// peer hangs up meanwhile.
+/// Waits before this node signs for an unproven peer that has dialled it, until it is the peer's turn. The turn ends
+/// when the permit is dropped. An error if the peer hangs up meanwhile.
 async fn may_sign(
     node: &NodeInner,
     unproven: &UnprovenConnection,
     stream: &mut Stream,
     buffer: &mut BytesMut,
-) -> Result<(), HandshakeError> {
+) -> Result<Option<OwnedSemaphorePermit>, HandshakeError> {
     // A closing node would only say goodbye to the peer.
     if node.closing.is_cancelled() {
         return Err(HandshakeError::Closing);
     }
     tokio::select! {
         biased;
-        () = node.greetings.turn(unproven.origin()) => Ok(()),
+        turn = node.greetings.turn(unproven.origin()) => Ok(turn),
         error = hung_up(stream, buffer) => Err(error.into()),
     }
 }
@@ -254,12 +260,10 @@ fn disclosed(node: &NodeInner, told: Vec<(ConnectionId, u64)>) -> Disclosure {
     disclosed
 }
 
-/// Reads on until `read` finds a whole hello at the front, which is removed from the buffer. If `read` checks a
-/// signature, `signing` makes it wait for its turn.
+/// Reads on until `read` finds a whole hello at the front, and removes from the buffer as many bytes as `read` says.
 async fn read_hello<T>(
     stream: &mut Stream,
     buffer: &mut BytesMut,
-    signing: Option<&Greetings>,
     read: impl Fn(&[u8]) -> Result<Step<T>, GreetingError>,
 ) -> Result<T, HandshakeError> {
     loop {
@@ -271,14 +275,7 @@ async fn read_hello<T>(
             }
             FirstWords::Refusal(words) => return Err(HandshakeError::TurnedAway(words)),
         }
-        let step = {
-            let _alone = match signing {
-                Some(greetings) => greetings.alone().await,
-                None => None,
-            };
-            read(buffer)?
-        };
-        match step {
+        match read(buffer)? {
             Step::To(next, size) => {
                 buffer.advance(size);
                 return Ok(next);

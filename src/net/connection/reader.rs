@@ -15,7 +15,6 @@ use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
 use super::source::Source;
 use super::turn::ReadingTurn;
-use super::turn::YieldBudget;
 use super::turn::cost;
 use crate::net::peers::unfinished::Unfinished;
 use crate::quota::Share;
@@ -105,15 +104,11 @@ pub(crate) async fn read(
         max_frame,
         welcomed,
     };
-    let mut carried = YieldBudget::default();
     loop {
         let wants = match reader.handle_all().await {
             Ok(wants) => wants,
             Err(ended) => return ended,
         };
-        if carried.ends_after(reader.came) {
-            tokio::task::yield_now().await;
-        }
         if let Err(ended) = reader.fill(wants).await {
             return ended;
         }
@@ -170,11 +165,11 @@ impl<P: Fn()> ConnectionReader<P> {
                 match front(rest, self.dispatcher.longest(self.max_frame))? {
                     Front::Frame(raw) => {
                         (taken, left) = (taken + raw.size, left.saturating_sub(cost(raw.kind)));
-                        if has_ended && raw.is_of_messages() {
-                            self.dispatcher.late(raw)?;
-                            continue;
-                        }
-                        match self.dispatcher.frame(raw)? {
+                        let signal = match has_ended && raw.is_of_messages() {
+                            true => self.dispatcher.late(raw).map(|()| Signal::Nothing)?,
+                            false => self.dispatcher.frame(raw)?,
+                        };
+                        match signal {
                             Signal::Nothing => {}
                             Signal::Welcomed => (self.welcomed)(),
                             Signal::Goodbye(why, detail) => return Err(Ended::Goodbye(why, detail)),
@@ -193,6 +188,11 @@ impl<P: Fn()> ConnectionReader<P> {
             }
             self.dispatcher.acknowledge();
             self.turn.left = left;
+            // Nobody queues for nothing.
+            let wants = match wants {
+                None => front(&self.buffer, self.dispatcher.longest(self.max_frame))?.wants(),
+                some => some,
+            };
             match wants {
                 Some(bytes) => return Ok(bytes),
                 None => self.turn.ends().await,
@@ -247,6 +247,7 @@ impl<P: Fn()> ConnectionReader<P> {
                 self.buffer.reserve(room);
             } else {
                 let crowd = Arc::clone(&self.dispatcher.context.crowd);
+                self.turn.pauses();
                 Box::pin(crowd.grow(&mut self.buffer, room)).await;
             }
             self.is_wide = true;
@@ -261,6 +262,7 @@ impl<P: Fn()> ConnectionReader<P> {
             false => self.read_in_turn(unfinished).await?,
         };
         self.came_since += self.came;
+        self.turn.take_bytes(self.came);
         if self.came == spare {
             // If other connections have taken the room, less is read at a time.
             let rooms = [FULL_READ, FULL_READ / 4, FULL_READ / 16];

@@ -1,8 +1,9 @@
 //! Bounds how long a direction of a connection keeps its thread before other tasks get a turn.
 //!
 //! A stream that is always ready, as between two processes of a host, would keep the thread for as long as there are
-//! bytes to carry. And if very many peers send at once, a peer that sends little waits for a turn of each of them,
-//! several times over until its answer is written: so the turns get shorter the more busy peers there are.
+//! bytes to carry. And if very many peers send at once, a peer that sends little would wait for a turn of each of them,
+//! several times over until its answer is written. So busy readers wait in a queue, of which the [`Crowd`] serves a few
+//! in a round; only a short burst is handled at once.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::net::peers::crowd::Crowd;
 use crate::net::peers::crowd::LONGEST;
+use crate::net::peers::crowd::SHORTEST;
 use crate::wire::frames::kind;
 
 /// The work of a frame that is not a post, in posts.
@@ -18,8 +20,11 @@ const COSTLY: usize = 8;
 /// The posts left in a turn that are enough for the burst of a peer that sends little.
 const FRESH: usize = LONGEST / 2;
 
-/// Bytes written or read before other tasks of the thread get a turn.
+/// Bytes written before other tasks of the thread get a turn.
 const BYTES: usize = 128 << 10;
+
+/// Bytes read that take as much of a turn as a post does.
+const UNIT: usize = 512;
 
 /// The turns of one reader.
 #[derive(Debug)]
@@ -27,57 +32,70 @@ pub(super) struct ReadingTurn {
     crowd: Arc<Crowd>,
     /// The posts that may still be handled in this turn.
     pub(super) left: usize,
-    is_counted: bool,
+    /// The allowance at the beginning of the turn.
+    given: usize,
+    /// Whether the peer's last burst, or the present one, is more than a short one.
+    is_busy: bool,
     /// The place among the busy readers that are served.
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl ReadingTurn {
     pub(super) fn new(crowd: Arc<Crowd>) -> ReadingTurn {
-        let left = crowd.first_turn();
-        ReadingTurn { crowd, left, is_counted: false, place: None }
+        let given = crowd.first_turn();
+        ReadingTurn { crowd, left: given, given, is_busy: false, place: None }
     }
 
     /// Ends the turn while there is more to handle. Others have their turn first: the readers before this one in the
     /// queue, and peers whose bytes have just come, since the thread polls for them between two rounds.
     pub(super) async fn ends(&mut self) {
-        if !self.is_counted {
-            self.is_counted = true;
-            self.crowd.join();
-        }
+        self.is_busy(true);
         self.place = None;
         self.place = self.crowd.place().await;
         tokio::task::yield_now().await;
-        self.left = self.crowd.busy_turn();
+        self.given = self.crowd.busy_turn();
+        self.left = self.given;
+    }
+
+    /// Bytes have come, which take a part of the turn whatever they say.
+    #[inline]
+    pub(super) fn take_bytes(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes / UNIT);
     }
 
     /// Whether enough of the turn is left that a wait for the peer need not be noted.
     #[inline]
     pub(super) fn is_fresh(&self) -> bool {
-        !self.is_counted && self.left >= FRESH
+        !self.is_busy && self.left >= FRESH
     }
 
     /// Notes that nothing is left to handle, and that no more bytes have come.
     pub(super) fn has_waited(&mut self) {
-        if self.is_counted {
-            self.leave();
-        }
-        self.left = self.crowd.first_turn();
+        self.is_busy(self.place.is_some() || self.given - self.left > SHORTEST);
+        self.place = None;
+        self.given = self.crowd.first_turn();
+        self.left = self.given;
     }
 
-    #[cold]
-    fn leave(&mut self) {
-        self.is_counted = false;
-        self.place = None;
-        self.crowd.leave();
+    /// The reader waits for something else than its peer, and others can have its place meanwhile.
+    pub(super) fn pauses(&mut self) {
+        if self.place.take().is_some() {
+            self.left = 0;
+        }
+    }
+
+    fn is_busy(&mut self, is_busy: bool) {
+        match (std::mem::replace(&mut self.is_busy, is_busy), is_busy) {
+            (false, true) => self.crowd.join(),
+            (true, false) => self.crowd.leave(),
+            _ => {}
+        }
     }
 }
 
 impl Drop for ReadingTurn {
     fn drop(&mut self) {
-        if self.is_counted {
-            self.leave();
-        }
+        self.is_busy(false);
     }
 }
 
@@ -87,7 +105,7 @@ pub(super) fn cost(of: u8) -> usize {
     if of == kind::POST { 1 } else { COSTLY }
 }
 
-/// The bytes that one direction of a connection has carried since it last yielded.
+/// The bytes that a writer has written since it last yielded.
 #[derive(Default)]
 pub(super) struct YieldBudget(usize);
 
@@ -130,15 +148,55 @@ mod tests {
         assert_eq!(first.left, ROUND / (SERVED - 1));
         second.ends().await;
         assert_eq!(second.left, ROUND / SERVED);
-        others.iter_mut().for_each(ReadingTurn::has_waited);
-        others.iter_mut().for_each(ReadingTurn::has_waited);
+        // Each has been silent twice, and sent nothing in between.
+        for other in others.iter_mut().chain([&mut second]) {
+            other.has_waited();
+            assert!(!other.is_fresh() && other.place.is_none());
+            other.has_waited();
+        }
         first.ends().await;
-        assert_eq!(first.left, LONGEST, "the others have caught up");
+        assert_eq!(first.left, LONGEST, "the others are not busy any more");
         // A reader whose connection ends in the middle of its turn.
+        second.place = None;
         assert!(second.ends().now_or_never().is_none());
         drop(second);
         first.has_waited();
         assert_eq!(first.left, LONGEST);
+    }
+
+    /// One that is silent after each burst gets no more than one that sends without a break.
+    #[tokio::test]
+    async fn long_bursts_count_as_busy_and_short_ones_do_not() {
+        let crowd = Arc::new(Crowd::default());
+        let mut readers = readers::<{ 2 * ROUND / SHORTEST }>(&crowd);
+        for reader in &mut readers {
+            reader.left -= SHORTEST;
+            reader.has_waited();
+            assert_eq!(reader.left, LONGEST, "it was short");
+        }
+        for reader in &mut readers {
+            reader.left -= reader.given.min(SHORTEST + 1);
+            reader.has_waited();
+        }
+        let [mut quiet] = self::readers(&crowd);
+        assert_eq!((readers[0].given, quiet.given), (ROUND / 1, SHORTEST).min((LONGEST, SHORTEST)));
+        quiet.left -= SHORTEST;
+        quiet.has_waited();
+        readers.iter_mut().for_each(ReadingTurn::has_waited);
+        assert!(readers.iter().all(|reader| !reader.is_busy) && !quiet.is_busy);
+    }
+
+    #[tokio::test]
+    async fn bytes_take_their_part_of_a_turn_and_nobody_keeps_a_place_while_it_waits_for_something_else() {
+        let crowd = Arc::new(Crowd::default());
+        let [mut reader] = readers(&crowd);
+        reader.take_bytes(LONGEST * UNIT - 1);
+        assert_eq!(reader.left, 1);
+        reader.take_bytes(usize::MAX);
+        assert_eq!(reader.left, 0);
+        reader.ends().await;
+        reader.pauses();
+        assert!(reader.place.is_none() && reader.left == 0, "it has to queue again");
     }
 
     #[tokio::test]

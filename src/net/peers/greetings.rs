@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-use tokio::sync::SemaphorePermit;
+
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -186,25 +187,25 @@ impl<T> GreetingQueue<T> {
 #[derive(Debug)]
 pub(crate) struct Greetings {
     state: Mutex<GreetingState>,
-    /// One signature, or the check of one, in each round of the I/O thread.
-    signing: Semaphore,
+    /// Its holder signs, or checks a signature: one in each round of the I/O thread.
+    signing: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct GreetingState {
-    queue: GreetingQueue<oneshot::Sender<()>>,
+    queue: GreetingQueue<oneshot::Sender<OwnedSemaphorePermit>>,
     /// Whether a task is handing out turns; it ends when nobody waits.
     is_driven: bool,
 }
 
 /// A place in the queue, given up when it is dropped.
-struct Waiting<'a> {
-    greetings: &'a Greetings,
+struct Waiting {
+    greetings: Arc<Greetings>,
     origin: Option<Origin>,
     number: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.greetings.state.lock().queue.give_up(self.origin, self.number);
     }
@@ -213,49 +214,77 @@ impl Drop for Waiting<'_> {
 impl Greetings {
     pub(crate) fn new(a_second: usize) -> Greetings {
         let queue = GreetingQueue::new(a_second.max(1) as f64, Instant::now());
-        Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }), signing: Semaphore::new(1) }
+        Greetings { state: Mutex::new(GreetingState { queue, is_driven: false }), signing: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Waits until nobody else signs or checks a signature in this round of the I/O thread, so that connected peers
-    /// wait for one signature at most, however many strangers greet. The permit is held until the signature is done.
-    pub(crate) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes the semaphore.
-        let alone = self.signing.acquire().await.ok();
+    /// Waits until no other handshake signs or checks a signature in this round of the I/O thread, so that connected
+    /// peers wait for one signature at most, however many strangers greet. (The check of a listener's welcome needs no
+    /// turn: there is one for each connection that this node dials.) The turn ends when the permit is dropped.
+    pub(crate) async fn alone(&self) -> Option<OwnedSemaphorePermit> {
+        let alone = self.permit().await;
         tokio::task::yield_now().await;
         alone
     }
 
-    /// Completes when it is the turn of one more peer from that origin. To be called on the I/O thread.
-    pub(crate) async fn turn(self: &Arc<Self>, origin: Option<Origin>) {
-        let (tell, told) = oneshot::channel();
-        let (number, was_driven) = {
-            let mut state = self.state.lock();
-            if state.queue.take(origin, Instant::now()) {
-                return;
-            }
-            (state.queue.wait(origin, tell), std::mem::replace(&mut state.is_driven, true))
+    /// Waits until nobody else has the permit. Nobody closes the semaphore.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.signing).acquire_owned().await.ok()
+    }
+
+    /// Like [`alone`](Greetings::alone), for one more unproven peer from that origin: in turns by origin, and within the
+    /// rate. To be called on the I/O thread.
+    pub(crate) async fn turn(self: &Arc<Self>, origin: Option<Origin>) -> Option<OwnedSemaphorePermit> {
+        let turn = match self.turn_at_once(origin) {
+            Ok(permit) => Some(permit),
+            Err(waits) => waits.await,
         };
-        let _waiting = Waiting { greetings: self, origin, number };
+        tokio::task::yield_now().await;
+        turn
+    }
+
+    /// The turn, if nobody is before this one, or the wait for it.
+    fn turn_at_once(
+        self: &Arc<Self>,
+        origin: Option<Origin>,
+    ) -> Result<OwnedSemaphorePermit, impl Future<Output = Option<OwnedSemaphorePermit>>> {
+        let mut state = self.state.lock();
+        if let Ok(permit) = Arc::clone(&self.signing).try_acquire_owned()
+            && state.queue.take(origin, Instant::now())
+        {
+            return Ok(permit);
+        }
+        let (tell, told) = oneshot::channel();
+        let number = state.queue.wait(origin, tell);
+        let was_driven = std::mem::replace(&mut state.is_driven, true);
+        drop(state);
+        let waiting = Waiting { greetings: Arc::clone(self), origin, number };
         if !was_driven {
             actix_rt::spawn(Arc::clone(self).drive());
         }
-        // The sender is dropped with the node.
-        let _ = told.await;
+        Err(async move {
+            let _waiting = waiting;
+            // The sender is dropped with the node.
+            told.await.ok()
+        })
     }
 
     async fn drive(self: Arc<Self>) {
         loop {
+            let permit = self.permit().await;
             let turn = {
                 let mut state = self.state.lock();
                 let turn = state.queue.turn(Instant::now());
                 state.is_driven = !matches!(turn, Turn::Nobodys);
                 turn
             };
-            match turn {
-                // The peer may have hung up this moment.
-                Turn::Of(tell) => tell.send(()).unwrap_or_default(),
-                Turn::At(then) => tokio::time::sleep_until(then).await,
-                Turn::Nobodys => return,
+            match (turn, permit) {
+                // The peer may have hung up this moment: then the permit is dropped.
+                (Turn::Of(tell), Some(permit)) => drop(tell.send(permit)),
+                (Turn::At(then), permit) => {
+                    drop(permit);
+                    tokio::time::sleep_until(then).await;
+                }
+                (Turn::Nobodys, _) | (_, None) => return,
             }
         }
     }
@@ -376,7 +405,8 @@ mod tests {
                 assert_eq!(began.elapsed(), Duration::ZERO);
                 // Dropped before its turn, it takes none.
                 assert!(tokio::time::timeout(Duration::from_millis(10), greetings.turn(origin(1))).await.is_err());
-                let all: Vec<_> = (0..20).map(|n| greetings.turn(origin(n))).collect();
+                // Each ends its turn at once.
+                let all: Vec<_> = (0..20).map(|n| greetings.turn(origin(n)).map(drop)).collect();
                 futures_util::future::join_all(all).await;
                 let took = began.elapsed();
                 assert!((Duration::from_secs(2)..Duration::from_millis(2050)).contains(&took), "{took:?}");

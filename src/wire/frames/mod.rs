@@ -79,6 +79,16 @@ pub(crate) enum Front<'a> {
     Wants(usize),
 }
 
+impl Front<'_> {
+    /// Returns the least number of missing bytes, or `None` if a whole frame stands there.
+    pub(crate) fn wants(&self) -> Option<usize> {
+        match self {
+            Front::Frame(_) => None,
+            Front::Wants(bytes) => Some(*bytes),
+        }
+    }
+}
+
 /// Splits off the first frame, of at most `limit` bytes behind its length field.
 #[inline]
 pub(crate) fn front(buffer: &[u8], limit: usize) -> Result<Front<'_>, Violation> {
