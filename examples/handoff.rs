@@ -1,5 +1,5 @@
 //! Shows addresses that are handed on: a directory hands out addresses of workers that listen nowhere, clients ask the
-//! workers through them, and when a worker's process is killed, its addresses close.
+//! workers through them, and when a worker's process is killed, its addresses report that.
 //!
 //! ```text
 //! cargo run --example handoff
@@ -53,7 +53,7 @@ A directory hands out pointers to workers that listen nowhere; clients ask the w
 /// The longest wait for anything that has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The time for which a silent process may still come back. Its addresses stay open for as long, so the usual 15
+/// The time for which a silent process may still come back. Its addresses report its end only then, so the usual 15
 /// seconds would make a slow story.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 

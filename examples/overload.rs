@@ -89,8 +89,8 @@ const PORTIONS: u64 = 100;
 /// reported, and the other half is room for readings sent before the report arrives.
 const ENOUGH: f32 = 0.5;
 
-/// How often the chart is drawn. Pressure is reported every 250 ms; in step with that, the chart would always show its
-/// peak.
+/// The interval at which the chart is drawn. Pressure is reported every 250 ms; in step with that, the chart would
+/// always show its peak.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// The longest wait for an answer of the readers, and for the books to balance.

@@ -179,7 +179,7 @@ fn main() -> Outcome<()> {
 /// The second process; dropping this ends it.
 struct Other {
     child: Child,
-    /// Closed when the process has ended. Nothing else tells: nobody hears of the lost message.
+    /// Closed when the process has ended. Nothing else tells, since nobody hears of a lost message.
     output: oneshot::Receiver<()>,
 }
 

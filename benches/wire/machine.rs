@@ -1,4 +1,4 @@
-//! The machine and the day of a measurement, and how much memory a process has.
+//! The machine and the day of a measurement, and the memory of a process.
 
 use std::fs;
 use std::thread;

@@ -54,7 +54,7 @@ pub(crate) const ATTACKS: &[Attack] = attacks![
 /// Handles in a message: nearly as many as the protocol has room for.
 const HANDLES: u64 = 16_000;
 
-/// The target and the end of an attack, and the count of its deeds.
+/// The target and the end of an attack, and the counts of its actions.
 #[derive(Clone)]
 struct Siege {
     endpoint: Rc<str>,

@@ -23,7 +23,7 @@ const EXPORTS: usize = 10_000;
 /// Mailboxes that nobody reads, called "unread 0" and so on.
 pub(crate) const UNREAD: u64 = 32;
 
-/// How often the thread's CPU time is read.
+/// The interval at which the thread's CPU time is read.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A request that is answered with its own number.

@@ -19,7 +19,7 @@ use super::Outcome;
 /// Addresses that were in letters and are held; the oldest goes.
 const HELD: usize = 32;
 
-/// The sequence number of steps through arbitrary addresses, whose order is not promised.
+/// The sequence id of steps through arbitrary addresses, whose order is not promised.
 pub(crate) const NO_WAY: u64 = 0;
 
 /// One of a sequence of messages through one address.

@@ -64,10 +64,10 @@ use crate::wire::frames::report::Account;
 use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 
-/// How long drops are gathered before subscribers and peers are told.
+/// The time for which drops are gathered before they are reported to subscribers and peers.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// How often counts are handed to an exporter: more often than exporters are usually scraped.
+/// The interval at which counts are handed to an exporter: shorter than the usual interval between scrapes.
 #[cfg(feature = "metrics")]
 const PUBLISH: Duration = Duration::from_secs(1);
 

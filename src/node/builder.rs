@@ -53,7 +53,7 @@ limits! {
     /// large, up to `decode_memory`. So the memory is up to twice this bound with messages of some KiB, and ten times
     /// with messages of a few bytes. Messages sent on this node were never encoded, and count nothing.
     ///
-    /// The first half is first come, first served. Of the second half, a box gets more only while it has less than an
+    /// The first half is first come, first served. A box gets more of the second half only while it has less than an
     /// equal part, except for the first message beyond its 1 KiB, which it gets while a quarter is left. So no box has
     /// more than half. A box that gets no more sheds by its own rule, as if it were full: a
     /// [dropping](crate::Buffer::dropping) one drops the new message, others the oldest or the one of the same key, and
@@ -70,7 +70,7 @@ limits! {
     /// Bytes that wait for all connections of the node together. Beside these bytes, each connection always has 16 KiB
     /// (and as much again for its answers). Default: 64 MiB, at least twice `outbox` and twice `max_message`.
     ///
-    /// The first half is first come, first served. Of the second half, a connection gets more only while it has less
+    /// The first half is first come, first served. A connection gets more of the second half only while it has less
     /// than an equal part: so a single one may have half. A message that does not fit is dropped as if its own outbox
     /// were full ([`OutboxFull`](crate::DropReason::OutboxFull)), and an answer that does not fit is refused; if a peer
     /// asks and does not read such refusals, its connection ends.
@@ -141,15 +141,15 @@ limits! {
     /// Default: 65,536.
     pending_requests(per_connection: usize),
     /// Requests of all peers together that wait for this node's answers, beyond 64 of each connection, which are always
-    /// accepted. The first half is first come, first served. Of the second half, a connection gets more only while it
+    /// accepted. The first half is first come, first served. A connection gets more of the second half only while it
     /// has less than an equal part. One more is refused, as if its own connection had too many
     /// ([`RequestsFull`](crate::DropReason::RequestsFull)). Default: 131,072.
     pending_answers(requests: usize),
     /// Boxes of this node that all peers together watch, because somebody there waits for them to close
     /// ([`Address::closed`](crate::Address::closed), or a `Recipient`), beyond 16 of each connection, which are always
-    /// watched. The first half is first come, first served. Of the second half, a connection gets more only while it
-    /// has less than an equal part. A peer for whose watch there is no room is told so, and asks anew after
-    /// pauses of up to 32 seconds. Default: 16,384.
+    /// watched. The first half is first come, first served. A connection gets more of the second half only while it has
+    /// less than an equal part. A peer for whose watch there is no room is told so, and asks anew after pauses of up to
+    /// 32 seconds. Default: 16,384.
     watches(boxes: usize),
     /// Messages that wait behind all `Recipient`s of the process to be taken up; further ones are dropped. The process
     /// has one such limit: that of the node started last. Default: 65,536.

@@ -103,7 +103,7 @@ pub enum Event {
         type_name: String,
         /// Why they were dropped.
         reason: DropReason,
-        /// How many were dropped; 0 if the event only adds detail to earlier drops.
+        /// The number of dropped messages; 0 if the event only adds detail to earlier drops.
         count: u64,
         /// The side of the connection that dropped them.
         side: Side,

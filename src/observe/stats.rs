@@ -83,7 +83,7 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// Bytes read from the connections of this link.
     pub bytes_received: u64,
-    /// How often the connection was made anew.
+    /// The number of times that the connection was made anew.
     pub reconnects: u64,
     /// Bytes that wait to be written: messages, including the unwritten rest of one that is being written.
     pub outbox_bytes: u64,

@@ -268,7 +268,7 @@ impl RemoteRouter {
         if !self.node.peers.join(live.peer, link, connection) {
             return self.down(DownReason::Misbehaved(HandshakeError::TooMany.to_string()), ctx);
         }
-        // Does not hold for another run of this node, which has other boxes.
+        // Another run of this node does not count, since it has other boxes.
         if live.peer == self.node.id {
             self.nonce += 1;
             link.leads_home(live.connection, self.nonce);

@@ -26,7 +26,7 @@ use crate::ident::Incarnation;
 /// Connections that are remembered because their peers are expected back.
 const MAX_ABSENT: usize = 1024;
 
-/// Those among them with one peer: a peer restates the leases of no more connections.
+/// Connections with one peer that are remembered: a peer restates the leases of no more.
 const MAX_OF_ONE: usize = MAX_RESTATED;
 
 /// See the [module](self).

@@ -29,11 +29,11 @@ pub(crate) struct ConnectionNames {
 /// The message counts of a connection when it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unsettled {
-    /// Written to it.
+    /// Messages written to the connection.
     pub(crate) written: u64,
-    /// Those among the written that the peer is known to have read.
+    /// Written messages that the peer is known to have read.
     pub(crate) known: u64,
-    /// Read from it.
+    /// Messages read from the connection.
     pub(crate) read: u64,
 }
 
@@ -48,7 +48,7 @@ impl Unsettled {
 struct Settled {
     /// Messages that are no longer in doubt.
     messages: u64,
-    /// Those among them that were never read.
+    /// Messages among these that were never read.
     lost: u64,
 }
 

@@ -29,7 +29,7 @@ use crate::wire::frames::watch::LONGEST;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
-/// Boxes that are watched over one connection, in each direction. For further ones, only the end of the connection is
+/// Boxes that are watched over one connection, in each direction. For further boxes, only the end of the connection is
 /// noticed until others are gone.
 const MAX_WATCHED: usize = 65_536;
 

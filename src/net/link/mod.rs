@@ -1,4 +1,4 @@
-//! A link: one path to a peer, with the outbox that every thread writes into and the connection's writer takes from.
+//! A link: one way to a peer, with the outbox that every thread writes into and the connection's writer takes from.
 //!
 //! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so a peer with the same
 //! table can always read the bytes in the outbox from front to back. Messages not written when a connection ends are
@@ -109,7 +109,7 @@ pub(crate) struct Link {
     state: Mutex<Outbox>,
     /// Drops at the other end, as far as it has reported them.
     theirs: Mutex<PeerDrops>,
-    /// Connections of the link that have ended, and whose count the peer has not sent yet; at most [`MAX_TOLD`].
+    /// Connections of the link that have ended, and whose count the peer has not sent yet; at most `MAX_TOLD`.
     unsettled: Mutex<VecDeque<ConnectionNames>>,
     meter: Arc<ByteMeter>,
     homecoming: Homecoming,

@@ -1,4 +1,4 @@
-//! How messages enter a link's outbox.
+//! The entry of messages into a link's outbox.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

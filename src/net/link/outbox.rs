@@ -77,7 +77,7 @@ pub(crate) fn next_connection() -> u64 {
 /// The phase of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
-    /// Not used yet: the first message starts a dial.
+    /// The link is not used yet: the first message starts a dial.
     Idle,
     /// A connection is being made: messages wait.
     Dialling,

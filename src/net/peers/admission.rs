@@ -83,7 +83,7 @@ struct AdmissionState {
     for_peers: usize,
     /// Unproven connections, by group and in the order in which they began.
     unproven: HashMap<Group, BTreeMap<u64, Unproven>>,
-    /// How many of `unproven` were accepted.
+    /// The number of accepted connections in `unproven`.
     accepted: usize,
     next: u64,
 }
@@ -463,7 +463,7 @@ mod tests {
         assert_eq!(gone(&asked), [vec![true; 9], vec![false]].concat());
     }
 
-    /// Connections dialled for a peer keep counting against it once they have greeted.
+    /// Connections dialled for a peer keep counting against that peer once they have greeted.
     #[test]
     fn a_peer_has_so_many_places_for_what_it_names_and_all_peers_have_half() {
         let limits = AdmissionLimits::of(&Limits { max_connections: 32, ..Limits::default() });

@@ -1,10 +1,10 @@
-//! Searches a direct path to a node at the endpoints where it is said to listen, before its boxes are reached through
-//! the node that introduced them, the relay.
+//! Searches for a direct path to a node at the endpoints where it is said to listen, before its boxes are reached
+//! through the node that introduced them, the relay.
 //!
 //! Messages sent meanwhile wait here, in order, and then leave by the path that was chosen: nothing is lost because a
 //! hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the end of the node
-//! also ends the wait. A node that was not found is not searched again before the longest pause between two dials is
-//! over.
+//! also ends the wait. A node that was not found is not searched for again before the longest pause between two dials
+//! is over.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,13 +29,13 @@ use crate::quota::Quota;
 use crate::reason::DropReason;
 use crate::wire::frames::shape::Question;
 
-/// Nodes that are searched at a time; boxes of further nodes are reached through the relay.
+/// Nodes that are searched for at a time; boxes of further nodes are reached through the relay.
 const MAX_SEARCHES: usize = 64;
 
 /// Searches at a time for hints of one peer.
 const MAX_SEARCHES_OF_PEER: usize = MAX_SEARCHES / 4;
 
-/// Nodes that are remembered as not found; while there are that many, no others are searched.
+/// Nodes that are remembered as not found; while there are that many, no others are searched for.
 const MAX_MISSED: usize = 1024;
 
 /// Nodes that are remembered as not found, for hints of one peer.
@@ -53,7 +53,7 @@ pub(crate) struct PathSearches {
 #[derive(Debug, Default)]
 struct SearchTable {
     under_way: HashMap<Incarnation, UnderWay>,
-    /// Nodes that were not found, until they may be searched again.
+    /// Nodes that were not found, until they may be searched for again.
     missed: HashMap<Incarnation, Missed>,
 }
 
@@ -68,7 +68,7 @@ struct UnderWay {
 /// A node that was not found.
 #[derive(Debug)]
 struct Missed {
-    /// The time from which it may be searched again.
+    /// The time from which it may be searched for again.
     until: Instant,
     asked_by: NodeId,
 }
@@ -156,7 +156,7 @@ struct PathSearch {
     searches: Arc<PathSearches>,
     node: Incarnation,
     queue: Arc<SearchQueue>,
-    /// The time from which the node may be searched again, if it was not found.
+    /// The time from which the node may be searched for again, if it was not found.
     again: Option<Instant>,
 }
 
@@ -168,7 +168,7 @@ impl Drop for PathSearch {
     }
 }
 
-/// Searches a node over the links `dialled` to the endpoints where it is said to listen, until it is found or
+/// Searches for a node over the links `dialled` to the endpoints where it is said to listen, until it is found or
 /// `handshake_timeout` is over.
 pub(crate) fn search(
     searches: Arc<PathSearches>,

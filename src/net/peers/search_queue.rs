@@ -1,6 +1,6 @@
-//! The messages that wait while a path is searched: in order, and bounded like an outbox. When the search is over they
-//! leave by the connection that was found or, if none was, by the connection that introduced their pointers: nothing is
-//! lost because a hint was wrong.
+//! The messages that wait while a path is searched for: in order, and bounded like an outbox. When the search is over
+//! they leave by the connection that was found or, if none was, by the connection that introduced their pointers:
+//! nothing is lost because a hint was wrong.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-/// How long an attempt is alone before the next one joins it: the Connection Attempt Delay that RFC 8305 section 5
-/// recommends.
+/// The time for which an attempt is alone before the next one joins it: the Connection Attempt Delay that RFC 8305
+/// section 5 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the addresses by `connect`, and returns the first connection that is made. An attempt that fails has the
