@@ -83,7 +83,7 @@ use crate::reason::DropReason;
 /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
 /// ```
 pub struct Address<M> {
-    pub(super) pointer: Arc<Pointer>,
+    pub(crate) pointer: Arc<Pointer>,
     message: PhantomData<fn(M)>,
 }
 

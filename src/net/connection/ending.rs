@@ -213,3 +213,52 @@ fn farewell_to(violation: &Violation) -> Farewell {
         _ => Farewell::Violation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use actix::System;
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    use super::*;
+    use crate::config::IoThread;
+    use crate::handle::pointer::Route;
+    use crate::node::Node;
+
+    #[derive(actix::Message, Serialize, Deserialize)]
+    #[rtype(result = "()")]
+    struct Note;
+
+    /// One holder more, and no connection that was made for a peer would ever end; one less, and it would end while
+    /// somebody has an address that leads by it.
+    #[test]
+    fn a_connection_holds_its_link_as_often_as_is_counted() {
+        System::new().block_on(async {
+            let node = || Node::builder().io_thread(IoThread::Current).start();
+            let (here, there) = (node(), node());
+            let endpoint = there.listen("127.0.0.1:0").await.expect("a free port").to_string();
+            let mut inbox = there.mailbox::<Note>().name("inbox").open().expect("a mailbox");
+            let to = here.remote::<Note>(&endpoint, "inbox").expect("an address");
+            to.do_send(Note);
+            inbox.recv().await.expect("it is up");
+            let Route::Away { path, .. } = to.pointer.route() else { panic!("it is elsewhere") };
+            let link = Arc::downgrade(path.primary());
+            let is_held = async |count: usize| {
+                let settles = async {
+                    // Whoever looks at the link for a moment lets it go again.
+                    while !to.connected() || link.strong_count() != count {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(10), settles).await.map_err(|_| link.strong_count())
+            };
+            assert_eq!(is_held(HOLDERS + 1).await, Ok(()), "by the address too");
+            let (other, held) = (here.remote::<Note>(&endpoint, "other").expect("an address"), path.primary().clone());
+            assert_eq!(is_held(HOLDERS + 3).await, Ok(()));
+            drop((other, held));
+            assert_eq!(is_held(HOLDERS + 1).await, Ok(()));
+        });
+    }
+}
