@@ -3,6 +3,7 @@
 //! One test, because the memory is the whole process's. The counts are smaller than a user's flood may be; what bounds
 //! the memory does not depend on them. `examples/flood.rs` prints the figures of larger ones.
 
+#[allow(dead_code, reason = "each test program takes what it needs")]
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What a Prometheus server reads of a node: what the manual's table says, and the values of its `Stats`.
 
+#[allow(dead_code, reason = "each test program takes what it needs")]
 mod support;
 
 use std::collections::BTreeMap;

@@ -3,9 +3,7 @@
 //! Nothing here measures time. Every wait has a limit, long enough for a busy machine, and says where it was made when
 //! it comes to nothing.
 
-// Each test crate takes what it needs.
-#![allow(dead_code)]
-
+pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod wire;
 

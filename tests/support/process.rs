@@ -1,13 +1,14 @@
-//! Other processes: the test binary starts itself again, and its test `child` does what [`role`] says, which is nothing
-//! if there is none.
+//! Other processes: the test binary starts itself again, to run one test of it.
 //!
-//! A child says on its standard output what it has to say, and ends with its standard input, so that none outlives the
+//! Either that is the test that wants a process of its own ([`alone`]), or it is the test `child` of a module, which does
+//! what [`role`] says, and nothing if there is none. A child says on its standard output what it has to say, and ends with its standard input, so that none outlives the
 //! test that started it, however that ends.
 
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
@@ -68,22 +69,22 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(role: &str, at: &str) -> Process {
-        Process::run(Command::new(std::env::current_exe().expect("this program")), role, at)
+    /// Runs the test `child` of that module (`module_path!()`) in another process.
+    pub(crate) fn start(module: &str, role: &str, at: &str) -> Process {
+        Process::run(Command::new(std::env::current_exe().expect("this program")), module, role, at)
     }
 
     /// One that may open so many files and no more.
-    #[allow(dead_code, reason = "each test crate takes what it needs")]
-    pub(crate) fn start_with_files(files: usize, role: &str, at: &str) -> Process {
+    pub(crate) fn start_with_files(files: usize, module: &str, role: &str, at: &str) -> Process {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!(r#"ulimit -n {files}; exec "$0" "$@""#)]);
         shell.arg(std::env::current_exe().expect("this program"));
-        Process::run(shell, role, at)
+        Process::run(shell, module, role, at)
     }
 
-    fn run(mut command: Command, role: &str, at: &str) -> Process {
+    fn run(mut command: Command, module: &str, role: &str, at: &str) -> Process {
         let child = command
-            .args(["--exact", "child", "--nocapture"])
+            .args(["--exact", &within_crate(&format!("{module}::child")), "--nocapture"])
             .env(ROLE, role)
             .env(AT, at)
             .stdin(Stdio::piped())
@@ -176,5 +177,73 @@ impl Drop for Process {
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+// ---- a process for a test
+
+/// The variable that tells a test that it has a process of its own.
+const ALONE: &str = "HERMOD_ALONE";
+
+/// Runs the test that calls this in a process of its own: its memory, its limits and the statics of the crate are nobody
+/// else's.
+pub(crate) fn alone<T: FnOnce()>(test: T) {
+    run_alone(|program| Command::new(program), test);
+}
+
+/// The same, and the process may open as many files as the system lets it.
+pub(crate) fn alone_with_files<T: FnOnce()>(test: T) {
+    let raise = |program: &Path| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$0" "$@""#]).arg(program);
+        shell
+    };
+    run_alone(raise, test);
+}
+
+/// The same, and whatever is large is memory of its own, which the system has back as soon as it is freed. (glibc's malloc
+/// keeps it otherwise, once it has seen that large ones come and go.)
+pub(crate) fn alone_without_heap<T: FnOnce()>(test: T) {
+    let start = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env("MALLOC_MMAP_THRESHOLD_", "131072");
+        command
+    };
+    run_alone(start, test);
+}
+
+fn run_alone<T: FnOnce()>(start: impl FnOnce(&Path) -> Command, test: T) {
+    if std::env::var_os(ALONE).is_some() {
+        return test();
+    }
+    // The closure's type is named after the test that it stands in.
+    let name = std::any::type_name::<T>();
+    let name = within_crate(name.split_once("::{{").map_or(name, |(test, _)| test));
+    let child = start(&std::env::current_exe().expect("this program"))
+        .args(["--exact", &name, "--nocapture"])
+        .env(ALONE, &name)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = Guarded(child.expect("this program starts"));
+    let mut printed = String::new();
+    child.0.stdout.take().expect("it is piped").read_to_string(&mut printed).expect("text");
+    let status = child.0.wait().expect("it ends");
+    assert!(status.success(), "{name} failed in a process of its own, as written above: {status}\n{printed}");
+    assert!(printed.contains("test result: ok. 1 passed;"), "{name} is the name of no test:\n{printed}");
+}
+
+/// The path of an item as the test harness has it, which does not name the crate.
+fn within_crate(path: &str) -> String {
+    path.split_once("::").map_or(path, |(_, path)| path).to_owned()
+}
+
+/// A process that does not outlive its test.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -1,0 +1,4 @@
+//! What a node says of itself: its statistics and its log.
+
+mod log;
+mod stats;

@@ -1,0 +1,3 @@
+//! Whoever watches a box is told of its end.
+
+mod closed;
