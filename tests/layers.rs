@@ -169,7 +169,7 @@ fn nothing_is_selected_by_chance() {
 
 #[test]
 fn the_map_of_the_manual_is_that_of_the_sources() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/contributors.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/manual/contributors.md");
     let map = mapped(&fs::read_to_string(page).expect("the page"));
     assert!(map.len() > 100, "only {} entries of the map were found", map.len());
     report(&unmapped(&map, &tree()));
@@ -729,7 +729,7 @@ impl Source {
 
 /// All files of `src`.
 fn tree() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut tree = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {

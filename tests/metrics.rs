@@ -6,7 +6,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -34,6 +33,7 @@ use support::balanced;
 use support::deserted;
 use support::listening;
 use support::next;
+use support::repository;
 use support::watched;
 use support::within;
 
@@ -120,7 +120,7 @@ fn scrape(handle: &PrometheusHandle) -> Scraped {
 
 /// The manual's table: kind, unit and labels of each name.
 fn documented() -> BTreeMap<String, (String, String, BTreeSet<String>)> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/observability.md");
+    let page = repository().join("src/manual/observability.md");
     let page = fs::read_to_string(page).expect("the page");
     let table = page.split("| metric | kind | unit | labels | value |\n").nth(1).expect("the table of metrics");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));

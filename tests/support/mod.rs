@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::Location;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc as std_mpsc;
 use std::thread;
@@ -45,6 +46,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// The folder of the whole repository: the crate's sources and its README are read by some tests.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 // ---- messages
 

@@ -1,7 +1,6 @@
 //! Limits that are set low and reached, one by one; and the list of all of them, which has to be complete.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use actix_hermod::DownReason;
@@ -25,6 +24,7 @@ use crate::peer::number;
 use crate::peer::post;
 use crate::peer::your_box;
 use crate::support::process::alone;
+use crate::support::repository;
 
 #[test]
 fn a_hello_over_a_lower_limit_is_refused() {
@@ -130,7 +130,7 @@ fn rows() -> Vec<(String, String)> {
 
 /// All sources below a folder of the crate, by their paths.
 fn sources(folder: &str) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository();
     let (mut folders, mut sources) = (vec![root.join(folder)], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder") {
@@ -138,7 +138,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root).expect("it is below").to_string_lossy().into_owned();
+                let name = path.strip_prefix(&root).expect("it is below").to_string_lossy().into_owned();
                 sources.push((name, fs::read_to_string(&path).expect("sources are texts")));
             }
         }

@@ -2,7 +2,7 @@
 //! each takes, measured.
 
 use std::fs;
-use std::path::Path;
+use std::time::Duration;
 
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
@@ -26,6 +26,7 @@ use crate::peer::set_number;
 use crate::peer::text;
 use crate::peer::your_box;
 use crate::support::process::alone;
+use crate::support::repository;
 
 /// A row of the table: how many bytes each entry takes, and how many entries there are in the node.
 struct Bound {
@@ -38,7 +39,7 @@ struct Bound {
 fn bounds() -> Vec<Bound> {
     let (_, table) = include_str!("LIMITS.md").split_once("\n## Bounds for a node\n").expect("the table");
     let (table, _) = table.split_once("\n## ").unwrap_or((table, ""));
-    let config = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config.rs")).expect("the defaults");
+    let config = fs::read_to_string(repository().join("src/config.rs")).expect("the defaults");
     let cells = |line: &str| {
         let cells: Vec<_> = line.strip_prefix('|')?.split('|').map(|cell| cell.trim().replace('`', "")).collect();
         let [resource, _, each, _, node, ..] = cells.as_slice() else { panic!("a row has no more cells: {cells:?}") };

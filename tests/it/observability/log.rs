@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -37,6 +36,7 @@ use crate::support::dropped;
 use crate::support::listening;
 use crate::support::log::hear;
 use crate::support::next;
+use crate::support::repository;
 use crate::support::settled;
 use crate::support::watched;
 use crate::support::within;
@@ -169,7 +169,7 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The table, by what is said.
 fn documented() -> BTreeMap<String, Line> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/observability.md");
+    let page = repository().join("src/manual/observability.md");
     let page = fs::read_to_string(page).expect("the page");
     let table = page.split("| span or event | level | fields |\n").nth(1).expect("the table of events");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
@@ -190,7 +190,7 @@ fn documented() -> BTreeMap<String, Line> {
 /// All that this crate can say, by its source.
 fn written() -> BTreeMap<String, Line> {
     let mut said: BTreeMap<String, Line> = BTreeMap::new();
-    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+    for source in sources(&repository().join("src")) {
         for rest in source.split("tracing::").skip(1) {
             let Some((name, rest)) = rest.split_once("!(") else { continue };
             let Some(level) = LEVELS.into_iter().find(|level| name.strip_suffix("_span").unwrap_or(name) == *level)

@@ -177,7 +177,7 @@ fn a_worker_that_was_started_anew_at_the_same_endpoint_answers_again() {
 /// other ways to ask, one after the other, it prints the figures after some minutes:
 ///
 /// ```text
-/// HERMOD_REQUESTS=10000000 cargo test --release --test request_processes -- --nocapture a_great_many
+/// HERMOD_REQUESTS=10000000 cargo test --release --test it -- --nocapture a_great_many
 /// ```
 #[cfg(target_os = "linux")]
 #[test]
