@@ -74,7 +74,7 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     fn forget(&self, id: BoxId, name: &str);
     /// Returns a live connection to that node, when the one that a pointer came by has ended.
     fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
-    /// Searches a path to that node by dialling the hinted endpoints; messages sent by it wait until it is known
+    /// Searches for a path to that node by dialling the hinted endpoints; messages sent by it wait until it is known
     /// whether that node is there. The search counts against the peer that has named the endpoints. Returns `None` if a
     /// search was tried lately, or is impossible.
     fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>>;

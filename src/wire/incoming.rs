@@ -102,7 +102,7 @@ impl<T: Clone> Incoming<T> {
         self.posts
     }
 
-    /// Reads a post. The numbers that it sets are set whatever becomes of it.
+    /// Reads a post. The numbers set in it stay set, whatever becomes of the post.
     #[inline]
     pub(crate) fn post<'s, 'b>(
         &'s mut self,

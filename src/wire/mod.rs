@@ -1,6 +1,6 @@
 //! The protocol, as bytes: pure functions and state machines without a socket, a clock, a runtime or an actor.
 //!
-//! This page is the specification of version 1. Golden vectors (`tests/golden/wire-v1.txt`) pin every byte of it.
+//! This page is the specification of version 1. Golden vectors (`src/wire/golden-v1.txt`) pin every byte of it.
 //! Nothing that a peer sends can make this module panic, read past its input, or reserve memory beyond the limits named
 //! here.
 //!
@@ -177,7 +177,7 @@
 //! A correlation may be used again once its ask was answered or refused; after a cancel it should not be, because an
 //! answer may have crossed the cancel. An ask with the correlation of an unanswered one ends the connection: if it were
 //! refused, or answered, the asker could not tell which of the two was meant, and after "not handled" it might repeat a
-//! request that is being handled. With the connection's end, the outcome of both is unknown, which is true.
+//! request that is being handled. When the connection ends instead, the outcome of both is unknown, which is true.
 //!
 //! Extension 1 of an ask, a `number`, is its deadline: this number of milliseconds after the ask was read, nobody waits
 //! for the answer any more. An ask without the extension has no deadline.
@@ -314,8 +314,8 @@
 //! ## Watching
 //! A watch with byte 1 asks for one notice when a box (as in reports) of the reader is gone. A box that does not exist
 //! is gone at once. Byte 0 withdraws the watch; any other byte ends the connection. Watching a watched box again
-//! changes nothing. A watch ends with its connection; a writer that is still interested watches anew on the next.
-//! Extension 5, a `number`, is the time in milliseconds for which a third node's box may be out of reach before the
+//! changes nothing. A watch ends with its connection; a writer that is still interested watches anew on the next
+//! connection. Extension 5, a `number`, is the time in milliseconds for which a third node's box may be out of reach before the
 //! writer wants a notice; the reader may have less patience.
 //!
 //! A reader that has no room for a watch does not keep it, and says so by *unwatched*: it sends no notice of that box
@@ -326,8 +326,8 @@
 //! The answer has the reason: 0, the box has closed, or there is none; behind a pointer to a third node's box, whose
 //! notices concern the way it leads, also 1, its node is gone; 2, there is no connection to it any more. Later versions
 //! may add others, which mean that the box is gone. The answer follows the frames written before about that box.
-//! Extension 6 of an answer 2, a `number`, is the time in milliseconds since there has been no connection, if the
-//! writer knows.
+//! Extension 6 of an answer 2, a `number`, is the time in milliseconds for which there has been no connection, if the
+//! writer knows it.
 //!
 //! ## Pressure
 //! A node reports to its peer the fill level of a box (as in reports) that the peer sends to, from 0, empty, to 255,

@@ -166,7 +166,7 @@ fn meanwhile<T: 'static>(
     thread::spawn(move || act(&queue))
 }
 
-/// Takes the next message like a reader that waits for it. If the reader is not woken, loom reports that this hangs.
+/// Takes the next message like a reader that waits for it. If the reader is not woken, loom reports a deadlock.
 fn take(queue: &BoxQueue<Number>, batch: &mut Batch<Number>) -> Option<u8> {
     block_on(poll_fn(|cx| queue.poll_take(batch, cx))).map(|parcel| parcel.message.0)
 }

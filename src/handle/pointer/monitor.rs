@@ -264,7 +264,7 @@ impl Away {
         Some((link, there.clone()))
     }
 
-    /// Searches a path to the endpoints at which the box's node is said to listen.
+    /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
         Arc::clone(&self.router).discover(node, &self.hints, asked_by)

@@ -308,7 +308,7 @@ impl Pointer {
         }
     }
 
-    /// Searches a path to the endpoints at which the box's node is said to listen.
+    /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.made_for()?.node, near: path.is_near() };
         Arc::clone(self.router()).discover(self.own_node()?, path.hints(), asked_by)

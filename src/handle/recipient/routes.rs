@@ -103,8 +103,8 @@ impl RouteSet {
         }
     }
 
-    /// Adds a pointer in place of those that it replaces: the latest of a connection comes again as long as the peer
-    /// uses one number for the box.
+    /// Adds a pointer in place of those that it replaces: messages bring the latest pointer of a connection again, as
+    /// long as the peer uses one number for the box.
     fn add(&mut self, pointer: &Arc<Pointer>, gone: &mut Vec<Arc<Pointer>>) {
         let link = primary(pointer);
         let is_replaced = |other: &Arc<Pointer>| {

@@ -200,8 +200,8 @@ pub(crate) struct Variant {
 pub(crate) enum Opaque {
     /// The owner marked the part as opaque, and named it.
     Named(Box<str>),
-    /// The part could not be traced. Only the name of the Rust type that it is, or that it is a part of, is compared.
-    /// Shapes made by hand may have no name.
+    /// The part could not be traced. Only the name of its Rust type, or of the type around it, is compared. Shapes made
+    /// by hand may have no name.
     Unchecked(Gap, Option<Box<str>>),
 }
 

@@ -1,7 +1,7 @@
 //! Fuzzed: greetings between honest nodes, with an attacker in between who has recorded every message ever sent, holds
 //! keys of his own, mixes parts of recorded messages, and plays either side.
 //!
-//! No honest side takes the other for a node whose key the attacker does not hold, unless that very node is at the
+//! No honest side identifies the other as a node whose key the attacker does not hold, unless that very node is at the
 //! other end of this very greeting: each has received exactly the bytes that the other sent. So an attacker can do no
 //! more than pass on a whole greeting while it goes on.
 

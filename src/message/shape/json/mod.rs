@@ -38,7 +38,7 @@ const MAX_SHOWN: usize = 32;
 
 /// Why JSON could not be turned into a message, or a message into JSON.
 ///
-/// `path` is the place: `Ping.points[3].x`. It begins with the name of the message; `::` goes into a variant.
+/// `path` is the place: `Ping.points[3].x`. The path begins with the name of the message; `::` goes into a variant.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JsonError {

@@ -145,7 +145,7 @@ impl Tracer {
             }
             idle = if self.learn() { 0 } else { idle + 1 };
             if idle > MAX_IDLE {
-                // Perhaps no value of this slot ends; the slot is given up, and types that can do without it go on.
+                // Perhaps no value of this slot ends: it is given up, and types that can do without it go on.
                 let Some(endless) = self.endless.take() else { return };
                 self.slot_mut(endless).stuck = true;
                 idle = 0;
