@@ -1,4 +1,4 @@
-//! The bytes of version 1, as listed in `tests/golden/wire-v1.txt`: each vector there is compared with the bytes that
+//! The bytes of version 1, as listed in `src/wire/golden-v1.txt`: each vector there is compared with the bytes that
 //! this crate writes for the vector's value, and with the value that this crate reads from the bytes.
 //!
 //! The posts, asks and answers are read and written by one [`Outgoing`] and one [`Incoming`], in the order of the file,
@@ -52,7 +52,7 @@ use crate::wire::greeting::*;
 use crate::wire::introduction::*;
 use crate::wire::target::*;
 
-const FILE: &str = include_str!("../../tests/golden/wire-v1.txt");
+const FILE: &str = include_str!("golden-v1.txt");
 const SPECIFICATION: &str = include_str!("mod.rs");
 const LIMIT: usize = 1024;
 const FINGERPRINT: u64 = 0x0809_0a0b_0c0d_0e0f;

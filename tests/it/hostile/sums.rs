@@ -2,7 +2,6 @@
 //! each takes, measured.
 
 use std::fs;
-use std::time::Duration;
 
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
