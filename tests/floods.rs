@@ -52,7 +52,7 @@ struct Large {
     body: Vec<u8>,
 }
 
-/// What a box holds that is published, and how many messages its actor is given ahead.
+/// The capacity of a published box, and the messages that its actor is given ahead.
 const ROOM: u64 = 1_024;
 
 /// An actor whose own mailbox has no bound, as actix has it with a capacity of 0. It handles one message at a time, and

@@ -338,7 +338,7 @@ struct Ping {
     letter: char,
 }
 
-/// What is said of a ping that is `change`d.
+/// The answer about a ping that is `change`d.
 #[track_caller]
 fn complaint(change: impl FnOnce(&mut Value)) -> String {
     let mut ping = json!({ "points": [{ "x": 1, "y": 2 }], "figures": {}, "small": 1, "narrow": 0.5, "letter": "a" });
@@ -461,7 +461,7 @@ fn the_result_of_a_message_is_json_too() {
 }
 
 proptest! {
-    /// Whatever a stranger sends as a drawing: no panic, and what can be read can be written.
+    /// A stranger's drawing causes no panic whatever it is, and a drawing that can be read can be written.
     #[test]
     fn any_bytes_as_a_drawing_end_well(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let shape = shape_of::<Drawing>();

@@ -47,7 +47,7 @@ const LAYERS: [(&str, &str); 25] = [
     ("unstructured", "what fuzzers and tests in any layer decide by: nothing of this crate"),
 ];
 
-/// What must not stand in a place.
+/// A path that must not stand in a place.
 struct Ban {
     /// Files whose path below `src` begins so.
     within: &'static str,
@@ -132,7 +132,8 @@ const BANS: [Ban; 7] = [
     },
 ];
 
-/// What the protocol must not import, nor anything that it imports: so a type of its own cannot hold one of these.
+/// Crates that the protocol must not import, nor anything that it imports: so a type of its own cannot hold one of
+/// these.
 const IMPURE: [&str; 5] = ["actix", "actix_rt", "tokio", "tokio_util", "parking_lot"];
 
 // ------------------------------------------------------------------------------------------------------ the tests
@@ -342,8 +343,8 @@ fn upward_imports(tree: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// For each folder from which imports lead through others beside it and back, one complaint. What stands in a folder
-/// belongs to it, however deep; imports between a folder and one that is inside of it are its own affair.
+/// For each folder from which imports lead through others beside it and back, one complaint. A file in a folder belongs
+/// to it, however deep; imports between a folder and one that is inside of it are its own affair.
 fn circles(tree: &[Source]) -> Vec<String> {
     let mut graph: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for source in tree {
@@ -673,7 +674,7 @@ struct Source {
     file: String,
     /// Its path as a module.
     module: Vec<String>,
-    /// What is in it, but for comments, literals and tests.
+    /// The code in it, without comments, literals and tests.
     code: String,
     /// Modules that it declares for tests only.
     test_modules: Vec<String>,

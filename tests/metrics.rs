@@ -1,4 +1,4 @@
-//! What a Prometheus server reads of a node: what the manual's table says, and the values of its `Stats`.
+//! The text that a Prometheus server reads of a node: the names in the manual's table, and the values of its `Stats`.
 
 #[allow(dead_code, reason = "each test program takes what it needs")]
 mod support;
@@ -133,7 +133,7 @@ fn documented() -> BTreeMap<String, (String, String, BTreeSet<String>)> {
     rows.map(line).collect()
 }
 
-/// What the series of a node have to be by its stats.
+/// The series of a node as its stats want them.
 fn expected(stats: &Stats) -> BTreeMap<(String, Labels), f64> {
     let mut all = BTreeMap::new();
     let mut put = |name: &str, label: Option<(&str, String)>, value: f64| {
@@ -221,7 +221,7 @@ fn the_values_are_those_of_the_stats() {
         let stats = server.stats();
         assert!(stats.sent == 0 && stats.delivered == 10 && stats.dropped_total() == 16, "{stats:#?}");
         assert_eq!(client.stats().pending_requests, 1);
-        // What has ended has nothing any more, and its sums stay.
+        // An ended node has no gauges any more, and its sums stay.
         within(client.shutdown()).await;
         within(server.shutdown()).await;
         agrees(&handle, &[&client, &server]).await;

@@ -1,5 +1,5 @@
-//! What a connection keeps of the addresses that come by it: the same one for as long as the peer may mean it by a number,
-//! and nothing once that is over.
+//! Addresses that a connection keeps of those that come by it: the same one for as long as the peer may mean it by a
+//! number, and nothing once that is over.
 //!
 //! Memory is counted for each thread by itself, so each test has both nodes on its own thread.
 
@@ -45,7 +45,7 @@ struct Ask {
 /// More than a connection has numbers for.
 const CROWD: usize = 5_000;
 
-/// What books and tables may grow by, in bytes: far less than the addresses of one crowd take.
+/// The bytes that books and tables may grow by: far less than the addresses of one crowd take.
 const MARGIN: i64 = 96 << 10;
 
 /// A node that listens, and its mailbox for what is brought.

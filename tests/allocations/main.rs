@@ -1,4 +1,4 @@
-//! What a message, a box and a connection cost in memory, counted by an allocator that counts.
+//! The memory that a message, a box and a connection cost, counted by an allocator that counts.
 //!
 //! It counts for each thread by itself, so each test has both nodes on its own thread: what the other tests and the
 //! harness do meanwhile is not seen. A few allocations more than none are allowed for, because buffers still grow now
@@ -40,7 +40,7 @@ use crate::support::settled;
 /// Messages at a time. Their bytes are far below the outbox's bound.
 const MESSAGES: u64 = 10_000;
 
-/// What may be allocated in a run of so many messages without being due to any of them.
+/// Allocations that may happen in a run of so many messages without being due to any of them.
 const ODDMENTS: u64 = 100;
 
 /// Idle boxes, and idle connections, of which the mean is taken.
@@ -100,7 +100,7 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
         Pair { system, client, to, inbox }
     }
 
-    /// What sending allocates, and what all that follows does until the last message is read: writing and reading, on
+    /// The allocations of sending, and of all that follows until the last message is read: writing and reading, on
     /// both sides of the connection, and the mailbox. The messages themselves are made before.
     fn run(&mut self, make: impl Fn(u64) -> M, send: impl Fn(M)) -> (AllocationInfo, AllocationInfo) {
         let messages: Vec<M> = (0..MESSAGES).map(make).collect();

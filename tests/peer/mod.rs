@@ -50,7 +50,7 @@ pub(crate) const HANDLES_FOLLOW: u8 = 2;
 
 // ------------------------------------------------------------------------------------------------------- the bytes
 
-/// What a peer says in a greeting, and the key that it signs with.
+/// The content of a peer's greeting, and the key that it signs with.
 #[derive(Clone)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
@@ -142,7 +142,7 @@ pub(crate) fn sign(secret: &[u8; 32], word: &[u8], transcript: &[u8; 32]) -> [u8
     SigningKey::from_bytes(secret).sign(&[word, transcript].concat()).to_bytes()
 }
 
-/// What the next signature is over, before its own message: the last transcript, and the signature of that.
+/// The text under the next signature, before its own message: the last transcript, and the signature of that.
 fn after(transcript: &[u8; 32], signature: &[u8]) -> [u8; 96] {
     *[&transcript[..], signature].concat().first_chunk().expect("a hash and a signature")
 }
@@ -356,7 +356,7 @@ pub(crate) struct Peer {
     pub(crate) epoch: Option<[u8; 16]>,
     /// The first message of the greeting.
     first: Vec<u8>,
-    /// What the next signature is over, beside its own message.
+    /// The text under the next signature, beside its own message.
     heard: Option<[u8; 96]>,
     /// The node's public key, once it has shown it.
     pub(crate) key: [u8; 32],

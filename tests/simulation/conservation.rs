@@ -34,7 +34,7 @@ fn the_books_balance_whatever_happens() {
     for_each_seed("the_books_balance", SEEDS, |seed| drop(run(seed)));
 }
 
-/// What was received in the run of a seed, and how the nodes stood at its end.
+/// The messages received in the run of a seed, and the nodes' state at its end.
 pub(crate) fn run(seed: u64) -> (Vec<Received>, Vec<Stats>) {
     let mut dice = Dice::new(seed);
     let hosts = 2 + dice.below(3);

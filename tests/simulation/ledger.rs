@@ -1,4 +1,4 @@
-//! What the tests themselves know of every message: who was given it, and what is wrong about that.
+//! The tests' own knowledge of every message: its receivers, and errors in that.
 
 use std::cell::Cell;
 use std::cell::RefCell;

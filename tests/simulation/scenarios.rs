@@ -111,7 +111,7 @@ fn a_link_that_is_held_up_for_a_moment_loses_nothing() {
     });
 }
 
-/// What was given up long ago still arrives, in the middle of what is new.
+/// Bytes given up long ago still arrive, in the middle of new ones.
 #[test]
 fn what_a_link_lets_go_too_late_does_no_harm() {
     for_each_seed("what_a_link_lets_go", SEEDS, |seed| {

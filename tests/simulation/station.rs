@@ -1,5 +1,5 @@
-//! What runs on a host: a node with a mailbox, published actors, and handles to the same on all other hosts. It does what
-//! the test tells it, one job after another.
+//! The program of a host: a node with a mailbox, published actors, and handles to the same on all other hosts. It does
+//! what the test tells it, one job after another.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -64,7 +64,7 @@ pub(crate) struct Question {
 /// Something to be done at a station.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Home>)>;
 
-/// What others can know of where a host listens.
+/// The knowledge that others can have of where a host listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Door {
     /// It does not: it is reached on connections that it has opened.
@@ -75,7 +75,7 @@ pub(crate) enum Door {
     Told,
 }
 
-/// What the test sees of a host, through all its lives.
+/// The test's view of a host, through all its lives.
 pub(crate) struct Station {
     pub(crate) name: String,
     pub(crate) door: Door,
@@ -139,7 +139,7 @@ pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedRecei
     Ok(())
 }
 
-/// What a note brings along.
+/// The handles that a note brings along.
 #[derive(Default)]
 pub(crate) struct Brought {
     pub(crate) address: Option<Address<Note>>,
@@ -186,7 +186,7 @@ impl Lane {
     }
 }
 
-/// What one host has of another.
+/// The handles that one host has of another.
 pub(crate) struct Other {
     /// To the mailbox and to the actor, as addresses and as recipients.
     pub(crate) lanes: [Lane; LANES],

@@ -61,7 +61,7 @@ enum By {
     Clerk,
 }
 
-/// What lasts although nobody elsewhere holds it.
+/// Boxes that last although nobody elsewhere holds them.
 const LASTING: [By; 2] = [By::Notes, By::Clerk];
 
 const ALL: [By; 3] = [By::Notes, By::Desk, By::Clerk];
@@ -183,7 +183,7 @@ impl Row {
         }
     }
 
-    /// Waits until a host reaches the first by each of these ways. What does not arrive is sent again.
+    /// Waits until a host reaches the first by each of these ways. A message that does not arrive is sent again.
     #[track_caller]
     fn reaches(&mut self, host: usize, ways: &[By]) {
         for &by in ways {
@@ -220,7 +220,7 @@ impl Row {
         }
     }
 
-    /// What becomes of the boxes of the first host, as the last one hears it.
+    /// The fate of the first host's boxes, as the last one hears it.
     fn fates(&mut self) -> Rc<RefCell<Vec<CloseReason>>> {
         let (fates, held) = (Rc::<RefCell<Vec<_>>>::default(), Rc::clone(&self.held[self.last()]));
         let told = Rc::clone(&fates);
@@ -241,7 +241,7 @@ impl Row {
         fates
     }
 
-    /// What is in order again once the network is.
+    /// The conditions that hold again once the network does.
     fn heal(&mut self) {
         self.town.heal();
         self.town.all_reach_all();
@@ -328,7 +328,7 @@ fn a_host_that_does_not_listen_is_lost_with_its_introducer() {
             row.reaches_nobody(row.last(), &ALL);
             row.no_request_is_open();
             row.town.heal();
-            // Who comes in the introducer's place is another node, and has never heard of it.
+            // The introducer's successor is another node, and has never heard of it.
             row.reaches_nobody(row.last(), &ALL);
             // But it has connected to all others now, and what lasts there is reached by that.
             row.town.all_reach_all();

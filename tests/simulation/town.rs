@@ -62,7 +62,7 @@ pub(crate) fn nervous(_life: usize) -> NodeBuilder {
         .mailbox_buffer(16)
 }
 
-/// What became of all messages, summed over all nodes that there ever were.
+/// The fates of all messages, summed over all nodes that there ever were.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Books {
     pub(crate) sent: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Books {
 }
 
 impl Books {
-    /// What was sent and of which no node knows what became of it: under way or, if a node has gone, lost with it.
+    /// Messages sent whose fate no node knows: under way or, if a node has gone, lost with it.
     pub(crate) fn missing(&self) -> i128 {
         i128::from(self.sent) - i128::from(self.delivered) - i128::from(self.dropped) - i128::from(self.waiting)
     }
@@ -183,7 +183,7 @@ impl Town {
         self.sim.partition_oneway(self.name(from), self.name(to));
     }
 
-    /// What is sent waits until it is released.
+    /// Messages wait until they are released.
     pub(crate) fn hold(&mut self, one: usize, other: usize) {
         self.sim.hold(self.name(one), self.name(other));
     }
@@ -255,7 +255,7 @@ impl Town {
         self.map.stations.borrow().len()
     }
 
-    // ---- what must hold
+    // ---- invariants
 
     /// The nodes of all hosts, those that are gone included.
     pub(crate) fn all_stats(&self) -> Vec<Stats> {

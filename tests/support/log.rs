@@ -1,4 +1,4 @@
-//! What the nodes of one thread write to their log.
+//! The log of the nodes of one thread.
 
 use std::io;
 use std::sync::Arc;

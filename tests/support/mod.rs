@@ -1,4 +1,4 @@
-//! What the integration tests share: messages, waiting with a limit, a System elsewhere, and ears for events.
+//! Shared by the integration tests: messages, waiting with a limit, a System elsewhere, and ears for events.
 //!
 //! Nothing here measures time. Every wait has a limit, long enough for a busy machine, and says where it was made when
 //! it comes to nothing.
@@ -208,7 +208,7 @@ impl Drop for Scratch {
 
 // ---- events
 
-/// What a node tells its subscribers, in order.
+/// The events of a node, in order.
 #[derive(Debug)]
 pub(crate) struct Events {
     arriving: mpsc::UnboundedReceiver<Event>,

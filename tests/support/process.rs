@@ -26,12 +26,12 @@ use super::within;
 const ROLE: &str = "HERMOD_ROLE";
 const AT: &str = "HERMOD_AT";
 
-/// What stands before each line that is meant for the parent; the test harness writes lines of its own.
+/// The mark before each line that is meant for the parent; the test harness writes lines of its own.
 const MARK: &str = "hermod: ";
 
 // ---- in the child
 
-/// What this process is to be, and where; `None` if it is nobody's child.
+/// The role of this process, and its place; `None` if it is nobody's child.
 pub(crate) fn role() -> Option<(String, String)> {
     let role = std::env::var(ROLE).ok()?;
     let at = std::env::var(AT).expect("where");

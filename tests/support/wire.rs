@@ -64,7 +64,7 @@ impl Wire {
 /// Carries bytes both ways, until one side ends or the fuse blows; then both are reset.
 async fn carry(near: TcpStream, far: TcpStream, fuse: Arc<Mutex<usize>>) {
     for end in [&near, &far] {
-        // What is not read is thrown away, and the other end hears of it at once.
+        // Unread bytes are thrown away, and the other end hears of it at once.
         end.set_zero_linger().expect("a socket option");
         // As nodes do: what is small does not wait until what was before it is acknowledged.
         end.set_nodelay(true).expect("a socket option");

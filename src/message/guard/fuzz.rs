@@ -1,7 +1,7 @@
 //! Fuzzed: bodies, decoded as types whose decoding costs far more than the body's length.
 //!
-//! Whatever the bytes, decoding ends, within its limits of depth and memory; a decoded value can be encoded again and
-//! then decodes to the same value; and bodies that postcard reads by itself are read alike.
+//! Decoding ends whatever the bytes are, within its limits of depth and memory; a decoded value can be encoded again
+//! and then decodes to the same value; and bodies that postcard reads by itself are read alike.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

@@ -247,7 +247,7 @@ mod tests {
             let link = Arc::downgrade(path.primary());
             let is_held = async |count: usize| {
                 let settles = async {
-                    // Whoever looks at the link for a moment lets it go again.
+                    // A reference that is only taken for a look at the link is dropped again.
                     while !to.connected() || link.strong_count() != count {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }

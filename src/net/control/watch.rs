@@ -119,7 +119,7 @@ impl Again {
     }
 }
 
-/// What becomes of a watch of the peer.
+/// The fate of a watch of the peer.
 #[derive(Debug)]
 pub(crate) enum PeerWatch {
     /// It is kept until this is cancelled.
@@ -478,7 +478,7 @@ mod tests {
         // Each has had its turn before one has a second.
         let all: Vec<&Target> = sweeps.iter().take(21).flat_map(|(_, asked)| asked).collect();
         assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 1000);
-        // What the peer says again and again, and of what it was not asked for, changes nothing.
+        // Repeated refusals by the peer, and refusals of watches that it was not asked for, change nothing.
         for _ in 0..100 {
             [name(7), name(5000), Target::Others].iter().for_each(|target| watches.refused(target));
             assert!(swept(&mut watches, 1, |_| false).await.len() <= 1);

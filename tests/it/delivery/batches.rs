@@ -43,7 +43,7 @@ use crate::support::within;
 /// Bits of the hello: this peer is told of drops, and how full boxes are.
 const REPORTS_AND_PRESSURE: u64 = 1 | 8;
 
-/// What reasons are as numbers begins here.
+/// The numbers of reasons begin here.
 const FIRST_REASON: u8 = 16;
 
 /// More than are read in a row.
@@ -103,13 +103,13 @@ impl Sender {
     }
 }
 
-/// What has become of posts.
+/// The fates of posts.
 #[derive(PartialEq, Debug)]
 struct Seen<M> {
     arrived: Vec<M>,
     dropped: BTreeMap<DropReason, u64>,
     dropped_at_box: BTreeMap<DropReason, u64>,
-    /// What the peer was told, with reasons as numbers.
+    /// The reports to the peer, with reasons as numbers.
     told: BTreeMap<u8, u64>,
     received: u64,
     delivered: u64,

@@ -70,12 +70,12 @@ const LONGEST_NAME: usize = 255;
 #[rtype(result = "()")]
 struct Carry(Address<Number>);
 
-/// What postcard would write and could not read: a value that says itself what it is.
+/// A value that postcard would write and could not read: one that says itself what it is.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 struct Anything(Option<serde_json::Value>);
 
-/// What can be written and not read: the type accepts only zero.
+/// A value that can be written and not read: the type accepts only zero.
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 #[serde(try_from = "u64")]
@@ -622,7 +622,7 @@ fn a_message_to_a_box_that_is_not_open_yet_is_lost_and_the_later_ones_arrive() {
     });
 }
 
-// ---- what is refused, and how it is told
+// ---- refusals, and how they are told
 
 #[actix::test]
 async fn what_is_no_endpoint_is_refused_with_its_text() {
@@ -715,7 +715,7 @@ async fn is_not_reached(at: &str) {
     let to = here.remote::<Number>(at, "numbers").unwrap();
     to.do_send(Number(1));
     is_served(&here, &endpoint).await;
-    // What waited for the dial is told by where it should have gone.
+    // Messages that waited for the dial are reported by their destination.
     assert_eq!(ears.count_drops(at, DropReason::NotConnected, 1).await, 1);
     log.says(&["WARN", "no connection", at]).await;
     assert!(!to.connected());

@@ -54,7 +54,7 @@ fn the_newest_of_each_key_are_read_in_the_order_in_which_they_were_sent() {
         send_all(&mailbox.address(), [(1, 1), (2, 2), (3, 3), (1, 4), (2, 5), (1, 6)]);
         assert_eq!(mailbox.len(), 3);
         assert_eq!(next(&mut mailbox).await, reading(3, 3));
-        // What comes between two reads counts as well.
+        // Messages between two reads count as well.
         send_all(&mailbox.address(), [(2, 7), (3, 8)]);
         assert_eq!(rest(&mut mailbox), [(1, 6), (2, 7), (3, 8)]);
         assert_eq!(mailbox.dropped(), 4);

@@ -51,7 +51,7 @@ use serde::Serializer;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 
-/// What waits in a mailbox now.
+/// The messages that wait in a mailbox now.
 fn waiting(inbox: &mut Mailbox<Number>) -> Vec<u64> {
     std::iter::from_fn(|| inbox.try_recv()).map(|number| number.0).collect()
 }
@@ -883,7 +883,7 @@ fn what_waits_for_an_actor_when_its_node_ends_is_accounted_for() {
     });
 }
 
-// ---- what can be seen
+// ---- visibility
 
 #[actix::test]
 async fn stats_show_each_box() {
@@ -960,7 +960,7 @@ fn a_node_that_is_started_without_a_system_runs_all_the_same() {
     }
 }
 
-/// What is left when a System with a node has ended.
+/// The remains when a System with a node has ended.
 fn ended_system(thread: IoThread) -> (Node, Mailbox<Number>) {
     System::new().block_on(async {
         let node = Node::builder().io_thread(thread).start();

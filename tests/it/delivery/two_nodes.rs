@@ -250,7 +250,7 @@ fn what_is_sent_to_itself_stays_in_order_when_that_is_found_out() {
     });
 }
 
-/// Whoever encodes it waits at this thread's gate, if there is one.
+/// Encoding it waits at this thread's gate, if there is one.
 #[derive(Message, Deserialize, PartialEq, Debug)]
 #[rtype(result = "()")]
 struct Gated(u64);
@@ -833,7 +833,7 @@ fn every_message_is_delivered_or_dropped_for_one_reason() {
             }
         }
         drop((kept, sliding));
-        // What waits behind the recipient is not counted yet.
+        // Messages that wait behind the recipient are not counted yet.
         watched(|| (here.stats().sent, there.stats().sent), |&sent| sent == (15_000, 6000)).await;
         balanced(&[&here, &there]).await;
         let both = [here.stats().dropped, there.stats().dropped];
@@ -960,7 +960,7 @@ fn what_waits_for_a_connection_when_the_system_ends_is_counted() {
     }
 }
 
-// ---- what can be seen
+// ---- visibility
 
 #[test]
 fn both_sides_hear_of_a_connection_and_of_its_end() {

@@ -1,5 +1,5 @@
 //! A client that listens nowhere: it dials again by itself while something here points at the server, and the server's
-//! addresses of its boxes then work again. Whoever claims to be it in the meantime gets nothing.
+//! addresses of its boxes then work again. An impostor in the meantime gets nothing.
 
 use actix::System;
 use actix_hermod::Address;
@@ -38,7 +38,7 @@ struct Client {
     node: Node,
     ears: Events,
     proxy: Proxy,
-    /// What makes it dial again.
+    /// The cause for which it dials again.
     pointer: Address<Ping>,
     pongs: Mailbox<Pong>,
 }
@@ -244,7 +244,7 @@ fn a_greeting_that_comes_to_its_end_after_the_next_connection_leaves_nothing_in_
         assert_eq!(proxy.carried(), 2);
         proxy.thaw();
         settled(|| proxy.carried() == 1).await;
-        // What has passed by now is read before this.
+        // All that has passed by now is read before this.
         to.do_send(Number(11));
         settled(|| inbox.try_recv() == Some(Number(11))).await;
         nothing_in_doubt(&[&server, &client]).await;

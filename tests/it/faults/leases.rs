@@ -263,7 +263,7 @@ enum Step {
     Drop { back: bool, which: usize },
     /// So many more bytes pass, and then the connection breaks.
     CutAfter { there: usize, back: usize },
-    /// Whatever waits is taken up.
+    /// All that waits is taken up.
     Read,
 }
 

@@ -1,6 +1,6 @@
 //! Faults: processes that are killed or stopped in the middle of their work, and links that break, stall, pass bytes in
-//! one direction only, or one byte at a time. What the two sides hear of it, what becomes of the messages, and that they
-//! find each other again.
+//! one direction only, or one byte at a time. The tests check the reports on both sides, the fate of the messages, and
+//! that the two find each other again.
 //!
 //! The other process is this program again (see [`crate::support::process`]); the bad link is a [`proxy`].
 
@@ -154,7 +154,7 @@ async fn play(at: &str) {
             say("answered");
             peer_down(&mut ears).await;
             say("lost");
-            // What was answered before it was lost says nothing of what comes after.
+            // Answers from before the loss say nothing of what comes after.
             peer_up(&mut ears).await;
             while told.try_recv().is_some() {}
         }

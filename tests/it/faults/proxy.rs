@@ -37,7 +37,7 @@ pub(crate) struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// What is done to all connections of before, and not to those that come.
+/// A fault for all connections of before, and not for those that come.
 #[derive(Default)]
 struct Scissors {
     cuts: Cell<u64>,
@@ -131,7 +131,7 @@ impl Proxy {
         self.scissors.frozen.set(self.accepted.get());
     }
 
-    /// What they have been given passes after all.
+    /// The bytes that they have been given pass after all.
     pub(crate) fn thaw(&self) {
         self.scissors.frozen.set(0);
         self.scissors.thawed.notify_waiters();
@@ -155,7 +155,7 @@ impl Proxy {
     }
 }
 
-/// What is let through in one direction, by all connections together.
+/// The bytes let through in one direction, by all connections together.
 pub(crate) struct Direction {
     /// Bytes that may still pass; without an end if it is all of them.
     allowed: Cell<usize>,
@@ -215,7 +215,7 @@ impl Direction {
             }
             tokio::select! {
                 biased;
-                // What is allowed now may be less.
+                // The allowance may be less now.
                 () = changed => continue,
                 ready = from.readable() => ready?,
             }
@@ -237,11 +237,11 @@ impl Direction {
 /// Carries bytes both ways until both directions have ended, or one has broken; then both ends are reset.
 async fn carry(near: TcpStream, far: TcpStream, [there, back]: [&Direction; 2], ice: (&Scissors, u64)) {
     for end in [&near, &far] {
-        // What is not read is thrown away, and the other end hears of it at once.
+        // Unread bytes are thrown away, and the other end hears of it at once.
         end.set_zero_linger().expect("a socket option");
         end.set_nodelay(true).expect("a socket option");
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    // What has broken is reset by being dropped.
+    // A broken connection is reset by being dropped.
     let _ = tokio::try_join!(there.pass(near_in, far_out, ice), back.pass(far_in, near_out, ice));
 }

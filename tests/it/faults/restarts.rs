@@ -88,7 +88,7 @@ fn a_server_that_is_restarted_fifty_times_is_found_each_time() {
             client.until_answered_by(&server).await;
         }
         assert_eq!(client.seen.len() as u64, RESTARTS + 1);
-        // What was sent to the server that lives was taken before this is answered.
+        // The server that lives has taken all that was sent to it before this is answered.
         let last = client.sent;
         settled(|| client.go_on(server.id()) && client.seen[&server.id()].n >= last).await;
         conserved(&client, client.seen[&server.id()].taken);
@@ -96,7 +96,7 @@ fn a_server_that_is_restarted_fifty_times_is_found_each_time() {
     });
 }
 
-/// What a node can know whose servers were killed, but for the one that lives and has taken so many: each message was
+/// The knowledge of a node whose servers were killed, but for one that lives and has taken so many: each message was
 /// dropped here, or has left for a server; what a server that is gone is not known to have read is in doubt; and what
 /// was taken is no more than what has left.
 fn conserved(client: &Client, taken_by_the_last: u64) {

@@ -57,7 +57,7 @@ struct Side {
     inbox: Mailbox<Meet>,
     /// Of the actor that the other side was given.
     caught: Caught,
-    /// What it was given.
+    /// The messages that it was given.
     known: Meet,
 }
 
@@ -89,12 +89,12 @@ async fn cut_off(proxy: &Proxy) {
 }
 
 impl Side {
-    /// What was known of the last run is gone, at once: nothing waits here for `forget_after`.
+    /// All knowledge of the last run is gone, at once: nothing waits here for `forget_after`.
     async fn knows_that_the_last_run_is_over(&mut self, closed: impl Future<Output = CloseReason>) {
         assert_eq!(within(closed).await, CloseReason::NodeGone);
         assert_eq!(within(self.known.return_to.closed()).await, CloseReason::NodeGone, "and who asks now is told, too");
         settled(|| !self.known.actor.connected()).await;
-        // What it held is let go.
+        // Its leases are released.
         self.caught.gone().await;
         assert!(!self.known.return_to.connected());
         // Nothing is sent to the next run that was for a box of the last.

@@ -62,7 +62,7 @@ fn a_server_that_is_stopped_is_taken_for_dead_and_found_again_when_it_goes_on() 
             assert_eq!(to.node_id(), Some(peer));
             server.stop();
             peer_silent(&mut ears).await;
-            // Whatever was answered before.
+            // All that was answered before.
             last += 1_000_000;
             server.go_on();
             let answer = answered(&to, &mut told, last + 1).await;
@@ -140,7 +140,7 @@ impl Load {
     }
 }
 
-/// What was answered, by the thread that had asked.
+/// The answers, by the thread that had asked.
 #[derive(Default)]
 struct Seen {
     last: BTreeMap<(u32, u64), u64>,
@@ -190,8 +190,8 @@ fn a_server_that_is_killed_under_load_costs_counted_messages() {
     });
 }
 
-/// What a node can know after its server was killed: each message was dropped here, or has left; of what has left the
-/// servers had no more than that.
+/// The knowledge of a node after its server was killed: each message was dropped here, or has left; of those that have
+/// left the servers had no more than that.
 fn conserved(node: &Node, sent: u64, seen: &Seen) {
     let stats = node.stats();
     assert_eq!(stats.sent, sent, "{stats:?}");

@@ -117,7 +117,7 @@ fn a_link_that_stalls_is_given_up_by_both_and_heals_when_it_passes_again() {
             settled(|| two.proxy.accepted() >= before + 2).await;
             two.proxy.mend();
             arrives(&to, &mut inbox, 10 + n).await;
-            // What was not told of as up is not told of as down.
+            // A connection that was not reported as up is not reported as down.
             peer_up(&mut two.client_ears).await;
             peer_up(&mut two.server_ears).await;
         }
@@ -191,7 +191,7 @@ async fn crawls(least_rate: usize, bytes: usize, pieces: impl IntoIterator<Item 
     let (mut inbox, to) = two.numbers().await;
     let mut texts: Mailbox<Text> = two.server.mailbox().name("texts").open().expect("the name is free");
     let large = two.client.remote::<Text>(&two.proxy.endpoint, "texts").expect("an address");
-    // What is different at every place, so that nothing is left out or comes twice unseen.
+    // Content that differs at every place, so that nothing is left out or comes twice unseen.
     let text: String = (0_u64..).flat_map(|n| n.to_string().into_bytes()).take(bytes).map(char::from).collect();
     two.proxy.there.stall();
     large.do_send(Text(text.clone()));
@@ -220,7 +220,7 @@ fn a_peer_of_which_one_byte_comes_with_each_heartbeat_is_not_taken_for_dead_wher
 
 #[test]
 fn a_peer_that_is_busy_with_a_message_of_sixteen_megabytes_is_not_taken_for_dead() {
-    // What the system holds on the way is not more than the last piece.
+    // The system holds no more than the last piece on the way.
     System::new().block_on(crawls(256, 16 << 20, std::iter::repeat_n(500 << 10, 4 * BEATS)));
 }
 

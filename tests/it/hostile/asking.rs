@@ -37,11 +37,11 @@ use crate::peer::use_number;
 use crate::peer::your_box;
 use crate::support::process::alone;
 
-/// What refusals say, as numbers.
+/// The reasons of refusals, as numbers.
 const NO_SUCH_BOX: u8 = 22;
 pub(super) const REQUESTS_FULL: u8 = 31;
 
-// -------------------------------------------------------------------------------------------------------- who asks
+// -------------------------------------------------------------------------------------------------------- the asker
 
 #[test]
 fn a_request_number_that_is_asked_again_ends_the_connection() {
@@ -175,7 +175,7 @@ fn one_who_reads_its_refusals_is_never_cut_off() {
     });
 }
 
-// ----------------------------------------------------------------------------------------------------- who answers
+// ----------------------------------------------------------------------------------------------------- the answerer
 
 #[test]
 fn answers_that_nobody_asked_for_are_counted_and_ignored() {
@@ -184,7 +184,7 @@ fn answers_that_nobody_asked_for_are_counted_and_ignored() {
         let answers = [0, 1, u64::MAX].map(|n| [answer(n, b"what you wanted"), refuse(n, 0)].concat()).concat();
         assert!(stranger.send(&answers).await && stranger.is_answered().await);
         assert_eq!(ground.node.stats().late_answers, 3);
-        // What came with them is given back.
+        // Handles that came with them are given back.
         let ids: Vec<[u8; 16]> = (0..16_384).map(|_| fresh_id()).collect();
         let handles: Vec<Vec<u8>> = ids.iter().map(|id| inline(&my_counted_box(*id))).collect();
         assert!(stranger.send(&answer_with(5, &handles, &[])).await);
@@ -218,7 +218,7 @@ fn late_answers_with_as_many_addresses_as_are_allowed_leave_nothing_behind() {
     });
 }
 
-/// What a peer says to the request of that number.
+/// A peer's answer to the request of that number.
 type Said = dyn Fn(u64) -> Vec<u8>;
 
 #[test]

@@ -167,7 +167,7 @@ fn peers_that_watch_together_cost_what_the_node_allows() {
 /// Of how many boxes the peer is told that they are gone, of which there are so many at least.
 async fn closed(peer: &mut Peer, least: usize) -> usize {
     let mut closed = 0;
-    // Whatever comes behind is not told later than a sign of life that is asked for then.
+    // News that come behind are not told later than a sign of life that is asked for then.
     while closed < least {
         closed += usize::from(peer.frame().await.expect("a box has closed").kind == kind::CLOSED);
     }

@@ -204,7 +204,7 @@ fn who_holds_what_others_were_given_holds_it_until_it_is_expected_no_longer() {
         assert_eq!(in_time(letters.recv(), "the actor lives").await, Some(2));
         drop(third);
         assert_eq!(in_time(letters.recv(), "the actor stops").await, None);
-        // What is gone is not held.
+        // A closed box is not held.
         let mut late = Peer::stranger(&ground.endpoint).await;
         assert!(late.send(&[hold(actor, 1), to_actor(actor, 3)].concat()).await && late.is_answered().await);
         ground.hearer.hears_of_drops(DropReason::NoSuchBox, 1).await;
@@ -261,7 +261,7 @@ fn a_goodbye_before_the_answer_ends_the_request() {
         let mut other = dialler.is_greeted().await;
         let asked = actix::spawn(dialler.hostile.ask(Letter(1)));
         while other.frame().await.expect("the request").kind != kind::ASK {}
-        // What stands behind a goodbye is an answer no more.
+        // An answer behind a goodbye does not count any more.
         let late = crate::peer::answer(1, &[]);
         assert!(other.send(&[goodbye(1), late].concat()).await);
         let ended = in_time(asked, "the request ends").await.expect("no panic");

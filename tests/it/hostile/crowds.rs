@@ -32,7 +32,7 @@ const CROWD: usize = 10_000;
 /// Files of a test that are not an attacker's.
 const OTHER_FILES: usize = 500;
 
-/// What a crowd may leave behind, in bytes: its own side and the log, which are in the same process, are most of it.
+/// The bytes that a crowd may leave behind: its own side and the log, which are in the same process, are most of it.
 const MARGIN: u64 = 32 << 20;
 
 /// Longer than any test lasts: only their number can end connections.

@@ -146,8 +146,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     sources
 }
 
-/// What the builder can limit, and the constants that bound something else. Those of `message/shape` bound what a type of
-/// the user's own makes the crate do, besides its encoding, and are attacked in `tests/it/types/shapes`.
+/// The limits of the builder, and the constants that bound something else. Those of `message/shape` bound what a type
+/// of the user's own makes the crate do, besides its encoding, and are attacked in `tests/it/types/shapes`.
 fn limits() -> Vec<String> {
     let mut limits = Vec::new();
     for (path, text) in sources("src") {

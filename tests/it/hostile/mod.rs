@@ -4,8 +4,8 @@
 //! healthy client's connection from before it still carries a ping, a new client gets through, nothing has panicked,
 //! and the log says what happened; of a peer that was known, subscribers are told as well.
 //!
-//! `LIMITS.md` has a row for each limit and each attack with the test that shows that it holds. Who adds a limit
-//! adds a row: the tests look for it.
+//! `LIMITS.md` has a row for each limit and each attack with the test that shows that it holds. A new limit needs a
+//! row: the tests look for it.
 
 mod asking;
 mod bounds;
@@ -80,15 +80,15 @@ use crate::peer::your_box;
 use crate::support::log::Log;
 use crate::support::process::alone;
 
-/// What a node may keep of a long attack, in bytes: each of them would leave several times as much behind if the node
+/// The bytes that a node may keep of a long attack: each of them would leave several times as much behind if the node
 /// kept anything of each frame.
 const MARGIN: u64 = 6 << 20;
 
 /// Longer than any test.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What it may keep of messages with very many addresses: the largest one's until its next heartbeat, which are about
-/// 90 MiB, and what the allocator does not give back of the one before.
+/// The bytes that it may keep of messages with very many addresses: the largest one's until its next heartbeat, which
+/// are about 90 MiB, and what the allocator does not give back of the one before.
 const WIDE_MARGIN: u64 = 192 << 20;
 
 // ---------------------------------------------------------------------------------------------------- no greeting
@@ -681,7 +681,7 @@ impl Dialler<'_> {
     async fn dials(&mut self) -> Peer {
         let dialled = async {
             loop {
-                // What is sent in the pause before an attempt is dropped and starts none.
+                // A message in the pause before an attempt is dropped and starts none.
                 self.hostile.do_send(Letter(0));
                 if let Ok(peer) = timeout(Duration::from_millis(20), Peer::accept(&self.listener)).await {
                     return peer;
@@ -768,7 +768,7 @@ impl Handler<Event> for Ear {
     }
 }
 
-/// What a subscriber of a node has heard.
+/// The events that a subscriber of a node has heard.
 #[derive(Default)]
 struct Told {
     ends: Vec<(NodeId, DownReason)>,
@@ -898,7 +898,7 @@ impl Ground {
         post(&inline(&your_box("letters")), &number(n.into()))
     }
 
-    /// What has come into that box since it was last looked at.
+    /// The messages that have come into that box since it was last looked at.
     fn letters(&mut self) -> Vec<u32> {
         std::iter::from_fn(|| self.inbox.try_recv()).map(|letter| letter.0).collect()
     }
@@ -948,7 +948,7 @@ impl Ground {
         for from in (0..count).step_by(batch as usize) {
             let frames: Vec<u8> = (from..from + batch).flat_map(&make).collect();
             assert!(peer.send(&frames).await, "the connection ended after {from} frames");
-            // What comes by the piece is large: a busy machine is given time for each.
+            // Frames that come by the piece are large: a busy machine is given time for each.
             assert!(batch > 1 || peer.is_answered().await, "the connection ended after frame {from}");
             if before.is_none() && from >= count / 10 {
                 before = Some(memory("VmRSS:"));

@@ -176,7 +176,7 @@ fn for_one_peer_so_many_connections_are_made_and_the_other_places_are_for_others
         until(are_up, || format!("{:?}", ground.node.stats().connections)).await;
         assert_eq!(ground.dropped(DropReason::NotConnected), MANY - SHARE);
         ground.log_says(&["WARN", "not dialled", "too many connections to what this peer has named"]).await;
-        // What another peer names, and the node's own program, is dialled.
+        // Endpoints named by another peer, or by the node's own program, are dialled.
         let (other, at, mut inbox) = named().await;
         let mut honest = Peer::stranger(&ground.endpoint).await;
         assert!(honest.send(&probe("probe", &at)).await);

@@ -81,7 +81,7 @@ fn what_is_announced_and_does_not_come_takes_no_room() {
                 others.push(other);
             }
             let grown = memory("VmRSS:").saturating_sub(before);
-            // What is reserved at the first piece, and touched at its front only.
+            // The room that is reserved at the first piece, and touched at its front only.
             assert!(grown < 24 << 20, "{grown} bytes for {} who have sent a few", others.len());
         });
     });

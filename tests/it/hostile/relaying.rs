@@ -56,7 +56,7 @@ pub(super) struct Meet {
 #[rtype(result = "()")]
 struct Introduce(Address<Letter>);
 
-// -------------------------------------------------------------------------------------------------- what is made up
+// -------------------------------------------------------------------------------------------------- fictions
 
 #[test]
 fn a_box_is_not_reached_by_an_id_that_somebody_else_has_introduced() {
@@ -112,7 +112,7 @@ fn a_box_that_is_said_to_be_behind_one_that_there_is_not_is_looked_for_there_and
     });
 }
 
-/// Who is there says so, and does not show it: nor does it answer questions, by which others are known.
+/// The node that is there says so, and does not show it: nor does it answer questions, by which others are known.
 #[test]
 fn a_node_that_is_looked_for_is_found_only_when_it_has_shown_who_it_is() {
     on(Node::builder().handshake_timeout(Duration::from_secs(1)), async |ground| {
@@ -220,7 +220,7 @@ fn a_number_of_relays_that_is_none_ends_the_connection() {
             ground.is_violated_by(&ask_passed(1, hops, &to, &number(1)), words).await;
         }
         assert_eq!(ground.letters(), Vec::<u32>::new());
-        // Who is no relay takes what has come from however far.
+        // A node that is no relay takes messages that have come from however far.
         let far = [post_passed(&number(u64::MAX), &to, &number(1)), ask_passed(1, &number(300), &to, &number(2))];
         assert!(ground.goes_on_after(&far.concat()).await);
         assert_eq!(ground.letters(), [1, 2]);
@@ -271,11 +271,11 @@ pub(super) struct Other {
     pub(super) peer: Peer,
     run: crate::peer::Run,
     key: [u8; 32],
-    /// What the node has given numbers to.
+    /// The addresses that the node has given numbers to.
     numbers: HashMap<u64, Named>,
 }
 
-/// What a handle stands for: the form, and the ids in it.
+/// The meaning of a handle: its form, and the ids in it.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     form: u8,
@@ -419,7 +419,7 @@ impl Other {
     }
 }
 
-/// What is left to be read.
+/// The bytes left to be read.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

@@ -46,7 +46,7 @@ fn a_row_for_a_number_that_was_never_set_ends_the_connection() {
         let set = |n| [first.clone(), row(1, 2..5), row(n, 5..9)].concat();
         for n in [5, 63, 64, 4095, u64::MAX >> 2] {
             ground.is_violated_by(&set(n), &format!("handle number {n} was never set")).await;
-            // What came before it has arrived, and nothing behind.
+            // Everything before it has arrived, and nothing behind.
             assert_eq!(ground.letters(), [1, 2, 3, 4]);
         }
         assert_eq!(ground.node.stats().dropped_total(), 0);
@@ -71,7 +71,7 @@ fn a_row_before_the_proof_ends_the_connection() {
     });
 }
 
-/// What follows the proof is read by other means than the greeting of one who dials.
+/// The frames behind the proof are read by other means than the greeting of one who dials.
 #[test]
 fn a_row_before_the_welcome_ends_the_connection() {
     super::dialling(async |dialler| {

@@ -58,7 +58,7 @@ async fn curious(ground: &Ground) -> Peer {
     Peer::greeted(&ground.endpoint, &hello).await
 }
 
-/// What the node sends up to its answer to a ping.
+/// All that the node sends up to its answer to a ping.
 async fn until_pong(peer: &mut Peer) -> Vec<Frame> {
     const NONCE: u64 = 0xcafe;
     assert!(peer.send(&ping(NONCE)).await);
@@ -152,7 +152,7 @@ fn a_malformed_question_answer_or_report_ends_the_connection() {
         ] {
             ground.is_violated_by(&frame(kind, &payload), words).await;
         }
-        // What nobody has asked for is nothing.
+        // An answer that nobody has asked for is nothing.
         assert!(ground.goes_on_after(&frame(kind::SHAPE, &[question_of(1), vec![1; 5000]].concat())).await);
     });
 }

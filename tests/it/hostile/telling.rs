@@ -230,7 +230,7 @@ fn no_more_names_are_told_at_a_time_than_a_frame_is_to_have() {
     });
 }
 
-/// What the node answers, in frames of so many bytes.
+/// The node's answers, in frames of so many bytes.
 async fn is_told(peer: &mut Peer, question: &[u8], most: u32) -> Vec<u8> {
     assert!(peer.send(&frame(kind::SHAPE_QUESTION, question)).await);
     loop {

@@ -41,7 +41,7 @@ const WATCHES: u64 = 4;
 /// The reason in reports and refusals, as a number.
 const NO_SUCH_BOX: u8 = 22;
 
-/// What may wait for a connection here: little, so that it is full soon.
+/// The bytes that may wait for a connection here: few, so that it is full soon.
 const OUTBOX: usize = 64 << 10;
 
 #[derive(Message, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ fn a_goodbye_and_what_is_before_it_is_not_shed_by_data() {
     });
 }
 
-/// Whatever the peer gives is let go at once, which the node wants to say.
+/// Handles from the peer are released at once, which the node wants to say.
 #[test]
 fn releases_that_nobody_reads_cost_no_memory() {
     alone(|| {

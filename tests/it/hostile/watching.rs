@@ -238,7 +238,7 @@ fn who_does_not_understand_it_is_told_nothing_of_pressure_and_who_does_is() {
             |name: &str| crate::peer::post(&crate::peer::inline(&crate::peer::your_box(name)), &[1]).repeat(9);
         let mut old = stranger(&ground.endpoint, 0).await;
         assert!(old.send(&letters("small")).await && old.send(&crate::peer::ping(7)).await);
-        // What comes before the pong came before the box was looked at again.
+        // A frame before the pong came before the box was looked at again.
         let first = old.frame().await.expect("a pong");
         assert_eq!(first.kind, kind::PONG, "{first:?}");
         let mut new = stranger(&ground.endpoint, PRESSURE).await;

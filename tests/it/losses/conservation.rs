@@ -142,7 +142,7 @@ fn the_books_balance_however_often_the_connection_is_cut() {
     });
 }
 
-/// What was in doubt with servers that are gone stays so, and does not stand in the way of what can be settled.
+/// Messages in doubt with servers that are gone stay so, and do not stand in the way of those that can be settled.
 #[test]
 fn a_server_that_was_replaced_often_settles_its_own() {
     System::new().block_on(async {

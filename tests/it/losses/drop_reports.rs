@@ -1,4 +1,4 @@
-//! What a sender learns of messages that were dropped at the other end.
+//! Reports to a sender about messages that were dropped at the other end.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a node writes to its log, and that the manual's table says the same: by the source, and by what is heard.
+//! The log of a node agrees with the manual's table: by the source, and by what is heard.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ use crate::support::settled;
 use crate::support::watched;
 use crate::support::within;
 
-// ---- what is heard
+// ---- lines heard
 
 /// An event, or the beginning of a span.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Ear {
         self.those(|heard| !heard.is_span && heard.message == message)
     }
 
-    /// What was said above the level of trace.
+    /// The lines above the level of trace.
     fn loud(&self) -> Vec<Heard> {
         self.those(|heard| heard.level < Level::TRACE)
     }
@@ -157,7 +157,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
     }
 }
 
-// ---- what is documented
+// ---- lines documented
 
 /// A line of the manual's table.
 #[derive(PartialEq, Eq, Debug)]
@@ -181,7 +181,7 @@ fn documented() -> BTreeMap<String, Line> {
         let name = what.strip_prefix("span ").unwrap_or(what).trim_matches('`').to_owned();
         let words = levels.split(|c: char| !c.is_alphanumeric());
         let levels = words.filter(|word| LEVELS.contains(word)).map(str::to_owned).collect();
-        // What stands in brackets is for people.
+        // A remark in brackets is for people.
         let fields = fields.split(['(', ')']).step_by(2).flat_map(|part| part.split('`').skip(1).step_by(2));
         (name, Line { levels, fields: fields.map(str::to_owned).collect() })
     };
@@ -242,7 +242,7 @@ fn arguments(text: &str) -> Vec<String> {
     arguments.into_iter().map(|argument| argument.trim().to_owned()).filter(|argument| !argument.is_empty()).collect()
 }
 
-/// What was heard is what is documented.
+/// The lines heard are the lines documented.
 fn check(all: &[Heard]) {
     let documented = documented();
     for heard in all {

@@ -265,7 +265,7 @@ fn an_address_by_name_becomes_local_at_the_node_it_names() {
         let here = Node::builder().io_thread(thread).start();
         let to = here.remote::<Carry>(&endpoint, "carry").unwrap();
         let late = here.remote::<Number>(&endpoint, "late").unwrap();
-        // Who listens there is known once somebody has greeted.
+        // The listener is known once somebody has greeted.
         to.do_send(Carry(here.mailbox::<Number>().open().unwrap().address()));
         next(&mut inbox).await;
         to.do_send(Carry(late.clone()));
@@ -518,7 +518,7 @@ fn a_remote_recipient_is_disconnected_when_its_node_stops() {
 
 // ---- equality
 
-// What is compared and hashed never changes, whatever else is behind an address.
+// The parts that are compared and hashed never change, whatever else is behind an address.
 #[allow(clippy::mutable_key_type)]
 #[actix::test]
 async fn addresses_are_equal_if_they_were_made_of_the_same() {

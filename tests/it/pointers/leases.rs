@@ -1,4 +1,4 @@
-//! What keeps an actor alive whose recipient was sent in a message: whoever holds it elsewhere, and nothing else.
+//! An actor whose recipient was sent in a message is kept alive by those who hold it elsewhere, and by nothing else.
 
 // A test panics where something is not as it should be.
 #![allow(clippy::unwrap_used)]

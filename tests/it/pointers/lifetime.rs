@@ -152,7 +152,7 @@ fn a_chain_of_relays_to_a_mailbox_is_let_go_and_the_mailbox_stays() {
     });
 }
 
-/// Whoever passes it on has kept it meanwhile, and has told the reader a number for it.
+/// The node that passes it on has kept it meanwhile, and has told the reader a number for it.
 #[test]
 fn a_pointer_passed_on_again_after_it_was_let_go_leads_to_the_same_box() {
     on_either_thread(|thread| async move {
@@ -267,7 +267,7 @@ struct Letter {
     return_to: Address<Number>,
 }
 
-/// What passes by once or twice takes numbers from what has none, and from nobody who needs them.
+/// An address that passes by once or twice takes no numbers from those who need them.
 #[test]
 fn a_pointer_that_is_used_all_the_time_keeps_its_number_while_thousands_pass_by() {
     const FRESH: usize = 4_000;

@@ -31,7 +31,7 @@ fn run(words: &str) -> (String, String, ExitStatus) {
     (printed, error, child.wait().expect("it ends"))
 }
 
-/// What one of the processes says has all of that in it, in that order.
+/// The output of one of the processes has all of that in it, in that order.
 #[track_caller]
 fn says(printed: &str, who: &str, wanted: &[&str]) {
     let mark = format!("{who}: ");

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 /// Requests in flight when the worker is killed.
 const REQUESTS: u64 = 1_000;
 
-/// What each of them carries: together more than the system's buffers hold, so that some have not left when the worker
+/// The load of each of them: together more than the system's buffers hold, so that some have not left when the worker
 /// is killed.
 const LOAD: usize = 32 * 1024;
 

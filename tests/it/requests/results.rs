@@ -656,7 +656,7 @@ fn a_request_taken_back_never_reaches_its_reader() {
         drop(sent);
         settled(|| here.stats().pending_requests == 0).await;
         to.do_send(Number(5));
-        // What came before it, the cancel included, has come then.
+        // All that came before it, the cancel included, has come then.
         settled(|| inbox.len() == 2).await;
         assert_eq!(next(&mut inbox).await, Number(5));
     });
@@ -671,7 +671,7 @@ fn an_answer_that_comes_too_late_is_counted_and_ignored() {
         assert_eq!(within(held.begun.recv()).await, Some(1));
         drop(asked);
         held.release.send(1).unwrap();
-        // What is sent afterwards is answered.
+        // Requests sent afterwards are answered.
         let next = actix::spawn(held.hold.ask(Hold(2)));
         assert_eq!(within(held.begun.recv()).await, Some(2));
         held.release.send(2).unwrap();

@@ -1,4 +1,4 @@
-//! What a node lets go of, what it leaves alone, and what it does not say.
+//! Things that a node releases, leaves alone, and does not say.
 
 use std::fs;
 use std::time::Duration;
@@ -80,7 +80,7 @@ struct Job {
     report_to: Recipient<Number>,
 }
 
-/// What this process holds of the machine's memory, in bytes.
+/// The machine's memory that this process holds, in bytes.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("a Linux system");
     let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the field is there");

@@ -230,7 +230,7 @@ fn subscribers_hear_of_what_a_shutdown_drops() {
     });
 }
 
-// ---- what has begun is finished
+// ---- begun work is finished
 
 /// A question whose answer is let out by the test.
 #[derive(Message, Serialize, Deserialize)]

@@ -62,7 +62,7 @@ fn another_connection_to_the_same_node_serves_while_the_own_is_down() {
         assert!(to.connected());
         assert!(to.recipient().connected());
         assert_eq!(to.pressure(), 0.0);
-        // What goes by name goes to that endpoint and to no other.
+        // A message by name goes to that endpoint and to no other.
         let by_name: Address<Number> = client.remote(&wire.endpoint, "nobody").unwrap();
         assert!(!by_name.connected());
         by_name.do_send(Number(0));
@@ -70,8 +70,8 @@ fn another_connection_to_the_same_node_serves_while_the_own_is_down() {
     });
 }
 
-/// What is in doubt is asked about on whatever connection there is next, also if nobody holds an address any more of the
-/// endpoint that the broken one was dialled at.
+/// Messages in doubt are asked about on whatever connection there is next, also if nobody holds an address any more of
+/// the endpoint that the broken one was dialled at.
 #[test]
 fn doubts_are_settled_on_any_connection_to_the_same_node() {
     System::new().block_on(async {

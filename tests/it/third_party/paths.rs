@@ -237,7 +237,7 @@ fn an_open_connection_to_a_node_that_does_not_listen_is_the_shortest_way() {
     });
 }
 
-/// What was sent while it was looked for goes by the one in the middle, whole and in order; and so do requests.
+/// Messages sent while it was looked for go by the one in the middle, whole and in order; and so do requests.
 #[test]
 fn a_node_that_is_not_where_it_is_said_to_be_is_reached_through_the_one_in_the_middle() {
     System::new().block_on(async {
@@ -268,7 +268,7 @@ fn a_node_that_is_not_where_it_is_said_to_be_is_reached_through_the_one_in_the_m
     });
 }
 
-/// What waits is bounded as what waits for a connection is, and the rest is counted.
+/// The queue is bounded as that of a connection is, and the rest is counted.
 #[test]
 fn what_waits_for_a_way_is_bounded_and_goes_on_in_order() {
     System::new().block_on(async {
@@ -494,7 +494,7 @@ async fn looked_for(ground: &Ground) -> (Node, TcpListener, Address<Double>, mps
 #[test]
 fn what_waits_for_a_way_goes_through_the_middle_when_its_node_shuts_down() {
     System::new().block_on(async {
-        // What is dialled is waited for.
+        // A dial is waited for.
         let ground = Ground::with(Node::builder().shutdown_timeout(Duration::from_millis(300))).await;
         let (_owner, _silent, to, mut hear) = looked_for(&ground).await;
         to.do_send(Double(1));
@@ -518,7 +518,7 @@ async fn at_once_again() {
     .await;
 }
 
-/// Whatever is sent meanwhile: the search is over, and so is the node in the end.
+/// The search is over whatever is sent meanwhile, and so is the node in the end.
 #[test]
 fn a_search_ends_also_while_somebody_sends_whenever_the_thread_is_free() {
     System::new().block_on(async {
@@ -569,7 +569,7 @@ fn one_who_asks_is_told_that_the_outcome_is_unknown_when_a_connection_further_on
         let asked = actix_rt::spawn(to.ask(Double(1)).into_future());
         settled(|| owner.stats().boxes.iter().any(|of| of.with_actor == 1)).await;
         wire.cut_after(0);
-        // Whatever comes next goes by the wire.
+        // The next message goes by the wire.
         owner.remote::<Number>(&wire.endpoint, "nobody").unwrap().do_send(Number(0));
         let reason = DropReason::Lost;
         assert_eq!(within(asked).await.unwrap(), Err(AskError::OutcomeUnknown { reason }));

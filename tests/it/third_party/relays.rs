@@ -202,7 +202,7 @@ fn who_sends_hears_of_what_went_too_far_for_the_relay_that_he_uses() {
         settled(|| dropped(&row.nodes[0], DropReason::HopLimit) == 1).await;
         let to_second = || row.nodes[1].stats().reported;
         settled(|| to_second() == [(DropReason::HopLimit, 1)].into()).await;
-        // What the second sends itself passes the same relay, and none before it.
+        // The second's own messages pass the same relay, and none before it.
         row.held[1].do_send(Number(2));
         settled(|| inbox.len() == 1).await;
         assert_eq!(row.held[1].lost().local, BTreeMap::new());
@@ -260,7 +260,7 @@ fn what_is_sent_in_pieces_goes_as_far_as_what_is_small() {
         row.held[1].do_send(Measure::of(LARGE));
         settled(|| owner.stats().delivered == 1).await;
         row.held[2].do_send(Measure::of(LARGE));
-        // What is small and for the same box waits behind it, and has come as far.
+        // A small message for the same box waits behind it, and has come as far.
         row.held[2].do_send(Measure::of(1));
         settled(|| dropped(&row.nodes[0], DropReason::HopLimit) == 2).await;
         assert_eq!(owner.stats().delivered, 1);
@@ -300,7 +300,7 @@ fn a_node_that_passes_nothing_on_refuses_it_and_still_introduces() {
         assert_eq!(row.held[1].lost().remote, [(DropReason::Refused, 1)].into());
         let error = within(row.held[1].ask(Measure::of(LARGE))).await;
         assert_eq!(error, Err(not_delivered(DropReason::Refused)));
-        // What it sends itself goes by itself.
+        // Its own messages go by themselves.
         assert_eq!(within(row.held[0].ask(Measure::of(2))).await, Ok(2));
         assert_eq!((owner.stats().delivered, relay.stats().dropped_total()), (1, 2));
     });
@@ -347,7 +347,7 @@ fn what_can_never_be_passed_on_again_is_told_as_that() {
     });
 }
 
-/// Who holds a recipient of a box waits for its end, and needs not be told again.
+/// A holder of a box's recipient waits for its end, and needs not be told again.
 #[test]
 fn what_is_for_a_box_that_is_known_to_be_gone_is_not_passed_on() {
     on_either_thread(|thread| async move {

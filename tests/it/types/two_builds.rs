@@ -108,7 +108,7 @@ fn what_another_build_sends_is_refused_and_both_processes_are_told_what_differs(
         assert_eq!(customer.says("refused").await, format!("{refused:?}"));
         assert_eq!(dropped(&node, DropReason::TypeMismatch), 4);
         assert_eq!(orders.len(), 0);
-        // What is the same in both goes on, there and back.
+        // Messages that are the same in both go on, there and back.
         next(&mut greetings).await.answer_to.do_send(old::Greeted { by: "old".to_owned() });
         assert_eq!(customer.says("greeted").await, "by old");
         assert_eq!(node.stats().connections.len(), 1);

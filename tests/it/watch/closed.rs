@@ -1,4 +1,4 @@
-//! Who waits for a box to be gone is told, wherever the box is, and why.
+//! Waiters for the end of a box are told of it, wherever the box is, and why.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -194,13 +194,13 @@ fn a_connection_that_breaks_and_heals_goes_unnoticed() {
         let client = patient().start();
         let to: Address<Number> = client.remote(&wire.endpoint, "inbox").unwrap();
         let mut closed = Box::pin(to.closed());
-        // What has come through has made the server sure of the connection, and not yet the client.
+        // The frames that came through have made the server sure of the connection, and not yet the client.
         let mut told = events(&server);
         for _ in 0..3 {
             comes_through(&to, &mut inbox).await;
             wire.cut_after(0);
             told.find(|event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
-            // What comes next comes over the next connection.
+            // The next message comes over the next connection.
             while inbox.try_recv().is_some() {}
             wire.mend();
             settled(|| to.connected()).await;

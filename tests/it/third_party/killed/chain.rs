@@ -83,7 +83,7 @@ fn when_the_last_introducer_is_killed_the_pointer_ends_and_the_others_let_go() {
         assert_eq!(within(closed).await, CloseReason::ConnectionLost);
         assert_eq!(within(gift.spare.closed()).await, CloseReason::ConnectionLost);
 
-        // What was passed on to the one that is gone is let go, by the first and by the owner, who go on.
+        // The lease that was passed on to the one that is gone is released, by the first and by the owner, who go on.
         assert_eq!(owner.says("let go after").await, "0");
         relays(&at_first, 0).await;
         let bystander = node.remote::<Work>(&other, "work").expect("an address");

@@ -69,7 +69,7 @@ fn a_pointer_that_was_not_used_before_the_introducer_was_killed_leads_to_its_own
     });
 }
 
-/// Who holds a pointer keeps alive what is behind it, also if the one is gone that has introduced the two.
+/// A holder of a pointer keeps its box alive, also if the node is gone that has introduced the two.
 #[test]
 fn an_actor_lives_on_for_its_holder_when_the_introducer_is_killed() {
     System::new().block_on(async {

@@ -36,7 +36,7 @@ struct Work(u64);
 #[rtype(result = "()")]
 struct Note(u64);
 
-/// What an owner gives away. The actor behind `notes` is held by nobody but those to whom it was given.
+/// The handles that an owner gives away. The actor behind `notes` is held by nobody but those to whom it was given.
 #[derive(Serialize, Deserialize)]
 struct Gift {
     work: Address<Work>,

@@ -67,7 +67,7 @@ fn when_the_introducer_is_killed_everything_ends_that_went_through_it_and_nothin
         let both: Vec<u64> = given.filter(|n| traffic.refused.contains(n)).collect();
         assert!(both.is_empty(), "handled, although it was said that they never would be: {both:?}");
 
-        // What comes after ends at once as well, and what leads elsewhere is none the worse.
+        // Later requests end at once as well, and handles that lead elsewhere are none the worse.
         traffic.is_refused().await;
         gift.notes.do_send(Note(0));
         assert_eq!(within(gift.spare.closed()).await, CloseReason::ConnectionLost);

@@ -177,7 +177,7 @@ types! {
     struct Vertex { edges: BTreeMap<String, Vertex>, back: Vec<Graph> }
 }
 
-// What has parts that are not looked into.
+// Types with parts that are not looked into.
 types! {
     struct AnyJson { before: u8, value: serde_json::Value, after: String }
     #[serde(untagged)] enum Untagged { A(u8), B(String) }

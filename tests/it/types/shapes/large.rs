@@ -12,7 +12,7 @@ use serde::de::EnumAccess;
 use serde::de::VariantAccess;
 use serde::de::Visitor;
 
-/// What is in the variants of an [`Enum`].
+/// The content of the variants of an [`Enum`].
 trait Inside: Sized {
     fn read<'de, A: VariantAccess<'de>>(index: u32, access: A) -> Result<(), A::Error>;
 }
