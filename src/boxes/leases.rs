@@ -241,8 +241,10 @@ impl Leases {
             }
             _found = tables.forget_unheld();
             let is_closed = |export: &LeasedBox| !export.pointer.local().is_some_and(|local| local.is_open());
-            let closed: Vec<BoxId> =
-                tables.held.iter().filter(|(_, export)| is_closed(export)).map(|(id, _)| *id).collect();
+            let closed = tables.held.iter().filter(|(_, export)| is_closed(export)).map(|(id, _)| *id);
+            let mut closed: Vec<BoxId> = closed.collect();
+            // What goes with each is let go in the same order in each run of a simulation.
+            closed.sort_unstable();
             closed.into_iter().filter_map(|id| tables.remove(id)).collect()
         };
         drop(closed);

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::leases::Leases;
+use crate::env;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::ports::LocalBox;
@@ -237,8 +238,12 @@ impl Registry {
         })
     }
 
-    /// Returns every box, those kept for others included, in any order.
+    /// Returns every box, those kept for others included, in any order: sorting very many takes some milliseconds. In a
+    /// simulation the order is always the same, so that a run can be repeated.
     pub(crate) fn all(&self) -> Vec<Arc<dyn LocalBox>> {
+        if env::is_simulated() {
+            return self.all_in_order();
+        }
         self.with(self.leases.all())
     }
 

@@ -435,3 +435,29 @@ impl fmt::Debug for NodeInner {
         f.debug_struct("NodeInner").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "turmoil"))]
+mod tests {
+    use super::*;
+    use crate::boxes::relay::Relay;
+    use crate::handle::detached;
+    use crate::net::io_thread;
+
+    #[test]
+    fn in_a_simulation_boxes_are_looked_at_in_the_order_of_their_ids() {
+        let mut simulation = turmoil::Builder::new().build();
+        simulation.client("host", async {
+            let (io, _not_started) = io_thread::io();
+            let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+            for _ in 0..50 {
+                let local: Arc<dyn LocalBox> = Arc::new(Relay::new(BoxId::random(), detached::pointer(), 1));
+                let pointer = Arc::new(Pointer::here(Arc::clone(&node) as _, Arc::clone(&local)));
+                assert!(node.registry.leases().lease(&pointer, &*local, 7).is_none(), "there is room");
+            }
+            let ids: Vec<BoxId> = node.registry.all().iter().map(|local| local.id()).collect();
+            assert!(ids.len() == 50 && ids.is_sorted(), "{ids:?}");
+            Ok(())
+        });
+        simulation.run().expect("it does not fail");
+    }
+}
