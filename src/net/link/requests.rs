@@ -248,7 +248,86 @@ fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Context;
+    use std::task::Poll;
+
     use super::*;
+    use crate::config::Limits;
+    use crate::handle::envelope::Body;
+    use crate::handle::envelope::Envelope;
+    use crate::handle::pointer::Route;
+    use crate::handle::pointer::identity::Origin;
+    use crate::handle::pointer::path::NamedLink;
+    use crate::handle::pointer::path::Path;
+    use crate::handle::ports::NotPosted;
+    use crate::ident::BoxId;
+    use crate::ident::ConnectionId;
+    use crate::ident::Incarnation;
+    use crate::net::control::settlement::ConnectionNames;
+    use crate::net::io_thread;
+    use crate::net::shared::NodeInner;
+    use crate::sync::Mutex;
+    use crate::wire::handshake::Hello;
+
+    /// What was heard of a request, and of one that was made at that moment.
+    type Heard = Arc<Mutex<Vec<(AskError, Option<NotPosted>)>>>;
+
+    /// Asks once more as soon as it hears that there is no answer.
+    struct AsksAnew {
+        link: Arc<Link>,
+        to: Arc<Pointer>,
+        heard: Heard,
+    }
+
+    impl AsksAnew {
+        fn ask(link: &Arc<Link>, to: &Arc<Pointer>, heard: &Heard) -> Result<Correlation, NotPosted> {
+            let asks = AsksAnew { link: Arc::clone(link), to: Arc::clone(to), heard: Arc::clone(heard) };
+            let body = Body::from(&[7][..]);
+            let message = Envelope { body, handles: &[], fingerprint: 0, type_name: "", hops: 0 };
+            link.ask(to, &message, None, &mut Some(Box::new(asks) as _), false)
+        }
+    }
+
+    impl PendingReply for AsksAnew {
+        fn answered(self: Box<Self>, _: &[u8], _: &mut Vec<Arc<Pointer>>) {}
+
+        fn failed(self: Box<Self>, error: AskError) {
+            let AsksAnew { link, to, heard } = &*self;
+            let anew = AsksAnew::ask(link, to, heard).err();
+            heard.lock().push((error, anew));
+        }
+
+        fn is_gone(&self) -> bool {
+            false
+        }
+
+        fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn whoever_asks_anew_within_a_goodbye_of_the_peer_is_told_that_nothing_more_is_taken() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let (link, peer) = (Link::accepted(node.link_context()), Incarnation::of([9; 16]));
+        let (ours, theirs) = (ConnectionId::random(), ConnectionId::random());
+        let (versions, nonce) = ((1, 1), [0; 32]);
+        let hello = Hello { versions, features: 0, connection: theirs, max_frame: 1 << 20, numbers: 64, nonce };
+        link.up(&hello, ConnectionNames { peer, ours, theirs }, Arc::default());
+        let path = Path::by_name(NamedLink { link: Arc::clone(&link) as _, is_home: link.is_home() });
+        let origin = Origin::Boxed { node: peer, id: BoxId([1; 16]) };
+        let to = Arc::new(Pointer::new(Arc::clone(&node) as _, origin, "", Route::Away { path, to: None }, None));
+        let heard = Heard::default();
+        AsksAnew::ask(&link, &to, &heard).expect("it is put into the outbox");
+        link.peer_ends();
+        let reason = DropReason::Shutdown;
+        let expected = (AskError::NotDelivered { reason, detail: None }, Some(NotPosted::Dropped(reason)));
+        assert_eq!(*heard.lock(), [expected]);
+        assert_eq!(link.pending(), 0);
+        link.down(DropReason::Lost, "", true);
+        assert_eq!(heard.lock().len(), 1, "nobody is told twice");
+    }
 
     const LIMIT: usize = 65_536;
 
