@@ -4,6 +4,8 @@
 //! Each share has a small part of its own, which is never refused, and costs nothing to use. Beyond that, shares
 //! reserve in chunks, so that a message usually touches no count that other threads touch. Invariant: `used` is the sum
 //! of the amounts that the shares of a quota have reserved, and never more than its limit.
+//!
+//! Many connections from one address are one party: their shares belong to one [`Party`] of the quota.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -16,59 +18,122 @@ use crate::config::Limits;
 /// The first half is given on a first-come basis. From the second half a share gets more only while it has less than an
 /// equal part of that half, so that greedy shares leave something to others; but a share's first reservation, even for
 /// a single long message, may also come from the third quarter. So no share ever has more than half.
+///
+/// The parts are equal among parties, and within a party among its shares. A party has no more than three quarters,
+/// however many shares it has and although nobody else may have come yet: the last quarter is for others.
 #[derive(Debug)]
 pub(crate) struct Quota {
+    whole: Arc<Whole>,
+    /// `None` if each share is a party by itself.
+    party: Option<Party>,
+}
+
+/// What all parties of a quota have in common.
+#[derive(Debug)]
+struct Whole {
     limit: usize,
+    used: AtomicUsize,
+    /// Number of parties of which a share has reserved something.
+    parties: AtomicUsize,
+}
+
+/// The shares of one party.
+#[derive(Debug, Default)]
+struct Party {
     used: AtomicUsize,
     /// Number of shares that have reserved something.
     holders: AtomicUsize,
 }
 
+/// Adds to a count, unless that makes it more than so much.
+fn add(count: &AtomicUsize, amount: usize, most: usize) -> bool {
+    let more = |used: usize| used.checked_add(amount).filter(|used| *used <= most);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
 impl Quota {
     pub(crate) fn new(limit: usize) -> Arc<Quota> {
-        Arc::new(Quota { limit, used: AtomicUsize::new(0), holders: AtomicUsize::new(0) })
+        let whole = Whole { limit, used: AtomicUsize::new(0), parties: AtomicUsize::new(0) };
+        Arc::new(Quota { whole: Arc::new(whole), party: None })
+    }
+
+    /// The same one, as one party has it: all shares of this are its.
+    fn for_party(&self) -> Arc<Quota> {
+        Arc::new(Quota { whole: Arc::clone(&self.whole), party: Some(Party::default()) })
+    }
+
+    /// An equal part of the second half, for one that has reserved so much.
+    fn equal_part(&self, reserved: usize) -> usize {
+        let (parties, is_new) = (self.whole.parties.load(Ordering::Relaxed), usize::from(reserved == 0));
+        let (parties, shares) = match &self.party {
+            None => (parties + is_new, 1),
+            Some(party) => {
+                let holders = party.holders.load(Ordering::Relaxed);
+                (parties + usize::from(holders == 0), holders + is_new)
+            }
+        };
+        self.whole.limit / 2 / parties.max(1) / shares.max(1)
+    }
+
+    /// The most that a party has.
+    fn most_of_party(&self) -> usize {
+        self.whole.limit - self.whole.limit / 4
     }
 
     /// Reserves `amount` for a share that has reserved `before`. Returns false, and reserves nothing, if there is no
     /// room.
     fn reserve(&self, amount: usize, before: usize) -> bool {
-        let second = self.limit / 2;
-        let holders = self.holders.load(Ordering::Relaxed) + usize::from(before == 0);
-        let has_little = before.saturating_add(amount) <= second / holders.max(1);
+        let (limit, second) = (self.whole.limit, self.whole.limit / 2);
+        let has_little = before.saturating_add(amount) <= self.equal_part(before);
         let most = match has_little {
-            true => self.limit,
-            false if before == 0 && amount <= second => self.limit - second / 2,
-            false => self.limit - second,
+            true => limit,
+            false if before == 0 && amount <= second => limit - second / 2,
+            false => limit - second,
         };
-        let more = |used: usize| used.checked_add(amount).filter(|used| *used <= most);
-        let is_reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if let Some(party) = &self.party
+            && !add(&party.used, amount, self.most_of_party())
+        {
+            return false;
+        }
+        let is_reserved = add(&self.whole.used, amount, most);
+        if !is_reserved && let Some(party) = &self.party {
+            party.used.fetch_sub(amount, Ordering::Relaxed);
+        }
         if is_reserved && before == 0 {
-            self.holders.fetch_add(1, Ordering::Relaxed);
+            let others = self.party.as_ref().map_or(0, |party| party.holders.fetch_add(1, Ordering::Relaxed));
+            self.whole.parties.fetch_add(usize::from(others == 0), Ordering::Relaxed);
         }
         is_reserved
     }
 
     /// Returns `amount` of a share that has `left` afterwards.
     fn give_back(&self, amount: usize, left: usize) {
-        self.used.fetch_sub(amount, Ordering::Relaxed);
+        self.whole.used.fetch_sub(amount, Ordering::Relaxed);
+        if let Some(party) = &self.party {
+            party.used.fetch_sub(amount, Ordering::Relaxed);
+        }
         if left == 0 {
-            self.holders.fetch_sub(1, Ordering::Relaxed);
+            let holders = self.party.as_ref().map_or(1, |party| party.holders.fetch_sub(1, Ordering::Relaxed));
+            self.whole.parties.fetch_sub(usize::from(holders == 1), Ordering::Relaxed);
         }
     }
 
     /// Returns the maximum that a share that has reserved `reserved` may reach at present, step by step.
     fn most_for(&self, reserved: usize) -> usize {
-        let second = self.limit / 2;
+        let limit = self.whole.limit;
         let others = self.used().saturating_sub(reserved);
-        let holders = self.holders.load(Ordering::Relaxed) + usize::from(reserved == 0);
-        let of_first = (self.limit - second).saturating_sub(others);
-        let of_second = (second / holders.max(1)).min(self.limit.saturating_sub(others));
-        of_first.max(of_second)
+        let of_first = (limit - limit / 2).saturating_sub(others);
+        let of_second = self.equal_part(reserved).min(limit.saturating_sub(others));
+        let of_party = self.party.as_ref().map_or(limit, |party| {
+            let others = party.used.load(Ordering::Relaxed).saturating_sub(reserved);
+            self.most_of_party().saturating_sub(others)
+        });
+        of_first.max(of_second).min(of_party)
     }
 
-    /// Returns the amount that is reserved.
+    /// Returns the amount that all parties have reserved.
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.whole.used.load(Ordering::Relaxed)
     }
 }
 
@@ -148,7 +213,7 @@ impl Share {
 
     /// Returns whether so much of the quota is reserved that a share should keep nothing for later use.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.quota.used() >= self.quota.limit / 2
+        self.quota.used() >= self.quota.whole.limit / 2
     }
 
     /// Returns the fill of the share with `amount`, relative to the maximum it may have at present: from 0 to 1.
@@ -203,6 +268,20 @@ impl Quotas {
             numbers: Quota::new(numbers.max(of_two(interned))),
         }
     }
+
+    /// The same ones, as the connections of one party have them. Boxes are of no connection.
+    pub(crate) fn for_party(&self) -> Quotas {
+        let Quotas { outboxes, boxes, reads, rooms, answers, watches, numbers } = self;
+        Quotas {
+            outboxes: outboxes.for_party(),
+            boxes: Arc::clone(boxes),
+            reads: reads.for_party(),
+            rooms: rooms.for_party(),
+            answers: answers.for_party(),
+            watches: watches.for_party(),
+            numbers: numbers.for_party(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +292,59 @@ mod tests {
 
     fn shares<const N: usize>(quota: &Arc<Quota>) -> [Share; N] {
         std::array::from_fn(|_| Share::new(quota, &TERMS))
+    }
+
+    fn parties(quota: &Quota) -> usize {
+        quota.whole.parties.load(Ordering::Relaxed)
+    }
+
+    /// Takes all that can be had, little by little; how much that is in all, without what is its own.
+    fn takes_all(shares: &mut [Share]) -> usize {
+        shares.iter_mut().for_each(|share| while share.covers(share.granted() + 1) {});
+        shares.iter().map(|share| share.granted() - TERMS.own).sum()
+    }
+
+    #[test]
+    fn of_many_shares_of_one_party_all_together_leave_a_quarter_to_others() {
+        let quota = Quota::new(8000);
+        let (of_one, of_another) = (quota.for_party(), quota.for_party());
+        let mut crowd: [Share; 256] = shares(&of_one);
+        assert_eq!(takes_all(&mut crowd), 6000);
+        let mut few: [Share; 2] = shares(&of_another);
+        assert_eq!(takes_all(&mut few), 2000, "half of the second half");
+        assert_eq!((takes_all(&mut crowd), quota.used(), parties(&quota)), (6000, 8000, 2));
+        // What it gives back is for whoever has less.
+        crowd.iter_mut().take(128).for_each(|share| share.shrink_to(0));
+        assert!(few[0].covers(few[0].granted() + 1));
+        drop(crowd);
+        drop(few);
+        let used = |quota: &Quota| quota.party.as_ref().map(|party| party.used.load(Ordering::Relaxed));
+        assert_eq!((quota.used(), parties(&quota), used(&of_one), used(&of_another)), (0, 0, Some(0), Some(0)));
+    }
+
+    #[test]
+    fn one_of_another_party_has_as_much_as_if_a_crowd_of_one_were_one() {
+        let quota = Quota::new(8000);
+        let of_one = quota.for_party();
+        let mut crowd: [Share; 100] = shares(&of_one);
+        // All that is for whoever comes first.
+        assert!(crowd.iter_mut().all(|share| share.covers(50)) && !crowd[0].covers(51));
+        assert_eq!((quota.used(), parties(&quota)), (4000, 1));
+        let [mut alone] = shares(&quota);
+        assert_eq!(alone.fill(10), 10.0 / (10.0 + 2000.0));
+        assert_eq!(takes_all(std::slice::from_mut(&mut alone)), 2000);
+        assert!(!crowd[0].covers(crowd[0].granted() + 1), "an equal part of that for each of the crowd is little");
+    }
+
+    #[test]
+    fn a_party_sees_that_it_is_full_before_the_quota_is() {
+        let quota = Quota::new(800);
+        let of_one = quota.for_party();
+        let mut crowd: [Share; 20] = shares(&of_one);
+        assert_eq!((takes_all(&mut crowd), quota.used()), (600, 600));
+        assert!(crowd.iter().all(|share| share.fill(share.granted()) == 1.0));
+        let [other] = shares(&quota);
+        assert!(other.fill(10) < 0.1);
     }
 
     #[test]
@@ -239,7 +371,7 @@ mod tests {
         share.shrink_to(50);
         assert_eq!((quota.used(), share.granted()), (40, 50));
         share.shrink_to(3);
-        assert_eq!((quota.used(), share.granted(), quota.holders.load(Ordering::Relaxed)), (0, 10, 0));
+        assert_eq!((quota.used(), share.granted(), parties(&quota)), (0, 10, 0));
     }
 
     #[test]
@@ -261,7 +393,7 @@ mod tests {
         drop(first);
         assert!(second.covers(60));
         drop(second);
-        assert_eq!((quota.used(), quota.holders.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((quota.used(), parties(&quota)), (0, 0));
     }
 
     #[test]
@@ -304,7 +436,7 @@ mod tests {
             }
             let reserved: usize = shares.iter().map(|share| share.granted() - TERMS.own).sum();
             let holders = shares.iter().filter(|share| share.is_reserved()).count();
-            assert_eq!((quota.used(), quota.holders.load(Ordering::Relaxed)), (reserved, holders));
+            assert_eq!((quota.used(), parties(&quota)), (reserved, holders));
         }
     }
 
@@ -320,9 +452,12 @@ mod tests {
             ..Limits::default()
         };
         let quotas = Quotas::new(&limits);
-        assert_eq!((quotas.outboxes.limit, quotas.boxes.limit, quotas.numbers.limit), (2000, 600, 14));
+        assert_eq!(
+            (quotas.outboxes.whole.limit, quotas.boxes.whole.limit, quotas.numbers.whole.limit),
+            (2000, 600, 14)
+        );
         let quotas = Quotas::new(&Limits { max_message: 2000, ..limits });
-        assert_eq!((quotas.outboxes.limit, quotas.boxes.limit), (4000, 4000));
+        assert_eq!((quotas.outboxes.whole.limit, quotas.boxes.whole.limit), (4000, 4000));
         assert!(Share::new(&quotas.boxes, &TERMS).covers(2000));
     }
 

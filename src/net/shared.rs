@@ -48,6 +48,7 @@ use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::DropRun;
 use crate::net::control::settlement::Settlement;
 use crate::net::link::Destination;
+use crate::net::peers::address_quotas::AddressQuotas;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
 use crate::net::peers::crowd::Crowd;
@@ -56,6 +57,7 @@ use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
+use crate::net::transport::accepted;
 use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::quota::Quotas;
@@ -80,7 +82,8 @@ pub(crate) struct NodeInner {
     pub(crate) id: Incarnation,
     pub(crate) key: NodeKey,
     pub(crate) limits: Limits,
-    pub(super) quotas: Quotas,
+    pub(super) quotas: Arc<Quotas>,
+    address_quotas: AddressQuotas,
     pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
@@ -124,7 +127,8 @@ impl NodeInner {
         Arc::new(NodeInner {
             id,
             key,
-            quotas: Quotas::new(&limits),
+            quotas: Arc::new(Quotas::new(&limits)),
+            address_quotas: AddressQuotas::default(),
             observer: Observer::default(),
             registry: Arc::new(Registry::new(limits.exports)),
             admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
@@ -167,11 +171,18 @@ impl NodeInner {
         let router = Arc::clone(self) as Arc<dyn Router>;
         LinkContext {
             router,
+            quotas: Arc::clone(&self.quotas),
             registry: Arc::clone(&self.registry),
             settlement: Arc::clone(&self.settlement),
             absences: Arc::clone(&self.absences),
             holdings: Arc::clone(&self.holdings),
         }
+    }
+
+    /// Returns the quotas of a connection from that origin: connections from one address are one party. A connection
+    /// over a Unix socket, which has no address, is a party by itself, as is one that this node makes.
+    pub(super) fn quotas_from(&self, origin: Option<accepted::Origin>) -> Arc<Quotas> {
+        origin.map_or_else(|| Arc::clone(&self.quotas), |origin| self.address_quotas.of(origin, &self.quotas))
     }
 
     /// Returns the link to an endpoint, restricted to the `expected` node if there is one.

@@ -113,6 +113,10 @@ limits! {
     /// away, unless one of them has not greeted and makes room. Connections over Unix sockets, and those that this node
     /// dials, are not counted. Many nodes on one host, or behind one address, may need more. Default: a quarter of
     /// `max_connections`, at least one.
+    ///
+    /// However many connections it has, one address gets at most three quarters of the amounts that all connections of
+    /// the node share (`outboxes`, `numbers`, `pending_answers`, `watches`), and its connections have equal parts of
+    /// one part.
     max_per_address(connections: usize),
     /// Accepted connections whose peer has not proven its id yet. When one more comes, the oldest of the address that
     /// has most of them is closed: among those that have said nothing, if they are more than half, or else among those

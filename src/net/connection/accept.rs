@@ -11,6 +11,7 @@ use super::router::RemoteRouter;
 use super::start::Occupancy;
 use super::start::Unavailable;
 use crate::net::link::Link;
+use crate::net::link::LinkContext;
 use crate::net::peers::admission::NoRoom;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Listener;
@@ -63,7 +64,8 @@ impl Door {
             Ok(occupancy) => {
                 // On an error, the peer has gone again.
                 if let Ok(stream) = accepted.open() {
-                    let link = Link::accepted(node.link_context());
+                    let quotas = node.quotas_from(origin);
+                    let link = Link::accepted(LinkContext { quotas, ..node.link_context() });
                     let accepted = (stream, node.admission.unproven(origin));
                     RemoteRouter::new(Arc::clone(node), link, Some(accepted), occupancy).start();
                 }

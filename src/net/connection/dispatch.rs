@@ -92,10 +92,10 @@ impl Dispatcher {
             incoming,
             _numbers: numbers,
             cache: LookupCache::new(&node.registry),
-            context,
             handles: Vec::new(),
-            pieces: Pieces::new(&node.limits, &node.quotas),
+            pieces: Pieces::new(&node.limits, context.link.quotas()),
             unwelcomed,
+            context,
         }
     }
 

@@ -123,7 +123,7 @@ pub(crate) async fn dialler(
     expected: Option<NodeId>,
 ) -> Result<Established, HandshakeError> {
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
-    let numbers = AnnouncedNumbers::reserve(node);
+    let numbers = AnnouncedNumbers::reserve(&node.limits, &node.quotas);
     let ours = hello_of(node, &numbers);
     let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
     // If this side is turned away, it may not be able to write any more, but can still read the reason.
@@ -170,7 +170,7 @@ pub(crate) async fn listener(
     };
     unproven.is_called(dialled.hello.connection);
     let alone = may_sign(node, unproven, &mut stream, &mut buffer).await?;
-    let numbers = AnnouncedNumbers::reserve(node);
+    let numbers = AnnouncedNumbers::reserve(&node.limits, &node.quotas_from(unproven.origin()));
     let ours = hello_of(node, &numbers);
     let name = ours.connection;
     let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);

@@ -1,7 +1,8 @@
 //! The numbers that a peer may give to boxes on one connection: the binding behind each is kept as long as the
 //! connection lives.
 
-use crate::net::shared::NodeInner;
+use crate::config::Limits;
+use crate::quota::Quotas;
 use crate::quota::Share;
 use crate::quota::Terms;
 use crate::wire::numbering::MIN_NUMBERS;
@@ -20,9 +21,9 @@ pub(super) struct AnnouncedNumbers {
 impl AnnouncedNumbers {
     /// Reserves as many numbers as the node's limit for a connection or, if too many are in use by others, half of
     /// that, and so on. Every peer gets the few that it may use in any case.
-    pub(super) fn reserve(node: &NodeInner) -> AnnouncedNumbers {
-        let mut share = Share::new(&node.quotas.numbers, &OWN);
-        let mut count = node.limits.interned;
+    pub(super) fn reserve(limits: &Limits, quotas: &Quotas) -> AnnouncedNumbers {
+        let mut share = Share::new(&quotas.numbers, &OWN);
+        let mut count = limits.interned;
         while !share.covers(count) {
             count /= 2;
         }

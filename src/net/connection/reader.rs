@@ -87,7 +87,7 @@ pub(crate) async fn read(
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle, long_room) = (0, IDLE_READ, 0, false, 0);
     let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.crowd));
-    let share = Share::new(&dispatcher.context.router.quotas().reads, &BUFFER);
+    let share = Share::new(&dispatcher.context.link.quotas().reads, &BUFFER);
     let mut reader = ConnectionReader {
         from,
         came,

@@ -60,6 +60,7 @@ use crate::net::control::settlement::Unsettled;
 use crate::net::control::shape_query::end;
 use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
+use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
 use crate::wire::frames::goodbye::Farewell;
@@ -71,6 +72,8 @@ use crate::wire::outgoing::Outgoing;
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
     pub(crate) router: Arc<dyn Router>,
+    /// As its connections have them.
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) absences: Arc<Absences>,
@@ -93,6 +96,7 @@ pub(crate) struct Destination {
 pub(crate) struct Link {
     me: Weak<Link>,
     pub(super) router: Arc<dyn Router>,
+    quotas: Arc<Quotas>,
     registry: Arc<Registry>,
     pub(super) settlement: Arc<Settlement>,
     absences: Arc<Absences>,
@@ -131,14 +135,15 @@ impl Link {
         let (expected, mut askers) = (to.as_ref().and_then(|to| to.expected), Askers::default());
         to.iter().for_each(|to| askers.add(to.asked_by));
         let endpoint = to.map(|to| to.endpoint);
-        let LinkContext { router, registry, settlement, absences, holdings } = link_context;
-        let state = Mutex::new(Outbox::new(phase, router.limits(), router.quotas()));
+        let LinkContext { router, quotas, registry, settlement, absences, holdings } = link_context;
+        let state = Mutex::new(Outbox::new(phase, router.limits(), &quotas));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
         let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
         let meter = ByteMeter::new(Arc::clone(&router));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
             router,
+            quotas,
             registry,
             settlement,
             absences,
@@ -156,6 +161,11 @@ impl Link {
             homecoming: Homecoming::default(),
             listing: Listing::default(),
         })
+    }
+
+    /// Returns the quotas in which its connections have their shares.
+    pub(super) fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Returns the names that both ends give the connection that is up.
@@ -265,7 +275,7 @@ impl Link {
                 return;
             }
             let next = if over { Phase::Over } else { Phase::Pausing };
-            let fresh = Outbox::new(next, self.router.limits(), self.router.quotas());
+            let fresh = Outbox::new(next, self.router.limits(), &self.quotas);
             let mut old = std::mem::replace(&mut *state, fresh);
             state.watches = if over { old.watches.over_for_good() } else { old.watches.over_to_next() };
             state.home = self.homecoming.anew(over);

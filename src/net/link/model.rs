@@ -12,6 +12,7 @@ use loom::thread::JoinHandle;
 use super::*;
 use crate::boxes::queue::model::StubRouter;
 use crate::boxes::queue::model::explore;
+use crate::config::Limits;
 use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
@@ -46,6 +47,7 @@ fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
 fn link_context(stub: &Arc<StubRouter>) -> LinkContext {
     LinkContext {
         router: Arc::clone(stub) as _,
+        quotas: Arc::new(Quotas::new(&Limits::default())),
         registry: Arc::default(),
         settlement: Arc::default(),
         absences: Arc::new(Absences::new(Duration::from_secs(60))),

@@ -1,5 +1,6 @@
 //! All peers of a node: the table of connected ones, the admission of new ones, and the search for paths to others.
 
+pub(crate) mod address_quotas;
 pub(crate) mod admission;
 pub(crate) mod crowd;
 pub(crate) mod greetings;

@@ -164,6 +164,37 @@ fn peers_that_watch_together_cost_what_the_node_allows() {
     });
 }
 
+#[test]
+fn a_crowd_from_one_address_leaves_a_quarter_of_what_all_may_have_to_others() {
+    const ALL: usize = 128;
+    const EACH: usize = 16;
+    on(Node::builder().watches(ALL), async |ground| {
+        let name = |n: usize| format!("watched {n}");
+        let boxes: Vec<Mailbox<Load>> = (0..ALL).map(|n| ground.open(&name(n))).collect();
+        let watch = |n: usize| frame(kind::WATCH, &[vec![1], box_named(&name(n))].concat());
+        let watches: Vec<u8> = (0..ALL).flat_map(watch).collect();
+        let mut crowd = Vec::new();
+        for n in 0..=CROWD {
+            let ip = if n < CROWD { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+            let mut peer = Peer::dial_from(ip, &ground.endpoint).await;
+            peer.proves(&Hello { features: WATCHES, ..Hello::of(fresh_id()) }, &[]).await;
+            assert!(peer.send(&watches).await && peer.is_answered().await);
+            crowd.push(peer);
+        }
+        drop(boxes);
+        let mut told = Vec::new();
+        for peer in &mut crowd {
+            told.push(closed(peer, EACH).await);
+        }
+        let other = told.pop();
+        assert_eq!(
+            (told.iter().sum::<usize>(), other),
+            (ALL - ALL / 4 + CROWD * EACH, Some(ALL / 4 + EACH)),
+            "{told:?}"
+        );
+    });
+}
+
 /// Of how many boxes the peer is told that they are gone, of which there are so many at least.
 async fn closed(peer: &mut Peer, least: usize) -> usize {
     let mut closed = 0;
