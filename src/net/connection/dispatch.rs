@@ -169,11 +169,7 @@ impl Dispatcher {
                 self.acknowledge();
                 Ok(Signal::Goodbye(goodbye.why, goodbye.detail.to_owned()))
             }
-            kind::WATCH => {
-                let ConnectionContext { link, router, registry, connection, .. } = &self.context;
-                link.watched_by_peer(router, registry, *connection, Watch::read(raw.payload)?);
-                Ok(Signal::Nothing)
-            }
+            kind::WATCH => self.watch(raw.payload),
             kind::CLOSED => {
                 self.context.link.box_gone(&Closed::read(raw.payload)?);
                 Ok(Signal::Nothing)
@@ -355,6 +351,12 @@ impl Dispatcher {
         if let Some(reason) = remark.reason().filter(was_told) {
             self.context.explain_drop(&remark.account, reason, remark.words);
         }
+        Ok(Signal::Nothing)
+    }
+
+    fn watch(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
+        let ConnectionContext { link, router, registry, connection, .. } = &self.context;
+        link.watched_by_peer(router, registry, *connection, Watch::read(payload)?);
         Ok(Signal::Nothing)
     }
 
