@@ -251,6 +251,8 @@ mod tests {
     use std::task::Context;
     use std::task::Poll;
 
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::config::Limits;
     use crate::handle::envelope::Body;
@@ -266,7 +268,6 @@ mod tests {
     use crate::net::control::settlement::ConnectionNames;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
-    use crate::sync::Mutex;
     use crate::wire::handshake::Hello;
 
     /// What was heard of a request, and of one that was made at that moment.

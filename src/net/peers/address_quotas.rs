@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
 
+use parking_lot::Mutex;
+
 use crate::net::transport::accepted::Origin;
 use crate::quota::Quotas;
-use crate::sync::Mutex;
 
 /// Addresses above which those without a connection are forgotten.
 const SWEPT: usize = 64;
