@@ -232,7 +232,7 @@ fn a_difference_behind_a_value_that_cannot_be_guessed_is_not_misread() {
     System::new().block_on(async {
         let key = || Key("dddddddddd".to_owned());
         let tuple = refused(signed::Licence(key(), 5), unsigned::Licence(key(), 5)).await;
-        let opaque = |build| format!("opaque(not reached: mismatch::{build}::Licence)");
+        let opaque = |build| format!("opaque(not reached: it::types::mismatch::{build}::Licence)");
         assert_eq!(tuple, format!("`Licence.1`: {} here, {} there", opaque("signed"), opaque("unsigned")));
         let map = refused(signed::Licences([(key(), 5)].into()), unsigned::Licences([(key(), 5)].into())).await;
         assert_eq!(map, "`Licences.0[value]`: i32 here, u32 there");

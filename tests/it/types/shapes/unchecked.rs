@@ -142,9 +142,9 @@ fn a_part_behind_a_value_that_cannot_be_guessed_is_compared_by_the_type_that_it_
     assert_eq!(differences::<here::Variant, there::Variant>(), [of("Variant::Of.1", "Variant")]);
     assert_eq!(
         differences::<(Key, u32), (Key, i32)>(),
-        ["`(String, opaque(not reached: (shapes::unchecked::Key, u32))).1`: \
-          opaque(not reached: (shapes::unchecked::Key, u32)) here, \
-          opaque(not reached: (shapes::unchecked::Key, i32)) there"]
+        ["`(String, opaque(not reached: (it::types::shapes::unchecked::Key, u32))).1`: \
+          opaque(not reached: (it::types::shapes::unchecked::Key, u32)) here, \
+          opaque(not reached: (it::types::shapes::unchecked::Key, i32)) there"]
     );
     assert_eq!(unchecked::<Vec<here::Tuple>>(), ["Vec<Tuple>[].1"]);
     assert_eq!(unchecked::<Option<here::Variant>>(), ["Option<Variant>?::Of.1"]);
@@ -179,11 +179,11 @@ fn a_field_behind_a_trait_object_is_looked_into() {
     assert_eq!(differences::<here::Draw<Object<false>>, there::Draw<Object<false>>>(), [LAYER]);
 
     let shape = Shape::of_value::<(Object<true>, Option<u32>)>();
-    let object = "opaque(varies: shapes::unchecked::Object<true>)";
+    let object = "opaque(varies: it::types::shapes::unchecked::Object<true>)";
     assert_eq!(shape.to_string(), format!("(Map<String, {object}>, Option<u32>)"));
     assert_eq!(shape.unchecked(), [format!("(Map<String, {object}>, Option<u32>).0[value]")]);
-    let object = "opaque(not reached: shapes::unchecked::Object<false>)";
-    let tuple = "opaque(not reached: (shapes::unchecked::Object<false>, u32))";
+    let object = "opaque(not reached: it::types::shapes::unchecked::Object<false>)";
+    let tuple = "opaque(not reached: (it::types::shapes::unchecked::Object<false>, u32))";
     assert_eq!(Shape::of_value::<(Object<false>, u32)>().to_string(), format!("(Map<String, {object}>, {tuple})"));
 }
 
