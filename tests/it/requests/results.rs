@@ -849,8 +849,12 @@ impl Handler<Square> for Gate {
     type Result = ResponseFuture<u64>;
 
     fn handle(&mut self, Square(n): Square, _: &mut Context<Self>) -> ResponseFuture<u64> {
-        self.begun.send_modify(|begun| *begun += 1);
         let (mut begun, opens_at) = (self.begun.subscribe(), self.opens_at);
+        // All that wait are woken once, when it opens: thousands of them, each time, would take long.
+        self.begun.send_if_modified(|begun| {
+            *begun += 1;
+            *begun >= opens_at
+        });
         Box::pin(async move {
             begun.wait_for(|begun| *begun >= opens_at).await.expect("the gate lives");
             n * n
