@@ -68,9 +68,14 @@ mod tests {
     /// Returns the stored inputs found by fuzzers, in the order of their file names.
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
+        if !Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").exists() {
+            // The published package has no corpora: one empty input stands for them.
+            return vec![Vec::new()];
+        }
         let files = fs::read_dir(folder).expect("each target has a corpus");
         let mut files: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
         files.sort();
+        assert!(files.len() > 5, "a corpus of {} files", files.len());
         files.iter().map(|file| fs::read(file).expect("it can be read")).collect()
     }
 
@@ -83,7 +88,6 @@ mod tests {
 
                 #[test]
                 fn its_corpus_does_no_harm() {
-                    assert!(CORPUS.len() > 5, "a corpus of {} files", CORPUS.len());
                     CORPUS.iter().for_each(|bytes| super::super::$target(bytes, meter));
                 }
 
