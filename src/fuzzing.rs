@@ -69,8 +69,8 @@ mod tests {
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
         if !Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").exists() {
-            // The published package has no corpora: one empty input stands for them.
-            return vec![Vec::new()];
+            // The published package has no corpora: a single byte stands for each.
+            return vec![vec![0]];
         }
         let files = fs::read_dir(folder).expect("each target has a corpus");
         let mut files: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
