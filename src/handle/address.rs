@@ -83,7 +83,7 @@ use crate::reason::DropReason;
 /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
 /// ```
 pub struct Address<M> {
-    pub(crate) pointer: Arc<Pointer>,
+    pub(super) pointer: Arc<Pointer>,
     message: PhantomData<fn(M)>,
 }
 
@@ -99,6 +99,12 @@ impl<M> Address<M> {
 }
 
 impl<M: RemoteMessage> Address<M> {
+    /// Returns the pointer that all clones share.
+    #[cfg(test)]
+    pub(crate) fn pointer(&self) -> &Arc<Pointer> {
+        &self.pointer
+    }
+
     /// Sends a message without waiting for any outcome: it is delivered, or dropped and counted.
     ///
     /// A message to another process is encoded at once and waits in the connection's outbox, which is bounded; the

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod control;
+mod housekeeping;
 pub(crate) mod io_thread;
 pub(crate) mod link;
 pub(crate) mod peers;

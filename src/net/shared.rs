@@ -1,12 +1,10 @@
 //! The node itself: the state that its boxes, handles and connections share.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -33,7 +31,6 @@ use crate::handle::ports::ExportKey;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
-use crate::handle::recipient::proxy;
 use crate::handle::recipient::table::ProxyTable;
 use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
@@ -66,13 +63,6 @@ use crate::wire::frames::report::Account;
 use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 
-/// The time for which drops are gathered before they are reported to subscribers and peers.
-const GATHER: Duration = Duration::from_millis(250);
-
-/// The interval at which counts are handed to an exporter: shorter than the usual interval between scrapes.
-#[cfg(feature = "metrics")]
-const PUBLISH: Duration = Duration::from_secs(1);
-
 /// Starts the router of a link, on the I/O thread.
 pub(crate) type StartRouter = fn(Arc<NodeInner>, Arc<Link>);
 
@@ -101,7 +91,7 @@ pub(crate) struct NodeInner {
     /// The endpoints at which only this node can listen: at most [`MAX_ENDPOINTS`]. A link to a further endpoint of
     /// this node is known to lead here once it is connected.
     listening: Mutex<Vec<Endpoint>>,
-    recipients: ProxyTable,
+    pub(super) recipients: ProxyTable,
     pub(super) shutdown: Shutdown,
     /// Whether somebody has called for a shutdown.
     pub(super) is_to_shut_down: AtomicBool,
@@ -109,7 +99,7 @@ pub(crate) struct NodeInner {
     pub(crate) closing: CancellationToken,
     /// Connections and listeners hold a token each; a shutdown waits for them.
     pub(crate) busy: TaskTracker,
-    stopped: CancellationToken,
+    pub(super) stopped: CancellationToken,
     /// The same as `stopped`, for checks that run with every message.
     has_stopped: AtomicBool,
 }
@@ -208,71 +198,6 @@ impl NodeInner {
         link
     }
 
-    /// Runs the periodic work, until the node stops.
-    pub(crate) async fn housekeep(self: Arc<Self>, _stop: StopOnDrop) {
-        let mut heartbeat = tokio::time::interval(self.limits.heartbeat.max(Duration::from_millis(1)));
-        let mut tell_at = None;
-        let mut publishing = pin!(self.publish_on());
-        loop {
-            let tell = async {
-                match tell_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => tokio::select! {
-                        biased;
-                        () = self.observer.noted() => {}
-                        () = self.peers.news_due() => {}
-                    },
-                }
-            };
-            tokio::select! {
-                biased;
-                () = self.stopped.cancelled() => return,
-                _ = heartbeat.tick() => {
-                    tokio::select! {
-                        biased;
-                        () = self.stopped.cancelled() => return,
-                        () = self.registry.sweep() => {}
-                    }
-                    self.peers.sweep();
-                    proxy::sweep(self.id);
-                    self.recipients.sweep();
-                }
-                () = tell => match tell_at.take() {
-                    Some(_) => {
-                        self.observer.flush(self.id.node);
-                        self.peers.tell_peers();
-                    }
-                    None => tell_at = Some(Instant::now() + GATHER),
-                },
-                forgotten = self.absences.next_forgotten() => self.registry.leases().release_all(forgotten.holder),
-                () = &mut publishing => {}
-            }
-        }
-    }
-
-    /// Publishes the counts periodically, without end.
-    #[cfg(feature = "metrics")]
-    async fn publish_on(&self) {
-        let mut ticks = tokio::time::interval(PUBLISH);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.publish();
-        }
-    }
-
-    #[cfg(not(feature = "metrics"))]
-    async fn publish_on(&self) {
-        std::future::pending().await
-    }
-
-    /// Publishes the counts to the installed exporter.
-    #[cfg(feature = "metrics")]
-    fn publish(&self) {
-        let fills: Vec<_> = self.registry.all().iter().map(|local| local.occupancy()).collect();
-        crate::observe::metrics::publish(&self.stats_without_boxes(), &fills);
-    }
-
     /// Reports and publishes the last counts, once nothing happens any more.
     pub(crate) fn publish_last(&self) {
         self.observer.end(self.id.node);
@@ -300,7 +225,7 @@ impl NodeInner {
         Stats { boxes, ..self.stats_without_boxes() }
     }
 
-    fn stats_without_boxes(&self) -> Stats {
+    pub(super) fn stats_without_boxes(&self) -> Stats {
         let mut stats = self.observer.stats(self.id.node);
         stats.connections = self.peers.all().iter().filter_map(|link| link.stats()).collect();
         stats.pending_requests = self.peers.all().iter().map(|link| link.pending()).sum();

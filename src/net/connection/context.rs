@@ -31,6 +31,9 @@ use crate::wire::frames::proof::Disclosure;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
+/// Handles for which the room of `given_back` is kept, 16 bytes each.
+const KEPT: usize = 64;
+
 /// Handles that are gathered to be released together, 16 bytes each: those of one message within the limits.
 const GATHERED: usize = 16_384;
 
@@ -180,13 +183,17 @@ impl ConnectionContext {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn release_all_given_back(&self) {
         let mut given_back = self.given_back.take();
-        // In the order of the link's table, so that each is found next to the one before.
+        // Sorted as the link's table is, so that each entry is found beside the one before.
         given_back.sort_unstable();
-        let alike = given_back.chunk_by(|one, next| one == next);
-        self.link.release_all(self.connection, alike.filter_map(|ids| Some((*ids.first()?, ids.len() as u64))));
+        self.link.release_all(self.connection, &given_back);
+        // The room of a usual message is kept, so that its handles allocate nothing.
+        if given_back.capacity() <= KEPT {
+            given_back.clear();
+            self.given_back.replace(given_back);
+        }
     }
 
     /// Adds work for a frame that has cost more than most of its kind.

@@ -243,7 +243,7 @@ mod tests {
             let to = here.remote::<Note>(&endpoint, "inbox").expect("an address");
             to.do_send(Note);
             inbox.recv().await.expect("it is up");
-            let Route::Away { path, .. } = to.pointer.route() else { panic!("it is elsewhere") };
+            let Route::Away { path, .. } = to.pointer().route() else { panic!("it is elsewhere") };
             let link = Arc::downgrade(path.primary());
             let is_held = async |count: usize| {
                 let settles = async {

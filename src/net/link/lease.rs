@@ -27,6 +27,9 @@ use crate::wire::frames::restated::put_restated;
 /// Boxes whose handles wait to be released at most; those of further boxes are released when the connection ends.
 const MAX_RELEASES: usize = 65_536;
 
+/// So many handles are worth a table that is made at once; fewer are added one by one.
+const MANY: usize = 32;
+
 impl Outbox {
     /// Releases handles of the peer's box, behind messages sent to the box and behind frames that name it.
     pub(super) fn release(&mut self, id: BoxId, count: u64) {
@@ -43,9 +46,10 @@ impl Outbox {
     }
 
     /// Releases each as [`release`](Outbox::release) does. If nothing else waits, the table is filled in one go.
-    fn release_all(&mut self, released: impl IntoIterator<Item = (BoxId, u64)>) {
-        let mut released = released.into_iter();
-        if self.releases.is_empty() && self.fragments.is_empty() {
+    fn release_all(&mut self, handles: &[BoxId]) {
+        let alike = handles.chunk_by(|one, next| one == next);
+        let mut released = alike.filter_map(|ids| Some((*ids.first()?, ids.len() as u64)));
+        if handles.len() >= MANY && self.releases.is_empty() && self.fragments.is_empty() {
             self.releases = released.by_ref().take(MAX_RELEASES).collect();
         }
         released.for_each(|(id, count)| self.release(id, count));
@@ -102,10 +106,10 @@ impl Link {
     }
 
     /// Releases handles of the peer's boxes, each box with a count; no box comes twice.
-    pub(crate) fn release_all(&self, connection: u64, released: impl IntoIterator<Item = (BoxId, u64)>) {
+    pub(crate) fn release_all(&self, connection: u64, handles: &[BoxId]) {
         let mut state = self.state.lock();
         if state.connection == connection {
-            state.release_all(released);
+            state.release_all(handles);
             state.wake();
         }
     }
@@ -151,14 +155,18 @@ mod tests {
         let link = holding(&node);
         let connection = link.state.lock().connection;
         let [one, two, three] = [1, 2, 3].map(|n| BoxId([n; 16]));
-        link.release_all(connection, [(one, 2), (two, 1)]);
-        link.release_all(connection, [(two, 4), (three, 1)]);
+        link.release_all(connection, &[one, one, two]);
+        link.release_all(connection, &[two, two, two, two, three]);
         assert_eq!(released(&link), [(one, 2), (two, 5), (three, 1)]);
-        link.release_all(connection + 1, [(one, 1)]);
+        link.release_all(connection, &[one; MANY]);
+        link.release_all(connection, &[one; MANY]);
+        assert_eq!(released(&link), [(one, 2 * MANY as u64)]);
+        link.release_all(connection + 1, &[one]);
         assert_eq!(released(&link), [], "of a connection that has ended");
-        let many = |from: u32| (from..).map(|n| (BoxId([n.to_be_bytes(); 4].concat().try_into().unwrap()), 1));
-        link.release_all(connection, many(0).take(MAX_RELEASES + 10));
-        link.release_all(connection, many(MAX_RELEASES as u32 - 1).take(2));
+        let id = |n: u32| BoxId([n.to_be_bytes(); 4].concat().try_into().unwrap());
+        let many = |from: usize, count: usize| (from..from + count).map(|n| id(n as u32)).collect::<Vec<_>>();
+        link.release_all(connection, &many(0, MAX_RELEASES + 10));
+        link.release_all(connection, &many(MAX_RELEASES - 1, 2));
         let released = released(&link);
         assert_eq!((released.len(), released.last().map(|(_, count)| *count)), (MAX_RELEASES, Some(2)));
     }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

@@ -14,6 +14,7 @@ use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::server;
 use crate::support::Elsewhere;
 use crate::support::Events;
 use crate::support::Number;
@@ -90,21 +91,6 @@ impl TryFrom<u64> for Picky {
 }
 
 // ---- shared
-
-/// Answers pings until the mailbox is closed.
-async fn answer(mut pings: Mailbox<Ping>) {
-    while let Some(ping) = pings.recv().await {
-        ping.return_to.do_send(Pong(ping.n));
-    }
-}
-
-/// A node that listens there and answers pings.
-async fn server(thread: IoThread, at: &str) -> (Node, Endpoint) {
-    let node = Node::builder().io_thread(thread).start();
-    let endpoint = within(node.listen(at)).await.unwrap();
-    actix::spawn(answer(node.mailbox().name("ping-box").open().unwrap()));
-    (node, endpoint)
-}
 
 /// Is answered by the server there.
 async fn is_served(node: &Node, at: &Endpoint) {

@@ -15,6 +15,8 @@ use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::answer;
+use super::server;
 use crate::support::Elsewhere;
 use crate::support::Events;
 use crate::support::Number;
@@ -81,21 +83,6 @@ async fn peer_down(ears: &mut Events) -> (NodeId, DownReason) {
 }
 
 // ---- ping and pong
-
-/// Answers pings until the mailbox is closed.
-async fn answer(mut pings: Mailbox<Ping>) {
-    while let Some(ping) = pings.recv().await {
-        ping.return_to.do_send(Pong(ping.n));
-    }
-}
-
-/// A node that listens and answers pings.
-async fn server(thread: IoThread, at: &str) -> (Node, Endpoint) {
-    let node = Node::builder().io_thread(thread).start();
-    let endpoint = within(node.listen(at)).await.unwrap();
-    actix::spawn(answer(node.mailbox().name("ping-box").open().unwrap()));
-    (node, endpoint)
-}
 
 /// Plays against a server.
 async fn play(node: &Node, endpoint: &Endpoint) {
