@@ -83,3 +83,35 @@ impl NodeInner {
         crate::observe::metrics::publish(&self.stats_without_boxes(), &fills);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::boxes::relay::Relay;
+    use crate::config::Limits;
+    use crate::handle::detached;
+    use crate::handle::pointer::Pointer;
+    use crate::handle::ports::LocalBox;
+    use crate::ident::BoxId;
+    use crate::net::io_thread;
+
+    #[tokio::test]
+    async fn many_boxes_are_swept_in_slices() {
+        let (io, _not_started) = io_thread::io();
+        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        for _ in 0..600 {
+            let local: Arc<dyn LocalBox> = Arc::new(Relay::new(BoxId::random(), detached::pointer(), 1));
+            let pointer = Arc::new(Pointer::here(Arc::clone(&node) as _, Arc::clone(&local)));
+            assert!(node.registry.leases().lease(&pointer, &*local, 7).is_none(), "there is room");
+        }
+        let (mut sweep, mut slices) = (pin!(node.registry.sweep()), 0);
+        while sweep.as_mut().now_or_never().is_none() {
+            slices += 1;
+        }
+        assert_eq!(slices, 3, "others have their turn after each 256");
+    }
+}
