@@ -4,6 +4,11 @@
 //! Where there is a choice (a variant, whether an option holds something) a pass takes a branch that is not known yet,
 //! and the next pass another; known parts get the shortest value there is. Passes go on until nothing new can come.
 //!
+//! The crate serde-reflection traces formats in the same way. It is not used here, because it knows containers by
+//! their unqualified names, so that two types of one name are taken for one; because types that refuse the values it
+//! offers (a port above 0, a text that is a date) need samples that the application has to write; and because enums
+//! without tags and flattened structs, which ask the format what comes next, are outside of its scope.
+//!
 //! # Identity of nodes
 //! A node is known by the visitor's type, by the kind it asks for and by the names it passes: so a type that contains
 //! itself is recognised. Types are told apart by `TypeId`, not by name, as two types may have one name; none of this is
