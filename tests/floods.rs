@@ -1,7 +1,7 @@
 //! Floods: threads that send as fast as they can cost counted drops, and not memory.
 //!
 //! One test, because the memory is the whole process's. The counts are smaller than a user's flood may be; what bounds
-//! the memory does not depend on them. `examples/flood.rs` prints the figures of larger ones.
+//! the memory does not depend on them. `examples/demos/flood.rs` prints the figures of larger ones.
 
 #[allow(dead_code, reason = "each test program takes what it needs")]
 mod support;

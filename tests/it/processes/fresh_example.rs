@@ -1,9 +1,9 @@
 //! An address that nobody holds any more costs nothing: many messages, each with a fresh one, leave the memory of both
-//! processes as it was. `examples/fresh.rs` sends as many as one likes, and shows what is printed here.
+//! processes as it was. `examples/demos/fresh.rs` sends as many as one likes, and shows what is printed here.
 
 // As it is run, so that what it does is tested and not what an older build of it would.
 #[allow(dead_code)]
-#[path = "../../../examples/fresh.rs"]
+#[path = "../../../examples/demos/fresh.rs"]
 mod fresh;
 
 use actix::System;
@@ -32,7 +32,7 @@ fn fresh_actors_cost_nothing_once_they_are_gone() {
 
 #[test]
 fn child() {
-    if fresh::is_child() {
+    if hermod_demos::child::role().is_some() {
         System::new().block_on(fresh::answer()).expect("the parent is there");
     }
 }

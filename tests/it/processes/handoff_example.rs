@@ -2,26 +2,24 @@
 
 // As it is run, so that what is tested is not an older build of it.
 #[allow(dead_code)]
-#[path = "../../../examples/handoff.rs"]
+#[path = "../../../examples/demos/handoff/main.rs"]
 mod handoff;
 
 use std::io::Read;
-use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 
-use handoff::stage;
 use handoff::stage::Stage;
+use hermod_demos::child;
 
 /// The processes are this program again, which runs only this.
-const CHILD: [&str; 3] = ["--exact", "processes::handoff_example::child", "--nocapture"];
+const CHILD: [&str; 3] = ["--exact", "processes::handoff_example::process", "--nocapture"];
 
 /// Runs the example with those arguments, to its end; what it has printed, and that to its standard error, and its exit
 /// status.
 fn run(words: &str) -> (String, String, ExitStatus) {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(CHILD).env(stage::ROLE, words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("this program starts");
+    let mut command = child::command(words, &CHILD).expect("this program");
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("this program starts");
     // It ends early if it loses this.
     let _input = child.stdin.take();
     // It has little to say: neither fills its pipe while the other is read.
@@ -98,8 +96,9 @@ fn what_is_not_understood_is_not_run() {
 
 /// The other processes; without a role, it is nobody's child.
 #[test]
-fn child() {
-    if let Some(words) = stage::role() {
+fn process() {
+    if let Some(words) = child::role() {
+        child::end_with_parent();
         std::process::exit(handoff::status(&words, &CHILD).into());
     }
 }

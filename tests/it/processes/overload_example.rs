@@ -3,7 +3,7 @@
 
 // As it is run, so that what is tested is not an older build of it.
 #[allow(dead_code)]
-#[path = "../../../examples/overload.rs"]
+#[path = "../../../examples/demos/overload/main.rs"]
 mod overload;
 
 use std::time::Duration;
@@ -13,16 +13,16 @@ use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use hermod_demos::arguments::parse;
+use overload::Options;
 use overload::Reading;
 use overload::Sender;
-use overload::Task;
 use overload::books::Account;
 use overload::books::Sheet;
 use overload::chart::Gauge;
 use overload::chart::Meter;
 use overload::chart::bar;
 use overload::chart::chart;
-use overload::task;
 
 fn open(node: &Node) -> Mailbox<Reading> {
     node.mailbox().buffer(Buffer::dropping(10)).open().expect("a mailbox")
@@ -142,11 +142,12 @@ fn rates_are_those_of_the_last_second() {
 
 #[test]
 fn what_is_not_understood_is_not_run() {
-    let parsed = |line: &str| task(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    assert_eq!(parsed(""), Ok(Task::Send(Duration::from_secs(10))));
-    assert_eq!(parsed("--seconds 3"), Ok(Task::Send(Duration::from_secs(3))));
-    assert_eq!(parsed("--help"), Ok(Task::Help));
-    for line in ["--seconds", "--seconds 0", "--seconds -1", "--seconds soon", "3", "--seconds 3 4", "--help me"] {
+    let parsed = |line: &str| parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string());
+    let lasting = |seconds| Ok(Some(Options { lasting: Duration::from_secs(seconds) }));
+    assert_eq!(parsed(""), lasting(10));
+    assert_eq!(parsed("--seconds 3"), lasting(3));
+    assert_eq!(parsed("--help"), Ok(None));
+    for line in ["--seconds", "--seconds 0", "--seconds -1", "--seconds soon", "3", "--seconds 3 4"] {
         assert!(parsed(line).is_err(), "{line}");
     }
 }

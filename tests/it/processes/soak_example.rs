@@ -1,9 +1,9 @@
-//! A soak of some seconds: random messages over links that break balance to the last one. `examples/soak` runs as long as
+//! A soak of some seconds: random messages over links that break balance to the last one. `examples/demos/soak` runs as long as
 //! one likes, and shows what is printed here.
 
 // As it is run, so that what it does is tested and not what an older build of it would.
 #[allow(dead_code)]
-#[path = "../../../examples/soak/main.rs"]
+#[path = "../../../examples/demos/soak/main.rs"]
 mod soak;
 
 use actix::System;
@@ -20,7 +20,7 @@ fn a_soak_of_some_seconds_balances() {
 
 #[test]
 fn child() {
-    if soak::is_child() {
+    if hermod_demos::child::role().is_some() {
         System::new().block_on(soak::live()).expect("the parent says what it is to do");
     }
 }

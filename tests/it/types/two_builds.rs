@@ -3,7 +3,7 @@
 
 // As it is run, so that what it finds is tested and not what an older build of it would.
 #[allow(dead_code)]
-#[path = "../../../examples/wire_check.rs"]
+#[path = "../../../examples/demos/wire_check.rs"]
 mod wire_check;
 
 use std::time::Duration;

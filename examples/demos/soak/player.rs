@@ -12,10 +12,11 @@ use actix_hermod::Buffer;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Stats;
+use hermod_demos::Outcome;
+use hermod_demos::within;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::Outcome;
 use super::link::Chance;
 use super::reader;
 use super::reader::Add;
@@ -26,7 +27,6 @@ use super::reader::NO_WAY;
 use super::reader::Shared;
 use super::reader::Step;
 use super::reader::text;
-use super::within;
 
 /// Requests of one player that are open at a time.
 const REQUESTS: u64 = 200;

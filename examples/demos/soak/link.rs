@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use hermod_demos::Outcome;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -22,8 +23,6 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::runtime;
 use tokio::sync::watch;
-
-use super::Outcome;
 
 /// Pseudo-random numbers: xorshift, which is small and reproducible from a seed.
 #[derive(Clone, Debug)]

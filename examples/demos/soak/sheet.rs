@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use actix_hermod::DropReason;
 
+use hermod_demos::memory::resident;
+
 use super::player::Report;
 
 /// Returns the interval between lines of progress.
@@ -132,11 +134,4 @@ impl fmt::Display for Memory {
         }
         Ok(())
     }
-}
-
-/// Returns the resident memory of a process, in KiB; 0 where the system does not report it.
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    field.and_then(|field| field.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -2,12 +2,12 @@
 
 use actix::clock::sleep;
 use actix::prelude::*;
+use hermod_demos::Outcome;
+use hermod_demos::PATIENCE;
 
 use super::Counted;
 use super::Entry;
 use super::Job;
-use super::Outcome;
-use super::PATIENCE;
 use super::Register;
 use super::node;
 use super::say;

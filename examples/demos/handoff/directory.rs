@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use actix::prelude::*;
 use actix_hermod::Address;
+use hermod_demos::Outcome;
 
 use super::Entry;
 use super::Job;
-use super::Outcome;
 use super::Register;
 use super::WhoIsThere;
 use super::node;

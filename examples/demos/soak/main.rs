@@ -14,7 +14,7 @@
 //! process.
 //!
 //! The exit status is 0 if the balance is even, nothing is in doubt, no request is left without an outcome, and no
-//! message came damaged, twice or out of order; otherwise 1, or 2 if the example could not run.
+//! message came damaged, twice or out of order; otherwise 1, or 2 if the demo could not run.
 
 mod child;
 mod link;
@@ -22,17 +22,22 @@ mod player;
 mod reader;
 mod sheet;
 
-use std::error::Error;
 use std::fmt::Write;
-use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 
 use actix::System;
+use hermod_demos::Outcome;
+use hermod_demos::PATIENCE;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::exit_code;
+use hermod_demos::within;
 
 use child::Child;
-pub(crate) use child::is_one as is_child;
 pub(crate) use child::live;
 use link::Chance;
 use link::Faults;
@@ -42,18 +47,6 @@ use player::Report;
 use sheet::Memory;
 use sheet::Sheet;
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// The longest wait for anything that has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-const USAGE: &str = "usage: soak [--seconds N] [--seed S]
-
-  --seconds N   how long to send, in seconds (60)
-  --seed S      what to do and when to break what: the same for the same number, as far as threads and the network
-                let it (the time of day)
-  --help        this";
-
 /// The options of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -61,49 +54,43 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-impl Options {
-    /// Parses the options; `None` if help is wanted.
-    fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
-        let mut options = Options { seconds: 60, seed: link::time_of_day() };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let mut number = || -> Outcome<u64> {
-                let text = arguments.next().ok_or_else(|| format!("{argument} needs a number"))?;
-                text.parse().map_err(|_| format!("{argument} {text}: that is not a number").into())
-            };
-            match argument.as_str() {
-                "--help" => return Ok(None),
-                "--seconds" => options.seconds = number()?,
-                "--seed" => options.seed = number()?,
-                other => return Err(format!("{other} is unknown\n{USAGE}").into()),
-            }
+impl Default for Options {
+    fn default() -> Options {
+        Options { seconds: 60, seed: link::time_of_day() }
+    }
+}
+
+impl arguments::Options for Options {
+    const NAME: &'static str = "soak";
+    const USAGE: &'static str = "usage: soak [--seconds N] [--seed S]
+
+  --seconds N   how long to send, in seconds (60)
+  --seed S      what to do and when to break what: the same for the same number, as far as threads and the network
+                let it (the time of day)
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("seconds") => self.seconds = values.parse()?,
+            Arg::Long("seed") => self.seed = values.parse()?,
+            other => return Err(other.unexpected()),
         }
-        Ok(Some(options))
+        Ok(())
     }
 }
 
 #[allow(dead_code, reason = "a test that runs this has a head of its own")]
 fn main() -> ExitCode {
-    let outcome = match Options::parse(std::env::args().skip(1)) {
-        _ if is_child() => System::new().block_on(live()).map(|()| true),
-        Ok(Some(options)) => System::new().block_on(run(&options, &[])),
-        Ok(None) => {
-            println!("{USAGE}");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("soak: {error}");
-            ExitCode::from(2)
-        }
+    if hermod_demos::child::role().is_some() {
+        return exit_code("soak", System::new().block_on(live()).map(|()| true));
+    }
+    match arguments::of_this_program() {
+        Ok(options) => exit_code("soak", System::new().block_on(run(&options, &[]))),
+        Err(status) => status,
     }
 }
 
-/// Runs the example, and returns whether its promise holds. This program, started with `arguments`, becomes a child.
+/// Runs the demo, and returns whether its promise holds. This program, started with `arguments`, becomes a child.
 pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> {
     println!("{} s with seed {}.", options.seconds, options.seed);
     let third = Duration::from_secs(options.seconds) / 3;
@@ -111,12 +98,6 @@ pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> 
     let kills = killed_servers(third, options.seed, arguments).await?;
     println!("\n{}", if links && kills { "All is accounted for." } else { "THIS IS NOT AS IT SHOULD BE." });
     Ok(links && kills)
-}
-
-/// Waits for something, but not forever.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
-    let limited = tokio::time::timeout(PATIENCE, future).await;
-    limited.map_err(|_| format!("{what}: not within {PATIENCE:?}").into())
 }
 
 // ---- Three processes and the links between them.
@@ -274,7 +255,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Option<Options>, String> {
-        Options::parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
+        arguments::parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -282,8 +263,8 @@ mod tests {
         assert_eq!(parsed("--seconds 5 --seed 7"), Ok(Some(Options { seconds: 5, seed: 7 })));
         assert_eq!(parsed("--seed 7 --help"), Ok(None));
         assert_eq!(parsed("").map(|options| options.map(|options| options.seconds)), Ok(Some(60)));
-        assert!(parsed("--seconds").is_err_and(|error| error.contains("needs a number")));
-        assert!(parsed("--seconds x").is_err_and(|error| error.contains("not a number")));
-        assert!(parsed("--second 5").is_err_and(|error| error.contains("--second is unknown")));
+        for line in ["--seconds", "--seconds x", "--second 5", "5"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
     }
 }

@@ -12,26 +12,15 @@
 //! is room for, and only the newest readings: its reader gets as many, but fresher ones, and hardly any is lost on the
 //! way.
 //!
-//! The example starts its second self, which has the boxes and reads them. While it runs, a chart shows both senders;
+//! The demo starts its second self, which has the boxes and reads them. While it runs, a chart shows both senders;
 //! at the end, a balance sheet accounts for every message. The exit status is 1 if it does not balance, or if the
-//! sender that checks the pressure has lost more than the other.
+//! sender that checks the pressure has lost more than the other, and 2 if the demo could not run.
 
-// Paths are given because the default would be beside this file, where each file is an example.
-#[path = "overload/books.rs"]
 pub(crate) mod books;
-#[path = "overload/chart.rs"]
 pub(crate) mod chart;
 
 use std::cell::Cell;
-use std::error::Error;
-use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
 use std::process::ExitCode;
-use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,6 +36,14 @@ use actix_hermod::Buffer;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Stats;
+use hermod_demos::Outcome;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::child;
+use hermod_demos::child::Child;
+use hermod_demos::exit_code;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
@@ -58,16 +55,6 @@ use chart::Gauge;
 use chart::Meter;
 use chart::Screen;
 use chart::grouped;
-
-const HELP: &str = "\
-Two senders have the same readings for boxes that cannot take them all; one of the two looks at the pressure.
-
-    overload [--seconds N]    for N seconds; 10, unless it is said
-    overload --help           says this
-";
-
-/// The argument with which the example starts itself as the readers.
-const READERS: &str = "--readers";
 
 /// The names of the two senders and of their boxes, always in this order.
 pub(crate) const NAMES: [&str; 2] = ["heeds", "ignores"];
@@ -95,8 +82,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// The longest wait for an answer of the readers, and for the books to balance.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The messages.
 
@@ -127,46 +112,43 @@ struct Figures {
 // ---- The command line.
 
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Task {
-    Send(Duration),
-    Read,
-    Help,
+pub(crate) struct Options {
+    pub(crate) lasting: Duration,
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match task(&arguments) {
-        Ok(Task::Send(lasting)) => System::new().block_on(send(lasting)),
-        Ok(Task::Read) => System::new().block_on(read()),
-        Ok(Task::Help) => {
-            print!("{HELP}");
-            Ok(())
-        }
-        Err(error) => {
-            eprint!("overload: {error}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("overload: {error}");
-            ExitCode::FAILURE
-        }
+impl Default for Options {
+    fn default() -> Options {
+        Options { lasting: Duration::from_secs(10) }
     }
 }
 
-pub(crate) fn task(arguments: &[String]) -> Result<Task, String> {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        [] => Ok(Task::Send(Duration::from_secs(10))),
-        ["--seconds", seconds] => match seconds.parse() {
-            Ok(seconds @ 1..=86_400) => Ok(Task::Send(Duration::from_secs(seconds))),
-            _ => Err(format!("'{seconds}' is not a number of seconds from 1 to 86400")),
-        },
-        ["--help" | "-h"] => Ok(Task::Help),
-        [READERS] => Ok(Task::Read),
-        _ => Err(format!("'{}' is not understood", arguments.join(" "))),
+impl arguments::Options for Options {
+    const NAME: &'static str = "overload";
+    const USAGE: &'static str = "usage: overload [--seconds N]
+
+  --seconds N   how long the senders send, in seconds, from 1 to 86400 (10)
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("seconds") => match values.parse()? {
+                seconds @ 1..=86_400 => self.lasting = Duration::from_secs(seconds),
+                other => return Err(format!("{other} is not a number of seconds from 1 to 86400").into()),
+            },
+            other => return Err(other.unexpected()),
+        }
+        Ok(())
+    }
+}
+
+#[allow(dead_code, reason = "a test that runs parts of this has a head of its own")]
+fn main() -> ExitCode {
+    if child::role().is_some() {
+        return exit_code("overload", System::new().block_on(read()).map(|()| true));
+    }
+    match arguments::of_this_program() {
+        Ok(Options { lasting }) => exit_code("overload", System::new().block_on(send(lasting))),
+        Err(status) => status,
     }
 }
 
@@ -201,13 +183,15 @@ impl Sender {
     }
 }
 
-async fn send(lasting: Duration) -> Outcome<()> {
+/// Runs the demo, and returns whether its promise holds.
+async fn send(lasting: Duration) -> Outcome<bool> {
     println!("A sensor makes {} readings a second, and two senders have them all.", grouped(MADE));
     println!("Each sends to a box with room for {ROOM}, whose reader takes {TAKEN} a second.");
     println!("One heeds the pressure, the other ignores it.\n");
     // Kept until the end of this function: dropping it ends the readers.
-    let (_readers, endpoints) = Readers::start()?;
-    let desk = Desk::new(&endpoints)?;
+    let (_readers, endpoints) = Child::start("readers", &[]).await?;
+    let (readings, figures) = endpoints.split_once(' ').ok_or("the readers do not say where they listen")?;
+    let desk = Desk::new(readings, figures)?;
     // Makes the connection before the clock starts.
     desk.ask().await?;
     let until = Instant::now() + lasting;
@@ -215,7 +199,11 @@ async fn send(lasting: Duration) -> Outcome<()> {
     let sheet = desk.settle().await?;
     println!("\n{sheet}");
     desk.node.shutdown().await;
-    sheet.verdict()
+    if let Err(error) = sheet.verdict() {
+        println!("{error}");
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// The sensor with its two senders, and the questions to the readers.
@@ -230,7 +218,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new([readings, figures]: &[String; 2]) -> Outcome<Desk> {
+    fn new(readings: &str, figures: &str) -> Outcome<Desk> {
         let node = Node::start();
         let senders = [(NAMES[0], true), (NAMES[1], false)];
         let [heeding, ignoring] =
@@ -324,11 +312,7 @@ fn portions() -> Interval {
 // ---- The readers.
 
 async fn read() -> Outcome<()> {
-    std::thread::spawn(|| {
-        // Ends with the process that holds its standard input.
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    child::end_with_parent();
     let node = Node::start();
     let readers = NAMES.map(|_| Rc::<Reader>::default());
     for (name, reader) in NAMES.iter().zip(&readers) {
@@ -337,7 +321,7 @@ async fn read() -> Outcome<()> {
     }
     let office = Node::start();
     office.publish::<Question>("figures", Clerk { node: node.clone(), readers }.start())?;
-    println!("{} {}", node.listen("127.0.0.1:0").await?, office.listen("127.0.0.1:0").await?);
+    child::say(&format!("{} {}", node.listen("127.0.0.1:0").await?, office.listen("127.0.0.1:0").await?))?;
     std::future::pending().await
 }
 
@@ -380,30 +364,5 @@ impl Handler<Question> for Clerk {
         let taken = self.readers.each_ref().map(|reader| reader.taken.get());
         let last = self.readers.each_ref().map(|reader| reader.last.get());
         MessageResult(Figures { taken, last, stats: self.node.stats() })
-    }
-}
-
-/// The second process; dropping this ends it.
-struct Readers(Child);
-
-impl Readers {
-    /// Starts the process. Returns the endpoints of its two nodes as well.
-    fn start() -> Outcome<(Readers, [String; 2])> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg(READERS).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().ok_or("the readers have no output")?;
-        let readers = Readers(child);
-        let mut endpoints = String::new();
-        BufReader::new(output).read_line(&mut endpoints)?;
-        let (readings, figures) = endpoints.trim().split_once(' ').ok_or("the readers ended before they listened")?;
-        Ok((readers, [readings.to_owned(), figures.to_owned()]))
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        // Both calls fail only if the process has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -7,12 +7,12 @@ use actix::MailboxError;
 use actix::clock::timeout;
 use actix_hermod::Address;
 use actix_hermod::CloseReason;
+use hermod_demos::Outcome;
+use hermod_demos::PATIENCE;
 
 use super::Counted;
 use super::Entry;
 use super::Job;
-use super::Outcome;
-use super::PATIENCE;
 use super::WhoIsThere;
 use super::node;
 use super::say;

@@ -7,24 +7,15 @@
 //! cargo run --release --example fresh -- --actors               # each with an actor of its own
 //! ```
 //!
-//! The example starts its second self, which answers. After each tenth of the messages it waits until nothing is left
+//! The demo starts its second self, which answers. After each tenth of the messages it waits until nothing is left
 //! of them, and prints the rate and the resident memory of both processes. The memory is known only on Linux.
 //!
 //! The exit status is 0 if no box and no actor was left behind and neither process has grown since the first tenth, 1
-//! otherwise, and 2 if the example could not run.
+//! otherwise, and 2 if the demo could not run.
 
 use std::cell::Cell;
-use std::error::Error;
-use std::future::Future;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
 use std::process::ExitCode;
-use std::process::Stdio;
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -34,15 +25,19 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Stats;
 use futures_util::future::try_join_all;
+use hermod_demos::Outcome;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::child;
+use hermod_demos::child::Child;
+use hermod_demos::exit_code;
+use hermod_demos::memory::resident;
+use hermod_demos::within;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::oneshot;
-
-/// The environment variable that makes a process the answering one.
-const ROLE: &str = "HERMOD_FRESH_CHILD";
-
-/// The mark in front of the line for the parent, since a test harness writes lines of its own.
-const MARK: &str = "fresh: ";
 
 /// Messages that wait for their answers at a time.
 const AT_A_TIME: u64 = 64;
@@ -53,17 +48,6 @@ const PARTS: u64 = 10;
 /// The growth of a process since the first part that is allowed, in KiB, because an allocator may keep that much. Half
 /// a byte kept for each of ten million messages would be more.
 const MARGIN: u64 = 4 << 10;
-
-/// The longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const USAGE: &str = "usage: fresh [--messages N] [--actors]
-
-  --messages N  how many messages are sent (1,000,000)
-  --actors      each brings the `Recipient` of a fresh actor, and not the address of a fresh mailbox
-  --help        this";
-
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A message that is answered at a mailbox.
 #[derive(Message, Serialize, Deserialize)]
@@ -105,44 +89,38 @@ pub(crate) struct Options {
     pub(crate) actors: bool,
 }
 
-impl Options {
-    /// Parses the options; `None` if help is wanted.
-    fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
-        let mut options = Options { messages: 1_000_000, actors: false };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--help" => return Ok(None),
-                "--actors" => options.actors = true,
-                "--messages" => {
-                    let number = arguments.next().ok_or("--messages needs a number")?;
-                    options.messages = number.parse().map_err(|_| format!("{number} is not a number"))?;
-                }
-                other => return Err(format!("{other} is unknown\n{USAGE}").into()),
-            }
+impl Default for Options {
+    fn default() -> Options {
+        Options { messages: 1_000_000, actors: false }
+    }
+}
+
+impl arguments::Options for Options {
+    const NAME: &'static str = "fresh";
+    const USAGE: &'static str = "usage: fresh [--messages N] [--actors]
+
+  --messages N  how many messages are sent (1,000,000)
+  --actors      each brings the `Recipient` of a fresh actor, and not the address of a fresh mailbox
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("messages") => self.messages = values.parse()?,
+            Arg::Long("actors") => self.actors = true,
+            other => return Err(other.unexpected()),
         }
-        Ok(Some(options))
+        Ok(())
     }
 }
 
 #[allow(dead_code, reason = "a test that runs this has a head of its own")]
 fn main() -> ExitCode {
-    let outcome = match Options::parse(std::env::args().skip(1)) {
-        _ if is_child() => System::new().block_on(answer()).map(|()| true),
-        Ok(Some(options)) => System::new().block_on(run(&options, &[])),
-        Ok(None) => {
-            println!("{USAGE}");
-            Ok(true)
-        }
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("fresh: {error}");
-            ExitCode::from(2)
-        }
+    if child::role().is_some() {
+        return exit_code("fresh", System::new().block_on(answer()).map(|()| true));
+    }
+    match arguments::of_this_program() {
+        Ok(options) => exit_code("fresh", System::new().block_on(run(&options, &[]))),
+        Err(status) => status,
     }
 }
 
@@ -151,7 +129,7 @@ fn main() -> ExitCode {
 /// Runs the example, and returns whether its promise holds. This program, started with `arguments`, becomes the
 /// answering process.
 pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> {
-    let (server, endpoint) = Server::start(arguments)?;
+    let (server, endpoint) = Child::start("answering", arguments).await?;
     let node = Node::start();
     let asking = Rc::new(Asking::of(node.clone(), &endpoint)?);
     let what = if options.actors { "actor" } else { "mailbox" };
@@ -164,7 +142,7 @@ pub(crate) async fn run(options: &Options, arguments: &[&str]) -> Outcome<bool> 
         asking.ask(from, to, options.actors).await?;
         let rate = (to - from) as f64 / began.elapsed().as_secs_f64();
         asking.is_left_with_nothing().await?;
-        let look = [resident(std::process::id()), resident(server.0.id())];
+        let look = [resident(std::process::id()), resident(server.id())];
         let [here, there] = look.map(|kib| format!("{:.1} MB", kib as f64 / 1024.0));
         println!("{to:>12} {rate:>10.0} {here:>14} {there:>14} {:>8}", node.stats().boxes.len());
         looks.push(look);
@@ -218,7 +196,7 @@ impl Asking {
             loop {
                 let n = next.get();
                 if n >= to {
-                    return Ok::<(), Box<dyn Error>>(());
+                    return Outcome::Ok(());
                 }
                 next.set(n + 1);
                 let answer = if by_actors { self.ask_by_actor(n).await? } else { self.ask_by_mailbox(n).await? };
@@ -288,67 +266,16 @@ impl Drop for Reporter {
     }
 }
 
-/// Waits for something, but not forever.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
-    let limited = actix_rt::time::timeout(PATIENCE, future).await;
-    limited.map_err(|_| format!("{what}: not within {PATIENCE:?}").into())
-}
-
-/// Returns the resident memory of a process, in KiB; 0 where the system does not report it.
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let field = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    field.and_then(|field| field.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-/// The second process; dropping this ends it.
-struct Server(Child);
-
-impl Server {
-    fn start(arguments: &[&str]) -> Outcome<(Server, String)> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .env(ROLE, "")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().ok_or("the server has no output")?;
-        let server = Server(child);
-        for line in BufReader::new(output).lines() {
-            if let Some((_, endpoint)) = line?.split_once(MARK) {
-                return Ok((server, endpoint.to_owned()));
-            }
-        }
-        Err("the server has ended without a word".into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both calls fail only if the process has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 // ---- The answering process.
-
-pub(crate) fn is_child() -> bool {
-    std::env::var_os(ROLE).is_some()
-}
 
 /// Answers until the other process is gone.
 pub(crate) async fn answer() -> Outcome<()> {
-    thread::spawn(|| {
-        // Ends with the process that holds its standard input.
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    child::end_with_parent();
     let node = Node::start();
     let mut pings: Mailbox<Ping> = node.mailbox().name("pings").open()?;
     let mut errands: Mailbox<Errand> = node.mailbox().name("errands").open()?;
     let mut looks: Mailbox<Look> = node.mailbox().name("looks").open()?;
-    println!("{MARK}{}", node.listen("127.0.0.1:0").await?);
+    child::say(node.listen("127.0.0.1:0").await?.as_ref())?;
     actix::spawn(async move {
         while let Some(Ping { n, return_to }) = pings.recv().await {
             return_to.do_send(Pong(n));
@@ -370,7 +297,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Option<Options>, String> {
-        Options::parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
+        arguments::parse(line.split_whitespace().map(str::to_owned)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -378,9 +305,10 @@ mod tests {
         assert_eq!(parsed(""), Ok(Some(Options { messages: 1_000_000, actors: false })));
         assert_eq!(parsed("--actors --messages 7"), Ok(Some(Options { messages: 7, actors: true })));
         assert_eq!(parsed("--messages 7 --help"), Ok(None));
-        assert!(parsed("--messages").is_err_and(|error| error.contains("needs a number")));
-        assert!(parsed("--messages x").is_err_and(|error| error.contains("not a number")));
-        assert!(parsed("--message 5").is_err_and(|error| error.contains("--message is unknown")));
+        assert!(parsed("--messages").is_err_and(|error| error.contains("missing argument for option '--messages'")));
+        assert!(parsed("--messages x").is_err_and(|error| error.contains("cannot parse argument \"x\"")));
+        assert!(parsed("--message 5").is_err_and(|error| error.contains("invalid option '--message'")));
+        assert!(parsed("5").is_err_and(|error| error.contains("unexpected argument \"5\"")));
     }
 
     #[test]

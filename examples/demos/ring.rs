@@ -1,8 +1,12 @@
 //! Passes a counter round a ring of actors, as actix's own example of that name does; then round a ring whose second
 //! half is in another process.
 //!
-//! Run it with `cargo run --release --example ring`; the number of actors and of rounds may be given as arguments (100
-//! and 1,000 unless they are). The example starts its second self, which holds the second half of the ring.
+//! ```text
+//! cargo run --release --example ring                                    # 100 actors, 1,000 rounds
+//! cargo run --release --example ring -- --actors 10 --rounds 20000
+//! ```
+//!
+//! The demo starts its second self, which holds the second half of the ring.
 //!
 //! The actors are the same in both rings. The 15 lines that only the second ring needs are marked `// differs`; the
 //! code that starts a second process is not counted, and is at the end.
@@ -10,23 +14,23 @@
 //! One message is under way at a time, and crosses from process to process twice in each round: with few actors the
 //! second figure measures the network, with many it measures actix.
 
-use std::error::Error;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 
 use actix::prelude::*;
 use actix_hermod::Node; // differs
+use hermod_demos::Outcome;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::child;
+use hermod_demos::child::Child;
+use hermod_demos::exit_code;
 use serde::Deserialize; // differs
 use serde::Serialize; // differs
 use tokio::sync::oneshot;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The actors.
 
@@ -100,6 +104,30 @@ struct Size {
     rounds: u64,
 }
 
+impl Default for Size {
+    fn default() -> Size {
+        Size { actors: 100, rounds: 1_000 }
+    }
+}
+
+impl arguments::Options for Size {
+    const NAME: &'static str = "ring";
+    const USAGE: &'static str = "usage: ring [--actors N] [--rounds N]
+
+  --actors N    how many actors are in the ring, at least 2 (100)
+  --rounds N    how many times the counter goes round (1,000)
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("actors") => self.actors = values.parse()?,
+            Arg::Long("rounds") => self.rounds = values.parse()?,
+            other => return Err(other.unexpected()),
+        }
+        if self.actors < 2 { Err("a ring in two processes needs two actors".into()) } else { Ok(()) }
+    }
+}
+
 async fn in_one_process(Size { actors, rounds }: Size) -> Outcome<()> {
     let (end, ended) = oneshot::channel();
     let first = First::create(|ctx| {
@@ -112,7 +140,7 @@ async fn in_one_process(Size { actors, rounds }: Size) -> Outcome<()> {
 async fn in_two_processes(Size { actors, rounds }: Size) -> Outcome<()> {
     let node = Node::start(); // differs
     let here = node.listen("127.0.0.1:0").await?; // differs
-    let (mut other, there) = Other::start(here.as_ref(), actors / 2)?;
+    let (mut other, there) = Child::start(&format!("second-half {here} {}", actors / 2), &[]).await?;
     let second_half = node.remote::<Counter>(there, "second half")?.recipient(); // differs
     let (end, ended) = oneshot::channel();
     let next = chain(actors - actors / 2 - 1, second_half); // differs
@@ -120,7 +148,8 @@ async fn in_two_processes(Size { actors, rounds }: Size) -> Outcome<()> {
     node.publish::<Counter>("first", first.clone())?; // differs
     tokio::select! {
         timed = time("two processes", Size { actors, rounds }, &first, ended) => timed?,
-        error = other.fails() => return Err(error),
+        // Nothing else tells, since nobody hears of a lost message.
+        status = other.ended() => return Err(format!("the other process has ended, and the counter with it: {}", status?).into()),
     }
     node.shutdown().await; // differs
     Ok(())
@@ -130,7 +159,7 @@ async fn second_half(first_is_at: &str, actors: u64) -> Outcome<()> {
     let node = Node::start(); // differs
     let first = node.remote::<Counter>(first_is_at, "first")?.recipient(); // differs
     node.publish::<Counter>("second half", chain(actors, first))?; // differs
-    println!("{}", node.listen("127.0.0.1:0").await?); // differs
+    child::say(node.listen("127.0.0.1:0").await?.as_ref())?; // differs
     std::future::pending().await
 }
 
@@ -152,72 +181,21 @@ fn per_second(hops: u64, lasted: Duration) -> u64 {
 
 // ---- The processes.
 
-fn main() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, first_is_at, actors] = arguments.as_slice()
-        && role == "--second-half"
-    {
-        std::thread::spawn(|| {
-            // Ends with the process that holds its standard input.
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(0);
-        });
-        return System::new().block_on(second_half(first_is_at, actors.parse()?));
+fn main() -> ExitCode {
+    if let Some(role) = child::role() {
+        child::end_with_parent();
+        let [_, first_is_at, actors] = role.as_slice() else { return ExitCode::from(2) };
+        let half = async { second_half(first_is_at, actors.parse()?).await };
+        return exit_code("ring", System::new().block_on(half).map(|()| true));
     }
-    let number = |at: usize, default| arguments.get(at).map_or(Ok(default), |argument| argument.parse());
-    let size = Size { actors: number(0, 100)?, rounds: number(1, 1_000)? };
-    if size.actors < 2 {
-        return Err("a ring in two processes needs two actors".into());
+    match arguments::of_this_program() {
+        Ok(size) => exit_code("ring", System::new().block_on(rings(size)).map(|()| true)),
+        Err(status) => status,
     }
+}
+
+async fn rings(size: Size) -> Outcome<()> {
     println!("{} actors, {} rounds: {} hops", size.actors, size.rounds, size.actors * size.rounds);
-    System::new().block_on(async {
-        in_one_process(size).await?;
-        in_two_processes(size).await
-    })
-}
-
-/// The second process; dropping this ends it.
-struct Other {
-    child: Child,
-    /// Closed when the process has ended. Nothing else tells, since nobody hears of a lost message.
-    output: oneshot::Receiver<()>,
-}
-
-impl Other {
-    fn start(first_is_at: &str, actors: u64) -> Outcome<(Other, String)> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--second-half", first_is_at, &actors.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("the other process has no output")?);
-        let (ends, output) = oneshot::channel();
-        let other = Other { child, output };
-        let mut endpoint = String::new();
-        if lines.read_line(&mut endpoint)? == 0 {
-            return Err("the other process has ended before it was ready".into());
-        }
-        std::thread::spawn(move || {
-            // The content, or a read error, does not matter, only the end.
-            let _ = lines.read_to_end(&mut Vec::new());
-            drop(ends);
-        });
-        Ok((other, endpoint.trim().to_owned()))
-    }
-
-    /// Waits until the process has ended prematurely.
-    async fn fails(&mut self) -> Box<dyn Error> {
-        // Nothing is sent on the channel; only its closing matters.
-        let _ = (&mut self.output).await;
-        match self.child.wait() {
-            Ok(status) => format!("the other process has ended, and the counter with it: {status}").into(),
-            Err(error) => error.into(),
-        }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        // Both calls fail only if the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    in_one_process(size).await?;
+    in_two_processes(size).await
 }

@@ -9,13 +9,12 @@ use actix::clock::interval;
 use actix::prelude::*;
 use actix_hermod::Address;
 use actix_hermod::Node;
+use hermod_demos::Outcome;
+use hermod_demos::child::orders;
+use hermod_demos::child::say;
 use serde::Deserialize;
 use serde::Serialize;
-use tokio::io::AsyncBufReadExt;
-use tokio::io::BufReader;
 use tokio::time::MissedTickBehavior;
-
-use super::Outcome;
 
 /// Actors that other nodes could hold.
 const EXPORTS: usize = 10_000;
@@ -83,16 +82,16 @@ pub(crate) async fn live() -> Outcome<()> {
     let open = |n| node.mailbox::<Note>().name(format!("unread {n}")).open();
     let _unread = (0..UNREAD).map(open).collect::<Result<Vec<_>, _>>()?;
     let _held = (0..EXPORTS).map(|_| node.export::<Question>(Echo.start())).collect::<Result<Vec<_>, _>>()?;
-    println!("{}", node.listen("127.0.0.1:0").await?);
+    say(node.listen("127.0.0.1:0").await?.as_ref())?;
     let longest = Rc::new(Cell::new([Duration::ZERO; 3]));
     actix::spawn(watch_turns(Rc::clone(&longest)));
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        if line == "begin" {
+    let mut orders = orders();
+    while let Some(order) = orders.recv().await {
+        if order == "begin" {
             longest.set([Duration::ZERO; 3]);
         }
         let [first, .., third] = longest.get().map(|turn| turn.as_micros());
-        println!("{first} {third}");
+        say(&format!("{first} {third}"))?;
     }
     Ok(())
 }

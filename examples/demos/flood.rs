@@ -1,20 +1,18 @@
 //! Shows that a flood costs counted drops, and not memory: threads give a remote box far more messages than it can take.
 //!
-//! Run it with `cargo run --release --example flood`; the number of messages a thread sends may be given as an argument
-//! (10,000,000 unless it is). The example starts its second self as the server.
+//! ```text
+//! cargo run --release --example flood                         # ten million messages a thread
+//! cargo run --release --example flood -- --messages 100000
+//! ```
+//!
+//! The demo starts its second self as the server.
 //!
 //! Each case floods a `Recipient` with messages of 40 bytes: from one thread and from four; to a box that is read and
 //! to one that never is; and with the I/O thread of the sending node stopped for two seconds in the middle, as a
 //! debugger would stop it. Afterwards all messages must be accounted for, a ping on the same connection must pass, and
-//! the process must have stayed below 200 MB; otherwise the exit status is 1.
+//! the process must have stayed below 200 MB; otherwise the exit status is 1, or 2 if the demo could not run.
 
-use std::error::Error;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -24,14 +22,48 @@ use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::Node;
 use actix_hermod::Stats;
+use hermod_demos::Outcome;
+use hermod_demos::PATIENCE;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::child;
+use hermod_demos::child::Child;
+use hermod_demos::exit_code;
+use hermod_demos::memory::own_peak;
+use hermod_demos::memory::reset_peak;
 use serde::Deserialize;
 use serde::Serialize;
 
 /// The most memory that any case may need, in MB.
 const MEMORY: u64 = 200;
 
-/// The longest wait for an answer, or for the end of the drops.
-const PATIENCE: Duration = Duration::from_secs(60);
+struct Options {
+    messages: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { messages: 10_000_000 }
+    }
+}
+
+impl arguments::Options for Options {
+    const NAME: &'static str = "flood";
+    const USAGE: &'static str = "usage: flood [--messages N]
+
+  --messages N  how many messages each thread sends (10,000,000)
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("messages") => self.messages = values.parse()?,
+            other => return Err(other.unexpected()),
+        }
+        Ok(())
+    }
+}
 
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
@@ -53,8 +85,6 @@ struct Pong {
     stats: Box<Stats>,
 }
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
 struct Case {
     what: &'static str,
     threads: u64,
@@ -70,52 +100,52 @@ const CASES: [Case; 5] = [
     Case { what: "four threads, the I/O thread stopped for 2 s", threads: 4, to: "read", pause: true },
 ];
 
-fn main() -> Outcome<()> {
-    let argument = std::env::args().nth(1);
-    if argument.as_deref() == Some("--server") {
-        return serve();
+fn main() -> ExitCode {
+    if child::role().is_some() {
+        return exit_code("flood", System::new().block_on(serve()).map(|()| true));
     }
-    let messages = argument.map_or(Ok(10_000_000), |count| count.parse())?;
+    match arguments::of_this_program() {
+        Ok(options) => exit_code("flood", Ok(all(&options))),
+        Err(status) => status,
+    }
+}
+
+/// Runs all cases. Returns whether each has kept the promise.
+fn all(&Options { messages }: &Options) -> bool {
     println!("Each thread sends {messages} messages of 40 bytes.\n");
     println!("{:<46} {:>9} {:>10} {:>10} {:>12} {:>8}", "case", "seconds", "sent", "delivered", "dropped", "peak MB");
-    let mut failed = false;
+    let mut is_kept = true;
     for case in &CASES {
         if let Err(error) = System::new().block_on(flood(case, messages)) {
             println!("{:<46} failed: {error}", case.what);
-            failed = true;
+            is_kept = false;
         }
     }
-    if failed { Err("a case failed".into()) } else { Ok(()) }
+    is_kept
 }
 
 /// The server: one box that is read, one that never is, and one that answers with the node's statistics.
-fn serve() -> Outcome<()> {
-    thread::spawn(|| {
-        // Ends with the process that holds its standard input.
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
-    System::new().block_on(async {
-        let node = Node::start();
-        let mut read = node.mailbox::<Drop40>().name("read").buffer(Buffer::dropping(4_096)).open()?;
-        let _unread = node.mailbox::<Drop40>().name("unread").open()?;
-        let mut pings = node.mailbox::<Ping>().name("pings").open()?;
-        println!("{}", node.listen("127.0.0.1:0").await?);
-        actix::spawn(async move {
-            while let Some(message) = read.recv().await {
-                std::hint::black_box((message.seq, message.body));
-            }
-        });
-        while let Some(ping) = pings.recv().await {
-            ping.return_to.do_send(Pong { stats: Box::new(node.stats()) });
+async fn serve() -> Outcome<()> {
+    child::end_with_parent();
+    let node = Node::start();
+    let mut read = node.mailbox::<Drop40>().name("read").buffer(Buffer::dropping(4_096)).open()?;
+    let _unread = node.mailbox::<Drop40>().name("unread").open()?;
+    let mut pings = node.mailbox::<Ping>().name("pings").open()?;
+    child::say(node.listen("127.0.0.1:0").await?.as_ref())?;
+    actix::spawn(async move {
+        while let Some(message) = read.recv().await {
+            std::hint::black_box((message.seq, message.body));
         }
-        Ok(())
-    })
+    });
+    while let Some(ping) = pings.recv().await {
+        ping.return_to.do_send(Pong { stats: Box::new(node.stats()) });
+    }
+    Ok(())
 }
 
 async fn flood(case: &Case, messages: u64) -> Outcome<()> {
     reset_peak();
-    let (_server, endpoint) = Server::start()?;
+    let (_server, endpoint) = Child::start("server", &[]).await?;
     let node = Node::start();
     let to = node.remote::<Drop40>(&endpoint, case.to)?.recipient();
     let pings = node.remote::<Ping>(&endpoint, "pings")?;
@@ -143,9 +173,9 @@ async fn flood(case: &Case, messages: u64) -> Outcome<()> {
         "{:<46} {seconds:>9.1} {sent:>10} {:>10} {dropped:>12} {:>8}",
         case.what,
         theirs.delivered + waiting,
-        peak()
+        own_peak()
     );
-    if peak() > MEMORY { Err(format!("{} MB is more than {MEMORY}", peak()).into()) } else { Ok(()) }
+    if own_peak() > MEMORY { Err(format!("{} MB is more than {MEMORY}", own_peak()).into()) } else { Ok(()) }
 }
 
 /// Asks for the server's statistics until they and ours account for every message.
@@ -182,43 +212,4 @@ async fn ping(node: &Node, pings: &Address<Ping>) -> Outcome<(u64, Stats)> {
         }
     }
     Err("no ping passes".into())
-}
-
-/// The second process; dropping this ends it.
-struct Server(Child);
-
-impl Server {
-    fn start() -> Outcome<(Server, String)> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("--server")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().ok_or("the server has no output")?;
-        let server = Server(child);
-        let mut endpoint = String::new();
-        BufReader::new(output).read_line(&mut endpoint)?;
-        Ok((server, endpoint.trim().to_owned()))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both calls fail only if the process has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Returns the peak of resident memory since the last reset, in MB; 0 where the system does not report it.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-    kib / 1024
-}
-
-fn reset_peak() {
-    // Where this is not possible, the peak covers all cases so far.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use actix::clock::Instant;
 use actix::clock::sleep;
+use hermod_demos::Outcome;
 
-use super::Outcome;
 use super::besieged::UNREAD;
 use super::peer::ask;
 use super::peer::box_at;

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use actix::clock::sleep;
 use actix_hermod::Node;
-use tokio::io::AsyncBufReadExt;
-use tokio::io::BufReader;
+use hermod_demos::Outcome;
+use hermod_demos::child::orders;
+use hermod_demos::child::say;
 
-use super::Outcome;
 use super::besieged::Question;
 use super::distance;
 
@@ -47,14 +47,13 @@ impl Fared {
 }
 
 /// Asks until the standard input ends.
-pub(crate) async fn live() -> Outcome<()> {
-    let endpoint = std::env::args().nth(1).ok_or("the endpoint is missing")?;
+pub(crate) async fn live(endpoint: &str) -> Outcome<()> {
     let fared = Rc::new(RefCell::new(Fared::default()));
     let node = Node::start();
-    let echo = node.remote::<Question>(&endpoint, "echo")?;
+    let echo = node.remote::<Question>(endpoint, "echo")?;
     echo.ask(Question(0)).await?;
-    let far = distance::far_from(endpoint).await?;
-    println!("connected");
+    let far = distance::far_from(endpoint.to_owned()).await?;
+    say("connected")?;
     let notes = Rc::clone(&fared);
     actix::spawn(async move {
         loop {
@@ -76,12 +75,12 @@ pub(crate) async fn live() -> Outcome<()> {
             *(if came { &mut newcomers.0 } else { &mut newcomers.1 }) += 1;
         }
     });
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        if line == "begin" {
+    let mut orders = orders();
+    while let Some(order) = orders.recv().await {
+        if order == "begin" {
             fared.take();
         }
-        println!("{}", fared.borrow_mut().line());
+        say(&fared.borrow_mut().line())?;
     }
     Ok(())
 }

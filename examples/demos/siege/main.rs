@@ -20,36 +20,31 @@
 
 mod attacks;
 mod besieged;
-mod child;
 mod client;
 mod distance;
 #[allow(dead_code, reason = "tests say more by it")]
-#[path = "../../tests/peer/mod.rs"]
+#[path = "../../../tests/peer/mod.rs"]
 mod peer;
 mod report;
 mod stranger;
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::System;
 use actix::clock::sleep;
+use hermod_demos::Outcome;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::Values;
+use hermod_demos::child;
+use hermod_demos::child::Child;
+use hermod_demos::exit_code;
 
 use attacks::ATTACKS;
-use child::Child;
-use child::Role;
 use report::Figures;
 use report::Marks;
-
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
-
-const USAGE: &str = "usage: siege [--seconds N] [--short] [--only NAME]
-
-  --seconds N   how long each attack lasts, in seconds (10)
-  --short       two seconds each, and no latency is judged
-  --only NAME   this attack alone
-  --help        this";
 
 /// The options of a run.
 #[derive(Debug)]
@@ -59,44 +54,45 @@ struct Options {
     only: Option<String>,
 }
 
-impl Options {
-    /// Parses the options; `None` if help is wanted.
-    fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Option<Options>> {
-        let mut options = Options { seconds: 10, judges_latency: true, only: None };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--help" => return Ok(None),
-                "--short" => (options.seconds, options.judges_latency) = (2, false),
-                "--seconds" => options.seconds = arguments.next().ok_or("--seconds needs a number")?.parse()?,
-                "--only" => options.only = Some(arguments.next().ok_or("--only needs the name of an attack")?),
-                other => return Err(format!("{other} is unknown\n{USAGE}").into()),
-            }
+impl Default for Options {
+    fn default() -> Options {
+        Options { seconds: 10, judges_latency: true, only: None }
+    }
+}
+
+impl arguments::Options for Options {
+    const NAME: &'static str = "siege";
+    const USAGE: &'static str = "usage: siege [--seconds N] [--short] [--only NAME]
+
+  --seconds N   how long each attack lasts, in seconds (10)
+  --short       two seconds each, and no latency is judged
+  --only NAME   this attack alone
+  --help        this";
+
+    fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Long("short") => (self.seconds, self.judges_latency) = (2, false),
+            Arg::Long("seconds") => self.seconds = values.parse()?,
+            Arg::Long("only") => self.only = Some(values.parse()?),
+            other => return Err(other.unexpected()),
         }
-        Ok(Some(options))
+        Ok(())
     }
 }
 
 fn main() -> ExitCode {
-    let outcome = match Role::of_this_process() {
-        Some(Role::Besieged) => System::new().block_on(besieged::live()).map(|()| true),
-        Some(Role::Client) => System::new().block_on(client::live()).map(|()| true),
-        None => match Options::parse(std::env::args().skip(1)) {
-            Ok(Some(options)) => System::new().block_on(besiege(&options)),
-            Ok(None) => {
-                println!("{USAGE}");
-                Ok(true)
+    if let Some(role) = child::role() {
+        let live = async {
+            match role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                ["client", endpoint] => client::live(endpoint).await,
+                _ => besieged::live().await,
             }
-            Err(error) => Err(error),
-        },
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("siege: {error}");
-            ExitCode::from(2)
-        }
+        };
+        return exit_code("siege", System::new().block_on(live).map(|()| true));
+    }
+    match arguments::of_this_program() {
+        Ok(options) => exit_code("siege", System::new().block_on(besiege(&options))),
+        Err(status) => status,
     }
 }
 
@@ -125,16 +121,14 @@ async fn besiege(options: &Options) -> Outcome<bool> {
 
 /// Makes one attack. Returns its cost, and what it did.
 async fn one(attack: &attacks::Attack, lasts: Duration) -> Outcome<(Figures, String)> {
-    let mut node = Child::start(Role::Besieged, &[]).await?;
-    let endpoint = node.says().await?;
-    let mut client = Child::start(Role::Client, &[&endpoint]).await?;
-    client.says().await?;
+    let (mut node, endpoint) = Child::start("besieged", &[]).await?;
+    let (mut client, _) = Child::start(&format!("client {endpoint}"), &[]).await?;
     // From here on both processes measure.
     node.ask("begin").await?;
     client.ask("begin").await?;
     let did = (attack.make)(endpoint, lasts).await?;
     let (of_client, of_node) = (client.ask("report").await?, node.ask("report").await?);
-    let figures = Figures::of(&of_client, &of_node, node.process())?;
+    let figures = Figures::of(&of_client, &of_node, node.id())?;
     // Both processes end with their input.
     sleep(Duration::from_millis(1)).await;
     Ok((figures, did))

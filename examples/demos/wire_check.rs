@@ -13,7 +13,6 @@
 //! compared, as all are, when the first message is sent to such a box.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -21,23 +20,51 @@ use actix::System;
 use actix_hermod::Difference;
 use actix_hermod::Node;
 use actix_hermod::Shape;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use hermod_demos::Outcome;
+use hermod_demos::arguments;
+use hermod_demos::arguments::Arg;
+use hermod_demos::arguments::Error;
+use hermod_demos::arguments::ValueExt;
+use hermod_demos::arguments::Values;
+use hermod_demos::exit_code;
 
 // ---- The check.
 
-fn main() -> ExitCode {
-    let endpoints: Vec<String> = std::env::args().skip(1).collect();
-    match System::new().block_on(run(&endpoints)) {
-        Ok(finding) => {
-            print!("{}", finding.text);
-            if finding.is_good { ExitCode::SUCCESS } else { ExitCode::from(1) }
+/// The endpoints to ask.
+#[derive(Default)]
+struct Endpoints(Vec<String>);
+
+impl arguments::Options for Endpoints {
+    const NAME: &'static str = "wire_check";
+    const USAGE: &'static str = "usage: wire_check [HOST:PORT [HOST:PORT]]
+
+  no endpoint     starts two nodes, as two builds of a shop would, and compares them
+  one endpoint    prints the message types of the named boxes at that node
+  two endpoints   prints the differences of the second node from the first
+  --help          this";
+
+    fn take(&mut self, argument: Arg<'_>, _: &mut Values<'_>) -> Result<(), Error> {
+        match argument {
+            Arg::Value(endpoint) => self.0.push(endpoint.string()?),
+            other => return Err(other.unexpected()),
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
+        if self.0.len() > 2 { Err("two endpoints at most".into()) } else { Ok(()) }
     }
+}
+
+#[allow(dead_code, reason = "a test that runs this has a head of its own")]
+fn main() -> ExitCode {
+    let endpoints: Endpoints = match arguments::of_this_program() {
+        Ok(endpoints) => endpoints,
+        Err(status) => return status,
+    };
+    exit_code(
+        "wire_check",
+        System::new().block_on(run(&endpoints.0)).map(|finding| {
+            print!("{}", finding.text);
+            finding.is_good
+        }),
+    )
 }
 
 /// The printed text, and whether the finding is good.

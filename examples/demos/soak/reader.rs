@@ -11,10 +11,9 @@ use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use hermod_demos::Outcome;
 use serde::Deserialize;
 use serde::Serialize;
-
-use super::Outcome;
 
 /// Addresses that were in letters and are held; the oldest goes.
 const HELD: usize = 32;

@@ -20,23 +20,18 @@
 //! through the directory, over the two existing connections, and so do the results. None of the actors knows where the
 //! others are.
 
-// Paths are given because the default would be beside this file, where each file is an example.
-#[path = "handoff/client.rs"]
 mod client;
-#[path = "handoff/directory.rs"]
 mod directory;
-#[path = "handoff/stage.rs"]
 pub(crate) mod stage;
-#[path = "handoff/worker.rs"]
 mod worker;
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_hermod::Address;
 use actix_hermod::Node;
+use hermod_demos::child;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -50,14 +45,9 @@ A directory hands out pointers to workers that listen nowhere; clients ask the w
     handoff --help                    says this
 ";
 
-/// The longest wait for anything that has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The time for which a silent process may still come back. Its addresses report its end only then, so the usual 15
 /// seconds would make a slow story.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
-
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 // ---- The messages. Addresses are fields like any other.
 
@@ -96,7 +86,8 @@ pub(crate) struct WhoIsThere;
 // ---- The command line.
 
 fn main() -> ExitCode {
-    let words = stage::role().unwrap_or_else(|| std::env::args().skip(1).collect());
+    let role = child::role().inspect(|_| child::end_with_parent());
+    let words = role.unwrap_or_else(|| std::env::args().skip(1).collect());
     ExitCode::from(status(&words, &[]))
 }
 
@@ -114,7 +105,7 @@ pub(crate) fn status(words: &[String], again: &[&str]) -> u8 {
             Ok(())
         }
         _ => {
-            eprint!("handoff: '{}' is not understood\n\n{HELP}", words.join(" "));
+            eprintln!("handoff: '{}' is not understood; see --help", words.join(" "));
             return 2;
         }
     };

@@ -2,33 +2,17 @@
 
 use std::io::BufRead;
 use std::io::BufReader;
-use std::io::Read;
 use std::process::Child;
 use std::process::ChildStdout;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
-use super::Outcome;
-use super::PATIENCE;
-
-/// The environment variable with the role of a process that another one has started.
-pub(crate) const ROLE: &str = "HERMOD_HANDOFF_ROLE";
+use hermod_demos::Outcome;
+use hermod_demos::PATIENCE;
+use hermod_demos::child;
 
 /// The name of this process in the story.
 const NAME: &str = "stage";
-
-/// Returns the role of this process, if another one has started it. Then it ends with its standard input, and so with
-/// the other process, however that ends.
-pub(crate) fn role() -> Option<Vec<String>> {
-    let role = std::env::var(ROLE).ok()?;
-    thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(3);
-    });
-    Some(role.split_whitespace().map(str::to_owned).collect())
-}
 
 /// Plays the story. An error is the first broken promise.
 pub(crate) fn play(again: &[&str]) -> Outcome<()> {
@@ -75,9 +59,7 @@ impl<'a> Stage<'a> {
 
     /// Starts a process, which is this program again.
     pub(crate) fn enter(&mut self, who: &str, role: &str) -> Outcome<()> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(self.again).env(ROLE, role).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = child::command(role, self.again)?.spawn()?;
         let output = child.stdout.take().ok_or("a process has no output")?;
         self.processes.push((who.to_owned(), child));
         let (who, tell) = (who.to_owned(), self.tell.clone());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Outcome;
+use hermod_demos::Outcome;
+use hermod_demos::memory::peak;
 
 /// The mark for the node's memory, in MB.
 const MEMORY: u64 = 300;
@@ -54,7 +55,7 @@ impl Figures {
             p99: Duration::from_micros(p99),
             newcomers: (came, shut_out),
             turns: [first, third].map(Duration::from_micros),
-            memory: peak_memory(process),
+            memory: peak(process),
         })
     }
 
@@ -71,13 +72,6 @@ impl Figures {
             format!("{:.1}, {:.1} ms", ms(first), ms(third)),
         )
     }
-}
-
-/// Returns the peak memory of a process, in MB.
-fn peak_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let field = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    field.and_then(|field| field.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 /// The marks to be reached.
