@@ -160,11 +160,6 @@ impl Share {
         Share { quota: Arc::clone(quota), terms, granted: terms.own }
     }
 
-    /// Returns another share of the same quota, which has reserved nothing.
-    pub(crate) fn anew(&self) -> Share {
-        Share::new(&self.quota, self.terms)
-    }
-
     /// Returns the amount that the share may use without a further reservation.
     #[inline]
     pub(crate) fn granted(&self) -> usize {

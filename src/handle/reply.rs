@@ -184,10 +184,15 @@ mod stage {
 }
 
 impl PeerRequest {
-    pub(crate) fn cancel(&self) {
+    /// Cancels the request, unless it was refused. Its handler is to be [woken](PeerRequest::wake) afterwards.
+    pub(crate) fn set_cancelled(&self) {
         let cancelled = |before| (before != stage::REFUSED).then_some(stage::CANCELLED);
         // A refused request stays refused.
         let _ = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, cancelled);
+    }
+
+    /// Wakes the handler of a request that is cancelled or refused.
+    pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
@@ -200,14 +205,10 @@ impl PeerRequest {
         }
     }
 
-    /// Refuses the request if it has not begun, so that it never begins. Returns whether it was refused.
+    /// Refuses the request if it has not begun, so that it never begins. Returns whether it was refused; then its
+    /// handler is to be [woken](PeerRequest::wake).
     pub(crate) fn refuse_unbegun(&self) -> bool {
-        let refused =
-            self.stage.compare_exchange(stage::WAITS, stage::REFUSED, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if refused {
-            self.waker.wake();
-        }
-        refused
+        self.stage.compare_exchange(stage::WAITS, stage::REFUSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(crate) fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -312,7 +312,7 @@ impl Dispatcher {
                     shape_query::refused(link, request);
                 }
                 _ => {
-                    if let (Unanswered::NotDelivered(reason), Some(account)) = (why, request.account(link)) {
+                    if let (Unanswered::NotDelivered(reason), Some(account)) = (why, request.account(&**link)) {
                         self.context.explain_drop(&account, reason, detail);
                     }
                     request.waiting.failed(AskError::refused(why, detail));

@@ -51,7 +51,7 @@ impl DeferredReleases {
     }
 
     /// Handles the peer's answer. Returns the leases to give back now, when no lock is held, and the ping to send next.
-    pub(crate) fn answered(&mut self, nonce: u64) -> (Vec<Lease>, Option<u64>) {
+    pub(crate) fn on_pong(&mut self, nonce: u64) -> (Vec<Lease>, Option<u64>) {
         if self.under_way() != Some(nonce) {
             return (Vec::new(), None);
         }
@@ -96,12 +96,12 @@ mod tests {
         for n in [2, 3] {
             assert_eq!(kept.keep(held(n)).expect("there is room"), None, "one is under way, before these");
         }
-        assert_eq!(kept.answered(first + 1).0.len(), 0, "that was not asked");
-        let (given_back, next) = kept.answered(first);
+        assert_eq!(kept.on_pong(first + 1).0.len(), 0, "that was not asked");
+        let (given_back, next) = kept.on_pong(first);
         assert_eq!(numbers(&given_back), [1]);
-        assert_eq!(kept.answered(first).0.len(), 0, "it was answered twice");
+        assert_eq!(kept.on_pong(first).0.len(), 0, "it was answered twice");
         assert_eq!(kept.under_way(), next);
-        let (given_back, next) = kept.answered(next.expect("another ping"));
+        let (given_back, next) = kept.on_pong(next.expect("another ping"));
         assert_eq!((numbers(&given_back), next, kept.under_way()), (vec![2, 3], None, None));
     }
 

@@ -1,46 +1,28 @@
-//! Watches of boxes, in both directions: waiters on this side for boxes of the peer to be gone, and boxes of this side
-//! that the peer watches.
+//! The watches of this side: callers that wait for boxes of the peer to be gone.
 //!
-//! The waiters on this side outlive the connections of the link: on each new connection the peer is asked again. The
-//! peer's watches end with their connection.
+//! They outlive the connections of the link: on each new connection the peer is asked again. Time comes from the caller.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::sync::DropGuard;
 
+use super::effects::Effects;
+use super::effects::GoneWaiter;
+use super::peer_watch::CHUNK;
+use super::peer_watch::MAX_WATCHED;
+use super::peer_watch::put_if_readable;
 use crate::handle::ports::BoxGone;
 use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
-use crate::quota::Quota;
-use crate::quota::Share;
-use crate::quota::Terms;
-use crate::wire::frames::LENGTH;
 use crate::wire::frames::closed::Closed;
+use crate::wire::frames::closed::Gone;
 use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::LONGEST;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
-
-/// Boxes that are watched over one connection, in each direction. For further boxes, only the end of the connection is
-/// noticed until others are gone.
-const MAX_WATCHED: usize = 65_536;
-
-/// Boxes that each peer may watch however many others do.
-const OWN: Terms = Terms { own: 16, chunk: 64 };
-
-/// The capacity up to which an empty queue keeps its memory.
-const KEPT: usize = 64;
-
-/// Bytes of frames about watches that are written at a time.
-const CHUNK: usize = 64 << 10;
 
 /// Pauses before watches that the peer does not keep are asked for anew: the first, and the longest, while none is granted.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -51,12 +33,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(32);
 const AGAIN: usize = 48;
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Default)]
 pub(crate) struct Watches {
-    /// The waiters on this side, by the box.
+    /// The waiters, by the box.
     waiting: BTreeMap<Target, Vec<Waiter>>,
-    /// Boxes that the peer was asked to watch for this side on this connection, or is to be asked to watch; at most
-    /// [`MAX_WATCHED`]. All of them are in `waiting`.
+    /// Boxes that the peer was asked to watch on this connection, or is to be asked to watch; at most [`MAX_WATCHED`].
+    /// All of them are in `waiting`.
     asked: BTreeMap<Target, Standing>,
     again: Again,
     /// Changes to send to the peer: whether a box is to be watched from now on. A watch that is taken back was asked
@@ -66,16 +48,6 @@ pub(crate) struct Watches {
     patience: Option<u64>,
     /// The time since which there is no connection.
     lost: Option<Instant>,
-    /// Boxes of this side that the peer watches; removing an entry ends its watch.
-    watched: BTreeMap<Target, DropGuard>,
-    /// Closed boxes that are to be reported to the peer, at most [`MAX_WATCHED`]: each once its barrier is past, so
-    /// that messages sent before the box closed arrive earlier.
-    to_tell: VecDeque<(u32, Closed)>,
-    /// The share of this connection in the boxes that peers may watch at this node, including closed boxes that are to
-    /// be reported.
-    share: Share,
-    /// Whether the peer is to be told that some of its watches are not kept, without their names.
-    to_refuse: bool,
 }
 
 /// Where a watch stands that the peer was asked for.
@@ -119,99 +91,64 @@ impl Again {
     }
 }
 
-/// The fate of a watch of the peer.
-#[derive(Debug)]
-pub(crate) enum PeerWatch {
-    /// It is kept until this is cancelled.
-    Begun(CancellationToken),
-    /// It was kept before.
-    Known,
-    /// It is not kept: the peer watches too many, or all peers together do.
-    NoRoom,
-}
-
 /// A waiter for a box to be gone.
-#[derive(Debug)]
 pub(crate) struct Waiter {
     /// The node of the box, once it is known.
     pub(crate) node: Option<Incarnation>,
-    pub(crate) told: oneshot::Sender<BoxGone>,
+    pub(crate) told: Box<dyn GoneWaiter>,
 }
 
-/// Notices to waiters, to be sent when no lock is held.
-#[must_use]
-#[derive(Debug, Default)]
-pub(crate) struct Notices(Vec<(oneshot::Sender<BoxGone>, BoxGone)>);
-
-impl Notices {
-    pub(crate) fn one(told: oneshot::Sender<BoxGone>, why: CloseReason) -> Notices {
-        Notices(vec![(told, why.into())])
-    }
-
-    pub(crate) fn tell(self) {
-        // The waiter may have gone.
-        self.0.into_iter().for_each(|(told, why)| drop(told.send(why)));
-    }
+/// How far the peer can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// There is no connection.
+    None,
+    /// There is a connection over which nothing can be asked: its peer does not know watches, or it is closing.
+    Deaf,
+    /// There is a connection whose peer knows watches.
+    Watches,
 }
 
 impl Watches {
     /// Makes the watches of a link whose node tolerates unreachable boxes for `patience`.
-    pub(crate) fn new(patience: Duration, watches: &Arc<Quota>) -> Watches {
-        let patience = u64::try_from(patience.as_millis()).ok();
-        Watches::of(Share::new(watches, &OWN), patience, None)
-    }
-
-    /// Makes an empty table of watches; `lost` is when the connection was lost, if it was.
-    fn of(share: Share, patience: Option<u64>, lost: Option<Instant>) -> Watches {
-        Watches {
-            waiting: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            again: Again::default(),
-            to_ask: BTreeMap::new(),
-            patience,
-            lost,
-            watched: BTreeMap::new(),
-            to_tell: VecDeque::new(),
-            share,
-            to_refuse: false,
-        }
+    pub(crate) fn new(patience: Duration) -> Watches {
+        Watches { patience: u64::try_from(patience.as_millis()).ok(), ..Watches::default() }
     }
 
     /// Returns the watches of the link's next connection, which has yet to be made.
-    pub(crate) fn over_to_next(&mut self) -> Watches {
+    pub(crate) fn over_to_next(&mut self, now: Instant) -> Watches {
         let waiting = std::mem::take(&mut self.waiting);
-        Watches { waiting, ..self.over_for_good() }
+        Watches { waiting, ..self.over_for_good(now) }
     }
 
     /// Returns empty watches for a link that gets no further connection: nobody waits for it.
-    pub(crate) fn over_for_good(&self) -> Watches {
-        let lost = self.lost.or_else(|| Some(Instant::now()));
-        Watches::of(self.share.anew(), self.patience, lost)
+    pub(crate) fn over_for_good(&self, now: Instant) -> Watches {
+        Watches { patience: self.patience, lost: self.lost.or(Some(now)), ..Watches::default() }
     }
 
     /// Takes up a connection to that node: asks it to watch the awaited boxes, and ends the waits for boxes of other
-    /// nodes.
-    pub(crate) fn greeted(&mut self, peer: Incarnation, understands: bool) -> Notices {
+    /// nodes. `understands` says whether the peer knows watches.
+    pub(crate) fn on_greeting(&mut self, peer: Incarnation, understands: bool, now: Instant) -> Effects {
         self.lost = None;
-        let strangers = self.end(CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
+        let strangers = self.end(&CloseReason::NodeGone, |waiter| waiter.node.is_some_and(|node| node != peer));
         self.waiting.values_mut().flatten().for_each(|waiter| waiter.node = Some(peer));
         if understands {
             let boxes: Vec<Target> = self.waiting.keys().cloned().collect();
-            boxes.into_iter().for_each(|target| self.ask(target));
+            boxes.into_iter().for_each(|target| self.ask(target, now));
         }
         strangers
     }
 
-    /// Adds a waiter. `is_up` says whether there is a connection, and `understands` whether its peer knows watches.
-    pub(crate) fn wait(&mut self, target: &Target, waiter: Waiter, is_up: bool, understands: bool) {
-        if !is_up {
+    /// Adds a waiter. `peer` is the state of the connection, and whether its peer knows watches.
+    pub(crate) fn wait(&mut self, target: &Target, waiter: Waiter, peer: Reach, now: Instant) {
+        if peer == Reach::None {
             // As if an attempt to connect had failed just now.
-            self.lost.get_or_insert_with(Instant::now);
+            self.lost.get_or_insert(now);
         }
         self.waiting.entry(target.clone()).or_default().push(waiter);
         // A box that was over the limit when its first waiter came may be within it by now.
-        if understands && !self.asked.contains_key(target) {
-            self.ask(target.clone());
+        if peer == Reach::Watches && !self.asked.contains_key(target) {
+            self.ask(target.clone(), now);
         }
     }
 
@@ -221,67 +158,22 @@ impl Watches {
     }
 
     /// Whether there has been no connection for `limit`.
-    pub(crate) fn is_lost_for(&self, limit: Duration) -> bool {
-        self.lost.is_some_and(|lost| lost.elapsed() >= limit)
+    pub(crate) fn is_lost_for(&self, limit: Duration, now: Instant) -> bool {
+        self.lost.is_some_and(|lost| now.saturating_duration_since(lost) >= limit)
     }
 
-    /// Whether the peer watches any box of this side, or a report to it is due.
-    pub(crate) fn is_watched(&self) -> bool {
-        !self.watched.is_empty() || !self.to_tell.is_empty()
-    }
-
-    /// Adds a watch of the peer for a box of this side, unless the peer watches it already, or watches too many, or all
-    /// peers together do.
-    pub(crate) fn peer_watches(&mut self, target: &Target) -> PeerWatch {
-        if self.watched.contains_key(target) {
-            return PeerWatch::Known;
-        }
-        // A closed box keeps its place until its report is written, so that no accepted watch goes unreported.
-        let taken = self.watched.len() + self.to_tell.len();
-        if self.watched.len() >= MAX_WATCHED || !self.share.covers(taken + 1) {
-            return PeerWatch::NoRoom;
-        }
-        let unwanted = CancellationToken::new();
-        self.watched.insert(target.clone(), unwanted.clone().drop_guard());
-        PeerWatch::Begun(unwanted)
-    }
-
-    /// The peer is to be told that some of its watches are not kept: there is no room to say which.
-    pub(crate) fn refuse_some(&mut self) {
-        self.to_refuse = true;
-    }
-
-    /// Removes the peer's watch of a box. The returned guard is to be dropped when no lock is held.
-    pub(crate) fn peer_forgets(&mut self, target: &Target) -> Option<DropGuard> {
-        let watched = self.watched.remove(target);
-        self.settle_share();
-        watched
-    }
-
-    fn settle_share(&mut self) {
-        self.share.shrink_to(self.watched.len() + self.to_tell.len());
-    }
-
-    /// Queues the report that a box is gone, behind a barrier that is made only if there is room for it.
-    pub(crate) fn tell(&mut self, closed: Closed, barrier: impl FnOnce() -> u32) {
-        // Bounds the reports to a peer that watches boxes that do not exist, and reads nothing.
-        if self.to_tell.len() < MAX_WATCHED {
-            self.to_tell.push_back((barrier(), closed));
-        }
-    }
-
-    fn ask(&mut self, target: Target) {
+    fn ask(&mut self, target: Target, now: Instant) {
         let is_within = self.asked.len() < MAX_WATCHED || self.asked.contains_key(&target);
         if is_within && self.to_ask.len() < MAX_WATCHED {
             self.to_ask.insert(target.clone(), true);
             self.asked.insert(target, Standing::Kept);
         } else {
-            self.again.refused(Instant::now());
+            self.again.refused(now);
         }
     }
 
     /// The peer does not keep a watch, or does not keep some that it does not name.
-    pub(crate) fn refused(&mut self, target: &Target) {
+    pub(crate) fn on_unwatched(&mut self, Unwatched { target }: &Unwatched, now: Instant) {
         match (target, self.asked.get_mut(target)) {
             (Target::Others, _) => self.again.is_doubtful = true,
             (_, Some(standing)) => *standing = Standing::Refused,
@@ -289,13 +181,13 @@ impl Watches {
             _ => return,
         }
         if !self.asked.is_empty() {
-            self.again.refused(Instant::now());
+            self.again.refused(now);
         }
     }
 
     /// Asks anew for some of the watches that the peer does not keep, if it is time.
-    pub(crate) fn ask_again(&mut self) {
-        if !self.again.is_due(Instant::now()) {
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        if !self.again.is_due(now) {
             return;
         }
         if std::mem::take(&mut self.again.is_doubtful) {
@@ -315,79 +207,75 @@ impl Watches {
             Some(last) => self.again.last = Some(last.clone()),
             None => self.again = Again::default(),
         }
-        refused.into_iter().for_each(|target| self.ask(target));
+        refused.into_iter().for_each(|target| self.ask(target, now));
     }
 
     /// Removes the waiters for which `which` is true.
-    pub(crate) fn end(&mut self, why: CloseReason, which: impl Fn(&Waiter) -> bool) -> Notices {
-        let mut told = Vec::new();
+    pub(crate) fn end(&mut self, why: &CloseReason, which: impl Fn(&Waiter) -> bool) -> Effects {
+        let mut effects = Effects::default();
         self.waiting.retain(|_, waiters| {
-            told.extend(waiters.extract_if(.., |waiter| which(waiter)).map(|waiter| (waiter.told, why.clone().into())));
+            let ended = waiters.extract_if(.., |waiter| which(waiter));
+            ended.for_each(|waiter| effects.gone(waiter.told, why.clone().into()));
             !waiters.is_empty()
         });
-        Notices(told)
+        effects
     }
 
     /// Forgets waiters that have gone, and ends a watch with its last waiter.
-    pub(crate) fn forget_gone(&mut self) {
-        let Watches { waiting, to_ask, asked, .. } = self;
+    pub(crate) fn forget_gone(&mut self) -> Effects {
+        let (Watches { waiting, to_ask, asked, .. }, mut effects) = (self, Effects::default());
         waiting.retain(|target, waiters| {
-            waiters.retain(|waiter| !waiter.told.is_closed());
+            let gone = waiters.extract_if(.., |waiter| waiter.told.is_gone());
+            gone.for_each(|waiter| effects.drop_later(waiter.told));
             // A peer that was not asked is sent nothing: it may not know such frames.
             if waiters.is_empty() && asked.remove(target).is_some() {
                 to_ask.insert(target.clone(), false);
             }
             !waiters.is_empty()
         });
+        effects
     }
 
     /// Takes the peer's report that a box is gone.
-    pub(crate) fn gone(&mut self, target: &Target, gone: &BoxGone) -> Notices {
-        let Some(waiters) = self.waiting.remove(target) else { return Notices::default() };
+    pub(crate) fn on_closed(&mut self, closed: &Closed, now: Instant) -> Effects {
+        let (Closed { target, why, unreached }, mut effects) = (closed, Effects::default());
+        let Some(waiters) = self.waiting.remove(target) else { return effects };
         self.asked.remove(target);
         self.to_ask.remove(target);
-        Notices(waiters.into_iter().map(|waiter| (waiter.told, gone.clone())).collect())
+        let why = match why {
+            Gone::Node => CloseReason::NodeGone,
+            Gone::Connection => CloseReason::ConnectionLost,
+            Gone::Closed | Gone::Other(_) => CloseReason::BoxClosed,
+        };
+        let since = unreached.and_then(|unreached| now.checked_sub(Duration::from_millis(unreached)));
+        waiters.into_iter().for_each(|waiter| effects.gone(waiter.told, BoxGone { why: why.clone(), since }));
+        effects
     }
 
-    pub(crate) fn has_news(&self) -> bool {
-        !self.to_ask.is_empty() || !self.to_tell.is_empty() || self.to_refuse
+    #[inline]
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.to_ask.is_empty()
     }
 
-    /// Writes pending questions and reports, up to some size, in frames of at most `longest` bytes. A report whose
-    /// barrier is not past waits, and so do the reports behind it.
-    pub(crate) fn put_news(&mut self, out: &mut BytesMut, longest: usize, is_past: impl Fn(u32) -> bool) {
-        let most = CHUNK / LONGEST;
+    /// Writes pending questions, up to some size, in frames of at most `longest` bytes.
+    pub(crate) fn poll_frames(&mut self, out: &mut BytesMut, longest: usize) {
         let patience = self.patience;
-        let asked: Vec<Target> = self.to_ask.keys().take(most).cloned().collect();
+        let asked: Vec<Target> = self.to_ask.keys().take(CHUNK / LONGEST).cloned().collect();
         for target in asked {
             if let Some(on) = self.to_ask.remove(&target) {
                 put_if_readable(out, longest, |out| Watch { target, on, patience: patience.filter(|_| on) }.put(out));
             }
         }
-        let told = self.to_tell.iter().take(most).take_while(|(barrier, _)| is_past(*barrier)).count();
-        self.to_tell.drain(..told).for_each(|(_, closed)| put_if_readable(out, longest, |out| closed.put(out)));
-        if std::mem::take(&mut self.to_refuse) {
-            put_if_readable(out, longest, |out| Unwatched { target: Target::Others }.put(out));
-        }
-        if self.to_tell.is_empty() && self.to_tell.capacity() > KEPT {
-            self.to_tell = VecDeque::new();
-        }
-        self.settle_share();
-    }
-}
-
-/// Writes a frame, and takes it back if it is longer than the peer reads.
-pub(crate) fn put_if_readable(out: &mut BytesMut, longest: usize, put: impl FnOnce(&mut BytesMut)) {
-    let before = out.len();
-    put(out);
-    if out.len() - before > LENGTH + longest {
-        out.truncate(before);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::sync::Weak;
+
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::ident::BoxId;
@@ -401,15 +289,63 @@ mod tests {
         Target::Name(format!("box {n}").into())
     }
 
-    fn waiting(watches: &mut Watches, target: Target, node: Option<Incarnation>) -> oneshot::Receiver<BoxGone> {
-        let (told, callback) = oneshot::channel();
-        watches.waiting.entry(target).or_default().push(Waiter { node, told });
-        callback
+    /// What a caller has been told; it waits for as long as it holds this.
+    #[derive(Default)]
+    struct Caller(Arc<Mutex<Option<BoxGone>>>);
+
+    struct Held(Weak<Mutex<Option<BoxGone>>>);
+
+    impl GoneWaiter for Held {
+        fn is_gone(&self) -> bool {
+            self.0.strong_count() == 0
+        }
+
+        fn tell(self: Box<Self>, gone: BoxGone) {
+            let caller = self.0.upgrade().expect("it is told only while it waits");
+            assert_eq!(caller.lock().replace(gone), None, "it was told twice");
+        }
+    }
+
+    impl Caller {
+        fn waiter(&self, node: Option<Incarnation>) -> Waiter {
+            Waiter { node, told: Box::new(Held(Arc::downgrade(&self.0))) }
+        }
+
+        fn heard(&self) -> Option<BoxGone> {
+            self.0.lock().clone()
+        }
+    }
+
+    fn waiting(watches: &mut Watches, target: Target, node: Option<Incarnation>) -> Caller {
+        let caller = Caller::default();
+        watches.waiting.entry(target).or_default().push(caller.waiter(node));
+        caller
+    }
+
+    /// A clock that the test turns.
+    struct Clock(Instant);
+
+    impl Clock {
+        fn new() -> Clock {
+            Clock(Instant::now())
+        }
+
+        fn after(&self, seconds: u64) -> Instant {
+            self.0 + Duration::from_secs(seconds)
+        }
+    }
+
+    fn greet(watches: &mut Watches, clock: &Clock) {
+        watches.on_greeting(ONE, true, clock.0).run();
+    }
+
+    fn refuse(watches: &mut Watches, target: &Target, clock: &Clock) {
+        watches.on_unwatched(&Unwatched { target: target.clone() }, clock.0);
     }
 
     fn frames(watches: &mut Watches) -> Vec<Watch> {
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 1024, |_| true);
+        watches.poll_frames(&mut out, 1024);
         let (mut rest, mut read) = (&out[..], Vec::new());
         while let Ok(Front::Frame(raw)) = front(rest, 1024) {
             read.push(Watch::read(raw.payload).expect("it was just written"));
@@ -418,59 +354,55 @@ mod tests {
         read
     }
 
-    impl Default for Watches {
-        /// Makes the watches of a node that allows any number.
-        fn default() -> Watches {
-            Watches { patience: None, ..Watches::new(Duration::ZERO, &Quota::new(usize::MAX)) }
-        }
-    }
-
-    fn is_begun(watches: &mut Watches, n: usize) -> bool {
-        matches!(watches.peer_watches(&name(n)), PeerWatch::Begun(_))
-    }
-
-    /// Those that the peer is asked for, as one that says of each whether it keeps it.
-    fn asked(watches: &mut Watches, keeps: impl Fn(&Target) -> bool) -> Vec<Target> {
+    /// Returns the boxes for which the peer is asked, as a peer that refuses those that it does not keep.
+    fn asked(watches: &mut Watches, clock: &Clock, keeps: impl Fn(&Target) -> bool) -> Vec<Target> {
         let asked: Vec<Target> = frames(watches).into_iter().map(|watch| watch.target).collect();
-        asked.iter().filter(|target| !keeps(target)).for_each(|target| watches.refused(target));
+        asked.iter().filter(|target| !keeps(target)).for_each(|target| refuse(watches, target, clock));
         asked
     }
 
-    /// Sweeps once a second; what the peer is asked for in each, by the second.
-    async fn swept(watches: &mut Watches, seconds: u64, keeps: impl Fn(&Target) -> bool) -> Vec<(u64, Vec<Target>)> {
+    /// Sweeps once a second. Returns the boxes for which the peer is asked in each sweep, by the second.
+    fn swept(
+        watches: &mut Watches,
+        clock: &mut Clock,
+        seconds: u64,
+        keeps: impl Fn(&Target) -> bool,
+    ) -> Vec<(u64, Vec<Target>)> {
         let mut sweeps = Vec::new();
         for second in 1..=seconds {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            watches.ask_again();
-            sweeps.push((second, asked(watches, &keeps)));
+            clock.0 = clock.after(1);
+            watches.ask_again(clock.0);
+            sweeps.push((second, asked(watches, clock, &keeps)));
         }
         sweeps.retain(|(_, asked)| !asked.is_empty());
         sweeps
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_is_refused_is_asked_for_anew_until_it_is_kept() {
+    #[test]
+    fn a_watch_that_is_refused_is_asked_for_anew_until_it_is_kept() {
+        let mut clock = Clock::new();
         let mut watches = Watches::default();
         let _hear = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(2), None)];
-        watches.greeted(ONE, true).tell();
-        assert_eq!(asked(&mut watches, |target| *target == name(1)), [name(1), name(2)]);
-        assert_eq!(swept(&mut watches, 1, |_| true).await, [(1, vec![name(2)])]);
-        assert_eq!(swept(&mut watches, 100, |_| true).await, [], "it is kept");
+        greet(&mut watches, &clock);
+        assert_eq!(asked(&mut watches, &clock, |target| *target == name(1)), [name(1), name(2)]);
+        assert_eq!(swept(&mut watches, &mut clock, 1, |_| true), [(1, vec![name(2)])]);
+        assert_eq!(swept(&mut watches, &mut clock, 100, |_| true), [], "it is kept");
         assert!(watches.again.due.is_none());
         // Once more it begins with a short pause.
-        watches.refused(&name(1));
-        assert_eq!(swept(&mut watches, 1, |_| true).await, [(1, vec![name(1)])]);
+        refuse(&mut watches, &name(1), &clock);
+        assert_eq!(swept(&mut watches, &mut clock, 1, |_| true), [(1, vec![name(1)])]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_pauses_grow_while_a_peer_refuses_whatever_it_is_asked() {
+    #[test]
+    fn the_pauses_grow_while_a_peer_refuses_whatever_it_is_asked() {
+        let mut clock = Clock::new();
         let mut watches = Watches::default();
         let hears: Vec<_> = (0..1000).map(|n| waiting(&mut watches, name(n), None)).collect();
-        watches.greeted(ONE, true).tell();
-        while watches.has_news() {
-            asked(&mut watches, |_| false);
+        greet(&mut watches, &clock);
+        while watches.has_frames() {
+            asked(&mut watches, &clock, |_| false);
         }
-        let sweeps = swept(&mut watches, 600, |_| false).await;
+        let sweeps = swept(&mut watches, &mut clock, 600, |_| false);
         let seconds: Vec<u64> = sweeps.iter().map(|(second, _)| *second).take(8).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 96]);
         assert_eq!(sweeps.len(), 23);
@@ -480,118 +412,85 @@ mod tests {
         assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), 1000);
         // Repeated refusals by the peer, and refusals of watches that it was not asked for, change nothing.
         for _ in 0..100 {
-            [name(7), name(5000), Target::Others].iter().for_each(|target| watches.refused(target));
-            assert!(swept(&mut watches, 1, |_| false).await.len() <= 1);
+            [name(7), name(5000), Target::Others].iter().for_each(|target| refuse(&mut watches, target, &clock));
+            assert!(swept(&mut watches, &mut clock, 1, |_| false).len() <= 1);
         }
         drop(hears);
-        watches.forget_gone();
-        while watches.has_news() {
+        watches.forget_gone().run();
+        while watches.has_frames() {
             frames(&mut watches);
         }
-        assert_eq!(swept(&mut watches, 100, |_| false).await, []);
+        assert_eq!(swept(&mut watches, &mut clock, 100, |_| false), []);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn where_a_peer_does_not_say_which_it_refuses_each_is_asked_for_anew_once() {
+    #[test]
+    fn where_a_peer_does_not_say_which_it_refuses_each_is_asked_for_anew_once() {
+        let mut clock = Clock::new();
         let mut watches = Watches::default();
-        watches.refused(&Target::Others);
+        refuse(&mut watches, &Target::Others, &clock);
         assert!(watches.again.due.is_none(), "it was asked for nothing");
         let _hears: Vec<_> = (0..200).map(|n| waiting(&mut watches, name(n), None)).collect();
-        watches.greeted(ONE, true).tell();
-        while watches.has_news() {
+        greet(&mut watches, &clock);
+        while watches.has_frames() {
             frames(&mut watches);
         }
-        watches.refused(&Target::Others);
-        let sweeps = swept(&mut watches, 100, |_| true).await;
+        refuse(&mut watches, &Target::Others, &clock);
+        let sweeps = swept(&mut watches, &mut clock, 100, |_| true);
         let counts: Vec<(u64, usize)> = sweeps.iter().map(|(second, asked)| (*second, asked.len())).collect();
         assert_eq!(counts, [(1, 48), (2, 48), (3, 48), (4, 48), (5, 8)]);
         assert_eq!(sweeps.into_iter().flat_map(|(_, asked)| asked).collect::<BTreeSet<_>>().len(), 200);
     }
 
     #[test]
-    fn a_peer_that_watches_twice_is_not_refused() {
-        let mut watches = Watches::new(Duration::ZERO, &Quota::new(0));
-        assert!((0..OWN.own).all(|n| is_begun(&mut watches, n)));
-        assert!(matches!(watches.peer_watches(&name(3)), PeerWatch::Known));
-        assert!(matches!(watches.peer_watches(&name(OWN.own)), PeerWatch::NoRoom));
-        // It is told so once, and without a name where there is no room for one.
-        watches.refuse_some();
-        let mut out = BytesMut::new();
-        assert!(watches.has_news());
-        watches.put_news(&mut out, 1024, |_| true);
-        let Ok(Front::Frame(raw)) = front(&out, 1024) else { panic!("it was just written") };
-        assert_eq!(Unwatched::read(raw.payload), Ok(Unwatched { target: Target::Others }));
-        assert!(!watches.has_news());
-    }
-
-    #[test]
-    fn connections_watch_together_what_the_node_allows() {
-        let quota = Quota::new(256);
-        let mut peers: Vec<Watches> = (0..4).map(|_| Watches::new(Duration::ZERO, &quota)).collect();
-        let watch = |watches: &mut Watches| (0..1000).filter(|n| is_begun(watches, *n)).count();
-        let counts: Vec<usize> = peers.iter_mut().map(watch).collect();
-        assert_eq!(counts, [16 + 128, 16 + 64, 16 + 42, 16 + 22]);
-        // A closed box takes a place until its report is written, and no longer.
-        let why = crate::wire::frames::closed::Gone::Closed;
-        let gone = |n| Closed { target: name(n), why, unreached: None };
-        let first = &mut peers[0];
-        for n in 0..144 {
-            first.tell(gone(n), || 0);
-            assert!(first.peer_forgets(&name(n)).is_some());
-        }
-        assert_eq!((watch(first), quota.used()), (0, 256));
-        first.put_news(&mut BytesMut::new(), 1024, |_| true);
-        assert_eq!(quota.used(), 128);
-        drop(peers);
-        assert_eq!(quota.used(), 0);
-    }
-
-    #[test]
     fn another_node_in_the_place_of_one_that_was_waited_for_ends_the_waiting() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
-        let mut by_name = waiting(&mut watches, name(1), None);
-        let mut of_one = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
-        watches.greeted(OTHER, true).tell();
-        assert_eq!(of_one.try_recv(), Ok(CloseReason::NodeGone.into()));
-        assert!(by_name.try_recv().is_err());
+        let by_name = waiting(&mut watches, name(1), None);
+        let of_one = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
+        watches.on_greeting(OTHER, true, clock.0).run();
+        assert_eq!(of_one.heard(), Some(CloseReason::NodeGone.into()));
+        assert!(by_name.heard().is_none());
         assert_eq!(frames(&mut watches), [Watch { target: name(1), on: true, patience: None }]);
         // From now on the box belongs to the other node.
-        let mut next = watches.over_to_next();
-        next.greeted(ONE, true).tell();
-        assert_eq!(by_name.try_recv(), Ok(CloseReason::NodeGone.into()));
+        let mut next = watches.over_to_next(clock.0);
+        greet(&mut next, &clock);
+        assert_eq!(by_name.heard(), Some(CloseReason::NodeGone.into()));
     }
 
     #[test]
     fn another_run_of_a_node_is_another_node_to_those_who_wait() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
-        let mut of_last = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
-        watches.greeted(Incarnation { epoch: OTHER.epoch, ..ONE }, true).tell();
-        assert_eq!(of_last.try_recv(), Ok(CloseReason::NodeGone.into()));
+        let of_last = waiting(&mut watches, Target::Id(BoxId([9; 16])), Some(ONE));
+        watches.on_greeting(Incarnation { epoch: OTHER.epoch, ..ONE }, true, clock.0).run();
+        assert_eq!(of_last.heard(), Some(CloseReason::NodeGone.into()));
     }
 
     #[test]
     fn what_nobody_waits_for_any_more_is_watched_no_longer() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let first = waiting(&mut watches, name(1), None);
         let second = waiting(&mut watches, name(1), None);
-        watches.greeted(ONE, true).tell();
+        greet(&mut watches, &clock);
         assert_eq!(frames(&mut watches).len(), 1);
         drop(first);
-        watches.forget_gone();
-        assert!(!watches.has_news());
+        watches.forget_gone().run();
+        assert!(!watches.has_frames());
         drop(second);
-        watches.forget_gone();
+        watches.forget_gone().run();
         assert_eq!(frames(&mut watches), [Watch { target: name(1), on: false, patience: None }]);
         assert_eq!((watches.asked.len(), watches.waiting.len()), (0, 0));
     }
 
     #[test]
     fn no_more_boxes_are_watched_than_the_limit_says() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let _hears: Vec<_> = (0..MAX_WATCHED + 10).map(|n| waiting(&mut watches, name(n), None)).collect();
-        watches.greeted(ONE, true).tell();
+        greet(&mut watches, &clock);
         let mut asked = 0;
-        while watches.has_news() {
+        while watches.has_frames() {
             asked += frames(&mut watches).len();
         }
         assert_eq!(asked, MAX_WATCHED);
@@ -599,62 +498,66 @@ mod tests {
 
     #[test]
     fn what_a_peer_does_not_read_is_not_written() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let _hears = [waiting(&mut watches, name(1), None), waiting(&mut watches, name(100), None)];
-        watches.greeted(ONE, true).tell();
+        greet(&mut watches, &clock);
         let mut out = BytesMut::new();
-        watches.put_news(&mut out, 8, |_| true);
+        watches.poll_frames(&mut out, 8);
         assert_eq!(out.len(), 0);
-        assert!(!watches.has_news());
+        assert!(!watches.has_frames());
     }
 
     #[test]
     fn a_peer_that_does_not_understand_it_is_not_asked() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let _hear = waiting(&mut watches, name(1), None);
-        watches.greeted(ONE, false).tell();
-        assert!(!watches.has_news());
+        watches.on_greeting(ONE, false, clock.0).run();
+        assert!(!watches.has_frames());
     }
 
     #[test]
     fn a_peer_that_was_not_asked_is_not_told_that_nobody_waits() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let callback = waiting(&mut watches, name(1), None);
-        watches.greeted(ONE, false).tell();
+        watches.on_greeting(ONE, false, clock.0).run();
         drop(callback);
-        watches.forget_gone();
-        assert!(!watches.has_news(), "it would take that for a violation");
+        watches.forget_gone().run();
+        assert!(!watches.has_frames(), "it would take that for a violation");
         // Nor does anything pile up without a connection.
-        let mut watches = watches.over_to_next();
+        let mut watches = watches.over_to_next(clock.0);
         for n in 0..100 {
             drop(waiting(&mut watches, name(n), None));
-            watches.forget_gone();
+            watches.forget_gone().run();
         }
-        watches.greeted(ONE, true).tell();
-        assert!(!watches.has_news());
+        greet(&mut watches, &clock);
+        assert!(!watches.has_frames());
     }
 
     #[test]
     fn boxes_over_the_limit_that_were_not_asked_for_make_no_room_when_they_go() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
         let hears: Vec<_> = (0..MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
-        watches.greeted(ONE, true).tell();
+        greet(&mut watches, &clock);
         let wait = |watches: &mut Watches, n| {
-            let (told, callback) = oneshot::channel();
-            watches.wait(&name(n), Waiter { node: None, told }, true, true);
-            callback
+            let caller = Caller::default();
+            watches.wait(&name(n), caller.waiter(None), Reach::Watches, clock.0);
+            caller
         };
         drop(wait(&mut watches, MAX_WATCHED));
-        watches.forget_gone();
+        watches.forget_gone().run();
         let _over = wait(&mut watches, MAX_WATCHED + 1);
         assert_eq!(watches.asked.len(), MAX_WATCHED);
         assert!(!watches.asked.contains_key(&name(MAX_WATCHED + 1)));
-        while watches.has_news() {
+        while watches.has_frames() {
             frames(&mut watches);
         }
         drop(hears);
-        watches.forget_gone();
-        while watches.has_news() {
+        watches.forget_gone().run();
+        while watches.has_frames() {
             frames(&mut watches);
         }
         let _one_more = wait(&mut watches, MAX_WATCHED + 1);
@@ -665,46 +568,74 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_box_over_the_limit_is_asked_for_when_another_is_gone() {
+    #[test]
+    fn a_box_over_the_limit_is_asked_for_when_another_is_gone() {
+        let mut clock = Clock::new();
         let mut watches = Watches::default();
         let _hears: Vec<_> = (0..=MAX_WATCHED).map(|n| waiting(&mut watches, name(n), None)).collect();
-        watches.greeted(ONE, true).tell();
-        while watches.has_news() {
+        greet(&mut watches, &clock);
+        while watches.has_frames() {
             frames(&mut watches);
         }
         let over = watches.waiting.keys().last().cloned().expect("many");
         assert!(!watches.asked.contains_key(&over));
-        assert_eq!(swept(&mut watches, 2, |_| true).await, []);
-        watches.gone(&name(0), &CloseReason::BoxClosed.into()).tell();
-        assert_eq!(swept(&mut watches, 2, |_| true).await, [(2, vec![over])], "the pause has grown");
+        assert_eq!(swept(&mut watches, &mut clock, 2, |_| true), []);
+        let closed = Closed { target: name(0), why: Gone::Closed, unreached: None };
+        watches.on_closed(&closed, clock.0).run();
+        assert_eq!(swept(&mut watches, &mut clock, 2, |_| true), [(2, vec![over])], "the pause has grown");
     }
 
     /// Nothing piles up for a peer that does not read.
     #[test]
     fn watches_that_come_and_go_are_kept_within_a_bound() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
-        watches.greeted(ONE, true).tell();
+        greet(&mut watches, &clock);
         for round in 0..4 {
             for n in 0..MAX_WATCHED {
-                let (told, _) = oneshot::channel();
-                watches.wait(&name(round * MAX_WATCHED + n), Waiter { node: None, told }, true, true);
+                let gone = Caller::default().waiter(None);
+                watches.wait(&name(round * MAX_WATCHED + n), gone, Reach::Watches, clock.0);
             }
-            watches.forget_gone();
+            watches.forget_gone().run();
         }
         assert!(watches.to_ask.len() <= 2 * MAX_WATCHED && watches.asked.len() <= MAX_WATCHED);
     }
 
     #[test]
-    fn a_peer_watches_so_many_boxes_and_is_told_of_so_many() {
+    fn a_caller_is_told_since_when_its_box_is_out_of_reach_by_this_side_s_clock() {
+        let clock = Clock::new();
         let mut watches = Watches::default();
-        let watched = (0..=MAX_WATCHED).filter(|n| is_begun(&mut watches, *n)).count();
-        assert_eq!(watched, MAX_WATCHED);
-        assert!(watches.peer_forgets(&name(0)).is_some() && is_begun(&mut watches, MAX_WATCHED));
-        (0..=MAX_WATCHED).for_each(|n| {
-            let why = crate::wire::frames::closed::Gone::Closed;
-            watches.tell(Closed { target: name(n), why, unreached: None }, || 0)
+        let callers = [Gone::Closed, Gone::Node, Gone::Connection, Gone::Other(9)].map(|why| {
+            let caller = waiting(&mut watches, name(1), None);
+            let closed = Closed { target: name(1), why, unreached: Some(3_000) };
+            watches.on_closed(&closed, clock.after(10)).run();
+            watches.on_closed(&closed, clock.after(11)).run();
+            caller.heard().expect("it is told").why
         });
-        assert_eq!(watches.to_tell.len(), MAX_WATCHED);
+        let closed = CloseReason::BoxClosed;
+        assert_eq!(callers, [closed.clone(), CloseReason::NodeGone, CloseReason::ConnectionLost, closed.clone()]);
+        let caller = waiting(&mut watches, name(1), None);
+        let unreached = Closed { target: name(1), why: Gone::Closed, unreached: Some(3_000) };
+        watches.on_closed(&unreached, clock.after(10)).run();
+        assert_eq!(caller.heard(), Some(BoxGone { why: closed, since: Some(clock.after(7)) }));
+        assert!(watches.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_link_is_lost_since_its_connection_ended_or_since_somebody_waits_for_one() {
+        let clock = Clock::new();
+        let (mut watches, limit) = (Watches::default(), Duration::from_secs(5));
+        let callers = [Caller::default(), Caller::default()];
+        watches.wait(&name(1), callers[0].waiter(None), Reach::None, clock.after(1));
+        watches.wait(&name(1), callers[1].waiter(None), Reach::None, clock.after(2));
+        assert_eq!(watches.lost_since(), Some(clock.after(1)));
+        greet(&mut watches, &clock);
+        assert_eq!((watches.lost_since(), watches.is_lost_for(limit, clock.after(100))), (None, false));
+        let mut next = watches.over_to_next(clock.after(3)).over_to_next(clock.after(4));
+        assert!(!next.is_lost_for(limit, clock.after(7)) && next.is_lost_for(limit, clock.after(8)));
+        next.end(&CloseReason::ConnectionLost, |_| true).run();
+        assert!(callers.iter().all(|caller| caller.heard() == Some(CloseReason::ConnectionLost.into())));
+        let mut next = watches.over_for_good(clock.after(3));
+        assert_eq!((frames(&mut next), next.waiting.len(), next.lost_since()), (vec![], 0, Some(clock.after(3))));
     }
 }

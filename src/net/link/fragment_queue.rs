@@ -15,28 +15,12 @@ use super::barriers::Barriers;
 use super::barriers::Epoch;
 use super::target::TargetRef;
 use crate::ident::BoxId;
+use crate::net::control::flow::Flow;
 use crate::wire::assembly::MAX_OPEN;
 use crate::wire::frames::Framed;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::fragment::FRAGMENT_HEAD;
 use crate::wire::frames::fragment::put_fragment_head;
-
-/// The key of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Flow {
-    Box(BoxId),
-    /// A box by its name, for each pointer to it.
-    Name(u64),
-    /// An answer has a flow of its own, and waits for nothing else.
-    Answer(u64),
-}
-
-impl Flow {
-    /// Returns the flow for messages that a pointer sends.
-    pub(super) fn of(to: TargetRef<'_>) -> Flow {
-        to.pointer.box_id(to.direct).map_or(Flow::Name(to.pointer.key()), Flow::Box)
-    }
-}
 
 /// The frames that wait in flows. Bounded by the outbox, whose room they take.
 #[derive(Debug, Default)]
@@ -156,7 +140,7 @@ impl FragmentQueue {
     /// Whether messages that a pointer sends have to wait in a flow, behind others.
     #[inline]
     pub(super) fn holds(&self, to: TargetRef<'_>) -> bool {
-        !self.is_empty() && self.waiting.contains_key(&Flow::of(to))
+        !self.is_empty() && self.waiting.contains_key(&to.flow())
     }
 
     /// Whether frames wait for the box of that id.

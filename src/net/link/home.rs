@@ -5,7 +5,7 @@
 //! connection whose other end has proven to be this node: a host name or a network proxy may lead elsewhere the next
 //! time.
 //!
-//! Invariant: `Outbox::home` changes under the link's lock, and under the same lock a message by name is refused while
+//! Invariant: `Session::home` changes under the link's lock, and under the same lock a message by name is refused while
 //! it is [`Home::Here`]. So the messages that a thread sends into a box come after its earlier ones, and a sender that
 //! has encoded a message meanwhile sends it again, into the box.
 
@@ -58,34 +58,36 @@ impl Link {
     /// Notes that the node listens at the link's endpoint.
     pub(crate) fn listened_at(&self) {
         if !self.homecoming.listens.swap(true, Ordering::Relaxed) {
-            let mut state = self.state.lock();
-            self.set_out_for_home(&mut state);
+            self.outbox.with(|outbox| self.homecoming.set_out(outbox));
         }
     }
 
     /// Notes that the other end of that connection is this very node. A ping with that nonce finds out when earlier
     /// messages have arrived; if it comes too early, the next heartbeats do.
     pub(crate) fn leads_home(&self, connection: u64, nonce: u64) {
-        let mut state = self.state.lock();
-        // A connection that has ended meanwhile says nothing about the next one.
-        if state.connection == connection && state.phase == Phase::Up {
-            state.ping_behind(Some(nonce));
-            self.set_out_for_home(&mut state);
-        }
+        self.outbox.with(|outbox| {
+            // A connection that has ended meanwhile says nothing about the next one.
+            if outbox.is(connection) && outbox.phase == Phase::Up {
+                outbox.ping_behind(Some(nonce));
+                self.homecoming.set_out(outbox);
+            }
+        });
     }
+}
 
-    fn set_out_for_home(&self, state: &mut Outbox) {
-        if state.home == Home::Away {
-            state.home = Home::Coming;
-            self.come_home(state);
+impl Homecoming {
+    fn set_out(&self, outbox: &mut Outbox) {
+        if outbox.session.home == Home::Away {
+            outbox.session.home = Home::Coming;
+            self.arrive(outbox);
         }
     }
 
     /// Takes the link home if it waits for that, and no message is under way any more.
-    pub(super) fn come_home(&self, state: &mut Outbox) {
-        if state.home == Home::Coming && state.nothing_is_under_way() {
-            state.home = Home::Here;
-            self.homecoming.is_home.store(true, Ordering::Release);
+    pub(super) fn arrive(&self, outbox: &mut Outbox) {
+        if outbox.session.home == Home::Coming && outbox.nothing_is_under_way() {
+            outbox.session.home = Home::Here;
+            self.is_home.store(true, Ordering::Release);
         }
     }
 }
@@ -95,7 +97,7 @@ impl Outbox {
     fn nothing_is_under_way(&self) -> bool {
         match self.phase {
             Phase::Idle | Phase::Pausing => true,
-            Phase::Up => self.unwritten() == 0 && self.read.0 == self.written(),
+            Phase::Up => self.posts.unwritten() == 0 && self.read.by_peer() == self.posts.written(),
             Phase::Dialling | Phase::Closing | Phase::Over => false,
         }
     }
@@ -103,7 +105,7 @@ impl Outbox {
     /// Whether a message from that pointer belongs into a box of this node.
     #[inline]
     pub(super) fn is_for_home(&self, to: &Pointer) -> bool {
-        self.home == Home::Here && matches!(to.origin(), Origin::Named { .. })
+        self.session.home == Home::Here && matches!(to.origin(), Origin::Named { .. })
     }
 }
 

@@ -1,30 +1,37 @@
 //! A link: one way to a peer, with the outbox that every thread writes into and the connection's writer takes from.
 //!
+//! The state is plain: the link puts a [lock](lock) around it, and joins the sub-protocols of
+//! [`control`](super::control) with the node.
+//!
 //! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so a peer with the same
 //! table can always read the bytes in the outbox from front to back. Messages not written when a connection ends are
 //! dropped and counted, never carried over to the next one.
 
 mod askers;
 mod barriers;
+mod control_queue;
 pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;
 mod home;
 mod lease;
 mod listing;
+mod lock;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
 pub(crate) mod outbound;
-pub(crate) mod outbox;
-pub(crate) mod pressure;
-pub(crate) mod requests;
+mod outbox;
+pub(crate) mod post_queue;
+mod pressure;
+mod requests;
 mod room;
+pub(crate) mod session;
 mod settling;
 pub(crate) mod shape_query;
 mod stats;
-pub(crate) mod target;
-pub(crate) mod watch;
+mod target;
+mod watch;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,16 +40,16 @@ use std::sync::Weak;
 use std::task::Context;
 use std::task::Poll;
 
+use tokio::time::Instant;
+
 use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
 use self::home::Homecoming;
 use self::listing::Listing;
-use self::outbox::MAX_CONTROL;
+use self::lock::Lock;
 use self::outbox::Outbox;
 use self::outbox::Phase;
-use self::requests::PendingRequest;
-use self::requests::fail_all;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::HoldingsTable;
@@ -56,18 +63,13 @@ use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::PeerDrops;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::settlement::Settlement;
-use crate::net::control::settlement::Unsettled;
-use crate::net::control::shape_query::end;
 use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
 use crate::wire::frames::goodbye::Farewell;
-use crate::wire::frames::kind;
-use crate::wire::frames::ping::Ping;
 use crate::wire::handshake::Hello;
-use crate::wire::outgoing::Outgoing;
 
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
@@ -110,7 +112,7 @@ pub(crate) struct Link {
     peer: Mutex<Option<Incarnation>>,
     /// The endpoints where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
-    state: Mutex<Outbox>,
+    outbox: Lock,
     /// Drops at the other end, as far as it has reported them.
     theirs: Mutex<PeerDrops>,
     /// Connections of the link that have ended, and whose count the peer has not sent yet; at most `MAX_TOLD`.
@@ -136,7 +138,7 @@ impl Link {
         to.iter().for_each(|to| askers.add(to.asked_by));
         let endpoint = to.map(|to| to.endpoint);
         let LinkContext { router, quotas, registry, settlement, absences, holdings } = link_context;
-        let state = Mutex::new(Outbox::new(phase, router.limits(), &quotas));
+        let outbox = Lock::new(Outbox::new(phase, router.limits(), &quotas));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
         let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
         let meter = ByteMeter::new(Arc::clone(&router));
@@ -154,7 +156,7 @@ impl Link {
             start,
             peer,
             hints,
-            state,
+            outbox,
             theirs,
             unsettled,
             meter,
@@ -170,7 +172,7 @@ impl Link {
 
     /// Returns the names that both ends give the connection that is up.
     pub(crate) fn names(&self) -> Option<ConnectionNames> {
-        self.state.lock().names
+        self.outbox.with(|outbox| outbox.session.names)
     }
 
     /// Returns the node at the other end, or the last node there.
@@ -191,7 +193,7 @@ impl Link {
 
     /// Returns the number of the connection, or of the next one.
     pub(crate) fn connection(&self) -> u64 {
-        self.state.lock().connection
+        self.outbox.with(|outbox| outbox.session.connection)
     }
 
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
@@ -205,18 +207,20 @@ impl Link {
 
     /// Ends the pause: the next attempt begins.
     pub(crate) fn dialling(&self) {
-        let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Pausing | Phase::Idle) {
-            state.phase = Phase::Dialling;
-        }
+        self.outbox.with(|outbox| {
+            if matches!(outbox.phase, Phase::Pausing | Phase::Idle) {
+                outbox.phase = Phase::Dialling;
+            }
+        });
     }
 
     /// Ends the pause without an attempt: the next one is made when the link is used again.
     pub(crate) fn rest(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Pausing {
-            state.phase = Phase::Idle;
-        }
+        self.outbox.with(|outbox| {
+            if outbox.phase == Phase::Pausing {
+                outbox.phase = Phase::Idle;
+            }
+        });
     }
 
     /// Notes the endpoints where the peer has said that it listens.
@@ -227,39 +231,13 @@ impl Link {
     /// Notes that the peer has greeted: waiting messages are written from now on. Returns the number of the connection.
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
-        let holdings = self.holdings.of(names.peer);
-        let (mut state, mut unreadable) = (self.state.lock(), 0);
-        if state.longest > hello.max_frame as usize {
-            // Frames that the peer can read may use numbers set in frames that it cannot: all of them are dropped.
-            state.outgoing = Outgoing::new(self.router.limits().max_message);
-            state.posts.clear();
-            unreadable = std::mem::take(&mut state.waiting);
-        }
-        let numbers = self.router.limits().interned.min(hello.numbers as usize);
-        state.outgoing.peer_accepts(hello.max_frame as usize, numbers);
-        let (too_large, asked) = state.drop_unreadable();
-        *self.peer.lock() = Some(names.peer);
-        if state.phase == Phase::Dialling {
-            state.phase = Phase::Up;
-        }
-        state.times_up += 1;
-        state.features = hello.features;
-        state.names = Some(names);
-        holdings.begin(state.connection);
-        state.holdings = Some(holdings);
-        state.trouble = Box::default();
-        let connection = state.connection;
-        // Requests in flows go on.
-        let is_lost = |pending: &PendingRequest| unreadable > 0 && pending.flow.is_none();
-        let pending: Vec<_> = state.pending.extract_if(|_, pending| is_lost(pending)).collect();
-        let unanswered = state.ask_what_is_open();
-        let strangers = state.watch_again(names.peer);
-        state.wake();
-        drop(state);
-        strangers.tell();
-        end(unanswered);
-        fail_all(pending.into_iter().chain(asked), 0, DropReason::TooLarge, None);
-        self.count_lost(DropReason::TooLarge, None, unreadable + too_large);
+        let (holdings, now) = (self.holdings.of(names.peer), Instant::now());
+        let (connection, unreadable) = self.outbox.with(|outbox| {
+            *self.peer.lock() = Some(names.peer);
+            let unreadable = outbox.greeted(hello, names, holdings, self.router.limits(), now);
+            (outbox.session.connection, unreadable)
+        });
+        self.count_lost(DropReason::TooLarge, None, unreadable.unflowed + unreadable.in_flows);
         // A shutdown may wait for the last of these requests.
         self.router.shutdown().note_change();
         self.router.observer().connected();
@@ -269,41 +247,39 @@ impl Link {
     /// Ends the connection, or the attempt at one. Messages that wait are dropped for `reason`; `detail`, if not empty,
     /// explains it to a person. With `over`, the link ends for good.
     pub(crate) fn down(&self, reason: DropReason, detail: &str, over: bool) {
-        let (mut old, waiting, unread, unsettled) = {
-            let mut state = self.state.lock();
-            if state.phase == Phase::Over {
-                return;
-            }
-            let next = if over { Phase::Over } else { Phase::Pausing };
-            let fresh = Outbox::new(next, self.router.limits(), &self.quotas);
-            let mut old = std::mem::replace(&mut *state, fresh);
-            state.watches = if over { old.watches.over_for_good() } else { old.watches.over_to_next() };
-            state.home = self.homecoming.anew(over);
-            state.times_up = old.times_up;
-            state.trouble = detail.into();
-            let (written, unread) = (old.written(), old.never_read());
-            let unsettled = Unsettled { written, known: old.read.0 + unread, read: old.read.1 };
-            state.past = (old.past.0 + unsettled.written, old.past.1 + unsettled.read);
-            let waiting = old.unwritten();
-            (old, waiting, unread, unsettled)
-        };
+        let now = Instant::now();
+        let Some(mut old) = self.outbox.with(|outbox| self.replace(outbox, detail, over, now)) else { return };
+        let (written, waiting) = (old.posts.written(), old.posts.unwritten());
+        let (unread, unsettled) = (old.read.never_read(written), old.read.balance(written));
         // Counted as in doubt before the connection is recorded, since another thread may settle it as soon as it is.
         self.router.observer().in_doubt(unsettled.in_doubt());
-        if let Some(names) = old.names {
+        if let Some(names) = old.session.names {
             self.remember(names, unsettled);
         }
         self.theirs.lock().close();
         self.end_leases(&old, reason);
-        let handled = old.written() - unread;
         let detail = Some(detail).filter(|detail| !detail.is_empty());
-        fail_all(old.pending.drain(), handled, reason, detail);
+        old.requests.fail_all(written - unread, reason, detail).run();
         self.router.shutdown().note_change();
-        end(old.shape_queries.take_all());
-        let mut asked: Vec<_> = old.asked.drain().collect();
-        asked.sort_unstable_by_key(|(number, _)| *number);
-        asked.iter().for_each(|(_, asked)| asked.cancel());
+        old.shape_queries.end().run();
+        old.requests.cancel_all().run();
         self.count_lost(reason, detail, waiting);
         self.count_lost(DropReason::Shutdown, Some("the peer had said goodbye before it read them"), unread);
+    }
+
+    /// Puts the outbox of the next connection in the place of one whose connection has ended; `None` if there is none.
+    fn replace(&self, outbox: &mut Outbox, detail: &str, over: bool, now: Instant) -> Option<Outbox> {
+        if outbox.phase == Phase::Over {
+            return None;
+        }
+        let phase = if over { Phase::Over } else { Phase::Pausing };
+        let mut next = Outbox::new(phase, self.router.limits(), &self.quotas);
+        next.watches = if over { outbox.watches.over_for_good(now) } else { outbox.watches.over_to_next(now) };
+        next.read = outbox.read.over_to_next(outbox.read.balance(outbox.posts.written()));
+        next.session.home = self.homecoming.anew(over);
+        next.session.times_up = outbox.session.times_up;
+        next.session.trouble = detail.into();
+        Some(std::mem::replace(outbox, next))
     }
 
     fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
@@ -327,68 +303,60 @@ impl Link {
 
     /// Says goodbye once all waiting messages are written; no more are taken.
     pub(crate) fn close(&self, why: Farewell, detail: &str) {
-        self.state.lock().close(why, detail);
+        self.outbox.with(|outbox| outbox.close(why, detail));
     }
 
     /// Closes the link, unless a request of this side waits for its answer. Returns whether none does.
     pub(crate) fn close_when_answered(&self, why: Farewell) -> bool {
-        let mut state = self.state.lock();
-        let is_answered = state.pending.is_empty();
-        if is_answered {
-            state.close(why, "");
-        }
-        is_answered
+        self.outbox.with(|outbox| {
+            let is_answered = outbox.requests.pending() == 0;
+            if is_answered {
+                outbox.close(why, "");
+            }
+            is_answered
+        })
     }
 
-    /// Whether nothing is under way on a connection that is up, and nothing can be expected: all sent messages were
-    /// read, no answer is due, and the peer neither watches boxes of this side nor knows one that it may use at any
-    /// time.
+    /// See [`Outbox::is_quiet`].
     pub(crate) fn is_quiet(&self) -> bool {
-        let state = self.state.lock();
-        let is_read = state.unwritten() == 0 && state.read.0 == state.written();
-        let is_answered = state.pending.is_empty() && state.asked.is_empty();
-        let is_released = state.releases.is_empty() && state.deferred.under_way().is_none();
-        let is_known = state.outgoing.names_ours() || state.watches.is_watched();
-        state.phase == Phase::Up && is_read && is_answered && is_released && !is_known
+        self.outbox.with(|outbox| outbox.is_quiet())
     }
 
-    pub(crate) fn pong(&self, nonce: u64) {
-        self.put_control(|state| Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PONG));
-    }
-
+    /// Has a control frame written if the connection is up, unless the peer does not read them.
     fn put_control(&self, put: impl FnOnce(&mut Outbox)) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Up && state.control.len() < MAX_CONTROL {
-            put(&mut state);
-            state.wake();
-        }
+        self.outbox.with(|outbox| {
+            if outbox.phase == Phase::Up && outbox.control.room() > 0 {
+                put(outbox);
+                outbox.wake();
+            }
+        });
     }
 
     /// Notes the number of messages of a connection that were read here so far.
     pub(crate) fn have_read(&self, connection: u64, posts: u64) {
-        let mut state = self.state.lock();
-        if state.connection == connection {
-            state.read.1 = posts;
-        }
+        self.outbox.with(|outbox| {
+            if outbox.is(connection) {
+                outbox.read.have_read(posts);
+            }
+        });
     }
 
-    /// Takes the number of messages of this connection that the peer says it has read. A count that shrinks, or exceeds
-    /// the number written, is not believed.
+    /// Takes the number of messages of this connection that the peer says it has read.
     pub(crate) fn peer_has_read(&self, posts: u64) {
-        let mut state = self.state.lock();
-        let written = state.written();
-        state.read.0 = posts.clamp(state.read.0, written.max(state.read.0));
-        self.come_home(&mut state);
+        self.outbox.with(|outbox| {
+            outbox.read.on_count(posts, outbox.posts.written());
+            self.homecoming.arrive(outbox);
+        });
     }
 
     /// Notes that the writer has written its last chunk, and comes for more later.
     pub(crate) fn has_written(&self, connection: u64) {
-        self.state.lock().has_written(connection);
+        self.outbox.with(|outbox| outbox.has_written(connection));
     }
 
     /// Moves the next bytes to write into `chunk`, which is empty.
     pub(crate) fn poll_next(&self, connection: u64, chunk: &mut Chunk, cx: &mut Context<'_>) -> Poll<Next> {
-        self.state.lock().poll_next(connection, chunk, cx)
+        self.outbox.with(|outbox| outbox.poll_next(connection, chunk, cx))
     }
 
     /// Starts making the connection.
@@ -409,7 +377,7 @@ impl Drop for Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.lock();
-        f.debug_struct("Link").field("endpoint", &self.endpoint).field("phase", &state.phase).finish_non_exhaustive()
+        let phase = self.outbox.with(|outbox| outbox.phase);
+        f.debug_struct("Link").field("endpoint", &self.endpoint).field("phase", &phase).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use super::requests::PendingRequest;
 use super::target::HandleRef;
 use super::target::Relayed;
 use super::target::TargetRef;
@@ -31,6 +30,7 @@ use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
+use crate::net::control::requests::PendingRequest;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
@@ -66,7 +66,7 @@ impl Link {
         handles.iter().map(|pointer| if third(pointer) { relay(pointer) } else { None }).collect()
     }
 
-    /// Has `write` append something under the lock. Foreign code, such as wakers, runs only after the lock is released.
+    /// Has `write` append something.
     #[inline]
     fn append<T>(
         &self,
@@ -74,17 +74,17 @@ impl Link {
         patient: bool,
         write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
     ) -> Result<T, NotPosted> {
-        let mut state = self.state.lock();
-        if state.is_for_home(to) || (state.times_up > 1 && state.is_strange_to(to)) {
-            return Err(NotPosted::NotUp);
-        }
-        let starts = state.admit(patient)?;
-        let result = write(&mut state);
-        let writer = if result.is_ok() && state.phase == Phase::Up { state.writer.take() } else { None };
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        let (starts, result) = self.outbox.with(|outbox| {
+            if outbox.is_for_home(to) || (outbox.session.times_up > 1 && outbox.is_strange_to(to)) {
+                return Err(NotPosted::NotUp);
+            }
+            let starts = outbox.admit(patient)?;
+            let result = write(outbox);
+            if result.is_ok() && outbox.phase == Phase::Up {
+                outbox.wake();
+            }
+            Ok((starts, result))
+        })?;
         if starts {
             self.begin();
         }
@@ -94,14 +94,14 @@ impl Link {
     /// Claims a lease of a box that another node has introduced from the node of the box, to which this connection
     /// leads.
     #[cold]
-    fn lease(&self, state: &mut Outbox, to: &Pointer) -> Option<Box<Lease>> {
-        state.lease(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
+    fn lease(&self, outbox: &mut Outbox, to: &Pointer) -> Option<Box<Lease>> {
+        outbox.lease(to, &(Weak::clone(&self.me) as Weak<dyn Outbound>))
     }
 
     /// Returns the Rust type of the messages of a shape that were sent to a box over this connection, as far as it is
     /// known.
     pub(crate) fn type_sent_to(&self, account: &Account) -> &'static str {
-        self.state.lock().sent.of(account)
+        self.outbox.with(|outbox| outbox.reports.types.of(account))
     }
 
     /// Calls `write` with the relays of a message's handles, and a function that leases the handles.
@@ -150,21 +150,21 @@ impl Outbound for Link {
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
             let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
-            let before = self.append(to, patient, |state| {
-                state.remember(target);
-                state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
-                Ok(if target.direct { self.lease(state, to) } else { None })
+            let before = self.append(to, patient, |outbox| {
+                outbox.remember(target);
+                outbox.posts.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                Ok(if target.direct { self.lease(outbox, to) } else { None })
             })?;
             drop(before);
             return Ok(());
         }
         let before = self.with_relays(handles, |relays, hold| {
             let refs = self.handle_refs(handles, relays);
-            self.append(to, patient, |state| {
-                state.remember(target);
-                state.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
-                let before = if target.direct { self.lease(state, to) } else { None };
-                Ok((before, hold(state.connection)))
+            self.append(to, patient, |outbox| {
+                outbox.remember(target);
+                outbox.posts.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                let before = if target.direct { self.lease(outbox, to) } else { None };
+                Ok((before, hold(outbox.session.connection)))
             })
         })?;
         drop(before);
@@ -186,24 +186,22 @@ impl Outbound for Link {
             let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body: &body, hops };
             self.make_room_to_ask();
             let limit = self.router.limits().pending_requests;
-            let asked = self.append(to, patient, |state| {
-                if state.pending.len() >= limit {
+            let asked = self.append(to, patient, |outbox| {
+                if outbox.requests.pending() >= limit {
                     return Ok(None);
                 }
-                state.remember(target);
-                let number = state.next_request;
+                outbox.remember(target);
+                let number = outbox.requests.next();
                 let what = Correlated::Ask { correlation: number, deadline };
-                let flow = state.correlated(Some(target), what, &post, body.kept())?;
-                state.next_request += 1;
-                if let Some(waiting) = waiting.take() {
-                    // A request in a flow gets its number when it is written completely.
-                    let post = if flow.is_none() { state.numbered() } else { u64::MAX };
-                    let to = Arc::downgrade(to);
-                    state.pending.insert(number, PendingRequest { waiting, to, fingerprint, post, flow });
-                }
-                let before = if target.direct { self.lease(state, to) } else { None };
-                let which = Correlation { connection: state.connection, number };
-                Ok(Some(((which, before), hold(state.connection))))
+                let flow = outbox.posts.correlated(Some(target), what, &post, body.kept())?;
+                // A request in a flow gets its number when it is written completely.
+                let post = if flow.is_none() { outbox.posts.numbered() } else { u64::MAX };
+                let pending = waiting.take().map(|waiting| (waiting, Arc::downgrade(to)));
+                let pending = pending.map(|(waiting, to)| PendingRequest { waiting, to, fingerprint, post, flow });
+                outbox.requests.ask(pending);
+                let before = if target.direct { self.lease(outbox, to) } else { None };
+                let which = Correlation { connection: outbox.session.connection, number };
+                Ok(Some(((which, before), hold(which.connection))))
             })?;
             asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
         });
@@ -221,16 +219,17 @@ impl Outbound for Link {
         let answered = self.with_relays(handles, |relays, hold| {
             let handles = self.handle_refs(handles, relays);
             let post = Post { to: None::<TargetRef<'_>>, handles, body: &body, hops: 0 };
-            let mut state = self.state.lock();
-            if state.connection != to.connection || asked.is_cancelled() {
-                // Nobody wants the answer any more, and the number may be that of another request.
-                return Ok(((), Vec::new()));
-            }
-            let what = Correlated::Answer { correlation: to.number };
-            state.correlated(None, what, &post, body.kept()).map_err(not_posted)?;
-            state.forget_asked(to.number);
-            state.wake();
-            Ok(((), hold(state.connection)))
+            self.outbox.with(|outbox| {
+                if !outbox.is(to.connection) || asked.is_cancelled() {
+                    // Nobody wants the answer any more, and the number may be that of another request.
+                    return Ok(((), Vec::new()));
+                }
+                let what = Correlated::Answer { correlation: to.number };
+                outbox.posts.correlated(None, what, &post, body.kept()).map_err(not_posted)?;
+                let answered = outbox.requests.forget_asked(to.number);
+                outbox.wake();
+                Ok((drop(answered), hold(to.connection)))
+            })
         });
         answered.map_err(|unwritten| match unwritten {
             NotPosted::Dropped(DropReason::OutboxFull) => Unanswered::NoRoom,
@@ -239,58 +238,56 @@ impl Outbound for Link {
     }
 
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str) {
-        let mut state = self.state.lock();
-        if state.connection != to.connection || asked.is_cancelled() {
-            return;
-        }
-        state.forget_asked(to.number);
-        self.put_refuse(&mut state, Refuse { correlation: to.number, why, detail });
+        let limit = self.router.limits().pending_requests;
+        self.outbox.with(|outbox| {
+            if outbox.is(to.connection) && !asked.is_cancelled() {
+                outbox.requests.forget_asked(to.number);
+                outbox.refuse(Refuse { correlation: to.number, why, detail }, limit);
+            }
+        });
     }
 
     fn cancel(&self, which: Correlation) {
-        let cancelled = {
-            let mut state = self.state.lock();
-            let pending = if state.connection == which.connection { state.pending.remove(&which.number) } else { None };
-            if let Some(pending) = &pending
-                && matches!(state.phase, Phase::Dialling | Phase::Up)
-            {
-                state.cancel(which.number, pending.flow);
-                state.wake();
+        let is_last = self.outbox.with(|outbox| {
+            if outbox.is(which.connection) {
+                outbox.cancel(which.number);
             }
-            if state.pending.is_empty() {
-                self.router.shutdown().note_change();
-            }
-            pending
-        };
-        drop(cancelled);
+            outbox.requests.pending() == 0
+        });
+        if is_last {
+            self.router.shutdown().note_change();
+        }
     }
 
     fn is_up(&self) -> bool {
-        let state = self.state.lock();
-        // After a connection that broke, or an attempt that failed, one under way promises nothing.
-        let is_first = state.times_up == 0 && state.trouble.is_empty();
-        state.phase == Phase::Up || (state.phase == Phase::Dialling && is_first)
+        self.outbox.with(|outbox| {
+            // After a connection that broke, or an attempt that failed, one under way promises nothing.
+            let is_first = outbox.session.times_up == 0 && outbox.session.trouble.is_empty();
+            outbox.phase == Phase::Up || (outbox.phase == Phase::Dialling && is_first)
+        })
     }
 
     fn is_linked(&self) -> bool {
-        self.state.lock().phase == Phase::Up
+        self.outbox.with(|outbox| outbox.phase == Phase::Up)
     }
 
     fn lost_since(&self) -> Option<Instant> {
-        self.state.lock().watches.lost_since()
+        self.outbox.with(|outbox| outbox.watches.lost_since())
     }
 
     fn is_over(&self) -> bool {
-        self.state.lock().phase == Phase::Over
+        self.outbox.with(|outbox| outbox.phase == Phase::Over)
     }
 
     fn longest_message(&self) -> usize {
-        self.state.lock().outgoing.max_frame()
+        self.outbox.with(|outbox| outbox.posts.max_frame())
     }
 
     fn trouble(&self) -> Option<String> {
-        let state = self.state.lock();
-        (!state.trouble.is_empty()).then(|| state.trouble.to_string())
+        self.outbox.with(|outbox| {
+            let trouble = &outbox.session.trouble;
+            (!trouble.is_empty()).then(|| trouble.to_string())
+        })
     }
 
     fn peer(&self) -> Option<Incarnation> {
@@ -311,23 +308,26 @@ impl Outbound for Link {
     }
 
     fn keep(&self, connection: u64, held: Lease) -> Option<Lease> {
-        let mut state = self.state.lock();
-        if state.connection != connection || state.phase != Phase::Up {
-            return Some(held);
-        }
-        let ping = match state.deferred.keep(held) {
-            Ok(ping) => ping,
-            Err(held) => return Some(held),
-        };
-        state.ping_behind(ping);
-        None
+        self.outbox.with(|outbox| {
+            if !outbox.is(connection) || outbox.phase != Phase::Up {
+                return Some(held);
+            }
+            match outbox.releases.deferred.keep(held) {
+                Ok(ping) => {
+                    outbox.ping_behind(ping);
+                    None
+                }
+                Err(held) => Some(held),
+            }
+        })
     }
 
     fn release(&self, connection: u64, id: BoxId, count: u64) {
-        let mut state = self.state.lock();
-        if state.connection == connection {
-            state.release(id, count);
-            state.wake();
-        }
+        self.outbox.with(|outbox| {
+            if outbox.is(connection) {
+                outbox.release(id, count);
+                outbox.wake();
+            }
+        });
     }
 }

@@ -1,78 +1,49 @@
-//! The outbox: everything that waits for one connection, under the link's lock, namely messages, control frames, and
-//! requests without an answer.
+//! The outbox: everything that waits for one connection, under the link's lock.
+//!
+//! A value of plain state objects, one for each job: the messages, the control frames, and the sub-protocols of
+//! [`control`](crate::net::control). This file and its neighbours say which of them has its turn.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::Weak;
 use std::task::Waker;
 
-use bytes::Bytes;
-use bytes::BytesMut;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::fragment_queue::Flow;
-use super::fragment_queue::FragmentQueue;
-use super::fragment_queue::FrameRole;
-use super::home::Home;
-pub(super) use super::requests::PendingRequest;
-use super::room::Room;
+use super::control_queue::ControlQueue;
+use super::control_queue::MAX_CONTROL;
+use super::post_queue::PostQueue;
+use super::post_queue::Unreadable;
+use super::session::Session;
 use super::target::TargetRef;
-use super::target::TypeNames;
 use crate::config::Limits;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::Holdings;
+use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::NotPosted;
-use crate::handle::reply::PeerRequest;
+use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
-use crate::net::control::deferred_release::DeferredReleases;
-use crate::net::control::drop_report::LocalDrops;
-use crate::net::control::heartbeat::RoundTrips;
+use crate::net::control::acknowledgement::Acknowledgement;
+use crate::net::control::drop_report::DropReports;
+use crate::net::control::effects::Effects;
+use crate::net::control::heartbeat::Heartbeat;
+use crate::net::control::peer_watch::PeerWatches;
 use crate::net::control::pressure::Pressures;
+use crate::net::control::release::Releases;
+use crate::net::control::requests::Requests;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::shape_query::ShapeQueries;
 use crate::net::control::watch::Watches;
 use crate::quota::Quotas;
-use crate::quota::Share;
-use crate::quota::Terms;
 use crate::reason::DropReason;
-use crate::wire::frames::LENGTH;
-use crate::wire::frames::cancel::put_cancel;
+use crate::wire::features::feature;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 use crate::wire::frames::report::Account;
-use crate::wire::introduction::Identity;
-use crate::wire::outgoing::Correlated;
-use crate::wire::outgoing::Handles;
-use crate::wire::outgoing::Outgoing;
-use crate::wire::outgoing::Post;
-use crate::wire::outgoing::Referent;
-use crate::wire::outgoing::Unwritten;
+use crate::wire::handshake::Hello;
 
-/// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
-pub(super) const MAX_CONTROL: usize = 32 << 10;
-
-/// Bytes that may wait for each connection however much waits for others: 400 small messages. For refusals, the same
-/// number as for other control frames.
-pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
-const OWN_REFUSALS: Terms = Terms { own: MAX_CONTROL, chunk: 64 << 10 };
-
-/// Requests of each peer that may wait for an answer however many of others do.
-const OWN_ANSWERS: Terms = Terms { own: 64, chunk: 64 };
-
-/// Bytes up to which a frame is not cut, whatever the limit: a smaller one is not worth the heads of its pieces.
-const MIN_FRAGMENT: usize = 256;
-
-/// Numbers the connections of this process; no connection has number 0.
-static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
-
-/// Returns a number that no other connection of this process has.
-pub(crate) fn next_connection() -> u64 {
-    NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed)
-}
+/// So many handles are worth a table that is made at once; fewer are added one by one.
+const MANY: usize = 32;
 
 /// The phase of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,132 +60,91 @@ pub(super) enum Phase {
     Over,
 }
 
-/// See the [module](self).
+/// The work that is left for the time after the lock is released.
+#[derive(Default)]
+pub(super) struct Afterwards {
+    writer: Option<Waker>,
+    pub(super) effects: Effects,
+    wakes: bool,
+}
+
+/// See the [module](self). What each message touches comes first.
+#[repr(C)]
 pub(super) struct Outbox {
     pub(super) phase: Phase,
-    pub(super) home: Home,
-    pub(super) connection: u64,
-    pub(super) outgoing: Outgoing,
-    pub(super) posts: BytesMut,
-    /// Messages in `posts`.
-    pub(super) waiting: u64,
-    /// Messages too large to be written at once, and frames that wait behind them.
-    pub(super) fragments: FragmentQueue,
-    /// Bytes of a frame above which it is cut.
-    pub(super) fragment: usize,
-    /// Bytes that may wait.
-    pub(super) capacity: usize,
-    /// The outbox's share in the bytes that may wait for all connections of the node; `refusals` is its share for
-    /// refusals.
-    pub(super) share: Share,
-    pub(super) refusals: Share,
-    /// The longest frame written before the peer has greeted.
-    pub(super) longest: usize,
-    pub(super) control: BytesMut,
-    pub(super) control_was_last: bool,
-    pub(super) releases: BTreeMap<BoxId, u64>,
-    /// Leases that are given back to other nodes once the peer has read this side's claims.
-    pub(super) deferred: DeferredReleases,
-    pub(super) goodbye: Option<(Farewell, String)>,
-    /// Whether this node has said that it ends: messages that it reads from then on are not handled.
-    pub(super) has_ended: Arc<AtomicBool>,
-    /// Whether the peer has said so.
-    pub(super) peer_has_ended: bool,
-    /// Bytes that the writer has taken and not yet written.
-    pub(super) writing: usize,
-    /// Bytes that the writer has taken since the last heartbeat.
-    pub(super) written_since: usize,
-    /// Whether little was written between the last two heartbeats.
-    pub(super) is_idle: bool,
-    pub(super) writer: Option<Waker>,
-    /// Requests of ours without an answer, and of the peer's.
-    pub(super) pending: HashMap<u64, PendingRequest>,
-    pub(super) asked: HashMap<u64, Arc<PeerRequest>>,
-    /// The connection's share in the peers' requests that may wait for an answer of the node.
-    pub(super) answers: Share,
-    /// Requests of ours that somebody still waited for at the last sweep.
-    pub(super) pending_swept: usize,
-    pub(super) next_request: u64,
-    /// Whether there was no room for a refusal.
-    pub(super) overrun: bool,
-    /// Messages that the peer says it has read, and messages read from it.
-    pub(super) read: (u64, u64),
-    /// Messages written to connections of the link that have ended, and messages read from them.
-    pub(super) past: (u64, u64),
-    pub(super) times_up: u64,
-    pub(super) round_trips: RoundTrips,
-    /// The features that the peer understands beyond the base of version 1.
-    pub(super) features: u64,
-    /// Drops here of messages that came over this connection.
-    pub(super) ours: LocalDrops,
-    /// The Rust types of messages sent to boxes of the peer.
-    pub(super) sent: TypeNames,
+    pub(super) afterwards: Afterwards,
+    pub(super) posts: PostQueue,
+    pub(super) session: Session,
+    pub(super) control: ControlQueue,
+    pub(super) requests: Requests,
+    pub(super) releases: Releases,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) read: Acknowledgement,
+    pub(super) reports: DropReports,
     pub(super) shape_queries: ShapeQueries,
     pub(super) watches: Watches,
+    pub(super) peer_watches: PeerWatches,
     pub(super) pressures: Pressures,
-    /// The names that both ends give the connection, once they have greeted.
-    pub(super) names: Option<ConnectionNames>,
-    /// Leases of the peer's boxes, once it has greeted.
-    pub(super) holdings: Option<Arc<Holdings>>,
-    /// Cancelled when the peer has given the connection up for another one.
-    pub(super) superseded: CancellationToken,
-    /// Why there is no connection, for a person; empty if there is one, or none was tried.
-    pub(super) trouble: Box<str>,
 }
 
 impl Outbox {
     pub(super) fn new(phase: Phase, limits: &Limits, quotas: &Quotas) -> Outbox {
         Outbox {
             phase,
-            home: Home::default(),
-            connection: next_connection(),
-            outgoing: Outgoing::new(limits.max_message),
-            posts: BytesMut::new(),
-            waiting: 0,
-            fragments: FragmentQueue::default(),
-            fragment: limits.fragment.max(MIN_FRAGMENT),
-            capacity: limits.outbox,
-            share: Share::new(&quotas.outboxes, &OWN),
-            refusals: Share::new(&quotas.outboxes, &OWN_REFUSALS),
-            longest: 0,
-            control: BytesMut::new(),
-            control_was_last: false,
-            releases: BTreeMap::new(),
-            deferred: DeferredReleases::default(),
-            goodbye: None,
-            has_ended: Arc::default(),
-            peer_has_ended: false,
-            writing: 0,
-            written_since: 0,
-            is_idle: false,
-            writer: None,
-            pending: HashMap::new(),
-            asked: HashMap::new(),
-            answers: Share::new(&quotas.answers, &OWN_ANSWERS),
-            pending_swept: 0,
-            next_request: 1,
-            overrun: false,
-            read: (0, 0),
-            past: (0, 0),
-            times_up: 0,
-            round_trips: RoundTrips::default(),
-            features: 0,
-            ours: LocalDrops::default(),
-            sent: TypeNames::default(),
+            afterwards: Afterwards::default(),
+            posts: PostQueue::new(limits, quotas),
+            session: Session::new(),
+            control: ControlQueue::new(&quotas.outboxes),
+            requests: Requests::new(&quotas.answers),
+            releases: Releases::default(),
+            heartbeat: Heartbeat::default(),
+            read: Acknowledgement::default(),
+            reports: DropReports::default(),
             shape_queries: ShapeQueries::default(),
-            watches: Watches::new(limits.dead_after, &quotas.watches),
+            watches: Watches::new(limits.dead_after),
+            peer_watches: PeerWatches::new(&quotas.watches),
             pressures: Pressures::default(),
-            names: None,
-            holdings: None,
-            superseded: CancellationToken::new(),
-            trouble: Box::default(),
         }
+    }
+
+    /// Leaves effects to be run once the lock is released.
+    pub(super) fn later(&mut self, effects: Effects) {
+        self.afterwards.effects.extend(effects);
+    }
+
+    /// Has the writer woken once the lock is released.
+    #[inline]
+    pub(super) fn wake(&mut self) {
+        self.afterwards.wakes = true;
+    }
+
+    /// Sets the waker of the writer, which has found nothing to write.
+    pub(super) fn set_writer(&mut self, writer: Waker) {
+        self.afterwards.writer = Some(writer);
+    }
+
+    /// Returns the writer that is to be woken, if one waits.
+    #[inline]
+    pub(super) fn woken_writer(&mut self) -> Option<Waker> {
+        if std::mem::take(&mut self.afterwards.wakes) { self.afterwards.writer.take() } else { None }
+    }
+
+    /// Returns the effects that are to be run, if there are any.
+    #[inline]
+    pub(super) fn effects(&mut self) -> Option<Effects> {
+        if self.afterwards.effects.is_empty() { None } else { Some(self.afterwards.effects.take()) }
+    }
+
+    /// Whether this is still the connection of that number.
+    #[inline]
+    pub(super) fn is(&self, connection: u64) -> bool {
+        self.session.connection == connection
     }
 
     /// Remembers the type of the messages for a box, so that it can be reported if the peer drops them.
     #[inline(always)]
     pub(super) fn remember(&mut self, to: TargetRef<'_>) {
-        if to.pointer.is_new_to(self.connection) {
+        if to.pointer.is_new_to(self.session.connection) {
             self.note_type_sent(to);
         }
     }
@@ -223,151 +153,120 @@ impl Outbox {
     fn note_type_sent(&mut self, to: TargetRef<'_>) {
         if !to.type_name.is_empty() {
             let account = Account { target: to.pointer.target(to.direct), fingerprint: to.fingerprint };
-            self.sent.note(account, to.type_name);
+            self.reports.types.note(account, to.type_name);
         }
     }
 
-    /// Numbers and appends a message, if it fits. Its body may be `kept`.
-    #[inline]
-    pub(super) fn post<R: Referent, H: Handles>(
+    /// Takes up the connection on which the peer has greeted. Returns the messages that it cannot read, which are
+    /// dropped.
+    pub(super) fn greeted(
         &mut self,
-        to: TargetRef<'_>,
-        post: &Post<'_, R, H>,
-        kept: Option<&Bytes>,
-    ) -> Result<(), Unwritten> {
-        if post.body.len() > self.fragment || self.fragments.holds(to) {
-            return self.post_in_flow(to, post, kept);
-        }
-        let before = self.posts.len();
-        // A loop, so that the call is inlined in one place: usually there is no second pass, and never a third.
-        loop {
-            let room = self.room(Room::FOR_DATA);
-            match self.outgoing.post(&mut self.posts, room, post) {
-                Ok(()) => break,
-                Err(unwritten) => self.reserve_for_post(unwritten, post)?,
-            }
-        }
-        self.waiting += 1;
+        hello: &Hello,
+        names: ConnectionNames,
+        holdings: Arc<Holdings>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Unreadable {
+        let numbers = limits.interned.min(hello.numbers as usize);
+        let mut unreadable = self.posts.on_greeting(hello.max_frame as usize, numbers, limits);
         if self.phase == Phase::Dialling {
-            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
+            self.phase = Phase::Up;
         }
-        Ok(())
+        let Session { connection, .. } = self.session;
+        self.session.times_up += 1;
+        self.session.features = hello.features;
+        self.session.names = Some(names);
+        self.session.leases.on_greeting(holdings, connection, hello.features);
+        self.session.trouble = Box::default();
+        // Requests in flows go on.
+        let asked = std::mem::take(&mut unreadable.asked);
+        let failed = self.requests.fail_unreadable(asked, unreadable.unflowed > 0);
+        let unanswered =
+            self.shape_queries.on_greeting(self.session.understands(feature::SHAPES), &mut self.control.frames);
+        let strangers = self.watches.on_greeting(names.peer, self.session.understands(feature::WATCHES), now);
+        [strangers, unanswered, failed].into_iter().for_each(|effects| self.later(effects));
+        self.wake();
+        unreadable
     }
 
-    #[cold]
-    fn post_in_flow<R: Referent, H: Handles>(
-        &mut self,
-        to: TargetRef<'_>,
-        post: &Post<'_, R, H>,
-        kept: Option<&Bytes>,
-    ) -> Result<(), Unwritten> {
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        let room = self.flow_room(None, &post)?;
-        let frame = self.outgoing.in_full(room, None, &post, kept)?;
-        self.fragments.put(Flow::of(to), frame, FrameRole::Post, named_of_peer(&post.handles));
-        Ok(())
-    }
-
-    /// Numbers and appends a request, or an answer, which has no target, if it fits. Returns its flow, if it waits in
-    /// one. Its body may be `kept`.
-    pub(super) fn correlated<R: Referent, H: Handles>(
-        &mut self,
-        to: Option<TargetRef<'_>>,
-        what: Correlated,
-        post: &Post<'_, Option<R>, H>,
-        kept: Option<&Bytes>,
-    ) -> Result<Option<Flow>, Unwritten> {
-        if post.body.len() > self.fragment || to.is_some_and(|to| self.fragments.holds(to)) {
-            let room = self.flow_room(Some(what), post)?;
-            let frame = self.outgoing.in_full(room, Some(what), post, kept)?;
-            let flow = to.map_or_else(|| self.fragments.for_answer(), Flow::of);
-            let what = match what {
-                Correlated::Ask { correlation, .. } => FrameRole::Ask(correlation),
-                Correlated::Answer { .. } => FrameRole::Answer,
-            };
-            self.fragments.put(flow, frame, what, named_of_peer(&post.handles));
-            return Ok(Some(flow));
-        }
-        let before = self.posts.len();
-        loop {
-            let room = self.room(Room::of(Some(what)));
-            match self.outgoing.correlated(&mut self.posts, room, what, post) {
-                Ok(()) => break,
-                Err(unwritten) => self.reserve(unwritten, Some(what), post)?,
+    /// Cancels a request of this side, if it still waits.
+    pub(super) fn cancel(&mut self, number: u64) {
+        if let Some(pending) = self.requests.remove(number) {
+            if matches!(self.phase, Phase::Dialling | Phase::Up) {
+                self.posts.cancel(number, pending.flow);
+                self.wake();
             }
-        }
-        self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));
-        if self.phase == Phase::Dialling {
-            self.longest = self.longest.max((self.posts.len() - before).saturating_sub(LENGTH));
-        }
-        Ok(None)
-    }
-
-    /// Returns the messages of the connection so far, without those in flows that are not completely written.
-    pub(super) fn numbered(&self) -> u64 {
-        self.outgoing.posts() + self.fragments.written()
-    }
-
-    /// Returns the messages that the writer has taken.
-    pub(super) fn written(&self) -> u64 {
-        self.numbered() - self.waiting
-    }
-
-    /// Returns the written messages that the peer never handles, because it had not read them when it said that it
-    /// ends.
-    pub(super) fn never_read(&self) -> u64 {
-        if self.peer_has_ended { self.written().saturating_sub(self.read.0) } else { 0 }
-    }
-
-    /// Returns the messages that the writer has not taken, or not completely.
-    pub(super) fn unwritten(&self) -> u64 {
-        self.waiting + self.fragments.messages()
-    }
-
-    /// Returns the bytes that wait.
-    pub(super) fn bytes(&self) -> usize {
-        self.posts.len() + self.fragments.bytes() + self.writing
-    }
-
-    /// Returns the fill level, from 0 to slightly above 1: large messages have less room than the whole.
-    pub(super) fn fill(&self) -> f32 {
-        let (whole, fragments) = (self.bytes() as f32, self.fragments.bytes() as f32);
-        let of_its_own = (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32);
-        of_its_own.max(self.share.fill(self.held()))
-    }
-
-    /// Cancels a request, behind the request itself.
-    pub(super) fn cancel(&mut self, number: u64, flow: Option<Flow>) {
-        match flow {
-            Some(flow) => {
-                let mut frame = BytesMut::new();
-                put_cancel(&mut frame, number);
-                self.fragments.put(flow, frame, FrameRole::Follower, Vec::new());
-            }
-            None => put_cancel(&mut self.posts, number),
+            self.afterwards.effects.drop_later(pending);
         }
     }
 
     /// Pings the peer behind waiting messages, if the connection is up.
     pub(super) fn ping_behind(&mut self, nonce: Option<u64>) {
         if let Some(nonce) = nonce.filter(|_| self.phase == Phase::Up) {
-            Ping { nonce, read: self.read.1 }.put(&mut self.posts, kind::PING);
+            Ping { nonce, read: self.read.here() }.put(&mut self.posts.bytes, kind::PING);
             self.wake();
         }
     }
 
-    /// Wakes the writer, which is a task of its own: waking it is a push to its thread's queue.
-    pub(super) fn wake(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
+    /// Releases handles of the peer's box, behind messages sent to the box and behind frames that name it.
+    pub(super) fn release(&mut self, id: BoxId, count: u64) {
+        if !self.posts.release(id, count) {
+            self.releases.release(id, count);
         }
+    }
+
+    /// Releases each as [`release`](Outbox::release) does. If nothing else waits, the table is filled in one go.
+    pub(super) fn release_all(&mut self, handles: &[BoxId]) {
+        let alike = handles.chunk_by(|one, next| one == next);
+        let mut released = alike.filter_map(|ids| Some((*ids.first()?, ids.len() as u64)));
+        if handles.len() >= MANY && self.releases.is_empty() && self.posts.fragments.is_empty() {
+            self.releases.fill(&mut released);
+        }
+        released.for_each(|(id, count)| self.release(id, count));
+    }
+
+    /// Claims a lease of a box from its own node, to which this connection leads; see
+    /// [`Leases::claim`](crate::net::control::lease::Leases::claim).
+    #[cold]
+    pub(super) fn lease(&mut self, to: &Pointer, link: &Weak<dyn Outbound>) -> Option<Box<Lease>> {
+        self.session.leases.claim(to, link, &mut self.posts.bytes)
+    }
+
+    /// Restates the leases of connections that have ended, if there are any and this connection is up.
+    pub(super) fn restate_leases(&mut self, link: &Weak<dyn Outbound>) {
+        let longest = self.posts.max_frame();
+        if self.phase == Phase::Up && self.session.leases.poll_frames(link, &mut self.posts.bytes, longest) {
+            self.wake();
+        }
+    }
+
+    /// Says goodbye once all waiting messages are written; no more are taken.
+    pub(super) fn close(&mut self, why: Farewell, detail: &str) {
+        if matches!(self.phase, Phase::Up | Phase::Dialling) {
+            if self.session.understands(feature::REPORTS) {
+                self.report(MAX_CONTROL);
+            }
+            self.phase = Phase::Closing;
+            self.control.goodbye = Some((why, detail.to_owned()));
+            self.wake();
+        }
+    }
+
+    /// Whether nothing is under way on a connection that is up, and nothing can be expected: all sent messages were
+    /// read, no answer is due, and the peer neither watches boxes of this side nor knows one that it may use at any
+    /// time.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_read = self.posts.unwritten() == 0 && self.read.by_peer() == self.posts.written();
+        let is_known = self.posts.outgoing.names_ours() || self.peer_watches.is_watched();
+        let is_released = self.releases.is_empty() && self.releases.deferred.under_way().is_none();
+        self.phase == Phase::Up && is_read && self.requests.is_empty() && is_released && !is_known
     }
 
     /// Whether the node that answers now is neither the one that introduced the pointer's box nor the one that has the
     /// box. After a link dials its endpoint again, another node may listen there.
     #[cold]
     pub(super) fn is_strange_to(&self, to: &Pointer) -> bool {
-        let (Some(made_for), Some(names)) = (to.made_for(), &self.names) else { return false };
+        let (Some(made_for), Some(names)) = (to.made_for(), &self.session.names) else { return false };
         names.peer != made_for && to.incarnation() != Some(names.peer)
     }
 
@@ -388,29 +287,22 @@ impl Outbox {
     }
 }
 
-/// Returns the boxes of the peer that are among the handles of a message.
-fn named_of_peer<H: Handles>(handles: &H) -> Vec<BoxId> {
-    let handles = handles.clone().into_iter();
-    let of_peer = |handle: H::Item| match handle.introduction().identity {
-        Identity::YourBox(id) => Some(id),
-        _ => None,
-    };
-    handles.filter_map(of_peer).collect()
-}
-
-/// Returns the part of an outbox that large messages may fill.
-pub(super) fn large(capacity: usize) -> usize {
-    capacity - capacity / 4
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::mem::offset_of;
     use std::task::Context;
 
+    use bytes::BytesMut;
+
     use super::*;
+    use crate::net::control::flow::Flow;
     use crate::net::link::drain::Chunk;
+    use crate::net::link::fragment_queue::FrameRole;
+    use crate::net::link::post_queue::OWN;
+    use crate::net::link::room::Room;
     use crate::quota::Quota;
-    use crate::wire::features::feature;
+    use crate::quota::Share;
 
     /// Returns the quotas of a node for whose connections that many bytes may wait.
     fn of_the_node(bytes: usize) -> Quotas {
@@ -420,8 +312,8 @@ mod tests {
     /// Returns a full outbox, for which `bytes` are reserved, and the chunk that its writer takes.
     fn full(quotas: &Quotas, bytes: usize) -> (Outbox, Chunk) {
         let mut outbox = Outbox::new(Phase::Up, &Limits::default(), quotas);
-        assert!(outbox.share.covers(bytes));
-        outbox.posts.resize(bytes, 0);
+        assert!(outbox.posts.share.covers(bytes));
+        outbox.posts.bytes.resize(bytes, 0);
         let mut chunk = Chunk::default();
         assert!(looks(&mut outbox, &mut chunk), "there is something to write");
         (outbox, chunk)
@@ -430,7 +322,7 @@ mod tests {
     /// Polls as a writer that has written its chunk. Returns whether there is more.
     fn looks(outbox: &mut Outbox, chunk: &mut Chunk) -> bool {
         chunk.bytes.clear();
-        let connection = outbox.connection;
+        let connection = outbox.session.connection;
         outbox.poll_next(connection, chunk, &mut Context::from_waker(Waker::noop())).is_ready()
     }
 
@@ -446,7 +338,7 @@ mod tests {
         let mut other = Share::new(&quotas.outboxes, &OWN);
         assert!(other.covers(720 << 10));
         assert!(!looks(&mut outbox, &mut chunk));
-        assert_eq!((chunk.bytes.capacity(), outbox.share.is_reserved()), (0, false));
+        assert_eq!((chunk.bytes.capacity(), outbox.posts.share.is_reserved()), (0, false));
     }
 
     #[test]
@@ -454,9 +346,9 @@ mod tests {
         let quotas = Quotas::new(&Limits::default());
         let (mut outbox, mut chunk) = full(&quotas, 300 << 10);
         assert!(!looks(&mut outbox, &mut chunk));
-        assert!(outbox.share.is_reserved());
-        outbox.written_since = 0;
-        outbox.beat();
+        assert!(outbox.posts.share.is_reserved());
+        outbox.heartbeat = Heartbeat::default();
+        outbox.heartbeat.ping(&Ping { nonce: 1, read: 0 }, Instant::now(), &mut BytesMut::new());
         assert!(!looks(&mut outbox, &mut chunk));
         assert_eq!((quotas.outboxes.used(), chunk.bytes.capacity()), (0, 0));
     }
@@ -465,9 +357,34 @@ mod tests {
     fn a_sender_sees_that_the_node_has_no_more_room() {
         let quotas = of_the_node(0);
         let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &quotas);
-        outbox.posts.resize(OWN.own / 2, 0);
-        assert_eq!(outbox.fill(), 0.5);
-        assert_eq!((outbox.room(Room::FOR_DATA), outbox.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
+        outbox.posts.bytes.resize(OWN.own / 2, 0);
+        assert_eq!(outbox.posts.fill(), 0.5);
+        assert_eq!((outbox.posts.room(Room::FOR_DATA), outbox.posts.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
+    }
+
+    /// Not all of the outbox is in the cache of the thread that sends the next message.
+    #[test]
+    fn what_a_small_message_touches_is_in_few_cache_lines() {
+        const LINE: usize = 64;
+        let touched = [
+            offset_of!(Outbox, phase),
+            offset_of!(Outbox, afterwards.writer),
+            offset_of!(Outbox, afterwards.effects),
+            offset_of!(Outbox, afterwards.wakes),
+            offset_of!(Outbox, posts.bytes),
+            offset_of!(Outbox, posts.waiting),
+            offset_of!(Outbox, posts.fragment),
+            offset_of!(Outbox, posts.capacity),
+            offset_of!(Outbox, posts.writing),
+            offset_of!(Outbox, posts.share),
+            offset_of!(Outbox, posts.is_greeted),
+            offset_of!(Outbox, session.connection),
+            offset_of!(Outbox, session.times_up),
+            offset_of!(Outbox, session.home),
+        ];
+        let lines: BTreeSet<usize> = touched.iter().map(|offset| offset / LINE).collect();
+        // Beside these, the numbering and the table of flows.
+        assert!(lines.len() <= 5, "{touched:?}");
     }
 
     /// Behind a large message too, small messages are written in a few writes.
@@ -475,19 +392,19 @@ mod tests {
     fn a_million_messages_in_ten_thousand_lanes_are_not_written_one_by_one() {
         const FLOWS: u128 = 10_000;
         let mut outbox = Outbox::new(Phase::Up, &Limits::default(), &Quotas::new(&Limits::default()));
-        outbox.features = feature::FRAGMENTS;
+        outbox.session.features = feature::FRAGMENTS;
         for n in 0..100 * FLOWS {
             let flow = Flow::Box(BoxId((n % FLOWS).to_le_bytes()));
-            outbox.fragments.put(flow, BytesMut::from(&[0; 16][..]), FrameRole::Post, Vec::new());
+            outbox.posts.fragments.put(flow, BytesMut::from(&[0; 16][..]), FrameRole::Post, Vec::new());
         }
         let (mut chunk, mut steps) = (Chunk::default(), 0);
-        let connection = outbox.connection;
+        let connection = outbox.session.connection;
         while outbox.poll_next(connection, &mut chunk, &mut Context::from_waker(Waker::noop())).is_ready() {
             steps += 1;
             chunk = Chunk::default();
         }
-        let left = (outbox.unwritten(), outbox.fragments.bytes());
-        assert_eq!((outbox.written(), left), (100 * FLOWS as u64, (0, 0)));
+        let left = (outbox.posts.unwritten(), outbox.posts.fragments.bytes());
+        assert_eq!((outbox.posts.written(), left), (100 * FLOWS as u64, (0, 0)));
         assert!(steps < 1000, "{steps} writes");
     }
 }

@@ -3,9 +3,8 @@
 use bytes::BytesMut;
 
 use super::drain::Chunk;
-use super::outbox::OWN;
-use super::outbox::Outbox;
-use super::outbox::large;
+use super::post_queue::OWN;
+use super::post_queue::PostQueue;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Handles;
 use crate::wire::outgoing::Post;
@@ -37,16 +36,28 @@ impl Room {
     }
 }
 
-impl Outbox {
+impl PostQueue {
     /// Returns the bytes that may be appended to the posts.
     #[inline]
     pub(super) fn room(&self, room: Room) -> usize {
         if !self.fragments.is_empty() {
             return self.room_beside_flows(room);
         }
-        let (used, granted) = (self.posts.len() + self.writing, self.share.granted() + room.beyond);
+        let (used, granted) = (self.bytes.len() + self.writing, self.share.granted() + room.beyond);
         let of_its_own = if used == 0 { usize::MAX } else { (room.times * self.capacity).saturating_sub(used) };
         of_its_own.min(granted.saturating_sub(used))
+    }
+
+    /// Returns the bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.fragments.bytes() + self.writing
+    }
+
+    /// Returns the fill level, from 0 to slightly above 1: large messages have less room than the whole.
+    pub(super) fn fill(&self) -> f32 {
+        let (whole, fragments) = (self.len() as f32, self.fragments.bytes() as f32);
+        let of_its_own = (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32);
+        of_its_own.max(self.share.fill(self.held()))
     }
 
     /// Returns the same room while messages wait in flows.
@@ -60,9 +71,9 @@ impl Outbox {
     #[inline]
     fn room_of_its_own(&self, Room { times, .. }: Room) -> usize {
         let capacity = times * self.capacity;
-        match self.bytes() {
+        match self.len() {
             0 => usize::MAX,
-            _ => capacity.saturating_sub(self.posts.len() + self.writing + self.fragments.bytes().min(large(capacity))),
+            _ => capacity.saturating_sub(self.bytes.len() + self.writing + self.fragments.bytes().min(large(capacity))),
         }
     }
 
@@ -97,7 +108,7 @@ impl Outbox {
     /// Returns the bytes that count against the node's.
     #[inline]
     pub(super) fn held(&self) -> usize {
-        self.posts.len() + self.writing + self.in_flows()
+        self.bytes.len() + self.writing + self.in_flows()
     }
 
     /// Gives back to the node the bytes reserved for messages that are written by now. The buffers keep their memory,
@@ -106,9 +117,9 @@ impl Outbox {
     pub(super) fn settle_share(&mut self, chunk: &mut Chunk) {
         if self.share.is_scarce() {
             give_back(&mut chunk.bytes, OWN.own);
-            give_back(&mut self.posts, OWN.own);
+            give_back(&mut self.bytes, OWN.own);
         }
-        let spare = chunk.bytes.capacity() + self.posts.capacity() - self.posts.len();
+        let spare = chunk.bytes.capacity() + self.bytes.capacity() - self.bytes.len();
         self.share.shrink_to(self.held() + spare);
     }
 
@@ -138,6 +149,11 @@ impl Outbox {
         let bound = self.outgoing.bound(what, post, false)?;
         if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(unwritten) }
     }
+}
+
+/// Returns the part of an outbox that large messages may fill.
+fn large(capacity: usize) -> usize {
+    capacity - capacity / 4
 }
 
 /// Frees the memory of an empty buffer, if that is more than `most` bytes.

@@ -26,12 +26,12 @@ impl Link {
 
     /// Returns the flag that is set once this node has said on the connection that it ends.
     pub(crate) fn has_ended(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.state.lock().has_ended)
+        self.outbox.with(|outbox| Arc::clone(&outbox.session.has_ended))
     }
 
     /// Returns the token that is cancelled when the peer has given the connection up for another.
     pub(crate) fn superseded(&self) -> CancellationToken {
-        self.state.lock().superseded.clone()
+        self.outbox.with(|outbox| outbox.session.superseded.clone())
     }
 
     /// Ends the connection, which the peer has given up: nothing more is read from it.

@@ -9,17 +9,16 @@ use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::Link;
-use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use super::requests::PendingRequest;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
 use crate::handle::ports::Router;
 use crate::message::shape::Shape;
+use crate::net::control::requests::PendingRequest;
 use crate::net::control::shape_query::AnswerCallback;
 use crate::net::control::shape_query::ShapeAnswer;
-use crate::net::control::shape_query::end;
+use crate::net::control::shape_query::unanswered;
 use crate::reason::DropReason;
 use crate::reason::Side;
 use crate::wire::codec::Violation;
@@ -31,43 +30,32 @@ use crate::wire::frames::shape::read_names;
 use crate::wire::target::Target;
 
 impl Outbox {
-    /// Asks the questions that were noted before the peer has greeted. If the peer does not understand them, returns
-    /// the callbacks, so that nobody waits any longer.
-    pub(super) fn ask_what_is_open(&mut self) -> Vec<AnswerCallback> {
-        if self.features & feature::SHAPES == 0 {
-            return self.shape_queries.take_all();
-        }
-        let Outbox { shape_queries, control, .. } = self;
-        shape_queries.questions().for_each(|question| question.ask(control));
-        Vec::new()
-    }
-
-    /// Notes a question, and asks it if there is a connection. Gives the callback back if it cannot be asked.
-    pub(super) fn query(&mut self, question: &Question, callback: AnswerCallback) -> Result<(), AnswerCallback> {
-        let is_up = self.phase == Phase::Up;
-        if is_up && (self.features & feature::SHAPES == 0 || self.control.len() >= MAX_CONTROL) {
-            return Err(callback);
-        }
-        if self.shape_queries.note(question, callback)? && is_up {
-            question.ask(&mut self.control);
-            self.wake();
-        }
-        Ok(())
+    /// Asks a question, now or once the peer has greeted. Returns whether a dial has to be started.
+    fn query(&mut self, question: &Question, callback: AnswerCallback) -> bool {
+        let admitted = self.admit(true);
+        let is_deaf = !self.session.understands(feature::SHAPES) || self.control.room() == 0;
+        let refused = match self.phase {
+            _ if admitted.is_err() => unanswered(callback),
+            Phase::Up if is_deaf => unanswered(callback),
+            Phase::Up => {
+                let before = self.control.frames.len();
+                let refused = self.shape_queries.ask(question, callback, &mut self.control.frames);
+                if self.control.frames.len() > before {
+                    self.wake();
+                }
+                refused
+            }
+            _ => self.shape_queries.ask_later(question, callback),
+        };
+        self.later(refused);
+        matches!(admitted, Ok(true))
     }
 }
 
 impl Link {
     /// Has `callback` called with the peer's answer. Makes the connection if there is none.
     pub(crate) fn query(self: &Arc<Self>, question: &Question, callback: AnswerCallback) {
-        let mut state = self.state.lock();
-        let admitted = state.admit(true);
-        let refused = match admitted {
-            Ok(_) => state.query(question, callback).err(),
-            Err(_) => Some(callback),
-        };
-        drop(state);
-        end(refused.into_iter().collect());
-        if matches!(admitted, Ok(true)) {
+        if self.outbox.with(|outbox| outbox.query(question, callback)) {
             self.begin();
         }
     }
@@ -75,7 +63,7 @@ impl Link {
     /// Takes the peer's answer to a question.
     pub(crate) fn answered(&self, payload: &[u8]) -> Result<(), Violation> {
         let (question, answer) = Question::read_answered(payload)?;
-        let waiting = self.state.lock().shape_queries.take(&question);
+        let waiting = self.outbox.with(|outbox| outbox.shape_queries.on_answer(&question));
         let told = ShapeAnswer::new(answer);
         waiting.into_iter().for_each(|callback| callback(Some(&told)));
         Ok(())
@@ -84,19 +72,22 @@ impl Link {
     /// Returns the most bytes that an answer to the peer may have; `None` if it does not read earlier answers, so that
     /// no more are looked up.
     pub(crate) fn room_to_tell(&self) -> Option<usize> {
-        let state = self.state.lock();
-        let reads = state.phase == Phase::Up && state.control.len() < MAX_CONTROL;
-        reads.then(|| state.outgoing.max_frame().saturating_sub(Question::LONGEST))
+        self.outbox.with(|outbox| {
+            let reads = outbox.phase == Phase::Up && outbox.control.room() > 0;
+            reads.then(|| outbox.posts.max_frame().saturating_sub(Question::LONGEST))
+        })
     }
 
     /// Answers a question of the peer, unless it does not read.
     pub(crate) fn tell(&self, question: &Question, answer: &[u8]) {
-        self.put_control(|state| question.answer(&mut state.control, answer));
+        self.put_control(|outbox| question.answer(&mut outbox.control.frames, answer));
     }
 
     pub(crate) fn sweep_shape_queries(&self) {
-        let waited = self.state.lock().shape_queries.sweep();
-        end(waited);
+        self.outbox.with(|outbox| {
+            let waited = outbox.shape_queries.sweep();
+            outbox.later(waited);
+        });
     }
 }
 
@@ -259,7 +250,7 @@ pub(crate) fn explain_there(
 
 /// Ends a request that was refused because of its shape, with the difference if it can be found out.
 pub(crate) fn refused(link: &Arc<Link>, request: PendingRequest) {
-    let (reason, account) = (DropReason::TypeMismatch, request.account(link));
+    let (reason, account) = (DropReason::TypeMismatch, request.account(&**link));
     let sent = account.as_ref().and_then(|account| Shape::known(account.fingerprint));
     let waiting = request.waiting;
     let (Some(Account { target, .. }), Some(sent)) = (account, sent) else {

@@ -14,54 +14,72 @@ use crate::wire::frames::ping::Ping;
 impl Link {
     /// Pings the peer, unless it does not read.
     pub(crate) fn ping(&self, nonce: u64) {
-        self.put_control(|state| {
-            state.beat();
-            state.round_trips.asked(nonce, Instant::now());
-            Ping { nonce, read: state.read.1 }.put(&mut state.control, kind::PING);
-            let under_way = state.deferred.under_way();
-            state.ping_behind(under_way);
+        let now = Instant::now();
+        self.put_control(|outbox| {
+            let ping = Ping { nonce, read: outbox.read.here() };
+            outbox.heartbeat.ping(&ping, now, &mut outbox.control.frames);
+            let under_way = outbox.releases.deferred.under_way();
+            outbox.ping_behind(under_way);
+        });
+    }
+
+    pub(crate) fn pong(&self, nonce: u64) {
+        self.put_control(|outbox| {
+            Ping { nonce, read: outbox.read.here() }.put(&mut outbox.control.frames, kind::PONG);
         });
     }
 
     /// Takes the peer's answer to a ping.
     pub(crate) fn ponged(&self, pong: &Ping) {
-        self.peer_has_read(pong.read);
-        let mut state = self.state.lock();
-        if !DeferredReleases::is_marked(pong.nonce) {
-            state.round_trips.answered(pong.nonce, Instant::now());
-            return;
-        }
-        let (given_back, next) = state.deferred.answered(pong.nonce);
-        state.ping_behind(next);
-        drop(state);
-        drop(given_back);
+        let now = Instant::now();
+        self.outbox.with(|outbox| {
+            outbox.read.on_count(pong.read, outbox.posts.written());
+            self.homecoming.arrive(outbox);
+            if !DeferredReleases::is_marked(pong.nonce) {
+                return outbox.heartbeat.on_pong(pong.nonce, now);
+            }
+            let (given_back, next) = outbox.releases.deferred.on_pong(pong.nonce);
+            if !given_back.is_empty() {
+                outbox.afterwards.effects.drop_later(given_back);
+            }
+            outbox.ping_behind(next);
+        });
     }
 
     /// Returns the figures of the link; `None` if it is not used.
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
         let in_doubt = self.settlement.in_doubt(self.unsettled());
-        let peer = self.peer();
-        let state = self.state.lock();
-        let (written, read) = state.past;
-        Some(ConnectionStats {
-            peer: peer.map(|peer| peer.node),
-            endpoint: self.endpoint().map(ToString::to_string),
-            state: match state.phase {
-                Phase::Dialling => ConnectionState::Dialling,
-                Phase::Up => ConnectionState::Up,
-                Phase::Pausing => ConnectionState::Pausing,
-                Phase::Closing => ConnectionState::Closing,
-                Phase::Idle | Phase::Over => return None,
-            },
-            rtt: state.round_trips.took,
-            messages_sent: written + state.written(),
-            messages_received: read + state.read.1,
-            bytes_sent: self.meter.sent(),
-            bytes_received: self.meter.received(),
-            reconnects: state.times_up.saturating_sub(1),
-            outbox_bytes: state.bytes() as u64,
-            outbox_capacity: state.capacity as u64,
-            in_doubt,
+        let (peer, endpoint) = (self.peer().map(|peer| peer.node), self.endpoint().map(ToString::to_string));
+        let (bytes_sent, bytes_received) = (self.meter.sent(), self.meter.received());
+        self.outbox.with(|outbox| {
+            let (messages_sent, messages_received) = outbox.read.totals(outbox.posts.written());
+            Some(ConnectionStats {
+                peer,
+                endpoint,
+                state: outbox.phase.state()?,
+                rtt: outbox.heartbeat.round_trip(),
+                messages_sent,
+                messages_received,
+                bytes_sent,
+                bytes_received,
+                reconnects: outbox.session.times_up.saturating_sub(1),
+                outbox_bytes: outbox.posts.len() as u64,
+                outbox_capacity: outbox.posts.capacity as u64,
+                in_doubt,
+            })
         })
+    }
+}
+
+impl Phase {
+    /// Returns the phase as the statistics have it; `None` if the link is not used.
+    fn state(self) -> Option<ConnectionState> {
+        match self {
+            Phase::Dialling => Some(ConnectionState::Dialling),
+            Phase::Up => Some(ConnectionState::Up),
+            Phase::Pausing => Some(ConnectionState::Pausing),
+            Phase::Closing => Some(ConnectionState::Closing),
+            Phase::Idle | Phase::Over => None,
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! Pointers as they are written in a message on a connection: as its target, and as handles inside it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
 use crate::ident::Incarnation;
+use crate::net::control::flow::Flow;
 use crate::sync::Mutex;
-use crate::wire::frames::report::Account;
 use crate::wire::introduction::Introduction;
 use crate::wire::outgoing::Referent;
 
@@ -24,6 +23,13 @@ pub(super) struct TargetRef<'a> {
     pub(super) type_name: &'static str,
 }
 
+impl TargetRef<'_> {
+    /// Returns the flow for messages that the pointer sends.
+    pub(super) fn flow(self) -> Flow {
+        self.pointer.box_id(self.direct).map_or(Flow::Name(self.pointer.key()), Flow::Box)
+    }
+}
+
 impl Referent for TargetRef<'_> {
     fn key(&self) -> u64 {
         self.pointer.key_of_target(self.fingerprint).0
@@ -35,35 +41,6 @@ impl Referent for TargetRef<'_> {
 
     fn introduction(&self) -> Introduction<'_> {
         self.pointer.introduce_target(self.fingerprint, self.direct)
-    }
-}
-
-/// Boxes whose message type is remembered separately, because another type has the same shape.
-const MAX_REMEMBERED: usize = 65_536;
-
-/// The Rust types of messages that were sent to boxes of the peer. There may be very many boxes, and there are few
-/// types: a box has an entry of its own only if another type has the shape of its messages.
-#[derive(Default)]
-pub(super) struct TypeNames {
-    /// The types by the fingerprints of their shapes: one for each type that this node sends.
-    by_shape: HashMap<u64, &'static str>,
-    /// The types of boxes with an entry of their own; at most [`MAX_REMEMBERED`].
-    others: HashMap<Account, &'static str>,
-}
-
-impl TypeNames {
-    /// Notes the type of a message that is sent to that box.
-    pub(super) fn note(&mut self, account: Account, type_name: &'static str) {
-        if *self.by_shape.entry(account.fingerprint).or_insert(type_name) == type_name {
-            self.others.remove(&account);
-        } else if self.others.len() < MAX_REMEMBERED || self.others.contains_key(&account) {
-            self.others.insert(account, type_name);
-        }
-    }
-
-    /// Returns the type of the messages of that shape that were sent to that box; empty if it is not known.
-    pub(super) fn of(&self, account: &Account) -> &'static str {
-        self.others.get(account).or_else(|| self.by_shape.get(&account.fingerprint)).copied().unwrap_or_default()
     }
 }
 
@@ -107,32 +84,5 @@ impl Referent for HandleRef<'_> {
         // Not locked during the call: a pointer by name asks its own connection for the peer, and that may be this one.
         let peer = *self.peer.lock();
         self.pointer.introduce_handle(peer, self.via.map(|via| via.local.id()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::target::Target;
-
-    fn account(n: usize, fingerprint: u64) -> Account {
-        Account { target: Target::Name(n.to_string().into()), fingerprint }
-    }
-
-    #[test]
-    fn of_boxes_without_end_so_many_are_remembered() {
-        let mut names = TypeNames::default();
-        for n in 0..=MAX_REMEMBERED {
-            names.note(account(n, 7), "first");
-        }
-        assert!(names.others.is_empty(), "one type takes one place");
-        for n in 0..=MAX_REMEMBERED {
-            names.note(account(n, 7), "second");
-        }
-        assert_eq!(names.others.len(), MAX_REMEMBERED);
-        assert_eq!([names.of(&account(0, 7)), names.of(&account(MAX_REMEMBERED, 7))], ["second", "first"]);
-        assert_eq!(names.of(&account(0, 8)), "", "nothing of that shape was sent");
-        names.note(account(0, 7), "first");
-        assert_eq!((names.of(&account(0, 7)), names.others.len()), ("first", MAX_REMEMBERED - 1));
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Link;
-use super::outbox::MAX_CONTROL;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
@@ -15,11 +15,11 @@ use crate::handle::pointer::monitor::Monitor;
 use crate::handle::ports::BoxGone;
 use crate::handle::ports::Router;
 use crate::ident::Incarnation;
-use crate::net::control::watch::Notices;
-use crate::net::control::watch::PeerWatch;
+use crate::net::control::effects::GoneWaiter;
+use crate::net::control::peer_watch::PeerWatch;
+use crate::net::control::peer_watch::WatchGuard;
+use crate::net::control::watch::Reach;
 use crate::net::control::watch::Waiter;
-use crate::net::control::watch::Watches;
-use crate::net::control::watch::put_if_readable;
 use crate::observe::event::CloseReason;
 use crate::wire::features::feature;
 use crate::wire::frames::closed::Closed;
@@ -28,38 +28,65 @@ use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::target::Target;
 
+impl GoneWaiter for oneshot::Sender<BoxGone> {
+    fn is_gone(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn tell(self: Box<Self>, gone: BoxGone) {
+        // The waiter may have gone.
+        let _ = self.send(gone);
+    }
+}
+
 impl Outbox {
-    /// Changes the watches, and wakes the writer if there is news.
-    fn watching<R>(&mut self, change: impl FnOnce(&mut Watches) -> R) -> R {
-        let changed = change(&mut self.watches);
-        self.look_at_watches();
-        changed
-    }
-
-    /// Wakes the writer if there is news for the peer.
+    /// Wakes the writer if there is news of watches for the peer.
     fn look_at_watches(&mut self) {
-        if self.phase == Phase::Up && self.watches.has_news() {
+        if self.phase == Phase::Up && self.has_watch_frames() {
             self.wake();
         }
     }
 
-    /// Tells the peer that one of its watches is not kept. Such frames take at most half of the room of refusals, because a
-    /// peer for whose refused requests there is none is cut off. Beyond that the peer is told that some are not kept.
-    fn refuse_watch(&mut self, target: Target) {
-        let (len, room) = (self.control.len() + Unwatched::LONGEST, self.capacity.max(MAX_CONTROL) / 2);
-        if len > room || !self.refusals.covers(2 * len) {
-            self.watching(Watches::refuse_some);
+    pub(super) fn has_watch_frames(&self) -> bool {
+        self.watches.has_frames() || self.peer_watches.has_frames()
+    }
+
+    /// Adds a waiter; `peer` is the node at the other end, or the last node there. Returns whether a dial has to be
+    /// started.
+    fn wait(&mut self, target: &Target, waiter: Waiter, peer: Option<Incarnation>, now: Instant) -> bool {
+        let Waiter { node, told } = waiter;
+        if self.phase == Phase::Over {
+            // Dropping `told` tells the waiter.
+            self.afterwards.effects.drop_later(told);
+            return false;
+        }
+        let is_up = matches!(self.phase, Phase::Up | Phase::Closing);
+        let node = node.or(peer.filter(|_| is_up));
+        if is_up && node.is_some() && node != peer {
+            self.afterwards.effects.gone(told, CloseReason::NodeGone.into());
+            return false;
+        }
+        let starts = matches!(self.admit(true), Ok(true));
+        let reach = match self.phase {
+            Phase::Up if self.session.understands(feature::WATCHES) => Reach::Watches,
+            Phase::Up | Phase::Closing => Reach::Deaf,
+            _ => Reach::None,
+        };
+        self.watches.wait(target, Waiter { node, told }, reach, now);
+        self.look_at_watches();
+        starts
+    }
+
+    /// Tells the peer that one of its watches is not kept. If there is no room for that, the peer is told that some are
+    /// not kept.
+    fn refuse_watch(&mut self, target: &Target) {
+        if !self.control.has_room_to_refuse_watch(self.posts.capacity) {
+            self.peer_watches.refuse_some();
+            self.look_at_watches();
         } else if self.phase == Phase::Up {
-            let longest = self.outgoing.max_frame();
-            put_if_readable(&mut self.control, longest, |out| Unwatched { target }.put(out));
+            self.control.refuse_watch(&Unwatched { target: target.clone() }, self.posts.max_frame());
             self.wake();
         }
-    }
-
-    /// Takes up the watches on a new connection to that node.
-    pub(super) fn watch_again(&mut self, peer: Incarnation) -> Notices {
-        let understands = self.features & feature::WATCHES != 0;
-        self.watching(|watches| watches.greeted(peer, understands))
     }
 }
 
@@ -67,75 +94,64 @@ impl Outbox {
 impl Link {
     /// Has `told` informed once the box is gone. Makes the connection if there is none.
     pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
-        let peer = self.current_peer();
-        let mut state = self.state.lock();
-        if state.phase == Phase::Over {
-            // Dropping `told` tells the waiter.
-            return;
-        }
-        let is_up = matches!(state.phase, Phase::Up | Phase::Closing);
-        let node = node.or(peer.filter(|_| is_up));
-        if is_up && node.is_some() && node != peer {
-            drop(state);
-            return Notices::one(told, CloseReason::NodeGone).tell();
-        }
-        let starts = matches!(state.admit(true), Ok(true));
-        let understands = state.phase == Phase::Up && state.features & feature::WATCHES != 0;
-        state.watching(|watches| watches.wait(target, Waiter { node, told }, is_up, understands));
-        drop(state);
-        if starts {
+        let (peer, waiter) = (self.current_peer(), Waiter { node, told: Box::new(told) });
+        let now = Instant::now();
+        if self.outbox.with(|outbox| outbox.wait(target, waiter, peer, now)) {
             self.begin();
         }
     }
 
     /// Takes the peer's report that a box is gone.
     pub(crate) fn box_gone(&self, closed: &Closed) {
-        let why = match closed.why {
-            Gone::Node => CloseReason::NodeGone,
-            Gone::Connection => CloseReason::ConnectionLost,
-            Gone::Closed | Gone::Other(_) => CloseReason::BoxClosed,
-        };
-        let unreached = closed.unreached.map(Duration::from_millis);
-        let since = unreached.and_then(|unreached| Instant::now().checked_sub(unreached));
-        let told = self.state.lock().watches.gone(&closed.target, &BoxGone { why, since });
-        told.tell();
+        let now = Instant::now();
+        self.outbox.with(|outbox| {
+            let told = outbox.watches.on_closed(closed, now);
+            outbox.later(told);
+        });
     }
 
     /// The peer says that it does not keep a watch.
-    pub(crate) fn not_watched(&self, connection: u64, Unwatched { target }: &Unwatched) {
-        let mut state = self.state.lock();
-        if state.connection == connection {
-            state.watches.refused(target);
-        }
+    pub(crate) fn not_watched(&self, connection: u64, unwatched: &Unwatched) {
+        let now = Instant::now();
+        self.outbox.with(|outbox| {
+            if outbox.is(connection) {
+                outbox.watches.on_unwatched(unwatched, now);
+            }
+        });
     }
 
     /// Ends the waits for boxes of a node that has said that it ends.
     pub(crate) fn node_gone(&self, node: Incarnation) {
         // The check keeps a stranger that says so again and again from causing searches through waiters for other
         // nodes.
-        if self.current_peer() != Some(node) {
-            return;
+        if self.current_peer() == Some(node) {
+            self.end_waits(&CloseReason::NodeGone, |waiter| waiter.node == Some(node));
         }
-        let told = self.state.lock().watches.end(CloseReason::NodeGone, |waiter| waiter.node == Some(node));
-        told.tell();
     }
 
     /// Ends all waits, because nobody answers at the other end.
     pub(crate) fn unreachable(&self) {
-        let told = self.state.lock().watches.end(CloseReason::ConnectionLost, |_| true);
-        told.tell();
+        self.end_waits(&CloseReason::ConnectionLost, |_| true);
+    }
+
+    fn end_waits(&self, why: &CloseReason, which: impl Fn(&Waiter) -> bool) {
+        self.outbox.with(|outbox| {
+            let told = outbox.watches.end(why, which);
+            outbox.later(told);
+        });
     }
 
     /// Forgets waiters that have gone, asks anew for watches that the peer did not keep if it is time, and ends all waits
     /// if there has been no connection for `dead_after`.
     pub(crate) fn sweep_watches(&self, dead_after: Duration) {
-        let mut state = self.state.lock();
-        state.watching(|watches| {
-            watches.forget_gone();
-            watches.ask_again();
+        let now = Instant::now();
+        let is_lost = self.outbox.with(|outbox| {
+            let gone = outbox.watches.forget_gone();
+            outbox.later(gone);
+            outbox.watches.ask_again(now);
+            outbox.look_at_watches();
+            outbox.watches.is_lost_for(dead_after, now)
         });
-        let is_lost = state.watches.is_lost_for(dead_after);
-        drop(state);
         if is_lost {
             self.unreachable();
         }
@@ -155,17 +171,10 @@ impl Link {
         if !on {
             return self.peer_forgets(connection, &target);
         }
-        let unwanted = {
-            let mut state = self.state.lock();
-            if state.connection != connection {
-                return;
-            }
-            match state.watches.peer_watches(&target) {
-                PeerWatch::Begun(unwanted) => unwanted,
-                PeerWatch::Known => return,
-                PeerWatch::NoRoom => return state.refuse_watch(target),
-            }
-        };
+        let unwanted = CancellationToken::new();
+        if !self.begin_watch(connection, &target, &unwanted) {
+            return;
+        }
         let pointer = match &target {
             Target::Name(name) => registry.named(name),
             Target::Id(id) => registry.find(*id),
@@ -186,28 +195,43 @@ impl Link {
         }));
     }
 
-    fn tell_gone(&self, connection: u64, target: Target, gone: BoxGone) {
-        {
-            let mut state = self.state.lock();
-            if state.connection != connection {
-                return;
+    /// Notes a watch of the peer, until which is no longer wanted `unwanted` is cancelled. Returns whether it is a new
+    /// one that is kept.
+    fn begin_watch(&self, connection: u64, target: &Target, unwanted: &CancellationToken) -> bool {
+        let mut guard: Option<WatchGuard> = Some(Box::new(unwanted.clone().drop_guard()));
+        self.outbox.with(|outbox| {
+            if !outbox.is(connection) {
+                return false;
             }
-            let state = &mut *state;
-            let unreached = gone.since.and_then(|since| u64::try_from(since.elapsed().as_millis()).ok());
-            let closed = Closed { target: target.clone(), why: on_wire(&gone.why), unreached };
-            state.watches.tell(closed, || state.fragments.barrier());
-            state.look_at_watches();
-        }
+            let fate = outbox.peer_watches.on_watch(target, &mut guard);
+            if fate == PeerWatch::NoRoom {
+                outbox.refuse_watch(target);
+            }
+            fate == PeerWatch::Begun
+        })
+    }
+
+    fn tell_gone(&self, connection: u64, target: Target, gone: BoxGone) {
+        let now = Instant::now();
+        let since = gone.since.map(|since| now.saturating_duration_since(since));
+        let unreached = since.and_then(|since| u64::try_from(since.as_millis()).ok());
+        let closed = Closed { target: target.clone(), why: on_wire(&gone.why), unreached };
+        self.outbox.with(|outbox| {
+            if outbox.is(connection) {
+                let Outbox { peer_watches, posts, .. } = outbox;
+                peer_watches.tell(closed, || posts.fragments.barrier());
+                outbox.look_at_watches();
+            }
+        });
         self.peer_forgets(connection, &target);
     }
 
     fn peer_forgets(&self, connection: u64, target: &Target) {
-        let watched = {
-            let mut state = self.state.lock();
-            if state.connection == connection { state.watches.peer_forgets(target) } else { None }
-        };
-        // Without the lock, since dropping the guard wakes the task that monitors the box.
-        drop(watched);
+        // The guard is dropped without the lock, since that wakes the task that monitors the box.
+        let forgotten = self
+            .outbox
+            .with(|outbox| if outbox.is(connection) { outbox.peer_watches.on_unwatch(target) } else { None });
+        drop(forgotten);
     }
 }
 

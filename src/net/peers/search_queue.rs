@@ -27,7 +27,8 @@ use crate::handle::ports::PendingReply;
 use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
-use crate::net::link::outbox;
+use crate::net::link::post_queue;
+use crate::net::link::session;
 use crate::quota::Quota;
 use crate::quota::Share;
 use crate::reason::DropReason;
@@ -103,11 +104,11 @@ impl SearchQueue {
             found: None,
             waiting: VecDeque::new(),
             bytes: 0,
-            share: Share::new(outboxes, &outbox::OWN),
+            share: Share::new(outboxes, &post_queue::OWN),
             requests: 0,
             gone_on: HashMap::new(),
         };
-        SearchQueue { limit, number: outbox::next_connection(), state: Mutex::new(state) }
+        SearchQueue { limit, number: session::next_connection(), state: Mutex::new(state) }
     }
 
     /// Queues a message that `wait` makes, if there is room, or returns the result of the search as the reason not to
