@@ -57,7 +57,7 @@ struct Ban {
     rule: &'static str,
 }
 
-const BANS: [Ban; 7] = [
+const BANS: [Ban; 8] = [
     Ban {
         within: "wire/",
         except: &[],
@@ -129,6 +129,22 @@ const BANS: [Ban; 7] = [
         except: &["env.rs", "boxes/keyed.rs"],
         words: &["new_v4", "now_v7", "getrandom", "rand", "RandomState"],
         rule: "only env draws by chance, so that a simulation can be repeated",
+    },
+    Ban {
+        within: "net/control/",
+        except: &[],
+        words: &[
+            "Instant::now",
+            "Mutex",
+            "RwLock",
+            "Notify",
+            "oneshot",
+            "mpsc",
+            "CancellationToken",
+            "Waker",
+            "AtomicWaker",
+        ],
+        rule: "a sub-protocol is plain state: no lock, channel or waker, and its caller tells it the time",
     },
 ];
 
@@ -206,6 +222,7 @@ fn broken() -> Vec<Source> {
         Source::new("net/peers/table.rs", "use crate::net::link::Link;\n"),
         Source::new("net/peers/hints.rs", "use tokio::net::TcpStream;\n"),
         Source::new("net/control/mod.rs", "use super::{link};\n"),
+        Source::new("net/control/watch.rs", "use crate::sync::Mutex;\nfn f() { Instant::now(); }\n"),
         Source::new(
             "wire/mod.rs",
             "#[cfg(test)]\nmod golden;\n#[cfg(any(test, fuzzing))]\npub(crate) mod fuzz;\n#[cfg(unix)]\nmod unix;\n",
@@ -259,6 +276,8 @@ fn each_check_finds_what_it_is_there_for() {
         found(banned_words(&tree)),
         [
             "net/peers/hints.rs:1",
+            "net/control/watch.rs:1",
+            "net/control/watch.rs:2",
             "wire/codec.rs:4",
             "wire/codec.rs:1",
             "wire/codec.rs:4",

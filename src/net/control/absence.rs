@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::settlement::ConnectionNames;
@@ -30,15 +27,8 @@ const MAX_ABSENT: usize = 1024;
 const MAX_OF_ONE: usize = MAX_RESTATED;
 
 /// See the [module](self).
-#[derive(Debug)]
-pub(crate) struct Absences {
-    state: Mutex<AbsenceTable>,
-    came: Notify,
-    forget_after: Duration,
-}
-
 #[derive(Debug, Default)]
-struct AbsenceTable {
+pub(crate) struct AbsenceTable {
     absent: HashMap<Connection, Absent>,
     by_age: BTreeMap<u64, Connection>,
     /// The ages of the connections, by their peer.
@@ -62,94 +52,68 @@ pub(crate) struct Absent {
     _link: Option<Arc<dyn Outbound>>,
 }
 
-impl Absences {
-    pub(crate) fn new(forget_after: Duration) -> Absences {
-        Absences { state: Mutex::default(), came: Notify::new(), forget_after }
-    }
-
-    /// Records that a connection with a peer that holds boxes here has ended; `link` is dialled until the peer is back.
-    /// Returns the connection that had to make room, whose peer is no longer expected on it.
+impl AbsenceTable {
+    /// Records that a connection with a peer that holds boxes here has ended; `link` is dialled until the peer is back,
+    /// or is expected no longer, which is so from `until` on. Returns the connection that had to make room, whose peer
+    /// is no longer expected on it.
     pub(crate) fn expect_back(
-        &self,
+        &mut self,
         names: ConnectionNames,
         holder: Holder,
         link: Option<Arc<dyn Outbound>>,
+        until: Option<Instant>,
     ) -> Option<Absent> {
-        let oldest = {
-            let mut state = self.state.lock();
-            let oldest = state.make_room(names.peer);
-            state.next_age += 1;
-            let (age, until) = (state.next_age, Instant::now().checked_add(self.forget_after));
-            let connection = (names.peer, names.ours);
-            let absent = Absent { holder, age, until, _link: link };
-            if state.is_over {
-                drop(state);
-                return Some(absent);
-            }
-            state.by_age.insert(age, connection);
-            state.by_peer.entry(names.peer).or_default().insert(age);
-            state.absent.insert(connection, absent);
-            oldest
-        };
-        self.came.notify_one();
+        let oldest = self.make_room(names.peer);
+        self.next_age += 1;
+        let (age, connection) = (self.next_age, (names.peer, names.ours));
+        let absent = Absent { holder, age, until, _link: link };
+        if self.is_over {
+            return Some(absent);
+        }
+        self.by_age.insert(age, connection);
+        self.by_peer.entry(names.peer).or_default().insert(age);
+        self.absent.insert(connection, absent);
         oldest
     }
 
     /// Removes the connection of a peer that is back, and has stated its leases on that connection.
-    pub(crate) fn is_back(&self, peer: Incarnation, ours: ConnectionId) -> Option<Absent> {
-        let mut state = self.state.lock();
-        let age = state.absent.get(&(peer, ours))?.age;
-        state.remove(age)
+    pub(crate) fn on_restated(&mut self, peer: Incarnation, ours: ConnectionId) -> Option<Absent> {
+        let age = self.absent.get(&(peer, ours))?.age;
+        self.remove(age)
     }
 
     /// Removes the connections of a peer that has said goodbye: it is not expected back.
     #[must_use]
-    pub(crate) fn forget(&self, peer: Incarnation) -> Vec<Absent> {
-        let mut state = self.state.lock();
-        let ages: Vec<u64> = state.by_peer.get(&peer).into_iter().flatten().copied().collect();
-        ages.into_iter().filter_map(|age| state.remove(age)).collect()
+    pub(crate) fn on_goodbye(&mut self, peer: Incarnation) -> Vec<Absent> {
+        let ages: Vec<u64> = self.by_peer.get(&peer).into_iter().flatten().copied().collect();
+        ages.into_iter().filter_map(|age| self.remove(age)).collect()
     }
 
     /// Removes the connections of earlier runs of a node: they are not expected back.
     #[must_use]
-    pub(crate) fn forget_earlier(&self, than: Incarnation) -> Vec<Absent> {
-        let earlier: Vec<Incarnation> = {
-            let state = self.state.lock();
-            let run = |epoch| Incarnation { epoch, ..than };
-            let runs = state.by_peer.range(run(Epoch::FIRST)..=run(Epoch::LAST));
-            runs.map(|(run, _)| *run).filter(|run| run.is_another_run_of(than)).collect()
-        };
-        earlier.into_iter().flat_map(|node| self.forget(node)).collect()
+    pub(crate) fn forget_earlier(&mut self, than: Incarnation) -> Vec<Absent> {
+        let run = |epoch| Incarnation { epoch, ..than };
+        let runs = self.by_peer.range(run(Epoch::FIRST)..=run(Epoch::LAST));
+        let earlier: Vec<Incarnation> = runs.map(|(run, _)| *run).filter(|run| run.is_another_run_of(than)).collect();
+        earlier.into_iter().flat_map(|node| self.on_goodbye(node)).collect()
     }
 
     /// Removes all connections, for good: nobody is expected back any more.
-    pub(crate) fn clear(&self) {
-        let over = AbsenceTable { is_over: true, ..AbsenceTable::default() };
-        let cleared = std::mem::replace(&mut *self.state.lock(), over);
-        drop(cleared);
+    #[must_use]
+    pub(crate) fn end(&mut self) -> AbsenceTable {
+        std::mem::replace(self, AbsenceTable { is_over: true, ..AbsenceTable::default() })
     }
 
-    /// Returns the next connection whose peer is no longer expected back, once there is one.
-    pub(crate) async fn next_forgotten(&self) -> Absent {
-        loop {
-            let until = {
-                let mut state = self.state.lock();
-                let now = Instant::now();
-                if let Some(forgotten) = state.pop_oldest(|absent| absent.until.is_some_and(|until| until <= now)) {
-                    return forgotten;
-                }
-                state.oldest().and_then(|oldest| oldest.until)
-            };
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                // `Notify` keeps a permit for a later waiter, so nothing is missed.
-                None => self.came.notified().await,
-            }
-        }
+    /// Removes a connection whose peer is no longer expected back, if there is one.
+    pub(crate) fn next_due(&mut self, now: Instant) -> Option<Absent> {
+        self.pop_oldest(|absent| absent.until.is_some_and(|until| until <= now))
     }
-}
 
-impl AbsenceTable {
+    /// Returns when the [next](AbsenceTable::next_due) is due.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.oldest().and_then(|oldest| oldest.until)
+    }
+
     fn oldest(&self) -> Option<&Absent> {
         self.by_age.first_key_value().and_then(|(_, oldest)| self.absent.get(oldest))
     }
@@ -187,11 +151,12 @@ impl AbsenceTable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const PEER: Incarnation = Incarnation::of([1; 16]);
     const OTHER: Incarnation = Incarnation::of([2; 16]);
-    const FORGET_AFTER: Duration = Duration::from_secs(60);
 
     fn names(peer: Incarnation, n: u64) -> ConnectionNames {
         let mut ours = [0; 16];
@@ -199,62 +164,52 @@ mod tests {
         ConnectionNames { peer, ours: ConnectionId(ours), theirs: ConnectionId([9; 16]) }
     }
 
-    fn absent(absences: &Absences, peer: Incarnation, n: u64) -> Option<Holder> {
-        absences.expect_back(names(peer, n), n, None).map(|oldest| oldest.holder)
+    fn absent(absences: &mut AbsenceTable, peer: Incarnation, n: u64) -> Option<Holder> {
+        absences.expect_back(names(peer, n), n, None, None).map(|oldest| oldest.holder)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_is_expected_back_for_so_long_and_no_longer() {
-        let absences = Absences::new(FORGET_AFTER);
-        let began = Instant::now();
-        absent(&absences, PEER, 1);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        absent(&absences, PEER, 2);
-        absent(&absences, OTHER, 3);
-        assert_eq!(absences.is_back(PEER, names(PEER, 2).ours).map(|absent| absent.holder), Some(2));
-        assert_eq!(absences.next_forgotten().await.holder, 1);
-        assert_eq!(began.elapsed(), FORGET_AFTER);
-        assert_eq!(absences.next_forgotten().await.holder, 3);
-        assert_eq!(began.elapsed(), FORGET_AFTER + Duration::from_secs(1));
-        assert!(absences.is_back(PEER, names(PEER, 1).ours).is_none(), "it came too late");
-        let more = tokio::time::timeout(10 * FORGET_AFTER, absences.next_forgotten()).await;
-        assert!(more.is_err());
+    fn holders(absent: Vec<Absent>) -> Vec<Holder> {
+        let mut holders: Vec<Holder> = absent.iter().map(|gone| gone.holder).collect();
+        holders.sort_unstable();
+        holders
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_that_goes_while_nobody_is_absent_is_noticed() {
-        let absences = Arc::new(Absences::new(FORGET_AFTER));
-        let waiting = tokio::spawn({
-            let absences = Arc::clone(&absences);
-            async move { absences.next_forgotten().await.holder }
-        });
-        tokio::task::yield_now().await;
-        absent(&absences, PEER, 7);
-        assert_eq!(waiting.await.expect("it does not panic"), 7);
+    #[test]
+    fn each_is_expected_back_for_so_long_and_no_longer() {
+        let (mut absences, began) = (AbsenceTable::default(), Instant::now());
+        let at = |seconds| began + Duration::from_secs(seconds);
+        for (n, peer) in [(1, PEER), (2, PEER), (3, OTHER)] {
+            assert!(absences.expect_back(names(peer, n), n, None, Some(at(60 + n))).is_none());
+        }
+        let due = |absences: &mut AbsenceTable, seconds| absences.next_due(at(seconds)).map(|gone| gone.holder);
+        assert_eq!(absences.on_restated(PEER, names(PEER, 2).ours).map(|absent| absent.holder), Some(2));
+        assert_eq!((absences.due_at(), due(&mut absences, 60)), (Some(at(61)), None));
+        assert_eq!((due(&mut absences, 61), absences.due_at()), (Some(1), Some(at(63))));
+        assert!(absences.on_restated(PEER, names(PEER, 1).ours).is_none(), "it came too late");
+        assert_eq!([62, 99, 99].map(|seconds| due(&mut absences, seconds)), [None, Some(3), None]);
+        absent(&mut absences, PEER, 4);
+        assert_eq!((absences.due_at(), due(&mut absences, 1 << 30)), (None, None), "it is expected for good");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_says_goodbye_is_not_expected_and_others_are() {
-        let absences = Absences::new(FORGET_AFTER);
-        (1..=3).for_each(|n| assert_eq!(absent(&absences, if n == 2 { OTHER } else { PEER }, n), None));
-        let mut gone: Vec<Holder> = absences.forget(PEER).iter().map(|gone| gone.holder).collect();
-        gone.sort_unstable();
-        assert_eq!(gone, [1, 3]);
-        assert!(absences.is_back(PEER, names(OTHER, 2).ours).is_none(), "that is another's");
-        assert_eq!(absences.next_forgotten().await.holder, 2);
+    #[test]
+    fn a_peer_that_says_goodbye_is_not_expected_and_others_are() {
+        let mut absences = AbsenceTable::default();
+        (1..=3).for_each(|n| assert_eq!(absent(&mut absences, if n == 2 { OTHER } else { PEER }, n), None));
+        assert_eq!(holders(absences.on_goodbye(PEER)), [1, 3]);
+        assert!(absences.on_restated(PEER, names(OTHER, 2).ours).is_none(), "that is another's");
+        assert_eq!(absences.on_restated(OTHER, names(OTHER, 2).ours).map(|absent| absent.holder), Some(2));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn earlier_runs_of_a_node_that_is_back_are_not_expected_and_others_are() {
-        let absences = Absences::new(FORGET_AFTER);
+    #[test]
+    fn earlier_runs_of_a_node_that_is_back_are_not_expected_and_others_are() {
+        let mut absences = AbsenceTable::default();
         let again = Incarnation { epoch: OTHER.epoch, ..PEER };
-        absent(&absences, PEER, 1);
-        absent(&absences, OTHER, 2);
-        absent(&absences, again, 3);
-        let gone: Vec<Holder> = absences.forget_earlier(again).iter().map(|gone| gone.holder).collect();
-        assert_eq!(gone, [1]);
-        assert_eq!(absences.next_forgotten().await.holder, 2);
-        assert_eq!(absences.next_forgotten().await.holder, 3);
+        absent(&mut absences, PEER, 1);
+        absent(&mut absences, OTHER, 2);
+        absent(&mut absences, again, 3);
+        assert_eq!(holders(absences.forget_earlier(again)), [1]);
+        let left = [OTHER, again].map(|peer| holders(absences.on_goodbye(peer)));
+        assert_eq!(left, [[2], [3]]);
     }
 
     fn peer(n: u64) -> Incarnation {
@@ -263,30 +218,30 @@ mod tests {
 
     #[test]
     fn so_many_are_remembered_and_whoever_has_most_makes_room() {
-        let absences = Absences::new(FORGET_AFTER);
+        let mut absences = AbsenceTable::default();
         let others = (MAX_ABSENT - 2) as u64;
-        (0..others).for_each(|n| assert_eq!(absent(&absences, peer(n), n), None));
-        (others..others + 2).for_each(|n| assert_eq!(absent(&absences, OTHER, n), None));
-        assert_eq!(absent(&absences, PEER, 5_000), Some(others), "the other has two");
-        assert_eq!(absences.state.lock().by_age.len(), MAX_ABSENT);
+        (0..others).for_each(|n| assert_eq!(absent(&mut absences, peer(n), n), None));
+        (others..others + 2).for_each(|n| assert_eq!(absent(&mut absences, OTHER, n), None));
+        assert_eq!(absent(&mut absences, PEER, 5_000), Some(others), "the other has two");
+        assert_eq!(absences.by_age.len(), MAX_ABSENT);
     }
 
     #[test]
     fn of_one_peer_the_latest_are_remembered_and_nobody_else_makes_room_for_it() {
-        let absences = Absences::new(FORGET_AFTER);
-        absent(&absences, OTHER, 9_999);
+        let mut absences = AbsenceTable::default();
+        absent(&mut absences, OTHER, 9_999);
         let most = MAX_OF_ONE as u64;
-        (0..most).for_each(|n| assert_eq!(absent(&absences, PEER, n), None));
-        (0..100).for_each(|n| assert_eq!(absent(&absences, PEER, most + n), Some(n)));
+        (0..most).for_each(|n| assert_eq!(absent(&mut absences, PEER, n), None));
+        (0..100).for_each(|n| assert_eq!(absent(&mut absences, PEER, most + n), Some(n)));
     }
 
     #[test]
     fn whoever_is_back_or_forgotten_leaves_nothing_behind() {
-        let absences = Absences::new(Duration::ZERO);
-        (0..4).for_each(|n| assert_eq!(absent(&absences, if n < 2 { PEER } else { OTHER }, n), None));
-        assert!(absences.is_back(PEER, names(PEER, 0).ours).is_some());
-        assert_eq!(absences.forget(PEER).len(), 1);
-        let mut state = absences.state.lock();
+        let mut absences = AbsenceTable::default();
+        (0..4).for_each(|n| assert_eq!(absent(&mut absences, if n < 2 { PEER } else { OTHER }, n), None));
+        assert!(absences.on_restated(PEER, names(PEER, 0).ours).is_some());
+        assert_eq!(absences.on_goodbye(PEER).len(), 1);
+        let state = &mut absences;
         assert_eq!(
             (0..3).filter_map(|_| state.pop_oldest(|_| true)).map(|gone| gone.holder).collect::<Vec<_>>(),
             [2, 3]
@@ -296,9 +251,10 @@ mod tests {
 
     #[test]
     fn after_the_end_nobody_is_expected_back() {
-        let absences = Absences::new(FORGET_AFTER);
-        absences.clear();
-        assert_eq!(absent(&absences, PEER, 1), Some(1));
-        assert!(absences.state.lock().absent.is_empty());
+        let mut absences = AbsenceTable::default();
+        absent(&mut absences, PEER, 1);
+        assert_eq!(absences.end().absent.len(), 1);
+        assert_eq!(absent(&mut absences, PEER, 2), Some(2));
+        assert!(absences.absent.is_empty());
     }
 }

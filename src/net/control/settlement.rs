@@ -6,13 +6,8 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
-
 use crate::ident::ConnectionId;
 use crate::ident::Incarnation;
-use crate::observe::Observer;
-use crate::observe::loss::DroppedMessage;
-use crate::reason::DropReason;
 use crate::wire::frames::proof::MAX_TOLD;
 
 /// Connections that are remembered after their end; older ones are never settled, and their messages stay in doubt.
@@ -45,21 +40,16 @@ impl Unsettled {
 
 /// The effect of a peer's count on the messages in doubt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Settled {
+pub(crate) struct Settled {
     /// Messages that are no longer in doubt.
-    messages: u64,
+    pub(crate) messages: u64,
     /// Messages among these that were never read.
-    lost: u64,
+    pub(crate) lost: u64,
 }
 
-/// See the [module](self).
+/// The connections of a node that have ended.
 #[derive(Debug, Default)]
-pub(crate) struct Settlement {
-    ended: Mutex<EndedConnections>,
-}
-
-#[derive(Debug, Default)]
-struct EndedConnections {
+pub(crate) struct EndedConnections {
     /// The connections by the peer and by its name for them.
     by_name: HashMap<(Incarnation, ConnectionId), EndedConnection>,
     by_age: VecDeque<(Incarnation, ConnectionId)>,
@@ -76,7 +66,13 @@ struct EndedConnection {
 }
 
 impl EndedConnections {
-    fn record(&mut self, names: ConnectionNames, unsettled: Unsettled) {
+    /// Records a connection that has ended.
+    pub(crate) fn record(&mut self, names: ConnectionNames, unsettled: Unsettled) {
+        self.insert(names, unsettled);
+        self.is_to_be_told(names.peer, names.theirs);
+    }
+
+    fn insert(&mut self, names: ConnectionNames, unsettled: Unsettled) {
         let key = (names.peer, names.theirs);
         if self.by_name.contains_key(&key) {
             return;
@@ -109,94 +105,60 @@ impl EndedConnections {
             }
         }
     }
-}
-
-impl Settlement {
-    /// Records a connection that has ended.
-    pub(crate) fn record(&self, names: ConnectionNames, unsettled: Unsettled) {
-        let mut ended = self.ended.lock();
-        ended.record(names, unsettled);
-        ended.is_to_be_told(names.peer, names.theirs);
-    }
 
     /// Returns the connections that the peer is to be asked about in a proof, by this side's names and with this side's
     /// counts: those of all links, dialled from either side.
     pub(crate) fn untold(&self, peer: Incarnation) -> Vec<(ConnectionId, u64)> {
-        let ended = self.ended.lock();
-        let untold = ended.untold.get(&peer).into_iter().flatten();
-        let entries = untold.filter_map(|theirs| ended.by_name.get(&(peer, *theirs)));
+        let untold = self.untold.get(&peer).into_iter().flatten();
+        let entries = untold.filter_map(|theirs| self.by_name.get(&(peer, *theirs)));
         entries.map(|entry| (entry.names.ours, entry.unsettled.read)).collect()
     }
 
     /// Settles the connections in the proof of a peer that has dialled: their names are the peer's, and the counts are
-    /// the messages that it has read. Returns this side's counts under the same names.
+    /// the messages that it has read. Returns this side's counts under the same names, and what is settled of each.
     ///
     /// From a connection that is unknown here nothing was read, and nothing ever will be: the caller has ended the
     /// connections of those names, both those that have not greeted yet and those that are up. Once some connections
     /// were forgotten, unknown ones are left out, since they may be among the forgotten.
-    pub(crate) fn settle_asked(
-        &self,
-        observer: &Observer,
+    pub(crate) fn on_proof(
+        &mut self,
         peer: Incarnation,
         told: &[(ConnectionId, u64)],
-    ) -> Vec<(ConnectionId, u64)> {
-        let answers = {
-            let ended = self.ended.lock();
-            let read = |theirs: ConnectionId| match ended.by_name.get(&(peer, theirs)) {
-                Some(entry) => Some(entry.unsettled.read),
-                None => {
-                    if ended.has_forgotten {
-                        None
-                    } else {
-                        Some(0)
-                    }
-                }
-            };
-            told.iter().filter_map(|(theirs, _)| Some((*theirs, read(*theirs)?))).collect()
+    ) -> (Vec<(ConnectionId, u64)>, Vec<Settled>) {
+        let of_unknown = if self.has_forgotten { None } else { Some(0) };
+        let read = |theirs: &ConnectionId| {
+            self.by_name.get(&(peer, *theirs)).map_or(of_unknown, |entry| Some(entry.unsettled.read))
         };
-        told.iter().for_each(|(theirs, read)| self.settle_one(observer, peer, *theirs, *read));
-        answers
+        let answers = told.iter().filter_map(|(theirs, _)| Some((*theirs, read(theirs)?))).collect();
+        let settled = told.iter().map(|(theirs, read)| self.settle(peer, *theirs, *read)).collect();
+        (answers, settled)
     }
 
     /// Settles the connections in the welcome of a dialled peer: their names are this side's, and the counts are the
-    /// messages that the peer has read.
-    pub(crate) fn settle_answered(&self, observer: &Observer, peer: Incarnation, told: &[(ConnectionId, u64)]) {
-        for &(ours, read) in told {
-            let theirs = {
-                let ended = self.ended.lock();
-                let untold = ended.untold.get(&peer).into_iter().flatten();
-                let is_it = |theirs: &&ConnectionId| {
-                    ended.by_name.get(&(peer, **theirs)).is_some_and(|entry| entry.names.ours == ours)
-                };
-                untold.filter(is_it).copied().next()
+    /// messages that the peer has read. Returns what is settled of each that the peer was asked about.
+    pub(crate) fn on_welcome(&mut self, peer: Incarnation, told: &[(ConnectionId, u64)]) -> Vec<Settled> {
+        let settle = |&(ours, read): &(ConnectionId, u64)| {
+            let untold = self.untold.get(&peer).into_iter().flatten();
+            let is_it = |theirs: &&ConnectionId| {
+                self.by_name.get(&(peer, **theirs)).is_some_and(|entry| entry.names.ours == ours)
             };
-            if let Some(theirs) = theirs {
-                self.settle_one(observer, peer, theirs, read);
-            }
-        }
-    }
-
-    fn settle_one(&self, observer: &Observer, peer: Incarnation, theirs: ConnectionId, read: u64) {
-        let Settled { messages, lost } = self.settle(peer, theirs, read);
-        observer.settled(messages);
-        let name = peer.to_string();
-        let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(peer.node) };
-        observer.dropped(message, DropReason::Lost, lost);
+            let theirs = untold.copied().find(|theirs| is_it(&theirs))?;
+            Some(self.settle(peer, theirs, read))
+        };
+        told.iter().filter_map(settle).collect()
     }
 
     /// Returns the number of messages in doubt on those connections.
     pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = ConnectionNames>) -> u64 {
-        let ended = self.ended.lock();
-        let balances = of.into_iter().filter_map(|names| ended.by_name.get(&(names.peer, names.theirs)));
+        let balances = of.into_iter().filter_map(|names| self.by_name.get(&(names.peer, names.theirs)));
         balances.map(|entry| entry.unsettled.in_doubt()).sum()
     }
 
     /// Takes the peer's count for a connection, given by the peer's name for it. A count smaller than the known one, or
     /// larger than the number written, is not believed.
-    fn settle(&self, peer: Incarnation, theirs: ConnectionId, read: u64) -> Settled {
-        let mut ended = self.ended.lock();
-        ended.is_told(peer, theirs);
-        let Some(EndedConnection { unsettled, .. }) = ended.by_name.get_mut(&(peer, theirs)) else {
+    fn settle(&mut self, peer: Incarnation, theirs: ConnectionId, read: u64) -> Settled {
+        self.is_told(peer, theirs);
+        let Some(EndedConnection { unsettled, .. }) = self.by_name.get_mut(&(peer, theirs)) else {
             return Settled::default();
         };
         let messages = unsettled.in_doubt();
@@ -216,8 +178,8 @@ mod tests {
     const NAMES: ConnectionNames =
         ConnectionNames { peer: PEER, ours: ConnectionId([2; 16]), theirs: ConnectionId([3; 16]) };
 
-    fn settlement(written: u64, known: u64) -> Settlement {
-        let settlement = Settlement::default();
+    fn settlement(written: u64, known: u64) -> EndedConnections {
+        let mut settlement = EndedConnections::default();
         settlement.record(NAMES, Unsettled { written, known, read: 7 });
         settlement
     }
@@ -236,47 +198,52 @@ mod tests {
 
     #[test]
     fn a_connection_is_settled_once() {
-        let settlement = settlement(10, 4);
+        let mut settlement = settlement(10, 4);
         settlement.settle(PEER, NAMES.theirs, 4);
         assert_eq!(settlement.settle(PEER, NAMES.theirs, 4), Settled::default());
         assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
     }
 
     /// Returns the counts that a peer receives that has read nothing itself.
-    fn told(settlement: &Settlement, peer: Incarnation, theirs: ConnectionId) -> Vec<(ConnectionId, u64)> {
-        settlement.settle_asked(&Observer::default(), peer, &[(theirs, 0)])
+    fn told(settlement: &mut EndedConnections, peer: Incarnation, theirs: ConnectionId) -> Vec<(ConnectionId, u64)> {
+        settlement.on_proof(peer, &[(theirs, 0)]).0
     }
 
     #[test]
     fn a_peer_is_told_of_its_own_connections_by_its_names() {
-        let settlement = settlement(10, 4);
-        assert_eq!(told(&settlement, PEER, NAMES.theirs), [(NAMES.theirs, 7)]);
-        assert_eq!(told(&settlement, PEER, NAMES.ours), [(NAMES.ours, 0)], "nothing was read of it");
-        assert_eq!(told(&settlement, Incarnation::of([9; 16]), NAMES.theirs), [(NAMES.theirs, 0)], "it is another's");
+        let mut settlement = settlement(10, 4);
+        assert_eq!(told(&mut settlement, PEER, NAMES.theirs), [(NAMES.theirs, 7)]);
+        assert_eq!(told(&mut settlement, PEER, NAMES.ours), [(NAMES.ours, 0)], "nothing was read of it");
+        assert_eq!(
+            told(&mut settlement, Incarnation::of([9; 16]), NAMES.theirs),
+            [(NAMES.theirs, 0)],
+            "it is another's"
+        );
     }
 
     #[test]
     fn another_run_of_a_node_is_told_and_asked_nothing_of_the_connections_of_the_last() {
-        let settlement = settlement(10, 4);
+        let mut settlement = settlement(10, 4);
         let again = Incarnation { epoch: Incarnation::of([8; 16]).epoch, ..PEER };
         assert_eq!(settlement.untold(again), []);
-        assert_eq!(told(&settlement, again, NAMES.theirs), [(NAMES.theirs, 0)]);
-        settlement.settle_answered(&Observer::default(), again, &[(NAMES.ours, 10)]);
+        assert_eq!(told(&mut settlement, again, NAMES.theirs), [(NAMES.theirs, 0)]);
+        assert_eq!(settlement.on_welcome(again, &[(NAMES.ours, 10)]), []);
         assert_eq!(settlement.in_doubt([NAMES]), 6);
     }
 
     #[test]
     fn an_answer_settles_by_this_side_s_names_and_only_what_was_asked() {
-        let (settlement, observer) = (settlement(10, 4), Observer::default());
-        settlement.settle_answered(&observer, PEER, &[(NAMES.theirs, 9)]);
-        assert_eq!(settlement.in_doubt([NAMES]), 6, "that is the peer's name");
-        settlement.settle_answered(&observer, PEER, &[(NAMES.ours, 9)]);
+        let mut settlement = settlement(10, 4);
+        assert_eq!(settlement.on_welcome(PEER, &[(NAMES.theirs, 9)]), [], "that is the peer's name");
+        assert_eq!(settlement.in_doubt([NAMES]), 6);
+        let settled = settlement.on_welcome(PEER, &[(NAMES.ours, 9), (NAMES.ours, 9)]);
+        assert_eq!(settled, [Settled { messages: 6, lost: 1 }]);
         assert_eq!(settlement.in_doubt([NAMES]), 0);
     }
 
     #[test]
     fn a_peer_is_asked_about_each_connection_until_it_has_told() {
-        let settlement = settlement(10, 4);
+        let mut settlement = settlement(10, 4);
         assert_eq!(settlement.untold(PEER), [(NAMES.ours, 7)]);
         assert_eq!(settlement.untold(Incarnation::of([9; 16])), []);
         settlement.settle(PEER, NAMES.theirs, 4);
@@ -294,12 +261,12 @@ mod tests {
 
     #[test]
     fn no_more_is_remembered_than_the_limit_says() {
-        let settlement = settlement(10, 4);
+        let mut settlement = settlement(10, 4);
         for n in 0..MAX_REMEMBERED as u64 {
             let theirs = ConnectionId((u128::from(n) + 1000).to_le_bytes());
             settlement.record(ConnectionNames { theirs, ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
         }
-        assert_eq!(settlement.ended.lock().by_name.len(), MAX_REMEMBERED);
-        assert_eq!(told(&settlement, PEER, NAMES.theirs), [], "it may have been read from");
+        assert_eq!(settlement.by_name.len(), MAX_REMEMBERED);
+        assert_eq!(told(&mut settlement, PEER, NAMES.theirs), [], "it may have been read from");
     }
 }

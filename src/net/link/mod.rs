@@ -7,6 +7,7 @@
 //! table can always read the bytes in the outbox from front to back. Messages not written when a connection ends are
 //! dropped and counted, never carried over to the next one.
 
+pub(crate) mod absences;
 mod askers;
 mod barriers;
 mod control_queue;
@@ -27,7 +28,7 @@ mod pressure;
 mod requests;
 mod room;
 pub(crate) mod session;
-mod settling;
+pub(crate) mod settling;
 pub(crate) mod shape_query;
 mod stats;
 mod target;
@@ -42,6 +43,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
+use self::absences::Absences;
 use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
@@ -50,6 +52,7 @@ use self::listing::Listing;
 use self::lock::Lock;
 use self::outbox::Outbox;
 use self::outbox::Phase;
+use self::settling::Settlement;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
 use crate::handle::pointer::holdings::HoldingsTable;
@@ -59,10 +62,8 @@ use crate::handle::ports::Router;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::net::control::absence::Absences;
 use crate::net::control::drop_report::PeerDrops;
 use crate::net::control::settlement::ConnectionNames;
-use crate::net::control::settlement::Settlement;
 use crate::net::transport::meter::ByteMeter;
 use crate::observe::loss::DroppedMessage;
 use crate::quota::Quotas;

@@ -1,17 +1,76 @@
-//! A link's part in settling connections that have ended, and in ending those that the peer has given up.
+//! Settling connections that have ended: the table of the node with its lock, and a link's part in it, and in ending
+//! connections that the peer has given up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::ident::ConnectionId;
+use crate::ident::Incarnation;
 use crate::net::control::settlement::ConnectionNames;
+use crate::net::control::settlement::EndedConnections;
+use crate::net::control::settlement::Settled;
 use crate::net::control::settlement::Unsettled;
+use crate::observe::Observer;
+use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::wire::frames::proof::MAX_TOLD;
+
+/// The connections of the node that have ended, for all of its links.
+#[derive(Debug, Default)]
+pub(crate) struct Settlement {
+    ended: Mutex<EndedConnections>,
+}
+
+impl Settlement {
+    /// Records a connection that has ended.
+    fn record(&self, names: ConnectionNames, unsettled: Unsettled) {
+        self.ended.lock().record(names, unsettled);
+    }
+
+    /// See [`EndedConnections::untold`].
+    pub(crate) fn untold(&self, peer: Incarnation) -> Vec<(ConnectionId, u64)> {
+        self.ended.lock().untold(peer)
+    }
+
+    /// Returns the number of messages in doubt on those connections.
+    pub(super) fn in_doubt(&self, of: impl IntoIterator<Item = ConnectionNames>) -> u64 {
+        self.ended.lock().in_doubt(of)
+    }
+
+    /// Settles the connections in the proof of a peer that has dialled. Returns this side's counts; see
+    /// [`EndedConnections::on_proof`].
+    pub(crate) fn settle_asked(
+        &self,
+        observer: &Observer,
+        peer: Incarnation,
+        told: &[(ConnectionId, u64)],
+    ) -> Vec<(ConnectionId, u64)> {
+        let (answers, settled) = self.ended.lock().on_proof(peer, told);
+        note(observer, peer, &settled);
+        answers
+    }
+
+    /// Settles the connections in the welcome of a dialled peer.
+    pub(crate) fn settle_answered(&self, observer: &Observer, peer: Incarnation, told: &[(ConnectionId, u64)]) {
+        let settled = self.ended.lock().on_welcome(peer, told);
+        note(observer, peer, &settled);
+    }
+}
+
+/// Counts what is settled, and what is lost of it.
+fn note(observer: &Observer, peer: Incarnation, settled: &[Settled]) {
+    let name = peer.to_string();
+    for &Settled { messages, lost } in settled {
+        observer.settled(messages);
+        let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(peer.node) };
+        observer.dropped(message, DropReason::Lost, lost);
+    }
+}
 
 impl Link {
     /// Returns the ended connections whose count the peer has yet to send.
