@@ -6,6 +6,7 @@
 
 use crate::handle;
 use crate::message;
+use crate::net;
 use crate::wire;
 
 /// Runs a function and returns the maximum number of bytes that it held at once.
@@ -29,6 +30,11 @@ pub fn greetings(bytes: &[u8], _: AllocMeter) {
 /// Two ends of a connection, driven by the bytes.
 pub fn ends(bytes: &[u8], _: AllocMeter) {
     wire::fuzz::ends::run(bytes);
+}
+
+/// The state objects of the sub-protocols, driven by a program, a peer and a clock that the bytes decide.
+pub fn control(bytes: &[u8], _: AllocMeter) {
+    net::control::fuzz::run(bytes);
 }
 
 /// The guarding decoder, over types whose decoding costs far more than the body's length.
@@ -124,6 +130,7 @@ mod tests {
         frames: 300,
         stream: 2_000,
         ends: 8_000,
+        control: 4_000,
         greetings: 300,
         bodies: 300,
         shapes: 600,

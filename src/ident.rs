@@ -169,8 +169,8 @@ impl Incarnation {
         self.node == other.node && self.epoch != other.epoch
     }
 
-    /// Makes an incarnation for tests.
-    #[cfg(test)]
+    /// Makes an incarnation for tests and fuzzers.
+    #[cfg(any(test, fuzzing))]
     pub(crate) const fn of(id: [u8; 16]) -> Incarnation {
         Incarnation { node: NodeId(id), epoch: Epoch(id) }
     }

@@ -71,18 +71,16 @@ impl DeferredReleases {
     }
 }
 
+/// Makes a lease that came by the connection of that number, which has ended, for tests and fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(super) fn ended_lease(connection: u64) -> Lease {
+    let link = std::sync::Weak::<crate::net::peers::search_queue::SearchQueue>::new();
+    Lease::new(link, connection, crate::ident::BoxId([0; 16]), 1, std::sync::Arc::default())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::Weak;
-
     use super::*;
-    use crate::ident::BoxId;
-    use crate::net::peers::search_queue::SearchQueue;
-
-    fn held(n: u64) -> Lease {
-        Lease::new(Weak::<SearchQueue>::new(), n, BoxId([0; 16]), 1, Arc::default())
-    }
 
     fn numbers(held: &[Lease]) -> Vec<u64> {
         held.iter().map(|held| held.connection).collect()
@@ -91,10 +89,10 @@ mod tests {
     #[test]
     fn what_is_kept_waits_for_a_ping_behind_it_and_one_is_asked_at_a_time() {
         let mut kept = DeferredReleases::default();
-        let first = kept.keep(held(1)).expect("there is room").expect("a ping");
+        let first = kept.keep(ended_lease(1)).expect("there is room").expect("a ping");
         assert!(DeferredReleases::is_marked(first) && !DeferredReleases::is_marked(first & !MARK));
         for n in [2, 3] {
-            assert_eq!(kept.keep(held(n)).expect("there is room"), None, "one is under way, before these");
+            assert_eq!(kept.keep(ended_lease(n)).expect("there is room"), None, "one is under way, before these");
         }
         assert_eq!(kept.on_pong(first + 1).0.len(), 0, "that was not asked");
         let (given_back, next) = kept.on_pong(first);
@@ -108,7 +106,7 @@ mod tests {
     #[test]
     fn so_many_are_kept() {
         let mut kept = DeferredReleases::default();
-        (0..MAX_KEPT as u64).for_each(|n| assert!(kept.keep(held(n)).is_ok()));
-        assert_eq!(kept.keep(held(7)).expect_err("one too many").connection, 7);
+        (0..MAX_KEPT as u64).for_each(|n| assert!(kept.keep(ended_lease(n)).is_ok()));
+        assert_eq!(kept.keep(ended_lease(7)).expect_err("one too many").connection, 7);
     }
 }

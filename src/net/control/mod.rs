@@ -11,6 +11,8 @@ pub(crate) mod drop_report;
 pub(crate) mod effects;
 pub(crate) mod flow;
 pub(crate) mod frame_pace;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
 pub(crate) mod peer_watch;

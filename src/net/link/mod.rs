@@ -1,6 +1,6 @@
 //! A link: one way to a peer, with the outbox that every thread writes into and the connection's writer takes from.
 //!
-//! The state is plain: the link puts a [lock](lock) around it, and joins the sub-protocols of
+//! The state is plain: the link puts a [lock] around it, and joins the sub-protocols of
 //! [`control`](super::control) with the node.
 //!
 //! Invariant: under the one lock, a message is numbered and appended whole, or not at all; so a peer with the same
