@@ -27,7 +27,7 @@
 // and that the map in `src/manual/contributors.md` names every file.
 //
 // A message's way down: handle/{address,send,serde_scope}, message/guard, handle/pointer/path,
-// net/link/{outbound,outbox}, wire/outgoing; then net/connection/writer takes it out through net/link/drain.
+// net/link/{outbound,post_queue}, wire/outgoing; then net/connection/writer takes it out through net/link/drain.
 // Its way up: net/connection/reader, wire/batch or wire/frames, net/connection/dispatch, wire/incoming,
 // net/connection/{binding,delivery}, boxes/queue, handle/serde_scope, message/guard, boxes/mailbox.
 

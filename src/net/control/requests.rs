@@ -174,10 +174,9 @@ fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
 
 /// The requests of the peer.
 impl Requests {
-    /// Notes a request of the peer, or returns the reason to refuse it: there is no room for it, or the node begins no
-    /// more work, as it ends. A request with the
-    /// number of another unanswered one is a violation: its refusal would be taken for that of the other, which may be
-    /// handled at this moment.
+    /// Notes a request of the peer, or returns the reason to refuse it: there is no room for it, or the node `ends` and
+    /// begins no more work. A request with the number of another unanswered one is a violation: its refusal would be
+    /// taken for that of the other, which may be handled at this moment.
     pub(crate) fn on_ask(
         &mut self,
         number: u64,

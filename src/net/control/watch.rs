@@ -289,7 +289,7 @@ mod tests {
         Target::Name(format!("box {n}").into())
     }
 
-    /// What a caller has been told; it waits for as long as it holds this.
+    /// A caller, with the news that it was told; it waits for as long as it holds this.
     #[derive(Default)]
     struct Caller(Arc<Mutex<Option<BoxGone>>>);
 

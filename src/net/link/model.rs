@@ -25,6 +25,7 @@ use crate::ident::ConnectionId;
 use crate::ident::Incarnation;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
+use crate::wire::frames::kind;
 
 /// Returns a link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other
 /// end.

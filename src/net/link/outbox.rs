@@ -68,7 +68,7 @@ pub(super) struct Afterwards {
     wakes: bool,
 }
 
-/// See the [module](self). What each message touches comes first.
+/// See the [module](self). The fields that each message touches come first.
 #[repr(C)]
 pub(super) struct Outbox {
     pub(super) phase: Phase,
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!((outbox.posts.room(Room::FOR_DATA), outbox.posts.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
     }
 
-    /// Not all of the outbox is in the cache of the thread that sends the next message.
+    /// The outbox is large, and seldom is all of it in the cache of the thread that sends the next message.
     #[test]
     fn what_a_small_message_touches_is_in_few_cache_lines() {
         const LINE: usize = 64;

@@ -153,7 +153,7 @@ mod tests {
     use crate::net::shared::NodeInner;
     use crate::wire::handshake::Hello;
 
-    /// What was heard of a request, and of one that was made at that moment.
+    /// The errors of requests, each with the result of a request that was made at that moment.
     type Heard = Arc<Mutex<Vec<(AskError, Option<NotPosted>)>>>;
 
     /// Asks once more as soon as it hears that there is no answer.

@@ -195,8 +195,7 @@ impl Link {
         }));
     }
 
-    /// Notes a watch of the peer, until which is no longer wanted `unwanted` is cancelled. Returns whether it is a new
-    /// one that is kept.
+    /// Notes a watch of the peer; `unwanted` is cancelled when it ends. Returns whether the watch is new, and is kept.
     fn begin_watch(&self, connection: u64, target: &Target, unwanted: &CancellationToken) -> bool {
         let mut guard: Option<WatchGuard> = Some(Box::new(unwanted.clone().drop_guard()));
         self.outbox.with(|outbox| {

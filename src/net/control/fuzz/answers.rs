@@ -48,7 +48,6 @@ type Waiting = Arc<AtomicUsize>;
 
 struct Caller {
     waiting: Waiting,
-    /// Whether its request may have been handled, as far as that is known.
     is_gone: bool,
 }
 
@@ -75,7 +74,7 @@ pub(super) struct Answers {
     requests: Requests,
     waiting: Waiting,
     posts: u64,
-    /// The requests of the peer that wait for an answer, and whether each has begun.
+    /// The requests of the peer that wait for an answer.
     asked: BTreeMap<u64, Arc<PeerRequest>>,
     shapes: ShapeQueries,
     questions: Waiting,

@@ -37,7 +37,7 @@ pub(super) struct Counts {
     /// The other side of `ours`, and the drops that it is to learn of.
     theirs: PeerDrops,
     drops: BTreeMap<(Account, u8), u64>,
-    /// What a hostile peer tells, and how much of it is believed.
+    /// The reports of a hostile peer, and how much of them is believed.
     told: PeerDrops,
     believed: u64,
     read: Acknowledgement,

@@ -1,6 +1,5 @@
-//! Watches of both sides, and fill levels. Whoever waits is told once, and never behind its back; nothing is asked of a
-//! peer that does not understand it, or asked anew before its time; a level that was reported is the one that the other
-//! side believes.
+//! Watches of both sides, and fill levels. Each caller is told at most once; nothing is asked of a peer that does not
+//! understand it, or asked anew before its time; a level that was reported is the one that the other side believes.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -68,7 +67,7 @@ impl GoneWaiter for Caller {
 
 pub(super) struct Watched {
     watches: Watches,
-    /// Those who wait for boxes of the peer.
+    /// The callers that wait for boxes of the peer, each with how often it was told.
     callers: Vec<Arc<AtomicUsize>>,
     /// The boxes that the peer was asked to watch on this connection.
     asked: BTreeSet<Target>,
@@ -296,7 +295,7 @@ impl Watched {
         }
     }
 
-    /// Whoever still waits is told when the waiting ends.
+    /// Each caller that still waits is told when the waiting ends.
     pub(super) fn finish(mut self) {
         self.watches.end(&CloseReason::ConnectionLost, |_| true).run();
         assert!(self.callers.iter().all(|told| Arc::weak_count(told) == 0), "a waiter was left behind");
