@@ -281,6 +281,14 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_shrinks_or_is_more_than_was_written_is_not_believed() {
+        let mut theirs = PeerDrops::default();
+        let mut told = |n, count, written| theirs.told(by_box(n), DropReason::TooLarge, count, written);
+        assert_eq!([told(1, 5, 10), told(1, 4, 10), told(1, 7, 10)], [5, 0, 2]);
+        assert_eq!([told(2, 9, 10), told(2, 9, 10), told(3, 1, 10), told(3, 1, 11)], [3, 0, 0, 1]);
+    }
+
+    #[test]
     fn what_is_told_of_one_shape_is_no_loss_of_another() {
         let target = Target::Name("box".into());
         let mut theirs = PeerDrops::default();
