@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use crate::boxes::mailbox::MailboxBuilder;
 use crate::handle;
 use crate::handle::address::Address;
+use crate::handle::context::NodeContext;
 use crate::handle::pointer::Pointer;
-use crate::handle::ports::Router;
 use crate::handle::serde_scope;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
@@ -327,8 +327,8 @@ impl Node {
         self.inner.stopped().cancelled().await;
     }
 
-    fn router(&self) -> Arc<dyn Router> {
-        Arc::clone(&self.inner) as Arc<dyn Router>
+    fn router(&self) -> Arc<NodeContext> {
+        Arc::clone(&self.inner) as Arc<NodeContext>
     }
 }
 

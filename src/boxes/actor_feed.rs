@@ -35,11 +35,11 @@ use super::queue::Batch;
 use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
 use super::window::Window;
+use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
 use crate::handle::envelope::Source;
 use crate::handle::envelope::contained;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Router;
 use crate::handle::shutdown::Feed;
 use crate::handle::shutdown::GIVEN_UP;
 use crate::ident::BoxId;
@@ -48,7 +48,7 @@ use crate::reason::DropReason;
 
 /// Puts an actor behind a new box, and starts feeding the actor. The box is not registered yet.
 pub(crate) fn publication<M: RemoteMessage>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     identity: BoxIdentity,
     actor: Recipient<M>,
     window: Window,
@@ -61,7 +61,11 @@ pub(crate) fn publication<M: RemoteMessage>(
 /// Makes a box for an actor whose recipient is sent to others; both live for as long as the others hold the box.
 /// Feeding starts with the first message: many such boxes never get one, because the message with the recipient in it
 /// does not leave.
-pub(crate) fn exported<M: RemoteMessage>(router: &Arc<dyn Router>, id: BoxId, actor: Recipient<M>) -> Arc<BoxQueue<M>> {
+pub(crate) fn exported<M: RemoteMessage>(
+    router: &Arc<NodeContext>,
+    id: BoxId,
+    actor: Recipient<M>,
+) -> Arc<BoxQueue<M>> {
     let window = Window::of(&**router);
     let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor, window);
     let weak = Arc::downgrade(&queue);
@@ -74,7 +78,7 @@ pub(crate) fn exported<M: RemoteMessage>(router: &Arc<dyn Router>, id: BoxId, ac
 }
 
 fn inbox_before<M: RemoteMessage>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     identity: BoxIdentity,
     actor: &Recipient<M>,
     window: Window,

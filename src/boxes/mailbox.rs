@@ -19,10 +19,10 @@ use super::queue::BoxQueue;
 use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
+use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Router;
 use crate::handle::recipient::proxy;
 use crate::handle::reply::Reply;
 use crate::ident::BoxId;
@@ -32,14 +32,14 @@ use crate::reason::DropReason;
 /// Opens a mailbox; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
 pub struct MailboxBuilder<M> {
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     registry: Arc<Registry>,
     name: Option<String>,
     buffer: Buffer<M>,
 }
 
 impl<M> MailboxBuilder<M> {
-    pub(crate) fn new(router: Arc<dyn Router>, registry: Arc<Registry>) -> MailboxBuilder<M> {
+    pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>) -> MailboxBuilder<M> {
         let buffer = Buffer::dropping(router.limits().mailbox_buffer);
         MailboxBuilder { router, registry, name: None, buffer }
     }

@@ -17,9 +17,9 @@ use super::registry::OpenError;
 use super::registry::Registry;
 use super::window::Window;
 use crate::handle::address::Address;
+use crate::handle::context::NodeContext;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 
@@ -29,7 +29,7 @@ use crate::message::RemoteMessage;
 /// it.
 #[must_use = "an actor is published by `open`"]
 pub struct PublicationBuilder<A: Actor, H = ()> {
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     registry: Arc<Registry>,
     name: String,
     actor: Addr<A>,
@@ -38,7 +38,7 @@ pub struct PublicationBuilder<A: Actor, H = ()> {
 }
 
 impl<A: Actor> PublicationBuilder<A> {
-    pub(crate) fn new(router: Arc<dyn Router>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
+    pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
         let window = Window::of(&*router);
         PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
     }
@@ -104,7 +104,7 @@ impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
 
 /// Opens a box of that name in front of an actor.
 pub(crate) fn publish<M: RemoteMessage>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     registry: &Registry,
     name: String,
     actor: Recipient<M>,

@@ -153,7 +153,7 @@ fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer
         None => {
             let router = serde_scope::writing_router()?;
             let make = |id| exported(&router, id, recipient.clone()) as Arc<dyn LocalBox>;
-            Some(Arc::clone(&router).export(key, &make))
+            Some(router.export(key, &make))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The number of messages that an actor behind a box is given at a time.
 
-use crate::handle::ports::Router;
+use crate::handle::context::NodeContext;
 
 /// The limits on messages that wait in front of an actor and with it.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Window {
 
 impl Window {
     /// Returns the default window.
-    pub(crate) fn of(router: &dyn Router) -> Window {
+    pub(crate) fn of(router: &NodeContext) -> Window {
         let buffer = router.limits().mailbox_buffer;
         Window { capacity: buffer, at_once: buffer.max(1) }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod ask_error;
+pub(crate) mod context;
 pub(crate) mod detached;
 pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]

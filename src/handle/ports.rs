@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ask_error::AskError;
+use super::context::NodeContext;
 use super::envelope::Arrival;
 use super::envelope::Body;
 use super::envelope::Envelope;
@@ -25,59 +26,57 @@ use super::envelope::Source;
 use super::pointer::Pointer;
 use super::reply::AnswerTo;
 use super::reply::PeerRequest;
-use super::shutdown::Shutdown;
-use crate::config::Limits;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::NamedLink;
-use crate::handle::recipient::table::ProxyTable;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
-use crate::observe::Observer;
 use crate::observe::event::CloseReason;
 use crate::observe::stats::BoxStats;
-use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 
-/// The node, as seen by its handles.
-pub(crate) trait Router: Send + Sync + fmt::Debug {
-    /// Returns the id of the node and of this run.
-    fn id(&self) -> Incarnation;
-    fn limits(&self) -> &Limits;
-    /// Returns the quotas for all connections, and for all boxes, of the node.
-    fn quotas(&self) -> &Quotas;
-    fn observer(&self) -> &Observer;
-    /// Returns whether the node has stopped.
-    fn is_stopped(&self) -> bool;
-    /// Returns the work that the node's shutdown waits for.
-    fn shutdown(&self) -> &Shutdown;
-    /// Returns the token that is cancelled when the node stops.
-    fn stopped(&self) -> &CancellationToken;
+/// The parts of the node behind its [`NodeContext`]. Methods that make pointers or connections take the context, which
+/// those keep.
+pub(crate) trait Router: Send + Sync {
     /// Runs a pump on the node's I/O thread until it ends or the node stops.
     fn run(&self, pump: Pin<Box<dyn Future<Output = ()> + Send>>);
     /// Returns the pointer to the box of that name at any node that listens at the endpoint, or only at the given node.
     fn place(
-        self: Arc<Self>,
+        &self,
+        context: &Arc<NodeContext>,
         endpoint: &Endpoint,
         node: Option<NodeId>,
         name: &str,
     ) -> Result<Arc<Pointer>, AddressError>;
     /// Returns the box that stands for an actor's recipient, which `make` makes if there is none yet.
-    fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer>;
+    fn export(
+        &self,
+        context: &Arc<NodeContext>,
+        key: ExportKey,
+        make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>,
+    ) -> Arc<Pointer>;
     /// Forgets a box that has closed.
     fn forget(&self, id: BoxId, name: &str);
+    /// Returns the box that has that name now.
+    fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
     /// Returns a live connection to that node, when the one that a pointer came by has ended.
     fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
     /// Searches for a path to that node by dialling the hinted endpoints; messages sent by it wait until it is known
     /// whether that node is there. The search counts against the peer that has named the endpoints. Returns `None` if a
     /// search was tried lately, or is impossible.
-    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>>;
+    fn discover(
+        &self,
+        context: &Arc<NodeContext>,
+        node: Incarnation,
+        hints: &[Endpoint],
+        asked_by: Asker,
+    ) -> Option<Arc<dyn Outbound>>;
     /// Returns whether that run of a node has announced its end, or another run has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
     /// Returns the time since which there is no connection to that run of a node any more, if it is remembered.
@@ -85,14 +84,8 @@ pub(crate) trait Router: Send + Sync + fmt::Debug {
     /// Returns the notifier of all that wait for a connection to that node, or for a run of it to announce its end. It
     /// must be held while waiting.
     fn news(&self, of: NodeId) -> Arc<Notify>;
-    /// Returns the box that has that name now.
-    fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
     /// Reports to the sending peer that messages for that box were dropped after the box had taken them.
     fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64);
-    /// Returns the endpoints at which this node can be dialled.
-    fn endpoints(&self) -> Vec<Endpoint>;
-    /// Returns the recipients of pointers of this node.
-    fn recipients(&self) -> &ProxyTable;
 }
 
 /// The node, as seen by a pointer whose connection is made when it is first used.

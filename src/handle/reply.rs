@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ask_error::AskError;
+use super::context::NodeContext;
 use super::envelope::Body;
 use super::envelope::contained;
 use super::pointer::Pointer;
 use super::ports::Correlation;
 use super::ports::Outbound;
 use super::ports::PendingReply;
-use super::ports::Router;
 use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 use crate::message::preflight;
@@ -30,7 +30,7 @@ use crate::wire::frames::refuse::Unanswered;
 /// The way back for one answer, as bytes. If it is dropped without an answer, the asker is told that there will be
 /// none.
 pub(crate) struct AnswerTo {
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     /// The route; `None` once it is used.
     back: Option<ReplyRoute>,
     deadline: Option<Instant>,
@@ -55,7 +55,7 @@ impl ReplyRoute {
 
 impl AnswerTo {
     pub(crate) fn new(
-        router: Arc<dyn Router>,
+        router: Arc<NodeContext>,
         link: Arc<dyn Outbound>,
         correlation: Correlation,
         asked: Arc<PeerRequest>,
@@ -65,11 +65,15 @@ impl AnswerTo {
     }
 
     /// Makes the way back to a caller that waits at this node.
-    pub(crate) fn here(router: Arc<dyn Router>, waiting: Box<dyn PendingReply>, deadline: Option<Instant>) -> AnswerTo {
+    pub(crate) fn here(
+        router: Arc<NodeContext>,
+        waiting: Box<dyn PendingReply>,
+        deadline: Option<Instant>,
+    ) -> AnswerTo {
         AnswerTo { router, back: Some(ReplyRoute::Here(waiting)), deadline }
     }
 
-    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+    pub(crate) fn router(&self) -> &Arc<NodeContext> {
         &self.router
     }
 
@@ -337,7 +341,7 @@ impl<R> fmt::Debug for Reply<R> {
 
 /// A pending answer to a request of this node.
 pub(crate) struct AwaitedReply<R> {
-    pub(crate) router: Arc<dyn Router>,
+    pub(crate) router: Arc<NodeContext>,
     pub(crate) reply: Reply<R>,
 }
 

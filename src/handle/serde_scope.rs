@@ -28,10 +28,10 @@ use serde::de;
 use serde::de::DeserializeOwned;
 use serde::ser;
 
+use super::context::NodeContext;
 use super::envelope::Body;
 use super::pointer::POINTER_COST;
 use super::pointer::Pointer;
-use super::ports::Router;
 use crate::handle::detached;
 use crate::handle::uri;
 use crate::message::guard;
@@ -76,7 +76,7 @@ thread_local! {
 
     /// The node of the innermost scope, or of the last one: it is not changed for each message of a thread that sends
     /// many by one node.
-    static ROUTER: ManuallyDrop<RefCell<Option<Weak<dyn Router>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    static ROUTER: ManuallyDrop<RefCell<Option<Weak<NodeContext>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
     /// Frees the contents of the two when the thread is torn down; they keep nothing from then on.
     static TIDY: Tidy = const { Tidy };
@@ -111,12 +111,12 @@ struct Scope {
 /// The state of the outer scope, restored when the inner one ends.
 struct Aside {
     handles: Vec<Arc<Pointer>>,
-    router: Option<Weak<dyn Router>>,
+    router: Option<Weak<NodeContext>>,
 }
 
 impl Scope {
     #[inline]
-    fn enter(what: ScopeKind, router: &Arc<dyn Router>) -> Scope {
+    fn enter(what: ScopeKind, router: &Arc<NodeContext>) -> Scope {
         NOW.with(|now| {
             let outer = (now.what.replace(what), now.handles.replace(0));
             let is_common = outer.0 == ScopeKind::Nothing && now.router.get() == place_of(router);
@@ -126,7 +126,7 @@ impl Scope {
 
     /// Enters a scope for another node than before, or inside another scope, or on a thread that is being torn down.
     #[cold]
-    fn change(now: &Now, router: &Arc<dyn Router>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
+    fn change(now: &Now, router: &Arc<NodeContext>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
         now.router.set(place_of(router));
         let router = ROUTER.with(|last| last.replace(Some(Arc::downgrade(router))));
         let handles = if outer.1 > 0 { HANDLES.with(|handles| handles.take()) } else { Vec::new() };
@@ -184,12 +184,12 @@ impl Aside {
 
 /// Returns the memory address of a node, which identifies it: while there is a `Weak` of it, no other node has this
 /// address.
-fn place_of(router: &Arc<dyn Router>) -> usize {
+fn place_of(router: &Arc<NodeContext>) -> usize {
     Arc::as_ptr(router).addr()
 }
 
 /// Returns the node of the innermost scope.
-fn router() -> Option<Arc<dyn Router>> {
+fn router() -> Option<Arc<NodeContext>> {
     ROUTER.with(|router| router.borrow().as_ref().and_then(Weak::upgrade))
 }
 
@@ -200,7 +200,7 @@ fn under_way() -> ScopeKind {
 /// Encodes a message for another process and passes its body and its handles to `send`, if `check` accepts the message.
 #[inline]
 pub(crate) fn write<M: Serialize, R>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     message: &M,
     check: Check<M>,
     send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
@@ -231,7 +231,7 @@ pub(crate) fn write<M: Serialize, R>(
 }
 
 /// Checks that a message has no more handles than allowed.
-fn counted(router: &Arc<dyn Router>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
+fn counted(router: &Arc<NodeContext>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
     let (count, limit) = (handles.len(), router.limits().max_handles);
     if count <= limit { Ok(()) } else { Err(Box::new(EncodeError::TooManyHandles { count, limit })) }
 }
@@ -306,7 +306,7 @@ fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
 /// Decodes a message that came with these handles, and takes them out of the list.
 #[inline]
 pub(crate) fn read<M: DeserializeOwned>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     body: &[u8],
     handles: &mut Vec<Arc<Pointer>>,
 ) -> Result<M, Box<DecodeError>> {
@@ -328,7 +328,7 @@ pub(crate) fn read<M: DeserializeOwned>(
 /// Decodes messages that came without handles: passes each to `keep`, or its error to `fail`.
 #[inline]
 pub(crate) fn read_each<'b, M: DeserializeOwned>(
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     bodies: impl Iterator<Item = &'b [u8]>,
     mut keep: impl FnMut(M),
     mut fail: impl FnMut(Box<DecodeError>),
@@ -343,13 +343,13 @@ pub(crate) fn read_each<'b, M: DeserializeOwned>(
 }
 
 /// Runs `read` in a scope in which addresses in text are read for this node.
-pub(crate) fn with_text<R>(router: &Arc<dyn Router>, read: impl FnOnce() -> R) -> R {
+pub(crate) fn with_text<R>(router: &Arc<NodeContext>, read: impl FnOnce() -> R) -> R {
     let _scope = Scope::enter(ScopeKind::Text, router);
     read()
 }
 
 /// Returns the node for which a message is being written on this thread, if one is.
-pub(crate) fn writing_router() -> Option<Arc<dyn Router>> {
+pub(crate) fn writing_router() -> Option<Arc<NodeContext>> {
     if under_way() == ScopeKind::Writing { router() } else { None }
 }
 
@@ -386,7 +386,7 @@ fn handle_at(position: u32) -> Option<Arc<Pointer>> {
     HANDLES.with(|handles| handles.borrow().get(position as usize).cloned())
 }
 
-fn text_router() -> Option<Arc<dyn Router>> {
+fn text_router() -> Option<Arc<NodeContext>> {
     if under_way() == ScopeKind::Nothing { None } else { router() }
 }
 
@@ -484,7 +484,7 @@ mod tests {
     }
 
     /// A type that writes another message while it is written itself: to another node, or to the same.
-    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<dyn Router>);
+    struct Writes<'a>(&'a Arc<Pointer>, &'a [Address<Pair>], &'a Arc<NodeContext>);
 
     impl Serialize for Writes<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn a_message_that_is_written_inside_another_has_its_own_handles_and_its_own_node() {
         let [one, other] = [detached::pointer(), detached::elsewhere()];
-        let outer = |inner: &[Address<Pair>], router: &Arc<dyn Router>| {
+        let outer = |inner: &[Address<Pair>], router: &Arc<NodeContext>| {
             let message = Writes(&one, inner, router);
             let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
             write(one.router(), &outer, Check { run: |_| Ok(()), always: false }, |body, handles| {

@@ -16,8 +16,8 @@ use percent_encoding::PercentEncode;
 use percent_encoding::percent_decode_str;
 use percent_encoding::utf8_percent_encode;
 
+use super::context::NodeContext;
 use super::pointer::Pointer;
-use super::ports::Router;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
@@ -46,9 +46,9 @@ pub(crate) fn of(pointer: &Pointer) -> Option<String> {
 }
 
 /// Returns the pointer that a URI leads to, for the given node.
-pub(crate) fn resolve(router: &Arc<dyn Router>, text: &str) -> Result<Arc<Pointer>, AddressError> {
+pub(crate) fn resolve(router: &Arc<NodeContext>, text: &str) -> Result<Arc<Pointer>, AddressError> {
     let (endpoint, node, name) = read(text)?;
-    Arc::clone(router).place(&endpoint, node, &name)
+    router.place(&endpoint, node, &name)
 }
 
 pub(super) fn write(endpoint: &Endpoint, node: Option<NodeId>, name: &str) -> String {

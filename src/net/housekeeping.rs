@@ -36,16 +36,16 @@ impl NodeInner {
             };
             tokio::select! {
                 biased;
-                () = self.stopped.cancelled() => return,
+                () = self.stopped().cancelled() => return,
                 _ = heartbeat.tick() => {
                     tokio::select! {
                         biased;
-                        () = self.stopped.cancelled() => return,
+                        () = self.stopped().cancelled() => return,
                         () = self.registry.sweep() => {}
                     }
                     self.peers.sweep();
                     proxy::sweep(self.id);
-                    self.recipients.sweep();
+                    self.recipients().sweep();
                 }
                 () = tell => match tell_at.take() {
                     Some(_) => {

@@ -1,12 +1,9 @@
 //! The node itself: the state that its boxes, handles and connections share.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +15,8 @@ use super::link::Link;
 use super::link::LinkContext;
 use crate::boxes::registry::Registry;
 use crate::config::Limits;
+use crate::handle::context::EndpointList;
+use crate::handle::context::NodeContext;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
@@ -31,8 +30,6 @@ use crate::handle::ports::ExportKey;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
-use crate::handle::recipient::table::ProxyTable;
-use crate::handle::shutdown::Shutdown;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Endpoint;
@@ -55,26 +52,24 @@ use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
-use crate::observe::Observer;
 use crate::observe::stats::Stats;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::wire::frames::report::Account;
-use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 
 /// Starts the router of a link, on the I/O thread.
 pub(crate) type StartRouter = fn(Arc<NodeInner>, Arc<Link>);
 
-/// See the [module](self).
-pub(crate) struct NodeInner {
-    /// This run of the node.
-    pub(crate) id: Incarnation,
+/// The node: see the [module](self).
+pub(crate) type NodeInner = NodeContext<NodeParts>;
+
+/// The parts of the node that its boxes and handles do not see.
+pub(crate) struct NodeParts {
+    /// The node that these are the parts of.
+    node: Weak<NodeInner>,
     pub(crate) key: NodeKey,
-    pub(crate) limits: Limits,
-    pub(super) quotas: Arc<Quotas>,
     address_quotas: AddressQuotas,
-    pub(crate) observer: Observer,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) greetings: Arc<Greetings>,
@@ -87,21 +82,15 @@ pub(crate) struct NodeInner {
     pub(super) searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
-    endpoints: Mutex<Vec<Endpoint>>,
-    /// The endpoints at which only this node can listen: at most [`MAX_ENDPOINTS`]. A link to a further endpoint of
-    /// this node is known to lead here once it is connected.
-    listening: Mutex<Vec<Endpoint>>,
-    pub(super) recipients: ProxyTable,
-    pub(super) shutdown: Shutdown,
+    /// The endpoints at which only this node can listen. A link to a further endpoint of this node is known to lead
+    /// here once it is connected.
+    listening: EndpointList,
     /// Whether somebody has called for a shutdown.
     pub(super) is_to_shut_down: AtomicBool,
     /// Cancelled when no new connections are wanted any more.
     pub(crate) closing: CancellationToken,
     /// Connections and listeners hold a token each; a shutdown waits for them.
     pub(crate) busy: TaskTracker,
-    pub(super) stopped: CancellationToken,
-    /// The same as `stopped`, for checks that run with every message.
-    has_stopped: AtomicBool,
 }
 
 impl NodeInner {
@@ -114,43 +103,40 @@ impl NodeInner {
     ) -> Arc<NodeInner> {
         let key = key.unwrap_or_else(NodeKey::generate);
         let id = Incarnation { node: key.id(), epoch: Epoch::fresh() };
-        Arc::new(NodeInner {
-            id,
-            key,
-            quotas: Arc::new(Quotas::new(&limits)),
-            address_quotas: AddressQuotas::default(),
-            observer: Observer::default(),
-            registry: Arc::new(Registry::new(limits.exports)),
-            admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
-            crowd: Arc::default(),
-            greetings: Arc::new(Greetings::new(limits.max_greetings)),
-            unfinished: Arc::new(UnfinishedFrames::new(limits.unfinished.max(limits.max_message.saturating_mul(4)))),
-            peers: Arc::default(),
-            settlement: Arc::default(),
-            absences: Arc::new(Absences::new(limits.forget_after)),
-            holdings: Arc::default(),
-            searches: Arc::default(),
-            io,
-            start_router,
-            endpoints: Mutex::new(advertised),
-            listening: Mutex::default(),
-            recipients: ProxyTable::default(),
-            shutdown: Shutdown::default(),
-            is_to_shut_down: AtomicBool::new(false),
-            closing: CancellationToken::new(),
-            busy: TaskTracker::new(),
-            stopped: CancellationToken::new(),
-            has_stopped: AtomicBool::new(false),
-            limits,
+        Arc::new_cyclic(|node| {
+            let parts = NodeParts {
+                node: Weak::clone(node),
+                key,
+                address_quotas: AddressQuotas::default(),
+                registry: Arc::new(Registry::new(limits.exports)),
+                admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
+                crowd: Arc::default(),
+                greetings: Arc::new(Greetings::new(limits.max_greetings)),
+                unfinished: Arc::new(UnfinishedFrames::new(
+                    limits.unfinished.max(limits.max_message.saturating_mul(4)),
+                )),
+                peers: Arc::default(),
+                settlement: Arc::default(),
+                absences: Arc::new(Absences::new(limits.forget_after)),
+                holdings: Arc::default(),
+                searches: Arc::default(),
+                io,
+                start_router,
+                listening: EndpointList::new(Vec::new()),
+                is_to_shut_down: AtomicBool::new(false),
+                closing: CancellationToken::new(),
+                busy: TaskTracker::new(),
+            };
+            NodeContext::with(id, limits, advertised, parts)
         })
     }
 
     /// Notes that a listener is open at an endpoint. Unless it listens at `all` addresses of the endpoint, another node
     /// may listen at the others.
     pub(crate) fn listens(&self, endpoint: &Endpoint, all: bool) {
-        note(&self.endpoints, endpoint);
+        self.note_endpoint(endpoint);
         if all {
-            note(&self.listening, endpoint);
+            self.listening.note(endpoint);
             // A link that is made from now on finds the endpoint noted.
             self.peers.dialled(endpoint, self.id.node).iter().for_each(|link| link.listened_at());
         }
@@ -158,44 +144,18 @@ impl NodeInner {
 
     /// Returns the parts of the node that a link needs.
     pub(crate) fn link_context(self: &Arc<Self>) -> LinkContext {
-        let router = Arc::clone(self) as Arc<dyn Router>;
-        LinkContext {
-            router,
-            quotas: Arc::clone(&self.quotas),
-            registry: Arc::clone(&self.registry),
-            settlement: Arc::clone(&self.settlement),
-            absences: Arc::clone(&self.absences),
-            holdings: Arc::clone(&self.holdings),
-        }
+        self.link_context_in(Arc::clone(self) as Arc<NodeContext>)
     }
 
     /// Returns the quotas of a connection from that origin: connections from one address are one party. A connection
     /// over a Unix socket, which has no address, is a party by itself, as is one that this node makes.
     pub(super) fn quotas_from(&self, origin: Option<accepted::Origin>) -> Arc<Quotas> {
-        origin.map_or_else(|| Arc::clone(&self.quotas), |origin| self.address_quotas.of(origin, &self.quotas))
+        origin.map_or_else(|| Arc::clone(self.quotas()), |origin| self.address_quotas.of(origin, self.quotas()))
     }
 
     /// Returns the link to an endpoint, restricted to the `expected` node if there is one.
     pub(crate) fn link_to(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>) -> Arc<Link> {
-        self.link_for(endpoint, expected, None)
-    }
-
-    /// Returns the link to an endpoint, for the peer `asked_by` that has named the endpoint, if one has.
-    fn link_for(self: &Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> Arc<Link> {
-        let weak = Arc::downgrade(self);
-        let start = Box::new(move |link| {
-            if let Some(node) = weak.upgrade() {
-                let (start_router, of) = (node.start_router, Arc::clone(&node));
-                node.io.perform(move || start_router(of, link));
-            }
-        });
-        let to = Destination { endpoint: endpoint.clone(), expected, asked_by };
-        let link = self.peers.to(endpoint, expected, || Link::to(self.link_context(), to, start));
-        link.is_asked_for(asked_by);
-        if expected.is_none_or(|expected| expected == self.id.node) && self.listening.lock().contains(endpoint) {
-            link.listened_at();
-        }
-        link
+        self.link_for(&(Arc::clone(self) as Arc<NodeContext>), endpoint, expected, None)
     }
 
     /// Reports and publishes the last counts, once nothing happens any more.
@@ -207,9 +167,9 @@ impl NodeInner {
 
     /// Closes all boxes and ends all pumps and connections, at once.
     pub(crate) fn stop(&self) {
-        self.shutdown.begin();
+        self.shutdown().begin();
         self.closing.cancel();
-        self.has_stopped.store(true, Ordering::Release);
+        self.set_stopped();
         self.registry.stop();
         self.absences.clear();
         // A link whose router has not started, or will not run again, holds messages that nobody else counts.
@@ -217,7 +177,7 @@ impl NodeInner {
             link.down(DropReason::Shutdown, "", true);
         }
         // Last, so that a thread that waits for it finds everything counted.
-        self.stopped.cancel();
+        self.stopped().cancel();
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -233,11 +193,53 @@ impl NodeInner {
     }
 }
 
-/// Adds an endpoint that is not in the list, while there is room.
-fn note(endpoints: &Mutex<Vec<Endpoint>>, endpoint: &Endpoint) {
-    let mut endpoints = endpoints.lock();
-    if endpoints.len() < MAX_ENDPOINTS && !endpoints.contains(endpoint) {
-        endpoints.push(endpoint.clone());
+impl NodeParts {
+    fn link_context_in(&self, context: Arc<NodeContext>) -> LinkContext {
+        LinkContext {
+            quotas: Arc::clone(context.quotas()),
+            router: context,
+            registry: Arc::clone(&self.registry),
+            settlement: Arc::clone(&self.settlement),
+            absences: Arc::clone(&self.absences),
+            holdings: Arc::clone(&self.holdings),
+        }
+    }
+
+    /// Returns the link to an endpoint, for the peer `asked_by` that has named the endpoint, if one has.
+    fn link_for(
+        &self,
+        context: &Arc<NodeContext>,
+        endpoint: &Endpoint,
+        expected: Option<NodeId>,
+        asked_by: Option<Asker>,
+    ) -> Arc<Link> {
+        let weak = Weak::clone(&self.node);
+        let start = Box::new(move |link| {
+            if let Some(node) = weak.upgrade() {
+                let (start_router, of) = (node.start_router, Arc::clone(&node));
+                node.io.perform(move || start_router(of, link));
+            }
+        });
+        let to = Destination { endpoint: endpoint.clone(), expected, asked_by };
+        let make = || Link::to(self.link_context_in(Arc::clone(context)), to, start);
+        let link = self.peers.to(endpoint, expected, make);
+        link.is_asked_for(asked_by);
+        if expected.is_none_or(|expected| expected == context.id().node) && self.listening.contains(endpoint) {
+            link.listened_at();
+        }
+        link
+    }
+
+    fn named_link(
+        &self,
+        context: &Arc<NodeContext>,
+        endpoint: &Endpoint,
+        expected: Option<NodeId>,
+        asked_by: Option<Asker>,
+    ) -> NamedLink {
+        let link = self.link_for(context, endpoint, expected, asked_by);
+        let is_home = link.is_home();
+        NamedLink { link, is_home }
     }
 }
 
@@ -254,61 +256,36 @@ impl Drop for StopOnDrop {
 
 impl Dialler for NodeInner {
     fn link_at(self: Arc<Self>, endpoint: &Endpoint, expected: Option<NodeId>, asked_by: Option<Asker>) -> NamedLink {
-        let link = self.link_for(endpoint, expected, asked_by);
-        let is_home = link.is_home();
-        NamedLink { link, is_home }
+        self.named_link(&(Arc::clone(&self) as Arc<NodeContext>), endpoint, expected, asked_by)
     }
 }
 
-impl Router for NodeInner {
-    fn id(&self) -> Incarnation {
-        self.id
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    fn quotas(&self) -> &Quotas {
-        &self.quotas
-    }
-
-    fn observer(&self) -> &Observer {
-        &self.observer
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.has_stopped.load(Ordering::Acquire)
-    }
-
-    fn shutdown(&self) -> &Shutdown {
-        &self.shutdown
-    }
-
-    fn stopped(&self) -> &CancellationToken {
-        &self.stopped
-    }
-
+impl Router for NodeParts {
     fn run(&self, pump: PumpFuture) {
         self.io.run(pump);
     }
 
     fn place(
-        self: Arc<Self>,
+        &self,
+        context: &Arc<NodeContext>,
         endpoint: &Endpoint,
         node: Option<NodeId>,
         name: &str,
     ) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), node, name: name.into() };
-        let link = Arc::clone(&self).link_at(endpoint, node, None);
+        let link = self.named_link(context, endpoint, node, None);
         let route = Route::Away { path: Path::by_name(link), to: None };
-        Ok(Arc::new(Pointer::new(self, origin, name, route, None)))
+        Ok(Arc::new(Pointer::new(Arc::clone(context), origin, name, route, None)))
     }
 
-    fn export(self: Arc<Self>, key: ExportKey, make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
-        let registry = Arc::clone(&self.registry);
-        registry.leases().stand_for(key, |id| Arc::new(Pointer::here(self, make(id))))
+    fn export(
+        &self,
+        context: &Arc<NodeContext>,
+        key: ExportKey,
+        make: &dyn Fn(BoxId) -> Arc<dyn LocalBox>,
+    ) -> Arc<Pointer> {
+        self.registry.leases().stand_for(key, |id| Arc::new(Pointer::here(Arc::clone(context), make(id))))
     }
 
     fn forget(&self, id: BoxId, name: &str) {
@@ -319,14 +296,22 @@ impl Router for NodeInner {
         self.peers.live_link(node).map(|link| link as Arc<dyn Outbound>)
     }
 
-    fn discover(self: Arc<Self>, node: Incarnation, hints: &[Endpoint], asked_by: Asker) -> Option<Arc<dyn Outbound>> {
-        if hints.is_empty() || node == self.id || self.closing.is_cancelled() || self.is_gone(node) {
+    fn discover(
+        &self,
+        context: &Arc<NodeContext>,
+        node: Incarnation,
+        hints: &[Endpoint],
+        asked_by: Asker,
+    ) -> Option<Arc<dyn Outbound>> {
+        if hints.is_empty() || node == context.id() || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
-        self.searches.search(node, asked_by.node, self.limits.outbox, &self.quotas.outboxes, |queue| {
-            let dialled = hints.iter().map(|hint| self.link_for(hint, Some(node.node), Some(asked_by))).collect();
+        let (limits, outboxes) = (context.limits(), &context.quotas().outboxes);
+        self.searches.search(node, asked_by.node, limits.outbox, outboxes, |queue| {
+            let dial = |hint| self.link_for(context, hint, Some(node.node), Some(asked_by));
+            let dialled = hints.iter().map(dial).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
-            self.run(Box::pin(path_search::search(searches, node, peers, dialled, self.limits.clone(), queue)));
+            self.run(Box::pin(path_search::search(searches, node, peers, dialled, limits.clone(), queue)));
         })
     }
 
@@ -355,20 +340,6 @@ impl Router for NodeInner {
         let fingerprint = local.shape().map_or(0, |shape| shape.fingerprint());
         let account = Account { target, fingerprint };
         self.peers.note_drop(&link, connection, DropRun { account, reason, count, words: None });
-    }
-
-    fn endpoints(&self) -> Vec<Endpoint> {
-        self.endpoints.lock().clone()
-    }
-
-    fn recipients(&self) -> &ProxyTable {
-        &self.recipients
-    }
-}
-
-impl fmt::Debug for NodeInner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeInner").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

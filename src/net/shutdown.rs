@@ -39,7 +39,7 @@ impl NodeInner {
         self.catch_up().await;
         // If the node's thread has ended, nobody passes on the messages that wait.
         let _ = timeout(left(), self.searches.hurry()).await;
-        self.shutdown.begin();
+        self.shutdown().begin();
         self.closing.cancel();
         if timeout(left(), self.finish()).await.is_err() {
             self.give_up().await;
@@ -64,7 +64,7 @@ impl NodeInner {
         // Nothing else reports abandoned requests that were sent through a recipient.
         self.links().iter().for_each(|link| link.sweep_pending());
         for round in 1..=MAX_ROUNDS {
-            let feeds = self.shutdown.begin_round(round);
+            let feeds = self.shutdown().begin_round(round);
             self.settled(&feeds, round).await;
             self.answered().await;
             if !feeds.iter().any(|feed| feed.had_work()) {
@@ -89,7 +89,7 @@ impl NodeInner {
             for link in self.links() {
                 while !is_so(&link) {
                     has_waited = true;
-                    self.shutdown.changed().await;
+                    self.shutdown().changed().await;
                 }
             }
             // Another link may have been used meanwhile.
@@ -102,7 +102,7 @@ impl NodeInner {
     /// Gives up when the time is over: refuses requests that were not begun, and leaves those that have begun to
     /// themselves.
     async fn give_up(&self) {
-        let feeds = self.shutdown.give_up();
+        let feeds = self.shutdown().give_up();
         // The feeds only need a turn on this thread to notice.
         let _ = timeout(self.limits.shutdown_timeout / GOODBYE_PART, self.settled(&feeds, GIVEN_UP)).await;
         for link in self.links() {
@@ -113,7 +113,7 @@ impl NodeInner {
     async fn settled(&self, feeds: &[Arc<Feed>], round: u32) {
         for feed in feeds {
             while !feed.has_settled(round) {
-                self.shutdown.changed().await;
+                self.shutdown().changed().await;
             }
         }
     }

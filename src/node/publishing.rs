@@ -125,7 +125,7 @@ impl Node {
         }
         let router = self.router();
         let make = |id| actor_feed::exported(&router, id, actor.clone()) as Arc<dyn LocalBox>;
-        let pointer = Arc::clone(&router).export(key, &make);
+        let pointer = router.export(key, &make);
         if let Some(local) = pointer.local()
             && let Some(evicted) = self.inner.registry.leases().lease(&pointer, &*local, OURSELVES)
         {

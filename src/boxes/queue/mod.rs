@@ -30,10 +30,10 @@ use self::weight::RowWeights;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::keyed::KeyOf;
+use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Refusal;
-use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::loss::DroppedMessage;
@@ -66,7 +66,7 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     /// Number of messages that the reader has taken out of `state` and not yet handed over: they count as waiting. Only
     /// the reader changes this number, so that handing over a message costs no lock.
     held: AtomicUsize,
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     /// The key function, if the box keeps the newest message of each key.
     key: Option<KeyOf<M>>,
     identity: BoxIdentity,
@@ -94,7 +94,7 @@ const AT_ONCE: usize = 64;
 impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn new(
         identity: BoxIdentity,
-        router: Arc<dyn Router>,
+        router: Arc<NodeContext>,
         buffer: &Buffer<M>,
         actor: Option<WeakRecipient<M>>,
     ) -> BoxQueue<M> {
@@ -121,7 +121,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.state.lock().start = Some(Box::new(start));
     }
 
-    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+    pub(crate) fn router(&self) -> &Arc<NodeContext> {
         &self.router
     }
 

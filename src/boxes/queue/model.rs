@@ -17,14 +17,11 @@ use crate::handle::pointer::Pointer;
 use crate::handle::ports::Asker;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
-use crate::handle::recipient::table::ProxyTable;
-use crate::handle::shutdown::Shutdown;
+use crate::handle::ports::Router;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::observe::Observer;
-use crate::quota::Quotas;
 
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
@@ -40,26 +37,11 @@ pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
 
 /// A node that does nothing but count. Its counters are not loom's, and no lock of them is held for longer than a count
 /// takes.
-#[derive(Debug)]
-pub(crate) struct StubRouter {
-    id: Incarnation,
-    limits: Limits,
-    quotas: Quotas,
-    observer: Observer,
-    shutdown: Shutdown,
-    stopped: CancellationToken,
-}
+pub(crate) type StubNode = NodeContext<StubRouter>;
 
-impl StubRouter {
-    pub(crate) fn new() -> Arc<StubRouter> {
-        Arc::new(StubRouter {
-            id: Incarnation::of([7; 16]),
-            limits: Limits::default(),
-            quotas: Quotas::new(&Limits::default()),
-            observer: Observer::default(),
-            shutdown: Shutdown::default(),
-            stopped: CancellationToken::new(),
-        })
+impl StubNode {
+    pub(crate) fn new() -> Arc<StubNode> {
+        Arc::new(NodeContext::with(Incarnation::of([7; 16]), Limits::default(), Vec::new(), StubRouter))
     }
 
     /// Returns the number of messages dropped.
@@ -68,54 +50,39 @@ impl StubRouter {
     }
 }
 
+/// A node without peers.
+pub(crate) struct StubRouter;
+
 impl Router for StubRouter {
-    fn id(&self) -> Incarnation {
-        self.id
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    fn quotas(&self) -> &Quotas {
-        &self.quotas
-    }
-
-    fn observer(&self) -> &Observer {
-        &self.observer
-    }
-
-    fn is_stopped(&self) -> bool {
-        false
-    }
-
-    fn shutdown(&self) -> &Shutdown {
-        &self.shutdown
-    }
-
-    fn stopped(&self) -> &CancellationToken {
-        &self.stopped
-    }
-
     fn run(&self, _: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) {
         unreachable!("nothing here has a pump");
     }
 
-    fn place(self: Arc<Self>, _: &Endpoint, _: Option<NodeId>, _: &str) -> Result<Arc<Pointer>, AddressError> {
+    fn place(
+        &self,
+        _: &Arc<NodeContext>,
+        _: &Endpoint,
+        _: Option<NodeId>,
+        _: &str,
+    ) -> Result<Arc<Pointer>, AddressError> {
         unreachable!("nothing here is looked for elsewhere");
     }
 
-    fn export(self: Arc<Self>, _: ExportKey, _: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
+    fn export(&self, _: &Arc<NodeContext>, _: ExportKey, _: &dyn Fn(BoxId) -> Arc<dyn LocalBox>) -> Arc<Pointer> {
         unreachable!("nothing here is exported");
     }
 
     fn forget(&self, _: BoxId, _: &str) {}
 
+    fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
+        None
+    }
+
     fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
         None
     }
 
-    fn discover(self: Arc<Self>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
+    fn discover(&self, _: &Arc<NodeContext>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
         None
     }
 
@@ -131,25 +98,13 @@ impl Router for StubRouter {
         unreachable!("nothing here is waited for elsewhere");
     }
 
-    fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
-        None
-    }
-
     fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
-
-    fn endpoints(&self) -> Vec<Endpoint> {
-        Vec::new()
-    }
-
-    fn recipients(&self) -> &ProxyTable {
-        unreachable!("nothing here has a recipient");
-    }
 }
 
-fn open(buffer: &Buffer<Number>) -> (Arc<StubRouter>, Arc<BoxQueue<Number>>) {
-    let stub = StubRouter::new();
+fn open(buffer: &Buffer<Number>) -> (Arc<StubNode>, Arc<BoxQueue<Number>>) {
+    let stub = StubNode::new();
     let identity = BoxIdentity { id: BoxId([1; 16]), name: "box".into(), is_leased: false };
-    let router: Arc<dyn Router> = Arc::clone(&stub) as _;
+    let router: Arc<NodeContext> = Arc::clone(&stub) as _;
     (stub, Arc::new(BoxQueue::new(identity, router, buffer, None)))
 }
 

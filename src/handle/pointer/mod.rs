@@ -28,9 +28,9 @@ use self::identity::Origin;
 use self::identity::Stamp;
 use self::lease::Lease;
 use self::path::Path;
+use super::context::NodeContext;
 use super::ports::ExportKey;
 use super::ports::LocalBox;
-use super::ports::Router;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
@@ -62,7 +62,7 @@ pub(crate) struct Pointer {
     name: Box<str>,
     /// Whether the name is only the id, spelled out.
     anonymous: bool,
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     route: Route,
     held: Option<Lease>,
     lost: Drops,
@@ -94,7 +94,7 @@ static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 impl Pointer {
     pub(crate) fn new(
-        router: Arc<dyn Router>,
+        router: Arc<NodeContext>,
         origin: Origin,
         name: &str,
         route: Route,
@@ -125,7 +125,7 @@ impl Pointer {
     }
 
     /// Returns the pointer to a box of this node.
-    pub(crate) fn here(router: Arc<dyn Router>, local: Arc<dyn LocalBox>) -> Pointer {
+    pub(crate) fn here(router: Arc<NodeContext>, local: Arc<dyn LocalBox>) -> Pointer {
         let origin = Origin::Boxed { node: router.id(), id: local.id() };
         let name = local.given_name().to_owned();
         Pointer::new(router, origin, &name, Route::Here(local), None)
@@ -139,7 +139,7 @@ impl Pointer {
         &self.name
     }
 
-    pub(crate) fn router(&self) -> &Arc<dyn Router> {
+    pub(crate) fn router(&self) -> &Arc<NodeContext> {
         &self.router
     }
 

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::Pointer;
 use super::Route;
 use super::identity::Origin;
+use crate::handle::context::NodeContext;
 use crate::handle::ports::Asker;
 use crate::handle::ports::BoxGone;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
-use crate::handle::ports::Router;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::observe::event::CloseReason;
@@ -40,7 +40,7 @@ pub(crate) enum Monitor {
 
 /// At another node.
 pub(crate) struct Away {
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     /// The connection that the pointer came by, and the box at its other end.
     primary: (Arc<dyn Outbound>, WatchedBox),
     /// The box at its own node, if another node has introduced it.
@@ -267,7 +267,7 @@ impl Away {
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
-        Arc::clone(&self.router).discover(node, &self.hints, asked_by)
+        self.router.discover(node, &self.hints, asked_by)
     }
 
     /// Waits for news, or for as long as a silent peer is given: very many monitors may ask again, and a peer that

@@ -311,7 +311,7 @@ impl Pointer {
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let asked_by = Asker { node: self.made_for()?.node, near: path.is_near() };
-        Arc::clone(self.router()).discover(self.own_node()?, path.hints(), asked_by)
+        self.router().discover(self.own_node()?, path.hints(), asked_by)
     }
 
     /// Returns the connection that serves in place of the one that the pointer came by.

@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::boxes::registry::Registry;
+use crate::handle::context::NodeContext;
 use crate::handle::pointer::holdings::Holdings;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Dialler;
-use crate::handle::ports::Router;
 use crate::ident::BoxId;
 use crate::ident::ConnectionId;
 use crate::ident::Incarnation;
@@ -39,7 +39,7 @@ const GATHERED: usize = 16_384;
 
 /// See the [module](self).
 pub(super) struct ConnectionContext {
-    pub(super) router: Arc<dyn Router>,
+    pub(super) router: Arc<NodeContext>,
     pub(super) dialler: Arc<dyn Dialler>,
     pub(super) registry: Arc<Registry>,
     pub(super) peers: Arc<PeerTable>,
@@ -78,7 +78,7 @@ impl ConnectionContext {
         connection: u64,
         (peer, near): (Incarnation, bool),
     ) -> ConnectionContext {
-        let router = Arc::clone(node) as Arc<dyn Router>;
+        let router = Arc::clone(node) as Arc<NodeContext>;
         let (registry, peers) = (Arc::clone(&node.registry), Arc::clone(&node.peers));
         let settlement = Arc::clone(&node.settlement);
         let (relieved, has_ended) = (link.relieved(), link.has_ended());

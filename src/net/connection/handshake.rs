@@ -20,7 +20,6 @@ use super::numbers::AnnouncedNumbers;
 use super::refusal::FirstWords;
 use super::refusal::first_words;
 use crate::env;
-use crate::handle::ports::Router;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::control::settlement::ConnectionNames;
@@ -123,7 +122,7 @@ pub(crate) async fn dialler(
     expected: Option<NodeId>,
 ) -> Result<Established, HandshakeError> {
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
-    let numbers = AnnouncedNumbers::reserve(&node.limits, &node.quotas);
+    let numbers = AnnouncedNumbers::reserve(&node.limits, node.quotas());
     let ours = hello_of(node, &numbers);
     let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
     // If this side is turned away, it may not be able to write any more, but can still read the reason.

@@ -32,7 +32,6 @@ use super::reader::Ended;
 use super::refusal::refusal;
 use super::source::Source;
 use super::start::Occupancy;
-use crate::handle::ports::Router;
 use crate::ident::Incarnation;
 use crate::net::connection::handshake;
 use crate::net::connection::reader;

@@ -113,11 +113,11 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::handle::context::NodeContext;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
     use crate::handle::ports::NotPosted;
     use crate::handle::ports::Outbound;
-    use crate::handle::ports::Router;
     use crate::ident::Endpoint;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
@@ -128,7 +128,7 @@ mod tests {
         let (io, _not_started) = io_thread::io();
         let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
-        let to = Arc::clone(&node).place(&endpoint, None, "box").expect("a name");
+        let to = (Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "box").expect("a name");
         let link = node.link_to(&endpoint, None);
         link.leads_home(link.connection(), 1);
         assert!(!to.is_local(), "there is no connection that could lead anywhere");
@@ -141,7 +141,7 @@ mod tests {
         assert!(to.is_local());
         assert_eq!(link.post(&to, &message(), true), Err(NotPosted::NotUp), "it belongs into the box");
         // Pointers made later are local from the start.
-        let other = Arc::clone(&node).place(&endpoint, None, "other").expect("a name");
+        let other = (Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "other").expect("a name");
         assert!(other.is_local());
         link.down(DropReason::Shutdown, "", true);
         assert!(!to.is_local());
@@ -153,6 +153,6 @@ mod tests {
         let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
         let endpoint: Endpoint = "several.example:1".parse().expect("an endpoint");
         node.listens(&endpoint, false);
-        assert!(!Arc::clone(&node).place(&endpoint, None, "box").expect("a name").is_local());
+        assert!(!(Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "box").expect("a name").is_local());
     }
 }

@@ -55,10 +55,10 @@ use self::outbox::Phase;
 use self::settling::Settlement;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
+use crate::handle::context::NodeContext;
 use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::ports::Asker;
 use crate::handle::ports::Outbound;
-use crate::handle::ports::Router;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
@@ -74,7 +74,7 @@ use crate::wire::handshake::Hello;
 
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
-    pub(crate) router: Arc<dyn Router>,
+    pub(crate) router: Arc<NodeContext>,
     /// As its connections have them.
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) registry: Arc<Registry>,
@@ -98,7 +98,7 @@ pub(crate) struct Destination {
 /// See the [module](self).
 pub(crate) struct Link {
     me: Weak<Link>,
-    pub(super) router: Arc<dyn Router>,
+    pub(super) router: Arc<NodeContext>,
     quotas: Arc<Quotas>,
     registry: Arc<Registry>,
     pub(super) settlement: Arc<Settlement>,

@@ -10,7 +10,7 @@ use loom::thread;
 use loom::thread::JoinHandle;
 
 use super::*;
-use crate::boxes::queue::model::StubRouter;
+use crate::boxes::queue::model::StubNode;
 use crate::boxes::queue::model::explore;
 use crate::config::Limits;
 use crate::handle::envelope::Body;
@@ -29,14 +29,14 @@ use crate::wire::frames::kind;
 
 /// Returns a link that a peer has opened and greeted, the number of its connection, and a pointer to a box at its other
 /// end.
-fn greeted(stub: &Arc<StubRouter>) -> (Arc<Link>, u64, Arc<Pointer>) {
+fn greeted(stub: &Arc<StubNode>) -> (Arc<Link>, u64, Arc<Pointer>) {
     let link = Link::accepted(link_context(stub));
     let connection = link.up(&hello(), names(), Arc::default());
     let pointer = pointer(stub, &link);
     (link, connection, pointer)
 }
 
-fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
+fn pointer(stub: &Arc<StubNode>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: names().peer, id: BoxId([2; 16]) };
     let route = Route::Away {
         path: Path::by_name(NamedLink { link: Arc::clone(link) as _, is_home: link.is_home() }),
@@ -45,7 +45,7 @@ fn pointer(stub: &Arc<StubRouter>, link: &Arc<Link>) -> Arc<Pointer> {
     Arc::new(Pointer::new(Arc::clone(stub) as _, origin, "", route, None))
 }
 
-fn link_context(stub: &Arc<StubRouter>) -> LinkContext {
+fn link_context(stub: &Arc<StubNode>) -> LinkContext {
     LinkContext {
         router: Arc::clone(stub) as _,
         quotas: Arc::new(Quotas::new(&Limits::default())),
@@ -113,7 +113,7 @@ fn written(link: &Link, connection: u64) -> Option<Vec<u8>> {
 #[test]
 fn a_writer_that_waits_is_woken_by_each_sender() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let (link, connection, to) = greeted(&stub);
         let senders = [sender(&link, &to), sender(&link, &to)];
         let mut posts = 0;
@@ -127,7 +127,7 @@ fn a_writer_that_waits_is_woken_by_each_sender() {
 #[test]
 fn a_writer_that_waits_writes_what_was_taken_before_the_goodbye_and_ends() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let (link, connection, to) = greeted(&stub);
         let sender = sender(&link, &to);
         let closer = {
@@ -148,7 +148,7 @@ fn a_writer_that_waits_writes_what_was_taken_before_the_goodbye_and_ends() {
 #[test]
 fn a_ping_among_messages_wakes_the_writer_too() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let (link, connection, to) = greeted(&stub);
         let sender = sender(&link, &to);
         let pinger = {
@@ -169,7 +169,7 @@ fn a_ping_among_messages_wakes_the_writer_too() {
 #[test]
 fn what_is_taken_before_the_greeting_is_written_after_it() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let link = Link::accepted(link_context(&stub));
         let to = pointer(&stub, &link);
         let sender = sender(&link, &to);
@@ -184,7 +184,7 @@ fn what_is_taken_before_the_greeting_is_written_after_it() {
 fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
     static LARGE: [u8; 40 << 10] = [0; 40 << 10];
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let (link, connection, to) = greeted(&stub);
         let large = sender_of(&LARGE, &link, &to);
         let small = sender(&link, &to);
@@ -200,7 +200,7 @@ fn a_writer_is_woken_by_what_waits_in_a_lane_too() {
 #[test]
 fn what_a_connection_that_ends_has_not_written_is_counted() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let (link, connection, to) = greeted(&stub);
         let senders = [sender(&link, &to), sender(&link, &to)];
         let writer = {
@@ -224,7 +224,7 @@ fn what_a_connection_that_ends_has_not_written_is_counted() {
 #[test]
 fn a_link_is_dialled_once_by_whoever_sends_first() {
     explore(|| {
-        let stub = StubRouter::new();
+        let stub = StubNode::new();
         let dials = Arc::new(AtomicUsize::new(0));
         let start: StartDial = {
             let dials = Arc::clone(&dials);

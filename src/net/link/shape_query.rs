@@ -13,7 +13,7 @@ use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
-use crate::handle::ports::Router;
+use crate::handle::context::NodeContext;
 use crate::message::shape::Shape;
 use crate::net::control::requests::PendingRequest;
 use crate::net::control::shape_query::AnswerCallback;
@@ -212,7 +212,7 @@ pub(crate) type Words = Arc<OnceLock<Box<str>>>;
 /// Asks the sender for the shape of its messages to a box that takes another shape, and explains the drops.
 pub(crate) fn explain_here(
     link: &Arc<Link>,
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     fingerprint: u64,
     (name, type_name): (Box<str>, &'static str),
     takes: Shape,
@@ -234,7 +234,7 @@ pub(crate) fn explain_here(
 /// another shape.
 pub(crate) fn explain_there(
     link: &Arc<Link>,
-    router: &Arc<dyn Router>,
+    router: &Arc<NodeContext>,
     Account { target, fingerprint }: Account,
     (name, type_name): (String, &'static str),
 ) {

@@ -11,9 +11,9 @@ use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
 use crate::boxes::registry::Registry;
+use crate::handle::context::NodeContext;
 use crate::handle::pointer::monitor::Monitor;
 use crate::handle::ports::BoxGone;
-use crate::handle::ports::Router;
 use crate::ident::Incarnation;
 use crate::net::control::effects::GoneWaiter;
 use crate::net::control::peer_watch::PeerWatch;
@@ -163,7 +163,7 @@ impl Link {
     /// Begins a watch of the peer for a box, or ends it.
     pub(crate) fn watched_by_peer(
         self: &Arc<Self>,
-        router: &Arc<dyn Router>,
+        router: &Arc<NodeContext>,
         registry: &Registry,
         connection: u64,
         Watch { target, on, patience }: Watch,

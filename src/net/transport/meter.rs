@@ -9,17 +9,17 @@ use tokio_util::io::InspectReader;
 use tokio_util::io::InspectWriter;
 
 use super::Stream;
-use crate::handle::ports::Router;
+use crate::handle::context::NodeContext;
 
 /// The bytes of a link over its whole life, which also count for its node.
 pub(crate) struct ByteMeter {
-    router: Arc<dyn Router>,
+    router: Arc<NodeContext>,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl ByteMeter {
-    pub(crate) fn new(router: Arc<dyn Router>) -> Arc<ByteMeter> {
+    pub(crate) fn new(router: Arc<NodeContext>) -> Arc<ByteMeter> {
         Arc::new(ByteMeter { router, sent: AtomicU64::new(0), received: AtomicU64::new(0) })
     }
 
