@@ -57,7 +57,7 @@ struct Ban {
     rule: &'static str,
 }
 
-const BANS: [Ban; 8] = [
+const BANS: [Ban; 9] = [
     Ban {
         within: "wire/",
         except: &[],
@@ -145,6 +145,25 @@ const BANS: [Ban; 8] = [
             "AtomicWaker",
         ],
         rule: "a sub-protocol is plain state: no lock, channel or waker, and its caller tells it the time",
+    },
+    Ban {
+        within: "",
+        // The error and its words on the wire; the parties of a drop, as the door tells them; and what passes on the
+        // refusal of another node, which has settled the loss.
+        except: &[
+            "handle/ask_error.rs",
+            "handle/parties.rs",
+            "handle/reply.rs",
+            "boxes/relay.rs",
+            "net/connection/dispatch.rs",
+            "net/control/requests.rs",
+            "net/link/control_queue.rs",
+            "net/link/requests.rs",
+            "net/link/shape_query.rs",
+            "wire/",
+        ],
+        words: &["NotDelivered"],
+        rule: "a caller learns of a drop through observe::loss, which counts it: make a Loss, and settle it",
     },
 ];
 
@@ -240,6 +259,7 @@ fn broken() -> Vec<Source> {
         ),
         Source::new("handle/route.rs", "// thread_local\nthread_local! {}\nuse crate::{node, net::link::Link as L};\n"),
         Source::new("attic.rs", "use crate::ident::NodeId;\n"),
+        Source::new("handle/send.rs", "fn f() -> AskError { AskError::NotDelivered { reason, detail: None } }\n"),
         Source::new(
             "boxes/queue.rs",
             "use std::time::Instant;\nUuid::new_v4();\nselect! {\n}\nselect! {\n    biased;\n}\n",
@@ -282,6 +302,7 @@ fn each_check_finds_what_it_is_there_for() {
             "wire/codec.rs:1",
             "wire/codec.rs:4",
             "handle/route.rs:2",
+            "handle/send.rs:1",
             "boxes/queue.rs:1",
             "boxes/queue.rs:2",
         ]

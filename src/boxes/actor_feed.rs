@@ -44,6 +44,8 @@ use crate::handle::shutdown::Feed;
 use crate::handle::shutdown::GIVEN_UP;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::observe::loss::Loss;
+use crate::observe::loss::Nobody;
 use crate::reason::DropReason;
 
 /// Puts an actor behind a new box, and starts feeding the actor. The box is not registered yet.
@@ -214,10 +216,9 @@ impl<M: RemoteMessage> ActorFeed<M> {
         }
     }
 
-    /// Counts messages that the actor was given as dropped, and reports this to their senders.
+    /// Drops messages that the actor was given. Their callers have gone, or are told by the actor's end.
     fn lose(&self, reason: DropReason, detail: &str, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
-        self.queue.tell_drop(reason, count, Some(detail));
-        from.into_iter().for_each(|(from, count)| self.queue.router().report(from, &*self.queue, reason, count));
+        self.queue.settle_loss(Loss::of(count, reason).with_detail(Some(detail)), from, Nobody);
     }
 
     /// Gives the actor waiting messages, up to the number it may have at a time.

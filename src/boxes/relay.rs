@@ -27,12 +27,12 @@ use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::PendingReply;
 use crate::handle::ports::Refusal;
-use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::message::shape::Shape;
 use crate::observe::loss::Drops;
+use crate::observe::loss::Loss;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
@@ -94,11 +94,11 @@ impl Relay {
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
     }
 
-    /// Returns the rejection of a message whose body takes `size` bytes. The sender is told the limit for a message
+    /// Returns the loss of a message whose body takes `size` bytes. The sender is told the limit for a message
     /// that is too large; details of other failures beyond this node are not disclosed.
-    fn rejection(&self, reason: DropReason, size: usize) -> Rejection {
+    fn rejection(&self, reason: DropReason, size: usize) -> Loss<'static> {
         let is_told = reason == DropReason::TooLarge;
-        Rejection { reason, detail: if is_told { self.target.trouble(reason, size) } else { None } }
+        Loss::from(reason).with_detail(if is_told { self.target.trouble(reason, size) } else { None })
     }
 
     /// Passes on a message that came from a connection, unchanged.
@@ -108,7 +108,7 @@ impl Relay {
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Loss<'static>> {
         self.admit(arrival.hops)?;
         let arrival = Arrival { hops: arrival.hops.saturating_add(1), ..arrival };
         if let Some(local) = self.target.local() {
@@ -121,16 +121,15 @@ impl Relay {
         let Arrival { fingerprint, hops, .. } = arrival;
         let message = &Envelope { body: Body::from(body), handles, fingerprint, type_name: "", hops };
         let rejection = |reason| self.rejection(reason, body.len());
-        let Some(answer) = answer.take() else { return self.target.post(message).map_err(rejection) };
-        answer.begin()?;
-        let time_left = answer.time_left();
-        let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(answer)));
+        answer.as_ref().map_or(Ok(()), AnswerTo::begin)?;
+        let Some(asking) = answer.take() else { return self.target.post(message).map_err(rejection) };
+        let (time_left, deadline) = (asking.time_left(), asking.deadline());
+        let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(asking)));
         let asked = self.target.ask_encoded(message, time_left, &mut waiting);
-        if let (Err(reason), Some(waiting)) = (&asked, waiting) {
-            let Rejection { reason, detail } = self.rejection(*reason, body.len());
-            waiting.failed(AskError::NotDelivered { reason, detail });
-        }
-        asked.map(drop).map_err(rejection)
+        asked.map(drop).map_err(|reason| {
+            *answer = waiting.map(|asker| AnswerTo::here(Arc::clone(self.target.router()), asker, deadline));
+            rejection(reason)
+        })
     }
 }
 
@@ -167,7 +166,7 @@ impl LocalBox for Relay {
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Loss<'static>> {
         if !self.is_open() {
             return Err(DropReason::BoxClosed.into());
         }
@@ -177,7 +176,7 @@ impl LocalBox for Relay {
     }
 
     /// Passes on the messages one by one: each is a message of its own on its further way.
-    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection)) {
+    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Loss<'static>)) {
         for body in bodies {
             if let Err(rejection) = self.accept_encoded(body, &mut Vec::new(), &mut None, arrival) {
                 rejected(rejection);
@@ -212,8 +211,8 @@ impl LocalBox for Relay {
         None
     }
 
-    fn count_drop(&self, reason: DropReason) {
-        self.drops.add(reason, 1);
+    fn drops(&self) -> &Drops {
+        &self.drops
     }
 
     fn is_leased(&self) -> bool {

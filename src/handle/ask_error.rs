@@ -1,5 +1,6 @@
 //! Why a request has no answer.
 
+use crate::observe::loss::DropNotice;
 use crate::reason::DropReason;
 use crate::wire::frames::refuse::Unanswered;
 
@@ -57,6 +58,11 @@ fn in_brackets(detail: Option<&str>) -> String {
 }
 
 impl AskError {
+    /// Returns the error of a caller whose request was dropped here.
+    pub(crate) fn not_delivered(notice: &DropNotice<'_>) -> AskError {
+        AskError::NotDelivered { reason: notice.reason(), detail: notice.detail().map(str::to_owned) }
+    }
+
     /// Returns the asker's error for a refused request.
     pub(crate) fn refused(why: Unanswered, detail: &str) -> AskError {
         match why {

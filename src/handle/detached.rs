@@ -27,7 +27,7 @@ use crate::ident::BoxId;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
-use crate::reason::DropReason;
+use crate::observe::loss::DropNotice;
 
 /// Returns a new pointer, so that pointers made for different types share no state.
 pub(crate) fn pointer() -> Arc<Pointer> {
@@ -81,6 +81,8 @@ impl Router for Detached {
         None
     }
 
+    fn report(&self, _: Source, _: &dyn LocalBox, _: &DropNotice<'_>) {}
+
     fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
         None
     }
@@ -100,6 +102,4 @@ impl Router for Detached {
     fn news(&self, _: NodeId) -> Arc<Notify> {
         Arc::default()
     }
-
-    fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
 }

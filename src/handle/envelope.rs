@@ -8,7 +8,6 @@ use std::sync::Arc;
 use actix::prelude::Message;
 use bytes::Bytes;
 
-use super::ask_error::AskError;
 use super::pointer::Pointer;
 use super::reply::Reply;
 use crate::reason::DropReason;
@@ -37,16 +36,6 @@ impl<M: Message> Parcel<M> {
     /// Marks the message as about to be handled, or returns the reason why it need not be handled any more.
     pub(crate) fn begin(&self) -> Result<(), DropReason> {
         self.reply.as_ref().map_or(Ok(()), |reply| reply.begin())
-    }
-
-    /// Drops the message, and tells the caller that waits for its result. A panic of the message's `Drop` has no other
-    /// effect.
-    pub(crate) fn drop_for(self, reason: DropReason, detail: Option<String>) {
-        let Parcel { message, reply, .. } = self;
-        if let Some(reply) = reply {
-            (*reply).fail(AskError::NotDelivered { reason, detail });
-        }
-        contained::<M, _>(|| drop(message));
     }
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod detached;
 pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod parties;
+pub(crate) mod peer_request;
 mod pinned;
 pub(crate) mod pointer;
 pub(crate) mod ports;

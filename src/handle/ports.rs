@@ -23,9 +23,9 @@ use super::envelope::Arrival;
 use super::envelope::Body;
 use super::envelope::Envelope;
 use super::envelope::Source;
+use super::peer_request::PeerRequest;
 use super::pointer::Pointer;
 use super::reply::AnswerTo;
-use super::reply::PeerRequest;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::NamedLink;
 use crate::ident::AddressError;
@@ -35,6 +35,9 @@ use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::message::shape::Shape;
 use crate::observe::event::CloseReason;
+use crate::observe::loss::DropNotice;
+use crate::observe::loss::Drops;
+use crate::observe::loss::Loss;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
@@ -85,7 +88,7 @@ pub(crate) trait Router: Send + Sync {
     /// must be held while waiting.
     fn news(&self, of: NodeId) -> Arc<Notify>;
     /// Reports to the sending peer that messages for that box were dropped after the box had taken them.
-    fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64);
+    fn report(&self, from: Source, local: &dyn LocalBox, notice: &DropNotice<'_>);
 }
 
 /// The node, as seen by a pointer whose connection is made when it is first used.
@@ -114,25 +117,25 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     fn closed(&self) -> &CancellationToken;
     /// Takes the parcel out of `parcel`, an `Option<Parcel<M>>`, or leaves it there and returns the reason.
     fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal>;
-    /// Takes a message as it came from a connection, or returns the reason why not; then `answer` is left where it is.
+    /// Takes a message as it came from a connection, or returns its loss; then `answer` is left where it is.
     fn accept_encoded(
         &self,
         body: &[u8],
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
-    ) -> Result<(), Rejection>;
+    ) -> Result<(), Loss<'static>>;
     /// Takes messages in a row that carry nothing but their bodies; calls `rejected` for each that the box does not
     /// take.
-    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Rejection));
+    fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Loss<'static>));
     /// Returns the shape of the messages that the box takes; `None` if it does not check.
     fn shape(&self) -> Option<Shape>;
     /// Returns the fill of the box, from 0 to 255.
     fn fill(&self) -> u8;
     /// Returns the fill level after the last message was put into the box, in a few steps that are cheap to read.
     fn fill_level(&self) -> u8;
-    /// Counts messages dropped at this box.
-    fn count_drop(&self, reason: DropReason);
+    /// Returns the counts of the messages dropped at this box.
+    fn drops(&self) -> &Drops;
     /// Records that from now on messages may come through an actix `Recipient`, too.
     fn note_recipient(&self);
     /// Returns whether remote holders of its address keep the box alive, so that each handle written is counted.
@@ -249,19 +252,6 @@ pub(crate) enum Refusal {
     Closed,
     /// The box's messages are of another Rust type, perhaps of equal shape.
     OtherType,
-}
-
-/// The reason why a message from a connection was dropped.
-#[derive(Debug)]
-pub(crate) struct Rejection {
-    pub(crate) reason: DropReason,
-    pub(crate) detail: Option<String>,
-}
-
-impl From<DropReason> for Rejection {
-    fn from(reason: DropReason) -> Rejection {
-        Rejection { reason, detail: None }
-    }
 }
 
 /// One request on one connection.

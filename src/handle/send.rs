@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use actix::Message;
 use serde::de::DeserializeOwned;
 
-use super::ask_error::AskError;
 use super::envelope::Arrival;
 use super::envelope::Body;
 use super::envelope::Envelope;
@@ -21,32 +20,26 @@ use super::reply::AnswerTo;
 use super::reply::AwaitedReply;
 use super::reply::Reply;
 use super::reply::RequestGuard;
+use super::reply::away;
 use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 use crate::message::guard::EncodeError;
 use crate::message::preflight;
 use crate::message::preflight::Check;
 use crate::message::shape::Shape;
+use crate::observe::loss::Loss;
 use crate::reason::DropReason;
-use crate::wire::frames::refuse::Unanswered;
 
 /// A message that was not taken.
 struct Returned<M: Message> {
     parcel: Parcel<M>,
-    reason: DropReason,
-    detail: Option<String>,
+    loss: Loss<'static>,
 }
 
 impl<M: Message> Returned<M> {
     fn new(parcel: Parcel<M>, reason: DropReason) -> Returned<M> {
-        Returned { parcel, reason, detail: None }
+        Returned { parcel, loss: reason.into() }
     }
-}
-
-/// The reason why a message could not be written to another process.
-struct NotSent {
-    reason: DropReason,
-    detail: Option<String>,
 }
 
 /// Returns the drop reason of a message that was not encoded.
@@ -67,45 +60,49 @@ impl Pointer {
             return;
         }
         self.router().observer().sent_here();
-        if let Err(NotSent { reason, detail }) = self.write_plain(&message) {
-            self.not_written(message, reason, detail);
+        if let Err(loss) = self.write_plain(&message) {
+            self.not_written(message, loss);
         }
     }
 
     #[cold]
-    fn not_written<M: RemoteMessage>(self: &Arc<Self>, message: M, reason: DropReason, detail: Option<String>) {
+    fn not_written<M: RemoteMessage>(self: &Arc<Self>, message: M, loss: Loss<'static>) {
         let parcel = Parcel::new(message, None);
-        let given = if self.has_come_home(reason) {
-            self.give_named(parcel).map(drop)
-        } else {
-            Err(Returned { parcel, reason, detail })
+        let given = match self.withdraw_at_home(loss) {
+            Ok(()) => self.give_named(parcel).map(drop),
+            Err(loss) => Err(Returned { parcel, loss }),
         };
         given.unwrap_or_else(|returned| self.lose(returned));
     }
 
-    /// Returns whether the name has turned out to be this node's own while a message was written for another node: then
-    /// the connection has not taken it.
+    /// Withdraws the loss of a message that was written for another node while the name has turned out to be this
+    /// node's own: then the connection has not taken it. Returns any other loss.
     #[cold]
-    fn has_come_home(&self, reason: DropReason) -> bool {
-        reason == DropReason::NotConnected && self.is_local()
+    fn withdraw_at_home(&self, loss: Loss<'static>) -> Result<(), Loss<'static>> {
+        if loss.reason() == DropReason::NotConnected && self.is_local() {
+            loss.withdraw();
+            return Ok(());
+        }
+        Err(loss)
     }
 
     /// Sends a message without an answer, or returns it.
     pub(crate) fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
         if !self.is_local() {
-            match self.write_plain(&message) {
-                Err(NotSent { reason, .. }) if self.has_come_home(reason) => {}
-                written => return written.map_err(|unwritten| (message, unwritten.reason)),
+            match self.write_plain(&message).map_err(|loss| self.withdraw_at_home(loss)) {
+                Ok(()) => return Ok(()),
+                Err(Ok(())) => {}
+                Err(Err(loss)) => return Err((message, loss.withdraw().0)),
             }
         }
         let given = self.give(Parcel::new(message, None));
-        given.map(drop).map_err(|returned| (returned.parcel.message, returned.reason))
+        given.map(drop).map_err(|Returned { parcel, loss }| (parcel.message, loss.withdraw().0))
     }
 
     #[inline]
-    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), NotSent> {
+    fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), Loss<'static>> {
         if self.router().is_stopped() {
-            return Err(NotSent { reason: DropReason::Shutdown, detail: None });
+            return Err(DropReason::Shutdown.into());
         }
         let fingerprint = self.fingerprint::<M>();
         let type_name = std::any::type_name::<M>();
@@ -137,13 +134,10 @@ impl Pointer {
         }
     }
 
-    /// Counts a message that was not taken, and drops it.
-    fn lose<M: RemoteMessage>(&self, Returned { parcel, reason, detail }: Returned<M>) {
-        if let Some(local) = self.local() {
-            local.count_drop(reason);
-        }
-        self.count_drop(std::any::type_name::<M>(), reason, detail.as_deref());
-        parcel.drop_for(reason, detail);
+    /// Drops a message that was not taken.
+    fn lose<M: RemoteMessage>(&self, Returned { parcel, loss }: Returned<M>) {
+        let local = self.local();
+        self.settle_loss(loss, std::any::type_name::<M>(), local.as_ref().map(|local| local.drops()), parcel);
     }
 
     /// Passes the message on, or returns it.
@@ -155,10 +149,10 @@ impl Pointer {
         match self.route() {
             Route::Here(local) => self.give_local(&**local, parcel),
             Route::Away { .. } if !self.is_local() => match parcel.reply {
-                None => match self.write_plain(&parcel.message) {
+                None => match self.write_plain(&parcel.message).map_err(|loss| self.withdraw_at_home(loss)) {
                     Ok(()) => Ok(None),
-                    Err(NotSent { reason, .. }) if self.has_come_home(reason) => self.give_named(parcel),
-                    Err(NotSent { reason, detail }) => Err(Returned { parcel, reason, detail }),
+                    Err(Ok(())) => self.give_named(parcel),
+                    Err(Err(loss)) => Err(Returned { parcel, loss }),
                 },
                 Some(reply) => self.request(parcel.message, *reply),
             },
@@ -211,21 +205,19 @@ impl Pointer {
         let given = match local.shape().filter(|takes| *takes != shape) {
             Some(takes) => {
                 let detail = Some(shape.differences(&takes));
-                Err(NotSent { reason: DropReason::TypeMismatch, detail })
+                Err(Loss::from(DropReason::TypeMismatch).with_detail(detail))
             }
             None => self.encode(&message, |body, handles| {
-                local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejection| {
-                    words = rejection.detail;
-                    rejection.reason
+                local.accept_encoded(&body, &mut handles.to_vec(), &mut answer, arrival).map_err(|rejected| {
+                    let (reason, detail) = rejected.withdraw();
+                    words = detail;
+                    reason
                 })
             }),
         };
-        given.map_err(|NotSent { reason, detail }| {
-            let detail = detail.or(words);
-            if let Some(answer) = answer {
-                answer.refuse(Unanswered::NotDelivered(reason), detail.as_deref().unwrap_or_default());
-            }
-            Returned { parcel: Parcel::new(message, None), reason, detail }
+        given.map_err(|loss| {
+            let parcel = Parcel::new(message, answer.map(away::<M>));
+            Returned { parcel, loss: loss.with_detail(words) }
         })
     }
 
@@ -241,7 +233,7 @@ impl Pointer {
         &self,
         message: &M,
         send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> Result<T, DropReason>,
-    ) -> Result<T, NotSent> {
+    ) -> Result<T, Loss<'static>> {
         let mut size = 0;
         let send = |body: Body<'_>, handles: &[Arc<Pointer>]| {
             size = body.len();
@@ -249,8 +241,8 @@ impl Pointer {
         };
         match serde_scope::write(self.router(), message, self.check(), send) {
             Ok(Ok(sent)) => Ok(sent),
-            Ok(Err(reason)) => Err(NotSent { reason, detail: self.trouble(reason, size) }),
-            Err(error) => Err(NotSent { reason: not_encoded(&error), detail: Some(error.to_string()) }),
+            Ok(Err(reason)) => Err(Loss::from(reason).with_detail(self.trouble(reason, size))),
+            Err(error) => Err(Loss::from(not_encoded(&error)).with_detail(Some(error.to_string()))),
         }
     }
 
@@ -282,17 +274,13 @@ impl Pointer {
         let asked = self.encode(&message, |body, handles| {
             self.ask_encoded(&Envelope { body, handles, fingerprint, type_name, hops: 0 }, time_left, &mut waiting)
         });
-        match asked {
+        let answer = |waiting| AnswerTo::here(Arc::clone(self.router()), waiting, deadline);
+        match asked.map_err(|loss| self.withdraw_at_home(loss)) {
             Ok((link, correlation)) => Ok(Some(RequestGuard::new(link, correlation))),
-            Err(NotSent { reason, .. }) if self.has_come_home(reason) => {
-                let answer = waiting.map(|waiting| AnswerTo::here(Arc::clone(self.router()), waiting, deadline));
-                self.ask_named(message, answer).map(|()| None)
-            }
-            Err(NotSent { reason, detail }) => {
-                if let Some(waiting) = waiting {
-                    waiting.failed(AskError::NotDelivered { reason, detail: detail.clone() });
-                }
-                Err(Returned { parcel: Parcel::new(message, None), reason, detail })
+            Err(Ok(())) => self.ask_named(message, waiting.map(answer)).map(|()| None),
+            Err(Err(loss)) => {
+                let reply = waiting.map(|waiting| away::<M>(answer(waiting)));
+                Err(Returned { parcel: Parcel::new(message, reply), loss })
             }
         }
     }
@@ -300,12 +288,9 @@ impl Pointer {
     /// Passes a request that was written for another node to the box of this node that has the name.
     #[cold]
     fn ask_named<M: RemoteMessage>(&self, message: M, answer: Option<AnswerTo>) -> Result<(), Returned<M>> {
-        if let Some(local) = self.router().box_named(self.name()) {
-            return self.give_encoded(&*local, message, answer);
+        match self.router().box_named(self.name()) {
+            Some(local) => self.give_encoded(&*local, message, answer),
+            None => Err(Returned::new(Parcel::new(message, answer.map(away::<M>)), DropReason::NoSuchBox)),
         }
-        if let Some(answer) = answer {
-            answer.refuse(Unanswered::NotDelivered(DropReason::NoSuchBox), "");
-        }
-        Err(Returned::new(Parcel::new(message, None), DropReason::NoSuchBox))
     }
 }

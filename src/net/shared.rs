@@ -52,6 +52,7 @@ use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
+use crate::observe::loss::DropNotice;
 use crate::observe::stats::Stats;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
@@ -331,7 +332,7 @@ impl Router for NodeParts {
         self.registry.named(name)?.local()
     }
 
-    fn report(&self, from: Source, local: &dyn LocalBox, reason: DropReason, count: u64) {
+    fn report(&self, from: Source, local: &dyn LocalBox, notice: &DropNotice<'_>) {
         let Some((connection, by_id)) = from.away() else { return };
         let Some(link) = self.peers.connection(connection) else { return };
         let target = if by_id { Target::Id(local.id()) } else { Target::Name(local.given_name().into()) };
@@ -339,6 +340,7 @@ impl Router for NodeParts {
         // shape.
         let fingerprint = local.shape().map_or(0, |shape| shape.fingerprint());
         let account = Account { target, fingerprint };
+        let (reason, count) = (notice.reason(), notice.count());
         self.peers.note_drop(&link, connection, DropRun { account, reason, count, words: None });
     }
 }

@@ -1,26 +1,174 @@
-//! Dropped messages: each is counted once here, and reported to subscribers and to the log.
+//! The only door through which a message is dropped.
 //!
-//! Reports are coalesced: drops of one kind between two flushes are one [`Event::DeadLetter`] with a count, and the log
-//! has one line for each reason.
+//! Invariant: each dropped message has exactly one reason, and is counted, reported to the peer that sent it, and its
+//! caller answered. The reason is decided in many places, which make a [`Loss`] of it; whoever knows the [`Parties`] that
+//! the drop concerns settles it. The counters, and the [`DropNotice`] by which the parties are told, are private to this
+//! file, so nothing is counted or told by another way; a loss that is forgotten is a bug, which debug builds find.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::fmt;
-use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use actix::prelude::Recipient;
-
 use super::Observer;
-use super::event::Event;
 use crate::ident::NodeId;
 use crate::reason::DropReason;
 use crate::reason::Side;
 
-/// Kinds of dropped messages remembered between two flushes; further ones are reported without the name of their box.
-const MAX_UNTOLD: usize = 256;
+/// Messages that are to be dropped, and the reason: they must be settled, once the parties are known.
+#[must_use = "a dropped message is counted, reported and answered only when its loss is settled"]
+#[derive(Debug)]
+pub(crate) struct Loss<'a> {
+    detail: Option<Cow<'a, str>>,
+    count: u64,
+    reason: DropReason,
+}
+
+impl From<DropReason> for Loss<'_> {
+    /// Makes the loss of one message.
+    fn from(reason: DropReason) -> Self {
+        Loss { detail: None, count: 1, reason }
+    }
+}
+
+impl<'a> Loss<'a> {
+    /// Makes the loss of `count` messages. If that is none, only the caller is told: its message is counted elsewhere.
+    pub(crate) fn of(count: u64, reason: DropReason) -> Loss<'a> {
+        Loss { detail: None, count, reason }
+    }
+
+    /// Adds detail for a person, unless there is some already.
+    pub(crate) fn with_detail(mut self, detail: Option<impl Into<Cow<'a, str>>>) -> Loss<'a> {
+        self.detail = self.detail.take().or_else(|| detail.map(Into::into));
+        self
+    }
+
+    pub(crate) fn reason(&self) -> DropReason {
+        self.reason
+    }
+
+    /// Returns the reason and the detail, as the message is not dropped after all: it goes back to its sender, or
+    /// another way.
+    pub(crate) fn withdraw(mut self) -> (DropReason, Option<Cow<'a, str>>) {
+        let (reason, detail) = (self.reason, self.detail.take());
+        std::mem::forget(self);
+        (reason, detail)
+    }
+
+    /// Drops the messages: counts them at the node, at the box and at the pointer, reports them to the peer that sent
+    /// them, and tells the caller. Counts come first, so that whoever is told finds the drop counted.
+    pub(crate) fn settle<S: SendingPeer, C: Caller>(self, parties: Parties<'_, S, C>) {
+        let Parties { node, message, mailbox, pointer, sender, caller } = parties;
+        let count = self.count;
+        let (reason, detail) = self.withdraw();
+        let notice = DropNotice { reason, count, detail: detail.as_deref() };
+        if count > 0 {
+            [mailbox, pointer].into_iter().flatten().for_each(|drops| drops.add(reason, count));
+            node.dropped(message, &notice);
+            sender.report(&notice);
+        }
+        caller.not_delivered(&notice);
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Loss<'_> {
+    fn drop(&mut self) {
+        // While a panic unwinds the stack, losses are forgotten with everything else.
+        assert!(std::thread::panicking(), "the loss of a message was not settled: {:?}", self.reason);
+    }
+}
+
+/// Everybody whom a drop concerns. There is no default: each drop says whom it concerns, and whom it does not.
+#[derive(Debug)]
+pub(crate) struct Parties<'a, S, C> {
+    /// The node that drops the messages.
+    pub(crate) node: &'a Observer,
+    pub(crate) message: DroppedMessage<'a>,
+    /// The counts of the box of this node that the messages were sent to.
+    pub(crate) mailbox: Option<&'a Drops>,
+    /// The counts of the pointer that the messages were sent through.
+    pub(crate) pointer: Option<&'a Drops>,
+    /// The peers that the messages came from.
+    pub(crate) sender: S,
+    /// The callers that wait for answers, with the message if it is still there.
+    pub(crate) caller: C,
+}
+
+/// Describes a dropped message, in words for a person.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DroppedMessage<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) type_name: &'static str,
+    /// The node that the message came from or was sent to, if that is another node and known.
+    pub(crate) peer: Option<NodeId>,
+}
+
+/// The peers that sent the messages, over connections.
+pub(crate) trait SendingPeer {
+    /// Reports the drop to them.
+    fn report(self, notice: &DropNotice<'_>);
+}
+
+/// The callers that wait for answers to the messages.
+pub(crate) trait Caller {
+    /// Tells them that the message was not delivered.
+    fn not_delivered(self, notice: &DropNotice<'_>);
+}
+
+/// No party: the message came from no peer, or nobody waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Nobody;
+
+impl SendingPeer for Nobody {
+    fn report(self, _: &DropNotice<'_>) {}
+}
+
+impl Caller for Nobody {
+    fn not_delivered(self, _: &DropNotice<'_>) {}
+}
+
+impl<C: Caller> Caller for Option<C> {
+    fn not_delivered(self, notice: &DropNotice<'_>) {
+        if let Some(caller) = self {
+            caller.not_delivered(notice);
+        }
+    }
+}
+
+/// Tells the parties of a drop, which is counted by then. Only [`Loss::settle`] makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DropNotice<'a> {
+    reason: DropReason,
+    count: u64,
+    detail: Option<&'a str>,
+}
+
+impl<'a> DropNotice<'a> {
+    pub(crate) fn reason(&self) -> DropReason {
+        self.reason
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns more about the last of the messages, for a person.
+    pub(crate) fn detail(&self) -> Option<&'a str> {
+        self.detail
+    }
+
+    /// Returns the notice for one of several senders: `count` of the messages were its own.
+    pub(crate) fn part(self, count: u64) -> DropNotice<'a> {
+        DropNotice { count, ..self }
+    }
+
+    /// Returns the notice for a party that finds out the detail for itself.
+    pub(crate) fn without_detail(self) -> DropNotice<'a> {
+        DropNotice { detail: None, ..self }
+    }
+}
 
 /// Drops by reason.
 #[derive(Debug, Default)]
@@ -30,7 +178,7 @@ pub(crate) struct Drops {
 }
 
 impl Drops {
-    pub(crate) fn add(&self, reason: DropReason, count: u64) {
+    fn add(&self, reason: DropReason, count: u64) {
         if let Some(counter) = self.counts.get_or_init(Box::default).get(reason as usize) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
@@ -49,230 +197,105 @@ impl Drops {
     }
 }
 
-/// Describes a dropped message, in words for a person.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DroppedMessage<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) type_name: &'static str,
-    pub(crate) detail: Option<&'a str>,
-    /// The node that the message came from or was sent to, if that is another node and known.
-    pub(crate) peer: Option<NodeId>,
-}
-
-/// The boxes and the peers that the drops of one reason concern, until they are logged: at most [`MAX_UNTOLD`] of each.
-#[derive(Debug, Default)]
-pub(super) struct Concerned {
-    boxes: BTreeSet<Box<str>>,
-    peers: BTreeSet<NodeId>,
-}
-
-impl Concerned {
-    fn note(&mut self, message: DroppedMessage<'_>) {
-        if self.boxes.len() < MAX_UNTOLD && !self.boxes.contains(message.name) {
-            self.boxes.insert(message.name.into());
-        }
-        if self.peers.len() < MAX_UNTOLD {
-            self.peers.extend(message.peer);
-        }
-    }
-}
-
-/// Returns "a", "a and 2 others", or nothing: short enough for a log line.
-fn first_and_others<T: fmt::Display + Ord>(all: &BTreeSet<T>) -> String {
-    let Some(first) = all.first() else { return String::new() };
-    match all.len() - 1 {
-        0 => first.to_string(),
-        1 => format!("{first} and 1 other"),
-        others if all.len() >= MAX_UNTOLD => format!("{first} and at least {others} others"),
-        others => format!("{first} and {others} others"),
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Audience {
-    /// Replaced as a whole, because events are sent to them without the lock.
-    subscribers: Arc<[Subscriber]>,
-    untold: BTreeMap<DropKind, (u64, Option<String>)>,
-}
-
-/// A subscriber, with the one sender that all its events go through.
-pub(super) type Subscriber = Arc<Recipient<Event>>;
-
-impl Audience {
-    pub(super) fn subscribers(&self) -> Arc<[Subscriber]> {
-        Arc::clone(&self.subscribers)
-    }
-
-    /// Returns the previous subscribers, to be dropped when no lock is held: dropping the last sender of a queue wakes
-    /// its reader.
-    #[must_use]
-    pub(super) fn change_subscribers(&mut self, change: impl FnOnce(&mut Vec<Subscriber>)) -> Arc<[Subscriber]> {
-        let mut subscribers = self.subscribers.to_vec();
-        change(&mut subscribers);
-        std::mem::replace(&mut self.subscribers, subscribers.into())
-    }
-}
-
-/// The drops that one report sums up.
-type DropKind = (Arc<str>, &'static str, DropReason, AtPeer);
-
-/// Whether the peer has dropped the message.
-pub(crate) type AtPeer = bool;
-
 impl Observer {
     /// Counts messages dropped here; subscribers hear of it at the next [`flush`](Observer::flush).
-    pub(crate) fn dropped(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
-        if count == 0 {
-            return;
-        }
+    fn dropped(&self, message: DroppedMessage<'_>, &DropNotice { reason, count, detail }: &DropNotice<'_>) {
         self.dropped.add(reason, count);
-        self.concern(message, reason, Side::Here);
-        tracing::trace!(target: "actix_hermod", name = message.name, ?reason, count, detail = message.detail, "dropped");
-        if self.watched.load(Ordering::Relaxed) {
-            self.note(message, reason, count, false);
-        }
-        self.stir();
+        tracing::trace!(target: "actix_hermod", name = message.name, ?reason, count, detail, "dropped");
+        self.report(message, reason, count, detail, Side::Here);
     }
 
-    /// Counts messages sent from here that a peer has dropped.
+    /// Counts messages sent from here that a peer has dropped, and has settled at its side.
     pub(crate) fn reported(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64) {
         self.reported.add(reason, count);
-        self.concern(message, reason, Side::Peer);
-        if self.watched.load(Ordering::Relaxed) {
-            self.note(message, reason, count, true);
-        }
-        self.stir();
+        self.report(message, reason, count, None, Side::Peer);
     }
-
-    /// Adds detail to drops that were counted. It goes out in the same report or, if that was sent already, in a later
-    /// one.
-    pub(crate) fn explain(&self, name: &str, type_name: &'static str, reason: DropReason, side: Side, words: &str) {
-        if self.watched.load(Ordering::Relaxed) {
-            let message = DroppedMessage { name, type_name, detail: Some(words), peer: None };
-            self.note(message, reason, 0, side == Side::Peer);
-            self.stir();
-        }
-    }
-
-    /// Notes the box and the peer, for the next log line about drops for that reason.
-    fn concern(&self, message: DroppedMessage<'_>, reason: DropReason, side: Side) {
-        let mut concerned = self.concerned.lock();
-        concerned.entry((reason, side == Side::Peer)).or_default().note(message);
-    }
-
-    fn note(&self, message: DroppedMessage<'_>, reason: DropReason, count: u64, at_peer: AtPeer) {
-        let mut audience = self.audience.lock();
-        let name: Arc<str> = if audience.untold.len() < MAX_UNTOLD { message.name.into() } else { "".into() };
-        let (sum, detail) = audience.untold.entry((name, message.type_name, reason, at_peer)).or_default();
-        *sum += count;
-        if message.detail.is_some() {
-            *detail = message.detail.map(str::to_owned);
-        }
-    }
-
-    /// Asks for a flush. The flag is written even if it is set already: so a flush either sees everything counted
-    /// before, or another flush follows.
-    fn stir(&self) {
-        if self.has_ended.load(Ordering::Acquire) {
-            self.tell_untold();
-        } else if !self.stirred.swap(true, Ordering::AcqRel) {
-            self.noted.notify_one();
-        }
-    }
-
-    /// Ends the [flushes](Observer::flush): from now on subscribers hear of each drop at once. The log does not, since
-    /// an application that goes on sending would fill it.
-    pub(crate) fn end(&self, node: NodeId) {
-        self.has_ended.store(true, Ordering::Release);
-        self.flush(node);
-    }
-
-    /// Completes when there are drops that were not reported.
-    pub(crate) async fn noted(&self) {
-        self.noted.notified().await;
-    }
-
-    /// Reports the drops since the last flush to the log and to subscribers.
-    pub(crate) fn flush(&self, node: NodeId) {
-        self.stirred.swap(false, Ordering::AcqRel);
-        self.log(node);
-        self.tell_untold();
-    }
-
-    fn tell_untold(&self) {
-        if !self.watched.load(Ordering::Relaxed) {
-            return;
-        }
-        let untold = std::mem::take(&mut self.audience.lock().untold);
-        for ((name, type_name, reason, at_peer), (count, detail)) in untold {
-            let (name, type_name) = (name.as_ref().to_owned(), type_name.to_owned());
-            let side = if at_peer { Side::Peer } else { Side::Here };
-            self.tell(&Event::DeadLetter { name, type_name, reason, count, side, detail });
-        }
-    }
-
-    /// Logs the drops since the last flush: one line for each reason, however many there were.
-    fn log(&self, node: NodeId) {
-        let mut concerned = std::mem::take(&mut *self.concerned.lock());
-        for (side, counts, logged) in [("here", &self.dropped, 0), ("peer", &self.reported, 1)] {
-            for (reason, count) in self.unlogged(counts, logged) {
-                let Concerned { boxes, peers } = concerned.remove(&(reason, side == "peer")).unwrap_or_default();
-                let (boxes, peers) = (first_and_others(&boxes), first_and_others(&peers));
-                if is_by_choice(reason) {
-                    tracing::debug!(
-                        target: "actix_hermod", %node, ?reason, count, side, boxes, peers, "messages were dropped"
-                    );
-                } else {
-                    tracing::warn!(
-                        target: "actix_hermod", %node, ?reason, count, side, boxes, peers, "messages were dropped"
-                    );
-                }
-            }
-        }
-    }
-
-    /// Returns by how much these counts have grown since they were last logged.
-    fn unlogged(&self, counts: &Drops, which: usize) -> Vec<(DropReason, u64)> {
-        let mut logged = self.logged.lock();
-        let Some(logged) = logged.get_mut(which) else { return Vec::new() };
-        let counts = counts.to_map();
-        let before = std::mem::replace(logged, counts.clone());
-        let grown = counts.into_iter().map(|(reason, count)| (reason, count - before.get(&reason).unwrap_or(&0)));
-        grown.filter(|&(_, count)| count > 0).collect()
-    }
-}
-
-/// Whether such drops were asked for: by the owner of a box that keeps only the newest messages, or by a sender that
-/// cancels its request.
-fn is_by_choice(reason: DropReason) -> bool {
-    matches!(reason, DropReason::OldestShed | DropReason::Replaced | DropReason::Cancelled)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
-    #[test]
-    fn a_line_names_one_and_says_how_many_others_there_are() {
-        let some = |count: usize| (0..count).map(|n| format!("box {n:03}")).collect::<BTreeSet<_>>();
-        for (count, words) in [
-            (0, ""),
-            (1, "box 000"),
-            (2, "box 000 and 1 other"),
-            (4, "box 000 and 3 others"),
-            (MAX_UNTOLD, "box 000 and at least 255 others"),
-        ] {
-            assert_eq!(first_and_others(&some(count)), words);
+    /// The parties of one drop, each of which notes the notice that it gets, and the total counted by then.
+    #[derive(Default)]
+    struct Concerned {
+        node: Observer,
+        mailbox: Drops,
+        pointer: Drops,
+        told: RefCell<Vec<(&'static str, DropReason, u64, Option<String>, u64)>>,
+    }
+
+    struct Ear<'a>(&'a Concerned, &'static str);
+
+    impl Ear<'_> {
+        fn hear(self, notice: &DropNotice<'_>) {
+            let Ear(concerned, who) = self;
+            let counted = concerned.node.dropped.total();
+            let detail = notice.detail().map(str::to_owned);
+            concerned.told.borrow_mut().push((who, notice.reason(), notice.count(), detail, counted));
         }
     }
 
-    #[test]
-    fn of_boxes_and_peers_without_end_so_many_are_named() {
-        let mut concerned = Concerned::default();
-        for n in 0..10 * MAX_UNTOLD {
-            let (name, peer) = (n.to_string(), Some(NodeId((n as u128).to_le_bytes())));
-            concerned.note(DroppedMessage { name: &name, type_name: "", detail: None, peer });
+    impl SendingPeer for Ear<'_> {
+        fn report(self, notice: &DropNotice<'_>) {
+            self.hear(notice);
         }
-        assert_eq!((concerned.boxes.len(), concerned.peers.len()), (MAX_UNTOLD, MAX_UNTOLD));
+    }
+
+    impl Caller for Ear<'_> {
+        fn not_delivered(self, notice: &DropNotice<'_>) {
+            self.hear(notice);
+        }
+    }
+
+    impl Concerned {
+        fn parties(&self) -> Parties<'_, Ear<'_>, Ear<'_>> {
+            Parties {
+                node: &self.node,
+                message: DroppedMessage { name: "box", type_name: "Ping", peer: None },
+                mailbox: Some(&self.mailbox),
+                pointer: Some(&self.pointer),
+                sender: Ear(self, "sender"),
+                caller: Ear(self, "caller"),
+            }
+        }
+
+        fn counted(&self) -> [BTreeMap<DropReason, u64>; 3] {
+            [&self.node.dropped, &self.mailbox, &self.pointer].map(Drops::to_map)
+        }
+    }
+
+    const FULL: DropReason = DropReason::NewestShed;
+
+    #[test]
+    fn each_party_is_paid_once_and_told_when_all_is_counted() {
+        let concerned = Concerned::default();
+        Loss::of(3, FULL).with_detail(Some("full")).settle(concerned.parties());
+        let counts = BTreeMap::from([(FULL, 3)]);
+        assert_eq!(concerned.counted(), [counts.clone(), counts.clone(), counts]);
+        let told = |who| (who, FULL, 3, Some("full".to_owned()), 3);
+        assert_eq!(*concerned.told.borrow(), [told("sender"), told("caller")]);
+    }
+
+    #[test]
+    fn a_message_that_is_counted_elsewhere_is_only_answered() {
+        let concerned = Concerned::default();
+        Loss::of(0, FULL).settle(concerned.parties());
+        assert_eq!(concerned.counted(), [const { BTreeMap::new() }; 3]);
+        assert_eq!(*concerned.told.borrow(), [("caller", FULL, 0, None, 0)]);
+    }
+
+    #[test]
+    fn the_first_detail_stays() {
+        let loss = Loss::from(FULL).with_detail(None::<&str>).with_detail(Some("first")).with_detail(Some("second"));
+        assert_eq!(loss.withdraw(), (FULL, Some("first".into())));
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "was not settled: NewestShed"))]
+    fn a_loss_that_is_forgotten_is_found_by_debug_builds() {
+        drop(Loss::from(FULL));
     }
 }

@@ -1,8 +1,9 @@
 //! Counts everything that a node does, for stats, metrics, events and the log.
 //!
-//! Counting is an atomic addition. Drops are counted and reported in [`loss`].
+//! Counting is an atomic addition. Drops are counted in [`loss`], and reported in [`dead_letters`].
 
 pub(crate) mod counters;
+mod dead_letters;
 pub(crate) mod event;
 pub(crate) mod loss;
 #[cfg(feature = "metrics")]
@@ -21,10 +22,10 @@ use tokio::sync::Notify;
 
 use self::counters::Counter;
 use self::counters::ShardedCounters;
+use self::dead_letters::AtPeer;
+use self::dead_letters::Audience;
+use self::dead_letters::Concerned;
 use self::event::Event;
-use self::loss::AtPeer;
-use self::loss::Audience;
-use self::loss::Concerned;
 use self::loss::Drops;
 use crate::reason::DropReason;
 
@@ -147,6 +148,9 @@ mod tests {
     use futures_core::Stream;
 
     use super::loss::DroppedMessage;
+    use super::loss::Loss;
+    use super::loss::Nobody;
+    use super::loss::Parties;
     use super::*;
 
     struct Ear;
@@ -179,8 +183,14 @@ mod tests {
 
     impl Wake for Nosy {
         fn wake(self: Arc<Self>) {
-            let message = DroppedMessage { name: "box", type_name: "Ping", detail: None, peer: None };
-            self.observer.dropped(message, DropReason::Lost, 1);
+            Loss::from(DropReason::Lost).settle(Parties {
+                node: &self.observer,
+                message: DroppedMessage { name: "box", type_name: "Ping", peer: None },
+                mailbox: None,
+                pointer: None,
+                sender: Nobody,
+                caller: Nobody,
+            });
             let (sender, _receiver) = channel::<Ear>(1);
             self.observer.subscribe(Addr::new(sender).recipient());
             self.woken.send(()).expect("the test waits");

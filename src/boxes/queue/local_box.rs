@@ -14,12 +14,12 @@ use super::weight::RowWeights;
 use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
+use crate::handle::envelope::contained;
 use crate::handle::pointer::POINTER_COST;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Refusal;
-use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::handle::reply::away;
 use crate::handle::serde_scope;
@@ -27,21 +27,25 @@ use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::message::guard::DecodeError;
 use crate::message::shape::Shape;
+use crate::observe::loss::Drops;
+use crate::observe::loss::Loss;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
 
-fn undecodable(error: &DecodeError) -> Rejection {
-    Rejection { reason: DropReason::NotDecodable, detail: Some(error.to_string()) }
+fn undecodable(error: &DecodeError) -> Loss<'static> {
+    Loss::from(DropReason::NotDecodable).with_detail(Some(error.to_string()))
 }
 
-/// Drops a message from a connection that the box did not take.
-fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal)) -> Rejection {
+/// Returns the loss of a message from a connection that the box did not take, and gives back the way of its answer.
+fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal), answer: &mut Option<AnswerTo>) -> Loss<'static> {
     let reason = match refusal {
         Refusal::Full(reason) => reason,
         Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
     };
-    parcel.drop_for(reason, None);
+    let Parcel { message, reply, .. } = parcel;
+    *answer = reply.and_then(|reply| reply.into_answer());
+    contained::<M, _>(|| drop(message));
     reason.into()
 }
 
@@ -82,17 +86,17 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         handles: &mut Vec<Arc<Pointer>>,
         answer: &mut Option<AnswerTo>,
         arrival: Arrival,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Loss<'static>> {
         let weighs = body.len() + POINTER_COST * handles.len();
         if let Some(reason) = self.refusal(|| weighs) {
             return Err(reason.into());
         }
         let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
-        self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(rejected)
+        self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(|refused| rejected(refused, answer))
     }
 
-    fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Rejection)) {
+    fn accept_all(&self, mut bodies: Bodies<'_>, arrival: Arrival, reject: &mut dyn FnMut(Loss<'static>)) {
         while bodies.len() > 0 {
             let lightest = || bodies.clone().map(<[u8]>::len).min().unwrap_or(0);
             if let Some(reason) = self.refusal(lightest) {
@@ -103,7 +107,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
             let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
             serde_scope::read_each(&self.router, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
             let weights = RowWeights::new(row, &bodies, parcels.len());
-            self.put_all(parcels, &weights, |refused| reject(rejected(refused)));
+            self.put_all(parcels, &weights, |refused| reject(rejected(refused, &mut None)));
         }
     }
 
@@ -145,8 +149,8 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         }))
     }
 
-    fn count_drop(&self, reason: DropReason) {
-        self.drops.add(reason, 1);
+    fn drops(&self) -> &Drops {
+        &self.drops
     }
 
     fn is_leased(&self) -> bool {

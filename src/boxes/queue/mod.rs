@@ -4,6 +4,7 @@
 //! Invariant: a message that was accepted is taken by the reader, or counted as dropped with exactly one reason. The
 //! lock is never held while code of the application runs.
 
+mod dropping;
 mod local_box;
 #[cfg(test)]
 #[cfg(hermod_loom)]
@@ -36,7 +37,6 @@ use crate::handle::ports::LocalBox;
 use crate::handle::ports::Refusal;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
-use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
 use crate::reason::DropReason;
 use crate::sync::AtomicU8;
@@ -252,34 +252,6 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Drops all waiting messages, in the reader's batch and behind it, for that reason.
-    pub(crate) fn discard(&self, batch: &mut Batch<M>, reason: DropReason) {
-        let (first, left) = (std::mem::take(batch), self.state.lock().clear());
-        self.held.store(0, Ordering::Relaxed);
-        first.into_iter().chain(left).for_each(|parcel| self.drop_taken(parcel, reason));
-    }
-
-    /// Drops a parcel that the box has taken.
-    pub(crate) fn drop_taken(&self, parcel: Parcel<M>, reason: DropReason) {
-        self.tell_drop(reason, 1, None);
-        self.router.report(parcel.from, self, reason, 1);
-        parcel.drop_for(reason, None);
-    }
-
-    /// Counts a drop at this box that is not counted elsewhere.
-    pub(crate) fn tell_drop(&self, reason: DropReason, count: u64, detail: Option<&str>) {
-        self.drops.add(reason, count);
-        let id;
-        let name = if self.identity.name.is_empty() {
-            id = self.identity.id.to_string();
-            &id
-        } else {
-            &*self.identity.name
-        };
-        let message = DroppedMessage { name, type_name: std::any::type_name::<M>(), detail, peer: None };
-        self.router.observer().dropped(message, reason, count);
-    }
-
     /// Puts a parcel of weight `weighs` into the buffer, or returns it.
     fn put(&self, parcel: Parcel<M>, weighs: usize) -> Result<(), (Parcel<M>, Refusal)> {
         // The key function is the application's code, so it runs before the lock is taken.
@@ -394,14 +366,6 @@ impl<M: RemoteMessage> BoxQueue<M> {
             () => state.backlog.fill_level(self.held()),
         };
         self.fill_level.store(fill_level, Ordering::Relaxed);
-    }
-}
-
-impl<M: RemoteMessage> Drop for BoxQueue<M> {
-    /// Drops the waiting messages: the reader has gone, and no sender is left.
-    fn drop(&mut self) {
-        self.closed.cancel();
-        self.discard(&mut Batch::new(), DropReason::BoxClosed);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::observe::loss::DropNotice;
 
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
@@ -98,7 +99,7 @@ impl Router for StubRouter {
         unreachable!("nothing here is waited for elsewhere");
     }
 
-    fn report(&self, _: Source, _: &dyn LocalBox, _: DropReason, _: u64) {}
+    fn report(&self, _: Source, _: &dyn LocalBox, _: &DropNotice<'_>) {}
 }
 
 fn open(buffer: &Buffer<Number>) -> (Arc<StubNode>, Arc<BoxQueue<Number>>) {

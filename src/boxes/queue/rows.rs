@@ -16,7 +16,7 @@ use crate::boxes::queue::*;
 use crate::handle::detached;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Source;
-use crate::handle::ports::Rejection;
+use crate::observe::loss::Loss;
 use crate::wire::batch::Posts;
 
 /// A number that cannot be read if it is odd and above 200.
@@ -83,6 +83,12 @@ impl Wake for Count {
     }
 }
 
+/// Returns the visible part of a loss, which nobody settles here.
+fn seen(loss: Loss<'_>) -> (DropReason, Option<String>) {
+    let (reason, detail) = loss.withdraw();
+    (reason, detail.map(String::from))
+}
+
 /// A box with its observable effects.
 struct Seen {
     queue: BoxQueue<Number>,
@@ -120,7 +126,7 @@ impl Seen {
 
     fn comes(&mut self, body: u8) {
         let taken = self.queue.accept_encoded(&[body], &mut Vec::new(), &mut None, arrival());
-        self.rejected.extend(taken.err().map(|rejection| (rejection.reason, rejection.detail)));
+        self.rejected.extend(taken.err().map(seen));
     }
 
     fn come_in_a_row(&mut self, bodies: &[u8]) {
@@ -130,7 +136,7 @@ impl Seen {
         let posts = Posts::at(&stream, 100, bodies.len()).expect("posts in a row");
         assert_eq!(posts.count(), bodies.len());
         let rejected = &mut self.rejected;
-        let reject = &mut |rejection: Rejection| rejected.push((rejection.reason, rejection.detail));
+        let reject = &mut |loss: Loss<'static>| rejected.push(seen(loss));
         self.queue.accept_all(posts.bodies(), arrival(), reject);
     }
 

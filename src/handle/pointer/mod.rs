@@ -34,8 +34,12 @@ use super::ports::LocalBox;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::observe::loss::Caller;
 use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Drops;
+use crate::observe::loss::Loss;
+use crate::observe::loss::Nobody;
+use crate::observe::loss::Parties;
 use crate::reason::DropReason;
 
 /// The route to the box.
@@ -287,11 +291,24 @@ impl Pointer {
         }
     }
 
-    /// Counts messages of type `type_name` sent through this pointer and dropped on this side.
-    pub(crate) fn count_drop(&self, type_name: &'static str, reason: DropReason, detail: Option<&str>) {
-        self.lost.add(reason, 1);
+    /// Drops messages of type `type_name` that were sent on this node, through this pointer. `mailbox` is the box that
+    /// did not take them, if they came so far.
+    pub(crate) fn settle_loss(
+        &self,
+        loss: Loss<'_>,
+        type_name: &'static str,
+        mailbox: Option<&Drops>,
+        caller: impl Caller,
+    ) {
         let peer = if self.is_local() { None } else { self.node_id() };
-        self.router.observer().dropped(DroppedMessage { name: &self.name, type_name, detail, peer }, reason, 1);
+        loss.settle(Parties {
+            node: self.router.observer(),
+            message: DroppedMessage { name: &self.name, type_name, peer },
+            mailbox,
+            pointer: Some(&self.lost),
+            sender: Nobody,
+            caller,
+        });
     }
 
     /// Returns the drops on this side.

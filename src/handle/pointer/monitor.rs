@@ -51,12 +51,12 @@ pub(crate) struct Away {
     /// The time at which waiting began.
     began: Instant,
     /// The last known loss of contact with the box.
-    lost: Mutex<Option<Loss>>,
+    lost: Mutex<Option<LostContact>>,
 }
 
 /// A loss of contact with a box.
 #[derive(Clone, Copy)]
-struct Loss {
+struct LostContact {
     since: Instant,
     proof: Proof,
 }
@@ -176,7 +176,9 @@ impl Away {
     /// Returns the time since which the box is out of reach, if it is. Before the wait began, the nodes on the way may
     /// not have known.
     fn lost_since(&self) -> Option<Instant> {
-        self.lost.lock().map(|Loss { since, proof }| if proof == Proof::Told { since.max(self.began) } else { since })
+        self.lost
+            .lock()
+            .map(|LostContact { since, proof }| if proof == Proof::Told { since.max(self.began) } else { since })
     }
 
     /// Returns the time of the loss, if it is proved that the box was reached until then.
@@ -201,7 +203,7 @@ impl Away {
         let is_news = proof != Proof::Missing || asked.elapsed() > self.router.limits().dead_after.saturating_mul(2);
         let mut lost = self.lost.lock();
         if lost.is_none_or(|before| is_news && before.since < since) {
-            *lost = Some(Loss { since, proof });
+            *lost = Some(LostContact { since, proof });
         }
     }
 

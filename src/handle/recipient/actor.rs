@@ -32,6 +32,7 @@ use crate::handle::pointer::Pointer;
 use crate::handle::recipient::permits;
 use crate::handle::reply::Reply;
 use crate::message::RemoteMessage;
+use crate::observe::loss::Nobody;
 use crate::reason::DropReason;
 
 /// Number of tombstones in all queues above which a sending thread yields, and above twice which it must wait: a
@@ -174,7 +175,7 @@ fn pass_to_box<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
         pointer.send_plain(parcel.message);
     } else if let Some(reason) = parcel.lapsed() {
         pointer.router().observer().sent(1);
-        pointer.count_drop(std::any::type_name::<M>(), reason, None);
+        pointer.settle_loss(reason.into(), std::any::type_name::<M>(), None, parcel);
     } else if let Some(asking) = pointer.send(parcel) {
         asking.detach();
     }
@@ -193,7 +194,7 @@ impl<M> Drop for Tombstone<M> {
         BURIED.fetch_sub(1, Ordering::Relaxed);
         if let Some(pointer) = served() {
             pointer.router().observer().sent(1);
-            pointer.count_drop(std::any::type_name::<M>(), DropReason::HandleShed, None);
+            pointer.settle_loss(DropReason::HandleShed.into(), std::any::type_name::<M>(), None, Nobody);
         }
     }
 }

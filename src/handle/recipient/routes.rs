@@ -181,6 +181,7 @@ mod tests {
     use crate::handle::detached;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
+    use crate::handle::peer_request::PeerRequest;
     use crate::handle::pointer::holdings::Holdings;
     use crate::handle::pointer::identity::Origin;
     use crate::handle::pointer::lease::Lease;
@@ -189,7 +190,6 @@ mod tests {
     use crate::handle::ports::Correlation;
     use crate::handle::ports::NotPosted;
     use crate::handle::ports::PendingReply;
-    use crate::handle::reply::PeerRequest;
     use crate::ident::BoxId;
     use crate::ident::Incarnation;
     use crate::reason::DropReason;

@@ -159,7 +159,7 @@ impl ConnectionContext {
             explain_there(&self.link, &self.router, account, (name.clone(), type_name));
         }
         if grown > 0 {
-            let message = DroppedMessage { name: &name, type_name, detail: None, peer: Some(self.peer.node) };
+            let message = DroppedMessage { name: &name, type_name, peer: Some(self.peer.node) };
             self.router.observer().reported(message, reason, grown);
         }
     }

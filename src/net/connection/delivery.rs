@@ -15,15 +15,19 @@ use crate::handle::envelope::Source;
 use crate::handle::pointer::POINTER_COST;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Rejection;
 use crate::handle::reply::AnswerTo;
 use crate::message::shape::Shape;
 use crate::net::control::drop_report::DropRun;
 use crate::net::link::shape_query::explain_here;
+use crate::observe::loss::Caller;
+use crate::observe::loss::DropNotice;
 use crate::observe::loss::DroppedMessage;
+use crate::observe::loss::Loss;
+use crate::observe::loss::Nobody;
+use crate::observe::loss::Parties;
+use crate::observe::loss::SendingPeer;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
-use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
 use crate::wire::target::Target;
 
@@ -53,7 +57,7 @@ pub(super) fn do_handles_fit(limits: &Limits, count: usize) -> bool {
 
 /// Returns the reason why a message with skipped handles is not taken, although there is a box for it.
 #[cold]
-fn skipped(limits: &Limits, count: usize) -> Rejection {
+fn skipped(limits: &Limits, count: usize) -> Loss<'static> {
     if do_handles_fit(limits, count) {
         // The box has opened only now.
         return DropReason::NoSuchBox.into();
@@ -64,7 +68,7 @@ fn skipped(limits: &Limits, count: usize) -> Rejection {
     } else {
         format!("{count} addresses would occupy more than {memory} bytes, the limit `decode_memory` of the node")
     };
-    Rejection { reason: DropReason::TooLarge, detail: Some(detail) }
+    Loss::from(DropReason::TooLarge).with_detail(Some(detail))
 }
 
 impl FoundBox {
@@ -104,24 +108,24 @@ impl Binding {
     ) {
         self.at_target(context, |target| match target {
             Ok(local) if message.skipped > 0 => {
-                let rejection = skipped(context.router.limits(), message.skipped);
-                self.refuse(context, Some(local), &rejection, answer);
+                let loss = skipped(context.router.limits(), message.skipped);
+                self.settle_loss(context, Some(local), loss, answer.take());
             }
             Ok(local) => {
                 handles.extend(message.handles.iter().map(|binding| binding.pointer(context)));
                 let arrival = self.arrival(context, message.hops);
-                if let Err(rejection) = local.accept_encoded(message.body, handles, answer, arrival) {
-                    self.refuse(context, Some(local), &rejection, answer);
+                if let Err(loss) = local.accept_encoded(message.body, handles, answer, arrival) {
+                    self.settle_loss(context, Some(local), loss, answer.take());
                 }
             }
             // The box was open when the handles were read, so they are given back here.
             Err(Some((local, takes))) => {
                 message.handles.iter().for_each(|binding| binding.skip(context));
-                self.refuse_shape(context, local, takes, answer);
+                self.refuse_shape(context, local, takes, answer.take());
             }
             Err(None) => {
                 message.handles.iter().for_each(|binding| binding.skip(context));
-                self.refuse(context, None, &DropReason::NoSuchBox.into(), answer);
+                self.settle_loss(context, None, DropReason::NoSuchBox.into(), answer.take());
             }
         });
     }
@@ -129,12 +133,12 @@ impl Binding {
     /// Hands consecutive messages without handles to the box.
     pub(super) fn deliver_all(&self, context: &ConnectionContext, bodies: Bodies<'_>) {
         self.at_target(context, |target| match target {
-            Ok(local) => local.accept_all(bodies, self.arrival(context, 0), &mut |rejection| {
-                self.refuse(context, Some(local), &rejection, &mut None);
+            Ok(local) => local.accept_all(bodies, self.arrival(context, 0), &mut |loss| {
+                self.settle_loss(context, Some(local), loss, Nobody);
             }),
-            Err(Some((local, takes))) => bodies.for_each(|_| self.refuse_shape(context, local, takes, &mut None)),
+            Err(Some((local, takes))) => bodies.for_each(|_| self.refuse_shape(context, local, takes, None)),
             Err(None) => {
-                bodies.for_each(|_| self.refuse(context, None, &DropReason::NoSuchBox.into(), &mut None));
+                bodies.for_each(|_| self.settle_loss(context, None, DropReason::NoSuchBox.into(), Nobody));
             }
         });
     }
@@ -194,30 +198,10 @@ impl Binding {
         }
     }
 
-    fn refuse(
-        &self,
-        context: &ConnectionContext,
-        local: Option<&dyn LocalBox>,
-        rejection: &Rejection,
-        answer: &mut Option<AnswerTo>,
-    ) {
-        let detail = rejection.detail.as_deref();
-        self.dropped(context, local, rejection.reason, detail);
-        if let Some(answer) = answer.take() {
-            answer.refuse(Unanswered::NotDelivered(rejection.reason), detail.unwrap_or_default());
-        }
-    }
-
     /// Refuses a message because the box takes another shape. The sender finds out the difference for itself, and
     /// describes it from its side.
     #[cold]
-    fn refuse_shape(
-        &self,
-        context: &ConnectionContext,
-        local: &dyn LocalBox,
-        takes: &Shape,
-        answer: &mut Option<AnswerTo>,
-    ) {
+    fn refuse_shape(&self, context: &ConnectionContext, local: &dyn LocalBox, takes: &Shape, answer: Option<AnswerTo>) {
         if !self.asked.replace(true) {
             let what = (self.name(Some(local)).into(), local.type_name());
             explain_here(
@@ -230,11 +214,8 @@ impl Binding {
             );
         }
         let explained = self.explained.borrow();
-        let detail = explained.get().map(|words| &**words);
-        self.dropped(context, Some(local), DropReason::TypeMismatch, detail);
-        if let Some(answer) = answer.take() {
-            answer.refuse(Unanswered::NotDelivered(DropReason::TypeMismatch), "");
-        }
+        let loss = Loss::from(DropReason::TypeMismatch).with_detail(explained.get().map(|words| &**words));
+        self.settle_loss(context, Some(local), loss, answer.map(Unexplained));
     }
 
     #[inline]
@@ -275,36 +256,24 @@ impl Binding {
         }
     }
 
-    pub(super) fn dropped(
+    /// Drops messages that were read from the connection. `local` is the box that they were for, if there is one.
+    pub(super) fn settle_loss(
         &self,
         context: &ConnectionContext,
         local: Option<&dyn LocalBox>,
-        reason: DropReason,
-        detail: Option<&str>,
+        loss: Loss<'_>,
+        caller: impl Caller,
     ) {
-        if let Some(local) = local {
-            local.count_drop(reason);
-        }
         let name = self.name(local);
         let type_name = local.map_or("", |local| local.type_name());
-        let message = DroppedMessage { name: &name, type_name, detail, peer: Some(context.peer.node) };
-        context.router.observer().dropped(message, reason, 1);
-        // The sender is told the limit for messages that are passed on.
-        let words = detail.filter(|_| reason == DropReason::TooLarge);
-        let mut drop_run = context.drop_run.borrow_mut();
-        match &mut *drop_run {
-            Some(drop_run) if drop_run.reason == reason && self.is(&drop_run.account) => {
-                drop_run.count += 1;
-                if let Some(words) = words {
-                    drop_run.words = Some(words.into());
-                }
-            }
-            _ => {
-                let account = Account { target: self.target(), fingerprint: self.fingerprint };
-                let before = drop_run.replace(DropRun { account, reason, count: 1, words: words.map(Box::from) });
-                context.note_drop(before);
-            }
-        }
+        loss.settle(Parties {
+            node: context.router.observer(),
+            message: DroppedMessage { name: &name, type_name, peer: Some(context.peer.node) },
+            mailbox: local.map(|local| local.drops()),
+            pointer: None,
+            sender: OtherEnd { binding: self, context },
+            caller,
+        });
     }
 
     fn is(&self, account: &Account) -> bool {
@@ -324,5 +293,44 @@ impl Binding {
             (Bound::OurBox(id), _) => Cow::Owned(id.to_string()),
             _ => Cow::Borrowed(""),
         }
+    }
+}
+
+/// The peer at the other end of the connection, which has sent messages by the binding.
+struct OtherEnd<'a> {
+    binding: &'a Binding,
+    context: &'a ConnectionContext,
+}
+
+impl SendingPeer for OtherEnd<'_> {
+    /// Adds the drops to those gathered before, if they are alike.
+    fn report(self, notice: &DropNotice<'_>) {
+        let OtherEnd { binding, context } = self;
+        let (reason, count) = (notice.reason(), notice.count());
+        // The sender is told the limit for messages that are passed on.
+        let words = notice.detail().filter(|_| reason == DropReason::TooLarge).map(Box::from);
+        let mut drop_run = context.drop_run.borrow_mut();
+        match &mut *drop_run {
+            Some(drop_run) if drop_run.reason == reason && binding.is(&drop_run.account) => {
+                drop_run.count += count;
+                if words.is_some() {
+                    drop_run.words = words;
+                }
+            }
+            _ => {
+                let account = Account { target: binding.target(), fingerprint: binding.fingerprint };
+                let before = drop_run.replace(DropRun { account, reason, count, words });
+                context.note_drop(before);
+            }
+        }
+    }
+}
+
+/// An asker that finds out for itself how its shape differs from that of the box.
+struct Unexplained(AnswerTo);
+
+impl Caller for Unexplained {
+    fn not_delivered(self, notice: &DropNotice<'_>) {
+        self.0.not_delivered(&notice.without_detail());
     }
 }

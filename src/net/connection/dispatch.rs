@@ -23,6 +23,7 @@ use crate::handle::ports::Outbound;
 use crate::handle::reply::AnswerTo;
 use crate::ident::Incarnation;
 use crate::net::link::Link;
+use crate::net::link::requests::NotNoted;
 use crate::net::link::shape_query;
 use crate::net::peers::unfinished::Unfinished;
 use crate::net::shared::NodeInner;
@@ -273,8 +274,7 @@ impl Dispatcher {
             }
             Err(reason) => {
                 handles.iter().for_each(|binding| binding.skip(context));
-                context.link.refuse_at_once(which, reason);
-                to.dropped(context, None, reason, None);
+                to.settle_loss(context, None, reason.into(), NotNoted { link: &context.link, which });
             }
         }
         self.forget_handles();

@@ -6,10 +6,8 @@
 use std::sync::Arc;
 
 use super::shape_query::AnswerCallback;
-use crate::handle::ask_error::AskError;
+use crate::handle::peer_request::PeerRequest;
 use crate::handle::ports::BoxGone;
-use crate::handle::ports::PendingReply;
-use crate::handle::reply::PeerRequest;
 
 /// A caller that waits for a box to be gone.
 pub(crate) trait GoneWaiter: Send {
@@ -25,7 +23,6 @@ pub(crate) struct Effects(Vec<Effect>);
 
 enum Effect {
     Gone(Box<dyn GoneWaiter>, BoxGone),
-    Failed(Box<dyn PendingReply>, AskError),
     Unanswered(AnswerCallback),
     Cancelled(Arc<PeerRequest>),
     Drop(Box<dyn Send>),
@@ -35,11 +32,6 @@ impl Effects {
     /// Tells a waiter that its box is gone.
     pub(crate) fn gone(&mut self, waiter: Box<dyn GoneWaiter>, gone: BoxGone) {
         self.0.push(Effect::Gone(waiter, gone));
-    }
-
-    /// Tells the caller of a request that there will be no answer.
-    pub(crate) fn failed(&mut self, waiting: Box<dyn PendingReply>, error: AskError) {
-        self.0.push(Effect::Failed(waiting, error));
     }
 
     /// Calls back without an answer.
@@ -78,7 +70,6 @@ impl Effects {
         for effect in self.0 {
             match effect {
                 Effect::Gone(waiter, gone) => waiter.tell(gone),
-                Effect::Failed(waiting, error) => waiting.failed(error),
                 Effect::Unanswered(callback) => callback(None),
                 Effect::Cancelled(asked) => asked.wake(),
                 Effect::Drop(value) => drop(value),

@@ -13,10 +13,12 @@ use bytes::BytesMut;
 use super::effects::Effects;
 use super::flow::Flow;
 use crate::handle::ask_error::AskError;
+use crate::handle::peer_request::PeerRequest;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
-use crate::handle::reply::PeerRequest;
+use crate::observe::loss::Caller;
+use crate::observe::loss::DropNotice;
 use crate::quota::Quota;
 use crate::quota::Share;
 use crate::quota::Terms;
@@ -50,16 +52,26 @@ impl PendingRequest {
     pub(crate) fn account(&self, link: &dyn Outbound) -> Option<Account> {
         Some(Account { target: self.to.upgrade()?.target_by(link), fingerprint: self.fingerprint })
     }
+}
 
-    /// Ends the request without an answer. If it is not among the first `read` messages, it was not handled.
-    fn fail(self, read: u64, reason: DropReason, detail: Option<&str>, effects: &mut Effects) {
-        effects.failed(
-            self.waiting,
-            match self.post {
-                post if post > read => AskError::NotDelivered { reason, detail: detail.map(str::to_owned) },
-                _ => AskError::OutcomeUnknown { reason },
-            },
-        );
+/// Requests of this side that will have no answer. Those among the first `read` messages may have been handled.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Unanswerable {
+    requests: Vec<(u64, PendingRequest)>,
+    read: u64,
+}
+
+impl Caller for Unanswerable {
+    /// Ends the requests in the order in which they were made.
+    fn not_delivered(mut self, notice: &DropNotice<'_>) {
+        self.requests.sort_unstable_by_key(|(number, _)| *number);
+        for (_, PendingRequest { waiting, post, .. }) in self.requests {
+            match post {
+                post if post > self.read => waiting.not_delivered(notice),
+                _ => waiting.failed(AskError::OutcomeUnknown { reason: notice.reason() }),
+            }
+        }
     }
 }
 
@@ -126,20 +138,18 @@ impl Requests {
         self.pending.remove(&number)
     }
 
-    /// Ends all requests, in the order in which they were made. Requests among the first `read` messages may have been
-    /// handled.
-    pub(crate) fn fail_all(&mut self, read: u64, reason: DropReason, detail: Option<&str>) -> Effects {
-        let pending: Vec<_> = self.pending.drain().collect();
-        fail(pending, read, reason, detail)
+    /// Removes all requests. Those among the first `read` messages may have been handled.
+    pub(crate) fn take_pending(&mut self, read: u64) -> Unanswerable {
+        Unanswerable { requests: self.pending.drain().collect(), read }
     }
 
-    /// Ends requests that the peer cannot read, none of which was written: those numbers, which waited in flows, and
+    /// Removes requests that the peer cannot read, none of which was written: those numbers, which waited in flows, and
     /// with `unflowed` all that are not in a flow.
-    pub(crate) fn fail_unreadable(&mut self, numbers: Vec<u64>, unflowed: bool) -> Effects {
+    pub(crate) fn take_unreadable(&mut self, numbers: Vec<u64>, unflowed: bool) -> Unanswerable {
         let unreadable = self.pending.extract_if(|_, pending| unflowed && pending.flow.is_none());
-        let mut unreadable: Vec<_> = unreadable.collect();
-        unreadable.extend(numbers.into_iter().filter_map(|number| Some((number, self.pending.remove(&number)?))));
-        fail(unreadable, 0, DropReason::TooLarge, None)
+        let mut requests: Vec<_> = unreadable.collect();
+        requests.extend(numbers.into_iter().filter_map(|number| Some((number, self.pending.remove(&number)?))));
+        Unanswerable { requests, read: 0 }
     }
 
     /// Whether to sweep the requests for which nobody waits any more, to make room for one more below the limit.
@@ -158,18 +168,32 @@ impl Requests {
     }
 }
 
-fn fail(mut pending: Vec<(u64, PendingRequest)>, read: u64, reason: DropReason, detail: Option<&str>) -> Effects {
-    let mut effects = Effects::default();
-    pending.sort_unstable_by_key(|(number, _)| *number);
-    pending.into_iter().for_each(|(_, pending)| pending.fail(read, reason, detail, &mut effects));
-    effects
-}
-
 /// Whether to sweep that many pending requests, if the last sweep left `swept`: first when they are half of the limit,
 /// then whenever a quarter has been added to those that were left. So the sweeps cost no more than a few looks for each
 /// new request.
 fn is_worth_a_sweep(pending: usize, swept: usize, limit: usize) -> bool {
     pending >= limit / 2 && pending > swept + swept / 4
+}
+
+#[cfg(any(test, fuzzing))]
+impl Unanswerable {
+    /// Ends the requests as if their messages were counted elsewhere.
+    pub(crate) fn end(self, reason: DropReason) {
+        use crate::observe::Observer;
+        use crate::observe::loss::DroppedMessage;
+        use crate::observe::loss::Loss;
+        use crate::observe::loss::Nobody;
+        use crate::observe::loss::Parties;
+
+        Loss::of(0, reason).settle(Parties {
+            node: &Observer::default(),
+            message: DroppedMessage { name: "", type_name: "", peer: None },
+            mailbox: None,
+            pointer: None,
+            sender: Nobody,
+            caller: self,
+        });
+    }
 }
 
 /// The requests of the peer.
@@ -316,9 +340,9 @@ mod tests {
         }
         requests.on_written(2, 4);
         requests.on_written(99, 1);
-        let effects = requests.fail_all(2, DropReason::Lost, None);
+        let unanswerable = requests.take_pending(2);
         assert_eq!((failed.lock().len(), requests.pending()), (0, 0), "nobody is called yet");
-        effects.run();
+        unanswerable.end(DropReason::Lost);
         assert_eq!(*failed.lock(), [(1, UNKNOWN), (2, LOST), (3, UNKNOWN), (4, LOST), (5, LOST)]);
         assert_eq!(requests.next(), 6, "no number is used twice");
     }
@@ -336,10 +360,10 @@ mod tests {
             requests
         };
         let mut some = of_four();
-        some.fail_unreadable(vec![4], false).run();
+        some.take_unreadable(vec![4], false).end(DropReason::TooLarge);
         told(&[4]);
         assert!(some.waits_for(1) && some.waits_for(2));
-        of_four().fail_unreadable(vec![2, 77], true).run();
+        of_four().take_unreadable(vec![2, 77], true).end(DropReason::TooLarge);
         told(&[1, 2, 3]);
     }
 

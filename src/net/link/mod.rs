@@ -25,7 +25,7 @@ pub(crate) mod outbound;
 mod outbox;
 pub(crate) mod post_queue;
 mod pressure;
-mod requests;
+pub(crate) mod requests;
 mod room;
 pub(crate) mod session;
 pub(crate) mod settling;
@@ -65,7 +65,11 @@ use crate::ident::NodeId;
 use crate::net::control::drop_report::PeerDrops;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::transport::meter::ByteMeter;
+use crate::observe::loss::Caller;
 use crate::observe::loss::DroppedMessage;
+use crate::observe::loss::Loss;
+use crate::observe::loss::Nobody;
+use crate::observe::loss::Parties;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
@@ -233,12 +237,12 @@ impl Link {
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
         let (holdings, now) = (self.holdings.of(names.peer), Instant::now());
-        let (connection, unreadable) = self.outbox.with(|outbox| {
+        let (connection, unreadable, unanswerable) = self.outbox.with(|outbox| {
             *self.peer.lock() = Some(names.peer);
-            let unreadable = outbox.greeted(hello, names, holdings, self.router.limits(), now);
-            (outbox.session.connection, unreadable)
+            let (unreadable, unanswerable) = outbox.greeted(hello, names, holdings, self.router.limits(), now);
+            (outbox.session.connection, unreadable, unanswerable)
         });
-        self.count_lost(DropReason::TooLarge, None, unreadable.unflowed + unreadable.in_flows);
+        self.settle_loss(Loss::of(unreadable, DropReason::TooLarge), unanswerable);
         // A shutdown may wait for the last of these requests.
         self.router.shutdown().note_change();
         self.router.observer().connected();
@@ -260,12 +264,13 @@ impl Link {
         self.theirs.lock().close();
         self.end_leases(&old, reason);
         let detail = Some(detail).filter(|detail| !detail.is_empty());
-        old.requests.fail_all(written - unread, reason, detail).run();
+        let unanswerable = old.requests.take_pending(written - unread);
+        self.settle_loss(Loss::of(waiting, reason).with_detail(detail), unanswerable);
         self.router.shutdown().note_change();
         old.shape_queries.end().run();
         old.requests.cancel_all().run();
-        self.count_lost(reason, detail, waiting);
-        self.count_lost(DropReason::Shutdown, Some("the peer had said goodbye before it read them"), unread);
+        let unread = Loss::of(unread, DropReason::Shutdown);
+        self.settle_loss(unread.with_detail(Some("the peer had said goodbye before it read them")), Nobody);
     }
 
     /// Puts the outbox of the next connection in the place of one whose connection has ended; `None` if there is none.
@@ -283,14 +288,16 @@ impl Link {
         Some(std::mem::replace(outbox, next))
     }
 
-    fn count_lost(&self, reason: DropReason, detail: Option<&str>, count: u64) {
-        if count > 0 {
-            self.router.observer().dropped(
-                DroppedMessage { name: &self.label(), type_name: "", detail, peer: self.peer().map(|peer| peer.node) },
-                reason,
-                count,
-            );
-        }
+    /// Drops messages to the peer. They are bytes by now, so it is not known which pointers they were sent through.
+    pub(super) fn settle_loss(&self, loss: Loss<'_>, caller: impl Caller) {
+        loss.settle(Parties {
+            node: self.router.observer(),
+            message: DroppedMessage { name: &self.label(), type_name: "", peer: self.peer().map(|peer| peer.node) },
+            mailbox: None,
+            pointer: None,
+            sender: Nobody,
+            caller,
+        });
     }
 
     /// Returns a name for the other end, for a person.

@@ -30,6 +30,7 @@ use crate::net::control::peer_watch::PeerWatches;
 use crate::net::control::pressure::Pressures;
 use crate::net::control::release::Releases;
 use crate::net::control::requests::Requests;
+use crate::net::control::requests::Unanswerable;
 use crate::net::control::settlement::ConnectionNames;
 use crate::net::control::shape_query::ShapeQueries;
 use crate::net::control::watch::Watches;
@@ -157,8 +158,8 @@ impl Outbox {
         }
     }
 
-    /// Takes up the connection on which the peer has greeted. Returns the messages that it cannot read, which are
-    /// dropped.
+    /// Takes up the connection on which the peer has greeted. Returns the number of messages that it cannot read, which
+    /// are dropped, and the requests among them.
     pub(super) fn greeted(
         &mut self,
         hello: &Hello,
@@ -166,9 +167,10 @@ impl Outbox {
         holdings: Arc<Holdings>,
         limits: &Limits,
         now: Instant,
-    ) -> Unreadable {
+    ) -> (u64, Unanswerable) {
         let numbers = limits.interned.min(hello.numbers as usize);
-        let mut unreadable = self.posts.on_greeting(hello.max_frame as usize, numbers, limits);
+        let Unreadable { unflowed, in_flows, asked } =
+            self.posts.on_greeting(hello.max_frame as usize, numbers, limits);
         if self.phase == Phase::Dialling {
             self.phase = Phase::Up;
         }
@@ -179,14 +181,13 @@ impl Outbox {
         self.session.leases.on_greeting(holdings, connection, hello.features);
         self.session.trouble = Box::default();
         // Requests in flows go on.
-        let asked = std::mem::take(&mut unreadable.asked);
-        let failed = self.requests.fail_unreadable(asked, unreadable.unflowed > 0);
+        let unanswerable = self.requests.take_unreadable(asked, unflowed > 0);
         let unanswered =
             self.shape_queries.on_greeting(self.session.understands(feature::SHAPES), &mut self.control.frames);
         let strangers = self.watches.on_greeting(names.peer, self.session.understands(feature::WATCHES), now);
-        [strangers, unanswered, failed].into_iter().for_each(|effects| self.later(effects));
+        [strangers, unanswered].into_iter().for_each(|effects| self.later(effects));
         self.wake();
-        unreadable
+        (unflowed + in_flows, unanswerable)
     }
 
     /// Cancels a request of this side, if it still waits.

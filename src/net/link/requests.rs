@@ -4,15 +4,36 @@ use std::sync::Arc;
 
 use super::Link;
 use super::outbox::Outbox;
+use crate::handle::peer_request::PeerRequest;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::Outbound;
-use crate::handle::reply::PeerRequest;
 use crate::net::control::requests::PendingRequest;
+use crate::observe::loss::Caller;
+use crate::observe::loss::DropNotice;
+use crate::observe::loss::Loss;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
+
+/// A request of the peer that was not [noted](Link::asked).
+pub(crate) struct NotNoted<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) which: Correlation,
+}
+
+impl Caller for NotNoted<'_> {
+    fn not_delivered(self, notice: &DropNotice<'_>) {
+        let NotNoted { link, which } = self;
+        let (limit, why) = (link.router.limits().pending_requests, Unanswered::NotDelivered(notice.reason()));
+        link.outbox.with(|outbox| {
+            if outbox.is(which.connection) {
+                outbox.refuse(Refuse { correlation: which.number, why, detail: "" }, limit);
+            }
+        });
+    }
+}
 
 impl Outbox {
     /// Refuses a request of the peer; `limit` is the number of requests that it may have pending. There is as much room
@@ -81,24 +102,15 @@ impl Link {
     /// Notes that the peer has said that it ends: it answers no more requests, and handles no message that it had not
     /// read by then.
     pub(crate) fn peer_ends(&self) {
-        self.outbox.with(|outbox| {
+        let unanswerable = self.outbox.with(|outbox| {
             outbox.read.on_end();
             // From now on no request is taken, not even from a caller that asks again at once.
             outbox.close(Farewell::Unneeded, "");
-            let failed = outbox.requests.fail_all(outbox.read.by_peer(), DropReason::Shutdown, None);
-            outbox.later(failed);
+            outbox.requests.take_pending(outbox.read.by_peer())
         });
+        // The messages are counted when the connection has ended.
+        self.settle_loss(Loss::of(0, DropReason::Shutdown), unanswerable);
         self.router.shutdown().note_change();
-    }
-
-    /// Refuses a request that was not [noted](Link::asked).
-    pub(crate) fn refuse_at_once(&self, which: Correlation, reason: DropReason) {
-        let (limit, why) = (self.router.limits().pending_requests, Unanswered::NotDelivered(reason));
-        self.outbox.with(|outbox| {
-            if outbox.is(which.connection) {
-                outbox.refuse(Refuse { correlation: which.number, why, detail: "" }, limit);
-            }
-        });
     }
 
     /// Whether the peer asks, and does not read its refusals.

@@ -17,6 +17,9 @@ use crate::net::control::settlement::Settled;
 use crate::net::control::settlement::Unsettled;
 use crate::observe::Observer;
 use crate::observe::loss::DroppedMessage;
+use crate::observe::loss::Loss;
+use crate::observe::loss::Nobody;
+use crate::observe::loss::Parties;
 use crate::reason::DropReason;
 use crate::wire::frames::proof::MAX_TOLD;
 
@@ -67,8 +70,15 @@ fn note(observer: &Observer, peer: Incarnation, settled: &[Settled]) {
     let name = peer.to_string();
     for &Settled { messages, lost } in settled {
         observer.settled(messages);
-        let message = DroppedMessage { name: &name, type_name: "", detail: None, peer: Some(peer.node) };
-        observer.dropped(message, DropReason::Lost, lost);
+        Loss::of(lost, DropReason::Lost).settle(Parties {
+            node: observer,
+            message: DroppedMessage { name: &name, type_name: "", peer: Some(peer.node) },
+            mailbox: None,
+            pointer: None,
+            sender: Nobody,
+            // The requests among them ended with their connection.
+            caller: Nobody,
+        });
     }
 }
 

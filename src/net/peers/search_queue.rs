@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::handle::ask_error::AskError;
 use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
+use crate::handle::peer_request::PeerRequest;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::BoxGone;
@@ -24,7 +24,6 @@ use crate::handle::ports::Correlation;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
-use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::net::link::post_queue;
@@ -91,10 +90,8 @@ impl QueuedMessage {
     }
 
     fn drop_for(mut self, reason: DropReason) {
-        self.to.count_drop(self.type_name, reason, None);
-        if let Some(waiting) = self.request.as_mut().and_then(|request| request.waiting.take()) {
-            waiting.failed(AskError::NotDelivered { reason, detail: None });
-        }
+        let waiting = self.request.as_mut().and_then(|request| request.waiting.take());
+        self.to.settle_loss(reason.into(), self.type_name, None, waiting);
     }
 }
 

@@ -17,9 +17,9 @@ use super::frames;
 use super::payload;
 use super::target;
 use crate::handle::ask_error::AskError;
+use crate::handle::peer_request::PeerRequest;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::PendingReply;
-use crate::handle::reply::PeerRequest;
 use crate::ident::BoxId;
 use crate::net::control::deferred_release::DeferredReleases;
 use crate::net::control::deferred_release::ended_lease;
@@ -162,10 +162,10 @@ impl Answers {
 
     fn sweep(&mut self, choices: &mut Unstructured<'_>) {
         match choices.below(4) {
-            0 => self.requests.fail_all(choices.number(), DropReason::Lost, Some("detail")).run(),
+            0 => self.requests.take_pending(choices.number()).end(DropReason::Lost),
             1 => {
                 let numbers = (0..choices.below(4)).map(|_| choices.below(LIMIT * 4) as u64).collect();
-                self.requests.fail_unreadable(numbers, choices.below(2) == 0).run();
+                self.requests.take_unreadable(numbers, choices.below(2) == 0).end(DropReason::TooLarge);
             }
             _ => {
                 let gone = self.requests.sweep();
@@ -283,7 +283,7 @@ impl Answers {
 
     /// Ends everything with the connection.
     pub(super) fn finish(mut self) {
-        self.requests.fail_all(0, DropReason::Lost, None).run();
+        self.requests.take_pending(0).end(DropReason::Lost);
         self.requests.cancel_all().run();
         self.shapes.end().run();
         assert!(self.requests.is_empty() && self.asked.values().all(|asked| asked.is_cancelled()));
