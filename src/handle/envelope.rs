@@ -63,6 +63,32 @@ pub(crate) struct Envelope<'a> {
     pub(crate) hops: u8,
 }
 
+impl Envelope<'_> {
+    /// Returns the message in a form in which it can wait.
+    pub(crate) fn keep(&self) -> KeptEnvelope {
+        let &Envelope { body, handles, fingerprint, type_name, hops } = self;
+        KeptEnvelope { body: body.keep(), handles: handles.to_vec(), fingerprint, type_name, hops }
+    }
+}
+
+/// An [`Envelope`] that waits.
+#[derive(Debug)]
+pub(crate) struct KeptEnvelope {
+    body: Bytes,
+    handles: Vec<Arc<Pointer>>,
+    fingerprint: u64,
+    type_name: &'static str,
+    hops: u8,
+}
+
+impl KeptEnvelope {
+    /// Returns the message as it travels on.
+    pub(crate) fn envelope(&self) -> Envelope<'_> {
+        let &KeptEnvelope { ref body, ref handles, fingerprint, type_name, hops } = self;
+        Envelope { body: Body::from(body), handles, fingerprint, type_name, hops }
+    }
+}
+
 /// The source of a message, so that a later drop can be reported there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct Source(u64);

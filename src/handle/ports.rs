@@ -248,8 +248,7 @@ pub(crate) type FindActor = Box<dyn Fn() -> Option<Box<dyn Any + Send>> + Send>;
 /// The reason why a box did not take a parcel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
-    Full(DropReason),
-    Closed,
+    Dropped(DropReason),
     /// The box's messages are of another Rust type, perhaps of equal shape.
     OtherType,
 }

@@ -178,8 +178,7 @@ impl Pointer {
         let refusal = local.accept(&mut slot);
         match (refusal, slot) {
             (Err(refusal), Some(parcel)) => match refusal {
-                Refusal::Full(reason) => Err(Returned::new(parcel, reason)),
-                Refusal::Closed => Err(Returned::new(parcel, DropReason::BoxClosed)),
+                Refusal::Dropped(reason) => Err(Returned::new(parcel, reason)),
                 Refusal::OtherType => {
                     let Parcel { message, reply, .. } = parcel;
                     let answer = reply.map(|reply| self.answer_here(*reply));

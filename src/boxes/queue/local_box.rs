@@ -40,8 +40,8 @@ fn undecodable(error: &DecodeError) -> Loss<'static> {
 /// Returns the loss of a message from a connection that the box did not take, and gives back the way of its answer.
 fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal), answer: &mut Option<AnswerTo>) -> Loss<'static> {
     let reason = match refusal {
-        Refusal::Full(reason) => reason,
-        Refusal::Closed | Refusal::OtherType => DropReason::BoxClosed,
+        Refusal::Dropped(reason) => reason,
+        Refusal::OtherType => DropReason::BoxClosed,
     };
     let Parcel { message, reply, .. } = parcel;
     *answer = reply.and_then(|reply| reply.into_answer());

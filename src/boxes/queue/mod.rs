@@ -260,12 +260,12 @@ impl<M: RemoteMessage> BoxQueue<M> {
         let (displaced, reader, start) = {
             let mut state = self.state.lock();
             if !state.open {
-                return Err((parcel, Refusal::Closed));
+                return Err((parcel, Refusal::Dropped(DropReason::BoxClosed)));
             }
             let pushed = state.push((parcel, weighs), key, self.held(), &mut shed);
             self.update_fill_level(&state);
             let displaced = match pushed {
-                Pushed::Full(parcel) => return Err((parcel, Refusal::Full(DropReason::NewestShed))),
+                Pushed::Full(parcel) => return Err((parcel, Refusal::Dropped(DropReason::NewestShed))),
                 Pushed::Stored => None,
                 Pushed::Displaced(older, reason) => Some((older, reason)),
             };
@@ -302,7 +302,9 @@ impl<M: RemoteMessage> BoxQueue<M> {
             let mut state = self.state.lock();
             if !state.open {
                 drop(state);
-                return parcels.into_iter().for_each(|parcel| refused((parcel, Refusal::Closed)));
+                return parcels
+                    .into_iter()
+                    .for_each(|parcel| refused((parcel, Refusal::Dropped(DropReason::BoxClosed))));
             }
             let (held, mut stored) = (self.held(), parcels.len());
             state.push_all(&mut parcels, weights, held);
@@ -326,7 +328,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             start();
         }
         displaced.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
-        full.into_iter().for_each(|parcel| refused((parcel, Refusal::Full(DropReason::NewestShed))));
+        full.into_iter().for_each(|parcel| refused((parcel, Refusal::Dropped(DropReason::NewestShed))));
     }
 
     /// Returns a queue for messages that come in a row, and the number of them that the box has room for now, so that

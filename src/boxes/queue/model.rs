@@ -209,7 +209,7 @@ fn a_full_box_takes_again_once_it_was_read() {
         assert_fill_level(&queue);
         match stored {
             Ok(()) => assert_eq!(take(&queue, &mut batch), Some(2)),
-            Err(refusal) => assert_eq!(refusal, Refusal::Full(DropReason::NewestShed)),
+            Err(refusal) => assert_eq!(refusal, Refusal::Dropped(DropReason::NewestShed)),
         }
         assert_fill_level(&queue);
         assert_eq!(queue.refusal(|| 0), None);

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
+use crate::handle::envelope::KeptEnvelope;
 use crate::handle::peer_request::PeerRequest;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::lease::Lease;
@@ -67,11 +67,7 @@ enum NoWait {
 /// A message that waits.
 struct QueuedMessage {
     to: Arc<Pointer>,
-    body: Bytes,
-    handles: Vec<Arc<Pointer>>,
-    fingerprint: u64,
-    type_name: &'static str,
-    hops: u8,
+    message: KeptEnvelope,
     /// Set if the message is a request.
     request: Option<QueuedRequest>,
 }
@@ -84,14 +80,12 @@ struct QueuedRequest {
 
 impl QueuedMessage {
     fn new(to: &Arc<Pointer>, message: &Envelope<'_>, request: Option<QueuedRequest>) -> QueuedMessage {
-        let &Envelope { body, handles, fingerprint, type_name, hops } = message;
-        let (to, body, handles) = (Arc::clone(to), body.keep(), handles.to_vec());
-        QueuedMessage { to, body, handles, fingerprint, type_name, hops, request }
+        QueuedMessage { to: Arc::clone(to), message: message.keep(), request }
     }
 
     fn drop_for(mut self, reason: DropReason) {
         let waiting = self.request.as_mut().and_then(|request| request.waiting.take());
-        self.to.settle_loss(reason.into(), self.type_name, None, waiting);
+        self.to.settle_loss(reason.into(), self.message.envelope().type_name, None, waiting);
     }
 }
 
@@ -170,13 +164,7 @@ impl SearchQueue {
 
     /// Passes one message on. Clears `found` if that connection turns out to have broken.
     fn pass_on(&self, mut parcel: QueuedMessage, found: &mut Option<Arc<dyn Outbound>>) {
-        let message = &Envelope {
-            body: Body::from(&parcel.body),
-            handles: &parcel.handles,
-            fingerprint: parcel.fingerprint,
-            type_name: parcel.type_name,
-            hops: parcel.hops,
-        };
+        let message = &parcel.message.envelope();
         let to = &parcel.to;
         let passed = match &mut parcel.request {
             None => send(to, found, |link, patient| link.post(to, message, patient)),
