@@ -3,9 +3,6 @@
 //! One test, because the memory is the whole process's. The counts are smaller than a user's flood may be; what bounds
 //! the memory does not depend on them. `examples/demos/flood.rs` prints the figures of larger ones.
 
-#[allow(dead_code, reason = "each test program takes what it needs")]
-mod support;
-
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -26,8 +23,6 @@ use actix_hermod::Endpoint;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
-use tokio::sync::Semaphore;
-
 use support::Elsewhere;
 use support::Ping;
 use support::Pong;
@@ -35,6 +30,7 @@ use support::balanced;
 use support::listening;
 use support::settled;
 use support::watched;
+use tokio::sync::Semaphore;
 
 /// The most memory that the floods may add, in KiB.
 const MEMORY: u64 = 170 << 10;

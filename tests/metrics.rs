@@ -1,8 +1,5 @@
 //! The text that a Prometheus server reads of a node: the names in the manual's table, and the values of its `Stats`.
 
-#[allow(dead_code, reason = "each test program takes what it needs")]
-mod support;
-
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +24,6 @@ use metrics::Unit;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::PrometheusRecorder;
-
 use support::Number;
 use support::balanced;
 use support::deserted;

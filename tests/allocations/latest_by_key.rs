@@ -8,8 +8,7 @@ use actix_hermod::Node;
 use allocation_counter::measure;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support::dropped;
+use support::dropped;
 
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]

@@ -19,15 +19,13 @@ use actix_hermod::Node;
 use allocation_counter::measure;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support;
-use crate::support::Number;
-use crate::support::Text;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::process::alone;
-use crate::support::watched;
-use crate::support::within;
+use support::Number;
+use support::Text;
+use support::listening;
+use support::next;
+use support::process::alone;
+use support::watched;
+use support::within;
 
 /// Brings an address along.
 #[derive(Message, Serialize, Deserialize)]

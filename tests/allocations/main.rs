@@ -6,12 +6,6 @@
 
 mod latest_by_key;
 mod lookup_cache;
-#[allow(dead_code, reason = "each test program takes what it needs")]
-#[path = "../peer/mod.rs"]
-mod peer;
-#[allow(dead_code, reason = "each test program takes what it needs")]
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 use std::time::Instant;
@@ -28,14 +22,14 @@ use allocation_counter::AllocationInfo;
 use allocation_counter::measure;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::peer::Peer;
-use crate::peer::kind;
-use crate::support::LIMIT;
-use crate::support::Number;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
+use support::LIMIT;
+use support::Number;
+use support::listening;
+use support::next;
+use support::peer;
+use support::peer::Peer;
+use support::peer::kind;
+use support::settled;
 
 /// Messages at a time. Their bytes are far below the outbox's bound.
 const MESSAGES: u64 = 10_000;

@@ -16,18 +16,18 @@ use tracing::subscriber::NoSubscriber;
 static BYSTANDER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 /// Has a subscriber hear what is said on this thread, until the guard is dropped.
-pub(crate) fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
     LazyLock::force(&BYSTANDER);
     tracing::subscriber::set_default(subscriber)
 }
 
 /// The text of a log.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Listens to this thread until the guard is dropped.
-    pub(crate) fn start(most: tracing::Level) -> (Log, DefaultGuard) {
+    pub fn start(most: tracing::Level) -> (Log, DefaultGuard) {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -38,13 +38,13 @@ impl Log {
         (log, hear(subscriber))
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
     /// Waits for a line that has all of that in it.
     #[track_caller]
-    pub(crate) fn says(&self, parts: &[&str]) -> impl Future<Output = String> {
+    pub fn says(&self, parts: &[&str]) -> impl Future<Output = String> {
         let lines = || self.text();
         super::watched(lines, move |text| text.lines().any(|line| parts.iter().all(|part| line.contains(part))))
     }

@@ -32,7 +32,7 @@ const MARK: &str = "hermod: ";
 // ---- in the child
 
 /// The role of this process, and its place; `None` if it is nobody's child.
-pub(crate) fn role() -> Option<(String, String)> {
+pub fn role() -> Option<(String, String)> {
     let role = std::env::var(ROLE).ok()?;
     let at = std::env::var(AT).expect("where");
     thread::spawn(|| {
@@ -44,7 +44,7 @@ pub(crate) fn role() -> Option<(String, String)> {
 }
 
 /// Says something to the parent.
-pub(crate) fn say(what: &str) {
+pub fn say(what: &str) {
     println!("{MARK}{what}");
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn say(what: &str) {
 
 /// A loopback address, and any port, of which nobody else takes the port while it is free for a moment between two
 /// processes: on Linux every address that begins with 127 is this host.
-pub(crate) fn own_host() -> String {
+pub fn own_host() -> String {
     if cfg!(target_os = "linux") {
         let [a, b, c, ..] = *uuid::Uuid::new_v4().as_bytes();
         format!("127.{}.{b}.{}:0", a.max(1), c.clamp(1, 254))
@@ -63,19 +63,19 @@ pub(crate) fn own_host() -> String {
 
 /// The other process; it is ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
 }
 
 impl Process {
     /// Runs the test `child` of that module (`module_path!()`) in another process.
-    pub(crate) fn start(module: &str, role: &str, at: &str) -> Process {
+    pub fn start(module: &str, role: &str, at: &str) -> Process {
         Process::run(Command::new(std::env::current_exe().expect("this program")), module, role, at)
     }
 
     /// One that may open so many files and no more.
-    pub(crate) fn start_with_files(files: usize, module: &str, role: &str, at: &str) -> Process {
+    pub fn start_with_files(files: usize, module: &str, role: &str, at: &str) -> Process {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!(r#"ulimit -n {files}; exec "$0" "$@""#)]);
         shell.arg(std::env::current_exe().expect("this program"));
@@ -102,30 +102,30 @@ impl Process {
         Process { child, lines }
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for the next line of the child, which must begin with that word; what follows it.
-    pub(crate) async fn says(&mut self, word: &str) -> String {
+    pub async fn says(&mut self, word: &str) -> String {
         let line = self.line(word).await;
         let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child says {line:?} and not {word}"));
         rest.trim_start().to_owned()
     }
 
     /// Waits for a line after any number of others, as long as they come.
-    pub(crate) async fn says_at_last(&mut self, word: &str) {
+    pub async fn says_at_last(&mut self, word: &str) {
         while self.line(word).await != word {}
     }
 
     /// Waits for the next line of the child, whatever it is; `word` is what it is hoped to be.
-    pub(crate) async fn line(&mut self, word: &str) -> String {
+    pub async fn line(&mut self, word: &str) -> String {
         let line = timeout(LIMIT, self.lines.recv()).await.ok().flatten();
         line.unwrap_or_else(|| panic!("the child does not say {word}"))
     }
 
     /// All that it has yet said, once it has ended.
-    pub(crate) async fn rest(&mut self) -> Vec<String> {
+    pub async fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         within(async {
             while let Some(line) = self.lines.recv().await {
@@ -137,18 +137,18 @@ impl Process {
     }
 
     /// Ends it as no process can prevent (SIGKILL), and waits until it is gone.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it is gone");
     }
 
     /// Stops it where it stands, as a debugger does (SIGSTOP): its connections stay, and it reads and writes nothing.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.signal("STOP");
     }
 
     /// Lets it go on (SIGCONT).
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         self.signal("CONT");
     }
 
@@ -159,7 +159,7 @@ impl Process {
     }
 
     /// Waits until it ends by itself.
-    pub(crate) async fn exits(&mut self) -> ExitStatus {
+    pub async fn exits(&mut self) -> ExitStatus {
         let exited = async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("it can be looked at") {
@@ -187,12 +187,12 @@ const ALONE: &str = "HERMOD_ALONE";
 
 /// Runs the test that calls this in a process of its own: its memory, its limits and the statics of the crate are nobody
 /// else's.
-pub(crate) fn alone<T: FnOnce()>(test: T) {
+pub fn alone<T: FnOnce()>(test: T) {
     run_alone(|program| Command::new(program), test);
 }
 
 /// The same, and the process may open as many files as the system lets it.
-pub(crate) fn alone_with_files<T: FnOnce()>(test: T) {
+pub fn alone_with_files<T: FnOnce()>(test: T) {
     let raise = |program: &Path| {
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$0" "$@""#]).arg(program);
@@ -203,7 +203,7 @@ pub(crate) fn alone_with_files<T: FnOnce()>(test: T) {
 
 /// The same, and whatever is large is memory of its own, which the system has back as soon as it is freed. (glibc's malloc
 /// keeps it otherwise, once it has seen that large ones come and go.)
-pub(crate) fn alone_without_heap<T: FnOnce()>(test: T) {
+pub fn alone_without_heap<T: FnOnce()>(test: T) {
     let start = |program: &Path| {
         let mut command = Command::new(program);
         command.env("MALLOC_MMAP_THRESHOLD_", "131072");

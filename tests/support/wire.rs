@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// A way between two nodes that can be cut at any byte.
-pub(crate) struct Wire {
-    pub(crate) endpoint: String,
+#[derive(Debug)]
+pub struct Wire {
+    pub endpoint: String,
     /// Where it leads.
     server: Arc<Mutex<String>>,
     /// How many more bytes are let through towards the server before all connections are reset.
@@ -27,7 +28,7 @@ impl Drop for Wire {
 }
 
 impl Wire {
-    pub(crate) async fn to(server: String) -> Wire {
+    pub async fn to(server: String) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
         let (server, fuse) = (Arc::new(Mutex::new(server)), Arc::new(Mutex::new(usize::MAX)));
@@ -43,20 +44,20 @@ impl Wire {
     }
 
     /// Leads to another server from the next connection on.
-    pub(crate) fn lead_to(&self, server: &Endpoint) {
+    pub fn lead_to(&self, server: &Endpoint) {
         *self.server.lock().expect("no test panics with it") = server.to_string();
     }
 
     /// Cuts the connection after so many more bytes.
-    pub(crate) fn cut_after(&self, bytes: usize) {
+    pub fn cut_after(&self, bytes: usize) {
         *self.fuse.lock().expect("no test panics with it") = bytes;
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
+    pub fn is_cut(&self) -> bool {
         *self.fuse.lock().expect("no test panics with it") == 0
     }
 
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.cut_after(usize::MAX);
     }
 }

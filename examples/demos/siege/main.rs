@@ -22,8 +22,8 @@ mod attacks;
 mod besieged;
 mod client;
 mod distance;
-#[allow(dead_code, reason = "tests say more by it")]
-#[path = "../../../tests/peer/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "tests say more by it")]
+#[path = "../../../tests/support/peer.rs"]
 mod peer;
 mod report;
 mod stranger;

@@ -16,20 +16,19 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Elsewhere;
+use support::Number;
+use support::balanced;
+use support::listening;
+use support::next;
+use support::peer;
+use support::peer::Frame;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::peer::kind;
+use support::settled;
 use tokio::net::TcpSocket;
-
-use crate::peer;
-use crate::peer::Frame;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::peer::kind;
-use crate::support::Elsewhere;
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
 
 /// Longer than any test lasts: no heartbeat comes between what is counted.
 const LONG: Duration = Duration::from_secs(3600);

@@ -17,22 +17,20 @@ use actix_hermod::NodeBuilder;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::Serialize;
+use support::balanced;
+use support::catcher;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::peer;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::peer::kind;
+use support::settled;
+use support::within;
 use tokio::net::TcpListener;
-
-use crate::peer;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::peer::kind;
-use crate::support;
-use crate::support::balanced;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
 
 /// A number, and as many bytes as one likes, each of which says whose it is.
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq)]
@@ -386,10 +384,7 @@ fn addresses_in_large_messages_work_and_what_they_lead_to_lives_until_the_messag
             address.do_send(Load::new(2, 1_000));
             assert_eq!(next(&mut back).await, Load::new(2, 1_000));
         }
-        report_to.do_send(support::Number(3));
-        assert_eq!(caught.next().await, 3);
-        drop(report_to);
-        within(caught.gone()).await;
+        caught.last(report_to, 3).await;
         balanced(&[&server, &client]).await;
     });
 }
@@ -454,10 +449,7 @@ fn a_release_waits_behind_the_large_message_that_names_the_box() {
         let back = errand.back.clone();
         back.do_send(Errand { load: Load::new(1, 1 << 20), ..errand });
         let Errand { report_to, .. } = next(&mut home).await;
-        report_to.do_send(support::Number(3));
-        assert_eq!(caught.next().await, 3);
-        drop(report_to);
-        within(caught.gone()).await;
+        caught.last(report_to, 3).await;
         balanced(&[&server, &client]).await;
     });
 }

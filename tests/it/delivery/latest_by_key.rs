@@ -13,13 +13,12 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support::balanced;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::watched;
-use crate::support::within;
+use support::balanced;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::watched;
+use support::within;
 
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]

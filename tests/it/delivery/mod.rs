@@ -13,10 +13,9 @@ use actix_hermod::Endpoint;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
-
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::within;
+use support::Ping;
+use support::Pong;
+use support::within;
 
 /// Answers pings until the mailbox is closed.
 async fn answer(mut pings: Mailbox<Ping>) {

@@ -14,13 +14,12 @@ use actix::System;
 use actix_hermod::Address;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
-
-use crate::support::Elsewhere;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::listening;
-use crate::support::next;
+use support::Elsewhere;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::listening;
+use support::next;
 
 /// Sends when its thread ends.
 struct LastWords(RefCell<Option<Box<dyn FnOnce()>>>);

@@ -8,18 +8,18 @@ use actix_hermod::DropReason;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::Elsewhere;
+use support::dropped;
+use support::next;
+use support::on_either_thread;
+use support::process::Process;
+use support::settled;
+use support::within;
 
 use super::Ask;
 use super::Told;
 use super::eager;
 use super::other_process;
-use crate::support::Elsewhere;
-use crate::support::dropped;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::process::Process;
-use crate::support::settled;
-use crate::support::within;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(86_400);

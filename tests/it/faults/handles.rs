@@ -21,13 +21,13 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::SendError;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::listening;
+use support::next;
+use support::settled;
+use support::within;
 
 use super::proxy::Proxy;
-use crate::support::Number;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::within;
 
 /// The table, as it stands in the docs.
 const TABLE: &str = include_str!("../../../src/handle/handle_states.md");

@@ -7,6 +7,23 @@ use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeId;
+use support::Events;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::peer::Hello;
+use support::peer::PATIENCE;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::peer::id_of;
+use support::peer::key_of;
+use support::peer::kind;
+use support::settled;
+use support::within;
 use tokio::net::TcpListener;
 
 use super::eager;
@@ -15,23 +32,6 @@ use super::peer_down;
 use super::peer_up;
 use super::proxy::Proxy;
 use super::wary;
-use crate::peer::Hello;
-use crate::peer::PATIENCE;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::peer::id_of;
-use crate::peer::key_of;
-use crate::peer::kind;
-use crate::support::Events;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::within;
 
 /// A client that has sent the server the address of a mailbox, over a proxy.
 struct Client {

@@ -12,13 +12,13 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::listening;
+use support::next;
+use support::settled;
 use tokio::time::Instant;
 
 use super::proxy::Proxy;
-use crate::support::Number;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
 
 const DEAD_AFTER: Duration = Duration::from_secs(15);
 const FORGET_AFTER: Duration = Duration::from_secs(60);

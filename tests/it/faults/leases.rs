@@ -17,18 +17,18 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Caught;
+use support::Number;
+use support::catcher;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::settled;
+use support::watched;
+use support::within;
 
 use super::eager;
 use super::proxy::Proxy;
-use crate::support::Caught;
-use crate::support::Number;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::watched;
-use crate::support::within;
 
 /// Longer than any test takes.
 const FOR_EVER: Duration = Duration::from_secs(36_000);

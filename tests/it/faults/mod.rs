@@ -2,7 +2,7 @@
 //! one direction only, or one byte at a time. The tests check the reports on both sides, the fate of the messages, and
 //! that the two find each other again.
 //!
-//! The other process is this program again (see [`crate::support::process`]); the bad link is a [`proxy`].
+//! The other process is this program again (see [`support::process`]); the bad link is a [`proxy`].
 
 mod ends;
 mod handles;
@@ -30,13 +30,11 @@ use actix_hermod::NodeId;
 use actix_hermod::Stats;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support;
-use crate::support::Events;
-use crate::support::process;
-use crate::support::process::Process;
-use crate::support::process::say;
-use crate::support::watched;
+use support::Events;
+use support::process;
+use support::process::Process;
+use support::process::say;
+use support::watched;
 
 /// A ping with a number, as heavy as one likes.
 #[derive(Message, Serialize, Deserialize)]
@@ -111,7 +109,7 @@ fn other_process(role: &str, at: &str) -> Process {
     Process::start(module_path!(), role, at)
 }
 
-/// The other process; see [`crate::support::process`].
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
     let Some((role, at)) = process::role() else { return };

@@ -8,6 +8,13 @@ use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::Number;
+use support::dropped;
+use support::listening;
+use support::process::Process;
+use support::process::own_host;
+use support::settled;
+use support::within;
 
 use super::Ask;
 use super::Told;
@@ -15,13 +22,6 @@ use super::eager;
 use super::nothing_in_doubt;
 use super::other_process;
 use super::proxy::Proxy;
-use crate::support::Number;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::process::Process;
-use crate::support::process::own_host;
-use crate::support::settled;
-use crate::support::within;
 
 /// How often the server is started anew.
 const RESTARTS: u64 = 50;

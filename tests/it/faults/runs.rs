@@ -15,20 +15,20 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::NodeKey;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Caught;
+use support::Number;
+use support::catcher;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::within;
 
 use super::eager;
 use super::peer_down;
 use super::peer_up;
 use super::proxy::Proxy;
-use crate::support::Caught;
-use crate::support::Number;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::within;
 
 /// Longer than any test takes: nothing is let go because time has passed.
 const FOR_EVER: Duration = Duration::from_secs(36_000);

@@ -10,6 +10,16 @@ use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Events;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::watched;
+use support::within;
 
 use super::eager;
 use super::nothing_in_doubt;
@@ -17,16 +27,6 @@ use super::peer_down;
 use super::peer_up;
 use super::proxy::Proxy;
 use super::reconnects;
-use crate::support::Events;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::watched;
-use crate::support::within;
 
 /// Messages that are sent by each way.
 const EACH: u64 = 2_000;

@@ -13,6 +13,12 @@ use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::dropped;
+use support::events;
+use support::next;
+use support::process::own_host;
+use support::settled;
+use support::within;
 
 use super::Ask;
 use super::Told;
@@ -22,12 +28,6 @@ use super::peer_down;
 use super::peer_silent;
 use super::peer_up;
 use super::wary;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::next;
-use crate::support::process::own_host;
-use crate::support::settled;
-use crate::support::within;
 
 /// Pings until one of these numbers, or a later one, is answered.
 async fn answered(to: &Address<Ask>, told: &mut Mailbox<Told>, from: u64) -> Told {

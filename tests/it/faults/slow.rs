@@ -12,6 +12,17 @@ use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
+use support::Events;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::Text;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::watched;
+use support::within;
 
 use super::eager;
 use super::nothing_in_doubt;
@@ -21,17 +32,6 @@ use super::proxy::Direction;
 use super::proxy::Proxy;
 use super::reconnects;
 use super::wary;
-use crate::support::Events;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::Text;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::watched;
-use crate::support::within;
 
 /// Heartbeats until a silent peer is taken for dead.
 const BEATS: usize = 6;

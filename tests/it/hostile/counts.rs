@@ -13,6 +13,24 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::ask;
+use support::peer::box_named;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::goodbye;
+use support::peer::hold;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::my_counted_box;
+use support::peer::number;
+use support::peer::post;
+use support::peer::post_with;
+use support::peer::release;
+use support::peer::report;
+use support::peer::restated;
+use support::peer::your_box;
 use tokio::sync::mpsc;
 
 use super::Ground;
@@ -22,24 +40,6 @@ use super::in_time;
 use super::on;
 use super::raw_id;
 use super::until;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::ask;
-use crate::peer::box_named;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::goodbye;
-use crate::peer::hold;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::my_counted_box;
-use crate::peer::number;
-use crate::peer::post;
-use crate::peer::post_with;
-use crate::peer::release;
-use crate::peer::report;
-use crate::peer::restated;
-use crate::peer::your_box;
 
 /// The reason in reports, as a number.
 const NEWEST_SHED: u8 = 24;
@@ -262,7 +262,7 @@ fn a_goodbye_before_the_answer_ends_the_request() {
         let asked = actix::spawn(dialler.hostile.ask(Letter(1)));
         while other.frame().await.expect("the request").kind != kind::ASK {}
         // An answer behind a goodbye does not count any more.
-        let late = crate::peer::answer(1, &[]);
+        let late = support::peer::answer(1, &[]);
         assert!(other.send(&[goodbye(1), late].concat()).await);
         let ended = in_time(asked, "the request ends").await.expect("no panic");
         assert_eq!(ended, Err(AskError::OutcomeUnknown { reason: DropReason::Lost }));

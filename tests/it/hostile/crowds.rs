@@ -8,6 +8,16 @@ use std::time::Duration;
 use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Node;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::box_at;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::post_with;
+use support::peer::your_box;
+use support::process::alone_with_files;
 use tokio::net::TcpListener;
 
 use super::Ground;
@@ -15,16 +25,6 @@ use super::HOUR;
 use super::memory;
 use super::on;
 use super::until;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::box_at;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::post_with;
-use crate::peer::your_box;
-use crate::support::process::alone_with_files;
 
 /// As many connections as an attacker opens, where the system lets it have as many files.
 const CROWD: usize = 10_000;
@@ -168,7 +168,7 @@ fn a_greeting_that_comes_a_byte_at_a_time_is_not_waited_for() {
         let mut long = Hello::of(fresh_id());
         long.extensions = [number(77), number(900), vec![0; 900]].concat();
         let hello = Hello::of(fresh_id()).bytes();
-        let long_proof = crate::peer::frame(kind::PROOF, &[0; 1000]);
+        let long_proof = support::peer::frame(kind::PROOF, &[0; 1000]);
         for bytes in [long.bytes(), [hello, long_proof].concat()] {
             let mut slow = Peer::dial(&ground.endpoint).await;
             let mut sent = 0;

@@ -12,6 +12,17 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use actix_hermod::NodeId;
 use futures_util::FutureExt;
+use support::peer::Frame;
+use support::peer::Hello;
+use support::peer::PATIENCE;
+use support::peer::Peer;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::your_box;
+use support::process::alone_without_heap;
 use tokio::time::Instant;
 
 use super::Details;
@@ -24,17 +35,6 @@ use super::memory;
 use super::on;
 use super::raw_id;
 use super::until;
-use crate::peer::Frame;
-use crate::peer::Hello;
-use crate::peer::PATIENCE;
-use crate::peer::Peer;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::your_box;
-use crate::support::process::alone_without_heap;
 
 /// Longer than any test lasts: only their number can end connections.
 /// A kind of frame that is skipped by a node that does not know it.

@@ -3,23 +3,22 @@
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::peer::Peer;
+use support::peer::answer_with;
+use support::peer::ask;
+use support::peer::ask_with;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::my_counted_box;
+use support::peer::number;
+use support::peer::post_with;
+use support::peer::set_number;
+use support::peer::use_number;
+use support::peer::your_box;
 
 use super::Letter;
 use super::Units;
 use super::on;
-use crate::peer::Peer;
-use crate::peer::answer_with;
-use crate::peer::ask;
-use crate::peer::ask_with;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::my_counted_box;
-use crate::peer::number;
-use crate::peer::post_with;
-use crate::peer::set_number;
-use crate::peer::use_number;
-use crate::peer::your_box;
 
 /// As many handles of boxes of its own that the peer counts, each of which is told once, or has a number.
 fn counted(count: u64, with_numbers: bool) -> Vec<Vec<u8>> {
@@ -28,32 +27,6 @@ fn counted(count: u64, with_numbers: bool) -> Vec<Vec<u8>> {
         if with_numbers && n < 64 { set_number(n, &introduction) } else { inline(&introduction) }
     };
     (0..count).map(introduce).collect()
-}
-
-impl Peer {
-    /// Reads until so many handles were given back.
-    async fn has_back(&mut self, count: u64) {
-        let mut sum = 0;
-        while sum < count {
-            let frame = self.frame().await.expect("the connection goes on");
-            if frame.kind == kind::RELEASE {
-                sum += released(&frame.payload);
-            }
-        }
-        assert_eq!(sum, count);
-        assert!(self.is_answered().await);
-    }
-}
-
-/// How many handles a frame gives back in all.
-fn released(mut payload: &[u8]) -> u64 {
-    let mut sum = 0;
-    while let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, rest @ ..] = payload {
-        let size = rest.iter().position(|byte| byte & 0x80 == 0).expect("a number ends") + 1;
-        sum += rest[..size].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f));
-        payload = &rest[size..];
-    }
-    sum
 }
 
 #[test]

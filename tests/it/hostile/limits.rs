@@ -7,6 +7,16 @@ use actix_hermod::DownReason;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::box_at;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::number;
+use support::peer::post;
+use support::peer::your_box;
+use support::process::alone;
+use support::repository;
 
 use super::Hearer;
 use super::Letter;
@@ -15,16 +25,6 @@ use super::Units;
 use super::on;
 use super::raw_id;
 use super::until;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::box_at;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::number;
-use crate::peer::post;
-use crate::peer::your_box;
-use crate::support::process::alone;
-use crate::support::repository;
 
 #[test]
 fn a_hello_over_a_lower_limit_is_refused() {
@@ -112,7 +112,7 @@ fn one_who_greets_and_is_silent_from_then_on_is_taken_for_dead() {
 fn an_endpoint_that_is_too_long_is_none() {
     on(Node::builder(), async |ground| {
         let at = format!("{}:1", "h".repeat(299));
-        let letter = crate::peer::post_with(&inline(&your_box("letters")), &[inline(&box_at(&at, "x"))], &number(1));
+        let letter = support::peer::post_with(&inline(&your_box("letters")), &[inline(&box_at(&at, "x"))], &number(1));
         ground.is_violated_by(&letter, "a text of 301 bytes is over the limit of 300").await;
     });
 }

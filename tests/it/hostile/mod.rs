@@ -59,26 +59,25 @@ use actix_hermod::Side;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
+use support::log::Log;
+use support::peer;
+use support::peer::Hello;
+use support::peer::PATIENCE;
+use support::peer::Peer;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::post;
+use support::peer::post_with;
+use support::peer::set_number;
+use support::peer::use_number;
+use support::peer::your_box;
+use support::process::alone;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio::time::timeout;
-
-use crate::peer;
-use crate::peer::Hello;
-use crate::peer::PATIENCE;
-use crate::peer::Peer;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::post;
-use crate::peer::post_with;
-use crate::peer::set_number;
-use crate::peer::use_number;
-use crate::peer::your_box;
-use crate::support::log::Log;
-use crate::support::process::alone;
 
 /// The bytes that a node may keep of a long attack: each of them would leave several times as much behind if the node
 /// kept anything of each frame.

@@ -5,6 +5,23 @@ use std::time::Duration;
 use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::Run;
+use support::peer::box_at;
+use support::peer::box_named;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::id_of;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::post_with;
+use support::peer::set_number;
+use support::peer::text;
+use support::peer::third_box;
+use support::peer::third_box_at;
+use support::peer::your_box;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
@@ -14,23 +31,6 @@ use super::HOUR;
 use super::Probe;
 use super::on;
 use super::until;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::Run;
-use crate::peer::box_at;
-use crate::peer::box_named;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::id_of;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::post_with;
-use crate::peer::set_number;
-use crate::peer::text;
-use crate::peer::third_box;
-use crate::peer::third_box_at;
-use crate::peer::your_box;
 
 /// Longer than any test lasts: nothing ends because nobody needs it any more.
 /// A message for that box whose answer is wanted at that endpoint.

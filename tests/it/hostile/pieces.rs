@@ -1,17 +1,17 @@
 //! Peers that cut frames so that they do not fit together, announce more than comes, or never end.
 
 use actix_hermod::Node;
+use support::peer::Peer;
+use support::peer::frame;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::your_box;
+use support::process::alone;
 
 use super::MARGIN;
 use super::memory;
 use super::on;
-use crate::peer::Peer;
-use crate::peer::frame;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::your_box;
-use crate::support::process::alone;
 
 /// A piece of a frame: which, how many bytes follow, and the bytes.
 fn piece(of: u64, rest: u64, bytes: &[u8]) -> Vec<u8> {

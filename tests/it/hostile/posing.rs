@@ -10,6 +10,17 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::peer::hold;
+use support::peer::id_of;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::my_counted_box;
+use support::peer::post_with;
+use support::peer::restated;
+use support::peer::your_box;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -19,17 +30,6 @@ use super::in_time;
 use super::on;
 use super::raw_id;
 use super::until;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::peer::hold;
-use crate::peer::id_of;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::my_counted_box;
-use crate::peer::post_with;
-use crate::peer::restated;
-use crate::peer::your_box;
 
 /// Bits of a hello: this peer understands holds and restated leases.
 const LEASES: u64 = 32 | 64;
@@ -100,7 +100,7 @@ async fn passed_on(ground: &Ground, victim: &Node) -> (Peer, Peer, Vec<u8>) {
     let proof = attacked.frame().await.expect("the victim takes the answer for the node's");
     assert_eq!((proof.kind, id_of(&proof.payload[16..48])), (kind::PROOF, raw_id(victim.id())));
     drop(dials);
-    (attacked, relayed, crate::peer::frame(kind::PROOF, &proof.payload))
+    (attacked, relayed, support::peer::frame(kind::PROOF, &proof.payload))
 }
 
 async fn dialled_by(node: &Node) -> (TcpListener, JoinHandle<()>) {
@@ -124,7 +124,7 @@ fn who_was_dialled_cannot_dial_another_as_the_one_who_has_dialled() {
         assert!(attacker.says_who_it_is(&Hello::of(fresh_id())).await);
         let proof = attacker.frame().await.expect("a proof");
         assert_eq!((proof.kind, id_of(&proof.payload[16..48])), (kind::PROOF, raw_id(victim.id())));
-        assert!(posing.send(&crate::peer::frame(kind::PROOF, &proof.payload)).await);
+        assert!(posing.send(&support::peer::frame(kind::PROOF, &proof.payload)).await);
         let frames = posing.frames_to_end().await;
         assert!(frames.iter().all(|frame| frame.kind == kind::GOODBYE), "{frames:?}");
         ground.log_says(&["WARN", "no connection", "not signed by the key that it shows"]).await;
@@ -167,7 +167,7 @@ fn whoever_is_dialled_and_claims_to_be_an_absent_peer_has_nothing_of_it_forgotte
         let mut rest = vec![hold(id, 1), restated(&[name])];
         while !rest.is_empty() {
             let frame = again.frame().await.expect("what it holds is stated");
-            let bytes = crate::peer::frame(frame.kind, &frame.payload);
+            let bytes = support::peer::frame(frame.kind, &frame.payload);
             if matches!(frame.kind, kind::HOLD | kind::RESTATED) {
                 assert_eq!(bytes, rest.remove(0));
             }

@@ -11,6 +11,27 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::peer::EXTENSIONS_FOLLOW;
+use support::peer::HANDLES_FOLLOW;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::ask;
+use support::peer::ask_passed;
+use support::peer::box_at;
+use support::peer::fresh_id;
+use support::peer::goodbye;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::my_counted_box;
+use support::peer::number;
+use support::peer::post;
+use support::peer::post_passed;
+use support::peer::post_with;
+use support::peer::report;
+use support::peer::third_box;
+use support::peer::third_box_at;
+use support::peer::your_box;
+use support::peer::your_box_by_id;
 use tokio::net::TcpListener;
 
 use super::Ground;
@@ -21,27 +42,6 @@ use super::in_time;
 use super::on;
 use super::raw_id;
 use super::until;
-use crate::peer::EXTENSIONS_FOLLOW;
-use crate::peer::HANDLES_FOLLOW;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::ask;
-use crate::peer::ask_passed;
-use crate::peer::box_at;
-use crate::peer::fresh_id;
-use crate::peer::goodbye;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::my_counted_box;
-use crate::peer::number;
-use crate::peer::post;
-use crate::peer::post_passed;
-use crate::peer::post_with;
-use crate::peer::report;
-use crate::peer::third_box;
-use crate::peer::third_box_at;
-use crate::peer::your_box;
-use crate::peer::your_box_by_id;
 
 /// Introduces a box to the node, and says where the node may introduce others.
 #[derive(Message, Serialize, Deserialize)]
@@ -269,7 +269,7 @@ fn what_is_for_a_node_that_has_said_goodbye_waits_for_no_other() {
 /// A peer that reads what it is sent.
 pub(super) struct Other {
     pub(super) peer: Peer,
-    run: crate::peer::Run,
+    run: support::peer::Run,
     key: [u8; 32],
     /// The addresses that the node has given numbers to.
     numbers: HashMap<u64, Named>,

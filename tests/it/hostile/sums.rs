@@ -5,6 +5,20 @@ use std::fs;
 
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::box_named;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::number;
+use support::peer::post_with;
+use support::peer::set_number;
+use support::peer::text;
+use support::peer::your_box;
+use support::process::alone;
+use support::repository;
 
 use super::Ground;
 use super::HOUR;
@@ -12,20 +26,6 @@ use super::Letter;
 use super::asking::letter;
 use super::memory;
 use super::on;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::box_named;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::number;
-use crate::peer::post_with;
-use crate::peer::set_number;
-use crate::peer::text;
-use crate::peer::your_box;
-use crate::support::process::alone;
-use crate::support::repository;
 
 /// A row of the table: how many bytes each entry takes, and how many entries there are in the node.
 struct Bound {

@@ -6,23 +6,23 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::box_named;
+use support::peer::frame;
+use support::peer::fresh_id;
+use support::peer::inline;
+use support::peer::kind;
+use support::peer::my_counted_box;
+use support::peer::number;
+use support::peer::post_with;
+use support::peer::your_box;
+use support::process::alone;
 
 use super::Letter;
 use super::MARGIN;
 use super::in_time;
 use super::on;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::box_named;
-use crate::peer::frame;
-use crate::peer::fresh_id;
-use crate::peer::inline;
-use crate::peer::kind;
-use crate::peer::my_counted_box;
-use crate::peer::number;
-use crate::peer::post_with;
-use crate::peer::your_box;
-use crate::support::process::alone;
 
 /// Bits of a hello: what this peer wants to be sent.
 const WATCHES: u64 = 4;
@@ -235,9 +235,9 @@ fn who_does_not_understand_it_is_told_nothing_of_pressure_and_who_does_is() {
     on(Node::builder().mailbox_buffer(10), async |ground| {
         let small: Mailbox<Letter> = ground.open("small");
         let letters =
-            |name: &str| crate::peer::post(&crate::peer::inline(&crate::peer::your_box(name)), &[1]).repeat(9);
+            |name: &str| support::peer::post(&support::peer::inline(&support::peer::your_box(name)), &[1]).repeat(9);
         let mut old = stranger(&ground.endpoint, 0).await;
-        assert!(old.send(&letters("small")).await && old.send(&crate::peer::ping(7)).await);
+        assert!(old.send(&letters("small")).await && old.send(&support::peer::ping(7)).await);
         // A frame before the pong came before the box was looked at again.
         let first = old.frame().await.expect("a pong");
         assert_eq!(first.kind, kind::PONG, "{first:?}");

@@ -12,18 +12,16 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::Text;
+use support::balanced;
+use support::catcher;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::watched;
 use tokio::net::TcpListener;
-
-use crate::support;
-use crate::support::Number;
-use crate::support::Text;
-use crate::support::balanced;
-use crate::support::catcher;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::watched;
 
 fn open(node: &Node, name: &str, room: usize) -> Mailbox<Number> {
     node.mailbox().name(name).buffer(Buffer::dropping(room)).open().expect("the name is free")

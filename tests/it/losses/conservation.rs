@@ -10,17 +10,15 @@ use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Stats;
+use support::Number;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::watched;
+use support::wire::Wire;
+use support::within;
 use uuid::Uuid;
-
-use crate::support;
-use crate::support::Number;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::watched;
-use crate::support::wire::Wire;
-use crate::support::within;
 
 /// Sent, and what became of it.
 fn books(nodes: [&Node; 2]) -> (u64, u64, u64) {

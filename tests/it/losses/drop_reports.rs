@@ -14,16 +14,14 @@ use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Side;
-
-use crate::support;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::balanced;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::watched;
-use crate::support::within;
+use support::Number;
+use support::Ping;
+use support::balanced;
+use support::events;
+use support::listening;
+use support::next;
+use support::watched;
+use support::within;
 
 fn send_all(to: &Address<Number>, count: u64) {
     (0..count).for_each(|n| to.do_send(Number(n)));

@@ -16,14 +16,13 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support::Number;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
+use support::Number;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
 
 /// The value of one whose `Drop` panics.
 const TOUCHY: u64 = 13;

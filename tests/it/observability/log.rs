@@ -14,6 +14,19 @@ use actix_hermod::Address;
 use actix_hermod::Buffer;
 use actix_hermod::DropReason;
 use actix_hermod::Node;
+use support::Number;
+use support::balanced;
+use support::deserted;
+use support::dropped;
+use support::listening;
+use support::log::hear;
+use support::next;
+use support::peer;
+use support::peer::Peer;
+use support::repository;
+use support::settled;
+use support::watched;
+use support::within;
 use tracing::Event;
 use tracing::Level;
 use tracing::Metadata;
@@ -26,21 +39,6 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-
-use crate::peer;
-use crate::peer::Peer;
-use crate::support;
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::deserted;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::log::hear;
-use crate::support::next;
-use crate::support::repository;
-use crate::support::settled;
-use crate::support::watched;
-use crate::support::within;
 
 // ---- lines heard
 

@@ -17,23 +17,22 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::Stats;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::peer;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::peer::kind;
+use support::settled;
+use support::watched;
+use support::within;
 use tokio::net::TcpListener;
 
-use crate::peer;
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::peer::kind;
-use crate::support;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::watched;
-use crate::support::within;
 use tokio::sync::oneshot;
 
 /// Longer than any test lasts.

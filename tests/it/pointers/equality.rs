@@ -11,18 +11,6 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::support::LIMIT;
-use crate::support::Number;
-use crate::support::Text;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::wire::Wire;
-use crate::support::within;
 use actix::Message;
 use actix::Recipient;
 use actix::System;
@@ -34,6 +22,18 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::LIMIT;
+use support::Number;
+use support::Text;
+use support::catcher;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::wire::Wire;
+use support::within;
 
 /// As publish/subscribe in actix has it.
 #[derive(Message, Serialize, Deserialize)]

@@ -9,19 +9,6 @@ use std::collections::HashSet;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support;
-use crate::support::LIMIT;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::Text;
-use crate::support::balanced;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -39,6 +26,18 @@ use actix_hermod::RemoteMessage;
 use actix_hermod::SendError;
 use serde::Deserialize;
 use serde::Serialize;
+use support::LIMIT;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::Text;
+use support::balanced;
+use support::catcher;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
 
 /// Brings an address along.
 #[derive(Message, Serialize, Deserialize)]

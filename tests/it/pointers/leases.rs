@@ -5,17 +5,6 @@
 
 use std::time::Duration;
 
-use crate::support;
-use crate::support::Elsewhere;
-use crate::support::Number;
-use crate::support::Text;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
 use actix::Message;
 use actix::Recipient;
 use actix_hermod::Buffer;
@@ -26,6 +15,16 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Elsewhere;
+use support::Number;
+use support::Text;
+use support::catcher;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
 
 /// Brings a recipient along.
 #[derive(Message, Serialize, Deserialize)]

@@ -5,15 +5,6 @@
 
 use std::time::Duration;
 
-use crate::support::Caught;
-use crate::support::Number;
-use crate::support::catcher;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::wire::Wire;
-use crate::support::within;
 use actix::Message;
 use actix::Recipient;
 use actix_hermod::Address;
@@ -26,6 +17,15 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Caught;
+use support::Number;
+use support::catcher;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::wire::Wire;
+use support::within;
 
 /// Brings along what leads to a mailbox, and what leads to an actor.
 #[derive(Message, Serialize, Deserialize, Default)]

@@ -15,18 +15,17 @@ use actix_hermod::NodeId;
 use actix_hermod::NodeKey;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::peer::Hello;
+use support::peer::Peer;
+use support::peer::fresh_id;
+use support::settled;
+use support::within;
 use tokio::net::TcpListener;
-
-use crate::peer::Hello;
-use crate::peer::Peer;
-use crate::peer::fresh_id;
-use crate::support::Number;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::within;
 
 fn eager() -> NodeBuilder {
     Node::builder().reconnect(Duration::from_millis(5)..=Duration::from_millis(50))

@@ -7,8 +7,7 @@
 mod fresh;
 
 use actix::System;
-
-use crate::support::process::alone;
+use support::process::alone;
 
 /// The other process is this program again, which runs only this.
 const CHILD: [&str; 3] = ["--exact", "processes::fresh_example::child", "--nocapture"];

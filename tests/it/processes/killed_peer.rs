@@ -7,15 +7,6 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::support;
-use crate::support::events;
-use crate::support::next;
-use crate::support::process;
-use crate::support::process::Process;
-use crate::support::process::own_host;
-use crate::support::process::say;
-use crate::support::settled;
-use crate::support::within;
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -32,6 +23,14 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::OpenError;
 use serde::Deserialize;
 use serde::Serialize;
+use support::events;
+use support::next;
+use support::process;
+use support::process::Process;
+use support::process::own_host;
+use support::process::say;
+use support::settled;
+use support::within;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -249,7 +248,7 @@ fn where_all_files_are_taken_by_those_that_have_greeted_a_newcomer_is_told_so() 
     });
 }
 
-/// The other process; see [`crate::support::process`].
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
     let Some((role, at)) = process::role() else { return };

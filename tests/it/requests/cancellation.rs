@@ -7,15 +7,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
-use crate::support::LIMIT;
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::dropped;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
 use actix::Actor;
 use actix::Addr;
 use actix::Arbiter;
@@ -34,6 +25,15 @@ use actix_hermod::SendError;
 use futures_util::FutureExt;
 use serde::Deserialize;
 use serde::Serialize;
+use support::LIMIT;
+use support::Number;
+use support::balanced;
+use support::dropped;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
 use tokio::sync::mpsc;
 
 /// What a [`Busy`] actor is to do.

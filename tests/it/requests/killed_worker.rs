@@ -6,12 +6,6 @@ use std::future::Future;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::process;
-use crate::support::process::Process;
-use crate::support::process::own_host;
-use crate::support::process::say;
-use crate::support::settled;
-use crate::support::within;
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -25,6 +19,12 @@ use actix_hermod::Node;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::Serialize;
+use support::process;
+use support::process::Process;
+use support::process::own_host;
+use support::process::say;
+use support::settled;
+use support::within;
 use tokio::sync::mpsc;
 
 /// Requests in flight when the worker is killed.
@@ -197,7 +197,7 @@ fn a_great_many_requests_leave_memory_as_it_was() {
     });
 }
 
-/// The other process; see [`crate::support::process`].
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
     let Some((role, at)) = process::role() else { return };

@@ -2,16 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support;
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
 use actix::Actor;
 use actix::ActorContext;
 use actix::ActorFutureExt;
@@ -38,6 +28,15 @@ use actix_hermod::RemoteMessage;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::balanced;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

@@ -12,20 +12,19 @@ use actix_hermod::ListenError;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::Scratch;
+use support::catcher;
+use support::deserted;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::on_either_thread;
+use support::peer;
+use support::process::alone;
+use support::settled;
+use support::within;
 use tokio::net::TcpListener;
-
-use crate::peer;
-use crate::support::Number;
-use crate::support::Scratch;
-use crate::support::catcher;
-use crate::support::deserted;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::on_either_thread;
-use crate::support::process::alone;
-use crate::support::settled;
-use crate::support::within;
 
 #[test]
 fn an_unpublished_actor_is_let_go_although_a_peer_has_sent_to_it() {

@@ -10,15 +10,14 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::wire::Wire;
+use support::Number;
+use support::balanced;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::wire::Wire;
 
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "()")]

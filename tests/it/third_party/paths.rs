@@ -28,26 +28,25 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Elsewhere;
+use support::Number;
+use support::Text;
+use support::balanced;
+use support::catcher;
+use support::deserted;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::settled;
+use support::wire::Wire;
+use support::within;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
-
-use crate::support::Elsewhere;
-use crate::support::Number;
-use crate::support::Text;
-use crate::support::balanced;
-use crate::support::catcher;
-use crate::support::deserted;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::settled;
-use crate::support::wire::Wire;
-use crate::support::within;
 
 #[derive(actix::Message, Serialize, Deserialize)]
 #[rtype(result = "()")]

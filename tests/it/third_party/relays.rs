@@ -7,19 +7,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::balanced;
-use crate::support::catcher;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::within;
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -38,6 +25,18 @@ use actix_hermod::RemoteMessage;
 use actix_hermod::Side;
 use serde::Deserialize;
 use serde::Serialize;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::balanced;
+use support::catcher;
+use support::dropped;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::within;
 
 /// Longer than what is written in one piece, and than what is copied to wait.
 const LARGE: usize = 300_000;

@@ -22,17 +22,18 @@ use actix_hermod::Side;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
+use support::Number;
+use support::balanced;
+use support::deserted;
+use support::dropped;
+use support::events;
+use support::explained;
+use support::listening;
+use support::next;
+use support::watched;
+use support::within;
 
-use crate::support::Number;
-use crate::support::balanced;
-use crate::support::deserted;
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::explained;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::watched;
-use crate::support::within;
+use crate::licence_key::Key;
 
 /// A build of the messages: what a field is read as, and what a question is answered with.
 macro_rules! build {
@@ -163,26 +164,6 @@ fn what_is_refused_is_not_decoded() {
     });
 }
 
-/// A licence key with a checksum, of which no value can be guessed.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[serde(try_from = "String", into = "String")]
-struct Key(String);
-
-impl TryFrom<String> for Key {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Key, String> {
-        let sum: u32 = text.bytes().map(u32::from).sum();
-        if sum == 1000 { Ok(Key(text)) } else { Err(format!("{text:?} has the sum {sum}")) }
-    }
-}
-
-impl From<Key> for String {
-    fn from(key: Key) -> String {
-        key.0
-    }
-}
-
 /// A build of messages with such a key.
 macro_rules! build_with_key {
     ($build:ident, $count:ty) => {
@@ -232,7 +213,7 @@ fn a_difference_behind_a_value_that_cannot_be_guessed_is_not_misread() {
     System::new().block_on(async {
         let key = || Key("dddddddddd".to_owned());
         let tuple = refused(signed::Licence(key(), 5), unsigned::Licence(key(), 5)).await;
-        let opaque = |build| format!("opaque(not reached: it::types::mismatch::{build}::Licence)");
+        let opaque = |build| format!("opaque(not reached: types::mismatch::{build}::Licence)");
         assert_eq!(tuple, format!("`Licence.1`: {} here, {} there", opaque("signed"), opaque("unsigned")));
         let map = refused(signed::Licences([(key(), 5)].into()), unsigned::Licences([(key(), 5)].into())).await;
         assert_eq!(map, "`Licences.0[value]`: i32 here, u32 there");

@@ -22,17 +22,15 @@ use actix_hermod::SendError;
 use serde::Deserialize;
 use serde::Serialize;
 use serde::Serializer;
-
-use crate::support;
-use crate::support::Events;
-use crate::support::Number;
-use crate::support::Pong;
-use crate::support::balanced;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::within;
+use support::Events;
+use support::Number;
+use support::Pong;
+use support::balanced;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::within;
 
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[rtype(result = "()")]

@@ -8,16 +8,6 @@ mod wire_check;
 
 use std::time::Duration;
 
-use crate::support::dropped;
-use crate::support::events;
-use crate::support::explained;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::process;
-use crate::support::process::Process;
-use crate::support::process::own_host;
-use crate::support::process::say;
-use crate::support::within;
 use actix::Actor;
 use actix::Context;
 use actix::Handler;
@@ -28,6 +18,16 @@ use actix_hermod::DropReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::Side;
+use support::dropped;
+use support::events;
+use support::explained;
+use support::listening;
+use support::next;
+use support::process;
+use support::process::Process;
+use support::process::own_host;
+use support::process::say;
+use support::within;
 use tokio::time::timeout;
 
 /// A build of the application: how wide an article's number is, and what an order is answered with.
@@ -187,7 +187,7 @@ fn the_example_finds_what_its_two_builds_differ_in() {
     });
 }
 
-/// The other process; see [`crate::support::process`].
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
     let Some((role, at)) = process::role() else { return };

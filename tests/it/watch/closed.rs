@@ -15,21 +15,19 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
-
-use crate::support;
-use crate::support::Elsewhere;
-use crate::support::Number;
-use crate::support::Ping;
-use crate::support::Pong;
-use crate::support::Text;
-use crate::support::catcher;
-use crate::support::events;
-use crate::support::listening;
-use crate::support::next;
-use crate::support::on_either_thread;
-use crate::support::settled;
-use crate::support::wire::Wire;
-use crate::support::within;
+use support::Elsewhere;
+use support::Number;
+use support::Ping;
+use support::Pong;
+use support::Text;
+use support::catcher;
+use support::events;
+use support::listening;
+use support::next;
+use support::on_either_thread;
+use support::settled;
+use support::wire::Wire;
+use support::within;
 
 /// A node that dials again at once, and takes a peer for dead soon.
 fn impatient() -> NodeBuilder {

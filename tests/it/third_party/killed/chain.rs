@@ -3,6 +3,8 @@
 use actix::System;
 use actix_hermod::CloseReason;
 use actix_hermod::Node;
+use support::LIMIT;
+use support::within;
 
 use super::Note;
 use super::Owner;
@@ -14,8 +16,6 @@ use super::eager;
 use super::handed;
 use super::introducer;
 use super::still_waits;
-use crate::support::LIMIT;
-use crate::support::within;
 
 const PORTION: u64 = 1000;
 

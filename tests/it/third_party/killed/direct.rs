@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix::System;
 use actix_hermod::CloseReason;
+use support::within;
 
 use super::Note;
 use super::Owner;
@@ -14,7 +15,6 @@ use super::eager;
 use super::handed;
 use super::introducer;
 use super::still_waits;
-use crate::support::within;
 
 const PORTION: u64 = 1000;
 

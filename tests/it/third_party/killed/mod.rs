@@ -1,7 +1,7 @@
 //! Pointers that reach their holder through others, in real processes: what becomes of them when the one that has passed
 //! them on is killed in the middle of the traffic.
 //!
-//! The holder is the node of the test. The others are this program again (see [`crate::support::process`]), in the [`roles`] of
+//! The holder is the node of the test. The others are this program again (see [`support::process`]), in the [`roles`] of
 //! an owner of boxes, of introducers that pass pointers to them on, and of a bystander.
 
 mod chain;
@@ -21,11 +21,10 @@ use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
+use support::process;
+use support::process::Process;
+use support::within;
 use tokio::sync::mpsc;
-
-use crate::support::process;
-use crate::support::process::Process;
-use crate::support::within;
 
 /// Even numbers are answered at once, odd ones never.
 #[derive(Message, Serialize, Deserialize)]
@@ -68,7 +67,7 @@ fn eager() -> NodeBuilder {
         .forget_after(Duration::from_millis(300))
 }
 
-/// The other process; see [`crate::support::process`].
+/// The other process; see [`support::process`].
 #[test]
 fn child() {
     if let Some((role, at)) = process::role() {

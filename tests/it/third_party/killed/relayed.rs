@@ -3,6 +3,8 @@
 use actix::System;
 use actix_hermod::CloseReason;
 use actix_hermod::Node;
+use support::watched;
+use support::within;
 
 use super::Note;
 use super::Owner;
@@ -13,8 +15,6 @@ use super::eager;
 use super::handed;
 use super::introducer;
 use super::still_waits;
-use crate::support::watched;
-use crate::support::within;
 
 /// Requests in each of two portions; half of them are never answered. As many notes.
 const PORTION: u64 = 1000;

@@ -7,6 +7,7 @@ use actix::MessageResult;
 use actix::ResponseFuture;
 use actix::System;
 use actix_hermod::Node;
+use support::process::say;
 use tokio::sync::mpsc;
 
 use super::Gift;
@@ -17,7 +18,6 @@ use super::Relays;
 use super::Work;
 use super::eager;
 use super::handed;
-use crate::support::process::say;
 
 /// Any free port.
 const ANYWHERE: &str = "127.0.0.1:0";

@@ -13,19 +13,7 @@ use serde::de::Error;
 use serde::de::MapAccess;
 use serde::de::Visitor;
 
-/// A licence key with a checksum.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(try_from = "String")]
-struct Key(String);
-
-impl TryFrom<String> for Key {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Key, String> {
-        let sum: u32 = text.bytes().map(u32::from).sum();
-        if sum == 1000 { Ok(Key(text)) } else { Err(format!("{text:?} has the sum {sum}")) }
-    }
-}
+use crate::licence_key::Key;
 
 /// As typetag reads a trait object: a map of one entry, from a name to what the name stands for.
 struct Object<const TELLS: bool>;
@@ -133,8 +121,8 @@ fn unchecked<T: DeserializeOwned>() -> Vec<String> {
 
 #[test]
 fn a_part_behind_a_value_that_cannot_be_guessed_is_compared_by_the_type_that_it_is_in() {
-    const HERE: &str = "it::types::shapes::unchecked::here";
-    const THERE: &str = "it::types::shapes::unchecked::there";
+    const HERE: &str = "types::shapes::unchecked::here";
+    const THERE: &str = "types::shapes::unchecked::there";
     let of = |path: &str, name: &str| {
         format!("`{path}`: opaque(not reached: {HERE}::{name}) here, opaque(not reached: {THERE}::{name}) there")
     };
@@ -142,9 +130,9 @@ fn a_part_behind_a_value_that_cannot_be_guessed_is_compared_by_the_type_that_it_
     assert_eq!(differences::<here::Variant, there::Variant>(), [of("Variant::Of.1", "Variant")]);
     assert_eq!(
         differences::<(Key, u32), (Key, i32)>(),
-        ["`(String, opaque(not reached: (it::types::shapes::unchecked::Key, u32))).1`: \
-          opaque(not reached: (it::types::shapes::unchecked::Key, u32)) here, \
-          opaque(not reached: (it::types::shapes::unchecked::Key, i32)) there"]
+        ["`(String, opaque(not reached: (types::licence_key::Key, u32))).1`: \
+          opaque(not reached: (types::licence_key::Key, u32)) here, \
+          opaque(not reached: (types::licence_key::Key, i32)) there"]
     );
     assert_eq!(unchecked::<Vec<here::Tuple>>(), ["Vec<Tuple>[].1"]);
     assert_eq!(unchecked::<Option<here::Variant>>(), ["Option<Variant>?::Of.1"]);
@@ -179,11 +167,11 @@ fn a_field_behind_a_trait_object_is_looked_into() {
     assert_eq!(differences::<here::Draw<Object<false>>, there::Draw<Object<false>>>(), [LAYER]);
 
     let shape = Shape::of_value::<(Object<true>, Option<u32>)>();
-    let object = "opaque(varies: it::types::shapes::unchecked::Object<true>)";
+    let object = "opaque(varies: types::shapes::unchecked::Object<true>)";
     assert_eq!(shape.to_string(), format!("(Map<String, {object}>, Option<u32>)"));
     assert_eq!(shape.unchecked(), [format!("(Map<String, {object}>, Option<u32>).0[value]")]);
-    let object = "opaque(not reached: it::types::shapes::unchecked::Object<false>)";
-    let tuple = "opaque(not reached: (it::types::shapes::unchecked::Object<false>, u32))";
+    let object = "opaque(not reached: types::shapes::unchecked::Object<false>)";
+    let tuple = "opaque(not reached: (types::shapes::unchecked::Object<false>, u32))";
     assert_eq!(Shape::of_value::<(Object<false>, u32)>().to_string(), format!("(Map<String, {object}>, {tuple})"));
 }
 
@@ -344,7 +332,7 @@ fn the_bytes_of_an_unchecked_part_are_those_of_the_documentation() {
     }
 
     let shape = Shape::of_value::<Never>();
-    let place = "it::types::shapes::unchecked::the_bytes_of_an_unchecked_part_are_those_of_the_documentation::";
+    let place = "types::shapes::unchecked::the_bytes_of_an_unchecked_part_are_those_of_the_documentation::";
     // Version 1, no result, three parts: a struct of two by position, and two that were not reached, in a type of a name.
     let mut expected = vec![1, 0, 3, 36, 5];
     expected.extend(b"Never");

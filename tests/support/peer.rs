@@ -17,59 +17,59 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long anything is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Numbers of the kinds of frames that are used here.
-pub(crate) mod kind {
-    pub(crate) const PROOF: u8 = 1;
-    pub(crate) const POST: u8 = 2;
-    pub(crate) const ASK: u8 = 3;
-    pub(crate) const ANSWER: u8 = 4;
-    pub(crate) const REFUSE: u8 = 5;
-    pub(crate) const CANCEL: u8 = 6;
-    pub(crate) const RELEASE: u8 = 7;
-    pub(crate) const REPORT: u8 = 8;
-    pub(crate) const PING: u8 = 9;
-    pub(crate) const PONG: u8 = 10;
-    pub(crate) const GOODBYE: u8 = 11;
-    pub(crate) const WELCOME: u8 = 12;
-    pub(crate) const FRAGMENT: u8 = 13;
-    pub(crate) const SHAPE_QUESTION: u8 = 14;
-    pub(crate) const SHAPE: u8 = 15;
-    pub(crate) const WATCH: u8 = 16;
-    pub(crate) const CLOSED: u8 = 17;
-    pub(crate) const PRESSURE: u8 = 18;
-    pub(crate) const HOLD: u8 = 19;
-    pub(crate) const RESTATED: u8 = 20;
-    pub(crate) const REMARK: u8 = 128;
-    pub(crate) const UNWATCHED: u8 = 129;
+pub mod kind {
+    pub const PROOF: u8 = 1;
+    pub const POST: u8 = 2;
+    pub const ASK: u8 = 3;
+    pub const ANSWER: u8 = 4;
+    pub const REFUSE: u8 = 5;
+    pub const CANCEL: u8 = 6;
+    pub const RELEASE: u8 = 7;
+    pub const REPORT: u8 = 8;
+    pub const PING: u8 = 9;
+    pub const PONG: u8 = 10;
+    pub const GOODBYE: u8 = 11;
+    pub const WELCOME: u8 = 12;
+    pub const FRAGMENT: u8 = 13;
+    pub const SHAPE_QUESTION: u8 = 14;
+    pub const SHAPE: u8 = 15;
+    pub const WATCH: u8 = 16;
+    pub const CLOSED: u8 = 17;
+    pub const PRESSURE: u8 = 18;
+    pub const HOLD: u8 = 19;
+    pub const RESTATED: u8 = 20;
+    pub const REMARK: u8 = 128;
+    pub const UNWATCHED: u8 = 129;
 }
 
-pub(crate) const EXTENSIONS_FOLLOW: u8 = 1;
-pub(crate) const HANDLES_FOLLOW: u8 = 2;
+pub const EXTENSIONS_FOLLOW: u8 = 1;
+pub const HANDLES_FOLLOW: u8 = 2;
 
 // ------------------------------------------------------------------------------------------------------- the bytes
 
 /// The content of a peer's greeting, and the key that it signs with.
-#[derive(Clone)]
-pub(crate) struct Hello {
-    pub(crate) versions: (u16, u16),
+#[derive(Clone, Debug)]
+pub struct Hello {
+    pub versions: (u16, u16),
     /// Bits of what the peer may be sent.
-    pub(crate) features: u64,
+    pub features: u64,
     /// The key that it shows, and the secret one that it signs with, which belong together in an honest peer.
-    pub(crate) key: [u8; 32],
-    pub(crate) secret: [u8; 32],
+    pub key: [u8; 32],
+    pub secret: [u8; 32],
     /// The id of the node that has both.
-    pub(crate) node: [u8; 16],
-    pub(crate) epoch: [u8; 16],
-    pub(crate) max_frame: u32,
+    pub node: [u8; 16],
+    pub epoch: [u8; 16],
+    pub max_frame: u32,
     /// Bytes that are appended as extensions.
-    pub(crate) extensions: Vec<u8>,
+    pub extensions: Vec<u8>,
 }
 
 impl Hello {
     /// Of a node whose key is made from those bytes.
-    pub(crate) fn of(seed: [u8; 16]) -> Hello {
+    pub fn of(seed: [u8; 16]) -> Hello {
         let secret = *[seed, seed].as_flattened().first_chunk().expect("32 bytes");
         let key = SigningKey::from_bytes(&secret).verifying_key().to_bytes();
         let node = id_of(&key);
@@ -78,12 +78,12 @@ impl Hello {
     }
 
     /// The first message of the side that dials.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         hello(self.versions, &[self.body(), self.extensions.clone()].concat())
     }
 
     /// That of the side that was dialled, in answer to that hello.
-    pub(crate) fn answer(&self, heard: &[u8]) -> Vec<u8> {
+    pub fn answer(&self, heard: &[u8]) -> Vec<u8> {
         let fields = [&self.body()[..], &self.epoch, &self.key, &self.extensions, &[0; 64]].concat();
         let mut answer = hello(self.versions, &fields);
         let before = answer.len() - 64;
@@ -100,14 +100,14 @@ impl Hello {
 
     /// The proof of the side that dials: it is to be signed behind what was heard so far, and tells of connections that have
     /// ended.
-    pub(crate) fn proof(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
+    pub fn proof(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
         let disclosed = disclosed(ended);
         let proof = frame(kind::PROOF, &[&self.epoch[..], &self.key, &disclosed, &[0; 64]].concat());
         self.signed(b"hermod1 dialler\0", heard, proof)
     }
 
     /// The welcome of the side that was dialled.
-    pub(crate) fn welcome(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
+    pub fn welcome(&self, heard: &[u8; 96], ended: &[([u8; 16], u64)]) -> Vec<u8> {
         let welcome = frame(kind::WELCOME, &[&disclosed(ended)[..], &[0; 64]].concat());
         self.signed(b"hermod1 welcome\0", heard, welcome)
     }
@@ -122,7 +122,7 @@ impl Hello {
 }
 
 /// A hello that has these versions and, behind its length, these bytes.
-pub(crate) fn hello(versions: (u16, u16), rest: &[u8]) -> Vec<u8> {
+pub fn hello(versions: (u16, u16), rest: &[u8]) -> Vec<u8> {
     let length = u32::try_from(rest.len()).expect("a short hello");
     [b"HERMOD\r\n", &versions.0.to_le_bytes()[..], &versions.1.to_le_bytes(), &length.to_le_bytes(), rest].concat()
 }
@@ -134,11 +134,11 @@ fn disclosed(ended: &[([u8; 16], u64)]) -> Vec<u8> {
     [number(0), number(ended.len() as u64), ended.concat()].concat()
 }
 
-pub(crate) fn id_of(key: &[u8]) -> [u8; 16] {
+pub fn id_of(key: &[u8]) -> [u8; 16] {
     *hash(&[b"hermod1 node\0", key]).first_chunk().expect("a hash is longer")
 }
 
-pub(crate) fn sign(secret: &[u8; 32], word: &[u8], transcript: &[u8; 32]) -> [u8; 64] {
+pub fn sign(secret: &[u8; 32], word: &[u8], transcript: &[u8; 32]) -> [u8; 64] {
     SigningKey::from_bytes(secret).sign(&[word, transcript].concat()).to_bytes()
 }
 
@@ -160,11 +160,11 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// An id that nobody else has.
-pub(crate) fn fresh_id() -> [u8; 16] {
+pub fn fresh_id() -> [u8; 16] {
     *uuid::Uuid::new_v4().as_bytes()
 }
 
-pub(crate) fn number(mut value: u64) -> Vec<u8> {
+pub fn number(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value > 0x7f {
         bytes.push(0x80 | (value & 0x7f) as u8);
@@ -174,124 +174,124 @@ pub(crate) fn number(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [number(text.len() as u64), text.as_bytes().to_vec()].concat()
 }
 
-pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len() + 1).expect("a short frame");
     [&length.to_le_bytes(), [kind].as_slice(), payload].concat()
 }
 
-pub(crate) fn ping(nonce: u64) -> Vec<u8> {
+pub fn ping(nonce: u64) -> Vec<u8> {
     frame(kind::PING, &[nonce.to_le_bytes().to_vec(), number(0)].concat())
 }
 
-pub(crate) fn goodbye(why: u8) -> Vec<u8> {
+pub fn goodbye(why: u8) -> Vec<u8> {
     goodbye_after(why, 0)
 }
 
 /// Of one that has read so many messages.
-pub(crate) fn goodbye_after(why: u8, read: u64) -> Vec<u8> {
+pub fn goodbye_after(why: u8, read: u64) -> Vec<u8> {
     frame(kind::GOODBYE, &[vec![why], number(read), text("enough")].concat())
 }
 
-pub(crate) fn release(id: [u8; 16], count: u64) -> Vec<u8> {
+pub fn release(id: [u8; 16], count: u64) -> Vec<u8> {
     frame(kind::RELEASE, &[id.to_vec(), number(count)].concat())
 }
 
-pub(crate) fn hold(id: [u8; 16], count: u64) -> Vec<u8> {
+pub fn hold(id: [u8; 16], count: u64) -> Vec<u8> {
     frame(kind::HOLD, &[id.to_vec(), number(count)].concat())
 }
 
-pub(crate) fn restated(ended: &[[u8; 16]]) -> Vec<u8> {
+pub fn restated(ended: &[[u8; 16]]) -> Vec<u8> {
     frame(kind::RESTATED, &ended.concat())
 }
 
 /// A handle by a number that was set before.
-pub(crate) fn use_number(n: u64) -> Vec<u8> {
+pub fn use_number(n: u64) -> Vec<u8> {
     number(n * 4)
 }
 
 /// A handle that gives what is introduced a number.
-pub(crate) fn set_number(n: u64, introduction: &[u8]) -> Vec<u8> {
+pub fn set_number(n: u64, introduction: &[u8]) -> Vec<u8> {
     [&number(n * 4 + 1), introduction].concat()
 }
 
 /// A handle that introduces somebody this once.
-pub(crate) fn inline(introduction: &[u8]) -> Vec<u8> {
+pub fn inline(introduction: &[u8]) -> Vec<u8> {
     [&number(2), introduction].concat()
 }
 
 /// Introduces the reader's box of a name.
-pub(crate) fn your_box(name: &str) -> Vec<u8> {
+pub fn your_box(name: &str) -> Vec<u8> {
     [vec![0], text(name)].concat()
 }
 
 /// The same for messages of a shape with that fingerprint.
-pub(crate) fn your_box_for(name: &str, fingerprint: u64) -> Vec<u8> {
+pub fn your_box_for(name: &str, fingerprint: u64) -> Vec<u8> {
     [vec![0x10], text(name), fingerprint.to_le_bytes().to_vec()].concat()
 }
 
 /// Introduces the reader's box of an id.
-pub(crate) fn your_box_by_id(id: [u8; 16]) -> Vec<u8> {
+pub fn your_box_by_id(id: [u8; 16]) -> Vec<u8> {
     [vec![1], id.to_vec()].concat()
 }
 
 /// A node, and the run of it.
-pub(crate) type Run = ([u8; 16], [u8; 16]);
+pub type Run = ([u8; 16], [u8; 16]);
 
 /// Introduces a box of a third node, which is reached through the peer's own box *via*.
-pub(crate) fn third_box((node, epoch): Run, id: [u8; 16], via: [u8; 16]) -> Vec<u8> {
+pub fn third_box((node, epoch): Run, id: [u8; 16], via: [u8; 16]) -> Vec<u8> {
     [&[3][..], &node, &epoch, &id, &via, &text(""), &number(0)].concat()
 }
 
 /// The same, of a node that is said to listen at an endpoint.
-pub(crate) fn third_box_at((node, epoch): Run, id: [u8; 16], via: [u8; 16], endpoint: &str) -> Vec<u8> {
+pub fn third_box_at((node, epoch): Run, id: [u8; 16], via: [u8; 16], endpoint: &str) -> Vec<u8> {
     [&[3][..], &node, &epoch, &id, &via, &text(""), &number(1), &text(endpoint)].concat()
 }
 
 /// Introduces a box of the peer itself, which counts its handles.
-pub(crate) fn my_counted_box(id: [u8; 16]) -> Vec<u8> {
+pub fn my_counted_box(id: [u8; 16]) -> Vec<u8> {
     [vec![0x22], id.to_vec(), text("")].concat()
 }
 
 /// Introduces whatever box has that name at an endpoint.
-pub(crate) fn box_at(endpoint: &str, name: &str) -> Vec<u8> {
+pub fn box_at(endpoint: &str, name: &str) -> Vec<u8> {
     [vec![4], text(endpoint), text(name)].concat()
 }
 
-pub(crate) fn post(target: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn post(target: &[u8], body: &[u8]) -> Vec<u8> {
     frame(kind::POST, &[&[0], target, body].concat())
 }
 
-pub(crate) fn post_with(target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+pub fn post_with(target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
     let count = number(handles.len() as u64);
     frame(kind::POST, &[&[HANDLES_FOLLOW], target, &count, &handles.concat(), body].concat())
 }
 
-pub(crate) fn ask(correlation: u64, target: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn ask(correlation: u64, target: &[u8], body: &[u8]) -> Vec<u8> {
     frame(kind::ASK, &[&[0], &number(correlation)[..], target, body].concat())
 }
 
-pub(crate) fn ask_with(correlation: u64, target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+pub fn ask_with(correlation: u64, target: &[u8], handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
     let count = number(handles.len() as u64);
     frame(kind::ASK, &[&[HANDLES_FOLLOW], &number(correlation)[..], target, &count, &handles.concat(), body].concat())
 }
 
 /// An ask with these bytes as its deadline.
-pub(crate) fn ask_within(correlation: u64, deadline: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn ask_within(correlation: u64, deadline: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
     let block = block_of(1, deadline);
     frame(kind::ASK, &[&[EXTENSIONS_FOLLOW], &number(correlation)[..], &block, target, body].concat())
 }
 
 /// A post with these bytes as the number of relays that have passed it on.
-pub(crate) fn post_passed(hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn post_passed(hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
     frame(kind::POST, &[&[EXTENSIONS_FOLLOW], &block_of(3, hops)[..], target, body].concat())
 }
 
 /// The same of an ask.
-pub(crate) fn ask_passed(correlation: u64, hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn ask_passed(correlation: u64, hops: &[u8], target: &[u8], body: &[u8]) -> Vec<u8> {
     let block = block_of(3, hops);
     frame(kind::ASK, &[&[EXTENSIONS_FOLLOW], &number(correlation)[..], &block, target, body].concat())
 }
@@ -302,36 +302,36 @@ fn block_of(id: u64, value: &[u8]) -> Vec<u8> {
     [number(extension.len() as u64), extension].concat()
 }
 
-pub(crate) fn answer(correlation: u64, body: &[u8]) -> Vec<u8> {
+pub fn answer(correlation: u64, body: &[u8]) -> Vec<u8> {
     frame(kind::ANSWER, &[&[0], &number(correlation)[..], body].concat())
 }
 
-pub(crate) fn answer_with(correlation: u64, handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+pub fn answer_with(correlation: u64, handles: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
     let count = number(handles.len() as u64);
     frame(kind::ANSWER, &[&[HANDLES_FOLLOW], &number(correlation)[..], &count, &handles.concat(), body].concat())
 }
 
-pub(crate) fn refuse(correlation: u64, reason: u8) -> Vec<u8> {
+pub fn refuse(correlation: u64, reason: u8) -> Vec<u8> {
     frame(kind::REFUSE, &[number(correlation), vec![reason], text("because")].concat())
 }
 
-pub(crate) fn cancel(correlation: u64) -> Vec<u8> {
+pub fn cancel(correlation: u64) -> Vec<u8> {
     frame(kind::CANCEL, &number(correlation))
 }
 
 /// Tells of drops of messages of any shape: boxes as they are called there, reasons and counts.
-pub(crate) fn report(drops: &[(Vec<u8>, u8, u64)]) -> Vec<u8> {
+pub fn report(drops: &[(Vec<u8>, u8, u64)]) -> Vec<u8> {
     let entries = drops.iter().flat_map(|(of, reason, count)| dropped(of, 0, *reason, *count));
     frame(kind::REPORT, &number(0).into_iter().chain(entries).collect::<Vec<u8>>())
 }
 
 /// An entry of a report: how many messages of one shape for one box were dropped.
-pub(crate) fn dropped(of: &[u8], fingerprint: u64, reason: u8, count: u64) -> Vec<u8> {
+pub fn dropped(of: &[u8], fingerprint: u64, reason: u8, count: u64) -> Vec<u8> {
     [of, &fingerprint.to_le_bytes(), &[reason], &number(count)].concat()
 }
 
 /// A box, in a report or a question.
-pub(crate) fn box_named(name: &str) -> Vec<u8> {
+pub fn box_named(name: &str) -> Vec<u8> {
     [vec![0], text(name)].concat()
 }
 
@@ -339,38 +339,39 @@ pub(crate) fn box_named(name: &str) -> Vec<u8> {
 
 /// A frame that the node sent.
 #[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) kind: u8,
-    pub(crate) payload: Vec<u8>,
+pub struct Frame {
+    pub kind: u8,
+    pub payload: Vec<u8>,
 }
 
 /// One end of a connection, without any manners of its own.
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+#[derive(Debug)]
+pub struct Peer {
+    pub stream: TcpStream,
     read: Vec<u8>,
     /// The number of the ping that the node asks as soon as the connection is up, where that was awaited.
-    pub(crate) first_ping: Option<u64>,
+    pub first_ping: Option<u64>,
     /// The node's name for the connection, once it has greeted.
-    pub(crate) connection: Option<[u8; 16]>,
+    pub connection: Option<[u8; 16]>,
     /// The node's epoch, once it has said who it is.
-    pub(crate) epoch: Option<[u8; 16]>,
+    pub epoch: Option<[u8; 16]>,
     /// The first message of the greeting.
     first: Vec<u8>,
     /// The text under the next signature, beside its own message.
     heard: Option<[u8; 96]>,
     /// The node's public key, once it has shown it.
-    pub(crate) key: [u8; 32],
+    pub key: [u8; 32],
     /// How many numbers the node has said that it keeps.
-    pub(crate) numbers: Option<usize>,
+    pub numbers: Option<usize>,
 }
 
 impl Peer {
-    pub(crate) async fn dial(endpoint: &str) -> Peer {
+    pub async fn dial(endpoint: &str) -> Peer {
         let dialled = timeout(PATIENCE, TcpStream::connect(endpoint)).await.expect("the node accepts in time");
         Peer::over(dialled.expect("the node listens"))
     }
 
-    pub(crate) fn over(stream: TcpStream) -> Peer {
+    pub fn over(stream: TcpStream) -> Peer {
         Peer {
             stream,
             read: Vec::new(),
@@ -385,7 +386,7 @@ impl Peer {
     }
 
     /// Dials from another address of this host.
-    pub(crate) async fn dial_from(ip: [u8; 4], endpoint: &str) -> Peer {
+    pub async fn dial_from(ip: [u8; 4], endpoint: &str) -> Peer {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((ip, 0).into()).expect("an address of this host");
         let endpoint = endpoint.parse().expect("an address and a port");
@@ -394,18 +395,18 @@ impl Peer {
     }
 
     /// Is greeted as a node that nobody knew before.
-    pub(crate) async fn greet_as_stranger(self) -> Peer {
+    pub async fn greet_as_stranger(self) -> Peer {
         self.greet(&Hello::of(fresh_id())).await
     }
 
     /// Waits until a node dials.
-    pub(crate) async fn accept(listener: &TcpListener) -> Peer {
+    pub async fn accept(listener: &TcpListener) -> Peer {
         let accepted = timeout(PATIENCE, listener.accept()).await.expect("the node dials in time");
         Peer::over(accepted.expect("a connection").0)
     }
 
     /// Dials and is greeted; the node must accept it.
-    pub(crate) async fn greeted(endpoint: &str, hello: &Hello) -> Peer {
+    pub async fn greeted(endpoint: &str, hello: &Hello) -> Peer {
         Peer::dial(endpoint).await.greet(hello).await
     }
 
@@ -422,26 +423,26 @@ impl Peer {
     }
 
     /// This side's name for a connection that it has dialled.
-    pub(crate) fn name(&self) -> [u8; 16] {
+    pub fn name(&self) -> [u8; 16] {
         self.first[24..40].try_into().expect("an id")
     }
 
     /// Sends a hello; false if the node has ended the connection.
-    pub(crate) async fn says_hello(&mut self, hello: &Hello) -> bool {
+    pub async fn says_hello(&mut self, hello: &Hello) -> bool {
         self.first = hello.bytes();
         let first = self.first.clone();
         self.send(&first).await
     }
 
     /// Sends the hello again that another connection has begun with.
-    pub(crate) async fn repeats_hello(&mut self, of: &Peer) -> bool {
+    pub async fn repeats_hello(&mut self, of: &Peer) -> bool {
         self.first.clone_from(&of.first);
         let first = self.first.clone();
         self.send(&first).await
     }
 
     /// Dials on as far as to its proof, in which it tells of connections that have ended. The node has not read it yet.
-    pub(crate) async fn proves(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) {
+    pub async fn proves(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) {
         assert!(self.says_hello(hello).await, "the node takes a hello");
         self.hello().await.expect("the node answers a hello");
         let proof = self.proof(hello, ended);
@@ -449,14 +450,14 @@ impl Peer {
     }
 
     /// The proof with which that node would go on, having read the node's hello.
-    pub(crate) fn proof(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
+    pub fn proof(&mut self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
         let proof = hello.proof(&self.heard.expect("the node has said hello"), ended);
         self.heard(&proof);
         proof
     }
 
     /// Reads the node's welcome: what it has read of connections that have ended.
-    pub(crate) async fn is_welcomed(&mut self) -> Vec<([u8; 16], u64)> {
+    pub async fn is_welcomed(&mut self) -> Vec<([u8; 16], u64)> {
         let first = self.frame().await.expect("the node welcomes");
         assert_eq!(first.kind, kind::WELCOME, "the node's first frame: {first:?}");
         let bytes = frame(kind::WELCOME, &first.payload);
@@ -468,7 +469,7 @@ impl Peer {
 
     /// Was dialled: says who it is to the node, which says who it is itself. The id of the node, and what it tells of
     /// connections that have ended; none if it ends the connection.
-    pub(crate) async fn answers(&mut self, hello: &Hello) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
+    pub async fn answers(&mut self, hello: &Hello) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
         self.hears_hello().await?;
         if !self.says_who_it_is(hello).await {
             return None;
@@ -477,14 +478,14 @@ impl Peer {
     }
 
     /// Reads the hello of a node that has dialled.
-    pub(crate) async fn hears_hello(&mut self) -> Option<()> {
+    pub async fn hears_hello(&mut self) -> Option<()> {
         self.first = self.raw_hello().await?;
         self.connection = self.first.get(24..40)?.try_into().ok();
         Some(())
     }
 
     /// Answers it.
-    pub(crate) async fn says_who_it_is(&mut self, hello: &Hello) -> bool {
+    pub async fn says_who_it_is(&mut self, hello: &Hello) -> bool {
         let answer = hello.answer(&self.first);
         let (raw, signature) = answer.split_last_chunk::<64>().expect("a signature");
         self.heard = Some(after(&hash(&[&self.first, raw, &[0; 32]]), signature));
@@ -492,7 +493,7 @@ impl Peer {
     }
 
     /// Reads the proof of a node that has dialled.
-    pub(crate) async fn hears_proof(&mut self) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
+    pub async fn hears_proof(&mut self) -> Option<([u8; 16], Vec<([u8; 16], u64)>)> {
         let first = self.frame().await?;
         assert_eq!(first.kind, kind::PROOF, "the node's first frame: {first:?}");
         let bytes = frame(kind::PROOF, &first.payload);
@@ -505,12 +506,12 @@ impl Peer {
     }
 
     /// The welcome for it.
-    pub(crate) fn welcome(&self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
+    pub fn welcome(&self, hello: &Hello, ended: &[([u8; 16], u64)]) -> Vec<u8> {
         hello.welcome(&self.heard.expect("the node has shown who it is"), ended)
     }
 
     /// Was dialled: greets, and is taken for the node that it is.
-    pub(crate) async fn welcomes(&mut self, hello: &Hello) -> [u8; 16] {
+    pub async fn welcomes(&mut self, hello: &Hello) -> [u8; 16] {
         let (node, _) = self.answers(hello).await.expect("the node goes on");
         let welcome = self.welcome(hello, &[]);
         assert!(self.send(&welcome).await, "the node reads a welcome");
@@ -525,18 +526,18 @@ impl Peer {
     }
 
     /// A greeted peer that nobody knew before.
-    pub(crate) async fn stranger(endpoint: &str) -> Peer {
+    pub async fn stranger(endpoint: &str) -> Peer {
         Peer::greeted(endpoint, &Hello::of(fresh_id())).await
     }
 
     /// A stranger for whom the system keeps hardly anything that it has not read, or that the node has not: however slow
     /// the machine, it waits only for what the node does at this moment.
-    pub(crate) async fn narrow_stranger(endpoint: &str) -> Peer {
+    pub async fn narrow_stranger(endpoint: &str) -> Peer {
         Peer::narrow_stranger_with(endpoint, 0).await
     }
 
     /// The same, with features.
-    pub(crate) async fn narrow_stranger_with(endpoint: &str, features: u64) -> Peer {
+    pub async fn narrow_stranger_with(endpoint: &str, features: u64) -> Peer {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         socket.set_send_buffer_size(4096).expect("a small buffer");
@@ -547,18 +548,18 @@ impl Peer {
     }
 
     /// Writes, whatever the node may make of it; false if it has ended the connection.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the node reads or ends the connection").is_ok()
     }
 
     /// Says that nothing more comes.
-    pub(crate) async fn close_writing(&mut self) {
+    pub async fn close_writing(&mut self) {
         // It may be closed already.
         let _ = self.stream.shutdown().await;
     }
 
     /// The id of a node that was dialled, which has signed its hello; none if the connection ends before.
-    pub(crate) async fn hello(&mut self) -> Option<[u8; 16]> {
+    pub async fn hello(&mut self) -> Option<[u8; 16]> {
         let bytes = self.raw_hello().await?;
         self.connection = bytes.get(24..40)?.try_into().ok();
         self.numbers = Some(u32_at(&bytes, 44));
@@ -571,7 +572,7 @@ impl Peer {
     }
 
     /// A hello as it stands on the stream.
-    pub(crate) async fn raw_hello(&mut self) -> Option<Vec<u8>> {
+    pub async fn raw_hello(&mut self) -> Option<Vec<u8>> {
         let prefix = self.take(16).await?;
         assert_eq!(&prefix[..8], b"HERMOD\r\n");
         let rest = self.take(u32_at(&prefix, 12)).await?;
@@ -579,7 +580,7 @@ impl Peer {
     }
 
     /// The next frame; none if the connection ends before it.
-    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+    pub async fn frame(&mut self) -> Option<Frame> {
         let length = self.take(4).await?;
         let frame = self.take(u32_at(&length, 0)).await?;
         let (&kind, payload) = frame.split_first()?;
@@ -587,7 +588,7 @@ impl Peer {
     }
 
     /// Every frame up to the end of the connection, which has to come.
-    pub(crate) async fn frames_to_end(&mut self) -> Vec<Frame> {
+    pub async fn frames_to_end(&mut self) -> Vec<Frame> {
         let all = async {
             let mut frames = Vec::new();
             while let Some(frame) = self.frame().await {
@@ -600,14 +601,14 @@ impl Peer {
     }
 
     /// Waits for the end of the connection, without a look at what comes before.
-    pub(crate) async fn end(&mut self) {
+    pub async fn end(&mut self) {
         let mut rest = [0; 4096];
         let all = async { while self.fill(&mut rest).await > 0 {} };
         timeout(PATIENCE, all).await.expect("the node ends the connection");
     }
 
     /// Asks for a sign of life: true once the node has answered, so that all that was sent before is dealt with.
-    pub(crate) async fn is_answered(&mut self) -> bool {
+    pub async fn is_answered(&mut self) -> bool {
         const NONCE: u64 = 0xfeed;
         if !self.send(&ping(NONCE)).await {
             return false;
@@ -618,6 +619,19 @@ impl Peer {
             }
         }
         false
+    }
+
+    /// Reads until so many handles were given back.
+    pub async fn has_back(&mut self, count: u64) {
+        let mut sum = 0;
+        while sum < count {
+            let frame = self.frame().await.expect("the connection goes on");
+            if frame.kind == kind::RELEASE {
+                sum += released(&frame.payload);
+            }
+        }
+        assert_eq!(sum, count);
+        assert!(self.is_answered().await);
     }
 
     async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
@@ -640,13 +654,24 @@ impl Peer {
     }
 }
 
+/// How many handles a frame gives back in all.
+fn released(mut payload: &[u8]) -> u64 {
+    let mut sum = 0;
+    while let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, rest @ ..] = payload {
+        let size = rest.iter().position(|byte| byte & 0x80 == 0).expect("a number ends") + 1;
+        sum += rest[..size].iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f));
+        payload = &rest[size..];
+    }
+    sum
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> usize {
     let bytes: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
     u32::from_le_bytes(bytes) as usize
 }
 
 /// The public key of a node that dials, as it shows it to whoever listens where it does.
-pub(crate) async fn key_of(node: &actix_hermod::Node) -> [u8; 32] {
+pub async fn key_of(node: &actix_hermod::Node) -> [u8; 32] {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let at = listener.local_addr().expect("it is bound").to_string();
     let node = node.clone();

@@ -3,9 +3,12 @@
 //! Nothing here measures time. Every wait has a limit, long enough for a busy machine, and says where it was made when
 //! it comes to nothing.
 
-pub(crate) mod log;
-pub(crate) mod process;
-pub(crate) mod wire;
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "helpers of tests fail by a panic, as tests do")]
+
+pub mod log;
+pub mod peer;
+pub mod process;
+pub mod wire;
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -42,13 +45,13 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 /// As long as anything here is waited for.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The folder of the whole repository: the crate's sources and its README are read by some tests.
-pub(crate) fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -57,31 +60,31 @@ pub(crate) fn repository() -> PathBuf {
 /// The plainest message.
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
-pub(crate) struct Number(pub(crate) u64);
+pub struct Number(pub u64);
 
 /// A message with a body as long as one likes.
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
-pub(crate) struct Text(pub(crate) String);
+pub struct Text(pub String);
 
 /// A message that wants an answer.
 #[derive(Message, Serialize, Deserialize, Clone, Debug)]
 #[rtype(result = "()")]
-pub(crate) struct Ping {
-    pub(crate) return_to: Address<Pong>,
-    pub(crate) n: u64,
+pub struct Ping {
+    pub return_to: Address<Pong>,
+    pub n: u64,
 }
 
 /// The answer.
 #[derive(Message, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
-pub(crate) struct Pong(pub(crate) u64);
+pub struct Pong(pub u64);
 
 // ---- waiting
 
 /// Waits for `future`, but not for ever.
 #[track_caller]
-pub(crate) fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = Location::caller();
     async move {
         match tokio::time::timeout(LIMIT, future).await {
@@ -93,7 +96,7 @@ pub(crate) fn within<T>(future: impl Future<Output = T>) -> impl Future<Output =
 
 /// Waits until a condition holds.
 #[track_caller]
-pub(crate) fn settled(condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+pub fn settled(condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let mut condition = condition;
     let place = Location::caller();
     async move {
@@ -108,7 +111,7 @@ pub(crate) fn settled(condition: impl FnMut() -> bool) -> impl Future<Output = (
 
 /// Looks at something until it is as it should be, and gives it; shows it as it last was if it never is.
 #[track_caller]
-pub(crate) fn watched<T: Debug>(look: impl FnMut() -> T, good: impl FnMut(&T) -> bool) -> impl Future<Output = T> {
+pub fn watched<T: Debug>(look: impl FnMut() -> T, good: impl FnMut(&T) -> bool) -> impl Future<Output = T> {
     let (mut look, mut good) = (look, good);
     let place = Location::caller();
     async move {
@@ -126,7 +129,7 @@ pub(crate) fn watched<T: Debug>(look: impl FnMut() -> T, good: impl FnMut(&T) ->
 
 /// The next message of a mailbox that is to have one.
 #[track_caller]
-pub(crate) fn next<M: RemoteMessage>(mailbox: &mut Mailbox<M>) -> impl Future<Output = M> {
+pub fn next<M: RemoteMessage>(mailbox: &mut Mailbox<M>) -> impl Future<Output = M> {
     let place = Location::caller();
     async move {
         match tokio::time::timeout(LIMIT, mailbox.recv()).await {
@@ -140,34 +143,34 @@ pub(crate) fn next<M: RemoteMessage>(mailbox: &mut Mailbox<M>) -> impl Future<Ou
 // ---- nodes
 
 /// Runs a test with the node's I/O on the thread of its System, and again with it on one of its own.
-pub(crate) fn on_either_thread<F: Future<Output = ()>>(test: impl Fn(IoThread) -> F) {
+pub fn on_either_thread<F: Future<Output = ()>>(test: impl Fn(IoThread) -> F) {
     for thread in [IoThread::Current, IoThread::Own] {
         System::new().block_on(test(thread));
     }
 }
 
 /// Starts a node and lets it listen at a port that the system chooses.
-pub(crate) async fn listening(builder: NodeBuilder) -> (Node, Endpoint) {
+pub async fn listening(builder: NodeBuilder) -> (Node, Endpoint) {
     let node = builder.start();
     let endpoint = within(node.listen("127.0.0.1:0")).await.expect("a free port");
     (node, endpoint)
 }
 
 /// An endpoint at which nobody listens: the port was free a moment ago.
-pub(crate) async fn deserted() -> Endpoint {
+pub async fn deserted() -> Endpoint {
     let (node, endpoint) = listening(Node::builder()).await;
     within(node.shutdown()).await;
     endpoint
 }
 
 /// How many messages were dropped at a node for that reason.
-pub(crate) fn dropped(node: &Node, reason: DropReason) -> u64 {
+pub fn dropped(node: &Node, reason: DropReason) -> u64 {
     node.stats().dropped.get(&reason).copied().unwrap_or(0)
 }
 
 /// Waits until every message that these nodes have sent is delivered, dropped or in doubt, or waits in a mailbox.
 #[track_caller]
-pub(crate) fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
+pub fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
     let books = || nodes.iter().map(|node| node.stats()).collect::<Vec<_>>();
     let watched = watched(books, |books| {
         let sent: u64 = books.iter().map(|stats| stats.sent).sum();
@@ -180,21 +183,21 @@ pub(crate) fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
 
 /// A directory that is gone when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(crate) fn new() -> Scratch {
+    pub fn new() -> Scratch {
         let path = std::env::temp_dir().join(format!("hermod-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&path).expect("a directory for temporary files");
         Scratch(path)
     }
 
     /// An endpoint in the directory, which nobody else knows.
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("unix:{}", self.0.join("node").display())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         std::fs::read_dir(&self.0).expect("the directory is there").next().is_none()
     }
 }
@@ -210,13 +213,13 @@ impl Drop for Scratch {
 
 /// The events of a node, in order.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub struct Events {
     arriving: mpsc::UnboundedReceiver<Event>,
     passed_over: VecDeque<Event>,
 }
 
 /// Listens to a node from now on.
-pub(crate) fn events(node: &Node) -> Events {
+pub fn events(node: &Node) -> Events {
     let (told, arriving) = mpsc::unbounded_channel();
     node.subscribe(Ear(told).start().recipient());
     Events { arriving, passed_over: VecDeque::new() }
@@ -225,7 +228,7 @@ pub(crate) fn events(node: &Node) -> Events {
 impl Events {
     /// Waits for an event of which `pick` makes something. Those before it stay for later calls.
     #[track_caller]
-    pub(crate) fn find<T>(&mut self, pick: impl FnMut(&Event) -> Option<T>) -> impl Future<Output = T> {
+    pub fn find<T>(&mut self, pick: impl FnMut(&Event) -> Option<T>) -> impl Future<Output = T> {
         let mut pick = pick;
         let place = Location::caller();
         async move {
@@ -253,7 +256,7 @@ impl Events {
 
     /// Waits until drops for that reason at the box of that name (any, if empty) were told, and counts them until there
     /// are as many.
-    pub(crate) async fn count_drops(&mut self, name: &str, reason: DropReason, at_least: u64) -> u64 {
+    pub async fn count_drops(&mut self, name: &str, reason: DropReason, at_least: u64) -> u64 {
         let mut told = 0;
         while told < at_least {
             told += self
@@ -273,7 +276,7 @@ impl Events {
 
 /// Waits until a side's drops of messages of another shape are explained.
 #[track_caller]
-pub(crate) fn explained(ears: &mut Events, side: Side) -> impl Future<Output = String> {
+pub fn explained(ears: &mut Events, side: Side) -> impl Future<Output = String> {
     ears.find(move |event| match event {
         Event::DeadLetter { reason: DropReason::TypeMismatch, detail: Some(detail), side: of, .. } if *of == side => {
             Some(detail.clone())
@@ -309,14 +312,14 @@ impl Handler<Event> for Ear {
 
 /// An ordinary actor: it takes numbers, and is there for as long as somebody holds it.
 #[derive(Debug)]
-pub(crate) struct Catcher(mpsc::UnboundedSender<u64>);
+pub struct Catcher(mpsc::UnboundedSender<u64>);
 
 /// What a [`Catcher`] has caught.
 #[derive(Debug)]
-pub(crate) struct Caught(mpsc::UnboundedReceiver<u64>);
+pub struct Caught(mpsc::UnboundedReceiver<u64>);
 
 /// Starts one. The only thing that holds it is what this gives.
-pub(crate) fn catcher() -> (Recipient<Number>, Caught) {
+pub fn catcher() -> (Recipient<Number>, Caught) {
     let (catches, caught) = mpsc::unbounded_channel();
     (Catcher(catches).start().recipient(), Caught(caught))
 }
@@ -337,7 +340,7 @@ impl Handler<Number> for Catcher {
 impl Caught {
     /// The next number that the actor is sent.
     #[track_caller]
-    pub(crate) fn next(&mut self) -> impl Future<Output = u64> {
+    pub fn next(&mut self) -> impl Future<Output = u64> {
         let place = Location::caller();
         async move {
             match tokio::time::timeout(LIMIT, self.0.recv()).await {
@@ -348,14 +351,22 @@ impl Caught {
         }
     }
 
+    /// Sends the actor a last number by the only recipient that holds it, and waits until it has that and is gone.
+    pub async fn last(&mut self, to: Recipient<Number>, n: u64) {
+        to.do_send(Number(n));
+        assert_eq!(self.next().await, n);
+        drop(to);
+        within(self.gone()).await;
+    }
+
     /// Whether the actor is there now.
-    pub(crate) fn lives(&self) -> bool {
+    pub fn lives(&self) -> bool {
         !self.0.is_closed()
     }
 
     /// Waits until the actor has stopped and is dropped.
     #[track_caller]
-    pub(crate) fn gone(&self) -> impl Future<Output = ()> {
+    pub fn gone(&self) -> impl Future<Output = ()> {
         settled(|| !self.lives())
     }
 }
@@ -364,7 +375,7 @@ impl Caught {
 
 /// An actix System on a thread of its own, which ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Elsewhere {
+pub struct Elsewhere {
     system: System,
     arbiter: ArbiterHandle,
     ended: std_mpsc::Receiver<()>,
@@ -373,7 +384,7 @@ pub(crate) struct Elsewhere {
 
 impl Elsewhere {
     /// Starts the System.
-    pub(crate) fn start() -> Elsewhere {
+    pub fn start() -> Elsewhere {
         let (started, starting) = std_mpsc::channel();
         let (ends, ended) = std_mpsc::channel::<()>();
         let thread = thread::spawn(move || {
@@ -389,7 +400,7 @@ impl Elsewhere {
 
     /// Runs something there, and gives its output here.
     #[track_caller]
-    pub(crate) fn run<R, F, T>(&self, task: T) -> impl Future<Output = R> + use<R, F, T>
+    pub fn run<R, F, T>(&self, task: T) -> impl Future<Output = R> + use<R, F, T>
     where
         R: Send + 'static,
         F: Future<Output = R> + 'static,
@@ -414,7 +425,7 @@ impl Elsewhere {
     }
 
     /// Ends the System, as an application does that simply ends, and waits until its thread has.
-    pub(crate) fn end(mut self) {
+    pub fn end(mut self) {
         self.join();
     }
 
