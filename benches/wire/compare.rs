@@ -4,46 +4,44 @@ use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 
-use serde::Serialize;
-
-use crate::Options;
-use crate::process::Run;
+use crate::line::Line;
+use crate::machine::today_and_here;
+use crate::process;
+use crate::run::Run;
 use crate::workload::Contender;
 use crate::workload::Figure;
-use crate::workload::Load;
-use crate::workload::Workload;
+use crate::workload::Subject;
 use crate::workload::median;
 
-/// One workload with one load, the same for all contenders.
-#[derive(Clone, Copy)]
-pub(crate) struct Subject {
-    pub(crate) workload: Workload,
-    pub(crate) load: Load,
-    /// The varied quantity, and its value.
-    pub(crate) varied: Option<(&'static str, u64)>,
+/// How often the contenders run, and which of ours take part.
+pub(crate) struct Rounds {
+    pub(crate) handles: Vec<Contender>,
+    pub(crate) pairs: usize,
+    /// The factor for the numbers of messages.
+    pub(crate) scale: f64,
 }
 
 /// The results of all rounds of one subject.
 pub(crate) struct Outcome {
-    pub(crate) subject: Subject,
+    subject: Subject,
     /// The contenders, in the order in which they are shown.
-    pub(crate) contenders: Vec<Measured>,
+    contenders: Vec<Measured>,
 }
 
 /// The figures of one contender, a round each.
-pub(crate) struct Measured {
-    pub(crate) contender: Contender,
-    pub(crate) figures: Vec<Figure>,
-    pub(crate) failed: Option<String>,
+struct Measured {
+    contender: Contender,
+    figures: Vec<Figure>,
+    failed: Option<String>,
 }
 
 /// Runs every contender once a round, each round beginning with another, so that ratios compare runs of the same minute.
-pub(crate) fn measure(options: &Options, subject: Subject) -> Outcome {
-    let all = options.handles.iter().copied().chain([Contender::Raw, Contender::Task]);
+pub(crate) fn measure(rounds: &Rounds, subject: Subject) -> Outcome {
+    let all = rounds.handles.iter().copied().chain([Contender::Raw, Contender::Task]);
     let new = |contender| Measured { contender, figures: Vec::new(), failed: None };
     let mut contenders: Vec<Measured> = all.map(new).collect();
-    for round in 0..options.pairs {
-        progress(&format!("{}: round {} of {}", subject.label(), round + 1, options.pairs));
+    for round in 0..rounds.pairs {
+        progress(&format!("{}: round {} of {}", subject.label(), round + 1, rounds.pairs));
         for turn in 0..contenders.len() {
             let at = (round + turn) % contenders.len();
             contenders[at].run(subject);
@@ -53,38 +51,29 @@ pub(crate) fn measure(options: &Options, subject: Subject) -> Outcome {
     Outcome { subject, contenders }
 }
 
-impl Subject {
-    fn label(&self) -> String {
-        match self.varied {
-            None => self.workload.name().to_owned(),
-            Some((axis, at)) => format!("{axis} {at}"),
-        }
-    }
-}
-
 impl Measured {
     fn run(&mut self, Subject { workload, load, .. }: Subject) {
         if self.failed.is_some() {
             return;
         }
-        match (Run { workload, contender: self.contender, load }).figure() {
+        match process::figure(Run { workload, contender: self.contender, load }) {
             Ok(figure) => self.figures.push(figure),
             Err(why) => self.failed = Some(why.to_string()),
         }
     }
 
     /// Returns the median, and the range.
-    pub(crate) fn spread(&self) -> Option<Spread> {
+    fn spread(&self) -> Option<Spread> {
         if self.failed.is_some() { None } else { Spread::of(self.figures.iter().map(|figure| figure.value)) }
     }
 }
 
 /// The summary of several figures.
 #[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
 }
 
 impl Spread {
@@ -96,7 +85,7 @@ impl Spread {
 }
 
 impl Outcome {
-    pub(crate) fn of(&self, contender: Contender) -> Option<&Measured> {
+    fn of(&self, contender: Contender) -> Option<&Measured> {
         self.contenders.iter().find(|measured| measured.contender == contender)
     }
 
@@ -105,14 +94,14 @@ impl Outcome {
     }
 
     /// Prints a line for each handle.
-    pub(crate) fn print(&self, json: bool) {
+    pub(crate) fn print(&self, rounds: &Rounds, json: bool) {
         for measured in self.contenders.iter().filter(|measured| Contender::OURS.contains(&measured.contender)) {
-            let line = self.line(measured);
-            if json { line.print_json() } else { line.print(self.subject) }
+            let line = self.line(rounds, measured);
+            if json { print_json(&line) } else { print_row(&line, self.subject) }
         }
     }
 
-    fn line(&self, ours: &Measured) -> Line {
+    fn line(&self, rounds: &Rounds, ours: &Measured) -> Line {
         let Subject { workload, varied, .. } = self.subject;
         let baseline = |contender| self.of(contender).filter(|measured| measured.failed.is_none());
         let ratio = |contender| {
@@ -120,31 +109,39 @@ impl Outcome {
             let pairs = ours.figures.iter().zip(&baseline.figures);
             Spread::of(pairs.map(|(ours, baseline)| ours.value / baseline.value))
         };
-        let (spread, raw) = (ours.spread(), ratio(Contender::Raw));
-        let middle = |contender| baseline(contender).and_then(Measured::spread).map(|spread| rounded(spread.median));
+        let spread = |contender| baseline(contender).and_then(Measured::spread);
+        let (to_raw, raw, task) = (ratio(Contender::Raw), spread(Contender::Raw), spread(Contender::Task));
         let part = |of: fn((f64, f64)) -> f64| {
             let mut parts: Vec<f64> = ours.figures.iter().filter_map(|figure| figure.of.map(of)).collect();
             median(&mut parts).map(rounded)
         };
+        let (median, least, most) = (figure(|of| of.median), figure(|of| of.least), figure(|of| of.most));
         Line {
-            workload: workload.name(),
-            handle: ours.contender.name(),
-            varied: varied.map(|(axis, _)| axis),
+            workload: workload.name().to_owned(),
+            handle: ours.contender.name().to_owned(),
+            varied: varied.map(|(axis, _)| axis.to_owned()),
             at: varied.map(|(_, at)| at),
-            value: spread.map(|spread| rounded(spread.median)),
-            value_min: spread.map(|spread| rounded(spread.least)),
-            value_max: spread.map(|spread| rounded(spread.most)),
+            value: median(ours.spread()),
+            value_min: least(ours.spread()),
+            value_max: most(ours.spread()),
             unit: workload.unit(),
-            baseline: middle(Contender::Raw),
-            ratio: raw.map(|ratio| rounded(ratio.median)),
-            ratio_min: raw.map(|ratio| rounded(ratio.least)),
-            ratio_max: raw.map(|ratio| rounded(ratio.most)),
-            task: middle(Contender::Task),
-            task_ratio: ratio(Contender::Task).map(|ratio| rounded(ratio.median)),
+            baseline: median(raw),
+            baseline_min: least(raw),
+            baseline_max: most(raw),
+            ratio: median(to_raw),
+            ratio_min: least(to_raw),
+            ratio_max: most(to_raw),
+            task: median(task),
+            task_min: least(task),
+            task_max: most(task),
+            task_ratio: median(ratio(Contender::Task)),
             lost: ours.figures.iter().map(|figure| figure.lost).sum(),
             loaded_us: part(|(loaded, _)| loaded),
             idle_us: part(|(_, idle)| idle),
             failed: self.failure(ours),
+            rounds: rounds.pairs,
+            scale: rounds.scale,
+            measured: today_and_here(),
         }
     }
 
@@ -157,70 +154,43 @@ impl Outcome {
     }
 }
 
-/// The results of one handle, serialized as they are for the line of JSON. Figures are medians, and `null` if a run
-/// failed.
-#[derive(Serialize)]
-struct Line {
-    workload: &'static str,
-    handle: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    varied: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<u64>,
-    value: Option<f64>,
-    value_min: Option<f64>,
-    value_max: Option<f64>,
-    unit: &'static str,
-    baseline: Option<f64>,
-    ratio: Option<f64>,
-    ratio_min: Option<f64>,
-    ratio_max: Option<f64>,
-    /// The baseline with a task and a channel for each box, and the ratio to it.
-    task: Option<f64>,
-    task_ratio: Option<f64>,
-    /// Messages lost in all our runs together.
-    lost: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    loaded_us: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle_us: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<String>,
+fn print_json(line: &Line) {
+    match serde_json::to_string(line) {
+        Ok(json) => println!("{json}"),
+        Err(why) => eprintln!("{} {}: {why}", line.workload, line.handle),
+    }
 }
 
-impl Line {
-    fn print_json(&self) {
-        match serde_json::to_string(self) {
-            Ok(json) => println!("{json}"),
-            Err(why) => eprintln!("{} {}: {why}", self.workload, self.handle),
-        }
+/// Prints a row of the table.
+fn print_row(line: &Line, subject: Subject) {
+    print!("{:<16} {:<10}", subject.label(), line.handle);
+    if let Some(why) = &line.failed {
+        println!(" FAILED: {why}");
+        return;
     }
-
-    fn print(&self, subject: Subject) {
-        print!("{:<16} {:<10}", subject.label(), self.handle);
-        if let Some(why) = &self.failed {
-            println!(" FAILED: {why}");
-            return;
-        }
-        let figure = |value: Option<f64>| value.map_or_else(String::new, |value| subject.workload.show(value));
-        let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-        let range = format!("{} to {}", ratio(self.ratio_min), ratio(self.ratio_max));
-        let (ours, raw, task) = (figure(self.value), figure(self.baseline), figure(self.task));
-        let (to_raw, to_task) = (ratio(self.ratio), ratio(self.task_ratio));
-        println!("{ours:>12} {raw:>12} {to_raw:>8}   {range:<16} {task:>12} {to_task:>8} {:>6}", self.lost);
-        if let (Some(loaded), Some(idle)) = (self.loaded_us, self.idle_us) {
-            println!("{:27} p99 {loaded:.0} µs beside bulk, {idle:.0} µs alone", "");
-        }
+    let figure = |value: Option<f64>| value.map_or_else(String::new, |value| line.unit.show(value));
+    let ratio = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
+    let range = format!("{} to {}", ratio(line.ratio_min), ratio(line.ratio_max));
+    let (ours, raw, task) = (figure(line.value), figure(line.baseline), figure(line.task));
+    let (to_raw, to_task) = (ratio(line.ratio), ratio(line.task_ratio));
+    println!("{ours:>12} {raw:>12} {to_raw:>8}   {range:<16} {task:>12} {to_task:>8} {:>6}", line.lost);
+    if let (Some(loaded), Some(idle)) = (line.loaded_us, line.idle_us) {
+        println!("{:27} p99 {loaded:.0} µs beside bulk, {idle:.0} µs alone", "");
     }
 }
 
 /// Prints the heading of the table.
-pub(crate) fn print_heading(options: &Options) {
-    println!("Two processes on loopback; {} rounds, numbers of messages × {}.", options.pairs, options.scale);
+pub(crate) fn print_heading(rounds: &Rounds) {
+    println!("Two processes on loopback; {} rounds, numbers of messages × {}.", rounds.pairs, rounds.scale);
     println!("Medians; ratio = ours / baseline of the same round. Of times and bytes less is better, of rates more.\n");
     let range = "range of ratios";
     print!("{:<16} {:<10}{:>12} {:>12} {:>8}   {range:<16} ", "workload", "handle", "ours", "raw", "ratio");
     println!("{:>12} {:>8} {:>6}", "task", "ratio", "lost");
+}
+
+/// Picks one figure of a summary, rounded.
+fn figure(pick: fn(Spread) -> f64) -> impl Fn(Option<Spread>) -> Option<f64> {
+    move |spread| spread.map(|spread| rounded(pick(spread)))
 }
 
 /// Rounds a figure: more digits would suggest a precision that no run has.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use chrono::DateTime;
 use chrono::Utc;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Returns the bytes of its own, not of files, that a process has in memory. Memory that the kernel holds for it is not
 /// included.

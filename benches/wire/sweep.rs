@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::compare::Subject;
 use crate::workload::Load;
+use crate::workload::Subject;
 use crate::workload::Workload;
 
 /// The varied quantity.
@@ -36,17 +36,6 @@ impl Axis {
             Axis::Connections => "connections",
             Axis::Addresses => "addresses",
             Axis::Windows => "windows",
-        }
-    }
-
-    /// Returns the description for a chart.
-    pub(crate) fn says(self) -> &'static str {
-        match self {
-            Axis::Bytes => "MB a second, by bytes in a message",
-            Axis::Boxes => "messages a second, by boxes",
-            Axis::Connections => "messages a second, by connections",
-            Axis::Addresses => "round trips a second, by addresses in a message",
-            Axis::Windows => "round trips a second, by how many are in flight",
         }
     }
 

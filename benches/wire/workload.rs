@@ -3,10 +3,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::Result;
+use crate::error::Result;
+use crate::line::Unit;
 
 /// A kind of traffic. A new one needs its load and unit here, and a function on each side in `hermod` and in `raw`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -54,36 +56,15 @@ impl Workload {
         }
     }
 
-    pub(crate) fn unit(self) -> &'static str {
+    pub(crate) fn unit(self) -> Unit {
         match self {
-            Workload::Rtt => "us_p50",
-            Workload::Window => "trips/s",
-            Workload::Oneway | Workload::Boxes => "msg/s",
-            Workload::Bulk => "MB/s",
-            Workload::IdleBox => "B/box",
-            Workload::IdleConnection => "B/connection",
-            Workload::Fairness => "p99/idle_p99",
-        }
-    }
-
-    /// Returns the description for a chart.
-    pub(crate) fn says(self) -> &'static str {
-        match self {
-            Workload::Rtt => "median round trip",
-            Workload::Window => "round trips a second, 64 in flight",
-            Workload::Oneway => "40-byte messages a second",
-            Workload::Bulk => "64 KiB messages, MB a second",
-            Workload::Boxes => "messages a second to 10,000 boxes",
-            Workload::IdleBox => "memory of an idle box and its reader",
-            Workload::IdleConnection => "memory of an idle connection",
-            Workload::Fairness => "p99 of pings beside bulk / idle p99",
-        }
-    }
-
-    pub(crate) fn less_is_better(self) -> bool {
-        match self {
-            Workload::Rtt | Workload::IdleBox | Workload::IdleConnection | Workload::Fairness => true,
-            Workload::Window | Workload::Oneway | Workload::Bulk | Workload::Boxes => false,
+            Workload::Rtt => Unit::Microseconds,
+            Workload::Window => Unit::Trips,
+            Workload::Oneway | Workload::Boxes => Unit::Messages,
+            Workload::Bulk => Unit::Megabytes,
+            Workload::IdleBox => Unit::BytesPerBox,
+            Workload::IdleConnection => Unit::BytesPerConnection,
+            Workload::Fairness => Unit::Times,
         }
     }
 
@@ -102,19 +83,6 @@ impl Workload {
             Workload::Fairness => Load { warm: 10_000, timed: 1_024, body: 1 << 20, window: 3, ..one },
         };
         load.scaled(scale)
-    }
-
-    /// Formats a figure: 3.7 million a second is "3.70 M/s".
-    pub(crate) fn show(self, value: f64) -> String {
-        match self {
-            Workload::Rtt => format!("{value:.1} µs"),
-            Workload::Window | Workload::Oneway | Workload::Boxes if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
-            Workload::Window | Workload::Oneway | Workload::Boxes => format!("{:.0} k/s", value / 1e3),
-            Workload::Bulk => format!("{} MB/s", thousands(value.round())),
-            Workload::IdleBox | Workload::IdleConnection if value >= 1024.0 => format!("{:.1} KiB", value / 1024.0),
-            Workload::IdleBox | Workload::IdleConnection => format!("{value:.0} B"),
-            Workload::Fairness => format!("{value:.1} ×"),
-        }
     }
 }
 
@@ -178,6 +146,24 @@ impl Load {
     }
 }
 
+/// One workload with one load, the same for all contenders.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) workload: Workload,
+    pub(crate) load: Load,
+    /// The varied quantity, and its value.
+    pub(crate) varied: Option<(&'static str, u64)>,
+}
+
+impl Subject {
+    pub(crate) fn label(self) -> String {
+        match self.varied {
+            None => self.workload.name().to_owned(),
+            Some((axis, at)) => format!("{axis} {at}"),
+        }
+    }
+}
+
 /// A contender: this crate through one of its handles, or a baseline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Contender {
@@ -231,30 +217,26 @@ impl Figure {
 
     /// Returns the median time of all round trips except those that warm up.
     pub(crate) fn median_time(laps: &[Duration], warm: u64) -> Result<Figure> {
-        let mut timed: Vec<f64> = laps.iter().skip(usize::try_from(warm)?).map(microseconds).collect();
-        Ok(Figure::new(median(&mut timed).ok_or("no round trip was timed")?))
+        Ok(Figure::new(microseconds(laps.iter().skip(usize::try_from(warm)?), 0.5)?))
     }
 
+    /// Compares the times that one round trip in a hundred exceeds.
     pub(crate) fn fairness(loaded: &[Duration], idle: &[Duration]) -> Result<Figure> {
-        let (loaded, idle) = (p99(loaded)?, p99(idle)?);
+        let (loaded, idle) = (microseconds(loaded, 0.99)?, microseconds(idle, 0.99)?);
         Ok(Figure { of: Some((loaded, idle)), ..Figure::new(loaded / idle) })
     }
 }
 
-fn microseconds(lap: &Duration) -> f64 {
-    lap.as_secs_f64() * 1e6
-}
-
-/// Returns the time that one round trip in a hundred exceeds, in microseconds.
-fn p99(laps: &[Duration]) -> Result<f64> {
-    let mut times: Vec<f64> = laps.iter().map(microseconds).collect();
-    times.sort_by(f64::total_cmp);
-    Ok(*times.get(times.len() * 99 / 100).ok_or("no round trip was timed")?)
-}
-
-/// Formats a number below a million: 12345 is "12,345".
-pub(crate) fn thousands(value: f64) -> String {
-    if value < 1e3 { value.to_string() } else { format!("{},{:03}", (value / 1e3).trunc(), value % 1e3) }
+/// Returns a quantile of times in microseconds, to four digits.
+fn microseconds<'a>(laps: impl IntoIterator<Item = &'a Duration>, quantile: f64) -> Result<f64> {
+    let mut histogram = Histogram::<u64>::new(4)?;
+    for lap in laps {
+        histogram.record(u64::try_from(lap.as_nanos())?)?;
+    }
+    if histogram.is_empty() {
+        return Err("no round trip was timed".into());
+    }
+    Ok(histogram.value_at_quantile(quantile) as f64 / 1e3)
 }
 
 /// Returns the middle value, or the mean of the two in the middle.

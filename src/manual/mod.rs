@@ -41,7 +41,13 @@ pages! {
     unsupported_types
     observability
     json
-    performance
     examples
     contributors
 }
+
+// Its charts are defined as URLs that contain them, since the documentation has no other files.
+#[doc = ""]
+#[doc = include_str!("links.md")]
+#[doc = include_str!("charts.md")]
+#[doc = include_str!("performance.md")]
+pub mod performance {}

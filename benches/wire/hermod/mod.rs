@@ -10,11 +10,11 @@ use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::RemoteMessage;
 
-use crate::Result;
+use crate::error::Result;
 use crate::message::Handle;
-use crate::process::Answers;
-use crate::process::Run;
-use crate::process::There;
+use crate::run::Answers;
+use crate::run::Run;
+use crate::run::There;
 use crate::workload::Figure;
 use crate::workload::Load;
 

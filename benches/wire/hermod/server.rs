@@ -13,13 +13,13 @@ use super::open;
 use super::sink_box;
 use super::start;
 use super::start_box;
-use crate::Result;
+use crate::error::Result;
 use crate::message::Ack;
 use crate::message::Blob;
 use crate::message::Data;
 use crate::message::Handle;
-use crate::process;
-use crate::process::Run;
+use crate::run;
+use crate::run::Run;
 use crate::workload::Load;
 use crate::workload::Workload;
 
@@ -41,12 +41,12 @@ pub(super) async fn serve<H: Handle>(run: Run) -> Result<()> {
             let opened = if late { sinks(&node, connection, run, &stream) } else { Ok(()) };
             match opened {
                 Ok(()) => stream.begin(H::started(start)),
-                Err(why) => process::fail(&why),
+                Err(why) => run::fail(&why),
             }
         });
     }
     let endpoint = node.listen("127.0.0.1:0").await?;
-    process::announce(endpoint.as_ref())?;
+    run::announce(endpoint.as_ref())?;
     future::pending().await
 }
 

@@ -23,10 +23,10 @@ use super::client::Way;
 use super::link::Incoming;
 use super::link::Link;
 use super::link::Outgoing;
-use crate::Result;
+use crate::error::Result;
 use crate::message::Ack;
 use crate::message::Pong;
-use crate::process::Run;
+use crate::run::Run;
 
 /// Serves one connection.
 pub(super) async fn serve(tcp: TcpStream, run: Run) -> Result<()> {

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::BoxNumber;
-use crate::Result;
+use crate::error::Result;
 
 /// Bytes that are gathered before they are written.
 const WRITE: usize = 64 * 1024;

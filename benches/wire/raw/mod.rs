@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use crate::Result;
+use crate::error::Result;
 use crate::message::Ack;
-use crate::process;
-use crate::process::Answers;
-use crate::process::Run;
-use crate::process::There;
+use crate::run;
+use crate::run::Answers;
+use crate::run::Run;
+use crate::run::There;
 use crate::workload::Contender;
 use crate::workload::Figure;
 use crate::workload::Load;
@@ -75,7 +75,7 @@ struct Blob<'a> {
 pub(crate) fn serve(run: Run) -> Result<()> {
     let serve = async move {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        process::announce(&listener.local_addr()?.to_string())?;
+        run::announce(&listener.local_addr()?.to_string())?;
         loop {
             let (tcp, _) = listener.accept().await?;
             match run.contender {

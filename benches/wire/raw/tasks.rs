@@ -34,11 +34,11 @@ use super::client::Reply;
 use super::client::Way;
 use super::link::Incoming;
 use super::link::Outgoing;
-use crate::Result;
+use crate::error::Result;
 use crate::message::Ack;
 use crate::message::Pong;
-use crate::process;
-use crate::process::Run;
+use crate::run;
+use crate::run::Run;
 
 /// Room for all messages that a workload may have in flight, as in the contenders' mailboxes.
 const CHANNEL: usize = 16_384;
@@ -150,7 +150,7 @@ impl Boxes {
         spawn_local(async move {
             while let Some(message) = receiver.recv().await {
                 if let Err(why) = handle(message) {
-                    process::fail(&why);
+                    run::fail(&why);
                 }
             }
         });
