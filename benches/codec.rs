@@ -188,38 +188,45 @@ impl<M: RemoteMessage + Message<Result = ()>> Pair<M> {
     }
 }
 
+/// A bench for each message, and one for what postcard alone makes of it: by `measure` and `measure_bare` of the module.
+macro_rules! for_each_message {
+    () => {
+        #[divan::bench(sample_size = 1)]
+        fn plain(bencher: Bencher<'_, '_>) {
+            measure(bencher, super::plain);
+        }
+
+        #[divan::bench(sample_size = 1)]
+        fn one_address(bencher: Bencher<'_, '_>) {
+            measure(bencher, super::one_address);
+        }
+
+        #[divan::bench(sample_size = 1)]
+        fn many_addresses(bencher: Bencher<'_, '_>) {
+            measure(bencher, super::many_addresses);
+        }
+
+        #[divan::bench]
+        fn postcard_plain(bencher: Bencher<'_, '_>) {
+            measure_bare(bencher, |seq| Plain { seq, body: [7; 32] });
+        }
+
+        #[divan::bench]
+        fn postcard_one_address(bencher: Bencher<'_, '_>) {
+            measure_bare(bencher, |seq| BareAddress { seq, return_to: 7 });
+        }
+
+        #[divan::bench]
+        fn postcard_many_addresses(bencher: Bencher<'_, '_>) {
+            measure_bare(bencher, |seq| BareAddresses { seq, members: vec![7; MANY] });
+        }
+    };
+}
+
 mod encode {
     use super::*;
 
-    #[divan::bench(sample_size = 1)]
-    fn plain(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::plain);
-    }
-
-    #[divan::bench(sample_size = 1)]
-    fn one_address(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::one_address);
-    }
-
-    #[divan::bench(sample_size = 1)]
-    fn many_addresses(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::many_addresses);
-    }
-
-    #[divan::bench]
-    fn postcard_plain(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| Plain { seq, body: [7; 32] });
-    }
-
-    #[divan::bench]
-    fn postcard_one_address(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| BareAddress { seq, return_to: 7 });
-    }
-
-    #[divan::bench]
-    fn postcard_many_addresses(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| BareAddresses { seq, members: vec![7; MANY] });
-    }
+    for_each_message!();
 
     fn measure<M>(bencher: Bencher<'_, '_>, make: fn(u64, &Address<Pong>) -> M)
     where
@@ -263,20 +270,7 @@ mod decode {
     /// Bytes of a plain message with its frame.
     const FRAME: usize = 41;
 
-    #[divan::bench(sample_size = 1)]
-    fn plain(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::plain);
-    }
-
-    #[divan::bench(sample_size = 1)]
-    fn one_address(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::one_address);
-    }
-
-    #[divan::bench(sample_size = 1)]
-    fn many_addresses(bencher: Bencher<'_, '_>) {
-        measure(bencher, super::many_addresses);
-    }
+    for_each_message!();
 
     #[divan::bench]
     fn socket_alone(bencher: Bencher<'_, '_>) {
@@ -293,21 +287,6 @@ mod decode {
                 system.block_on(async { tokio::join!(to.write_all(&sent), from.read_exact(&mut read)) });
             written.and(come).expect("the connection lasts");
         });
-    }
-
-    #[divan::bench]
-    fn postcard_plain(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| Plain { seq, body: [7; 32] });
-    }
-
-    #[divan::bench]
-    fn postcard_one_address(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| BareAddress { seq, return_to: 7 });
-    }
-
-    #[divan::bench]
-    fn postcard_many_addresses(bencher: Bencher<'_, '_>) {
-        measure_bare(bencher, |seq| BareAddresses { seq, members: vec![7; MANY] });
     }
 
     fn measure<M>(bencher: Bencher<'_, '_>, make: fn(u64, &Address<Pong>) -> M)

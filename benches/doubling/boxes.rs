@@ -34,9 +34,7 @@ pub(crate) async fn closing(n: usize) -> Duration {
     drop(boxes);
     addresses.iter().for_each(|address| address.do_send(Note(2)));
     stage.settle(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// Each box drops a message, which is reported to the peer.
@@ -75,9 +73,7 @@ pub(crate) async fn pressed(n: usize) -> Duration {
     while addresses.iter().any(|address| address.pressure() > 0.1) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// For each box a large message waits, and a small one behind it.
@@ -96,9 +92,7 @@ pub(crate) async fn behind_large(n: usize) -> Duration {
             assert_eq!(inbox.recv().await.expect("the box is open").0.len(), len);
         }
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// A peer asks for the names of all boxes.
@@ -125,9 +119,7 @@ pub(crate) async fn shut_down(n: usize) -> Duration {
     let cpu = Cpu::now();
     members.noted.reaches(n).await;
     stage.server.shutdown().await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// One box keeps the latest message of each key; each key is replaced once.
@@ -142,7 +134,5 @@ pub(crate) async fn keys(n: usize) -> Duration {
     for _ in 0..n {
         inbox.recv().await.expect("the box is open");
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }

@@ -29,9 +29,7 @@ pub(crate) async fn released(n: usize) -> Duration {
     let cpu = Cpu::now();
     drop(hold(&mut stage, &mut members).await);
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The server says goodbye.
@@ -41,9 +39,7 @@ pub(crate) async fn goodbye(n: usize) -> Duration {
     let cpu = Cpu::now();
     stage.server.shutdown().await;
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The server cannot be reached any more, and is not expected back.
@@ -54,9 +50,7 @@ pub(crate) async fn lost(n: usize) -> Duration {
     let cpu = Cpu::now();
     stage.link.end();
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The connection breaks three times and is made again, and then the server drops all recipients.
@@ -72,9 +66,7 @@ pub(crate) async fn restated(n: usize) -> Duration {
     members.noted.reaches(n).await;
     drop(held);
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// Only half of the actors may be held, so that half of them make room for others.
@@ -86,9 +78,7 @@ pub(crate) async fn over_the_limit(n: usize) -> Duration {
     members.gone.reaches(n / 2).await;
     drop(held);
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The server holds that many handles of one actor.
@@ -99,9 +89,7 @@ pub(crate) async fn of_one_actor(n: usize) -> Duration {
     let held = stage.introduce(vec![all.remove(0); n]).await;
     drop(held);
     gone.reaches(1).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// Other nodes, which hold nothing, are connected to the exporting node over a link of their own.
@@ -120,9 +108,7 @@ async fn bystanders(n: usize, go: impl AsyncFnOnce(&Wire, Vec<Node>)) -> Duratio
     let cpu = Cpu::now();
     go(&link, others).await;
     down.reaches(BYSTANDERS).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The bystanders say goodbye.

@@ -78,9 +78,12 @@ impl Crowd {
         }
     }
 
-    async fn end(self) {
+    /// Returns the cost since then, and ends all nodes.
+    async fn cost_since(self, cpu: Cpu) -> Duration {
+        let cost = cpu.elapsed();
         shut_down(self.peers).await;
         self.hub.shutdown().await;
+        cost
     }
 }
 
@@ -92,9 +95,7 @@ pub(crate) async fn goodbye(n: usize) -> Duration {
     let cpu = Cpu::now();
     shut_down(std::mem::take(&mut crowd.peers)).await;
     all(watches).await;
-    let cost = cpu.elapsed();
-    crowd.end().await;
-    cost
+    crowd.cost_since(cpu).await
 }
 
 /// All connections break at once, and the peers come back one by one.
@@ -108,9 +109,7 @@ pub(crate) async fn come_back(n: usize) -> Duration {
     crowd.reach_all().await;
     crowd.boxes.clear();
     all(watches).await;
-    let cost = cpu.elapsed();
-    crowd.end().await;
-    cost
+    crowd.cost_since(cpu).await
 }
 
 /// All peers hold equally many, and together as many as they may: for each lease that one gets, another has to make

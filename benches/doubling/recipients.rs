@@ -26,9 +26,7 @@ pub(crate) async fn made(n: usize) -> Duration {
     stage.settle(n).await;
     drop(all);
     stage.settle(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// Existing recipients are found by equal pointers.
@@ -41,9 +39,7 @@ pub(crate) async fn equal(n: usize) -> Duration {
     let again = recipients(&equal);
     assert!(first == again);
     stage.settle(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The connection of the recipients breaks, and is made again.
@@ -59,9 +55,7 @@ pub(crate) async fn reconnected(n: usize) -> Duration {
     for mailbox in &mut boxes {
         mailbox.recv().await.expect("the box is open");
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The thread of the recipients' node ends while they are held, or after they were dropped but before it has noticed.
@@ -99,9 +93,7 @@ pub(crate) async fn published(n: usize) -> Duration {
         subscribers.iter().for_each(|subscriber| subscriber.do_send(Note(1)));
         members.noted.reaches(round * n).await;
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// One actor has subscribed that many times.
@@ -113,9 +105,7 @@ pub(crate) async fn subscribed_again(n: usize) -> Duration {
     members.noted.reaches(n).await;
     drop(subscribers);
     stage.settle(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// One message brings that many recipients.
@@ -128,9 +118,7 @@ pub(crate) async fn in_one_message(n: usize) -> Duration {
     members.noted.reaches(n).await;
     drop(there);
     members.gone.reaches(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// One message brings that many addresses.
@@ -144,7 +132,5 @@ pub(crate) async fn addresses_in_one_message(n: usize) -> Duration {
     for mailbox in &mut open {
         mailbox.recv().await.expect("the box is open");
     }
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }

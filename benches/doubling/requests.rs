@@ -72,7 +72,11 @@ async fn asked_by(client: NodeBuilder) -> (Stage, Address<Question>, Asked) {
 }
 
 /// Sends that many requests at once, and returns their outcomes.
-fn ask(to: &Address<Question>, n: usize, limit: Option<Duration>) -> impl Future<Output = Vec<Result<u64, AskError>>> {
+fn ask(
+    to: &Address<Question>,
+    n: usize,
+    limit: Option<Duration>,
+) -> impl Future<Output = Vec<Result<u64, AskError>>> + use<> {
     let one = |n| {
         let asking = to.ask(Question(n));
         let asking = if let Some(limit) = limit { asking.timeout(limit) } else { asking };
@@ -80,6 +84,23 @@ fn ask(to: &Address<Question>, n: usize, limit: Option<Duration>) -> impl Future
     };
     let asking: Vec<_> = (0..n as u64).map(one).collect();
     async { all(asking).await.into_iter().map(|outcome| outcome.expect("it is not aborted")).collect() }
+}
+
+/// That many requests have reached the oracle, and wait.
+struct Waiting<F> {
+    stage: Stage,
+    oracle: Asked,
+    asking: F,
+    /// Since before they were sent.
+    cpu: Cpu,
+}
+
+async fn waiting(n: usize) -> Waiting<impl Future<Output = Vec<Result<u64, AskError>>>> {
+    let (stage, to, oracle) = asked().await;
+    let cpu = Cpu::now();
+    let asking = ask(&to, n, None);
+    has(&oracle, n).await;
+    Waiting { stage, oracle, asking, cpu }
 }
 
 async fn has(asked: &Asked, n: usize) {
@@ -102,9 +123,7 @@ pub(crate) async fn timed_out(n: usize) -> Duration {
     assert!(outcomes.iter().all(Result::is_err));
     stage.settle(n).await;
     none_is_pending(&stage).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The askers, who used a recipient, have gone, which a sweep finds out: half of the requests that may wait do, and one
@@ -123,33 +142,23 @@ pub(crate) async fn swept(n: usize) -> Duration {
     oracle.borrow_mut().clear();
     one_more.await;
     stage.settle(n).await;
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The node that was asked says goodbye.
 pub(crate) async fn goodbye(n: usize) -> Duration {
-    let (stage, to, oracle) = asked().await;
-    let cpu = Cpu::now();
-    let asking = ask(&to, n, None);
-    has(&oracle, n).await;
+    let Waiting { stage, oracle, asking, cpu } = waiting(n).await;
     let answering = async {
         oracle.borrow_mut().drain(..).for_each(drop);
         stage.server.shutdown().await;
     };
     tokio::join!(asking, answering);
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }
 
 /// The connection breaks.
 pub(crate) async fn lost(n: usize) -> Duration {
-    let (stage, to, oracle) = asked().await;
-    let cpu = Cpu::now();
-    let asking = ask(&to, n, None);
-    has(&oracle, n).await;
+    let Waiting { stage, oracle, asking, cpu } = waiting(n).await;
     stage.link.cut();
     assert!(asking.await.iter().all(Result::is_err));
     stage.settle(n).await;
@@ -161,13 +170,8 @@ pub(crate) async fn lost(n: usize) -> Duration {
 
 /// All requests are answered at once.
 pub(crate) async fn answered(n: usize) -> Duration {
-    let (stage, to, oracle) = asked().await;
-    let cpu = Cpu::now();
-    let asking = ask(&to, n, None);
-    has(&oracle, n).await;
+    let Waiting { stage, oracle, asking, cpu } = waiting(n).await;
     oracle.borrow_mut().drain(..).for_each(|reply| assert!(reply.send(7).is_ok()));
     assert!(asking.await.iter().all(|outcome| matches!(outcome, Ok(7))));
-    let cost = cpu.elapsed();
-    stage.end().await;
-    cost
+    stage.cost_since(cpu).await
 }

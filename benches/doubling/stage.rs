@@ -33,6 +33,8 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::cpu::Cpu;
+
 /// An interval so long that periodic work does not run meanwhile.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
@@ -265,6 +267,13 @@ impl Stage {
 
     async fn next(&mut self) -> Introduce {
         self.introduced.recv().await.expect("the box is open")
+    }
+
+    /// Returns the cost since then, and ends both nodes.
+    pub(crate) async fn cost_since(self, cpu: Cpu) -> Duration {
+        let cost = cpu.elapsed();
+        self.end().await;
+        cost
     }
 
     pub(crate) async fn end(self) {
