@@ -183,7 +183,11 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// A place at which a node listens or can be dialled: `host:port`, `[ipv6]:port`, or `unix:/path/to/socket`.
+/// A place at which a node listens or can be dialled: `host:port`, `[ipv6]:port`, `unix:/path/to/socket`, or
+/// `scheme:address` for a [transport](crate::transport::Transport) of the application.
+///
+/// A scheme has lower-case letters, digits and `+`, `-`, `.`, and begins with a letter. A word and digits are always a
+/// host and its TCP port: `key:4242` is one, and `key:host:4242` is not.
 ///
 /// `Display` and `FromStr` are inverse: an endpoint keeps the text it was made from, and two endpoints are equal if
 /// their texts are. A host name is looked up each time it is dialled.
@@ -205,28 +209,60 @@ pub struct Endpoint {
 
 /// The meaning of an endpoint's text.
 pub(crate) enum Place<'a> {
-    Tcp { host: &'a str, port: u16 },
-    Unix { path: &'a str },
+    Tcp {
+        host: &'a str,
+        port: u16,
+    },
+    Unix {
+        path: &'a str,
+    },
+    /// An address of a transport that the application has given the node.
+    Other {
+        scheme: &'a str,
+        address: &'a str,
+    },
 }
 
 impl Endpoint {
-    /// Returns the TCP port; `None` for a Unix socket.
+    /// Returns the TCP port, or the port at the end of another transport's `scheme:host:port`; `None` for a Unix
+    /// socket, and for an address without a port.
     pub fn port(&self) -> Option<u16> {
+        self.host_and_port().map(|(_, port)| port)
+    }
+
+    /// Returns the scheme: `tcp`, `unix`, or that of another transport.
+    pub fn scheme(&self) -> &str {
         match self.place() {
-            Place::Tcp { port, .. } => Some(port),
+            Place::Tcp { .. } => "tcp",
+            Place::Unix { .. } => "unix",
+            Place::Other { scheme, .. } => scheme,
+        }
+    }
+
+    /// Returns the host and the port, if the endpoint has them, whatever its transport.
+    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
+        match self.place() {
+            Place::Tcp { host, port } => Some((host, port)),
             Place::Unix { .. } => None,
+            Place::Other { address, .. } => host_and_port(address),
+        }
+    }
+
+    /// Returns the endpoint of the same transport at another address.
+    pub(crate) fn at(&self, address: &str) -> Option<Endpoint> {
+        match self.place() {
+            Place::Tcp { .. } => address.parse().ok(),
+            Place::Unix { .. } => format!("unix:{address}").parse().ok(),
+            Place::Other { scheme, .. } => format!("{scheme}:{address}").parse().ok(),
         }
     }
 
     /// Returns whether the endpoint can be dialled from elsewhere, by its form: neither all addresses of a host
     /// (`0.0.0.0`, `[::]`), nor port 0.
     pub(crate) fn is_somewhere(&self) -> bool {
-        match self.place() {
-            Place::Tcp { host, port } => {
-                port != 0 && !host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_unspecified())
-            }
-            Place::Unix { .. } => true,
-        }
+        self.host_and_port().is_none_or(|(host, port)| {
+            port != 0 && !host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_unspecified())
+        })
     }
 
     pub(crate) fn place(&self) -> Place<'_> {
@@ -239,6 +275,30 @@ fn place(text: &str) -> Option<Place<'_>> {
     if let Some(path) = text.strip_prefix("unix:") {
         return (!path.is_empty() && !path.contains('\0')).then_some(Place::Unix { path });
     }
+    if let Some((host, port)) = host_and_port(text) {
+        return Some(Place::Tcp { host, port });
+    }
+    let (scheme, address) = text.split_once(':')?;
+    // A number behind a word was meant as a port, slashes belong to a URI, and an IPv6 address may begin like a scheme.
+    let is_address = is_no_number(address) && !address.starts_with(':') && !address.starts_with("//");
+    let is_address = is_address && text.parse::<Ipv6Addr>().is_err();
+    let is_address = is_address && !address.chars().any(char::is_control);
+    (is_scheme(scheme) && is_address).then_some(Place::Other { scheme, address })
+}
+
+/// Returns whether the text is the scheme of an endpoint: that of RFC 3986 section 3.1, in lower case.
+pub(crate) fn is_scheme(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(is_inner)
+}
+
+/// Returns whether the text is neither empty nor a number.
+fn is_no_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.chars().all(|c| c.is_ascii_digit())
+}
+
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|_| !port.starts_with('+'))?;
     let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -247,7 +307,7 @@ fn place(text: &str) -> Option<Place<'_>> {
     };
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"/@?#[]".contains(c);
     let bare_v6 = host.contains(':') && !text.starts_with('[');
-    (!host.is_empty() && !bare_v6 && host.chars().all(plain)).then_some(Place::Tcp { host, port })
+    (!host.is_empty() && !bare_v6 && host.chars().all(plain)).then_some((host, port))
 }
 
 /// Returns whether the text is an IPv6 address; a link-local one may have a zone (RFC 4007 section 11.2).
@@ -290,8 +350,9 @@ impl FromStr for Endpoint {
     type Err = AddressError;
 
     /// # Errors
-    /// [`AddressError::InvalidEndpoint`] if the text is no `host:port`, `[ipv6]:port` or `unix:/path`, or is longer
-    /// than 300 bytes; [`AddressError::PathTooLong`] if the path of a Unix socket is longer than the system allows.
+    /// [`AddressError::InvalidEndpoint`] if the text is no `host:port`, `[ipv6]:port`, `unix:/path` or
+    /// `scheme:address`, or is longer than 300 bytes; a scheme is looked up only when a node uses the endpoint.
+    /// [`AddressError::PathTooLong`] if the path of a Unix socket is longer than the system allows.
     fn from_str(text: &str) -> Result<Endpoint, AddressError> {
         match place(text) {
             Some(Place::Unix { path }) if !is_socket_path(path) => {
@@ -314,8 +375,9 @@ impl AsRef<str> for Endpoint {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// The endpoint is no `host:port`, `[ipv6]:port` or `unix:/path`.
-    #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
+    /// The endpoint is no `host:port`, `[ipv6]:port`, `unix:/path` or `scheme:address`; or its scheme is of no transport
+    /// of this node: then the text goes on with the schemes that there are.
+    #[error("{}", no_endpoint(.0))]
     InvalidEndpoint(String),
     /// The path of a Unix socket is longer than the system allows.
     #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
@@ -324,7 +386,7 @@ pub enum AddressError {
         limit: usize,
     },
     /// The text is no URI of this crate.
-    #[error("{0:?} is no mailbox URI: write hermod://[ID@]host:port/name or hermod+unix://%2Fpath/name")]
+    #[error("{0:?} is no mailbox URI: write hermod://[ID@]host:port/name or hermod+SCHEME://address/name")]
     InvalidUri(String),
     /// The name is empty; a mailbox's name has at least one character.
     #[error("the name of a mailbox is empty")]
@@ -343,6 +405,23 @@ pub enum AddressError {
         /// they are …``.
         why: String,
     },
+}
+
+/// The words between an endpoint without a transport and the schemes that there are.
+const NO_TRANSPORT: &str = " has a scheme of no transport of this node, which has ";
+
+/// Returns the description of an endpoint whose scheme is not among those of the node.
+pub(crate) fn without_transport<'a>(endpoint: &Endpoint, schemes: impl Iterator<Item = &'a str>) -> String {
+    let others: Vec<&str> = schemes.collect();
+    format!("{endpoint}{NO_TRANSPORT}host:port, unix{}{}", if others.is_empty() { "" } else { ", " }, others.join(", "))
+}
+
+/// Returns the message of an error about an endpoint.
+pub(crate) fn no_endpoint(text: &str) -> String {
+    if text.contains(NO_TRANSPORT) {
+        return text.to_owned();
+    }
+    format!("{text:?} is no endpoint: write host:port, [ipv6]:port, unix:/path or scheme:address")
 }
 
 /// The fault of a name.
@@ -420,6 +499,11 @@ mod tests {
             "[fe80::1%3]:1",
             "unix:/run/hermod.sock",
             "a-b.example:65535",
+            "key:4242",
+            "key:host:4242",
+            "tls:[::1]:4242",
+            "child:worker --verbose",
+            "a+b-c.1:x",
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), text);
@@ -448,10 +532,53 @@ mod tests {
             "[fe80::1%a%b]:1",
             "[2001:db8::1%eth0]:1",
             "[host%eth0]:1",
+            "fe80::1:80",
+            "fe80:1::2:80",
+            "Tls:host:1",
+            "t ls:host:1",
+            "tls::1",
+            "tls:a\nb",
+            "1tls:host:1",
+            "http://host:80",
+            "hermod://host:80/name",
             &long,
         ] {
             assert!(matches!(text.parse::<Endpoint>(), Err(AddressError::InvalidEndpoint(t)) if t == text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_of_one_scheme() {
+        for (text, scheme, port) in [
+            ("key:4242", "tcp", Some(4242)),
+            ("key:host:4242", "key", Some(4242)),
+            ("tls:[::1]:4242", "tls", Some(4242)),
+            ("unix:80", "unix", None),
+            ("child:worker", "child", None),
+            ("child:a:b", "child", None),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.scheme(), endpoint.port()), (scheme, port), "{text}");
+        }
+        let somewhere = |text: &str| text.parse::<Endpoint>().unwrap().is_somewhere();
+        assert!(somewhere("tls:host:1") && somewhere("child:worker"));
+        assert!(!somewhere("tls:0.0.0.0:1") && !somewhere("tls:host:0"));
+        let at = |text: &str, address| text.parse::<Endpoint>().unwrap().at(address).unwrap().to_string();
+        assert_eq!(at("tls:host:0", "host:7"), "tls:host:7");
+        assert_eq!(at("host:0", "host:7"), "host:7");
+    }
+
+    #[test]
+    fn a_scheme_without_a_transport_is_told_with_those_that_there_are() {
+        let endpoint: Endpoint = "carrier:pigeon".parse().unwrap();
+        let told = |schemes: &[&'static str]| {
+            AddressError::InvalidEndpoint(without_transport(&endpoint, schemes.iter().copied())).to_string()
+        };
+        let words = "carrier:pigeon has a scheme of no transport of this node, which has host:port, unix";
+        assert_eq!(told(&[]), words);
+        assert_eq!(told(&["key", "tls"]), format!("{words}, key, tls"));
+        let text = AddressError::InvalidEndpoint("no\nwhere".to_owned()).to_string();
+        assert!(text.starts_with("\"no\\nwhere\" is no endpoint"), "{text}");
     }
 
     #[cfg(unix)]

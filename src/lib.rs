@@ -65,6 +65,15 @@ pub use node::ListenError;
 pub use node::Node;
 pub use node::builder::NodeBuilder;
 
+/// Transports of the application: ways for nodes to reach one another, beside TCP and Unix sockets.
+pub mod transport {
+    pub use crate::net::transport::seam::BoxFuture;
+    pub use crate::net::transport::seam::Channel;
+    pub use crate::net::transport::seam::Incoming;
+    pub use crate::net::transport::seam::Transport;
+    pub use crate::observe::identity::Identity;
+}
+
 // Messages and their shapes.
 pub use message::RemoteMessage;
 pub use message::shape::Difference;

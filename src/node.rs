@@ -20,6 +20,7 @@ use crate::handle::serde_scope;
 use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
+use crate::ident::no_endpoint;
 use crate::message::RemoteMessage;
 use crate::message::preflight;
 use crate::message::shape::Shape;
@@ -37,8 +38,9 @@ use crate::observe::stats::Stats;
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The endpoint is not a `host:port`, `[ipv6]:port` or `unix:/path`.
-    #[error("{0:?} is no endpoint: write host:port, [ipv6]:port or unix:/path")]
+    /// The endpoint is not a `host:port`, `[ipv6]:port`, `unix:/path` or `scheme:address`; or its scheme is of no
+    /// transport of this node: then the text goes on with the schemes that there are.
+    #[error("{}", no_endpoint(.0))]
     InvalidEndpoint(String),
     /// The path of a Unix socket is longer than the system allows.
     #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]
@@ -118,7 +120,8 @@ impl Node {
         self.inner.id.node
     }
 
-    /// Accepts connections at `host:port`, `[ipv6]:port` or `unix:/path`, and returns the endpoint to dial: with port
+    /// Accepts connections at `host:port`, `[ipv6]:port`, `unix:/path`, or `scheme:address` of another
+    /// [transport](NodeBuilder::transport), and returns the endpoint to dial: with port
     /// 0, the port is the one that the system has chosen.
     ///
     /// Only nodes that others dial need to listen. A node may listen at several endpoints. At a host name it listens at
@@ -144,6 +147,7 @@ impl Node {
             AddressError::PathTooLong { limit } => ListenError::PathTooLong { limit },
             _ => ListenError::InvalidEndpoint(at.to_owned()),
         })?;
+        self.inner.transports.check(&endpoint).map_err(ListenError::InvalidEndpoint)?;
         if self.inner.closing.is_cancelled() {
             return Err(ListenError::Stopped);
         }
@@ -151,7 +155,7 @@ impl Node {
         let inner = Arc::clone(&self.inner);
         self.inner.io.perform(move || {
             actix_rt::spawn(async move {
-                match Listener::bind(&endpoint).await {
+                match Listener::bind(&endpoint, &inner.transports).await {
                     Ok((listener, Bound { endpoint, addresses, all })) => {
                         inner.listens(&endpoint, all);
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
@@ -253,10 +257,11 @@ impl Node {
     /// Nothing is lost by dropping the future.
     pub async fn shapes_at(&self, at: impl AsRef<str>) -> Result<BTreeMap<String, Shape>, ShapesError> {
         let at = at.as_ref();
-        let endpoint = at.parse().map_err(|error| match error {
+        let endpoint: Endpoint = at.parse().map_err(|error| match error {
             AddressError::PathTooLong { limit } => ShapesError::PathTooLong { limit },
             _ => ShapesError::InvalidEndpoint(at.to_owned()),
         })?;
+        self.inner.transports.check(&endpoint).map_err(ShapesError::InvalidEndpoint)?;
         let (closing, stopped) = (&self.inner.closing, self.inner.stopped());
         if closing.is_cancelled() {
             return Err(ShapesError::Stopped);

@@ -58,6 +58,10 @@ fn endpoint(text: &str) {
             assert_eq!(format!("unix:{path}"), text);
             assert_eq!(endpoint.port(), None);
         }
+        Place::Other { scheme, address } => {
+            assert_eq!(format!("{scheme}:{address}"), text);
+            assert!(!text.chars().any(char::is_control));
+        }
     }
     // Each name has a URI at this endpoint, with and without a node.
     for name in ["box", "", "a/b?c#d%20ü\0", text] {

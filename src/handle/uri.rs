@@ -1,9 +1,11 @@
-//! Addresses as text: `hermod://host:port/name`, `hermod+unix://%2Fpath%2Fto%2Fsocket/name`.
+//! Addresses as text: `hermod://host:port/name`, `hermod+unix://%2Fpath%2Fto%2Fsocket/name`, and for any other transport
+//! `hermod+scheme://address/name`.
 //!
 //! The expected node may stand before the endpoint, as in `hermod://ID@host:port/name`: then the address leads to no
 //! other node.
 //!
-//! The name (and a socket's path) is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. A URI leads
+//! The name is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. So is the address of a transport
+//! other than TCP, unless it is a host and a port, which stand as they are. A URI leads
 //! to the box of that name at any node that listens there, so the URI of one incarnation's box, read again, gives an
 //! address by name; an anonymous box's name is its id.
 
@@ -23,9 +25,11 @@ use crate::ident::AddressError;
 use crate::ident::Endpoint;
 use crate::ident::NodeId;
 use crate::ident::Place;
+use crate::ident::is_scheme;
 
 const TCP: &str = "hermod://";
-const UNIX: &str = "hermod+unix://";
+/// In front of the scheme of any other transport.
+const OTHER: &str = "hermod+";
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -57,7 +61,11 @@ pub(super) fn write(endpoint: &Endpoint, node: Option<NodeId>, name: &str) -> St
     match endpoint.place() {
         // The zone of a link-local address stands behind a `%`, which is escaped like any other (RFC 6874).
         Place::Tcp { .. } => format!("{TCP}{node}{}/{name}", endpoint.as_ref().replace('%', "%25")),
-        Place::Unix { path } => format!("{UNIX}{node}{}/{name}", escape(path)),
+        Place::Unix { path } => format!("{OTHER}unix://{node}{}/{name}", escape(path)),
+        Place::Other { scheme, address } if endpoint.host_and_port().is_some() => {
+            format!("{OTHER}{scheme}://{node}{}/{name}", address.replace('%', "%25"))
+        }
+        Place::Other { scheme, address } => format!("{OTHER}{scheme}://{node}{}/{name}", escape(address)),
     }
 }
 
@@ -65,27 +73,35 @@ pub(super) fn read(text: &str) -> Result<(Endpoint, Option<NodeId>, String), Add
     let invalid = || AddressError::InvalidUri(text.to_owned());
     let (endpoint, node, name) = parts(text).ok_or_else(invalid)?;
     match endpoint.parse::<Endpoint>() {
-        // As an endpoint, `unix:80` is a socket's path, so no URI leads to a host of that name.
+        // As an endpoint, `unix:80` is a socket's path, so no URI leads to a host of that name; and a URI of another
+        // transport does not lead to TCP.
         Ok(endpoint) if text.starts_with(TCP) == matches!(endpoint.place(), Place::Tcp { .. }) => {
             Ok((endpoint, node, name))
         }
-        Err(error @ AddressError::PathTooLong { .. }) if text.starts_with(UNIX) => Err(error),
+        Err(error @ AddressError::PathTooLong { .. }) if !text.starts_with(TCP) => Err(error),
         _ => Err(invalid()),
     }
 }
 
 /// Returns the texts of the endpoint and of the name, and the expected node.
 fn parts(text: &str) -> Option<(String, Option<NodeId>, String)> {
-    let (is_tcp, rest) = match text.strip_prefix(TCP) {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix(UNIX)?),
+    let (scheme, rest) = match text.strip_prefix(TCP) {
+        Some(rest) => (None, rest),
+        None => {
+            let (scheme, rest) = text.strip_prefix(OTHER)?.split_once("://")?;
+            (is_scheme(scheme).then_some(Some(scheme))?, rest)
+        }
     };
     let (place, name) = rest.split_once('/')?;
     let (node, place) = match place.split_once('@') {
         Some((node, place)) => (Some(node.parse().ok()?), place),
         None => (None, place),
     };
-    let endpoint = if is_tcp { with_zone(place)? } else { format!("unix:{}", unescape(place)?) };
+    let endpoint = match scheme {
+        None => with_zone(place)?,
+        Some(scheme) if scheme != "unix" && place.contains(':') => format!("{scheme}:{}", with_zone(place)?),
+        Some(scheme) => format!("{scheme}:{}", unescape(place)?),
+    };
     Some((endpoint, node, unescape(name)?))
 }
 
@@ -126,8 +142,13 @@ mod tests {
             ("[a-f0-9]{1,4}", "[a-zA-Z0-9._~-]{1,15}", any::<u16>())
                 .prop_map(|(ip, zone, port)| format!("[fe80::{ip}%{zone}]:{port}")),
             "\\PC{1,25}".prop_map(|path| format!("unix:{path}")),
+            ("tls|key|a[a-z0-9+.-]{1,5}", "[a-z0-9._-]{1,40}", any::<u16>())
+                .prop_map(|(scheme, host, port)| format!("{scheme}:{host}:{port}")),
+            ("tls|key", any::<std::net::Ipv6Addr>(), any::<u16>())
+                .prop_map(|(scheme, ip, port)| format!("{scheme}:[{ip}]:{port}")),
+            ("child|a[a-z0-9+.-]{1,5}", "[^:]\\PC{0,25}[^0-9]").prop_map(|(scheme, rest)| format!("{scheme}:{rest}")),
         ];
-        text.prop_map(|text| text.parse().expect("an endpoint"))
+        text.prop_filter_map("an endpoint", |text| text.parse().ok())
     }
 
     proptest! {
@@ -173,6 +194,12 @@ mod tests {
             "hermod://h:1/a/b",
             "hermod://h:1/a?b",
             "hermod+unix:///x",
+            "hermod+tls:///x",
+            "hermod+tcp:/h/x",
+            "hermod+://h:1/x",
+            "hermod+u:ix://%2Fsocket/x",
+            "hermod+key://4242/x",
+            "hermod+tls://h:1%2F/x",
             "hermod://[fe80::1%eth0]:1/x",
             "hermod://[fe80::1%25]:1/x",
             "hermod://unix:80/x",

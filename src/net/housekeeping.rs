@@ -92,17 +92,17 @@ mod tests {
 
     use super::*;
     use crate::boxes::relay::Relay;
-    use crate::config::Limits;
     use crate::handle::detached;
     use crate::handle::pointer::Pointer;
     use crate::handle::ports::LocalBox;
     use crate::ident::BoxId;
     use crate::net::io_thread;
+    use crate::net::shared::Setup;
 
     #[tokio::test]
     async fn many_boxes_are_swept_in_slices() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         for _ in 0..600 {
             let local: Arc<dyn LocalBox> = Arc::new(Relay::new(BoxId::random(), detached::pointer(), 1));
             let pointer = Arc::new(Pointer::here(Arc::clone(&node) as _, Arc::clone(&local)));

@@ -52,6 +52,7 @@ use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
+use crate::net::transport::schemes::Transports;
 use crate::observe::loss::DropNotice;
 use crate::observe::stats::Stats;
 use crate::quota::Quotas;
@@ -83,6 +84,7 @@ pub(crate) struct NodeParts {
     pub(super) searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
+    pub(crate) transports: Transports,
     /// The endpoints at which only this node can listen. A link to a further endpoint of this node is known to lead
     /// here once it is connected.
     listening: EndpointList,
@@ -94,14 +96,18 @@ pub(crate) struct NodeParts {
     pub(crate) busy: TaskTracker,
 }
 
+/// The settings of a node to be started.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) advertised: Vec<Endpoint>,
+    pub(crate) key: Option<NodeKey>,
+    pub(crate) transports: Transports,
+}
+
 impl NodeInner {
-    pub(crate) fn new(
-        limits: Limits,
-        advertised: Vec<Endpoint>,
-        key: Option<NodeKey>,
-        io: IoHandle,
-        start_router: StartRouter,
-    ) -> Arc<NodeInner> {
+    pub(crate) fn new(setup: Setup, io: IoHandle, start_router: StartRouter) -> Arc<NodeInner> {
+        let Setup { limits, advertised, key, transports } = setup;
         let key = key.unwrap_or_else(NodeKey::generate);
         let id = Incarnation { node: key.id(), epoch: Epoch::fresh() };
         Arc::new_cyclic(|node| {
@@ -123,6 +129,7 @@ impl NodeInner {
                 searches: Arc::default(),
                 io,
                 start_router,
+                transports,
                 listening: EndpointList::new(Vec::new()),
                 is_to_shut_down: AtomicBool::new(false),
                 closing: CancellationToken::new(),
@@ -274,6 +281,7 @@ impl Router for NodeParts {
         name: &str,
     ) -> Result<Arc<Pointer>, AddressError> {
         check_name(name)?;
+        self.transports.check(endpoint).map_err(AddressError::InvalidEndpoint)?;
         let origin = Origin::Named { endpoint: endpoint.clone(), node, name: name.into() };
         let link = self.named_link(context, endpoint, node, None);
         let route = Route::Away { path: Path::by_name(link), to: None };
@@ -357,7 +365,7 @@ mod tests {
         let mut simulation = turmoil::Builder::new().build();
         simulation.client("host", async {
             let (io, _not_started) = io_thread::io();
-            let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+            let node = NodeInner::new(Setup::default(), io, |_, _| {});
             for _ in 0..50 {
                 let local: Arc<dyn LocalBox> = Arc::new(Relay::new(BoxId::random(), detached::pointer(), 1));
                 let pointer = Arc::new(Pointer::here(Arc::clone(&node) as _, Arc::clone(&local)));

@@ -13,7 +13,11 @@ use crate::key::NodeKey;
 use crate::net::connection::start;
 use crate::net::io_thread;
 use crate::net::shared::NodeInner;
+use crate::net::shared::Setup;
 use crate::net::shared::StopOnDrop;
+use crate::net::transport::schemes::NotTaken;
+use crate::net::transport::schemes::Transports;
+use crate::net::transport::seam::Transport;
 
 /// The limits of a node to be started. Each has a default that suits an application server; each bounds something that
 /// would otherwise grow or wait without end. The manual has [all limits in a table](crate::manual::limits).
@@ -24,6 +28,7 @@ pub struct NodeBuilder {
     thread: IoThread,
     advertised: Vec<Endpoint>,
     key: Option<NodeKey>,
+    transports: Transports,
 }
 
 macro_rules! limits {
@@ -184,7 +189,13 @@ limits! {
 
 impl NodeBuilder {
     pub(super) fn new() -> NodeBuilder {
-        NodeBuilder { limits: Limits::default(), thread: IoThread::default(), advertised: Vec::new(), key: None }
+        NodeBuilder {
+            limits: Limits::default(),
+            thread: IoThread::default(),
+            advertised: Vec::new(),
+            key: None,
+            transports: Transports::default(),
+        }
     }
 
     /// Sets the thread that sockets and pumps run on: by default the current one. See [`IoThread`] for the reasons to
@@ -222,6 +233,23 @@ impl NodeBuilder {
         self
     }
 
+    /// Gives the node a further way to reach others, beside TCP and Unix sockets: one for each
+    /// [scheme](Transport::scheme). From then on [`listen`](Node::listen), [`remote`](Node::remote), URIs and
+    /// [`advertise`](NodeBuilder::advertise) take endpoints of that scheme.
+    ///
+    /// # Panics
+    /// If the scheme is not one, or is that of another transport of the node, of TCP (`tcp`) or of Unix sockets
+    /// (`unix`).
+    #[track_caller]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        let scheme = transport.scheme().to_owned();
+        match self.transports.add(transport) {
+            Ok(()) => self,
+            Err(NotTaken::Invalid) => panic!("{scheme:?} is no scheme: write lower-case letters, digits, +, - and ."),
+            Err(NotTaken::Taken) => panic!("there is a transport {scheme} already"),
+        }
+    }
+
     /// Starts the node.
     ///
     /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
@@ -234,7 +262,9 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
-        let inner = NodeInner::new(self.limits, self.advertised, self.key, handle, start::start);
+        let setup =
+            Setup { limits: self.limits, advertised: self.advertised, key: self.key, transports: self.transports };
+        let inner = NodeInner::new(setup, handle, start::start);
         let stop = || StopOnDrop(Arc::downgrade(&inner));
         let keeping = Arc::clone(&inner).housekeep(stop());
         let ending = Arc::clone(&inner);

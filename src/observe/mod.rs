@@ -5,6 +5,7 @@
 pub(crate) mod counters;
 mod dead_letters;
 pub(crate) mod event;
+pub(crate) mod identity;
 pub(crate) mod loss;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;

@@ -63,10 +63,10 @@ impl Door {
         match Occupancy::accepted(node, origin) {
             Ok(occupancy) => {
                 // On an error, the peer has gone again.
-                if let Ok(stream) = accepted.open() {
+                if let Ok(opening) = accepted.open() {
                     let quotas = node.quotas_from(origin);
                     let link = Link::accepted(LinkContext { quotas, ..node.link_context() });
-                    let accepted = (stream, node.admission.unproven(origin));
+                    let accepted = (opening, node.admission.unproven(origin));
                     RemoteRouter::new(Arc::clone(node), link, Some(accepted), occupancy).start();
                 }
             }

@@ -63,13 +63,13 @@ impl Bind<Rc<Binding>> for Late<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::ident::BoxId;
     use crate::ident::Epoch;
     use crate::ident::Incarnation;
     use crate::ident::NodeId;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
     use crate::wire::introduction::Identity;
 
     const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn introductions_and_handles_that_are_given_back_take_their_part_of_the_turn() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let context = ConnectionContext::new(&node, link, 1, (PEER, false));
         let mut cache = LookupCache::new(&node.registry);

@@ -312,10 +312,10 @@ impl ConnectionContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::ident::Epoch;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
     use crate::wire::frames::proof::Disclosure;
 
     const PEER: Incarnation = Incarnation { node: NodeId([7; 16]), epoch: Epoch([7; 16]) };
@@ -330,7 +330,7 @@ mod tests {
 
     fn node() -> Arc<NodeInner> {
         let (io, _not_started) = io_thread::io();
-        NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {})
+        NodeInner::new(Setup::default(), io, |_, _| {})
     }
 
     #[test]

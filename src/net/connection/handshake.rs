@@ -43,7 +43,6 @@ use crate::wire::greeting::Greeted;
 use crate::wire::greeting::GreetingError;
 use crate::wire::greeting::Ourselves;
 use crate::wire::greeting::Step;
-use crate::wire::greeting::UNBOUND;
 use crate::wire::greeting::Unwelcomed;
 use crate::wire::handshake::Hello;
 use crate::wire::handshake::OLDEST_VERSION;
@@ -124,9 +123,9 @@ pub(crate) async fn dialler(
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let numbers = AnnouncedNumbers::reserve(&node.limits, node.quotas());
     let ours = hello_of(node, &numbers);
-    let dialling = Dialling::begin(&ours, UNBOUND, expected, &mut out);
+    let dialling = Dialling::begin(&ours, stream.binding, expected, &mut out);
     // If this side is turned away, it may not be able to write any more, but can still read the reason.
-    let said = stream.write.write_all(&out).await;
+    let said = stream.say(&out).await;
     let limit = node.limits.handshake_bytes;
     let read = read_hello(&mut stream, &mut buffer, |buffer| Dialling::is_answered(buffer, limit)).await;
     match read {
@@ -143,7 +142,7 @@ pub(crate) async fn dialler(
     let alone = node.greetings.alone().await;
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
     drop(alone);
-    stream.write.write_all(&out).await?;
+    stream.say(&out).await?;
     let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
     let standing = Standing::Unwelcomed(Box::new(unwelcomed));
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
@@ -162,7 +161,7 @@ pub(crate) async fn listener(
         // So that a peer of another version can report the mismatch as well.
         Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
             put_versions(&mut out);
-            stream.write.write_all(&out).await?;
+            stream.say(&out).await?;
             return Err(error);
         }
         other => other?,
@@ -172,9 +171,9 @@ pub(crate) async fn listener(
     let numbers = AnnouncedNumbers::reserve(&node.limits, &node.quotas_from(unproven.origin()));
     let ours = hello_of(node, &numbers);
     let name = ours.connection;
-    let answered = dialled.answer(ours, ourselves(node), UNBOUND, &mut out);
+    let answered = dialled.answer(ours, ourselves(node), stream.binding, &mut out);
     drop(alone);
-    stream.write.write_all(&out).await?;
+    stream.say(&out).await?;
     let size = read_proof(&mut stream, &mut buffer, limit.saturating_add(BESIDE_ENDPOINTS)).await?;
     let alone = node.greetings.alone().await;
     let proof = front(&buffer, usize::MAX)?;
@@ -194,7 +193,7 @@ pub(crate) async fn listener(
     let alone = node.greetings.alone().await;
     accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);
     drop(alone);
-    stream.write.write_all(&out).await?;
+    stream.say(&out).await?;
     let standing = Standing::Welcomed(theirs.endpoints);
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
 }
@@ -306,7 +305,7 @@ async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()>
 async fn refuse(stream: &mut Stream, violation: &Violation) -> io::Result<()> {
     let mut out = BytesMut::new();
     Goodbye { why: Farewell::Violation, read: 0, detail: &violation.to_string() }.put(&mut out);
-    stream.write.write_all(&out).await?;
+    stream.say(&out).await?;
     stream.write.shutdown().await
 }
 

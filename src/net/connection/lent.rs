@@ -106,7 +106,7 @@ mod tests {
     fn stream() -> (Stream, DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
         let (read, write) = tokio::io::split(near);
-        (Stream { read: Box::new(read), write: Box::new(write), near: true, reached: None }, far)
+        (Stream::new(read, write), far)
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ use super::reader::Ended;
 use super::refusal::refusal;
 use super::source::Source;
 use super::start::Occupancy;
+use crate::handle::ports::Asker;
+use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::net::connection::handshake;
 use crate::net::connection::reader;
@@ -43,9 +45,10 @@ use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
 use crate::net::shared::NodeInner;
 use crate::net::transport;
-use crate::net::transport::Stream;
+use crate::net::transport::accepted::Opening;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;
+use crate::observe::identity::Identity;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::greeting::GreetingError;
@@ -61,7 +64,7 @@ pub(crate) struct RemoteRouter {
     pub(super) link: Option<Arc<Link>>,
     pub(super) waiting: Weak<Link>,
     /// The connection that a peer has opened, until the peer has greeted.
-    accepted: Option<(Stream, UnprovenConnection)>,
+    accepted: Option<(Opening, UnprovenConnection)>,
     /// Held as `link` is.
     pub(super) occupancy: Option<Occupancy>,
     pub(super) live: Option<Live>,
@@ -112,7 +115,7 @@ impl RemoteRouter {
     pub(super) fn new(
         node: Arc<NodeInner>,
         link: Arc<Link>,
-        accepted: Option<(Stream, UnprovenConnection)>,
+        accepted: Option<(Opening, UnprovenConnection)>,
         occupancy: Occupancy,
     ) -> RemoteRouter {
         RemoteRouter {
@@ -134,7 +137,6 @@ impl RemoteRouter {
     pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let (node, endpoint, accepted) = (Arc::clone(&self.node), link.endpoint().cloned(), self.accepted.take());
-        let expected = link.expected();
         let limit = node.limits.handshake_timeout;
         let link = Arc::clone(link);
         self.span = span(&node, &link);
@@ -143,35 +145,8 @@ impl RemoteRouter {
         let asked_by = group.and_then(Group::payer).map(|payer| link.asked_by(payer));
         let greet = async move {
             match (endpoint, accepted) {
-                (Some(endpoint), _) => {
-                    tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
-                    let dial = async {
-                        let stream = link.metered(transport::dial(&endpoint, asked_by).await?);
-                        handshake::dialler(&node, stream, expected).await
-                    };
-                    tokio::select! {
-                        biased;
-                        () = expelled(attempt.as_ref()) => Err(HandshakeError::TooMany),
-                        established = dial => established,
-                    }
-                }
-                (None, Some((stream, unproven))) => {
-                    let (stream, lent) = lend(link.metered(stream));
-                    tokio::select! {
-                        biased;
-                        () = unproven.expelled.cancelled() => {
-                            lent.say_last(&refusal(NoRoom::Connections)).await;
-                            Err(HandshakeError::TooMany)
-                        }
-                        () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
-                        // Ended here, since only connections that are up are told goodbye.
-                        () = node.closing.cancelled() => Err(HandshakeError::Closing),
-                        established = handshake::listener(&node, stream, &unproven) => established.map(|mut established| {
-                            established.stream = lent.give_back(established.stream);
-                            established
-                        }),
-                    }
-                }
+                (Some(endpoint), _) => dial(&node, &link, &endpoint, asked_by, attempt.as_ref()).await,
+                (None, Some((opening, unproven))) => greet_caller(&node, &link, opening, &unproven).await,
                 (None, None) => Err(HandshakeError::Late),
             }
         };
@@ -220,6 +195,9 @@ impl RemoteRouter {
             return self.failed(&HandshakeError::TooMany, ctx);
         }
         self.span.record("peer", field::display(peer));
+        if stream.identity != Identity::Unknown {
+            self.span.record("identity", field::display(&stream.identity));
+        }
         let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near);
         let before = link.current_peer().map(|before| before.node);
         let connection = link.up(&hello, names, hints);
@@ -236,7 +214,7 @@ impl RemoteRouter {
         // polled future.
         let source = Source::new(stream.read, &self.node.limits, self.node.unfinished.share());
         let reading = Box::pin(reader::read(source, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
-        let writing = writer::write(stream.write, Arc::clone(link), connection);
+        let writing = writer::write(stream.write, stream.buffers, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {
                 biased;
@@ -359,6 +337,56 @@ impl Handler<Welcomed> for RemoteRouter {
     }
 }
 
+/// Dials an endpoint and greets, unless the attempt has to make room.
+async fn dial(
+    node: &Arc<NodeInner>,
+    link: &Link,
+    endpoint: &Endpoint,
+    asked_by: Option<Asker>,
+    attempt: Option<&UnprovenConnection>,
+) -> Result<Established, HandshakeError> {
+    tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
+    let dial = async {
+        let stream = link.metered(transport::dial(endpoint, asked_by, &node.transports).await?);
+        handshake::dialler(node, stream, link.expected()).await
+    };
+    tokio::select! {
+        biased;
+        () = expelled(attempt) => Err(HandshakeError::TooMany),
+        established = dial => established,
+    }
+}
+
+/// Greets a peer that has dialled this node, behind the handshake of its transport.
+async fn greet_caller(
+    node: &Arc<NodeInner>,
+    link: &Link,
+    opening: Opening,
+    unproven: &UnprovenConnection,
+) -> Result<Established, HandshakeError> {
+    let stream = tokio::select! {
+        biased;
+        () = unproven.expelled.cancelled() => return Err(HandshakeError::TooMany),
+        () = node.closing.cancelled() => return Err(HandshakeError::Closing),
+        stream = opening.complete() => stream?,
+    };
+    let (stream, lent) = lend(link.metered(stream));
+    tokio::select! {
+        biased;
+        () = unproven.expelled.cancelled() => {
+            lent.say_last(&refusal(NoRoom::Connections)).await;
+            Err(HandshakeError::TooMany)
+        }
+        () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
+        // Ended here, since only connections that are up are told goodbye.
+        () = node.closing.cancelled() => Err(HandshakeError::Closing),
+        established = handshake::listener(node, stream, unproven) => established.map(|mut established| {
+            established.stream = lent.give_back(established.stream);
+            established
+        }),
+    }
+}
+
 /// Completes when an attempt has to make room.
 async fn expelled(attempt: Option<&UnprovenConnection>) {
     match attempt {
@@ -370,7 +398,9 @@ async fn expelled(attempt: Option<&UnprovenConnection>) {
 /// Makes the span around all log lines of one connection, or of an attempt at one.
 pub(super) fn span(node: &NodeInner, link: &Link) -> Span {
     let endpoint = link.endpoint().map(field::display);
-    tracing::info_span!(target: "actix_hermod", "connection", node = %node.id, endpoint, peer = field::Empty)
+    tracing::info_span!(
+        target: "actix_hermod", "connection", node = %node.id, endpoint, peer = field::Empty, identity = field::Empty
+    )
 }
 
 impl Drop for RemoteRouter {

@@ -112,7 +112,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::handle::context::NodeContext;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
@@ -121,12 +120,13 @@ mod tests {
     use crate::ident::Endpoint;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
     use crate::reason::DropReason;
 
     #[test]
     fn a_link_is_home_while_the_node_listens_there_and_nothing_is_under_way() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
         let to = (Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "box").expect("a name");
         let link = node.link_to(&endpoint, None);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_name_that_has_addresses_elsewhere_is_not_known_to_lead_home() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         let endpoint: Endpoint = "several.example:1".parse().expect("an endpoint");
         node.listens(&endpoint, false);
         assert!(!(Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "box").expect("a name").is_local());

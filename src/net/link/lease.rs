@@ -52,7 +52,6 @@ mod tests {
 
     use super::*;
     use crate::boxes::relay::Relay;
-    use crate::config::Limits;
     use crate::handle::detached;
     use crate::ident::ConnectionId;
     use crate::ident::Incarnation;
@@ -60,6 +59,7 @@ mod tests {
     use crate::net::control::settlement::ConnectionNames;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
     use crate::wire::features::feature;
     use crate::wire::frames::Front;
     use crate::wire::frames::front;
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn what_is_released_together_is_released_as_one_by_one() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         let link = holding(&node);
         let connection = link.connection();
         let [one, two, three] = [1, 2, 3].map(|n| BoxId([n; 16]));
@@ -122,7 +122,7 @@ mod tests {
     fn a_peer_that_has_said_goodbye_on_another_connection_is_not_expected_back_on_this() {
         for has_said_it in [false, true] {
             let (io, _not_started) = io_thread::io();
-            let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+            let node = NodeInner::new(Setup::default(), io, |_, _| {});
             let link = holding(&node);
             if has_said_it {
                 node.peers.gone(PEER);

@@ -146,7 +146,6 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::config::Limits;
     use crate::handle::ask_error::AskError;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
@@ -163,6 +162,7 @@ mod tests {
     use crate::net::control::settlement::ConnectionNames;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
     use crate::wire::handshake::Hello;
 
     /// The errors of requests, each with the result of a request that was made at that moment.
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn whoever_asks_anew_within_a_goodbye_of_the_peer_is_told_that_nothing_more_is_taken() {
         let (io, _not_started) = io_thread::io();
-        let node = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let node = NodeInner::new(Setup::default(), io, |_, _| {});
         let (link, peer) = (Link::accepted(node.link_context()), Incarnation::of([9; 16]));
         let (ours, theirs) = (ConnectionId::random(), ConnectionId::random());
         let (versions, nonce) = ((1, 1), [0; 32]);

@@ -14,6 +14,7 @@ use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
 use crate::handle::context::NodeContext;
+use crate::ident::no_endpoint;
 use crate::message::shape::Shape;
 use crate::net::control::requests::PendingRequest;
 use crate::net::control::shape_query::AnswerCallback;
@@ -132,7 +133,7 @@ pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ShapesError {
     /// The text is not an endpoint.
-    #[error("{0:?} is no endpoint: host:port, [ipv6]:port or unix:/path")]
+    #[error("{}", no_endpoint(.0))]
     InvalidEndpoint(String),
     /// The path of a Unix socket is longer than the system allows.
     #[error("the path of a Unix socket is longer than the {limit} bytes that this system allows")]

@@ -36,7 +36,12 @@ pub(crate) fn is_listed<'a>(
     near: bool,
 ) -> bool {
     listed.into_iter().filter_map(|text| text.parse::<Endpoint>().ok()).any(|listed| {
-        let address = listed.as_ref().parse::<SocketAddr>().ok();
+        // Two transports do not share a port.
+        let is_of_scheme = listed.scheme() == endpoint.scheme();
+        let address = listed.host_and_port().filter(|_| is_of_scheme).and_then(|(host, port)| {
+            let ip: IpAddr = host.parse().ok()?;
+            Some(SocketAddr::new(ip, port))
+        });
         let is_reached = address.zip(reached).is_some_and(|(listed, reached)| {
             let is_same = listed.ip().to_canonical() == reached.ip().to_canonical();
             listed.port() == reached.port() && (is_same || (near && listed.ip().is_unspecified()))
@@ -46,7 +51,10 @@ pub(crate) fn is_listed<'a>(
 }
 
 fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
-    let Place::Tcp { host, port } = endpoint.place() else { return near.then_some(endpoint) };
+    let Some((host, port)) = endpoint.host_and_port() else {
+        // The file of a Unix socket is on this host; an address of another transport may mean the same everywhere.
+        return (near || matches!(endpoint.place(), Place::Other { .. })).then_some(endpoint);
+    };
     if port == 0 {
         return None;
     }
@@ -57,7 +65,7 @@ fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
         Ok(ip) if ip.is_unspecified() => {
             let loopback = if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
             let here = std::net::SocketAddr::new(loopback, port).to_string();
-            if near { here.parse().ok() } else { None }
+            if near { endpoint.at(&here) } else { None }
         }
         Ok(ip) => (near || !means_another_elsewhere(ip)).then_some(endpoint),
         // RFC 6761 section 6.3: such names are loopback.
@@ -93,11 +101,14 @@ mod tests {
             "LocalHost.:1",
             "a.localhost:1",
             "unix:/run/hermod",
+            "tls:127.0.0.1:1",
+            "tls:a.localhost:1",
         ] {
             assert_eq!(heard(text, false), None, "{text}");
             assert_eq!(heard(text, true).as_deref(), Some(text));
         }
-        for text in ["10.1.2.3:1", "[2001:db8::1]:1", "example.org:1", "notlocalhost:1"] {
+        for text in ["10.1.2.3:1", "[2001:db8::1]:1", "example.org:1", "notlocalhost:1", "tls:10.1.2.3:1", "carrier:x"]
+        {
             assert_eq!(heard(text, false).as_deref(), Some(text));
             assert_eq!(heard(text, true).as_deref(), Some(text));
         }
@@ -107,6 +118,7 @@ mod tests {
     fn all_addresses_of_this_host_are_dialled_at_one_of_them() {
         assert_eq!(heard("0.0.0.0:7", true).as_deref(), Some("127.0.0.1:7"));
         assert_eq!(heard("[::]:7", true).as_deref(), Some("[::1]:7"));
+        assert_eq!(heard("tls:0.0.0.0:7", true).as_deref(), Some("tls:127.0.0.1:7"));
         assert_eq!((heard("0.0.0.0:7", false), heard("[::]:7", false)), (None, None));
     }
 

@@ -407,7 +407,6 @@ impl GoneNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::handle::pointer::Pointer;
     use crate::handle::pointer::Route;
     use crate::handle::pointer::identity::Origin;
@@ -415,6 +414,7 @@ mod tests {
     use crate::handle::ports::Asker;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
+    use crate::net::shared::Setup;
 
     fn node(n: usize) -> Incarnation {
         Incarnation::of((n as u128).to_le_bytes())
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn a_connection_that_was_superseded_leaves_nothing_behind() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let inner = NodeInner::new(Setup::default(), io, |_, _| {});
         let link = inner.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let (peers, connection) = (PeerTable::default(), link.connection());
         assert!(peers.join(node(1), &link, link.connection()));
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn of_nodes_without_end_the_latest_runs_are_remembered_and_nothing_else() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let inner = NodeInner::new(Setup::default(), io, |_, _| {});
         let (peers, link) = (PeerTable::default(), link(&inner, 1));
         for n in 0..=65_536 {
             assert!(peers.join(node(n), &link, link.connection()));
@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn a_run_is_over_once_a_later_one_is_connected_and_it_is_not() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let inner = NodeInner::new(Setup::default(), io, |_, _| {});
         let peers = PeerTable::default();
         let [first, second, other] = [(1, 1), (1, 2), (2, 3)].map(|(id, epoch)| {
             let epoch = node(epoch).epoch;
@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn a_node_that_goes_concerns_the_links_that_lead_to_it_and_no_others() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let inner = NodeInner::new(Setup::default(), io, |_, _| {});
         let links: Vec<_> = (1..=100).map(|n| link(&inner, n)).collect();
         let id = |n| node(n).node;
         for (n, link) in links.iter().enumerate() {
@@ -522,7 +522,7 @@ mod tests {
     #[test]
     fn an_address_that_was_only_named_is_passed_on_without_the_table() {
         let (io, _not_started) = io_thread::io();
-        let inner = NodeInner::new(Limits::default(), Vec::new(), None, io, |_, _| {});
+        let inner = NodeInner::new(Setup::default(), io, |_, _| {});
         let endpoint: Endpoint = "10.1.2.3:4".parse().expect("an endpoint");
         let path = Path::by_name_later(
             Arc::clone(&inner) as _,

@@ -1,4 +1,4 @@
-//! An accepted connection before its first byte: it is taken up, or turned away.
+//! An accepted connection before its first byte: it is opened, or turned away.
 
 use std::io;
 use std::io::Read;
@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::Stream;
+use super::seam::BoxFuture;
+use super::seam::Channel;
 #[cfg(feature = "turmoil")]
 use super::simulated;
 use super::tcp;
@@ -43,7 +45,8 @@ impl Origin {
 /// See the [module](self).
 pub(crate) struct Accepted {
     socket: Socket,
-    /// `None` for a Unix socket, where the permissions of its file say who may connect.
+    /// `None` for a Unix socket, where the permissions of its file say who may connect, and for another transport,
+    /// which has to prove it first.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -53,6 +56,27 @@ enum Socket {
     Unix(UnixStream),
     #[cfg(feature = "turmoil")]
     Simulated(turmoil::net::TcpStream),
+    Other(Handshake),
+}
+
+/// The handshake of a transport.
+type Handshake = BoxFuture<'static, io::Result<Channel>>;
+
+/// A connection that has room here, before its greeting.
+pub(crate) enum Opening {
+    Stream(Stream),
+    /// The transport's own handshake comes first.
+    Handshake(Handshake),
+}
+
+impl Opening {
+    /// Completes the transport's handshake, if it has one.
+    pub(crate) async fn complete(self) -> io::Result<Stream> {
+        match self {
+            Opening::Stream(stream) => Ok(stream),
+            Opening::Handshake(handshake) => Ok(handshake.await?.stream),
+        }
+    }
 }
 
 impl Accepted {
@@ -70,14 +94,19 @@ impl Accepted {
         Accepted { socket: Socket::Simulated(stream), origin: Some(Origin::of(peer)) }
     }
 
-    /// Returns the stream; an error if the peer has gone already.
-    pub(crate) fn open(self) -> io::Result<Stream> {
+    pub(super) fn other(handshake: Handshake) -> Accepted {
+        Accepted { socket: Socket::Other(handshake), origin: None }
+    }
+
+    /// Opens the connection; an error if the peer has gone already.
+    pub(crate) fn open(self) -> io::Result<Opening> {
         match self.socket {
-            Socket::Tcp(stream) => tcp::stream(stream),
+            Socket::Tcp(stream) => tcp::stream(stream).map(Opening::Stream),
             #[cfg(unix)]
-            Socket::Unix(stream) => Ok(unix::stream(stream)),
+            Socket::Unix(stream) => Ok(Opening::Stream(unix::stream(stream))),
             #[cfg(feature = "turmoil")]
-            Socket::Simulated(stream) => Ok(simulated::stream(stream)),
+            Socket::Simulated(stream) => Ok(Opening::Stream(simulated::stream(stream))),
+            Socket::Other(handshake) => Ok(Opening::Handshake(handshake)),
         }
     }
 
@@ -99,6 +128,8 @@ impl Accepted {
             Socket::Simulated(stream) => {
                 let _ = stream.try_write(word);
             }
+            // Nothing can be said before its handshake, which would cost more than a word.
+            Socket::Other(handshake) => drop(handshake),
         }
     }
 }

@@ -112,8 +112,7 @@ mod tests {
     #[tokio::test]
     async fn a_chunk_and_its_piece_are_written_and_counted_in_one_call() {
         let (calls, meter) = (Calls::default(), ByteMeter::new(Arc::clone(detached::pointer().router())));
-        let stream =
-            Stream { read: Box::new(&b"answer"[..]), write: Box::new(calls.clone()), near: true, reached: None };
+        let stream = Stream::new(&b"answer"[..], calls.clone());
         let mut stream = meter.count(stream);
         let (chunk, piece) = (b"the chunk, ", b"and its piece");
         stream.write.write_all_buf(&mut Buf::chain(&chunk[..], &piece[..])).await.unwrap();

@@ -1,12 +1,15 @@
 //! Streams between nodes. The only folder that opens sockets, of the system or of a simulation.
 //!
-//! Each file is one kind of stream, with the same few functions: dial, bind, accept.
+//! Each of the files `tcp`, `unix` and `simulated` is one kind of stream, with the same few functions: dial, bind,
+//! accept. Other kinds come from outside, through the [seam].
 
 pub(crate) mod accepted;
 mod happy_eyeballs;
 pub(crate) mod meter;
 pub(crate) mod reserve;
 mod resolver;
+pub(crate) mod schemes;
+pub(crate) mod seam;
 #[cfg(feature = "turmoil")]
 mod simulated;
 mod tcp;
@@ -19,13 +22,19 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 
 use self::accepted::Accepted;
+use self::schemes::Transports;
+use self::seam::Channel;
+use self::seam::Incoming;
 #[cfg(feature = "turmoil")]
 use crate::env;
 use crate::handle::ports::Asker;
 use crate::ident::Endpoint;
 use crate::ident::Place;
+use crate::observe::identity::Identity;
+use crate::wire::greeting::UNBOUND;
 
 /// Both directions of a connection.
 pub(crate) struct Stream {
@@ -33,14 +42,38 @@ pub(crate) struct Stream {
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether the other end is on this host.
     pub(crate) near: bool,
-    /// The address of the other end; `None` for a Unix socket.
+    /// The address of the other end, if it has one: a Unix socket has none.
     pub(crate) reached: Option<SocketAddr>,
+    /// The identity that the transport has proven.
+    pub(crate) identity: Identity,
+    /// Whether written bytes may stay in a buffer until the stream is flushed.
+    pub(crate) buffers: bool,
+    /// The bytes that only both ends of this very stream know, for the greeting's signatures.
+    pub(crate) binding: [u8; 32],
+}
+
+impl Stream {
+    /// Makes a stream of which nothing further is known.
+    pub(crate) fn new(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Stream {
+        let (read, write) = (Box::new(read), Box::new(write));
+        let identity = Identity::Unknown;
+        Stream { read, write, near: false, reached: None, identity, buffers: false, binding: UNBOUND }
+    }
+
+    /// Writes bytes at once.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write.write_all(bytes).await?;
+        self.write.flush().await
+    }
 }
 
 /// Opens a connection, for this node itself or for a peer that has named the endpoint. A host name is looked up anew
 /// each time; its addresses are tried as RFC 8305 says. Since a name may lead anywhere, addresses that mean this host
 /// are not tried for a peer elsewhere.
-pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>) -> io::Result<Stream> {
+pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transports: &Transports) -> io::Result<Stream> {
     match endpoint.place() {
         #[cfg(feature = "turmoil")]
         Place::Tcp { host, port } if env::is_simulated() => simulated::dial(host, port).await,
@@ -52,7 +85,20 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>) -> io::Re
         Place::Unix { path } => unix::dial(path).await,
         #[cfg(not(unix))]
         Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        Place::Other { scheme, address } => {
+            let transport = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+            if asked_by.is_some_and(|asker| !transport.may_be_named(address, asker.near)) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            let Channel { stream } = transport.connect(address).await?;
+            Ok(stream)
+        }
     }
+}
+
+/// Returns the error for an endpoint without a transport.
+fn unsupported(endpoint: &Endpoint, transports: &Transports) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, transports.check(endpoint).err().unwrap_or_default())
 }
 
 /// Accepts connections at one endpoint.
@@ -62,11 +108,12 @@ pub(crate) enum Listener {
     Unix(unix::BoundSocket),
     #[cfg(feature = "turmoil")]
     Simulated(simulated::Listener),
+    Other(Box<dyn Incoming>),
 }
 
 impl Listener {
     /// Listens at an endpoint: at all addresses of its host, on one port.
-    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Bound)> {
+    pub(crate) async fn bind(endpoint: &Endpoint, transports: &Transports) -> io::Result<(Listener, Bound)> {
         match endpoint.place() {
             #[cfg(feature = "turmoil")]
             Place::Tcp { host, port } if env::is_simulated() => {
@@ -85,6 +132,12 @@ impl Listener {
             }
             #[cfg(not(unix))]
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+            Place::Other { scheme, address } => {
+                let transport = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+                let incoming = transport.bind(address).await?;
+                let bound = endpoint.at(&incoming.address()).ok_or_else(|| not_an_address(scheme, &*incoming))?;
+                Ok((Listener::Other(incoming), Bound { endpoint: bound, addresses: Vec::new(), all: true }))
+            }
         }
     }
 
@@ -95,8 +148,16 @@ impl Listener {
             Listener::Unix(listener) => unix::accept(listener).await,
             #[cfg(feature = "turmoil")]
             Listener::Simulated(listener) => simulated::accept(listener).await,
+            Listener::Other(incoming) => Ok(Accepted::other(incoming.accept().await?)),
         }
     }
+}
+
+/// Returns the error for a listener whose address, with its scheme, is no endpoint.
+fn not_an_address(scheme: &str, incoming: &dyn Incoming) -> io::Error {
+    let words =
+        format!("the transport {scheme} listens at {:?}, which is no address of an endpoint", incoming.address());
+    io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
 /// The place at which a listener is bound.
@@ -113,15 +174,15 @@ pub(crate) struct Bound {
 impl Bound {
     fn at(endpoint: &Endpoint, addresses: Vec<SocketAddr>, all: bool) -> Bound {
         let port = addresses.first().map(SocketAddr::port);
-        Bound { endpoint: port.map_or_else(|| endpoint.clone(), |port| with_port(endpoint, port)), addresses, all }
+        let endpoint = port.and_then(|port| with_port(endpoint, port)).unwrap_or_else(|| endpoint.clone());
+        Bound { endpoint, addresses, all }
     }
 }
 
 /// Returns the endpoint with the port that the system has chosen.
-fn with_port(endpoint: &Endpoint, port: u16) -> Endpoint {
-    let text = endpoint.as_ref();
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    format!("{host}:{port}").parse().unwrap_or_else(|_| endpoint.clone())
+fn with_port(endpoint: &Endpoint, port: u16) -> Option<Endpoint> {
+    let (host, _) = endpoint.as_ref().rsplit_once(':')?;
+    format!("{host}:{port}").parse().ok()
 }
 
 /// Whether an address means a different host on each host that uses it: loopback, the unspecified address, which is

@@ -34,5 +34,5 @@ pub(super) fn stream(stream: TcpStream) -> Stream {
     let reached = stream.peer_addr().ok();
     let near = stream.peer_addr().and_then(|peer| Ok(is_near(peer, stream.local_addr()?))).unwrap_or(false);
     let (read, write) = stream.into_split();
-    Stream { read: Box::new(read), write: Box::new(write), near, reached }
+    Stream { near, reached, ..Stream::new(read, write) }
 }

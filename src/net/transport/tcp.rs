@@ -169,7 +169,7 @@ pub(super) fn stream(stream: TcpStream) -> io::Result<Stream> {
         let _ = SockRef::from(&stream).set_send_buffer_size(NEAR_BUFFER);
     }
     let (read, write) = stream.into_split();
-    Ok(Stream { read: Box::new(read), write: Box::new(write), near, reached: Some(reached) })
+    Ok(Stream { near, reached: Some(reached), ..Stream::new(read, write) })
 }
 
 /// Refuses a connection of a socket to itself. If nobody listens at a port, the system may choose that very port for

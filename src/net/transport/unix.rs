@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 
 use super::Stream;
 use super::accepted::Accepted;
+use crate::observe::identity::Identity;
 
 pub(super) async fn dial(path: &str) -> io::Result<Stream> {
     Ok(stream(UnixStream::connect(path).await?))
@@ -34,8 +35,11 @@ pub(super) async fn accept(listener: &BoundSocket) -> io::Result<Accepted> {
 }
 
 pub(super) fn stream(stream: UnixStream) -> Stream {
+    // Of the process that has connected or listens, as it was then. Its process id is left out: it may be another's soon.
+    let identity =
+        stream.peer_cred().map_or(Identity::Unknown, |cred| Identity::Unix { uid: cred.uid(), gid: cred.gid() });
     let (read, write) = stream.into_split();
-    Stream { read: Box::new(read), write: Box::new(write), near: true, reached: None }
+    Stream { near: true, identity, ..Stream::new(read, write) }
 }
 
 /// The file of a Unix socket, which nobody else removes.

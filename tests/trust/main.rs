@@ -1,0 +1,4 @@
+//! Transports that applications bring, and what they prove about peers.
+
+mod memory;
+mod own_transport;

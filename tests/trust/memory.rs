@@ -1,0 +1,155 @@
+//! A transport within the process, whose addresses are any words. Its channels prove what a test says.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use actix_hermod::transport::BoxFuture;
+use actix_hermod::transport::Channel;
+use actix_hermod::transport::Incoming;
+use actix_hermod::transport::Transport;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes under way in one direction.
+const UNDER_WAY: usize = 64 << 10;
+
+/// A network within the process.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    pub(crate) network: Arc<Network>,
+    /// Whether peers elsewhere may name addresses of it.
+    pub(crate) is_private: bool,
+    /// Whether the two ends of a channel do not agree about it, as if somebody stood between.
+    pub(crate) is_intercepted: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Network {
+    listeners: Mutex<BTreeMap<String, mpsc::UnboundedSender<Dialled>>>,
+    ports: AtomicUsize,
+    dials: AtomicUsize,
+    /// Cancelled to break all channels; replaced then.
+    alive: Mutex<CancellationToken>,
+}
+
+struct Dialled {
+    io: DuplexStream,
+    binding: [u8; 32],
+    says: Says,
+}
+
+/// The behaviour of a client in the handshake of the transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says {
+    Hello,
+    Nothing,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// Returns the number of dials so far.
+    pub(crate) fn dials(&self) -> usize {
+        self.network.dials.load(Ordering::SeqCst)
+    }
+
+    /// Breaks all channels; new ones can be made.
+    pub(crate) fn cut(&self) {
+        std::mem::take(&mut *lock(&self.network.alive)).cancel();
+    }
+
+    /// Connects to a listener as a client would, and gives its end of the stream.
+    pub(crate) fn dial(&self, address: &str, says: Says) -> io::Result<DuplexStream> {
+        self.network.dials.fetch_add(1, Ordering::SeqCst);
+        let listeners = lock(&self.network.listeners);
+        let listener = listeners.get(address).ok_or(io::ErrorKind::ConnectionRefused)?;
+        let (near, far) = tokio::io::duplex(UNDER_WAY);
+        let binding = [7; 32];
+        listener.send(Dialled { io: far, binding, says }).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        Ok(near)
+    }
+
+    /// Returns the stream, with both ends of which it is over once the network is cut.
+    fn cuttable(&self, mut io: DuplexStream) -> DuplexStream {
+        let (near, mut far) = tokio::io::duplex(UNDER_WAY);
+        let cut = lock(&self.network.alive).clone();
+        actix::spawn(async move {
+            tokio::select! {
+                () = cut.cancelled() => {}
+                _ = tokio::io::copy_bidirectional(&mut io, &mut far) => {}
+            }
+        });
+        near
+    }
+}
+
+impl Transport for Memory {
+    fn scheme(&self) -> &str {
+        "memory"
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
+        Box::pin(async move {
+            let io = self.cuttable(self.dial(address, Says::Hello)?);
+            let binding = if self.is_intercepted { [8; 32] } else { [7; 32] };
+            Ok(Channel::new(io).binding(binding))
+        })
+    }
+
+    fn bind<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Incoming>>> {
+        Box::pin(async move {
+            let address = match address {
+                "any" => format!("port {}", self.network.ports.fetch_add(1, Ordering::SeqCst)),
+                other => other.to_owned(),
+            };
+            let (dialled, incoming) = mpsc::unbounded_channel();
+            let mut listeners = lock(&self.network.listeners);
+            if listeners.get(&address).is_some_and(|listener| !listener.is_closed()) {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            listeners.insert(address.clone(), dialled);
+            Ok(Box::new(Listener { address, incoming }) as Box<dyn Incoming>)
+        })
+    }
+
+    fn may_be_named(&self, _: &str, is_near: bool) -> bool {
+        is_near || !self.is_private
+    }
+}
+
+struct Listener {
+    address: String,
+    incoming: mpsc::UnboundedReceiver<Dialled>,
+}
+
+impl Incoming for Listener {
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxFuture<'static, io::Result<Channel>>>> {
+        Box::pin(async move {
+            let Some(Dialled { io, binding, says }) = self.incoming.recv().await else { return pending().await };
+            let handshake: BoxFuture<'static, io::Result<Channel>> = Box::pin(async move {
+                match says {
+                    Says::Hello => Ok(Channel::new(io).binding(binding)),
+                    // The stream lives as long as the handshake waits.
+                    Says::Nothing => {
+                        let _held = io;
+                        pending().await
+                    }
+                }
+            });
+            Ok(handshake)
+        })
+    }
+}
