@@ -42,7 +42,7 @@ fn on(memory: &Memory) -> NodeBuilder {
 /// Starts a node that listens in the memory network.
 async fn listening_on(memory: &Memory) -> (Node, Endpoint) {
     let node = on(memory).start();
-    let endpoint = within(node.listen("memory:any")).await.unwrap();
+    let endpoint = within(node.listen("memory:any")).await.expect("it listens");
     (node, endpoint)
 }
 
@@ -106,13 +106,13 @@ fn an_address_keeps_its_transport_in_its_uri() {
 async fn introduced(memory: &Memory, client: &Node) -> (Node, Address<Number>, Mailbox<Number>, Node) {
     let (hub, hub_endpoint) = listening_on(memory).await;
     let (owner, _) = listening_on(memory).await;
-    let mut subscriptions: Mailbox<Subscribe> = hub.mailbox().name("subscriptions").open().unwrap();
-    let mut gifts: Mailbox<Give> = hub.mailbox().name("gifts").open().unwrap();
-    let numbers: Mailbox<Number> = owner.mailbox().open().unwrap();
-    let mut given: Mailbox<Give> = client.mailbox().open().unwrap();
-    client.remote(&hub_endpoint, "subscriptions").unwrap().do_send(Subscribe(given.address()));
+    let mut subscriptions: Mailbox<Subscribe> = hub.mailbox().name("subscriptions").open().expect("it opens");
+    let mut gifts: Mailbox<Give> = hub.mailbox().name("gifts").open().expect("it opens");
+    let numbers: Mailbox<Number> = owner.mailbox().open().expect("it opens");
+    let mut given: Mailbox<Give> = client.mailbox().open().expect("it opens");
+    client.remote(&hub_endpoint, "subscriptions").expect("an address").do_send(Subscribe(given.address()));
     let subscriber = next(&mut subscriptions).await.0;
-    owner.remote(&hub_endpoint, "gifts").unwrap().do_send(Give(numbers.address()));
+    owner.remote(&hub_endpoint, "gifts").expect("an address").do_send(Give(numbers.address()));
     subscriber.do_send(next(&mut gifts).await);
     let to = next(&mut given).await.0;
     (hub, to, numbers, owner)
