@@ -224,8 +224,11 @@ mod tests {
         node: Observer,
         mailbox: Drops,
         pointer: Drops,
-        told: RefCell<Vec<(&'static str, DropReason, u64, Option<String>, u64)>>,
+        told: RefCell<Vec<Notice>>,
     }
+
+    /// The party, the notice, and the total.
+    type Notice = (&'static str, DropReason, u64, Option<String>, u64);
 
     struct Ear<'a>(&'a Concerned, &'static str);
 

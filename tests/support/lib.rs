@@ -186,6 +186,7 @@ pub fn balanced(nodes: &[&Node]) -> impl Future<Output = ()> {
 pub struct Scratch(PathBuf);
 
 impl Scratch {
+    #[expect(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Scratch {
         let path = std::env::temp_dir().join(format!("hermod-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&path).expect("a directory for temporary files");
@@ -340,6 +341,7 @@ impl Handler<Number> for Catcher {
 impl Caught {
     /// The next number that the actor is sent.
     #[track_caller]
+    #[expect(clippy::should_implement_trait, reason = "it waits")]
     pub fn next(&mut self) -> impl Future<Output = u64> {
         let place = Location::caller();
         async move {

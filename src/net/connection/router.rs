@@ -364,11 +364,15 @@ async fn greet_caller(
     opening: Opening,
     unproven: &UnprovenConnection,
 ) -> Result<Established, HandshakeError> {
-    let stream = tokio::select! {
-        biased;
-        () = unproven.expelled.cancelled() => return Err(HandshakeError::TooMany),
-        () = node.closing.cancelled() => return Err(HandshakeError::Closing),
-        stream = opening.complete() => stream?,
+    let stream = match opening {
+        Opening::Stream(stream) => stream,
+        // Nothing can be said to the peer before the end of this handshake.
+        Opening::Handshake(handshake) => tokio::select! {
+            biased;
+            () = unproven.expelled.cancelled() => return Err(HandshakeError::TooMany),
+            () = node.closing.cancelled() => return Err(HandshakeError::Closing),
+            channel = handshake => channel?.stream,
+        },
     };
     let (stream, lent) = lend(link.metered(stream));
     tokio::select! {

@@ -69,16 +69,6 @@ pub(crate) enum Opening {
     Handshake(Handshake),
 }
 
-impl Opening {
-    /// Completes the transport's handshake, if it has one.
-    pub(crate) async fn complete(self) -> io::Result<Stream> {
-        match self {
-            Opening::Stream(stream) => Ok(stream),
-            Opening::Handshake(handshake) => Ok(handshake.await?.stream),
-        }
-    }
-}
-
 impl Accepted {
     pub(super) fn tcp(stream: TcpStream, peer: SocketAddr) -> Accepted {
         Accepted { socket: Socket::Tcp(stream), origin: Some(Origin::of(peer)) }

@@ -85,7 +85,7 @@ pub trait Incoming: Send {
 
 /// A reliable, ordered stream of bytes in both directions, and what its transport has proven about the peer.
 pub struct Channel {
-    pub(super) stream: Stream,
+    pub(crate) stream: Stream,
 }
 
 impl Channel {
