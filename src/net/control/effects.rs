@@ -59,12 +59,6 @@ impl Effects {
         self.0.is_empty()
     }
 
-    /// Takes these, and leaves none behind.
-    #[cold]
-    pub(crate) fn take(&mut self) -> Effects {
-        std::mem::take(self)
-    }
-
     /// Runs them. No lock may be held.
     pub(crate) fn run(self) {
         for effect in self.0 {
@@ -113,7 +107,7 @@ mod tests {
         others.unanswered(Box::new(move |answer| answered.lock().push(if answer.is_none() { "none" } else { "some" })));
         others.gone(Box::new(Noted(Arc::clone(&noted))), CloseReason::NodeGone.into());
         effects.extend(others);
-        let taken = effects.take();
+        let taken = std::mem::take(&mut effects);
         assert!(effects.is_empty() && !taken.is_empty() && noted.lock().is_empty());
         taken.run();
         assert_eq!(*noted.lock(), ["dropped", "none", "told", "dropped"]);

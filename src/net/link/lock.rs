@@ -22,14 +22,10 @@ impl Lock {
     pub(super) fn with<R>(&self, change: impl FnOnce(&mut Outbox) -> R) -> R {
         let mut outbox = self.0.lock();
         let changed = change(&mut outbox);
-        let writer = outbox.woken_writer();
-        let effects = outbox.effects();
+        let due = outbox.afterwards.take_due();
         drop(outbox);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-        if let Some(effects) = effects {
-            effects.run();
+        if let Some(due) = due {
+            due.run();
         }
         changed
     }

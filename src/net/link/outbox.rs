@@ -64,9 +64,49 @@ pub(super) enum Phase {
 /// The work that is left for the time after the lock is released.
 #[derive(Default)]
 pub(super) struct Afterwards {
+    /// The waker of a writer that waits.
     writer: Option<Waker>,
-    pub(super) effects: Effects,
+    effects: Effects,
     wakes: bool,
+    /// Whether there is any work: the one thing that each message checks.
+    is_due: bool,
+}
+
+impl Afterwards {
+    /// Returns the effects, to add some.
+    #[cold]
+    pub(super) fn effects(&mut self) -> &mut Effects {
+        self.is_due = true;
+        &mut self.effects
+    }
+
+    /// Takes the work, if there is any.
+    #[inline]
+    pub(super) fn take_due(&mut self) -> Option<Due> {
+        if self.is_due { Some(self.take()) } else { None }
+    }
+
+    fn take(&mut self) -> Due {
+        self.is_due = false;
+        let writer = if std::mem::take(&mut self.wakes) { self.writer.take() } else { None };
+        Due { writer, effects: std::mem::take(&mut self.effects) }
+    }
+}
+
+/// Work that is due once the lock is released.
+pub(super) struct Due {
+    writer: Option<Waker>,
+    effects: Effects,
+}
+
+impl Due {
+    /// Wakes the writer, and runs the effects.
+    pub(super) fn run(self) {
+        if let Some(writer) = self.writer {
+            writer.wake();
+        }
+        self.effects.run();
+    }
 }
 
 /// See the [module](self). The fields that each message touches come first.
@@ -110,30 +150,23 @@ impl Outbox {
 
     /// Leaves effects to be run once the lock is released.
     pub(super) fn later(&mut self, effects: Effects) {
-        self.afterwards.effects.extend(effects);
+        if !effects.is_empty() {
+            self.afterwards.effects().extend(effects);
+        }
     }
 
-    /// Has the writer woken once the lock is released.
+    /// Has the writer woken once the lock is released, if it waits.
     #[inline]
     pub(super) fn wake(&mut self) {
-        self.afterwards.wakes = true;
+        if self.afterwards.writer.is_some() {
+            self.afterwards.wakes = true;
+            self.afterwards.is_due = true;
+        }
     }
 
     /// Sets the waker of the writer, which has found nothing to write.
     pub(super) fn set_writer(&mut self, writer: Waker) {
         self.afterwards.writer = Some(writer);
-    }
-
-    /// Returns the writer that is to be woken, if one waits.
-    #[inline]
-    pub(super) fn woken_writer(&mut self) -> Option<Waker> {
-        if std::mem::take(&mut self.afterwards.wakes) { self.afterwards.writer.take() } else { None }
-    }
-
-    /// Returns the effects that are to be run, if there are any.
-    #[inline]
-    pub(super) fn effects(&mut self) -> Option<Effects> {
-        if self.afterwards.effects.is_empty() { None } else { Some(self.afterwards.effects.take()) }
     }
 
     /// Whether this is still the connection of that number.
@@ -197,7 +230,7 @@ impl Outbox {
                 self.posts.cancel(number, pending.flow);
                 self.wake();
             }
-            self.afterwards.effects.drop_later(pending);
+            self.afterwards.effects().drop_later(pending);
         }
     }
 
@@ -370,8 +403,7 @@ mod tests {
         let touched = [
             offset_of!(Outbox, phase),
             offset_of!(Outbox, afterwards.writer),
-            offset_of!(Outbox, afterwards.effects),
-            offset_of!(Outbox, afterwards.wakes),
+            offset_of!(Outbox, afterwards.is_due),
             offset_of!(Outbox, posts.bytes),
             offset_of!(Outbox, posts.waiting),
             offset_of!(Outbox, posts.fragment),

@@ -40,7 +40,7 @@ impl Link {
             }
             let (given_back, next) = outbox.releases.deferred.on_pong(pong.nonce);
             if !given_back.is_empty() {
-                outbox.afterwards.effects.drop_later(given_back);
+                outbox.afterwards.effects().drop_later(given_back);
             }
             outbox.ping_behind(next);
         });

@@ -57,13 +57,13 @@ impl Outbox {
         let Waiter { node, told } = waiter;
         if self.phase == Phase::Over {
             // Dropping `told` tells the waiter.
-            self.afterwards.effects.drop_later(told);
+            self.afterwards.effects().drop_later(told);
             return false;
         }
         let is_up = matches!(self.phase, Phase::Up | Phase::Closing);
         let node = node.or(peer.filter(|_| is_up));
         if is_up && node.is_some() && node != peer {
-            self.afterwards.effects.gone(told, CloseReason::NodeGone.into());
+            self.afterwards.effects().gone(told, CloseReason::NodeGone.into());
             return false;
         }
         let starts = matches!(self.admit(true), Ok(true));
