@@ -15,12 +15,16 @@
 // - address: the handle that applications hold and send through; an actix `Recipient` made by this crate is another.
 // - pointer: the state shared by all clones of an address: the box it points to, and how messages get there.
 // - path: the connection by which the messages of a pointer leave, chosen among those that lead to the box.
-// - link: one path to a peer as other threads see it: an outbox, and the known facts about the other end. A link that
-//   this node dials outlives its connections.
-// - connection: one stream to a peer from greeting to goodbye, with its reader, its writer and its router.
+// - link: all that this node keeps for one peer across its connections: the outbox, and the known facts about the other
+//   end. Other threads send through it. A link that this node dials outlives its connections.
+// - outbox: the send queue of a link.
+// - connection: one stream to a peer from greeting (handshake) to goodbye (close), with its reader, its writer and its
+//   router.
 // - peer: the node at the other end.
-// - lease: a count of handles by which a node elsewhere keeps a box alive here.
+// - lease: a count of handles by which a node elsewhere keeps a box alive here; it does not expire by time.
+// - shape: the structure of a type of message (its schema), which two nodes compare before they decode.
 // - drop: the end of a message that is not delivered; it has one reason, is counted where it happens, and is reported.
+//   To applications, it is a dead letter. `observe/loss` is the only door through which a message is dropped.
 //
 // The layers, from the top down: node, net (connection, peers, link, control, transport), boxes, handle (recipient,
 // pointer), quota, config, message, wire, observe, reason, key, ident, env, sync. `tests/layers.rs` checks their order,

@@ -200,8 +200,9 @@ impl<M: RemoteMessage> Address<M> {
         proxy::recipient(&self.pointer)
     }
 
-    /// Returns whether a message sent now has somewhere to go; for a box at another node, whether there is a connection
-    /// to that node. This does not dial: a fresh remote address is not connected before it is first used.
+    /// Returns whether a message sent now would be taken; for a box at another node, whether there is a connection to
+    /// that node. This does not dial: a fresh remote address is not connected before it is first used. To find out
+    /// whether the other end is there, [`ask`](Address::ask).
     ///
     /// For an address by name only the connection counts, since a box of that name may open at any time. The address of
     /// a box without a name is connected only to the node of that box, not to another node that has taken its place,

@@ -11,8 +11,9 @@ use crate::wire::frames::refuse::Unanswered;
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AskError {
-    /// The request was not, and will not be, handled: it can be sent again. In the pause after a failed dial a request
-    /// fails as `NotConnected` at once, so wait a little before the next.
+    /// The request was not, and will not be, handled, so another attempt cannot be a duplicate. Whether it can succeed
+    /// depends on the reason: the manual has [a table](crate::manual::retrying_safely). In the pause after a failed dial
+    /// a request fails as `NotConnected` at once, so wait a little before the next.
     #[error("the request was not delivered: {reason}{}", in_brackets(detail.as_deref()))]
     NotDelivered {
         /// The reason of the drop.

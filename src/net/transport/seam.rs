@@ -71,7 +71,8 @@ pub trait Incoming: Send {
     /// It does no handshake: that is up to the returned future, which runs beside others, is dropped after
     /// [`handshake_timeout`](crate::NodeBuilder::handshake_timeout), and counts among the
     /// [`max_unproven`](crate::NodeBuilder::max_unproven) connections. If there is no room for a connection, the future
-    /// is dropped before it was polled.
+    /// is dropped before it was polled. The node does not know the peer's address by then, so
+    /// [`max_per_address`](crate::NodeBuilder::max_per_address) does not apply.
     ///
     /// # Errors
     /// After an error the node waits a little (the lower end of [`reconnect`](crate::NodeBuilder::reconnect)), and calls
