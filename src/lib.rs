@@ -60,9 +60,9 @@ mod wire;
 // The node, how it is started, and its errors.
 pub use config::IoThread;
 pub use ident::AddressError;
-pub use ident::Endpoint;
 pub use ident::NodeId;
 pub use ident::ParseNodeIdError;
+pub use ident::endpoint::Endpoint;
 pub use key::KeyError;
 pub use key::NodeKey;
 pub use node::ListenError;

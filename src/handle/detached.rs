@@ -24,9 +24,9 @@ use crate::config::Limits;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::ident::endpoint::Endpoint;
 use crate::observe::loss::DropNotice;
 
 /// Returns a new pointer, so that pointers made for different types share no state.

@@ -22,10 +22,10 @@ use super::context::NodeContext;
 use super::pointer::Pointer;
 use crate::handle::pointer::identity::Origin;
 use crate::ident::AddressError;
-use crate::ident::Endpoint;
 use crate::ident::NodeId;
-use crate::ident::Place;
-use crate::ident::is_scheme;
+use crate::ident::endpoint::Endpoint;
+use crate::ident::endpoint::Place;
+use crate::ident::endpoint::is_scheme;
 
 const TCP: &str = "hermod://";
 /// In front of the scheme of any other transport.

@@ -32,11 +32,11 @@ use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
-use crate::ident::Endpoint;
 use crate::ident::Epoch;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::ident::check_name;
+use crate::ident::endpoint::Endpoint;
 use crate::key::NodeKey;
 use crate::net::control::drop_report::DropRun;
 use crate::net::link::Destination;
@@ -84,7 +84,7 @@ pub(crate) struct NodeParts {
     pub(super) searches: Arc<PathSearches>,
     pub(crate) io: IoHandle,
     start_router: StartRouter,
-    pub(crate) transports: Transports,
+    pub(crate) transports: Arc<Transports>,
     /// The endpoints at which only this node can listen. A link to a further endpoint of this node is known to lead
     /// here once it is connected.
     listening: EndpointList,
@@ -129,7 +129,7 @@ impl NodeInner {
                 searches: Arc::default(),
                 io,
                 start_router,
-                transports,
+                transports: Arc::new(transports),
                 listening: EndpointList::new(Vec::new()),
                 is_to_shut_down: AtomicBool::new(false),
                 closing: CancellationToken::new(),
@@ -312,13 +312,14 @@ impl Router for NodeParts {
         hints: &[Endpoint],
         asked_by: Asker,
     ) -> Option<Arc<dyn Outbound>> {
+        let hints: Vec<&Endpoint> = hints.iter().filter(|hint| self.transports.have(hint)).collect();
         if hints.is_empty() || node == context.id() || self.closing.is_cancelled() || self.is_gone(node) {
             return None;
         }
         let (limits, outboxes) = (context.limits(), &context.quotas().outboxes);
         self.searches.search(node, asked_by.node, limits.outbox, outboxes, |queue| {
             let dial = |hint| self.link_for(context, hint, Some(node.node), Some(asked_by));
-            let dialled = hints.iter().map(dial).collect();
+            let dialled = hints.into_iter().map(dial).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
             self.run(Box::pin(path_search::search(searches, node, peers, dialled, limits.clone(), queue)));
         })

@@ -8,7 +8,7 @@ use super::Node;
 use crate::config::IoThread;
 use crate::config::Limits;
 use crate::handle::recipient::permits;
-use crate::ident::Endpoint;
+use crate::ident::endpoint::Endpoint;
 use crate::key::NodeKey;
 use crate::net::connection::start;
 use crate::net::io_thread;
@@ -115,8 +115,9 @@ limits! {
     /// all peers have named; endpoints beyond that are not dialled ([`NotConnected`](crate::DropReason::NotConnected)).
     max_connections(connections: usize),
     /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned
-    /// away, unless one of them has not greeted and makes room. Connections over Unix sockets, and those that this node
-    /// dials, are not counted. Many nodes on one host, or behind one address, may need more. Default: a quarter of
+    /// away, unless one of them has not greeted and makes room. Connections over Unix sockets, those over a
+    /// [transport](NodeBuilder::transport) that does not say where its peers come from, and those that this node dials,
+    /// are not counted. Many nodes on one host, or behind one address, may need more. Default: a quarter of
     /// `max_connections`, at least one.
     ///
     /// However many connections it has, one address gets at most three quarters of the amounts that all connections of
@@ -212,8 +213,8 @@ impl NodeBuilder {
     /// once it has greeted as such.
     ///
     /// # Panics
-    /// If the text is not an endpoint: `host:port`, `[ipv6]:port` or `unix:/path`. To check a text that is read at run
-    /// time, parse it as an [`Endpoint`] first.
+    /// If the text is not an endpoint. To check a text that is read at run time, parse it as an [`Endpoint`] first.
+    /// [`start`](NodeBuilder::start) panics if the node has no [transport](NodeBuilder::transport) of its scheme.
     #[track_caller]
     pub fn advertise(mut self, endpoint: &str) -> Self {
         match endpoint.parse() {
@@ -258,8 +259,15 @@ impl NodeBuilder {
     /// # Panics
     /// In a current-thread tokio runtime without a `LocalSet`, such as that of `#[tokio::test]`, unless the I/O thread
     /// is [`IoThread::Own`]: nothing there could run the node's tasks. `#[actix::test]` has a `LocalSet`.
+    ///
+    /// If an [advertised](NodeBuilder::advertise) endpoint has the scheme of no transport of the node.
     #[track_caller]
     pub fn start(self) -> Node {
+        for endpoint in &self.advertised {
+            if let Err(words) = self.transports.check(endpoint) {
+                panic!("not advertised: {words}");
+            }
+        }
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
         let setup =

@@ -11,9 +11,9 @@ use super::codec::put_text;
 use crate::ident::BoxId;
 use crate::ident::Epoch;
 use crate::ident::Incarnation;
-use crate::ident::MAX_ENDPOINT;
 use crate::ident::MAX_NAME;
 use crate::ident::NodeId;
+use crate::ident::endpoint::MAX_ENDPOINT;
 
 /// Maximum number of endpoints named for one node: enough for a host with several networks, not a list of guesses.
 pub(crate) const MAX_ENDPOINTS: usize = 8;

@@ -178,8 +178,8 @@ impl Outgoing {
             if handles.len() == 0 {
                 return self.post_plain(out, room, number, 0, &[], post.body);
             }
-            if let Some(few) = self.few(handles) {
-                return self.post_plain(out, room, number, flag::HANDLES, few.bytes(), post.body);
+            if let Some(posted) = self.post_few(out, room, number, handles, post.body) {
+                return posted;
             }
         }
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
@@ -262,13 +262,22 @@ impl Outgoing {
         if bound > room { Err(Unwritten::NoRoom) } else { Ok(bound) }
     }
 
-    /// Returns the handles, if they are few and all of them have numbers.
-    fn few<R: Referent>(&mut self, handles: impl ExactSizeIterator<Item = R>) -> Option<Few> {
+    /// Appends a post with handles, if they are few and all of them have numbers. A function of its own, so that posts
+    /// without handles are as short as they can be.
+    #[inline(never)]
+    fn post_few<R: Referent>(
+        &mut self,
+        out: &mut BytesMut,
+        room: usize,
+        number: u32,
+        handles: impl ExactSizeIterator<Item = R>,
+        body: &[u8],
+    ) -> Option<Result<(), Unwritten>> {
         let mut few = Few::new(handles.len())?;
         for handle in handles {
             few.put(self.numbers.number(handle.key(), handle.hint().load(Ordering::Relaxed))?);
         }
-        Some(few)
+        Some(self.post_plain(out, room, number, flag::HANDLES, few.bytes(), body))
     }
 
     /// Appends a post in the most frequent form: a body for a target that has a number, and written handles that all

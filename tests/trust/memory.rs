@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -28,6 +29,10 @@ pub(crate) struct Memory {
     pub(crate) is_private: bool,
     /// Whether the two ends of a channel do not agree about it, as if somebody stood between.
     pub(crate) is_intercepted: bool,
+    /// The address that peers are said to come from.
+    pub(crate) peers_at: Option<SocketAddr>,
+    /// The address that dialling other than the first listener is said to lead to.
+    pub(crate) leads_to: Option<SocketAddr>,
 }
 
 #[derive(Default)]
@@ -101,7 +106,11 @@ impl Transport for Memory {
         Box::pin(async move {
             let io = self.cuttable(self.dial(address, Says::Hello)?);
             let binding = if self.is_intercepted { [8; 32] } else { [7; 32] };
-            Ok(Channel::new(io).binding(binding))
+            let channel = Channel::new(io).binding(binding);
+            Ok(match self.leads_to.filter(|_| address != "port 0") {
+                Some(led_to) => channel.address(led_to),
+                None => channel,
+            })
         })
     }
 
@@ -117,7 +126,7 @@ impl Transport for Memory {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             listeners.insert(address.clone(), dialled);
-            Ok(Box::new(Listener { address, incoming }) as Box<dyn Incoming>)
+            Ok(Box::new(Listener { address, incoming, peers_at: self.peers_at }) as Box<dyn Incoming>)
         })
     }
 
@@ -129,9 +138,14 @@ impl Transport for Memory {
 struct Listener {
     address: String,
     incoming: mpsc::UnboundedReceiver<Dialled>,
+    peers_at: Option<SocketAddr>,
 }
 
 impl Incoming for Listener {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peers_at
+    }
+
     fn address(&self) -> String {
         self.address.clone()
     }

@@ -257,5 +257,78 @@ fn a_node_without_the_transport_takes_an_address_of_it_and_does_not_dial() {
         given.do_send(Number(1));
         settled(|| dropped(&plain, DropReason::NotConnected) == 1).await;
         assert_eq!(memory.dials(), 1, "only the node that has the transport has dialled");
+        // At once, and not when a silent node would be given up.
+        within(given.closed()).await;
+    });
+}
+
+#[test]
+fn peers_of_a_transport_are_counted_by_the_address_that_it_says() {
+    System::new().block_on(async {
+        for (peers_at, answered) in [(Some("192.0.2.1:1"), 2), (None, 3)] {
+            let memory = Memory { peers_at: peers_at.map(|at| at.parse().unwrap()), ..Memory::default() };
+            let server = on(&memory).max_per_address(2).start();
+            let endpoint = within(server.listen("memory:any")).await.unwrap();
+            let mut pings: Mailbox<Ping> = server.mailbox().name("pings").open().unwrap();
+            actix::spawn(async move {
+                while let Some(ping) = pings.recv().await {
+                    ping.return_to.do_send(Pong(ping.n));
+                }
+            });
+            let clients: Vec<Node> = (0..3).map(|_| on(&memory).start()).collect();
+            let mut came = 0;
+            for client in &clients {
+                let mut pongs: Mailbox<Pong> = client.mailbox().open().unwrap();
+                let to: Address<Ping> = client.remote(&endpoint, "pings").unwrap();
+                to.do_send(Ping { return_to: pongs.address(), n: 1 });
+                let refused = settled(|| dropped(client, DropReason::NotConnected) == 1);
+                tokio::select! {
+                    pong = next(&mut pongs) => came += pong.0,
+                    () = refused => {}
+                }
+            }
+            assert_eq!(came, answered, "{peers_at:?}");
+        }
+    });
+}
+
+/// Whatever the address is called: the transport says where it has led.
+#[test]
+fn a_peer_elsewhere_does_not_have_this_host_dialled_through_a_transport() {
+    System::new().block_on(async {
+        for (leads_to, is_direct) in [("127.0.0.1:1", false), ("192.0.2.1:1", true)] {
+            let memory = Memory { leads_to: Some(leads_to.parse().unwrap()), ..Memory::default() };
+            let client = on(&memory).start();
+            let (_hub, to, mut numbers, owner) = introduced(&memory, &client).await;
+            to.do_send(Number(1));
+            assert_eq!(next(&mut numbers).await, Number(1));
+            let is_linked = client.stats().connections.iter().any(|one| one.peer == Some(owner.id()));
+            assert_eq!((is_linked, memory.dials()), (is_direct, 3), "{leads_to}");
+        }
+    });
+}
+
+#[test]
+fn what_is_advertised_has_a_transport() {
+    let starts = |builder: fn() -> NodeBuilder| std::panic::catch_unwind(|| drop(builder().start())).is_ok();
+    System::new().block_on(async {
+        assert!(starts(|| on(&Memory::default()).advertise("memory:elsewhere")));
+        assert!(!starts(|| Node::builder().advertise("memory:elsewhere")));
+        assert!(!starts(|| Node::builder().advertise("host:4242/")));
+    });
+}
+
+/// Another node may listen under that name, too, for all that this one knows.
+#[test]
+fn a_name_of_a_transport_is_not_taken_for_this_nodes_own_before_it_is_dialled() {
+    System::new().block_on(async {
+        let memory = Memory::default();
+        let (node, endpoint) = listening_on(&memory).await;
+        let mut numbers: Mailbox<Number> = node.mailbox().name("numbers").open().unwrap();
+        let to: Address<Number> = node.remote(&endpoint, "numbers").unwrap();
+        assert!(!to.is_local());
+        to.do_send(Number(1));
+        assert_eq!(next(&mut numbers).await, Number(1));
+        settled(|| to.is_local()).await;
     });
 }

@@ -19,9 +19,9 @@ use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::AddressError;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::ident::endpoint::Endpoint;
 use crate::observe::loss::DropNotice;
 
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]

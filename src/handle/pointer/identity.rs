@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use super::Pointer;
 use super::Route;
 use crate::ident::BoxId;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::ident::endpoint::Endpoint;
 use crate::message::RemoteMessage;
 use crate::message::shape::Shape;
 

@@ -22,8 +22,8 @@ use crate::handle::ports::Asker;
 use crate::handle::ports::BoxGone;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
+use crate::ident::endpoint::Endpoint;
 use crate::observe::event::CloseReason;
 use crate::wire::target::Target;
 

@@ -26,9 +26,9 @@ use crate::handle::ports::Dialler;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
+use crate::ident::endpoint::Endpoint;
 use crate::observe::stats::Losses;
 use crate::reason::DropReason;
 

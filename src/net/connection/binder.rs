@@ -22,7 +22,7 @@ pub(super) struct Binder<'a> {
 impl Bind<Rc<Binding>> for Binder<'_> {
     fn bind(&mut self, introduction: &Introduction<'_>) -> Rc<Binding> {
         self.context.add_work(INTRODUCTION);
-        self.cache.bind(introduction, self.context.near)
+        self.cache.bind(introduction, self.context.near, &self.context.transports)
     }
 
     /// Handles are wanted only if their message will be accepted, as far as that is known before they are read.

@@ -19,12 +19,13 @@ use crate::handle::pointer::path::Path;
 use crate::handle::ports::Asker;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::ident::check_name;
+use crate::ident::endpoint::Endpoint;
 use crate::net::link::shape_query::Words;
 use crate::net::peers::hints;
+use crate::net::transport::schemes::Transports;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 use crate::wire::target::Target;
@@ -102,13 +103,13 @@ impl Bound {
 
 impl Binding {
     /// Makes the entry for a box introduced by a peer, which is `near` (on this host) or not.
-    pub(super) fn new(introduction: &Introduction<'_>, near: bool) -> Binding {
+    pub(super) fn new(introduction: &Introduction<'_>, near: bool, transports: &Transports) -> Binding {
         let bound = match &introduction.identity {
             Identity::YourName(name) => Bound::OurName((*name).into()),
             Identity::YourBox(id) => Bound::OurBox(*id),
             Identity::MyBox { id, name } => Bound::Peers { id: *id, name: (*name).into() },
             Identity::Third { node, id, via, name, endpoints } => {
-                let hints = hints::believed(endpoints.iter().copied(), near);
+                let hints = hints::believed(endpoints.iter().copied(), near, transports);
                 Bound::Third { node: *node, id: *id, via: *via, name: (*name).into(), hints }
             }
             Identity::Place { endpoint, name } => Bound::place(endpoint, None, name),
@@ -325,7 +326,8 @@ mod tests {
         let link = node.link_to(&"localhost:1".parse().expect("an endpoint"), None);
         let context = ConnectionContext::new(node, link, 1, (PEER, near));
         let identity = Identity::Place { endpoint, name: "box" };
-        Binding::new(&Introduction { identity, is_leased: false, fingerprint: 0 }, near).pointer(&context)
+        Binding::new(&Introduction { identity, is_leased: false, fingerprint: 0 }, near, &context.transports)
+            .pointer(&context)
     }
 
     fn node() -> Arc<NodeInner> {
@@ -376,7 +378,7 @@ mod tests {
             let owned = Identity::MyBox { id, name: "" };
             let is_dialled = |identity| {
                 let introduction = Introduction { identity, is_leased: false, fingerprint: 0 };
-                let pointer = Binding::new(&introduction, false).pointer(&listed);
+                let pointer = Binding::new(&introduction, false, &listed.transports).pointer(&listed);
                 matches!(pointer.origin(), Origin::Named { .. }) || !pointer.hints().is_empty()
             };
             assert_eq!([named, hinted, owned].map(is_dialled), [may; 3], "{text}");

@@ -24,6 +24,7 @@ use crate::net::peers::crowd::Crowd;
 use crate::net::peers::hints;
 use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
+use crate::net::transport::schemes::Transports;
 use crate::observe::loss::DroppedMessage;
 use crate::reason::DropReason;
 use crate::reason::Side;
@@ -58,6 +59,7 @@ pub(super) struct ConnectionContext {
     has_ended: Arc<AtomicBool>,
     /// The peer's boxes whose handles in the current message were released, once for each handle.
     given_back: RefCell<Vec<BoxId>>,
+    pub(super) transports: Arc<Transports>,
     /// See [`add_work`](ConnectionContext::add_work).
     work: Cell<usize>,
     /// Consecutive drops that are alike, to be reported together.
@@ -94,6 +96,7 @@ impl ConnectionContext {
             peer,
             holdings: node.holdings.of(peer),
             crowd: Arc::clone(&node.crowd),
+            transports: Arc::clone(&node.transports),
             near,
             relieved,
             has_ended,
@@ -112,7 +115,7 @@ impl ConnectionContext {
     /// Takes the peer's welcome: the endpoints where it listens, and its counts for connections that have ended.
     pub(super) fn welcomed(&self, welcome: &Disclosure) {
         let listed = || welcome.endpoints.iter().map(String::as_str);
-        self.link.listens_at(hints::believed(listed(), self.near));
+        self.link.listens_at(hints::believed(listed(), self.near, &self.transports));
         if let Some(endpoint) = self.link.endpoint() {
             self.link.note_listing(hints::is_listed(endpoint, self.link.reached(), listed(), self.near));
         }

@@ -101,11 +101,12 @@ impl From<Violation> for HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether nobody listens at the other end, or another node than expected.
+    /// Whether nobody listens at the other end, or another node than expected; or this node has no way to get there.
     pub(crate) fn nobody_listens(&self) -> bool {
         match self {
             HandshakeError::Io(error) => {
-                matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+                let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound, io::ErrorKind::Unsupported];
+                kinds.contains(&error.kind())
             }
             HandshakeError::Greeting(GreetingError::AnotherNode { .. }) => true,
             _ => false,

@@ -9,6 +9,7 @@ use super::binding::Binding;
 use super::binding::CalledBy;
 use crate::boxes::registry::Registry;
 use crate::ident::BoxId;
+use crate::net::transport::schemes::Transports;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
 
@@ -32,7 +33,7 @@ impl LookupCache {
     }
 
     /// Returns the binding for an introduction, from the cache if it is known.
-    pub(super) fn bind(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Binding> {
+    pub(super) fn bind(&mut self, introduction: &Introduction<'_>, near: bool, transports: &Transports) -> Rc<Binding> {
         let cache = match introduction.identity {
             Identity::YourName(name) => self.by_name.get(name),
             Identity::YourBox(id) => self.by_id.get(&id),
@@ -40,15 +41,15 @@ impl LookupCache {
         };
         match cache {
             Some(binding) if binding.is_meant_by(introduction) => Rc::clone(binding),
-            _ => self.bind_anew(introduction, near),
+            _ => self.bind_anew(introduction, near, transports),
         }
     }
 
-    fn bind_anew(&mut self, introduction: &Introduction<'_>, near: bool) -> Rc<Binding> {
+    fn bind_anew(&mut self, introduction: &Introduction<'_>, near: bool, transports: &Transports) -> Rc<Binding> {
         if let Some(newest) = self.newest.take().filter(|newest| newest.was_found()) {
             self.remember(newest);
         }
-        let binding = Rc::new(Binding::new(introduction, near));
+        let binding = Rc::new(Binding::new(introduction, near, transports));
         self.newest = Some(Rc::clone(&binding));
         binding
     }
@@ -100,7 +101,7 @@ mod tests {
 
     /// Binds, as if the box existed.
     fn bind(cached: &mut LookupCache, introduction: &Introduction<'_>) -> Rc<Binding> {
-        let binding = cached.bind(introduction, true);
+        let binding = cached.bind(introduction, true, &Transports::default());
         binding.find_any();
         binding
     }
@@ -122,7 +123,7 @@ mod tests {
         let registry = Arc::default();
         let mut cached = LookupCache::new(&registry);
         for n in 0..1_000 {
-            cached.bind(&named(&n.to_string(), 7), true);
+            cached.bind(&named(&n.to_string(), 7), true, &Transports::default());
         }
         assert_eq!(cached.len(), 0);
         for n in 0..10_000 {

@@ -1,6 +1,7 @@
 //! One connection's life: from the dial or the accept to the goodbye, with its reader, its writer and its dispatcher.
 
 pub(crate) mod accept;
+mod attempt;
 mod binder;
 mod binding;
 mod context;

@@ -22,29 +22,24 @@ use tracing::Instrument;
 use tracing::Span;
 use tracing::field;
 
+use super::attempt::dial;
+use super::attempt::greet_caller;
 use super::dispatch::Dispatcher;
 use super::ending::DirectionEnded;
 use super::handshake::Established;
 use super::handshake::HandshakeError;
 use super::handshake::Standing;
-use super::lent::lend;
 use super::reader::Ended;
-use super::refusal::refusal;
 use super::source::Source;
 use super::start::Occupancy;
-use crate::handle::ports::Asker;
-use crate::ident::Endpoint;
 use crate::ident::Incarnation;
-use crate::net::connection::handshake;
 use crate::net::connection::reader;
 use crate::net::connection::writer;
 use crate::net::link::Link;
 use crate::net::peers::admission::Group;
-use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::peers::hints;
 use crate::net::shared::NodeInner;
-use crate::net::transport;
 use crate::net::transport::accepted::Opening;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;
@@ -198,7 +193,7 @@ impl RemoteRouter {
         if stream.identity != Identity::Unknown {
             self.span.record("identity", field::display(&stream.identity));
         }
-        let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near);
+        let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near, &self.node.transports);
         let before = link.current_peer().map(|before| before.node);
         let connection = link.up(&hello, names, hints);
         if link.endpoint().is_some() && before != Some(peer.node) {
@@ -334,68 +329,6 @@ impl Handler<Welcomed> for RemoteRouter {
 
     fn handle(&mut self, Welcomed { connection }: Welcomed, ctx: &mut Context<Self>) {
         self.in_span(|router| router.welcomed(connection, ctx));
-    }
-}
-
-/// Dials an endpoint and greets, unless the attempt has to make room.
-async fn dial(
-    node: &Arc<NodeInner>,
-    link: &Link,
-    endpoint: &Endpoint,
-    asked_by: Option<Asker>,
-    attempt: Option<&UnprovenConnection>,
-) -> Result<Established, HandshakeError> {
-    tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
-    let dial = async {
-        let stream = link.metered(transport::dial(endpoint, asked_by, &node.transports).await?);
-        handshake::dialler(node, stream, link.expected()).await
-    };
-    tokio::select! {
-        biased;
-        () = expelled(attempt) => Err(HandshakeError::TooMany),
-        established = dial => established,
-    }
-}
-
-/// Greets a peer that has dialled this node, behind the handshake of its transport.
-async fn greet_caller(
-    node: &Arc<NodeInner>,
-    link: &Link,
-    opening: Opening,
-    unproven: &UnprovenConnection,
-) -> Result<Established, HandshakeError> {
-    let stream = match opening {
-        Opening::Stream(stream) => stream,
-        // Nothing can be said to the peer before the end of this handshake.
-        Opening::Handshake(handshake) => tokio::select! {
-            biased;
-            () = unproven.expelled.cancelled() => return Err(HandshakeError::TooMany),
-            () = node.closing.cancelled() => return Err(HandshakeError::Closing),
-            channel = handshake => channel?.stream,
-        },
-    };
-    let (stream, lent) = lend(link.metered(stream));
-    tokio::select! {
-        biased;
-        () = unproven.expelled.cancelled() => {
-            lent.say_last(&refusal(NoRoom::Connections)).await;
-            Err(HandshakeError::TooMany)
-        }
-        () = unproven.given_up.cancelled() => Err(HandshakeError::GivenUp),
-        // Ended here, since only connections that are up are told goodbye.
-        () = node.closing.cancelled() => Err(HandshakeError::Closing),
-        established = handshake::listener(node, stream, unproven) => established.map(|mut established| {
-            established.stream = lent.give_back(established.stream);
-            established
-        }),
-    }
-}
-
-/// Completes when an attempt has to make room.
-async fn expelled(attempt: Option<&UnprovenConnection>) {
-    match attempt {
-        Some(attempt) => attempt.expelled.cancelled().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,9 @@
 //! The sub-protocols hold what the application has handed in, and never call it: they return it as [`Effects`]. Whoever
 //! holds the lock around them runs these once the lock is released.
 
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use super::shape_query::AnswerCallback;
@@ -59,15 +62,29 @@ impl Effects {
         self.0.is_empty()
     }
 
-    /// Runs them. No lock may be held.
+    /// Runs them. No lock may be held. If the application's code panics in one, the others run all the same, and the
+    /// first panic goes on afterwards.
+    #[cold]
     pub(crate) fn run(self) {
+        let mut panic = None;
         for effect in self.0 {
-            match effect {
-                Effect::Gone(waiter, gone) => waiter.tell(gone),
-                Effect::Unanswered(callback) => callback(None),
-                Effect::Cancelled(asked) => asked.wake(),
-                Effect::Drop(value) => drop(value),
+            if let Err(other) = catch_unwind(AssertUnwindSafe(|| effect.run())) {
+                panic.get_or_insert(other);
             }
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Effect {
+    fn run(self) {
+        match self {
+            Effect::Gone(waiter, gone) => waiter.tell(gone),
+            Effect::Unanswered(callback) => callback(None),
+            Effect::Cancelled(asked) => asked.wake(),
+            Effect::Drop(value) => drop(value),
         }
     }
 }
@@ -111,5 +128,17 @@ mod tests {
         assert!(effects.is_empty() && !taken.is_empty() && noted.lock().is_empty());
         taken.run();
         assert_eq!(*noted.lock(), ["dropped", "none", "told", "dropped"]);
+    }
+
+    #[test]
+    fn a_panic_of_one_does_not_keep_the_others_from_running() {
+        let (noted, mut effects) = (Arc::default(), Effects::default());
+        effects.unanswered(Box::new(|_| panic!("first")));
+        effects.gone(Box::new(Noted(Arc::clone(&noted))), CloseReason::NodeGone.into());
+        effects.unanswered(Box::new(|_| panic!("second")));
+        effects.gone(Box::new(Noted(Arc::clone(&noted))), CloseReason::NodeGone.into());
+        let panic = catch_unwind(AssertUnwindSafe(|| effects.run())).expect_err("it goes on");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"first"));
+        assert_eq!(*noted.lock(), ["told", "dropped", "told", "dropped"]);
     }
 }

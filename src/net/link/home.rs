@@ -117,7 +117,7 @@ mod tests {
     use crate::handle::envelope::Envelope;
     use crate::handle::ports::NotPosted;
     use crate::handle::ports::Outbound;
-    use crate::ident::Endpoint;
+    use crate::ident::endpoint::Endpoint;
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
     use crate::net::shared::Setup;

@@ -86,26 +86,31 @@ impl Afterwards {
         if self.is_due { Some(self.take()) } else { None }
     }
 
+    #[inline]
     fn take(&mut self) -> Due {
         self.is_due = false;
         let writer = if std::mem::take(&mut self.wakes) { self.writer.take() } else { None };
-        Due { writer, effects: std::mem::take(&mut self.effects) }
+        let effects = if self.effects.is_empty() { None } else { Some(std::mem::take(&mut self.effects)) };
+        Due { writer, effects }
     }
 }
 
 /// Work that is due once the lock is released.
 pub(super) struct Due {
     writer: Option<Waker>,
-    effects: Effects,
+    effects: Option<Effects>,
 }
 
 impl Due {
     /// Wakes the writer, and runs the effects.
+    #[inline]
     pub(super) fn run(self) {
         if let Some(writer) = self.writer {
             writer.wake();
         }
-        self.effects.run();
+        if let Some(effects) = self.effects {
+            effects.run();
+        }
     }
 }
 

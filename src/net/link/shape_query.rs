@@ -14,7 +14,7 @@ use super::outbox::Phase;
 use crate::boxes::registry::Registry;
 use crate::handle::ask_error::AskError;
 use crate::handle::context::NodeContext;
-use crate::ident::no_endpoint;
+use crate::ident::endpoint::no_endpoint;
 use crate::message::shape::Shape;
 use crate::net::control::requests::PendingRequest;
 use crate::net::control::shape_query::AnswerCallback;

@@ -94,9 +94,9 @@ impl Outbox {
 impl Link {
     /// Has `told` informed once the box is gone. Makes the connection if there is none.
     pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
-        let (peer, waiter) = (self.current_peer(), Waiter { node, told: Box::new(told) });
-        let now = Instant::now();
-        if self.outbox.with(|outbox| outbox.wait(target, waiter, peer, now)) {
+        let (waiter, now) = (Waiter { node, told: Box::new(told) }, Instant::now());
+        // The peer is looked at under the lock under which it is set: else it might be that before the connection.
+        if self.outbox.with(|outbox| outbox.wait(target, waiter, self.current_peer(), now)) {
             self.begin();
         }
     }

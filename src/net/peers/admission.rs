@@ -93,7 +93,7 @@ struct AdmissionState {
 pub(crate) enum Group {
     /// Dialled by this node, for a peer that has named the endpoint, or for itself.
     Dialled(Option<NodeId>),
-    /// Opened by a peer, from an address or over a Unix socket.
+    /// Opened by a peer, from that origin or over a Unix socket.
     Accepted(Option<Origin>),
 }
 
@@ -287,7 +287,11 @@ impl AdmissionState {
     /// Returns the connection that has to end, if one has, to make room for one of that group.
     fn make_room_for(&mut self, group: Group, limits: &AdmissionLimits) -> Result<Option<Unproven>, NoRoom> {
         let (share, full) = match group {
-            Group::Accepted(Some(_)) => (limits.per_address, NoRoom::OfAddress),
+            Group::Accepted(Some(Origin::Address(_))) => (limits.per_address, NoRoom::OfAddress),
+            // So that other ways into the node stay open.
+            Group::Accepted(Some(Origin::Transport(_))) => {
+                (limits.connections - limits.connections / 4, NoRoom::Connections)
+            }
             Group::Dialled(Some(_)) => (limits.for_peer, NoRoom::ForPeer),
             Group::Accepted(None) | Group::Dialled(None) => (usize::MAX, NoRoom::Connections),
         };
@@ -571,5 +575,19 @@ mod tests {
         let given_up = || unproven.each_ref().map(|one| one.given_up.is_cancelled());
         assert_eq!(given_up(), [false, true, false]);
         assert!(unproven.iter().all(|one| !one.expelled.is_cancelled()));
+    }
+
+    #[test]
+    fn a_crowd_of_a_transport_without_addresses_is_one_party() {
+        let admission = admission(8, 2, 4);
+        let transport = Some(Origin::Transport(0));
+        let local = admission.unproven(None);
+        let crowd: Vec<_> = (0..20).map(|_| admission.unproven(transport)).collect();
+        assert!(!local.expelled.is_cancelled(), "it makes room for its own");
+        assert_eq!(crowd.iter().filter(|one| !one.expelled.is_cancelled()).count(), 3);
+        drop((local, crowd));
+        let slots: Vec<_> = (0..8).map_while(|_| admission.slot(Group::Accepted(transport)).ok()).collect();
+        assert_eq!(slots.len(), 6, "more than from one address, and not all");
+        assert!(admission.slot(Group::Accepted(None)).is_ok());
     }
 }

@@ -7,17 +7,25 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::ident::Endpoint;
-use crate::ident::Place;
+use crate::ident::endpoint::Endpoint;
+use crate::ident::endpoint::Place;
 use crate::net::transport::means_another_elsewhere;
+use crate::net::transport::schemes::Transports;
 
 /// Endpoints that are remembered for each node.
 const MAX_HINTS: usize = 4;
 
 /// Returns the endpoints that are believed of those where a peer says that a node listens: endpoints that mean
-/// something to this host. Endpoints that a host has for itself only do if the peer is `near`, on this host.
-pub(crate) fn believed<'a>(told: impl IntoIterator<Item = &'a str>, near: bool) -> Arc<[Endpoint]> {
-    told.into_iter().filter_map(|text| believe(text.parse().ok()?, near)).take(MAX_HINTS).collect()
+/// something to this host. Endpoints that a host has for itself only do if the peer is `near`, on this host. Those that
+/// this node can dial come first; the others may be of use to nodes that its addresses are passed on to.
+pub(crate) fn believed<'a>(
+    told: impl IntoIterator<Item = &'a str>,
+    near: bool,
+    transports: &Transports,
+) -> Arc<[Endpoint]> {
+    let believed = told.into_iter().filter_map(|text| believe(text.parse().ok()?, near));
+    let (dialled, others): (Vec<_>, Vec<_>) = believed.partition(|endpoint| transports.have(endpoint));
+    dialled.into_iter().chain(others).take(MAX_HINTS).collect()
 }
 
 /// Whether a peer, which is `near` or not, may name that endpoint for this node to dial. A peer elsewhere may not name
@@ -53,7 +61,8 @@ pub(crate) fn is_listed<'a>(
 fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
     let Some((host, port)) = endpoint.host_and_port() else {
         // The file of a Unix socket is on this host; an address of another transport may mean the same everywhere.
-        return (near || matches!(endpoint.place(), Place::Other { .. })).then_some(endpoint);
+        let is_elsewhere = matches!(endpoint.place(), Place::Other { address, .. } if !names_this_host(address));
+        return (near || is_elsewhere).then_some(endpoint);
     };
     if port == 0 {
         return None;
@@ -69,8 +78,30 @@ fn believe(endpoint: Endpoint, near: bool) -> Option<Endpoint> {
         }
         Ok(ip) => (near || !means_another_elsewhere(ip)).then_some(endpoint),
         // RFC 6761 section 6.3: such names are loopback.
-        Err(_) => (near || !is_localhost(host)).then_some(endpoint),
+        Err(_) => {
+            // The addresses of a TCP endpoint are looked at once more when it is dialled.
+            let is_tcp = matches!(endpoint.place(), Place::Tcp { .. });
+            (near || !(is_localhost(host) || (!is_tcp && is_number(host)))).then_some(endpoint)
+        }
     }
+}
+
+/// Whether an address of which only its transport knows the form begins with a host that means this one, as in a URI.
+fn names_this_host(address: &str) -> bool {
+    let authority = address.split(['/', '?', '#']).find(|part| !part.is_empty()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split([']', '%']).next().unwrap_or_default(),
+        None if host.parse::<Ipv6Addr>().is_ok() => host,
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host.parse().map_or_else(|_| is_localhost(host) || is_number(host), means_another_elsewhere)
+}
+
+/// Whether a host is an IPv4 address in one of the short forms that resolvers take: `127.1`, `0x7f000001`.
+fn is_number(host: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_hexdigit() || "xX.".contains(c);
+    host.starts_with(|c: char| c.is_ascii_digit()) && host.chars().all(is_part)
 }
 
 fn is_localhost(host: &str) -> bool {
@@ -83,7 +114,7 @@ mod tests {
     use super::*;
 
     fn heard(text: &str, near: bool) -> Option<String> {
-        believed([text], near).first().map(ToString::to_string)
+        believed([text], near, &Transports::default()).first().map(ToString::to_string)
     }
 
     #[test]
@@ -103,12 +134,29 @@ mod tests {
             "unix:/run/hermod",
             "tls:127.0.0.1:1",
             "tls:a.localhost:1",
+            "tls:localhost",
+            "tls:127.0.0.1",
+            "tls:127.0.0.1:80/x",
+            "tls:user@localhost:80/x",
+            "tls:[::1]",
+            "tls:[fe80::1%eth0]/x",
+            "ws:/localhost/x",
+            "tls:127.1:80",
+            "tls:0x7f000001:80",
+            "tls:2130706433/x",
         ] {
             assert_eq!(heard(text, false), None, "{text}");
             assert_eq!(heard(text, true).as_deref(), Some(text));
         }
-        for text in ["10.1.2.3:1", "[2001:db8::1]:1", "example.org:1", "notlocalhost:1", "tls:10.1.2.3:1", "carrier:x"]
-        {
+        for text in [
+            "10.1.2.3:1",
+            "[2001:db8::1]:1",
+            "example.org:1",
+            "notlocalhost:1",
+            "tls:10.1.2.3:1",
+            "carrier:x",
+            "tls:3com.example/x",
+        ] {
             assert_eq!(heard(text, false).as_deref(), Some(text));
             assert_eq!(heard(text, true).as_deref(), Some(text));
         }
@@ -141,9 +189,14 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_left_out_and_so_is_what_is_too_many() {
-        assert_eq!(believed(["", "host", "h:0", "h:99999"], true).len(), 0);
+        assert_eq!(believed(["", "host", "h:0", "h:99999"], true, &Transports::default()).len(), 0);
         let many: Vec<String> = (1..100).map(|n| format!("h:{n}")).collect();
-        let believed = believed(many.iter().map(String::as_str), false);
-        assert_eq!(believed.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["h:1", "h:2", "h:3", "h:4"]);
+        let believed = |told: &[&str]| believed(told.iter().copied(), false, &Transports::default());
+        let texts = |hints: Arc<[Endpoint]>| hints.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let told: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(texts(believed(&told)), ["h:1", "h:2", "h:3", "h:4"]);
+        // Those that nothing here can dial do not stand in the way of others.
+        let told = ["a:h:1", "b:h:1", "c:h:1", "d:h:1", "h:1"];
+        assert_eq!(texts(believed(&told)), ["h:1", "a:h:1", "b:h:1", "c:h:1"]);
     }
 }

@@ -27,13 +27,18 @@ const NETWORK_BITS: u32 = 64;
 /// Bytes from the peer that are read before its connection is closed: those of a greeting.
 const SAID: usize = 1024;
 
-/// The origin of a connection: an IPv4 address, or the network of an IPv6 one. A stranger has few of them.
+/// The origin of a connection: one party, whatever it does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Origin(IpAddr);
+pub(crate) enum Origin {
+    /// An IPv4 address, or the network of an IPv6 one. A stranger has few of them.
+    Address(IpAddr),
+    /// A transport of the application that does not say where its peers come from, by its number.
+    Transport(u32),
+}
 
 impl Origin {
     pub(crate) fn of(address: SocketAddr) -> Origin {
-        Origin(match address.ip().to_canonical() {
+        Origin::Address(match address.ip().to_canonical() {
             IpAddr::V6(v6) if !v6.is_loopback() => {
                 IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS))
             }
@@ -45,8 +50,7 @@ impl Origin {
 /// See the [module](self).
 pub(crate) struct Accepted {
     socket: Socket,
-    /// `None` for a Unix socket, where the permissions of its file say who may connect, and for another transport,
-    /// which has to prove it first.
+    /// `None` for a Unix socket, where the permissions of its file say who may connect.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -84,8 +88,10 @@ impl Accepted {
         Accepted { socket: Socket::Simulated(stream), origin: Some(Origin::of(peer)) }
     }
 
-    pub(super) fn other(handshake: Handshake) -> Accepted {
-        Accepted { socket: Socket::Other(handshake), origin: None }
+    /// Makes one of the transport of that number, whose peer has that address, if the transport says so.
+    pub(super) fn other(handshake: Handshake, transport: u32, peer: Option<SocketAddr>) -> Accepted {
+        let origin = peer.map_or(Origin::Transport(transport), Origin::of);
+        Accepted { socket: Socket::Other(handshake), origin: Some(origin) }
     }
 
     /// Opens the connection; an error if the peer has gone already.

@@ -25,14 +25,15 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 
 use self::accepted::Accepted;
+use self::schemes::Entry;
 use self::schemes::Transports;
 use self::seam::Channel;
 use self::seam::Incoming;
 #[cfg(feature = "turmoil")]
 use crate::env;
 use crate::handle::ports::Asker;
-use crate::ident::Endpoint;
-use crate::ident::Place;
+use crate::ident::endpoint::Endpoint;
+use crate::ident::endpoint::Place;
 use crate::observe::identity::Identity;
 use crate::wire::greeting::UNBOUND;
 
@@ -86,11 +87,16 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transport
         #[cfg(not(unix))]
         Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
         Place::Other { scheme, address } => {
-            let transport = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+            let Entry { transport, .. } = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
             if asked_by.is_some_and(|asker| !transport.may_be_named(address, asker.near)) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             let Channel { stream } = transport.connect(address).await?;
+            let is_here = stream.near || stream.reached.is_some_and(|address| means_another_elsewhere(address.ip()));
+            if is_here && asked_by.is_some_and(|asker| !asker.near) {
+                let words = format!("{endpoint} leads to this host, and a peer on another one has named it");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
+            }
             Ok(stream)
         }
     }
@@ -108,7 +114,8 @@ pub(crate) enum Listener {
     Unix(unix::BoundSocket),
     #[cfg(feature = "turmoil")]
     Simulated(simulated::Listener),
-    Other(Box<dyn Incoming>),
+    /// With the number of the transport.
+    Other(Box<dyn Incoming>, u32),
 }
 
 impl Listener {
@@ -133,10 +140,13 @@ impl Listener {
             #[cfg(not(unix))]
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
             Place::Other { scheme, address } => {
-                let transport = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+                let entry = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+                let Entry { transport, number } = entry;
                 let incoming = transport.bind(address).await?;
                 let bound = endpoint.at(&incoming.address()).ok_or_else(|| not_an_address(scheme, &*incoming))?;
-                Ok((Listener::Other(incoming), Bound { endpoint: bound, addresses: Vec::new(), all: true }))
+                // It is not known whether others listen there, too.
+                let bound = Bound { endpoint: bound, addresses: Vec::new(), all: false };
+                Ok((Listener::Other(incoming, *number), bound))
             }
         }
     }
@@ -148,7 +158,10 @@ impl Listener {
             Listener::Unix(listener) => unix::accept(listener).await,
             #[cfg(feature = "turmoil")]
             Listener::Simulated(listener) => simulated::accept(listener).await,
-            Listener::Other(incoming) => Ok(Accepted::other(incoming.accept().await?)),
+            Listener::Other(incoming, number) => {
+                let handshake = incoming.accept().await?;
+                Ok(Accepted::other(handshake, *number, incoming.peer()))
+            }
         }
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::seam::Transport;
-use crate::ident::Endpoint;
-use crate::ident::Place;
-use crate::ident::is_scheme;
-use crate::ident::without_transport;
+use crate::ident::endpoint::Endpoint;
+use crate::ident::endpoint::Place;
+use crate::ident::endpoint::is_scheme;
+use crate::ident::endpoint::without_transport;
 
 /// The schemes of the transports that every node has.
 const BUILT_IN: [&str; 2] = ["tcp", "unix"];
@@ -16,7 +16,13 @@ const BUILT_IN: [&str; 2] = ["tcp", "unix"];
 /// The transports that an application has given a node, beside TCP and Unix sockets.
 #[derive(Default)]
 pub(crate) struct Transports {
-    by_scheme: BTreeMap<Box<str>, Arc<dyn Transport>>,
+    by_scheme: BTreeMap<Box<str>, Entry>,
+}
+
+/// A transport, with its number among those of the node.
+pub(super) struct Entry {
+    pub(super) number: u32,
+    pub(super) transport: Arc<dyn Transport>,
 }
 
 /// Why a transport was not taken.
@@ -38,23 +44,30 @@ impl Transports {
         if BUILT_IN.contains(&&*scheme) || self.by_scheme.contains_key(&scheme) {
             return Err(NotTaken::Taken);
         }
-        self.by_scheme.insert(scheme, Arc::new(transport));
+        let number = u32::try_from(self.by_scheme.len()).unwrap_or(u32::MAX);
+        self.by_scheme.insert(scheme, Entry { number, transport: Arc::new(transport) });
         Ok(())
     }
 
     /// Returns the transport of a scheme, unless it is built in.
-    pub(super) fn of(&self, scheme: &str) -> Option<&Arc<dyn Transport>> {
+    pub(super) fn of(&self, scheme: &str) -> Option<&Entry> {
         self.by_scheme.get(scheme)
+    }
+
+    /// Whether there is a transport for an endpoint.
+    pub(crate) fn have(&self, endpoint: &Endpoint) -> bool {
+        match endpoint.place() {
+            Place::Other { scheme, .. } => self.of(scheme).is_some(),
+            Place::Tcp { .. } | Place::Unix { .. } => true,
+        }
     }
 
     /// Checks that there is a transport for an endpoint. The error describes those that there are.
     pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
-        match endpoint.place() {
-            Place::Other { scheme, .. } if self.of(scheme).is_none() => {
-                Err(without_transport(endpoint, self.by_scheme.keys().map(|scheme| &**scheme)))
-            }
-            _ => Ok(()),
+        if self.have(endpoint) {
+            return Ok(());
         }
+        Err(without_transport(endpoint, self.by_scheme.keys().map(|scheme| &**scheme)))
     }
 }
 

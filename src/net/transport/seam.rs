@@ -71,8 +71,7 @@ pub trait Incoming: Send {
     /// It does no handshake: that is up to the returned future, which runs beside others, is dropped after
     /// [`handshake_timeout`](crate::NodeBuilder::handshake_timeout), and counts among the
     /// [`max_unproven`](crate::NodeBuilder::max_unproven) connections. If there is no room for a connection, the future
-    /// is dropped before it was polled. The node does not know the peer's address by then, so
-    /// [`max_per_address`](crate::NodeBuilder::max_per_address) does not apply.
+    /// is dropped before it was polled.
     ///
     /// # Errors
     /// After an error the node waits a little (the lower end of [`reconnect`](crate::NodeBuilder::reconnect)), and calls
@@ -82,6 +81,17 @@ pub trait Incoming: Send {
     /// The future is dropped when the node ends. It is also dropped and made anew if the process runs out of files, so no
     /// peer must be lost by that.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxFuture<'static, io::Result<Channel>>>>;
+
+    /// Returns the address of the peer that was accepted last, which the node asks for as soon as
+    /// [`accept`](Incoming::accept) has given one. Default: none.
+    ///
+    /// Limits count by address, as [`max_per_address`](crate::NodeBuilder::max_per_address) does: so a transport over a
+    /// network should say it. All peers without one are one party: at most three quarters of
+    /// [`max_connections`](crate::NodeBuilder::max_connections) and of the node's quotas are theirs, and the first to
+    /// make room is one of them.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// A reliable, ordered stream of bytes in both directions, and what its transport has proven about the peer.

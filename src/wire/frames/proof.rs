@@ -8,7 +8,7 @@ use super::kind;
 use super::put_frame;
 use crate::ident::ConnectionId;
 use crate::ident::Epoch;
-use crate::ident::MAX_ENDPOINT;
+use crate::ident::endpoint::MAX_ENDPOINT;
 use crate::key::PublicKey;
 use crate::key::SIGNATURE;
 use crate::wire::codec::Reader;

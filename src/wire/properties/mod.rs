@@ -21,6 +21,7 @@ use super::fuzz::plain::*;
 use super::fuzz::values::*;
 use super::handshake::*;
 use super::numbering::MIN_NUMBERS;
+use crate::ident::endpoint::MAX_ENDPOINT;
 use crate::ident::*;
 use crate::key::PublicKey;
 use crate::key::SIGNATURE;
