@@ -23,7 +23,6 @@ fn cargo(arguments: &[&str]) -> String {
 fn dependencies() -> Vec<Value> {
     let tree = cargo(&[
         "tree",
-        "--offline",
         "--locked",
         "--package",
         "actix-hermod",
@@ -38,7 +37,7 @@ fn dependencies() -> Vec<Value> {
         "{p}",
     ]);
     let named: Vec<_> = tree.lines().filter_map(|line| line.split_once(" v")).collect();
-    let metadata = cargo(&["metadata", "--format-version", "1", "--offline", "--locked"]);
+    let metadata = cargo(&["metadata", "--format-version", "1", "--locked"]);
     let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
     let packages = metadata["packages"].as_array().expect("a list of packages").iter();
     let is_named = |package: &&Value| {
