@@ -77,6 +77,14 @@ pub(crate) struct Limits {
     /// takes 0.1 to 0.2 ms, and the rest of a connection as much again, so that this is about half of the I/O thread's
     /// time.
     pub(crate) max_greetings: usize,
+    /// Messages that are read from one peer in a second; 0 sets no limit, since honest peers send as fast as both
+    /// processors can, and turns are shared anyway.
+    pub(crate) peer_messages: usize,
+    /// Bytes that are read from one peer in a second; 0 sets no limit.
+    pub(crate) peer_bytes: usize,
+    /// Names and ids without a box that one peer may try in a second: far more than a peer whose boxes have just closed
+    /// tries, and so few that guessing takes long.
+    pub(crate) peer_unknown_names: usize,
     /// Addresses that have numbers on a connection, in each direction.
     pub(crate) interned: usize,
     /// Numbers that peers may use on all connections, beyond the 64 of each: a number with a long name and four
@@ -137,6 +145,9 @@ impl Default for Limits {
             max_per_address: None,
             max_unproven: 128,
             max_greetings: 2000,
+            peer_messages: 0,
+            peer_bytes: 0,
+            peer_unknown_names: 10_000,
             interned: 4096,
             numbers: 32_768,
             exports: 65_536,

@@ -45,6 +45,7 @@ use crate::net::link::settling::Settlement;
 use crate::net::peers::address_quotas::AddressQuotas;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
+use crate::net::peers::budgets::Budgets;
 use crate::net::peers::crowd::Crowd;
 use crate::net::peers::greetings::Greetings;
 use crate::net::peers::path_search;
@@ -74,6 +75,7 @@ pub(crate) struct NodeParts {
     address_quotas: AddressQuotas,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) budgets: Budgets,
     pub(crate) greetings: Arc<Greetings>,
     pub(crate) unfinished: Arc<UnfinishedFrames>,
     pub(crate) crowd: Arc<Crowd>,
@@ -117,6 +119,7 @@ impl NodeInner {
                 address_quotas: AddressQuotas::default(),
                 registry: Arc::new(Registry::new(limits.exports)),
                 admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
+                budgets: Budgets::new(&limits),
                 crowd: Arc::default(),
                 greetings: Arc::new(Greetings::new(limits.max_greetings)),
                 unfinished: Arc::new(UnfinishedFrames::new(

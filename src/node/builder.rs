@@ -133,6 +133,20 @@ limits! {
     /// `handshake_timeout` and `max_unproven` allow. Default: 2,000, which is about half of what one thread can do; at
     /// least 1.
     max_greetings(a_second: usize),
+    /// Messages and requests that are read from one peer in a second, over all of its connections; twice as many in the
+    /// first. A peer is an [identity](crate::Identity) that a transport has proven, or else an address (or a /64 network
+    /// of IPv6). A peer that sends more is not cut off: this node reads its connections more slowly, and its messages
+    /// wait at the sender, whose `outbox` decides which are dropped. The wait counts neither against `least_rate` nor
+    /// as silence; [`ConnectionStats::held_back`](crate::ConnectionStats::held_back) adds it up. Default: 0, which sets
+    /// no limit.
+    peer_messages(a_second: usize),
+    /// Bytes that are read from one peer in a second, answers and heartbeats included, and otherwise as with
+    /// `peer_messages`. Default: 0, which sets no limit.
+    peer_bytes(a_second: usize),
+    /// Names and ids without a box that one peer may try in a second, and otherwise as with `peer_messages`; 0 sets no
+    /// limit. A name with a short number is looked up, and counts,
+    /// again only after boxes have opened or closed. Default: 10,000.
+    peer_unknown_names(a_second: usize),
     /// Addresses that have short numbers on a connection, in each direction; others are written in full. Default:
     /// 4,096, at least 64.
     interned(per_direction: usize),
@@ -249,6 +263,23 @@ impl NodeBuilder {
             Err(NotTaken::Invalid) => panic!("{scheme:?} is no scheme: write lower-case letters, digits, +, - and ."),
             Err(NotTaken::Taken) => panic!("there is a transport {scheme} already"),
         }
+    }
+
+    /// Sets the permissions of the files of Unix sockets at which the node listens, as `chmod` takes them: `0o600` lets
+    /// in the node's own user, `0o660` also its group. They are in force before anybody can connect. On systems that do
+    /// not check the permissions of sockets, protect the folder of the file instead. Default: as the process's umask
+    /// has it.
+    ///
+    /// The user of a peer on a Unix socket is known: see [`Identity::Unix`](crate::Identity::Unix).
+    ///
+    /// # Panics
+    /// If the mode has more than the nine bits of permissions.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn socket_mode(mut self, mode: u32) -> Self {
+        assert!(mode <= 0o777, "{mode:o} are no permissions: they go from 0 to 777");
+        self.transports.socket_mode = Some(mode);
+        self
     }
 
     /// Starts the node.

@@ -93,6 +93,11 @@ pub struct ConnectionStats {
     /// Messages that were written to connections of this link that have broken, and are not known to be read or lost:
     /// the part of [`Stats::in_doubt`] that its next connection settles. Covers the last 32 broken connections.
     pub in_doubt: u64,
+    /// The time for which connections of this link were not read, because their peer had used its budget up: see
+    /// [`NodeBuilder::peer_messages`](crate::NodeBuilder::peer_messages),
+    /// [`peer_bytes`](crate::NodeBuilder::peer_bytes) and
+    /// [`peer_unknown_names`](crate::NodeBuilder::peer_unknown_names).
+    pub held_back: Duration,
 }
 
 /// The state of a connection.

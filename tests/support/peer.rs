@@ -410,7 +410,8 @@ impl Peer {
         Peer::dial(endpoint).await.greet(hello).await
     }
 
-    async fn greet(self, hello: &Hello) -> Peer {
+    /// Greets over a connection that was dialled.
+    pub async fn greet(self, hello: &Hello) -> Peer {
         let mut peer = self;
         peer.proves(hello, &[]).await;
         peer.is_welcomed().await;

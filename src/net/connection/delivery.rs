@@ -246,7 +246,10 @@ impl Binding {
                 None if local.is_leased() => FoundBox::Counted(Arc::downgrade(&local)),
                 None => FoundBox::Lasting(local),
             },
-            None => FoundBox::Nothing,
+            None => {
+                context.note_unknown_name();
+                FoundBox::Nothing
+            }
         };
         let before = self.target.replace(found);
         if !before.differs_as(&self.target.borrow()) {

@@ -14,6 +14,7 @@ mod lookup_cache;
 mod numbers;
 mod pieces;
 mod reader;
+mod reading_budget;
 mod refusal;
 pub(crate) mod router;
 mod source;

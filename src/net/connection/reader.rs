@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Buf;
 use bytes::BytesMut;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::dispatch::Dispatcher;
 use super::dispatch::Signal;
+use super::reading_budget::ReadingBudget;
 use super::source::Source;
 use super::turn::ReadingTurn;
 use super::turn::cost;
@@ -80,6 +82,7 @@ pub(crate) async fn read(
     from: Source,
     rest: BytesMut,
     dispatcher: Dispatcher,
+    mut budget: ReadingBudget,
     heard: Arc<AtomicBool>,
     max_frame: usize,
     welcomed: impl Fn(),
@@ -109,6 +112,12 @@ pub(crate) async fn read(
             Ok(wants) => wants,
             Err(ended) => return ended,
         };
+        if let Some(until) = reader.charge(&mut budget) {
+            let since = Instant::now();
+            reader.turn.pauses();
+            budget.rest(until, &reader.dispatcher.context.link, &heard).await;
+            reader.was_held_back(since.elapsed());
+        }
         if let Err(ended) = reader.fill(wants).await {
             return ended;
         }
@@ -198,6 +207,18 @@ impl<P: Fn()> ConnectionReader<P> {
                 None => self.turn.ends().await,
             }
         }
+    }
+
+    /// Charges what the last read brought.
+    #[inline]
+    fn charge(&mut self, budget: &mut ReadingBudget) -> Option<Instant> {
+        let (bytes, context) = (std::mem::take(&mut self.came), &self.dispatcher.context);
+        budget.charge(self.dispatcher.posts(), bytes, context.take_unknown_names())
+    }
+
+    /// Notes that nothing was read for that long, which is no fault of the peer.
+    fn was_held_back(&mut self, time: Duration) {
+        self.front_since = self.front_since.map(|since| since + time);
     }
 
     fn beat(&mut self) {

@@ -30,6 +30,7 @@ use super::handshake::Established;
 use super::handshake::HandshakeError;
 use super::handshake::Standing;
 use super::reader::Ended;
+use super::reading_budget::ReadingBudget;
 use super::source::Source;
 use super::start::Occupancy;
 use crate::ident::Incarnation;
@@ -38,8 +39,10 @@ use crate::net::connection::writer;
 use crate::net::link::Link;
 use crate::net::peers::admission::Group;
 use crate::net::peers::admission::UnprovenConnection;
+use crate::net::peers::budgets::Party;
 use crate::net::peers::hints;
 use crate::net::shared::NodeInner;
+use crate::net::transport::Stream;
 use crate::net::transport::accepted::Opening;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;
@@ -193,6 +196,7 @@ impl RemoteRouter {
         if stream.identity != Identity::Unknown {
             self.span.record("identity", field::display(&stream.identity));
         }
+        let budget = self.budget_of(&stream, peer);
         let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near, &self.node.transports);
         let before = link.current_peer().map(|before| before.node);
         let connection = link.up(&hello, names, hints);
@@ -208,7 +212,7 @@ impl RemoteRouter {
         // Boxed, because each future around it would reserve its size twice, once as the argument and once as the
         // polled future.
         let source = Source::new(stream.read, &self.node.limits, self.node.unfinished.share());
-        let reading = Box::pin(reader::read(source, rest, dispatcher, Arc::clone(&heard), max_frame, welcomed));
+        let reading = Box::pin(reader::read(source, rest, dispatcher, budget, Arc::clone(&heard), max_frame, welcomed));
         let writing = writer::write(stream.write, stream.buffers, Arc::clone(link), connection);
         let reading = async move {
             tokio::select! {
@@ -228,6 +232,16 @@ impl RemoteRouter {
         if is_accepted {
             self.announce();
         }
+    }
+
+    /// Returns the budget of the party at the other end.
+    fn budget_of(&self, stream: &Stream, peer: Incarnation) -> ReadingBudget {
+        let origin = match self.occupancy.as_ref().map(Occupancy::group) {
+            Some(Group::Accepted(origin)) => origin,
+            _ => None,
+        };
+        let party = Party::of(&stream.identity, origin, stream.reached, peer.node);
+        ReadingBudget::new(self.node.budgets.of(party, Instant::now()), self.every())
     }
 
     /// Takes up a dialled connection, whose peer has welcomed this node.

@@ -6,6 +6,7 @@
 
 pub(crate) mod absence;
 pub(crate) mod acknowledgement;
+pub(crate) mod allowance;
 pub(crate) mod deferred_release;
 pub(crate) mod drop_report;
 pub(crate) mod effects;

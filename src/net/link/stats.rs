@@ -1,5 +1,7 @@
 //! A link's part in the statistics: its figures, and its pings.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Link;
@@ -46,6 +48,11 @@ impl Link {
         });
     }
 
+    /// Notes that the link's connection was not read for that long, because its peer's budget was used up.
+    pub(crate) fn was_held_back(&self, time: Duration) {
+        self.meter.was_held_back(time);
+    }
+
     /// Returns the figures of the link; `None` if it is not used.
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
         let in_doubt = self.settlement.in_doubt(self.unsettled());
@@ -66,6 +73,7 @@ impl Link {
                 outbox_bytes: outbox.posts.len() as u64,
                 outbox_capacity: outbox.posts.capacity as u64,
                 in_doubt,
+                held_back: self.meter.held_back(),
             })
         })
     }

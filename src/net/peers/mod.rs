@@ -2,6 +2,7 @@
 
 pub(crate) mod address_quotas;
 pub(crate) mod admission;
+pub(crate) mod budgets;
 pub(crate) mod crowd;
 pub(crate) mod greetings;
 pub(crate) mod hints;

@@ -1,9 +1,11 @@
-//! Counts the bytes of a link's connections as they are read and written: once for each chunk, without a lock.
+//! Counts the bytes of a link's connections as they are read and written, once for each chunk and without a lock, and the
+//! time for which they were not read on purpose.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio_util::io::InspectReader;
 use tokio_util::io::InspectWriter;
@@ -16,11 +18,18 @@ pub(crate) struct ByteMeter {
     router: Arc<NodeContext>,
     sent: AtomicU64,
     received: AtomicU64,
+    /// In nanoseconds.
+    held_back: AtomicU64,
 }
 
 impl ByteMeter {
     pub(crate) fn new(router: Arc<NodeContext>) -> Arc<ByteMeter> {
-        Arc::new(ByteMeter { router, sent: AtomicU64::new(0), received: AtomicU64::new(0) })
+        Arc::new(ByteMeter {
+            router,
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
+        })
     }
 
     /// Returns the bytes written so far.
@@ -31,6 +40,15 @@ impl ByteMeter {
     /// Returns the bytes read so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time for which the connections were not read on purpose.
+    pub(crate) fn held_back(&self) -> Duration {
+        Duration::from_nanos(self.held_back.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn was_held_back(&self, time: Duration) {
+        self.held_back.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Returns the stream with its bytes counted.

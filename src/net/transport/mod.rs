@@ -134,9 +134,10 @@ impl Listener {
             #[cfg(feature = "turmoil")]
             Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
-            Place::Unix { path } => {
-                Ok((Listener::Unix(unix::bind(path).await?), Bound::at(endpoint, Vec::new(), true)))
-            }
+            Place::Unix { path } => Ok((
+                Listener::Unix(unix::bind(path, transports.socket_mode).await?),
+                Bound::at(endpoint, Vec::new(), true),
+            )),
             #[cfg(not(unix))]
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
             Place::Other { scheme, address } => {

@@ -17,6 +17,8 @@ const BUILT_IN: [&str; 2] = ["tcp", "unix"];
 #[derive(Default)]
 pub(crate) struct Transports {
     by_scheme: BTreeMap<Box<str>, Entry>,
+    /// The permissions of the files of Unix sockets, unless the process's umask decides.
+    pub(crate) socket_mode: Option<u32>,
 }
 
 /// A transport, with its number among those of the node.

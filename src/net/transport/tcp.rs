@@ -23,7 +23,7 @@ use super::resolver;
 use crate::handle::ports::Asker;
 
 /// Connections that the system holds until this node accepts them.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Ports that are tried until one is free at all addresses of a name: each attempt fails with about the same small
 /// chance.

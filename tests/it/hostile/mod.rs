@@ -9,6 +9,7 @@
 
 mod asking;
 mod bounds;
+mod budgets;
 mod counts;
 mod crowds;
 mod door;
@@ -404,7 +405,7 @@ fn numbers_can_be_reset_without_end() {
 #[test]
 fn a_million_posts_to_boxes_that_do_not_exist_leave_nothing_behind() {
     alone(|| {
-        on(Node::builder(), async |ground| {
+        on(Node::builder().peer_unknown_names(0), async |ground| {
             // One who listens to dead letters is told of them, which must not pile up either.
             let told = Arc::new(AtomicU64::new(0));
             ground.node.subscribe(Ear(Arc::clone(&told)).start().recipient());
