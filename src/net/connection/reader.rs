@@ -115,7 +115,8 @@ pub(crate) async fn read(
         if let Some(until) = reader.charge(&mut budget) {
             let since = Instant::now();
             reader.turn.pauses();
-            budget.rest(until, &reader.dispatcher.context.link, &heard).await;
+            // Boxed, so that the future of a reader that is never held back stays as it is.
+            Box::pin(budget.rest(until, &reader.dispatcher.context.link, &heard)).await;
             reader.was_held_back(since.elapsed());
         }
         if let Err(ended) = reader.fill(wants).await {
