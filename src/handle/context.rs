@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::pointer::Pointer;
+use super::pointer::search_queue::SearchQueue;
 use super::ports::Asker;
 use super::ports::ExportKey;
 use super::ports::LocalBox;
-use super::ports::Outbound;
 use super::ports::Router;
 use super::recipient::table::ProxyTable;
 use super::shutdown::Shutdown;
@@ -148,7 +148,7 @@ impl NodeContext {
         node: Incarnation,
         hints: &[Endpoint],
         asked_by: Asker,
-    ) -> Option<Arc<dyn Outbound>> {
+    ) -> Option<Arc<SearchQueue>> {
         self.router.discover(self, node, hints, asked_by)
     }
 }

@@ -22,6 +22,7 @@ use super::ports::Outbound;
 use super::ports::Router;
 use crate::config::Limits;
 use crate::handle::pointer::identity::Origin;
+use crate::handle::pointer::search_queue::SearchQueue;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
@@ -87,7 +88,7 @@ impl Router for Detached {
         None
     }
 
-    fn discover(&self, _: &Arc<NodeContext>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
+    fn discover(&self, _: &Arc<NodeContext>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<SearchQueue>> {
         None
     }
 

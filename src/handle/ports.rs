@@ -28,6 +28,7 @@ use super::pointer::Pointer;
 use super::reply::AnswerTo;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::NamedLink;
+use crate::handle::pointer::search_queue::SearchQueue;
 use crate::ident::AddressError;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
@@ -79,7 +80,7 @@ pub(crate) trait Router: Send + Sync {
         node: Incarnation,
         hints: &[Endpoint],
         asked_by: Asker,
-    ) -> Option<Arc<dyn Outbound>>;
+    ) -> Option<Arc<SearchQueue>>;
     /// Returns whether that run of a node has announced its end, or another run has taken its place.
     fn is_gone(&self, node: Incarnation) -> bool;
     /// Returns the time since which there is no connection to that run of a node any more, if it is remembered.

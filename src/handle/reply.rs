@@ -16,6 +16,7 @@ use super::envelope::Body;
 use super::envelope::contained;
 use super::peer_request::PeerRequest;
 use super::pointer::Pointer;
+use super::pointer::sending::RequestAt;
 use super::ports::Correlation;
 use super::ports::Outbound;
 use super::ports::PendingReply;
@@ -331,25 +332,25 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
 /// A request on its way. When it is dropped, the answer is not wanted any more.
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
-    way: Option<(Arc<dyn Outbound>, Correlation)>,
+    request: Option<RequestAt>,
 }
 
 impl RequestGuard {
-    pub(crate) fn new(link: Arc<dyn Outbound>, correlation: Correlation) -> RequestGuard {
-        RequestGuard { way: Some((link, correlation)) }
+    pub(crate) fn new(request: RequestAt) -> RequestGuard {
+        RequestGuard { request: Some(request) }
     }
 
     /// Detaches the guard, so that dropping it does not cancel the request; the sweep checks whether anybody still
     /// waits.
     pub(crate) fn detach(mut self) {
-        self.way = None;
+        self.request = None;
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        if let Some((link, correlation)) = self.way.take() {
-            link.cancel(correlation);
+        if let Some(request) = self.request.take() {
+            request.cancel();
         }
     }
 }

@@ -275,7 +275,7 @@ impl Pointer {
         });
         let answer = |waiting| AnswerTo::here(Arc::clone(self.router()), waiting, deadline);
         match asked.map_err(|loss| self.withdraw_at_home(loss)) {
-            Ok((link, correlation)) => Ok(Some(RequestGuard::new(link, correlation))),
+            Ok(request) => Ok(Some(RequestGuard::new(request))),
             Err(Ok(())) => self.ask_named(message, waiting.map(answer)).map(|()| None),
             Err(Err(loss)) => {
                 let reply = waiting.map(|waiting| away::<M>(answer(waiting)));

@@ -24,6 +24,7 @@ use crate::handle::pointer::holdings::HoldingsTable;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::path::Path;
+use crate::handle::pointer::search_queue::SearchQueue;
 use crate::handle::ports::Asker;
 use crate::handle::ports::Dialler;
 use crate::handle::ports::ExportKey;
@@ -314,7 +315,7 @@ impl Router for NodeParts {
         node: Incarnation,
         hints: &[Endpoint],
         asked_by: Asker,
-    ) -> Option<Arc<dyn Outbound>> {
+    ) -> Option<Arc<SearchQueue>> {
         let hints: Vec<&Endpoint> = hints.iter().filter(|hint| self.transports.have(hint)).collect();
         if hints.is_empty() || node == context.id() || self.closing.is_cancelled() || self.is_gone(node) {
             return None;

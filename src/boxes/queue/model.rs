@@ -14,6 +14,7 @@ use crate::boxes::queue::*;
 use crate::config::Limits;
 use crate::handle::envelope::Source;
 use crate::handle::pointer::Pointer;
+use crate::handle::pointer::search_queue::SearchQueue;
 use crate::handle::ports::Asker;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::Outbound;
@@ -83,7 +84,7 @@ impl Router for StubRouter {
         None
     }
 
-    fn discover(&self, _: &Arc<NodeContext>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<dyn Outbound>> {
+    fn discover(&self, _: &Arc<NodeContext>, _: Incarnation, _: &[Endpoint], _: Asker) -> Option<Arc<SearchQueue>> {
         None
     }
 

@@ -238,14 +238,14 @@ fn remove_one(leases: &mut HashMap<BoxId, u32>, id: BoxId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::peers::search_queue::SearchQueue;
+    use crate::net::link::Link;
 
     fn name(n: usize) -> ConnectionId {
         ConnectionId((n as u128).to_le_bytes())
     }
 
     fn link() -> Weak<dyn Outbound> {
-        Weak::<SearchQueue>::new()
+        Weak::<Link>::new()
     }
 
     const BOX: BoxId = BoxId([1; 16]);

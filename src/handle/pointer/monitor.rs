@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pointer;
 use super::Route;
 use super::identity::Origin;
+use super::search_queue::SearchQueue;
 use crate::handle::context::NodeContext;
 use crate::handle::ports::Asker;
 use crate::handle::ports::BoxGone;
@@ -267,7 +268,7 @@ impl Away {
     }
 
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
-    fn discover(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
+    fn discover(&self, node: Incarnation) -> Option<Arc<SearchQueue>> {
         let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
         self.router.discover(node, &self.hints, asked_by)
     }

@@ -74,7 +74,7 @@ impl DeferredReleases {
 /// Makes a lease that came by the connection of that number, which has ended, for tests and fuzzers.
 #[cfg(any(test, fuzzing))]
 pub(super) fn ended_lease(connection: u64) -> Lease {
-    let link = std::sync::Weak::<crate::net::peers::search_queue::SearchQueue>::new();
+    let link = std::sync::Weak::<crate::net::link::Link>::new();
     Lease::new(link, connection, crate::ident::BoxId([0; 16]), 1, std::sync::Arc::default())
 }
 

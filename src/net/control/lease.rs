@@ -79,7 +79,7 @@ mod tests {
     use crate::handle::pointer::holdings::MAX_RESTATED;
     use crate::ident::BoxId;
     use crate::ident::Incarnation;
-    use crate::net::peers::search_queue::SearchQueue;
+    use crate::net::link::Link;
     use crate::wire::frames::Front;
     use crate::wire::frames::front;
     use crate::wire::frames::kind;
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn no_frame_that_restates_is_longer_than_the_peer_reads() {
         const LONGEST: usize = 100;
-        let (leases, link, mut out) = (after_an_end(feature::KNOWN), Weak::<SearchQueue>::new(), BytesMut::new());
+        let (leases, link, mut out) = (after_an_end(feature::KNOWN), Weak::<Link>::new(), BytesMut::new());
         let link = link as Weak<dyn Outbound>;
         assert!(leases.poll_frames(&link, &mut out, LONGEST));
         let (mut rest, mut kinds, mut named) = (&out[..], Vec::new(), Vec::new());
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn nothing_is_restated_to_a_peer_that_has_not_greeted_or_does_not_understand_it() {
-        let (link, mut out) = (Weak::<SearchQueue>::new() as Weak<dyn Outbound>, BytesMut::new());
+        let (link, mut out) = (Weak::<Link>::new() as Weak<dyn Outbound>, BytesMut::new());
         for leases in [Leases::default(), after_an_end(feature::KNOWN & !feature::RESTATED)] {
             assert!(!leases.poll_frames(&link, &mut out, 1024) && out.is_empty());
         }

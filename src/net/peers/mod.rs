@@ -8,6 +8,5 @@ pub(crate) mod greetings;
 pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod path_search;
-pub(crate) mod search_queue;
 pub(crate) mod table;
 pub(crate) mod unfinished;

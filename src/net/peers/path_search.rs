@@ -1,7 +1,7 @@
 //! Searches for a direct path to a node at the endpoints where it is said to listen, before its boxes are reached
 //! through the node that introduced them, the relay.
 //!
-//! Messages sent meanwhile wait here, in order, and then leave by the path that was chosen: nothing is lost because a
+//! Messages sent meanwhile wait in the search's queue, in order, and then leave by the path that was chosen: nothing is lost because a
 //! hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the end of the node
 //! also ends the wait. A node that was not found is not searched for again before the longest pause between two dials
 //! is over.
@@ -18,14 +18,16 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::search_queue::SearchQueue;
 use super::table::PeerTable;
 use crate::config::Limits;
+use crate::handle::pointer::search_queue::SearchQueue;
 use crate::handle::ports::Outbound;
 use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::net::link::Link;
+use crate::net::link::post_queue;
 use crate::quota::Quota;
+use crate::quota::Share;
 use crate::reason::DropReason;
 use crate::wire::frames::shape::Question;
 
@@ -101,11 +103,11 @@ impl PathSearches {
         limit: usize,
         outboxes: &Arc<Quota>,
         begin: impl FnOnce(Arc<SearchQueue>),
-    ) -> Option<Arc<dyn Outbound>> {
+    ) -> Option<Arc<SearchQueue>> {
         let queue = {
             let mut tables = self.tables.lock();
             if let Some(UnderWay { queue, .. }) = tables.under_way.get(&node) {
-                return Some(Arc::clone(queue) as _);
+                return Some(Arc::clone(queue));
             }
             let now = Instant::now();
             if tables.missed.get(&node).is_some_and(|missed| now < missed.until) {
@@ -114,7 +116,7 @@ impl PathSearches {
             if self.hurry.is_cancelled() || !tables.has_room(asked_by, now) {
                 return None;
             }
-            let queue = Arc::new(SearchQueue::new(limit, outboxes));
+            let queue = Arc::new(SearchQueue::new(limit, Share::new(outboxes, &post_queue::OWN)));
             tables.under_way.insert(node, UnderWay { queue: Arc::clone(&queue), asked_by });
             queue
         };
@@ -291,7 +293,7 @@ mod tests {
             drop(search(Arc::clone(&searches), node(0), peers, Vec::new(), Limits::default(), queue));
         };
         let queue = searches.search(node(0), any(0), 1, &Quota::new(0), begin).expect("there was none");
-        assert!(queue.is_over());
+        assert!(queue.is_in_vain());
         assert!(searches.tables.lock().under_way.is_empty());
     }
 

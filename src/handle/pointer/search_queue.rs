@@ -2,7 +2,6 @@
 //! they leave by the connection that was found or, if none was, by the connection that introduced their pointers:
 //! nothing is lost because a hint was wrong.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,38 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::handle::envelope::Body;
+use super::Pointer;
+use super::sending::Next;
+use super::sending::RequestAt;
 use crate::handle::envelope::Envelope;
 use crate::handle::envelope::KeptEnvelope;
-use crate::handle::peer_request::PeerRequest;
-use crate::handle::pointer::Pointer;
-use crate::handle::pointer::lease::Lease;
-use crate::handle::ports::BoxGone;
-use crate::handle::ports::Correlation;
 use crate::handle::ports::NotPosted;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
-use crate::ident::BoxId;
-use crate::ident::Incarnation;
-use crate::net::link::post_queue;
-use crate::net::link::session;
-use crate::quota::Quota;
 use crate::quota::Share;
 use crate::reason::DropReason;
-use crate::wire::frames::refuse::Unanswered;
-use crate::wire::target::Target;
 
 /// Rounds of passing messages on before other tasks of this thread have their turn.
 const ROUNDS: u32 = 16;
 
 /// One search: see the [module](self).
 pub(crate) struct SearchQueue {
+    /// Maximum number of bytes that wait.
     limit: usize,
-    /// Stands for the number of a connection in the correlations of requests that wait.
-    number: u64,
     state: Mutex<SearchState>,
 }
 
@@ -53,8 +40,8 @@ struct SearchState {
     /// The share of this queue in the bytes that may wait for all connections.
     share: Share,
     requests: u64,
-    /// The requests that have waited, as the connection that took them knows them, so that they can be cancelled there.
-    gone_on: HashMap<u64, (Arc<dyn Outbound>, Correlation)>,
+    /// The connections that took the requests that have waited, so that they can be cancelled there.
+    gone_on: HashMap<u64, RequestAt>,
 }
 
 /// Why a message does not wait.
@@ -62,6 +49,17 @@ enum NoWait {
     Found(Arc<dyn Outbound>),
     InVain,
     Full,
+}
+
+impl NoWait {
+    /// Sends by the connection that was found, or returns the reason why the message was not posted.
+    fn next<T>(self, send: impl FnOnce(Next<'_>) -> Result<T, NotPosted>) -> Result<T, NotPosted> {
+        match self {
+            NoWait::Found(link) => send(Next::Outbox { link: &link, patient: false }),
+            NoWait::InVain => Err(NotPosted::NotUp),
+            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+        }
+    }
 }
 
 /// A message that waits.
@@ -90,16 +88,17 @@ impl QueuedMessage {
 }
 
 impl SearchQueue {
-    pub(super) fn new(limit: usize, outboxes: &Arc<Quota>) -> SearchQueue {
+    /// Returns the queue of a search, for at most `limit` bytes, which count against `share`.
+    pub(crate) fn new(limit: usize, share: Share) -> SearchQueue {
         let state = SearchState {
             found: None,
             waiting: VecDeque::new(),
             bytes: 0,
-            share: Share::new(outboxes, &post_queue::OWN),
+            share,
             requests: 0,
             gone_on: HashMap::new(),
         };
-        SearchQueue { limit, number: session::next_connection(), state: Mutex::new(state) }
+        SearchQueue { limit, state: Mutex::new(state) }
     }
 
     /// Queues a message that `wait` makes, if there is room, or returns the result of the search as the reason not to
@@ -125,13 +124,58 @@ impl SearchQueue {
         Ok(value)
     }
 
-    fn link(&self) -> Option<Arc<dyn Outbound>> {
+    /// Queues a message, or sends it by the connection that was found.
+    pub(super) fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotPosted> {
+        match self.or_wait(message, |_| (QueuedMessage::new(to, message, None), ())) {
+            Ok(()) => Ok(()),
+            Err(no_wait) => no_wait.next(|next| next.post(to, message)),
+        }
+    }
+
+    /// Queues a request, or sends it by the connection that was found. If the request is not taken, neither is
+    /// `waiting`.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        to: &Arc<Pointer>,
+        message: &Envelope<'_>,
+        time_left: Option<Duration>,
+        waiting: &mut Option<Box<dyn PendingReply>>,
+    ) -> Result<RequestAt, NotPosted> {
+        let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
+        let waits = self.or_wait(message, |state| {
+            state.requests += 1;
+            let number = state.requests;
+            let request = QueuedRequest { number, deadline, waiting: waiting.take() };
+            (QueuedMessage::new(to, message, Some(request)), number)
+        });
+        match waits {
+            Ok(number) => Ok(RequestAt::Search(Arc::clone(self), number)),
+            Err(no_wait) => no_wait.next(|next| next.ask(to, message, time_left, waiting)),
+        }
+    }
+
+    /// Cancels a request that has waited. One that still waits is not passed on, since nobody waits for its answer.
+    pub(super) fn cancel(&self, request: u64) {
+        let gone_on = self.state.lock().gone_on.remove(&request);
+        if let Some(gone_on) = gone_on {
+            gone_on.cancel();
+        }
+    }
+
+    /// Returns the connection that was found, once the search is over.
+    pub(super) fn found(&self) -> Option<Arc<dyn Outbound>> {
         self.state.lock().found.clone().flatten()
+    }
+
+    /// Returns whether the search is over and has found nothing.
+    #[cfg(test)]
+    pub(crate) fn is_in_vain(&self) -> bool {
+        matches!(self.state.lock().found, Some(None))
     }
 
     /// Sends all waiting messages by the connection that was found or, if none was, by the connection that introduced
     /// their pointers; later messages follow.
-    pub(super) async fn settle(&self, mut found: Option<Arc<dyn Outbound>>) {
+    pub(crate) async fn settle(self: &Arc<Self>, mut found: Option<Arc<dyn Outbound>>) {
         let mut settled: Vec<Arc<Pointer>> = Vec::new();
         for round in 1_u32.. {
             let batch = {
@@ -158,7 +202,7 @@ impl SearchQueue {
             }
         }
         for to in settled {
-            to.settle_search((&raw const *self).cast(), found.as_ref());
+            to.settle_search(self, found.as_ref());
         }
     }
 
@@ -167,16 +211,13 @@ impl SearchQueue {
         let message = &parcel.message.envelope();
         let to = &parcel.to;
         let passed = match &mut parcel.request {
-            None => send(to, found, |link, patient| link.post(to, message, patient)),
+            None => send(to, found, |next| next.post(to, message)),
             Some(QueuedRequest { waiting, .. }) if waiting.as_ref().is_none_or(|waiting| waiting.is_gone()) => {
                 Err(DropReason::Cancelled)
             }
             Some(QueuedRequest { number, deadline, waiting }) => {
                 let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                let asked = send(to, found, |link, patient| {
-                    let correlation = link.ask(to, message, time_left, waiting, patient)?;
-                    Ok((Arc::clone(link), correlation))
-                });
+                let asked = send(to, found, |next| next.ask(to, message, time_left, waiting));
                 asked.map(|gone| drop(self.state.lock().gone_on.insert(*number, gone)))
             }
         };
@@ -185,7 +226,8 @@ impl SearchQueue {
         }
     }
 
-    pub(super) fn give_up(&self, reason: DropReason) {
+    /// Ends the search without a result, and drops the waiting messages.
+    pub(crate) fn give_up(&self, reason: DropReason) {
         let waiting = {
             let mut state = self.state.lock();
             state.found.get_or_insert(None);
@@ -198,125 +240,17 @@ impl SearchQueue {
 
 /// Sends by the connection that was found, or else through the relay; then all later messages go through the relay as
 /// well, so that none overtakes by a connection that has come back.
-pub(super) fn send<T>(
+fn send<T>(
     to: &Arc<Pointer>,
     found: &mut Option<Arc<dyn Outbound>>,
-    mut send: impl FnMut(&Arc<dyn Outbound>, bool) -> Result<T, NotPosted>,
+    mut send: impl FnMut(Next<'_>) -> Result<T, NotPosted>,
 ) -> Result<T, DropReason> {
-    match found.as_ref().map(|link| send(link, false)) {
+    match found.as_ref().map(|link| send(Next::Outbox { link, patient: false })) {
         Some(Ok(sent)) => Ok(sent),
         Some(Err(NotPosted::Dropped(reason))) => Err(reason),
         None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => {
             *found = None;
             to.send_by_primary(send)
-        }
-    }
-}
-
-impl Outbound for SearchQueue {
-    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted> {
-        self.or_wait(message, |_| (QueuedMessage::new(to, message, None), ())).or_else(|no_wait| match no_wait {
-            NoWait::Found(link) => link.post(to, message, patient),
-            NoWait::InVain => Err(NotPosted::NotUp),
-            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
-        })
-    }
-
-    fn ask(
-        &self,
-        to: &Arc<Pointer>,
-        message: &Envelope<'_>,
-        time_left: Option<Duration>,
-        waiting: &mut Option<Box<dyn PendingReply>>,
-        patient: bool,
-    ) -> Result<Correlation, NotPosted> {
-        let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
-        let waits = self.or_wait(message, |state| {
-            state.requests += 1;
-            let number = state.requests;
-            let request = QueuedRequest { number, deadline, waiting: waiting.take() };
-            (QueuedMessage::new(to, message, Some(request)), Correlation { connection: self.number, number })
-        });
-        waits.or_else(|no_wait| match no_wait {
-            NoWait::Found(link) => link.ask(to, message, time_left, waiting, patient),
-            NoWait::InVain => Err(NotPosted::NotUp),
-            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
-        })
-    }
-
-    /// Never called: requests arrive by connections.
-    fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> Result<(), Unanswered> {
-        Ok(())
-    }
-
-    fn refuse(&self, _: Correlation, _: &PeerRequest, _: Unanswered, _: &str) {}
-
-    fn cancel(&self, which: Correlation) {
-        // A request that still waits is not passed on, since nobody waits for its answer.
-        let gone_on = if which.connection == self.number {
-            self.state.lock().gone_on.remove(&which.number)
-        } else {
-            self.link().map(|link| (link, which))
-        };
-        if let Some((link, correlation)) = gone_on {
-            link.cancel(correlation);
-        }
-    }
-
-    fn is_up(&self) -> bool {
-        match &self.state.lock().found {
-            None => true,
-            Some(found) => found.as_ref().is_some_and(|link| link.is_up()),
-        }
-    }
-
-    fn is_linked(&self) -> bool {
-        self.link().is_some_and(|link| link.is_linked())
-    }
-
-    fn lost_since(&self) -> Option<Instant> {
-        self.link()?.lost_since()
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.state.lock().found, Some(None))
-    }
-
-    fn longest_message(&self) -> usize {
-        self.link().map_or(0, |link| link.longest_message())
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.link()?.trouble()
-    }
-
-    fn peer(&self) -> Option<Incarnation> {
-        self.link()?.peer()
-    }
-
-    fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64> {
-        self.link().map(|link| link.losses(target, fingerprint)).unwrap_or_default()
-    }
-
-    /// Boxes are watched by connections: this passes the watch on, if one was found.
-    fn watch(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
-        if let Some(link) = self.link() {
-            link.watch(target, node, told);
-        }
-    }
-
-    fn pressure(&self, target: &Target) -> f32 {
-        self.link().map_or(1.0, |link| link.pressure(target))
-    }
-
-    /// Leases are held by connections: this gives the lease back.
-    fn keep(&self, _: u64, held: Lease) -> Option<Lease> {
-        Some(held)
-    }
-
-    fn release(&self, connection: u64, id: BoxId, count: u64) {
-        if let Some(link) = self.link() {
-            link.release(connection, id, count);
         }
     }
 }
