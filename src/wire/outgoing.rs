@@ -1,6 +1,8 @@
 //! The writing end of a connection: numbers targets and handles, and writes messages.
 //!
-//! Invariant: `Outgoing::post` either appends one whole frame and remembers the numbers set in it, or changes nothing.
+//! Invariant: `Outgoing::post` either appends one whole frame and remembers the numbers set in it, or changes nothing. A
+//! message that is not written is [`TooLarge`](DropReason::TooLarge) if it is longer than the peer reads or has too many
+//! handles, and its [outbox is full](DropReason::OutboxFull) if it does not fit into the present room.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -25,6 +27,7 @@ use super::introduction::Introduction;
 use super::introduction::MAX_HANDLES;
 use super::numbering::Naming;
 use super::numbering::Numbers;
+use crate::reason::DropReason;
 
 /// A box that a message names: its target, or a handle inside it.
 pub(crate) trait Referent {
@@ -116,15 +119,6 @@ fn put_block(out: &mut BytesMut, deadline: Option<u64>, hops: u8) {
     }
 }
 
-/// The reason why a post was not written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unwritten {
-    /// The post is longer than the peer reads, or has too many handles.
-    TooLarge,
-    /// The post does not fit into the present room.
-    NoRoom,
-}
-
 /// The writing end of a connection.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -170,7 +164,7 @@ impl Outgoing {
         out: &mut BytesMut,
         room: usize,
         post: &Post<'_, R, H>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let handles = post.handles.clone().into_iter();
         if post.hops == 0
             && let Some(number) = self.numbers.number(post.to.key(), post.to.hint().load(Ordering::Relaxed))
@@ -197,7 +191,7 @@ impl Outgoing {
         room: usize,
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         self.fits(room, Some(what), post, self.has_numbers(post))?;
         self.names_ours |= put_head(out, Some(&mut self.numbers), Some(what), post);
         out.put_slice(post.body);
@@ -212,7 +206,7 @@ impl Outgoing {
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
         in_full: bool,
-    ) -> Result<usize, Unwritten> {
+    ) -> Result<usize, DropReason> {
         self.fits(usize::MAX, what, post, !in_full && self.has_numbers(post))
     }
 
@@ -224,7 +218,7 @@ impl Outgoing {
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
         kept: Option<&Bytes>,
-    ) -> Result<Framed, Unwritten> {
+    ) -> Result<Framed, DropReason> {
         let bound = self.fits(room, what, post, false)?;
         let copied = if kept.is_some() { &[] } else { post.body };
         let mut head = BytesMut::with_capacity(bound - post.body.len() + copied.len());
@@ -251,15 +245,15 @@ impl Outgoing {
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
         by_number: bool,
-    ) -> Result<usize, Unwritten> {
+    ) -> Result<usize, DropReason> {
         let count = post.handles.clone().into_iter().len();
         let extra = what.map_or(0, |_| CORRELATED) + if post.hops > 0 { HOPS } else { 0 };
         let bound = extra
             + if by_number { numbered_bound(count, post.body) } else { size_bound(&post.to, &post.handles, post.body) };
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
-            return Err(Unwritten::TooLarge);
+            return Err(DropReason::TooLarge);
         }
-        if bound > room { Err(Unwritten::NoRoom) } else { Ok(bound) }
+        if bound > room { Err(DropReason::OutboxFull) } else { Ok(bound) }
     }
 
     /// Appends a post with handles, if they are few and all of them have numbers. A function of its own, so that posts
@@ -272,7 +266,7 @@ impl Outgoing {
         number: u32,
         handles: impl ExactSizeIterator<Item = R>,
         body: &[u8],
-    ) -> Option<Result<(), Unwritten>> {
+    ) -> Option<Result<(), DropReason>> {
         let mut few = Few::new(handles.len())?;
         for handle in handles {
             few.put(self.numbers.number(handle.key(), handle.hint().load(Ordering::Relaxed))?);
@@ -291,14 +285,14 @@ impl Outgoing {
         flags: u8,
         handles: &[u8],
         body: &[u8],
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let (target, target_size) = Handle::used(number);
         let size = LENGTH + 2 + target_size + handles.len() + body.len();
         if size > self.max_frame.saturating_add(LENGTH) {
-            return Err(Unwritten::TooLarge);
+            return Err(DropReason::TooLarge);
         }
         if size > room {
-            return Err(Unwritten::NoRoom);
+            return Err(DropReason::OutboxFull);
         }
         // The head is written in one piece, and its surplus bytes are taken back.
         const WHOLE: usize = size_of::<u128>();

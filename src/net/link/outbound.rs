@@ -37,7 +37,6 @@ use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Post;
-use crate::wire::outgoing::Unwritten;
 use crate::wire::target::Target;
 
 impl Link {
@@ -72,7 +71,7 @@ impl Link {
         &self,
         to: &Pointer,
         patient: bool,
-        write: impl FnOnce(&mut Outbox) -> Result<T, Unwritten>,
+        write: impl FnOnce(&mut Outbox) -> Result<T, DropReason>,
     ) -> Result<T, NotPosted> {
         let (starts, result) = self.outbox.with(|outbox| {
             if outbox.is_for_home(to) || (outbox.session.times_up > 1 && outbox.is_strange_to(to)) {
@@ -88,7 +87,7 @@ impl Link {
         if starts {
             self.begin();
         }
-        result.map_err(not_posted)
+        result.map_err(NotPosted::Dropped)
     }
 
     /// Claims a lease of a box that another node has introduced from the node of the box, to which this connection
@@ -135,13 +134,6 @@ impl Link {
         });
         held.collect()
     }
-}
-
-fn not_posted(unwritten: Unwritten) -> NotPosted {
-    NotPosted::Dropped(match unwritten {
-        Unwritten::TooLarge => DropReason::TooLarge,
-        Unwritten::NoRoom => DropReason::OutboxFull,
-    })
 }
 
 impl Outbound for Link {
@@ -225,13 +217,13 @@ impl Outbound for Link {
                     return Ok(((), Vec::new()));
                 }
                 let what = Correlated::Answer { correlation: to.number };
-                outbox.posts.correlated(None, what, &post, body.kept()).map_err(not_posted)?;
+                outbox.posts.correlated(None, what, &post, body.kept()).map_err(NotPosted::Dropped)?;
                 let answered = outbox.requests.forget_asked(to.number);
                 outbox.wake();
                 Ok((drop(answered), hold(to.connection)))
             })
         });
-        answered.map_err(|unwritten| match unwritten {
+        answered.map_err(|not_posted| match not_posted {
             NotPosted::Dropped(DropReason::OutboxFull) => Unanswered::NoRoom,
             _ => Unanswered::NotEncodable,
         })

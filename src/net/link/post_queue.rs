@@ -16,6 +16,7 @@ use crate::net::control::flow::Flow;
 use crate::quota::Quotas;
 use crate::quota::Share;
 use crate::quota::Terms;
+use crate::reason::DropReason;
 use crate::wire::frames::LENGTH;
 use crate::wire::frames::cancel::put_cancel;
 use crate::wire::frames::release::put_releases;
@@ -25,7 +26,6 @@ use crate::wire::outgoing::Handles;
 use crate::wire::outgoing::Outgoing;
 use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
-use crate::wire::outgoing::Unwritten;
 
 /// Bytes that may wait for each connection however much waits for others: 400 small messages.
 pub(crate) const OWN: Terms = Terms { own: 16 << 10, chunk: 64 << 10 };
@@ -78,7 +78,7 @@ impl PostQueue {
         to: TargetRef<'_>,
         post: &Post<'_, R, H>,
         kept: Option<&Bytes>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         if post.body.len() > self.fragment || self.fragments.holds(to) {
             return self.post_in_flow(to, post, kept);
         }
@@ -88,7 +88,7 @@ impl PostQueue {
             let room = self.room(Room::FOR_DATA);
             match self.outgoing.post(&mut self.bytes, room, post) {
                 Ok(()) => break,
-                Err(unwritten) => self.reserve_for_post(unwritten, post)?,
+                Err(reason) => self.reserve_for_post(reason, post)?,
             }
         }
         self.waiting += 1;
@@ -104,7 +104,7 @@ impl PostQueue {
         to: TargetRef<'_>,
         post: &Post<'_, R, H>,
         kept: Option<&Bytes>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
         let room = self.flow_room(None, &post)?;
         let frame = self.outgoing.in_full(room, None, &post, kept)?;
@@ -120,7 +120,7 @@ impl PostQueue {
         what: Correlated,
         post: &Post<'_, Option<R>, H>,
         kept: Option<&Bytes>,
-    ) -> Result<Option<Flow>, Unwritten> {
+    ) -> Result<Option<Flow>, DropReason> {
         if post.body.len() > self.fragment || to.is_some_and(|to| self.fragments.holds(to)) {
             let room = self.flow_room(Some(what), post)?;
             let frame = self.outgoing.in_full(room, Some(what), post, kept)?;
@@ -137,7 +137,7 @@ impl PostQueue {
             let room = self.room(Room::of(Some(what)));
             match self.outgoing.correlated(&mut self.bytes, room, what, post) {
                 Ok(()) => break,
-                Err(unwritten) => self.reserve(unwritten, Some(what), post)?,
+                Err(reason) => self.reserve(reason, Some(what), post)?,
             }
         }
         self.waiting += u64::from(matches!(what, Correlated::Ask { .. }));

@@ -5,11 +5,11 @@ use bytes::BytesMut;
 use super::drain::Chunk;
 use super::post_queue::OWN;
 use super::post_queue::PostQueue;
+use crate::reason::DropReason;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Handles;
 use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
-use crate::wire::outgoing::Unwritten;
 
 /// Bytes of overhead that a message in a flow takes.
 const ITEM: usize = 192;
@@ -89,14 +89,14 @@ impl PostQueue {
         &mut self,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
-    ) -> Result<usize, Unwritten> {
+    ) -> Result<usize, DropReason> {
         let (bound, Room { times, beyond }) = (self.outgoing.bound(what, post, true)?, Room::of(what));
         let room = match self.fragments.is_empty() {
             true => usize::MAX,
             false => large(times * self.capacity).saturating_sub(self.in_flows()),
         };
         let covers = bound > room || self.share.covers((self.held() + bound + ITEM).saturating_sub(beyond));
-        if covers { Ok(room) } else { Err(Unwritten::NoRoom) }
+        if covers { Ok(room) } else { Err(DropReason::OutboxFull) }
     }
 
     /// Returns the bytes that wait in flows, including the overhead of each message.
@@ -126,28 +126,28 @@ impl PostQueue {
     #[cold]
     pub(super) fn reserve_for_post<R: Referent, H: Handles>(
         &mut self,
-        unwritten: Unwritten,
+        reason: DropReason,
         post: &Post<'_, R, H>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        self.reserve(unwritten, None, &post)
+        self.reserve(reason, None, &post)
     }
 
     /// Reserves bytes for a message that found no room, unless the outbox itself is full.
     #[cold]
     pub(super) fn reserve<R: Referent, H: Handles>(
         &mut self,
-        unwritten: Unwritten,
+        reason: DropReason,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let room = Room::of(what);
         let is_full = self.room_of_its_own(room) <= self.room_of_the_nodes(room);
-        if unwritten == Unwritten::TooLarge || is_full {
-            return Err(unwritten);
+        if reason == DropReason::TooLarge || is_full {
+            return Err(reason);
         }
         let bound = self.outgoing.bound(what, post, false)?;
-        if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(unwritten) }
+        if self.share.covers((self.held() + bound).saturating_sub(room.beyond)) { Ok(()) } else { Err(reason) }
     }
 }
 

@@ -11,13 +11,13 @@ use super::meant::Came;
 use super::meant::Meant;
 use super::meant::Whom;
 use super::meant::pool;
+use crate::reason::DropReason;
 use crate::unstructured::Unstructured;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 use crate::wire::incoming::Incoming;
 use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Outgoing;
-use crate::wire::outgoing::Unwritten;
 
 /// Maximum number of boxes that messages are sent to.
 pub(crate) const BOXES: usize = 300;
@@ -147,13 +147,13 @@ impl<'p> Link<'p> {
         let written = meant.write(self.pool, &mut self.outgoing, &mut self.out, room);
         assert!(self.out.starts_with(&before));
         assert!(self.out.len() <= self.terms.capacity);
-        assert_eq!(written == Err(Unwritten::TooLarge), meant.padding >= OWN_MAX_FRAME, "{meant:?}");
+        assert_eq!(written == Err(DropReason::TooLarge), meant.padding >= OWN_MAX_FRAME, "{meant:?}");
         if written.is_ok() {
             assert_eq!(self.outgoing.posts(), posts + u64::from(meant.counts()));
             self.sent.push_back(meant);
         } else {
             assert_eq!((&self.out, self.outgoing.posts()), (&before, posts));
-            assert!(written != Err(Unwritten::NoRoom) || room < ENOUGH, "no room in {room} bytes for {meant:?}");
+            assert!(written != Err(DropReason::OutboxFull) || room < ENOUGH, "no room in {room} bytes for {meant:?}");
         }
         written.is_ok()
     }

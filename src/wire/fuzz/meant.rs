@@ -6,6 +6,7 @@ use bytes::BufMut;
 use bytes::BytesMut;
 
 use super::values::Told;
+use crate::reason::DropReason;
 use crate::wire::frames::Raw;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
@@ -16,7 +17,6 @@ use crate::wire::outgoing::Correlated;
 use crate::wire::outgoing::Outgoing;
 use crate::wire::outgoing::Post;
 use crate::wire::outgoing::Referent;
-use crate::wire::outgoing::Unwritten;
 
 /// A box that messages are sent to and whose handles are sent around, known by its place in the pool.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Meant {
         outgoing: &mut Outgoing,
         out: &mut BytesMut,
         room: usize,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), DropReason> {
         let handles = self.handles.iter().map(|&place| &pool[place as usize]);
         let (to, body) = (&pool[self.to as usize], &*self.body());
         match self.what {

@@ -53,7 +53,7 @@ impl Shared {
             if sent == self.each / 10 {
                 self.lanes.iter().for_each(|lane| lane.lock().0.peer_accepts(OWN_MAX_FRAME, self.numbers));
             }
-            while self.try_write(lane, &meant) == Err(Unwritten::NoRoom) {
+            while self.try_write(lane, &meant) == Err(DropReason::OutboxFull) {
                 if !self.reading.load(Ordering::Acquire) {
                     return;
                 }
@@ -62,7 +62,7 @@ impl Shared {
         }
     }
 
-    fn try_write(&self, lane: usize, meant: &Meant) -> Result<(), Unwritten> {
+    fn try_write(&self, lane: usize, meant: &Meant) -> Result<(), DropReason> {
         let mut lane = self.lanes[lane].lock();
         let (outgoing, out) = &mut *lane;
         let room = ROOM - out.len();

@@ -61,12 +61,12 @@ proptest! {
             let meant = Meant { sender: 0, serial, to: place(to), handles, padding, what: what(kind, serial) };
             let [(tried, out), (plain, other)] = &mut writers;
             let too_large = Meant { padding: OWN_MAX_FRAME, ..meant.clone() };
-            prop_assert_eq!(too_large.write(&pools[0], tried, out, usize::MAX), Err(Unwritten::TooLarge));
+            prop_assert_eq!(too_large.write(&pools[0], tried, out, usize::MAX), Err(DropReason::TooLarge));
             let before = out.len();
             match meant.write(&pools[0], tried, out, room) {
                 Ok(()) => prop_assert!(out.len() - before <= room),
                 Err(why) => {
-                    prop_assert_eq!(why, Unwritten::NoRoom);
+                    prop_assert_eq!(why, DropReason::OutboxFull);
                     meant.write(&pools[0], tried, out, usize::MAX).unwrap();
                 }
             }
@@ -161,7 +161,7 @@ fn a_message_may_have_16_384_handles_and_no_more() {
         }
         meant.handles.push(0);
         let refused = meant.write(&pool, &mut outgoing, &mut out, usize::MAX);
-        assert_eq!((refused, out.len()), (Err(Unwritten::TooLarge), before));
+        assert_eq!((refused, out.len()), (Err(DropReason::TooLarge), before));
     }
 }
 
@@ -172,7 +172,7 @@ fn a_peer_that_reads_less_is_written_less_and_no_peer_more() {
     let fits = |outgoing: &mut Outgoing, padding| {
         [0, 1, 2].map(|kind| {
             let meant = Meant { sender: 0, serial: 0, to: 0, handles: Vec::new(), padding, what: what(kind, 0) };
-            meant.write(&pool, outgoing, &mut BytesMut::new(), usize::MAX) != Err(Unwritten::TooLarge)
+            meant.write(&pool, outgoing, &mut BytesMut::new(), usize::MAX) != Err(DropReason::TooLarge)
         })
     };
     let limit_is = |outgoing: &mut Outgoing, limit| {
