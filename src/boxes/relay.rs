@@ -25,8 +25,8 @@ use crate::handle::pointer::Route;
 use crate::handle::ports::ExportKey;
 use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::PendingReply;
-use crate::handle::ports::Refusal;
 use crate::handle::reply::AnswerTo;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
@@ -156,8 +156,8 @@ impl LocalBox for Relay {
 
     /// Refuses: no sender on this node holds a pointer to a relay, as a handle to it that comes home becomes one to its
     /// target.
-    fn accept(&self, _: &mut dyn Any) -> Result<(), Refusal> {
-        Err(Refusal::OtherType)
+    fn accept(&self, _: &mut dyn Any) -> Result<(), NotTaken> {
+        Err(NotTaken::OtherType)
     }
 
     fn accept_encoded(

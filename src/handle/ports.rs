@@ -117,7 +117,7 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     /// Returns the token that is cancelled when the box closes.
     fn closed(&self) -> &CancellationToken;
     /// Takes the parcel out of `parcel`, an `Option<Parcel<M>>`, or leaves it there and returns the reason.
-    fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal>;
+    fn accept(&self, parcel: &mut dyn Any) -> Result<(), NotTaken>;
     /// Takes a message as it came from a connection, or returns its loss; then `answer` is left where it is.
     fn accept_encoded(
         &self,
@@ -176,7 +176,7 @@ impl From<CloseReason> for BoxGone {
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never blocks. If there is no connection, a `patient` message has it made,
     /// and waits in the outbox meanwhile.
-    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted>;
+    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotTaken>;
     /// Puts a request into the outbox. If the request is not taken, neither is `waiting`.
     fn ask(
         &self,
@@ -185,7 +185,7 @@ pub(crate) trait Outbound: Send + Sync + fmt::Debug {
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
-    ) -> Result<Correlation, NotPosted>;
+    ) -> Result<Correlation, NotTaken>;
     /// Puts an answer into the outbox. Returns an error if it cannot: the peer does not read one of its length, or
     /// there is no room. Puts nothing there if the request was cancelled: its number may be that of another request by
     /// now.
@@ -246,14 +246,6 @@ pub(crate) type ExportKey = (TypeId, usize);
 /// recipient.
 pub(crate) type FindActor = Box<dyn Fn() -> Option<Box<dyn Any + Send>> + Send>;
 
-/// The reason why a box did not take a parcel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    Dropped(DropReason),
-    /// The box's messages are of another Rust type, perhaps of equal shape.
-    OtherType,
-}
-
 /// One request on one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Correlation {
@@ -261,12 +253,31 @@ pub(crate) struct Correlation {
     pub(crate) number: u64,
 }
 
-/// The reason why a message was not put into an outbox.
+/// The reason why a box or an outbox did not take a message: the message is dropped, or has another way to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NotPosted {
-    /// The link has ended for good; another may lead to the same node.
-    Over,
+pub(crate) enum NotTaken {
+    Dropped(DropReason),
+    /// The box's messages are of another Rust type, perhaps of equal shape: it may take the message as bytes.
+    OtherType,
     /// There is no connection now, and the message was not to wait for one.
     NotUp,
-    Dropped(DropReason),
+    /// The link has ended for good; another may lead to the same node.
+    Over,
+}
+
+impl NotTaken {
+    /// Returns whether a connection is missing: another one may take the message, or the same one later.
+    #[inline]
+    pub(crate) fn is_unlinked(self) -> bool {
+        matches!(self, NotTaken::NotUp | NotTaken::Over)
+    }
+
+    /// Returns the drop reason of a message that has no other way to go.
+    pub(crate) fn reason(self) -> DropReason {
+        match self {
+            NotTaken::Dropped(reason) => reason,
+            NotTaken::OtherType => DropReason::TypeMismatch,
+            NotTaken::NotUp | NotTaken::Over => DropReason::NotConnected,
+        }
+    }
 }

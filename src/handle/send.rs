@@ -14,8 +14,8 @@ use super::envelope::Source;
 use super::pointer::Pointer;
 use super::pointer::Route;
 use super::ports::LocalBox;
+use super::ports::NotTaken;
 use super::ports::PendingReply;
-use super::ports::Refusal;
 use super::reply::AnswerTo;
 use super::reply::AwaitedReply;
 use super::reply::Reply;
@@ -30,7 +30,8 @@ use crate::message::shape::Shape;
 use crate::observe::loss::Loss;
 use crate::reason::DropReason;
 
-/// A message that was not taken.
+/// A message that was not taken, given back with its loss. A [`NotTaken`] has no message, because a box or an outbox only
+/// borrows it.
 struct Returned<M: Message> {
     parcel: Parcel<M>,
     loss: Loss<'static>,
@@ -175,16 +176,13 @@ impl Pointer {
         parcel: Parcel<M>,
     ) -> Result<Option<RequestGuard>, Returned<M>> {
         let mut slot = Some(parcel);
-        let refusal = local.accept(&mut slot);
-        match (refusal, slot) {
-            (Err(refusal), Some(parcel)) => match refusal {
-                Refusal::Dropped(reason) => Err(Returned::new(parcel, reason)),
-                Refusal::OtherType => {
-                    let Parcel { message, reply, .. } = parcel;
-                    let answer = reply.map(|reply| self.answer_here(*reply));
-                    self.give_encoded(local, message, answer).map(|()| None)
-                }
-            },
+        let accepted = local.accept(&mut slot);
+        match (accepted, slot) {
+            (Err(NotTaken::OtherType), Some(Parcel { message, reply, .. })) => {
+                let answer = reply.map(|reply| self.answer_here(*reply));
+                self.give_encoded(local, message, answer).map(|()| None)
+            }
+            (Err(not_taken), Some(parcel)) => Err(Returned::new(parcel, not_taken.reason())),
             _ => Ok(None),
         }
     }

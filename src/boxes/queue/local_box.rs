@@ -19,7 +19,7 @@ use crate::handle::pointer::POINTER_COST;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::FindActor;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Refusal;
+use crate::handle::ports::NotTaken;
 use crate::handle::reply::AnswerTo;
 use crate::handle::reply::away;
 use crate::handle::serde_scope;
@@ -38,11 +38,10 @@ fn undecodable(error: &DecodeError) -> Loss<'static> {
 }
 
 /// Returns the loss of a message from a connection that the box did not take, and gives back the way of its answer.
-fn rejected<M: RemoteMessage>((parcel, refusal): (Parcel<M>, Refusal), answer: &mut Option<AnswerTo>) -> Loss<'static> {
-    let reason = match refusal {
-        Refusal::Dropped(reason) => reason,
-        Refusal::OtherType => DropReason::BoxClosed,
-    };
+fn rejected<M: RemoteMessage>(
+    (parcel, reason): (Parcel<M>, DropReason),
+    answer: &mut Option<AnswerTo>,
+) -> Loss<'static> {
     let Parcel { message, reply, .. } = parcel;
     *answer = reply.and_then(|reply| reply.into_answer());
     contained::<M, _>(|| drop(message));
@@ -70,13 +69,13 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         &self.closed
     }
 
-    fn accept(&self, parcel: &mut dyn Any) -> Result<(), Refusal> {
-        let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(Refusal::OtherType) };
+    fn accept(&self, parcel: &mut dyn Any) -> Result<(), NotTaken> {
+        let Some(slot) = parcel.downcast_mut::<Option<Parcel<M>>>() else { return Err(NotTaken::OtherType) };
         let Some(parcel) = slot.take() else { return Ok(()) };
         // The message was never encoded, so its weight is 0.
-        self.put(parcel, 0).map_err(|(parcel, refusal)| {
+        self.put(parcel, 0).map_err(|(parcel, reason)| {
             *slot = Some(parcel);
-            refusal
+            NotTaken::Dropped(reason)
         })
     }
 

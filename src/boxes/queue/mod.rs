@@ -34,7 +34,6 @@ use super::keyed::KeyOf;
 use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::Refusal;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::loss::Drops;
@@ -253,19 +252,19 @@ impl<M: RemoteMessage> BoxQueue<M> {
     }
 
     /// Puts a parcel of weight `weighs` into the buffer, or returns it.
-    fn put(&self, parcel: Parcel<M>, weighs: usize) -> Result<(), (Parcel<M>, Refusal)> {
+    fn put(&self, parcel: Parcel<M>, weighs: usize) -> Result<(), (Parcel<M>, DropReason)> {
         // The key function is the application's code, so it runs before the lock is taken.
         let key = self.key.as_ref().and_then(|key| key.find(&parcel.message));
         let mut shed = Vec::new();
         let (displaced, reader, start) = {
             let mut state = self.state.lock();
             if !state.open {
-                return Err((parcel, Refusal::Dropped(DropReason::BoxClosed)));
+                return Err((parcel, DropReason::BoxClosed));
             }
             let pushed = state.push((parcel, weighs), key, self.held(), &mut shed);
             self.update_fill_level(&state);
             let displaced = match pushed {
-                Pushed::Full(parcel) => return Err((parcel, Refusal::Dropped(DropReason::NewestShed))),
+                Pushed::Full(parcel) => return Err((parcel, DropReason::NewestShed)),
                 Pushed::Stored => None,
                 Pushed::Displaced(older, reason) => Some((older, reason)),
             };
@@ -288,7 +287,12 @@ impl<M: RemoteMessage> BoxQueue<M> {
     }
 
     /// Puts parcels into the buffer, in order, and passes those it does not take to `refused`.
-    fn put_all(&self, mut parcels: Batch<M>, weights: &RowWeights<'_>, mut refused: impl FnMut((Parcel<M>, Refusal))) {
+    fn put_all(
+        &self,
+        mut parcels: Batch<M>,
+        weights: &RowWeights<'_>,
+        mut refused: impl FnMut((Parcel<M>, DropReason)),
+    ) {
         if self.key.is_some() {
             let weighed = parcels.drain(..).zip(weights.each());
             weighed.for_each(|(parcel, weighs)| self.put(parcel, weighs).unwrap_or_else(&mut refused));
@@ -302,9 +306,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             let mut state = self.state.lock();
             if !state.open {
                 drop(state);
-                return parcels
-                    .into_iter()
-                    .for_each(|parcel| refused((parcel, Refusal::Dropped(DropReason::BoxClosed))));
+                return parcels.into_iter().for_each(|parcel| refused((parcel, DropReason::BoxClosed)));
             }
             let (held, mut stored) = (self.held(), parcels.len());
             state.push_all(&mut parcels, weights, held);
@@ -328,7 +330,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             start();
         }
         displaced.into_iter().for_each(|(older, reason)| self.drop_taken(older, reason));
-        full.into_iter().for_each(|parcel| refused((parcel, Refusal::Dropped(DropReason::NewestShed))));
+        full.into_iter().for_each(|parcel| refused((parcel, DropReason::NewestShed)));
     }
 
     /// Returns a queue for messages that come in a row, and the number of them that the box has room for now, so that

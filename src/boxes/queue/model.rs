@@ -110,7 +110,7 @@ fn open(buffer: &Buffer<Number>) -> (Arc<StubNode>, Arc<BoxQueue<Number>>) {
     (stub, Arc::new(BoxQueue::new(identity, router, buffer, None)))
 }
 
-fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), Refusal> {
+fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), DropReason> {
     queue.accept(&mut Some(Parcel::new(Number(n), None)))
 }
 
@@ -210,7 +210,7 @@ fn a_full_box_takes_again_once_it_was_read() {
         assert_fill_level(&queue);
         match stored {
             Ok(()) => assert_eq!(take(&queue, &mut batch), Some(2)),
-            Err(refusal) => assert_eq!(refusal, Refusal::Dropped(DropReason::NewestShed)),
+            Err(refusal) => assert_eq!(refusal, DropReason::NewestShed),
         }
         assert_fill_level(&queue);
         assert_eq!(queue.refusal(|| 0), None);

@@ -16,7 +16,7 @@ use super::sending::Next;
 use super::sending::RequestAt;
 use crate::handle::envelope::Envelope;
 use crate::handle::envelope::KeptEnvelope;
-use crate::handle::ports::NotPosted;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::quota::Share;
@@ -53,11 +53,11 @@ enum NoWait {
 
 impl NoWait {
     /// Sends by the connection that was found, or returns the reason why the message was not posted.
-    fn next<T>(self, send: impl FnOnce(Next<'_>) -> Result<T, NotPosted>) -> Result<T, NotPosted> {
+    fn next<T>(self, send: impl FnOnce(Next<'_>) -> Result<T, NotTaken>) -> Result<T, NotTaken> {
         match self {
             NoWait::Found(link) => send(Next::Outbox { link: &link, patient: false }),
-            NoWait::InVain => Err(NotPosted::NotUp),
-            NoWait::Full => Err(NotPosted::Dropped(DropReason::OutboxFull)),
+            NoWait::InVain => Err(NotTaken::NotUp),
+            NoWait::Full => Err(NotTaken::Dropped(DropReason::OutboxFull)),
         }
     }
 }
@@ -125,7 +125,7 @@ impl SearchQueue {
     }
 
     /// Queues a message, or sends it by the connection that was found.
-    pub(super) fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotPosted> {
+    pub(super) fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotTaken> {
         match self.or_wait(message, |_| (QueuedMessage::new(to, message, None), ())) {
             Ok(()) => Ok(()),
             Err(no_wait) => no_wait.next(|next| next.post(to, message)),
@@ -140,7 +140,7 @@ impl SearchQueue {
         message: &Envelope<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn PendingReply>>,
-    ) -> Result<RequestAt, NotPosted> {
+    ) -> Result<RequestAt, NotTaken> {
         let deadline = time_left.and_then(|left| Instant::now().checked_add(left));
         let waits = self.or_wait(message, |state| {
             state.requests += 1;
@@ -243,12 +243,12 @@ impl SearchQueue {
 fn send<T>(
     to: &Arc<Pointer>,
     found: &mut Option<Arc<dyn Outbound>>,
-    mut send: impl FnMut(Next<'_>) -> Result<T, NotPosted>,
+    mut send: impl FnMut(Next<'_>) -> Result<T, NotTaken>,
 ) -> Result<T, DropReason> {
     match found.as_ref().map(|link| send(Next::Outbox { link, patient: false })) {
         Some(Ok(sent)) => Ok(sent),
-        Some(Err(NotPosted::Dropped(reason))) => Err(reason),
-        None | Some(Err(NotPosted::Over | NotPosted::NotUp)) => {
+        Some(Err(not_taken)) if !not_taken.is_unlinked() => Err(not_taken.reason()),
+        None | Some(Err(_)) => {
             *found = None;
             to.send_by_primary(send)
         }

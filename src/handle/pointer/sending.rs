@@ -12,7 +12,7 @@ use super::search_queue::SearchQueue;
 use crate::handle::envelope::Envelope;
 use crate::handle::ports::Asker;
 use crate::handle::ports::Correlation;
-use crate::handle::ports::NotPosted;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::reason::DropReason;
@@ -28,7 +28,7 @@ pub(super) enum Next<'a> {
 impl Next<'_> {
     /// Puts a message there.
     #[inline]
-    pub(super) fn post(self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotPosted> {
+    pub(super) fn post(self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotTaken> {
         match self {
             Next::Outbox { link, patient } => link.post(to, message, patient),
             Next::Search(search) => search.post(to, message),
@@ -42,7 +42,7 @@ impl Next<'_> {
         message: &Envelope<'_>,
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn PendingReply>>,
-    ) -> Result<RequestAt, NotPosted> {
+    ) -> Result<RequestAt, NotTaken> {
         match self {
             Next::Outbox { link, patient } => {
                 let correlation = link.ask(to, message, time_left, waiting, patient)?;
@@ -95,30 +95,28 @@ impl Pointer {
     /// place; that one stays in use while it lives, so that messages stay in order. If there is no other, the message
     /// waits for the connection as if it had been sent by name.
     #[inline]
-    fn send_by<T>(&self, path: &Path, mut send: impl FnMut(Next<'_>) -> Result<T, NotPosted>) -> Result<T, DropReason> {
+    fn send_by<T>(&self, path: &Path, mut send: impl FnMut(Next<'_>) -> Result<T, NotTaken>) -> Result<T, DropReason> {
         let by_primary = || Next::Outbox { link: path.primary(), patient: path.is_by_name() };
         let sent = match path.selection.get_or(|| self.select(path)) {
             Alternate::None => send(by_primary()),
-            alternate => send_by_alternate(path, &alternate, &mut send).or_else(|not_posted| match not_posted {
-                NotPosted::Over | NotPosted::NotUp => send(by_primary()),
-                dropped => Err(dropped),
-            }),
+            alternate => send_by_alternate(path, &alternate, &mut send)
+                .or_else(|not_taken| if not_taken.is_unlinked() { send(by_primary()) } else { Err(not_taken) }),
         };
-        sent.or_else(|not_posted| self.send_by_another(path, not_posted, send))
+        sent.or_else(|not_taken| self.send_by_another(path, not_taken, send))
     }
 
     #[cold]
     fn send_by_another<T>(
         &self,
         path: &Path,
-        not_posted: NotPosted,
-        mut send: impl FnMut(Next<'_>) -> Result<T, NotPosted>,
+        not_taken: NotTaken,
+        mut send: impl FnMut(Next<'_>) -> Result<T, NotTaken>,
     ) -> Result<T, DropReason> {
-        if let NotPosted::Dropped(reason) = not_posted {
-            return Err(reason);
+        if !not_taken.is_unlinked() {
+            return Err(not_taken.reason());
         }
         // A connection that this node has dialled is made again by itself.
-        let may_look = path.is_relayed() || not_posted == NotPosted::Over;
+        let may_look = path.is_relayed() || not_taken == NotTaken::Over;
         let other = match self.other_link(path) {
             Some(link) => Alternate::Connected(link),
             None if may_look => self.discover(path),
@@ -130,24 +128,26 @@ impl Pointer {
             // path.
             other => send_by_alternate(path, &path.selection.take(other), &mut send),
         };
-        sent.map_err(reason_of)
+        sent.map_err(NotTaken::reason)
     }
 
     /// Calls `send` with the connection that the pointer came by, even if messages are sent by a shorter path.
     pub(super) fn send_by_primary<T>(
         &self,
-        mut send: impl FnMut(Next<'_>) -> Result<T, NotPosted>,
+        mut send: impl FnMut(Next<'_>) -> Result<T, NotTaken>,
     ) -> Result<T, DropReason> {
         let Route::Away { path, .. } = self.route() else { return Err(DropReason::NoRoute) };
+        let is_unlinked = |sent: &Result<T, NotTaken>| sent.as_ref().is_err_and(|not_taken| not_taken.is_unlinked());
         let mut sent = send(Next::Outbox { link: path.primary(), patient: false });
-        if let (Err(NotPosted::Over | NotPosted::NotUp), Some(other)) = (&sent, self.other_link(path)) {
+        if is_unlinked(&sent)
+            && let Some(other) = self.other_link(path)
+        {
             sent = send(Next::Outbox { link: &other, patient: false });
         }
-        let sent = sent.or_else(|not_posted| match not_posted {
-            NotPosted::Dropped(reason) => Err(NotPosted::Dropped(reason)),
-            NotPosted::Over | NotPosted::NotUp => send(Next::Outbox { link: path.primary(), patient: true }),
-        });
-        sent.map_err(reason_of)
+        if is_unlinked(&sent) {
+            sent = send(Next::Outbox { link: path.primary(), patient: true });
+        }
+        sent.map_err(NotTaken::reason)
     }
 
     /// Chooses the shortest path to a third node's box, which stays in use while it lives: an open connection to the
@@ -181,23 +181,16 @@ impl Pointer {
 fn send_by_alternate<T>(
     path: &Path,
     alternate: &Alternate,
-    send: &mut impl FnMut(Next<'_>) -> Result<T, NotPosted>,
-) -> Result<T, NotPosted> {
+    send: &mut impl FnMut(Next<'_>) -> Result<T, NotTaken>,
+) -> Result<T, NotTaken> {
     let sent = match alternate {
         // Nothing was chosen.
-        Alternate::None => return Err(NotPosted::NotUp),
+        Alternate::None => return Err(NotTaken::NotUp),
         Alternate::Searching(search) => send(Next::Search(search)),
         Alternate::Connected(link) => send(Next::Outbox { link, patient: false }),
     };
-    if matches!(sent, Err(NotPosted::Over | NotPosted::NotUp)) {
+    if sent.as_ref().is_err_and(|not_taken| not_taken.is_unlinked()) {
         path.selection.replace(alternate, Alternate::None);
     }
     sent
-}
-
-fn reason_of(not_posted: NotPosted) -> DropReason {
-    match not_posted {
-        NotPosted::Over | NotPosted::NotUp => DropReason::NotConnected,
-        NotPosted::Dropped(reason) => reason,
-    }
 }

@@ -188,7 +188,7 @@ mod tests {
     use crate::handle::pointer::path::Path;
     use crate::handle::ports::BoxGone;
     use crate::handle::ports::Correlation;
-    use crate::handle::ports::NotPosted;
+    use crate::handle::ports::NotTaken;
     use crate::handle::ports::PendingReply;
     use crate::ident::BoxId;
     use crate::ident::Incarnation;
@@ -230,8 +230,8 @@ mod tests {
     }
 
     impl Outbound for Stub {
-        fn post(&self, _: &Arc<Pointer>, _: &Envelope<'_>, _: bool) -> Result<(), NotPosted> {
-            Err(NotPosted::NotUp)
+        fn post(&self, _: &Arc<Pointer>, _: &Envelope<'_>, _: bool) -> Result<(), NotTaken> {
+            Err(NotTaken::NotUp)
         }
         fn ask(
             &self,
@@ -240,8 +240,8 @@ mod tests {
             _: Option<Duration>,
             _: &mut Option<Box<dyn PendingReply>>,
             _: bool,
-        ) -> Result<Correlation, NotPosted> {
-            Err(NotPosted::NotUp)
+        ) -> Result<Correlation, NotTaken> {
+            Err(NotTaken::NotUp)
         }
         fn answer(&self, _: Correlation, _: &PeerRequest, _: Body<'_>, _: &[Arc<Pointer>]) -> Result<(), Unanswered> {
             Ok(())

@@ -115,7 +115,7 @@ mod tests {
     use crate::handle::context::NodeContext;
     use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
-    use crate::handle::ports::NotPosted;
+    use crate::handle::ports::NotTaken;
     use crate::handle::ports::Outbound;
     use crate::ident::endpoint::Endpoint;
     use crate::net::io_thread;
@@ -139,7 +139,7 @@ mod tests {
         assert!(!to.is_local(), "the message would be overtaken");
         link.down(DropReason::NotConnected, "", false);
         assert!(to.is_local());
-        assert_eq!(link.post(&to, &message(), true), Err(NotPosted::NotUp), "it belongs into the box");
+        assert_eq!(link.post(&to, &message(), true), Err(NotTaken::NotUp), "it belongs into the box");
         // Pointers made later are local from the start.
         let other = (Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "other").expect("a name");
         assert!(other.is_local());

@@ -25,7 +25,7 @@ use crate::handle::pointer::lease::Lease;
 use crate::handle::ports::BoxGone;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::LocalBox;
-use crate::handle::ports::NotPosted;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::PendingReply;
 use crate::ident::BoxId;
@@ -72,10 +72,10 @@ impl Link {
         to: &Pointer,
         patient: bool,
         write: impl FnOnce(&mut Outbox) -> Result<T, DropReason>,
-    ) -> Result<T, NotPosted> {
+    ) -> Result<T, NotTaken> {
         let (starts, result) = self.outbox.with(|outbox| {
             if outbox.is_for_home(to) || (outbox.session.times_up > 1 && outbox.is_strange_to(to)) {
-                return Err(NotPosted::NotUp);
+                return Err(NotTaken::NotUp);
             }
             let starts = outbox.admit(patient)?;
             let result = write(outbox);
@@ -87,7 +87,7 @@ impl Link {
         if starts {
             self.begin();
         }
-        result.map_err(NotPosted::Dropped)
+        result.map_err(NotTaken::Dropped)
     }
 
     /// Claims a lease of a box that another node has introduced from the node of the box, to which this connection
@@ -107,8 +107,8 @@ impl Link {
     fn with_relays<T>(
         &self,
         handles: &[Arc<Pointer>],
-        write: impl FnOnce(&[Option<Relayed>], &dyn Fn(u64) -> Vec<Evicted>) -> Result<(T, Vec<Evicted>), NotPosted>,
-    ) -> Result<T, NotPosted> {
+        write: impl FnOnce(&[Option<Relayed>], &dyn Fn(u64) -> Vec<Evicted>) -> Result<(T, Vec<Evicted>), NotTaken>,
+    ) -> Result<T, NotTaken> {
         let relays = self.relays(handles);
         let (written, evicted) = write(&relays, &|connection| self.lease_handles(handles, &relays, connection))?;
         evicted.into_iter().for_each(Evicted::close);
@@ -137,7 +137,7 @@ impl Link {
 }
 
 impl Outbound for Link {
-    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotPosted> {
+    fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotTaken> {
         let &Envelope { body, handles, fingerprint, type_name, hops } = message;
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
@@ -170,7 +170,7 @@ impl Outbound for Link {
         time_left: Option<Duration>,
         waiting: &mut Option<Box<dyn PendingReply>>,
         patient: bool,
-    ) -> Result<Correlation, NotPosted> {
+    ) -> Result<Correlation, NotTaken> {
         let &Envelope { body, handles, fingerprint, type_name, hops } = message;
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
@@ -195,7 +195,7 @@ impl Outbound for Link {
                 let which = Correlation { connection: outbox.session.connection, number };
                 Ok(Some(((which, before), hold(which.connection))))
             })?;
-            asked.ok_or(NotPosted::Dropped(DropReason::RequestsFull))
+            asked.ok_or(NotTaken::Dropped(DropReason::RequestsFull))
         });
         // An earlier lease is dropped without a lock.
         asked.map(|(which, _)| which)
@@ -217,14 +217,14 @@ impl Outbound for Link {
                     return Ok(((), Vec::new()));
                 }
                 let what = Correlated::Answer { correlation: to.number };
-                outbox.posts.correlated(None, what, &post, body.kept()).map_err(NotPosted::Dropped)?;
+                outbox.posts.correlated(None, what, &post, body.kept()).map_err(NotTaken::Dropped)?;
                 let answered = outbox.requests.forget_asked(to.number);
                 outbox.wake();
                 Ok((drop(answered), hold(to.connection)))
             })
         });
-        answered.map_err(|not_posted| match not_posted {
-            NotPosted::Dropped(DropReason::OutboxFull) => Unanswered::NoRoom,
+        answered.map_err(|not_taken| match not_taken {
+            NotTaken::Dropped(DropReason::OutboxFull) => Unanswered::NoRoom,
             _ => Unanswered::NotEncodable,
         })
     }

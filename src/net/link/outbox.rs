@@ -19,7 +19,7 @@ use crate::config::Limits;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::holdings::Holdings;
 use crate::handle::pointer::lease::Lease;
-use crate::handle::ports::NotPosted;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::net::control::acknowledgement::Acknowledgement;
@@ -311,17 +311,17 @@ impl Outbox {
 
     /// Admits a message to the outbox. Returns whether a dial has to be started for it; an error if the message may not
     /// wait here, or if there is no connection and the caller is not `patient`.
-    pub(super) fn admit(&mut self, patient: bool) -> Result<bool, NotPosted> {
+    pub(super) fn admit(&mut self, patient: bool) -> Result<bool, NotTaken> {
         match self.phase {
-            Phase::Idle | Phase::Dialling | Phase::Pausing if !patient => Err(NotPosted::NotUp),
+            Phase::Idle | Phase::Dialling | Phase::Pausing if !patient => Err(NotTaken::NotUp),
             Phase::Idle => {
                 self.phase = Phase::Dialling;
                 Ok(true)
             }
             Phase::Dialling | Phase::Up => Ok(false),
-            Phase::Closing => Err(NotPosted::Dropped(DropReason::Shutdown)),
-            Phase::Pausing => Err(NotPosted::Dropped(DropReason::NotConnected)),
-            Phase::Over => Err(NotPosted::Over),
+            Phase::Closing => Err(NotTaken::Dropped(DropReason::Shutdown)),
+            Phase::Pausing => Err(NotTaken::Dropped(DropReason::NotConnected)),
+            Phase::Over => Err(NotTaken::Over),
         }
     }
 }

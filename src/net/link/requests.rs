@@ -154,7 +154,7 @@ mod tests {
     use crate::handle::pointer::identity::Origin;
     use crate::handle::pointer::path::NamedLink;
     use crate::handle::pointer::path::Path;
-    use crate::handle::ports::NotPosted;
+    use crate::handle::ports::NotTaken;
     use crate::handle::ports::PendingReply;
     use crate::ident::BoxId;
     use crate::ident::ConnectionId;
@@ -166,7 +166,7 @@ mod tests {
     use crate::wire::handshake::Hello;
 
     /// The errors of requests, each with the result of a request that was made at that moment.
-    type Heard = Arc<Mutex<Vec<(AskError, Option<NotPosted>)>>>;
+    type Heard = Arc<Mutex<Vec<(AskError, Option<NotTaken>)>>>;
 
     /// Asks once more as soon as it hears that there is no answer.
     struct AsksAnew {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     impl AsksAnew {
-        fn ask(link: &Arc<Link>, to: &Arc<Pointer>, heard: &Heard) -> Result<Correlation, NotPosted> {
+        fn ask(link: &Arc<Link>, to: &Arc<Pointer>, heard: &Heard) -> Result<Correlation, NotTaken> {
             let asks = AsksAnew { link: Arc::clone(link), to: Arc::clone(to), heard: Arc::clone(heard) };
             let body = Body::from(&[7][..]);
             let message = Envelope { body, handles: &[], fingerprint: 0, type_name: "", hops: 0 };
@@ -218,7 +218,7 @@ mod tests {
         AsksAnew::ask(&link, &to, &heard).expect("it is put into the outbox");
         link.peer_ends();
         let reason = DropReason::Shutdown;
-        let expected = (AskError::NotDelivered { reason, detail: None }, Some(NotPosted::Dropped(reason)));
+        let expected = (AskError::NotDelivered { reason, detail: None }, Some(NotTaken::Dropped(reason)));
         assert_eq!(*heard.lock(), [expected]);
         assert_eq!(link.pending(), 0);
         link.down(DropReason::Lost, "", true);
