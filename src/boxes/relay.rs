@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::buffer::fill_level_of;
 use crate::handle::ask_error::AskError;
 use crate::handle::envelope::Arrival;
-use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
 use crate::handle::pointer::Pointer;
 use crate::handle::pointer::Route;
@@ -36,6 +35,7 @@ use crate::observe::loss::Loss;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
+use crate::wire::body::Body;
 use crate::wire::frames::refuse::Unanswered;
 
 /// Number of messages passed on between two checks of the target's fill level.

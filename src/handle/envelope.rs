@@ -1,6 +1,5 @@
 //! A message on its way: typed inside this process ([`Parcel`]), encoded outside it ([`Envelope`]), and its source.
 
-use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use bytes::Bytes;
 use super::pointer::Pointer;
 use super::reply::Reply;
 use crate::reason::DropReason;
+use crate::wire::body::Body;
 
 /// A message, and the way back for its result if a caller waits for it.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ pub(crate) fn contained<M, R>(work: impl FnOnce() -> R) -> Option<R> {
     done
 }
 
-/// A message in the form in which it travels.
+/// A message in the form in which it travels, whichever connection it takes. The link that it leaves by names the target
+/// and the handles as its peer knows them: that is a [`Post`](crate::wire::outgoing::Post), which is written at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) body: Body<'a>,
@@ -109,7 +110,8 @@ impl Source {
     }
 }
 
-/// Facts about a message that has arrived, beside its content.
+/// Facts about a message that has arrived, beside its content. Not an [`Envelope`]: the box takes the handles, and has no
+/// use for a sender's name of the type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) from: Source,
@@ -117,50 +119,4 @@ pub(crate) struct Arrival {
     pub(crate) fingerprint: u64,
     /// Number of relays that have passed the message on.
     pub(crate) hops: u8,
-}
-
-/// Maximum length, in bytes, of a body that is copied to be kept: sharing it would cost more than the copy.
-const COPIED: usize = 4 << 10;
-
-/// The body of a message, as it was encoded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Body<'a> {
-    bytes: &'a [u8],
-    /// The shared buffer of a large body, which can be kept without a copy.
-    kept: Option<&'a Bytes>,
-}
-
-impl Body<'_> {
-    /// Returns the shared buffer, if there is one, so that the body can be kept at no cost.
-    #[inline]
-    pub(crate) fn kept(&self) -> Option<&Bytes> {
-        self.kept
-    }
-
-    /// Returns the bytes in a form that can be kept.
-    pub(crate) fn keep(&self) -> Bytes {
-        self.kept.map_or_else(|| Bytes::copy_from_slice(self.bytes), Bytes::clone)
-    }
-}
-
-impl Deref for Body<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.bytes
-    }
-}
-
-impl<'a> From<&'a [u8]> for Body<'a> {
-    #[inline]
-    fn from(bytes: &'a [u8]) -> Body<'a> {
-        Body { bytes, kept: None }
-    }
-}
-
-impl<'a> From<&'a Bytes> for Body<'a> {
-    fn from(bytes: &'a Bytes) -> Body<'a> {
-        Body { bytes, kept: (bytes.len() > COPIED).then_some(bytes) }
-    }
 }

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use super::ask_error::AskError;
 use super::context::NodeContext;
 use super::envelope::Arrival;
-use super::envelope::Body;
 use super::envelope::Envelope;
 use super::envelope::Source;
 use super::peer_request::PeerRequest;
@@ -42,6 +41,7 @@ use crate::observe::loss::Loss;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
+use crate::wire::body::Body;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::target::Target;
 

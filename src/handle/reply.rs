@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::ask_error::AskError;
 use super::context::NodeContext;
-use super::envelope::Body;
 use super::envelope::contained;
 use super::peer_request::PeerRequest;
 use super::pointer::Pointer;
@@ -24,6 +23,7 @@ use crate::handle::serde_scope;
 use crate::message::RemoteMessage;
 use crate::message::preflight;
 use crate::reason::DropReason;
+use crate::wire::body::Body;
 use crate::wire::frames::refuse::Unanswered;
 
 /// The way back for one answer, as bytes. If it is dropped without an answer, the asker is told that there will be

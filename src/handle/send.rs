@@ -7,7 +7,6 @@ use actix::Message;
 use serde::de::DeserializeOwned;
 
 use super::envelope::Arrival;
-use super::envelope::Body;
 use super::envelope::Envelope;
 use super::envelope::Parcel;
 use super::envelope::Source;
@@ -29,6 +28,7 @@ use crate::message::preflight::Check;
 use crate::message::shape::Shape;
 use crate::observe::loss::Loss;
 use crate::reason::DropReason;
+use crate::wire::body::Body;
 
 /// A message that was not taken, given back with its loss. A [`NotTaken`] has no message, because a box or an outbox only
 /// borrows it.

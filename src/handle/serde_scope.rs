@@ -29,7 +29,6 @@ use serde::de::DeserializeOwned;
 use serde::ser;
 
 use super::context::NodeContext;
-use super::envelope::Body;
 use super::pointer::POINTER_COST;
 use super::pointer::Pointer;
 use crate::handle::detached;
@@ -42,6 +41,7 @@ use crate::message::guard::Encoded;
 use crate::message::preflight::Check;
 use crate::message::shape::check::Unfit;
 use crate::message::shape::mark;
+use crate::wire::body::Body;
 
 /// Maximum scratch space that a thread keeps between messages, in bytes.
 const KEPT: usize = 256 << 10;

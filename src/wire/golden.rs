@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use bytes::BufMut;
 use bytes::BytesMut;
 
+use super::body::Body;
 use super::codec::Reader;
 use super::codec::put_number;
 use super::handshake::Hello;
@@ -482,8 +483,12 @@ impl Direction {
 
     fn encode_post(&mut self, message: &Message, out: &mut BytesMut) {
         let mut plain = BytesMut::new();
-        let post =
-            Post { to: &message.to, handles: &message.handles, body: message.body, hops: message.written_hops() };
+        let post = Post {
+            to: &message.to,
+            handles: &message.handles,
+            body: Body::from(message.body),
+            hops: message.written_hops(),
+        };
         self.outgoing.post(&mut plain, usize::MAX, &post).unwrap();
         put_extended(out, &plain, 1, message.extensions);
     }
@@ -494,7 +499,7 @@ impl Direction {
         let mut plain = BytesMut::new();
         let what = Correlated::Ask { correlation: *correlation, deadline };
         let hops = message.written_hops();
-        let post = Post { to: Some(&message.to), handles: &message.handles, body: message.body, hops };
+        let post = Post { to: Some(&message.to), handles: &message.handles, body: Body::from(message.body), hops };
         self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
         put_extended(out, &plain, 1 + length_of(*correlation), message.extensions);
     }
@@ -502,7 +507,7 @@ impl Direction {
     fn encode_answer(&mut self, answered: &Answered, out: &mut BytesMut) {
         let mut plain = BytesMut::new();
         let what = Correlated::Answer { correlation: answered.correlation };
-        let post = Post { to: None::<&Named>, handles: &answered.handles, body: answered.body, hops: 0 };
+        let post = Post { to: None::<&Named>, handles: &answered.handles, body: Body::from(answered.body), hops: 0 };
         self.outgoing.correlated(&mut plain, usize::MAX, what, &post).unwrap();
         put_extended(out, &plain, 1 + length_of(answered.correlation), answered.extensions);
     }

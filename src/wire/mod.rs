@@ -337,6 +337,7 @@
 
 pub(crate) mod assembly;
 pub(crate) mod batch;
+pub(crate) mod body;
 pub(crate) mod codec;
 pub(crate) mod extensions;
 pub(crate) mod features;

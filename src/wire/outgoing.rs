@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use bytes::BufMut;
-use bytes::Bytes;
 use bytes::BytesMut;
 
+use super::body::Body;
 use super::codec::MAX_NUMBER;
 use super::codec::put_bytes;
 use super::codec::put_number;
@@ -40,14 +40,21 @@ pub(crate) trait Referent {
     fn introduction(&self) -> Introduction<'_>;
 }
 
-/// A message ready to be written: its body is encoded, with its handles beside it.
+/// A message ready to be written on one connection: its body is encoded, with its handles beside it.
 #[derive(Debug)]
 pub(crate) struct Post<'a, R, H> {
     pub(crate) to: R,
     pub(crate) handles: H,
-    pub(crate) body: &'a [u8],
+    pub(crate) body: Body<'a>,
     /// Number of relays that have passed the message on; 0 for an answer.
     pub(crate) hops: u8,
+}
+
+impl<'a, R, H: Clone> Post<'a, R, H> {
+    /// Returns the message in the form that it shares with answers, which have no target.
+    pub(crate) fn with_target(&self) -> Post<'a, Option<&R>, H> {
+        Post { to: Some(&self.to), handles: self.handles.clone(), body: self.body, hops: self.hops }
+    }
 }
 
 /// The handles of a message, which are iterated twice: once for their size and once to be written.
@@ -69,7 +76,7 @@ impl<R: Referent> Referent for &R {
     }
 }
 
-/// The correlation of an ask or an answer.
+/// The correlation of an ask or an answer. Most messages have none, so it is passed beside the [`Post`], not in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Correlated {
     /// A request, with the milliseconds until it expires, if it does.
@@ -170,16 +177,16 @@ impl Outgoing {
             && let Some(number) = self.numbers.number(post.to.key(), post.to.hint().load(Ordering::Relaxed))
         {
             if handles.len() == 0 {
-                return self.post_plain(out, room, number, 0, &[], post.body);
+                return self.post_plain(out, room, number, 0, &[], &post.body);
             }
-            if let Some(posted) = self.post_few(out, room, number, handles, post.body) {
+            if let Some(posted) = self.post_few(out, room, number, handles, &post.body) {
                 return posted;
             }
         }
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
+        let post = post.with_target();
         self.fits(room, None, &post, self.has_numbers(&post))?;
         self.names_ours |= put_head(out, Some(&mut self.numbers), None, &post);
-        out.put_slice(post.body);
+        out.put_slice(&post.body);
         self.posts += 1;
         Ok(())
     }
@@ -194,7 +201,7 @@ impl Outgoing {
     ) -> Result<(), DropReason> {
         self.fits(room, Some(what), post, self.has_numbers(post))?;
         self.names_ours |= put_head(out, Some(&mut self.numbers), Some(what), post);
-        out.put_slice(post.body);
+        out.put_slice(&post.body);
         self.posts += u64::from(what.kind() == kind::ASK);
         Ok(())
     }
@@ -211,16 +218,16 @@ impl Outgoing {
     }
 
     /// Makes a frame in which everything is named in full, so that it may wait elsewhere, and be written at any time or
-    /// never. Its body is `kept`, if given, or else a copy behind the rest.
+    /// never. Its body is kept if that costs nothing, or else copied behind the rest.
     pub(crate) fn in_full<R: Referent, H: Handles>(
         &mut self,
         room: usize,
         what: Option<Correlated>,
         post: &Post<'_, Option<R>, H>,
-        kept: Option<&Bytes>,
     ) -> Result<Framed, DropReason> {
         let bound = self.fits(room, what, post, false)?;
-        let copied = if kept.is_some() { &[] } else { post.body };
+        let kept = post.body.kept();
+        let copied = if kept.is_some() { &[] } else { &*post.body };
         let mut head = BytesMut::with_capacity(bound - post.body.len() + copied.len());
         self.names_ours |= put_head(&mut head, None, what, post);
         head.put_slice(copied);
@@ -249,7 +256,11 @@ impl Outgoing {
         let count = post.handles.clone().into_iter().len();
         let extra = what.map_or(0, |_| CORRELATED) + if post.hops > 0 { HOPS } else { 0 };
         let bound = extra
-            + if by_number { numbered_bound(count, post.body) } else { size_bound(&post.to, &post.handles, post.body) };
+            + if by_number {
+                numbered_bound(count, &post.body)
+            } else {
+                size_bound(&post.to, &post.handles, &post.body)
+            };
         if bound > self.max_frame.saturating_add(LENGTH) || count > MAX_HANDLES {
             return Err(DropReason::TooLarge);
         }
@@ -453,12 +464,12 @@ mod tests {
         let to = named(Identity::YourName("box"), false);
         let after = |handles: &[Named]| {
             let (mut outgoing, mut out) = (Outgoing::new(1000), BytesMut::new());
-            let post = Post { to: &to, handles, body: b"body", hops: 0 };
+            let post = Post { to: &to, handles, body: Body::from(&b"body"[..]), hops: 0 };
             outgoing.post(&mut out, 1000, &post).unwrap();
             let by_post = outgoing.names_ours();
             let mut outgoing = Outgoing::new(1000);
-            let post = Post { to: Some(&to), handles, body: b"body", hops: 0 };
-            assert!(outgoing.in_full(1000, None, &post, None).is_ok());
+            let post = Post { to: Some(&to), handles, body: Body::from(&b"body"[..]), hops: 0 };
+            assert!(outgoing.in_full(1000, None, &post).is_ok());
             assert_eq!(outgoing.names_ours(), by_post);
             by_post
         };

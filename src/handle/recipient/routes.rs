@@ -179,7 +179,6 @@ mod tests {
 
     use super::*;
     use crate::handle::detached;
-    use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
     use crate::handle::peer_request::PeerRequest;
     use crate::handle::pointer::holdings::Holdings;
@@ -193,6 +192,7 @@ mod tests {
     use crate::ident::BoxId;
     use crate::ident::Incarnation;
     use crate::reason::DropReason;
+    use crate::wire::body::Body;
     use crate::wire::frames::refuse::Unanswered;
     use crate::wire::target::Target;
 

@@ -113,7 +113,6 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::handle::context::NodeContext;
-    use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
     use crate::handle::ports::NotTaken;
     use crate::handle::ports::Outbound;
@@ -122,6 +121,7 @@ mod tests {
     use crate::net::shared::NodeInner;
     use crate::net::shared::Setup;
     use crate::reason::DropReason;
+    use crate::wire::body::Body;
 
     #[test]
     fn a_link_is_home_while_the_node_listens_there_and_nothing_is_under_way() {

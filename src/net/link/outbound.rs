@@ -16,7 +16,6 @@ use super::target::Relayed;
 use super::target::TargetRef;
 use crate::boxes::leases::Evicted;
 use crate::boxes::relay::Relay;
-use crate::handle::envelope::Body;
 use crate::handle::envelope::Envelope;
 use crate::handle::peer_request::PeerRequest;
 use crate::handle::pointer::Pointer;
@@ -32,6 +31,7 @@ use crate::ident::BoxId;
 use crate::ident::Incarnation;
 use crate::net::control::requests::PendingRequest;
 use crate::reason::DropReason;
+use crate::wire::body::Body;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::refuse::Unanswered;
 use crate::wire::frames::report::Account;
@@ -144,7 +144,7 @@ impl Outbound for Link {
             let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
             let before = self.append(to, patient, |outbox| {
                 outbox.remember(target);
-                outbox.posts.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                outbox.posts.post(&Post { to: target, handles: refs, body, hops })?;
                 Ok(if target.direct { self.lease(outbox, to) } else { None })
             })?;
             drop(before);
@@ -154,7 +154,7 @@ impl Outbound for Link {
             let refs = self.handle_refs(handles, relays);
             self.append(to, patient, |outbox| {
                 outbox.remember(target);
-                outbox.posts.post(target, &Post { to: target, handles: refs, body: &body, hops }, body.kept())?;
+                outbox.posts.post(&Post { to: target, handles: refs, body, hops })?;
                 let before = if target.direct { self.lease(outbox, to) } else { None };
                 Ok((before, hold(outbox.session.connection)))
             })
@@ -175,7 +175,7 @@ impl Outbound for Link {
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
         let deadline = time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let asked = self.with_relays(handles, |relays, hold| {
-            let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body: &body, hops };
+            let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body, hops };
             self.make_room_to_ask();
             let limit = self.router.limits().pending_requests;
             let asked = self.append(to, patient, |outbox| {
@@ -185,7 +185,7 @@ impl Outbound for Link {
                 outbox.remember(target);
                 let number = outbox.requests.next();
                 let what = Correlated::Ask { correlation: number, deadline };
-                let flow = outbox.posts.correlated(Some(target), what, &post, body.kept())?;
+                let flow = outbox.posts.correlated(what, &post)?;
                 // A request in a flow gets its number when it is written completely.
                 let post = if flow.is_none() { outbox.posts.numbered() } else { u64::MAX };
                 let pending = waiting.take().map(|waiting| (waiting, Arc::downgrade(to)));
@@ -210,14 +210,14 @@ impl Outbound for Link {
     ) -> Result<(), Unanswered> {
         let answered = self.with_relays(handles, |relays, hold| {
             let handles = self.handle_refs(handles, relays);
-            let post = Post { to: None::<TargetRef<'_>>, handles, body: &body, hops: 0 };
+            let post = Post { to: None, handles, body, hops: 0 };
             self.outbox.with(|outbox| {
                 if !outbox.is(to.connection) || asked.is_cancelled() {
                     // Nobody wants the answer any more, and the number may be that of another request.
                     return Ok(((), Vec::new()));
                 }
                 let what = Correlated::Answer { correlation: to.number };
-                outbox.posts.correlated(None, what, &post, body.kept()).map_err(NotTaken::Dropped)?;
+                outbox.posts.correlated(what, &post).map_err(NotTaken::Dropped)?;
                 let answered = outbox.requests.forget_asked(to.number);
                 outbox.wake();
                 Ok((drop(answered), hold(to.connection)))

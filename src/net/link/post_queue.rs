@@ -2,7 +2,6 @@
 //!
 //! Invariant: a message is numbered and appended whole, or not at all.
 
-use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::fragment_queue::FragmentQueue;
@@ -71,16 +70,11 @@ impl PostQueue {
         }
     }
 
-    /// Numbers and appends a message, if it fits. Its body may be `kept`.
+    /// Numbers and appends a message, if it fits.
     #[inline]
-    pub(super) fn post<R: Referent, H: Handles>(
-        &mut self,
-        to: TargetRef<'_>,
-        post: &Post<'_, R, H>,
-        kept: Option<&Bytes>,
-    ) -> Result<(), DropReason> {
-        if post.body.len() > self.fragment || self.fragments.holds(to) {
-            return self.post_in_flow(to, post, kept);
+    pub(super) fn post<H: Handles>(&mut self, post: &Post<'_, TargetRef<'_>, H>) -> Result<(), DropReason> {
+        if post.body.len() > self.fragment || self.fragments.holds(post.to) {
+            return self.post_in_flow(post);
         }
         let before = self.bytes.len();
         // A loop, so that the call is inlined in one place: usually there is no second pass, and never a third.
@@ -99,32 +93,26 @@ impl PostQueue {
     }
 
     #[cold]
-    fn post_in_flow<R: Referent, H: Handles>(
-        &mut self,
-        to: TargetRef<'_>,
-        post: &Post<'_, R, H>,
-        kept: Option<&Bytes>,
-    ) -> Result<(), DropReason> {
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
+    fn post_in_flow<H: Handles>(&mut self, post: &Post<'_, TargetRef<'_>, H>) -> Result<(), DropReason> {
+        let flow = post.to.flow();
+        let post = post.with_target();
         let room = self.flow_room(None, &post)?;
-        let frame = self.outgoing.in_full(room, None, &post, kept)?;
-        self.fragments.put(to.flow(), frame, FrameRole::Post, named_of_peer(&post.handles));
+        let frame = self.outgoing.in_full(room, None, &post)?;
+        self.fragments.put(flow, frame, FrameRole::Post, named_of_peer(&post.handles));
         Ok(())
     }
 
     /// Numbers and appends a request, or an answer, which has no target, if it fits. Returns its flow, if it waits in
-    /// one. Its body may be `kept`.
-    pub(super) fn correlated<R: Referent, H: Handles>(
+    /// one.
+    pub(super) fn correlated<H: Handles>(
         &mut self,
-        to: Option<TargetRef<'_>>,
         what: Correlated,
-        post: &Post<'_, Option<R>, H>,
-        kept: Option<&Bytes>,
+        post: &Post<'_, Option<TargetRef<'_>>, H>,
     ) -> Result<Option<Flow>, DropReason> {
-        if post.body.len() > self.fragment || to.is_some_and(|to| self.fragments.holds(to)) {
+        if post.body.len() > self.fragment || post.to.is_some_and(|to| self.fragments.holds(to)) {
             let room = self.flow_room(Some(what), post)?;
-            let frame = self.outgoing.in_full(room, Some(what), post, kept)?;
-            let flow = to.map_or_else(|| self.fragments.for_answer(), TargetRef::flow);
+            let frame = self.outgoing.in_full(room, Some(what), post)?;
+            let flow = post.to.map_or_else(|| self.fragments.for_answer(), TargetRef::flow);
             let what = match what {
                 Correlated::Ask { correlation, .. } => FrameRole::Ask(correlation),
                 Correlated::Answer { .. } => FrameRole::Answer,

@@ -147,7 +147,6 @@ mod tests {
 
     use super::*;
     use crate::handle::ask_error::AskError;
-    use crate::handle::envelope::Body;
     use crate::handle::envelope::Envelope;
     use crate::handle::pointer::Pointer;
     use crate::handle::pointer::Route;
@@ -163,6 +162,7 @@ mod tests {
     use crate::net::io_thread;
     use crate::net::shared::NodeInner;
     use crate::net::shared::Setup;
+    use crate::wire::body::Body;
     use crate::wire::handshake::Hello;
 
     /// The errors of requests, each with the result of a request that was made at that moment.

@@ -129,8 +129,7 @@ impl PostQueue {
         reason: DropReason,
         post: &Post<'_, R, H>,
     ) -> Result<(), DropReason> {
-        let post = Post { to: Some(&post.to), handles: post.handles.clone(), body: post.body, hops: post.hops };
-        self.reserve(reason, None, &post)
+        self.reserve(reason, None, &post.with_target())
     }
 
     /// Reserves bytes for a message that found no room, unless the outbox itself is full.

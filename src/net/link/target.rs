@@ -11,7 +11,7 @@ use crate::sync::Mutex;
 use crate::wire::introduction::Introduction;
 use crate::wire::outgoing::Referent;
 
-/// The target of a message.
+/// The target of a message, as the peer of one connection knows it.
 #[derive(Clone, Copy)]
 pub(super) struct TargetRef<'a> {
     pub(super) pointer: &'a Pointer,

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::values::Told;
 use crate::reason::DropReason;
+use crate::wire::body::Body;
 use crate::wire::frames::Raw;
 use crate::wire::frames::kind;
 use crate::wire::incoming::Incoming;
@@ -106,12 +107,12 @@ impl Meant {
         room: usize,
     ) -> Result<(), DropReason> {
         let handles = self.handles.iter().map(|&place| &pool[place as usize]);
-        let (to, body) = (&pool[self.to as usize], &*self.body());
+        let (to, body) = (&pool[self.to as usize], self.body());
         match self.what {
-            None => outgoing.post(out, room, &Post { to, handles, body, hops: self.hops() }),
+            None => outgoing.post(out, room, &Post { to, handles, body: Body::from(&*body), hops: self.hops() }),
             Some(what) => {
                 let to = matches!(what, Correlated::Ask { .. }).then_some(to);
-                outgoing.correlated(out, room, what, &Post { to, handles, body, hops: self.hops() })
+                outgoing.correlated(out, room, what, &Post { to, handles, body: Body::from(&*body), hops: self.hops() })
             }
         }
     }
