@@ -240,14 +240,14 @@ impl Requests {
         asked
     }
 
-    /// Refuses the requests that nobody has begun to handle: from now on nobody does. There is always room for these
+    /// Refuses the requests that nobody has begun to handle, for that reason: from now on nobody does. There is always room for these
     /// refusals: there are no more than the requests that may wait, and each is written once.
-    pub(crate) fn refuse_unbegun(&mut self, out: &mut BytesMut) -> Effects {
+    pub(crate) fn refuse_unbegun(&mut self, reason: DropReason, out: &mut BytesMut) -> Effects {
         let refused = self.asked.extract_if(|_, asked| asked.refuse_unbegun());
         let (mut refused, mut effects): (Vec<_>, _) = (refused.collect(), Effects::default());
         self.settle_share();
         refused.sort_unstable_by_key(|(number, _)| *number);
-        let why = Unanswered::NotDelivered(DropReason::Shutdown);
+        let why = Unanswered::NotDelivered(reason);
         for (correlation, asked) in refused {
             Refuse { correlation, why, detail: "" }.put(out);
             effects.cancelled(asked);
@@ -414,7 +414,7 @@ mod tests {
         let (mut requests, mut out) = (requests(), BytesMut::new());
         let asked = [3, 1, 2].map(|number| requests.on_ask(number, 9, false).expect("no violation").expect("room"));
         asked[1].set_cancelled();
-        requests.refuse_unbegun(&mut out).run();
+        requests.refuse_unbegun(DropReason::Shutdown, &mut out).run();
         let (mut rest, mut refused) = (&out[..], Vec::new());
         while let Ok(Front::Frame(raw)) = front(rest, 1024) {
             let refuse = Refuse::read(raw.payload).expect("it was just written");

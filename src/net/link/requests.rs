@@ -35,6 +35,20 @@ impl Caller for NotNoted<'_> {
     }
 }
 
+/// The peer's requests at this node that nobody has begun to handle.
+struct Unbegun<'a>(&'a Link);
+
+impl Caller for Unbegun<'_> {
+    /// Found and refused under one lock, so that none of them is answered meanwhile.
+    fn not_delivered(self, notice: &DropNotice<'_>) {
+        self.0.outbox.with(|outbox| {
+            let refused = outbox.requests.refuse_unbegun(notice.reason(), &mut outbox.control.frames);
+            outbox.later(refused);
+            outbox.wake();
+        });
+    }
+}
+
 impl Outbox {
     /// Refuses a request of the peer; `limit` is the number of requests that it may have pending. There is as much room
     /// as in the outbox, and no less than all these requests need.
@@ -90,13 +104,10 @@ impl Link {
         });
     }
 
-    /// Refuses the peer's requests that nobody has begun to handle: from now on nobody does.
+    /// Refuses the peer's requests that nobody has begun to handle, as the node ends: from now on nobody does. Each is
+    /// counted where it waits, when it is dropped there.
     pub(crate) fn refuse_unbegun(&self) {
-        self.outbox.with(|outbox| {
-            let refused = outbox.requests.refuse_unbegun(&mut outbox.control.frames);
-            outbox.later(refused);
-            outbox.wake();
-        });
+        self.settle_loss(Loss::of(0, DropReason::Shutdown), Unbegun(self));
     }
 
     /// Notes that the peer has said that it ends: it answers no more requests, and handles no message that it had not

@@ -209,7 +209,7 @@ impl Answers {
 
     fn refuse_unbegun(&mut self) {
         let mut out = BytesMut::new();
-        self.requests.refuse_unbegun(&mut out).run();
+        self.requests.refuse_unbegun(DropReason::Shutdown, &mut out).run();
         let refused = frames(&out, 1024).into_iter().map(|(_, payload)| {
             let Refuse { correlation, why, .. } = Refuse::read(&payload).expect("this side writes it");
             assert_eq!(why, Unanswered::NotDelivered(DropReason::Shutdown));
