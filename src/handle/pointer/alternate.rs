@@ -86,14 +86,15 @@ impl Selection {
         self.alternate.lock().clone()
     }
 
-    /// Returns the alternate for a sender; `select` chooses it, if it is not chosen yet.
+    /// Returns whether the primary connection serves.
     #[inline]
+    pub(super) fn is_primary(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == stage::PRIMARY
+    }
+
+    /// Returns the alternate for a sender; `select` chooses it, if it is not chosen yet.
     pub(super) fn get_or(&self, select: impl FnOnce() -> Alternate) -> Alternate {
-        match self.stage.load(Ordering::Relaxed) {
-            stage::PRIMARY => Alternate::None,
-            stage::ALTERNATE => self.get(),
-            _ => select(),
-        }
+        if self.stage.load(Ordering::Relaxed) == stage::OPEN { select() } else { self.get() }
     }
 
     /// Chooses `chosen`, unless another thread has chosen by now. Returns the alternate that is in use.

@@ -25,7 +25,13 @@ pub(super) enum Next<'a> {
     Search(&'a Arc<SearchQueue>),
 }
 
-impl Next<'_> {
+impl<'a> Next<'a> {
+    /// Returns the outbox of the connection that the pointer came by. A message by name waits for the connection there.
+    #[inline]
+    fn by_primary(path: &'a Path) -> Next<'a> {
+        Next::Outbox { link: path.primary(), patient: path.is_by_name() }
+    }
+
     /// Puts a message there.
     #[inline]
     pub(super) fn post(self, to: &Arc<Pointer>, message: &Envelope<'_>) -> Result<(), NotTaken> {
@@ -96,13 +102,25 @@ impl Pointer {
     /// waits for the connection as if it had been sent by name.
     #[inline]
     fn send_by<T>(&self, path: &Path, mut send: impl FnMut(Next<'_>) -> Result<T, NotTaken>) -> Result<T, DropReason> {
-        let by_primary = || Next::Outbox { link: path.primary(), patient: path.is_by_name() };
-        let sent = match path.selection.get_or(|| self.select(path)) {
-            Alternate::None => send(by_primary()),
-            alternate => send_by_alternate(path, &alternate, &mut send)
-                .or_else(|not_taken| if not_taken.is_unlinked() { send(by_primary()) } else { Err(not_taken) }),
+        let sent = if path.selection.is_primary() {
+            send(Next::by_primary(path))
+        } else {
+            self.send_by_selected(path, &mut send)
         };
         sent.or_else(|not_taken| self.send_by_another(path, not_taken, send))
+    }
+
+    /// Sends by the alternate, which is chosen now if it is not yet, or else by the primary connection.
+    fn send_by_selected<T>(
+        &self,
+        path: &Path,
+        send: &mut impl FnMut(Next<'_>) -> Result<T, NotTaken>,
+    ) -> Result<T, NotTaken> {
+        let alternate = path.selection.get_or(|| self.select(path));
+        match send_by_alternate(path, &alternate, send) {
+            Err(not_taken) if not_taken.is_unlinked() => send(Next::by_primary(path)),
+            sent => sent,
+        }
     }
 
     #[cold]
@@ -177,14 +195,13 @@ impl Pointer {
     }
 }
 
-/// Sends by an alternate, which is out of use if it has ended.
+/// Sends by an alternate, if there is one; it is out of use once it has ended.
 fn send_by_alternate<T>(
     path: &Path,
     alternate: &Alternate,
     send: &mut impl FnMut(Next<'_>) -> Result<T, NotTaken>,
 ) -> Result<T, NotTaken> {
     let sent = match alternate {
-        // Nothing was chosen.
         Alternate::None => return Err(NotTaken::NotUp),
         Alternate::Searching(search) => send(Next::Search(search)),
         Alternate::Connected(link) => send(Next::Outbox { link, patient: false }),
