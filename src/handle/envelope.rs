@@ -50,8 +50,9 @@ pub(crate) fn contained<M, R>(work: impl FnOnce() -> R) -> Option<R> {
     done
 }
 
-/// A message in the form in which it travels, whichever connection it takes. The link that it leaves by names the target
-/// and the handles as its peer knows them: that is a [`Post`](crate::wire::outgoing::Post), which is written at once.
+/// A message in the form in which it travels, whichever connection it takes. The link that it leaves by names the
+/// target and the handles as its peer knows them: that is a [`Post`](crate::wire::outgoing::Post), which is written at
+/// once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) body: Body<'a>,
@@ -110,8 +111,8 @@ impl Source {
     }
 }
 
-/// Facts about a message that has arrived, beside its content. Not an [`Envelope`]: the box takes the handles, and has no
-/// use for a sender's name of the type.
+/// Facts about a message that has arrived, beside its content. Not an [`Envelope`]: the box takes the handles, and has
+/// no use for a sender's name of the type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) from: Source,

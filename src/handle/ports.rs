@@ -172,8 +172,8 @@ impl From<CloseReason> for BoxGone {
     }
 }
 
-/// A link to another node, with a connection that is made when it is needed. The methods down to `cancel` send by it, the
-/// others look after it.
+/// A link to another node, with a connection that is made when it is needed. The methods down to `cancel` send by it,
+/// the others look after it.
 pub(crate) trait Outbound: Send + Sync + fmt::Debug {
     /// Puts a message into the outbox, which never blocks. If there is no connection, a `patient` message has it made,
     /// and waits in the outbox meanwhile.

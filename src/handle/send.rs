@@ -30,8 +30,8 @@ use crate::observe::loss::Loss;
 use crate::reason::DropReason;
 use crate::wire::body::Body;
 
-/// A message that was not taken, given back with its loss. A [`NotTaken`] has no message, because a box or an outbox only
-/// borrows it.
+/// A message that was not taken, given back with its loss. A [`NotTaken`] has no message, because a box or an outbox
+/// only borrows it.
 struct Returned<M: Message> {
     parcel: Parcel<M>,
     loss: Loss<'static>,

@@ -1,8 +1,8 @@
 //! The writing end of a connection: numbers targets and handles, and writes messages.
 //!
-//! Invariant: `Outgoing::post` either appends one whole frame and remembers the numbers set in it, or changes nothing. A
-//! message that is not written is [`TooLarge`](DropReason::TooLarge) if it is longer than the peer reads or has too many
-//! handles, and its [outbox is full](DropReason::OutboxFull) if it does not fit into the present room.
+//! Invariant: `Outgoing::post` either appends one whole frame and remembers the numbers set in it, or changes nothing.
+//! A message that is not written is [`TooLarge`](DropReason::TooLarge) if it is longer than the peer reads or has too
+//! many handles, and its [outbox is full](DropReason::OutboxFull) if it does not fit into the present room.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;

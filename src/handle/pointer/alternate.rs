@@ -53,7 +53,8 @@ impl From<Option<Arc<dyn Outbound>>> for Alternate {
 /// The choice of a path, shared by all threads that send by it.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// One of the values in [`stage`], checked for every message: while the primary connection serves, no lock is taken.
+    /// One of the values in [`stage`], checked for every message: while the primary connection serves, no lock is
+    /// taken.
     stage: AtomicU8,
     alternate: Mutex<Alternate>,
 }

@@ -1,9 +1,9 @@
 //! The state shared by all clones of an address: [`Pointer`].
 //!
-//! The files: `identity` (origin, keys and equality), `introduce` (the name on the wire), `path` (the connection that the
-//! pointer came by), `alternate` (the choice of another), `sending` (the way of one message), `search_queue` (messages that
-//! wait for a path), `lease` (the count that keeps the box alive), `holdings` (all leases of one peer's boxes), `monitor`
-//! (waiting for the box to be gone).
+//! The files: `identity` (origin, keys and equality), `introduce` (the name on the wire), `path` (the connection that
+//! the pointer came by), `alternate` (the choice of another), `sending` (the way of one message), `search_queue`
+//! (messages that wait for a path), `lease` (the count that keeps the box alive), `holdings` (all leases of one peer's
+//! boxes), `monitor` (waiting for the box to be gone).
 
 mod alternate;
 pub(crate) mod holdings;

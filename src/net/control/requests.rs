@@ -240,8 +240,8 @@ impl Requests {
         asked
     }
 
-    /// Refuses the requests that nobody has begun to handle, for that reason: from now on nobody does. There is always room for these
-    /// refusals: there are no more than the requests that may wait, and each is written once.
+    /// Refuses the requests that nobody has begun to handle, for that reason: from now on nobody does. There is always
+    /// room for these refusals: there are no more than the requests that may wait, and each is written once.
     pub(crate) fn refuse_unbegun(&mut self, reason: DropReason, out: &mut BytesMut) -> Effects {
         let refused = self.asked.extract_if(|_, asked| asked.refuse_unbegun());
         let (mut refused, mut effects): (Vec<_>, _) = (refused.collect(), Effects::default());

@@ -1,10 +1,10 @@
 //! Searches for a direct path to a node at the endpoints where it is said to listen, before its boxes are reached
 //! through the node that introduced them, the relay.
 //!
-//! Messages sent meanwhile wait in the search's queue, in order, and then leave by the path that was chosen: nothing is lost because a
-//! hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the end of the node
-//! also ends the wait. A node that was not found is not searched for again before the longest pause between two dials
-//! is over.
+//! Messages sent meanwhile wait in the search's queue, in order, and then leave by the path that was chosen: nothing is
+//! lost because a hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the
+//! end of the node also ends the wait. A node that was not found is not searched for again before the longest pause
+//! between two dials is over.
 
 use std::collections::HashMap;
 use std::future::Future;
