@@ -106,6 +106,8 @@ pub use handle::request::Request;
 pub use observe::event::CloseReason;
 pub use observe::event::DownReason;
 pub use observe::event::Event;
+pub use observe::identity::Identity;
+pub use observe::peer_info::PeerInfo;
 pub use observe::stats::BoxStats;
 pub use observe::stats::ConnectionState;
 pub use observe::stats::ConnectionStats;

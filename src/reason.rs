@@ -90,8 +90,9 @@ drop_reasons! {
     /// already has this number of the sender's requests. Send fewer requests at a time, or raise `pending_requests` on
     /// both sides.
     RequestsFull = "too many requests wait for answers",
-    /// **Relay.** The policy of the node forbids it: the node passes nothing on, as `relay_hops` is 0 there. Raise
-    /// `relay_hops`, or get the address from a node that reaches the box.
+    /// **Sender**, if the [accept policy](crate::NodeBuilder::accept) of this node or of the peer has refused the
+    /// connection: `detail` has the words of the policy. **Relay**, if the node passes nothing on, as `relay_hops` is 0
+    /// there: raise `relay_hops`, or get the address from a node that reaches the box.
     Refused = "the node's policy forbids it",
     /// **Relay.** Nothing leads to the box any more, or ever will: its node, or the next node on the way, has announced
     /// its end, or the box itself is known to be gone. Get a fresh address.

@@ -51,6 +51,7 @@ use crate::net::peers::crowd::Crowd;
 use crate::net::peers::greetings::Greetings;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
+use crate::net::peers::policy::AcceptPolicy;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
@@ -88,6 +89,7 @@ pub(crate) struct NodeParts {
     pub(crate) io: IoHandle,
     start_router: StartRouter,
     pub(crate) transports: Arc<Transports>,
+    pub(crate) policy: AcceptPolicy,
     /// The endpoints at which only this node can listen. A link to a further endpoint of this node is known to lead
     /// here once it is connected.
     listening: EndpointList,
@@ -106,11 +108,12 @@ pub(crate) struct Setup {
     pub(crate) advertised: Vec<Endpoint>,
     pub(crate) key: Option<NodeKey>,
     pub(crate) transports: Transports,
+    pub(crate) policy: AcceptPolicy,
 }
 
 impl NodeInner {
     pub(crate) fn new(setup: Setup, io: IoHandle, start_router: StartRouter) -> Arc<NodeInner> {
-        let Setup { limits, advertised, key, transports } = setup;
+        let Setup { limits, advertised, key, transports, policy } = setup;
         let key = key.unwrap_or_else(NodeKey::generate);
         let id = Incarnation { node: key.id(), epoch: Epoch::fresh() };
         Arc::new_cyclic(|node| {
@@ -134,6 +137,7 @@ impl NodeInner {
                 io,
                 start_router,
                 transports: Arc::new(transports),
+                policy,
                 listening: EndpointList::new(Vec::new()),
                 is_to_shut_down: AtomicBool::new(false),
                 closing: CancellationToken::new(),

@@ -12,12 +12,14 @@ use crate::ident::endpoint::Endpoint;
 use crate::key::NodeKey;
 use crate::net::connection::start;
 use crate::net::io_thread;
+use crate::net::peers::policy::AcceptPolicy;
 use crate::net::shared::NodeInner;
 use crate::net::shared::Setup;
 use crate::net::shared::StopOnDrop;
 use crate::net::transport::schemes::NotTaken;
 use crate::net::transport::schemes::Transports;
 use crate::net::transport::seam::Transport;
+use crate::observe::peer_info::PeerInfo;
 
 /// The limits of a node to be started. Each has a default that suits an application server; each bounds something that
 /// would otherwise grow or wait without end. The manual has [all limits in a table](crate::manual::limits).
@@ -29,6 +31,7 @@ pub struct NodeBuilder {
     advertised: Vec<Endpoint>,
     key: Option<NodeKey>,
     transports: Transports,
+    policy: AcceptPolicy,
 }
 
 macro_rules! limits {
@@ -210,6 +213,7 @@ impl NodeBuilder {
             advertised: Vec::new(),
             key: None,
             transports: Transports::default(),
+            policy: AcceptPolicy::default(),
         }
     }
 
@@ -282,6 +286,44 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets the policy that decides which peers may come in: it is asked about each peer that has proven its id, whether
+    /// the peer has dialled this node or was dialled by it, before anything is disclosed to the peer or done for it.
+    /// Default: everybody may come in. The last policy that was set counts.
+    ///
+    /// A peer that is refused is told the words of the error, 256 bytes of them at most, and both nodes send
+    /// [`Event::PeerRefused`](crate::Event::PeerRefused). Messages that wait for the connection are dropped as
+    /// [`DropReason::Refused`](crate::DropReason::Refused), and requests end with it. The side that has dialled tries
+    /// again after the longest pause of [`reconnect`](NodeBuilder::reconnect).
+    ///
+    /// The policy runs on the node's I/O thread, with no lock held, and must not block: all connections wait for it. A
+    /// policy that panics refuses that peer. A node that dials an endpoint which leads back to itself is a peer of its
+    /// own, about which the policy is asked as well.
+    ///
+    /// Over plain TCP an id is proven, and nothing else is protected: see [`PeerInfo`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// use std::collections::HashSet;
+    ///
+    /// use actix_hermod::{Node, NodeId, NodeKey};
+    ///
+    /// # System::new().block_on(async {
+    /// # let friends = [NodeKey::generate().id()];
+    /// let friends: HashSet<NodeId> = friends.into();
+    /// let node = Node::builder()
+    ///     .accept(move |peer| match friends.contains(&peer.node) {
+    ///         true => Ok(()),
+    ///         false => Err("only friends come in".to_owned()),
+    ///     })
+    ///     .start();
+    /// # });
+    /// ```
+    pub fn accept(mut self, policy: impl Fn(&PeerInfo) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.policy = AcceptPolicy::new(policy);
+        self
+    }
+
     /// Starts the node.
     ///
     /// Called in an actix System (or any tokio runtime with a `LocalSet`), the node ends with it. Called on a thread
@@ -301,13 +343,13 @@ impl NodeBuilder {
         }
         permits::limit_queue(self.limits.proxy_queue);
         let (handle, io) = io_thread::io();
-        let setup =
-            Setup { limits: self.limits, advertised: self.advertised, key: self.key, transports: self.transports };
+        let NodeBuilder { limits, thread, advertised, key, transports, policy } = self;
+        let setup = Setup { limits, advertised, key, transports, policy };
         let inner = NodeInner::new(setup, handle, start::start);
         let stop = || StopOnDrop(Arc::downgrade(&inner));
         let keeping = Arc::clone(&inner).housekeep(stop());
         let ending = Arc::clone(&inner);
-        io.start(self.thread, keeping, move || ending.publish_last(), stop());
+        io.start(thread, keeping, move || ending.publish_last(), stop());
         Node { inner }
     }
 }

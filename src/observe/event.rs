@@ -4,6 +4,7 @@ use std::fmt;
 
 use actix::prelude::Message;
 
+use super::peer_info::PeerInfo;
 use crate::ident::NodeId;
 use crate::reason::DropReason;
 use crate::reason::Side;
@@ -77,6 +78,24 @@ impl fmt::Display for CloseReason {
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub enum Event {
+    /// A peer has proven its id, and the [accept policies](crate::NodeBuilder::accept) of both sides let the connection
+    /// come about. [`PeerUp`](Event::PeerUp) follows at once.
+    PeerProven {
+        /// The peer, and the facts that its transport has proven.
+        peer: PeerInfo,
+    },
+    /// A connection did not come about, because the [accept policy](crate::NodeBuilder::accept) of one side has refused
+    /// the other. The side that has dialled tries again after the longest pause of
+    /// [`reconnect`](crate::NodeBuilder::reconnect).
+    PeerRefused {
+        /// The peer. `None` for a node that has dialled this one and has refused it: it hangs up without a word about
+        /// itself.
+        peer: Option<NodeId>,
+        /// The side whose policy has refused the other.
+        by: Side,
+        /// The words of the policy, of which a peer is told 256 bytes at most.
+        reason: String,
+    },
     /// A connection to a node is up.
     PeerUp {
         /// The node at the other end.

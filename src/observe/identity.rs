@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 /// The identity of a peer that its transport has proven, beside the [`NodeId`](crate::NodeId), which the peer's key
 /// proves over every transport.
 #[non_exhaustive]
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum Identity {
     /// The transport proves nothing about the peer: plain TCP.
     #[default]

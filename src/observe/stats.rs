@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Observer;
 use super::counters::Counter;
+use super::peer_info::PeerInfo;
 use crate::ident::NodeId;
 use crate::reason::DropReason;
 
@@ -66,6 +67,9 @@ impl Stats {
 pub struct ConnectionStats {
     /// The node at the other end, once it has greeted; between two connections, the one of the last.
     pub peer: Option<NodeId>,
+    /// The facts about that node that its connection has proven: its transport, address and identity.
+    #[serde(default)]
+    pub info: Option<PeerInfo>,
     /// The endpoint that is dialled; `None` if the peer has opened the connection.
     pub endpoint: Option<String>,
     /// The current state.

@@ -376,6 +376,7 @@ fn others() -> Vec<(&'static str, Value)> {
         ("goodbye: unneeded", goodbye(Farewell::Unneeded, 127, "idle")),
         ("goodbye: violation of the protocol", goodbye(Farewell::Violation, 16_384, "a frame is empty")),
         ("goodbye: no room", goodbye(Farewell::NoRoom, 0, "too many connections")),
+        ("goodbye: refused", goodbye(Farewell::Refused, 0, "not on the list")),
         ("goodbye: a reason of a later version", goodbye(Farewell::Other(200), 1, "später")),
     ]
 }

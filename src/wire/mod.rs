@@ -69,7 +69,7 @@
 //! The first frames of the dialling and of the listening node. A dialling node that has expected another node hangs up
 //! instead of sending its proof; otherwise its messages may follow at once. A listening node acts on nothing before it
 //! has verified the proof, and a dialling node on nothing before it has verified the welcome; only a goodbye may come
-//! in place of the welcome.
+//! in place of the welcome, or of the proof.
 //!
 //! | part | type | |
 //! |---|---|---|
@@ -135,8 +135,11 @@
 //! handles no message that it reads, except answers. So the side that reads goodbye 0 knows that its messages beyond
 //! the stated count were not handled, and never will be; it knows nothing about earlier requests that have no answer.
 //!
-//! The reasons of a goodbye are 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room; later versions may add
-//! others. A node that has no room for a connection may send goodbye 3 in place of its hello, and hang up.
+//! The reasons of a goodbye are 0 shutdown, 1 unneeded, 2 violation of the protocol, 3 no room, 4 refused; later
+//! versions may add others. A node that has no room for a connection may send goodbye 3 in place of its hello, and hang
+//! up. A node whose policy does not let the other side in sends goodbye 4: the dialling node in place of its proof, once
+//! it has verified the listener's hello, and the listening node in place of its welcome, once it has verified the proof.
+//! It has read no message then, and a node that was refused dials again after a long pause only.
 //!
 //! A reader need not wait for ever for the rest of a frame, or of frames that are under way in pieces: a writer
 //! continues a frame that it has begun, as fast as the stream takes it.

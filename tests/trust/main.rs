@@ -2,3 +2,4 @@
 
 mod memory;
 mod own_transport;
+mod policy;

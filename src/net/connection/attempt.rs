@@ -47,11 +47,11 @@ pub(super) async fn greet_caller(
     let stream = match opening {
         Opening::Stream(stream) => stream,
         // Nothing can be said to the peer before the end of this handshake.
-        Opening::Handshake(handshake) => tokio::select! {
+        Opening::Handshake(handshake, scheme) => tokio::select! {
             biased;
             () = unproven.expelled.cancelled() => return Err(HandshakeError::TooMany),
             () = node.closing.cancelled() => return Err(HandshakeError::Closing),
-            channel = handshake => channel?.stream,
+            channel = handshake => channel?.stream.over(&scheme),
         },
     };
     let (stream, lent) = lend(link.metered(stream));

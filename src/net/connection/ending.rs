@@ -9,6 +9,7 @@ use actix::Handler;
 use actix::Message;
 use tracing::Span;
 
+use super::handshake::Refusal;
 use super::reader::Ended;
 use super::router::RemoteRouter;
 use super::router::Written;
@@ -17,6 +18,7 @@ use crate::env;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;
 use crate::reason::DropReason;
+use crate::reason::Side;
 use crate::wire::codec::Violation;
 use crate::wire::frames::goodbye::Farewell;
 
@@ -66,12 +68,15 @@ impl RemoteRouter {
     /// them.
     fn goodbye(&mut self, why: Farewell, detail: &str, ctx: &mut Context<Self>) {
         tracing::debug!(target: "actix_hermod", ?why, detail, "the peer says goodbye");
+        if why == Farewell::Refused && self.live.as_ref().is_some_and(|live| !live.announced) {
+            return self.refused(detail, ctx);
+        }
         // Before the welcome, the goodbye may come from another node.
         if why == Farewell::Shutdown
             && let Some(live) = self.live.as_ref().filter(|live| live.announced)
         {
             if let Some(link) = &self.link {
-                link.peer_ends();
+                link.peer_ends(DropReason::Shutdown, None);
             }
             self.node.peers.gone(live.peer);
             self.node.forget_absent(live.peer);
@@ -79,9 +84,22 @@ impl RemoteRouter {
         let reason = match why {
             Farewell::Violation => DownReason::Misbehaved(detail.to_owned()),
             Farewell::NoRoom => DownReason::NoRoom(detail.to_owned()),
-            Farewell::Shutdown | Farewell::Unneeded | Farewell::Other(_) => DownReason::Goodbye,
+            Farewell::Shutdown | Farewell::Unneeded | Farewell::Refused | Farewell::Other(_) => DownReason::Goodbye,
         };
         self.wind_up(reason, Farewell::Unneeded, "", ctx);
+    }
+
+    /// Takes a refusal of the peer in place of its welcome: it has read no message, and will read none.
+    fn refused(&mut self, reason: &str, ctx: &mut Context<Self>) {
+        let Some(live) = self.live.take() else { return };
+        live.reader.abort();
+        live.writer.abort();
+        let refusal = Refusal { peer: Some(live.peer.node), by: Side::Peer, reason: reason.to_owned() };
+        refusal.tell(&self.node);
+        if let Some(link) = &self.link {
+            link.peer_ends(DropReason::Refused, Some(&refusal.to_string()));
+        }
+        self.failed(&refusal.into(), ctx);
     }
 
     /// Ends the connection because the peer broke the protocol, or wastes more memory than there is room for.
@@ -189,10 +207,13 @@ impl RemoteRouter {
         self.connect(ctx);
     }
 
-    /// Returns the pause before the next attempt. It doubles with each failure, up to the limit, and is shortened by a
+    /// Returns the pause before the next attempt: the longest if one side has refused the other. Otherwise it doubles with each failure, up to the limit, and is shortened by a
     /// random part of up to half, so that the clients of a restarted server do not all come back at once.
     fn pause(&self) -> Duration {
         let (first, longest) = (*self.node.limits.reconnect.start(), *self.node.limits.reconnect.end());
+        if self.is_refused {
+            return longest;
+        }
         let doubled = first.saturating_mul(1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX));
         doubled.min(longest).mul_f64(1.0 - env::random_fraction() / 2.0)
     }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use bytes::Buf;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dispatch::Dispatcher;
@@ -19,6 +18,8 @@ use super::dispatch::Signal;
 use super::numbers::AnnouncedNumbers;
 use super::refusal::FirstWords;
 use super::refusal::first_words;
+use super::refusal::goodbye_instead;
+use super::refusal::linger;
 use crate::env;
 use crate::ident::ConnectionId;
 use crate::ident::NodeId;
@@ -27,6 +28,10 @@ use crate::net::peers::admission::NoRoom;
 use crate::net::peers::admission::UnprovenConnection;
 use crate::net::shared::NodeInner;
 use crate::net::transport::Stream;
+use crate::observe::event::Event;
+use crate::observe::peer_info::PeerInfo;
+use crate::reason::DropReason;
+use crate::reason::Side;
 use crate::wire::codec::Violation;
 use crate::wire::features::feature;
 use crate::wire::frames::Front;
@@ -63,6 +68,7 @@ pub(crate) struct Established {
     /// Bytes that were read beyond the greeting.
     pub(crate) rest: BytesMut,
     pub(crate) standing: Standing,
+    pub(crate) info: Arc<PeerInfo>,
 }
 
 /// The progress of the greeting when this side may write.
@@ -92,6 +98,26 @@ pub(crate) enum HandshakeError {
     TurnedAway(String),
     #[error("the peer has given the connection up for another")]
     GivenUp,
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+}
+
+/// The accept policy of one side has refused the other.
+#[derive(Debug, thiserror::Error)]
+#[error("{} the connection: {reason}", if *by == Side::Here { "this node's accept policy refuses" } else { "the peer refuses" })]
+pub(crate) struct Refusal {
+    /// The peer, if it is known.
+    pub(crate) peer: Option<NodeId>,
+    pub(crate) by: Side,
+    pub(crate) reason: String,
+}
+
+impl Refusal {
+    /// Tells the subscribers of the node.
+    pub(super) fn tell(&self, node: &NodeInner) {
+        let Refusal { peer, by, reason } = self;
+        node.observer.tell(&Event::PeerRefused { peer: *peer, by: *by, reason: reason.clone() });
+    }
 }
 
 impl From<Violation> for HandshakeError {
@@ -101,15 +127,24 @@ impl From<Violation> for HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether nobody listens at the other end, or another node than expected; or this node has no way to get there.
+    /// Whether nobody listens at the other end, or another node than expected, or one that lets this node not in; or
+    /// this node has no way to get there.
     pub(crate) fn nobody_listens(&self) -> bool {
         match self {
             HandshakeError::Io(error) => {
                 let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound, io::ErrorKind::Unsupported];
                 kinds.contains(&error.kind())
             }
-            HandshakeError::Greeting(GreetingError::AnotherNode { .. }) => true,
+            HandshakeError::Greeting(GreetingError::AnotherNode { .. }) | HandshakeError::Refused(_) => true,
             _ => false,
+        }
+    }
+
+    /// Returns the reason why messages that wait for the connection are dropped.
+    pub(super) fn drops_as(&self) -> DropReason {
+        match self {
+            HandshakeError::Refused(_) => DropReason::Refused,
+            _ => DropReason::NotConnected,
         }
     }
 }
@@ -140,13 +175,15 @@ pub(crate) async fn dialler(
     drop(alone);
     buffer.advance(size);
     out.clear();
+    // Before the proof: a peer that is refused learns nothing about this node.
+    let info = judged(node, &mut stream, peer.node).await?;
     let alone = node.greetings.alone().await;
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
     drop(alone);
     stream.say(&out).await?;
     let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
     let standing = Standing::Unwelcomed(Box::new(unwelcomed));
-    Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
+    Ok(Established { stream, hello, names, numbers, rest: buffer, standing, info })
 }
 
 /// Greets as the side that was dialled. Says who it is only to a peer that speaks the protocol, and where else it
@@ -179,16 +216,20 @@ pub(crate) async fn listener(
     let alone = node.greetings.alone().await;
     let proof = front(&buffer, usize::MAX)?;
     let Front::Frame(raw) = proof else { return Err(Violation::Truncated.into()) };
+    if raw.kind == kind::GOODBYE {
+        return Err(turned_away(node, raw)?);
+    }
     let (accepting, Greeted { peer, hello }, theirs) = match answered.proven(raw) {
         Ok(proven) => proven,
         Err(violation) => {
             drop(alone);
-            refuse(&mut stream, &violation).await?;
+            goodbye_instead(&mut stream, Farewell::Violation, &violation.to_string()).await?;
             return Err(violation.into());
         }
     };
     drop(alone);
     buffer.advance(size);
+    let info = judged_caller(node, &mut stream, peer.node).await?;
     let names = ConnectionNames { peer, ours: name, theirs: hello.connection };
     out.clear();
     let alone = node.greetings.alone().await;
@@ -196,7 +237,7 @@ pub(crate) async fn listener(
     drop(alone);
     stream.say(&out).await?;
     let standing = Standing::Welcomed(theirs.endpoints);
-    Ok(Established { stream, hello, names, numbers, rest: buffer, standing })
+    Ok(Established { stream, hello, names, numbers, rest: buffer, standing, info })
 }
 
 /// Waits before this node signs for an unproven peer that has dialled it, until it is the peer's turn. The turn ends
@@ -302,12 +343,37 @@ async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<()>
     }
 }
 
-/// Refuses a proof, with the reason.
-async fn refuse(stream: &mut Stream, violation: &Violation) -> io::Result<()> {
-    let mut out = BytesMut::new();
-    Goodbye { why: Farewell::Violation, read: 0, detail: &violation.to_string() }.put(&mut out);
-    stream.say(&out).await?;
-    stream.write.shutdown().await
+/// Asks the accept policy about a peer, which has proven that it is that node. A peer that is refused is told so.
+async fn judged(node: &NodeInner, stream: &mut Stream, peer: NodeId) -> Result<Arc<PeerInfo>, HandshakeError> {
+    let info = Arc::new(stream.info(peer));
+    if let Err(reason) = node.policy.judge(&info) {
+        let refusal = Refusal { peer: Some(peer), by: Side::Here, reason };
+        refusal.tell(node);
+        goodbye_instead(stream, Farewell::Refused, &refusal.reason).await?;
+        return Err(refusal.into());
+    }
+    Ok(info)
+}
+
+/// Does the same for a peer that has dialled, and waits until a peer that is refused has read so.
+async fn judged_caller(node: &NodeInner, stream: &mut Stream, peer: NodeId) -> Result<Arc<PeerInfo>, HandshakeError> {
+    let judged = judged(node, stream, peer).await;
+    if matches!(judged, Err(HandshakeError::Refused(_))) {
+        linger(stream).await;
+    }
+    judged
+}
+
+/// Returns the error for a peer that says goodbye in place of its proof.
+fn turned_away(node: &NodeInner, raw: Raw<'_>) -> Result<HandshakeError, Violation> {
+    let Goodbye { why, detail, .. } = Goodbye::read(raw.payload)?;
+    let reason = detail.to_owned();
+    if why != Farewell::Refused {
+        return Ok(HandshakeError::TurnedAway(reason));
+    }
+    let refusal = Refusal { peer: None, by: Side::Peer, reason };
+    refusal.tell(node);
+    Ok(refusal.into())
 }
 
 impl Dispatcher {

@@ -1,8 +1,13 @@
-//! A goodbye in place of a greeting, with which a node that has no room for a connection turns the peer away.
+//! A goodbye in place of a greeting, or of a part of it, with which a node turns the peer away.
+
+use std::io;
 
 use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 
 use crate::net::peers::admission::NoRoom;
+use crate::net::transport::Stream;
 use crate::wire::frames::Front;
 use crate::wire::frames::front;
 use crate::wire::frames::goodbye::Farewell;
@@ -12,6 +17,33 @@ use crate::wire::handshake::MAGIC;
 
 /// The longest goodbye that is read, in bytes: the longest detail, and room for extensions.
 const MAX_REFUSAL: usize = 512;
+
+/// Bytes that are read from a peer that was turned away, and has not noticed yet: as many as wait for a connection by
+/// default.
+const LINGERED: usize = 4 << 20;
+
+/// Bytes that are read at a time meanwhile.
+const AT_ONCE: usize = 8 << 10;
+
+/// Says goodbye in place of the next part of the greeting.
+pub(super) async fn goodbye_instead(stream: &mut Stream, why: Farewell, detail: &str) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    Goodbye { why, read: 0, detail }.put(&mut out);
+    stream.say(&out).await?;
+    stream.write.shutdown().await
+}
+
+/// Reads on until the peer hangs up, within the time for a greeting. Messages may have followed the peer's proof: if
+/// the stream was closed with them unread, the system would reset it, and the goodbye might be lost.
+pub(super) async fn linger(stream: &mut Stream) {
+    let (mut bytes, mut left) = (vec![0; AT_ONCE], LINGERED);
+    while left > 0 {
+        match stream.read.read(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+    }
+}
 
 /// Returns the bytes that a rejected peer reads.
 pub(super) fn refusal(why: NoRoom) -> BytesMut {

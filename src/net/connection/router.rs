@@ -47,6 +47,7 @@ use crate::net::transport::accepted::Opening;
 use crate::observe::event::DownReason;
 use crate::observe::event::Event;
 use crate::observe::identity::Identity;
+use crate::observe::peer_info::PeerInfo;
 use crate::reason::DropReason;
 use crate::wire::codec::Violation;
 use crate::wire::greeting::GreetingError;
@@ -68,6 +69,8 @@ pub(crate) struct RemoteRouter {
     pub(super) live: Option<Live>,
     /// Attempts that failed since the last connection.
     pub(super) failures: u32,
+    /// Whether the policy of one side has refused the last connection.
+    pub(super) is_refused: bool,
     nonce: u64,
     /// Whether nothing needed the connection at the last heartbeat.
     pub(super) was_unneeded: bool,
@@ -124,6 +127,7 @@ impl RemoteRouter {
             occupancy: Some(occupancy),
             live: None,
             failures: 0,
+            is_refused: false,
             nonce: 0,
             was_unneeded: false,
             span: Span::none(),
@@ -163,7 +167,7 @@ impl RemoteRouter {
         span.in_scope(|| act(self));
     }
 
-    fn failed(&mut self, error: &HandshakeError, ctx: &mut Context<Self>) {
+    pub(super) fn failed(&mut self, error: &HandshakeError, ctx: &mut Context<Self>) {
         let to = self.link.as_ref().map(|link| link.label());
         tracing::warn!(target: "actix_hermod", to, %error, "no connection");
         self.failures = self.failures.saturating_add(1);
@@ -174,7 +178,8 @@ impl RemoteRouter {
             let why = DownReason::AnotherNode { expected, answered };
             self.node.observer.tell(&Event::PeerDown { peer: expected, why });
         }
-        self.end(DropReason::NotConnected, &error.to_string(), ctx);
+        self.is_refused = matches!(error, HandshakeError::Refused(_));
+        self.end(error.drops_as(), &error.to_string(), ctx);
         if nobody_listens && let Some(link) = self.waiting.upgrade() {
             link.unreachable();
         }
@@ -182,7 +187,8 @@ impl RemoteRouter {
 
     fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        let Established { stream, hello, names, numbers, rest, standing } = established;
+        link.has_proven(&established.info);
+        let Established { stream, hello, names, numbers, rest, standing, .. } = established;
         let peer = names.peer;
         let (endpoints, unwelcomed) = match standing {
             Standing::Welcomed(endpoints) => (endpoints, None),
@@ -266,9 +272,12 @@ impl RemoteRouter {
     fn announce(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.announced = true;
-        self.failures = 0;
+        (self.failures, self.is_refused) = (0, false);
         tracing::info!(target: "actix_hermod", peer = %live.peer, "connected");
         self.node.succeed(live.peer);
+        if let Some(info) = self.link.as_ref().and_then(|link| link.info()) {
+            self.node.observer.tell(&Event::PeerProven { peer: PeerInfo::clone(&info) });
+        }
         self.node.observer.tell(&Event::PeerUp { peer: live.peer.node });
         self.node.peers.restate_leases(live.peer);
     }

@@ -70,6 +70,7 @@ use crate::observe::loss::DroppedMessage;
 use crate::observe::loss::Loss;
 use crate::observe::loss::Nobody;
 use crate::observe::loss::Parties;
+use crate::observe::peer_info::PeerInfo;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
@@ -115,6 +116,8 @@ pub(crate) struct Link {
     start: Option<StartDial>,
     /// Has a lock of its own, because a message may hold addresses that lead through this very link.
     peer: Mutex<Option<Incarnation>>,
+    /// The facts that the last connection has proven about the peer.
+    info: Mutex<Option<Arc<PeerInfo>>>,
     /// The endpoints where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
     outbox: Lock,
@@ -160,6 +163,7 @@ impl Link {
             askers: Mutex::new(askers),
             start,
             peer,
+            info: Mutex::new(None),
             hints,
             outbox,
             theirs,
@@ -183,6 +187,11 @@ impl Link {
     /// Returns the node at the other end, or the last node there.
     pub(super) fn current_peer(&self) -> Option<Incarnation> {
         *self.peer.lock()
+    }
+
+    /// Returns the facts that the last connection has proven about the peer.
+    pub(crate) fn info(&self) -> Option<Arc<PeerInfo>> {
+        self.info.lock().clone()
     }
 
     /// Returns the endpoints where the peer is said to listen.
@@ -233,6 +242,11 @@ impl Link {
         *self.hints.lock() = hints;
     }
 
+    /// Notes the facts that the connection, which is about to come up, has proven about the peer.
+    pub(crate) fn has_proven(&self, info: &Arc<PeerInfo>) {
+        *self.info.lock() = Some(Arc::clone(info));
+    }
+
     /// Notes that the peer has greeted: waiting messages are written from now on. Returns the number of the connection.
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
@@ -269,8 +283,11 @@ impl Link {
         self.router.shutdown().note_change();
         old.shape_queries.end().run();
         old.requests.cancel_all().run();
-        let unread = Loss::of(unread, DropReason::Shutdown);
-        self.settle_loss(unread.with_detail(Some("the peer had said goodbye before it read them")), Nobody);
+        let (reason, detail) = match reason {
+            DropReason::Refused => (reason, detail.unwrap_or_default()),
+            _ => (DropReason::Shutdown, "the peer had said goodbye before it read them"),
+        };
+        self.settle_loss(Loss::of(unread, reason).with_detail(Some(detail)), Nobody);
     }
 
     /// Puts the outbox of the next connection in the place of one whose connection has ended; `None` if there is none.

@@ -111,8 +111,8 @@ impl Link {
     }
 
     /// Notes that the peer has said that it ends: it answers no more requests, and handles no message that it had not
-    /// read by then.
-    pub(crate) fn peer_ends(&self) {
+    /// read by then, for that reason, which `detail` explains to a person.
+    pub(crate) fn peer_ends(&self, reason: DropReason, detail: Option<&str>) {
         let unanswerable = self.outbox.with(|outbox| {
             outbox.read.on_end();
             // From now on no request is taken, not even from a caller that asks again at once.
@@ -120,7 +120,7 @@ impl Link {
             outbox.requests.take_pending(outbox.read.by_peer())
         });
         // The messages are counted when the connection has ended.
-        self.settle_loss(Loss::of(0, DropReason::Shutdown), unanswerable);
+        self.settle_loss(Loss::of(0, reason).with_detail(detail), unanswerable);
         self.router.shutdown().note_change();
     }
 
@@ -227,7 +227,7 @@ mod tests {
         let to = Arc::new(Pointer::new(Arc::clone(&node) as _, origin, "", Route::Away { path, to: None }, None));
         let heard = Heard::default();
         AsksAnew::ask(&link, &to, &heard).expect("it is put into the outbox");
-        link.peer_ends();
+        link.peer_ends(DropReason::Shutdown, None);
         let reason = DropReason::Shutdown;
         let expected = (AskError::NotDelivered { reason, detail: None }, Some(NotTaken::Dropped(reason)));
         assert_eq!(*heard.lock(), [expected]);

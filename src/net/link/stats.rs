@@ -8,6 +8,7 @@ use super::Link;
 use super::outbox::Phase;
 use crate::handle::ports::Outbound;
 use crate::net::control::deferred_release::DeferredReleases;
+use crate::observe::peer_info::PeerInfo;
 use crate::observe::stats::ConnectionState;
 use crate::observe::stats::ConnectionStats;
 use crate::wire::frames::kind;
@@ -57,11 +58,13 @@ impl Link {
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
         let in_doubt = self.settlement.in_doubt(self.unsettled());
         let (peer, endpoint) = (self.peer().map(|peer| peer.node), self.endpoint().map(ToString::to_string));
+        let info = self.info().map(|info| PeerInfo::clone(&info));
         let (bytes_sent, bytes_received) = (self.meter.sent(), self.meter.received());
         self.outbox.with(|outbox| {
             let (messages_sent, messages_received) = outbox.read.totals(outbox.posts.written());
             Some(ConnectionStats {
                 peer,
+                info,
                 endpoint,
                 state: outbox.phase.state()?,
                 rtt: outbox.heartbeat.round_trip(),

@@ -8,5 +8,6 @@ pub(crate) mod greetings;
 pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod path_search;
+pub(crate) mod policy;
 pub(crate) mod table;
 pub(crate) mod unfinished;

@@ -60,7 +60,8 @@ enum Socket {
     Unix(UnixStream),
     #[cfg(feature = "turmoil")]
     Simulated(turmoil::net::TcpStream),
-    Other(Handshake),
+    /// With the scheme of its transport.
+    Other(Handshake, Box<str>),
 }
 
 /// The handshake of a transport.
@@ -69,8 +70,8 @@ type Handshake = BoxFuture<'static, io::Result<Channel>>;
 /// A connection that has room here, before its greeting.
 pub(crate) enum Opening {
     Stream(Stream),
-    /// The transport's own handshake comes first.
-    Handshake(Handshake),
+    /// The own handshake of a transport, which has that scheme, comes first.
+    Handshake(Handshake, Box<str>),
 }
 
 impl Accepted {
@@ -88,10 +89,10 @@ impl Accepted {
         Accepted { socket: Socket::Simulated(stream), origin: Some(Origin::of(peer)) }
     }
 
-    /// Makes one of the transport of that number, whose peer has that address, if the transport says so.
-    pub(super) fn other(handshake: Handshake, transport: u32, peer: Option<SocketAddr>) -> Accepted {
+    /// Makes one of the transport of that number and scheme, whose peer has that address, if the transport says so.
+    pub(super) fn other(handshake: Handshake, (transport, scheme): (u32, &str), peer: Option<SocketAddr>) -> Accepted {
         let origin = peer.map_or(Origin::Transport(transport), Origin::of);
-        Accepted { socket: Socket::Other(handshake), origin: Some(origin) }
+        Accepted { socket: Socket::Other(handshake, scheme.into()), origin: Some(origin) }
     }
 
     /// Opens the connection; an error if the peer has gone already.
@@ -102,7 +103,7 @@ impl Accepted {
             Socket::Unix(stream) => Ok(Opening::Stream(unix::stream(stream))),
             #[cfg(feature = "turmoil")]
             Socket::Simulated(stream) => Ok(Opening::Stream(simulated::stream(stream))),
-            Socket::Other(handshake) => Ok(Opening::Handshake(handshake)),
+            Socket::Other(handshake, scheme) => Ok(Opening::Handshake(handshake, scheme)),
         }
     }
 
@@ -125,7 +126,7 @@ impl Accepted {
                 let _ = stream.try_write(word);
             }
             // Nothing can be said before its handshake, which would cost more than a word.
-            Socket::Other(handshake) => drop(handshake),
+            Socket::Other(handshake, _) => drop(handshake),
         }
     }
 }

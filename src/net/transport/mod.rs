@@ -16,6 +16,7 @@ mod tcp;
 #[cfg(unix)]
 mod unix;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -32,10 +33,15 @@ use self::seam::Incoming;
 #[cfg(feature = "turmoil")]
 use crate::env;
 use crate::handle::ports::Asker;
+use crate::ident::NodeId;
 use crate::ident::endpoint::Endpoint;
 use crate::ident::endpoint::Place;
 use crate::observe::identity::Identity;
+use crate::observe::peer_info::PeerInfo;
 use crate::wire::greeting::UNBOUND;
+
+/// The scheme of plain TCP.
+const TCP: &str = "tcp";
 
 /// Both directions of a connection.
 pub(crate) struct Stream {
@@ -51,17 +57,30 @@ pub(crate) struct Stream {
     pub(crate) buffers: bool,
     /// The bytes that only both ends of this very stream know, for the greeting's signatures.
     pub(crate) binding: [u8; 32],
+    /// The scheme of its transport.
+    pub(crate) scheme: Cow<'static, str>,
 }
 
 impl Stream {
-    /// Makes a stream of which nothing further is known.
+    /// Makes a stream of TCP, of which nothing further is known.
     pub(crate) fn new(
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Stream {
         let (read, write) = (Box::new(read), Box::new(write));
         let identity = Identity::Unknown;
-        Stream { read, write, near: false, reached: None, identity, buffers: false, binding: UNBOUND }
+        let (scheme, binding) = (Cow::Borrowed(TCP), UNBOUND);
+        Stream { read, write, near: false, reached: None, identity, buffers: false, binding, scheme }
+    }
+
+    /// Returns the stream as one of another transport.
+    pub(crate) fn over(self, scheme: &str) -> Stream {
+        Stream { scheme: Cow::Owned(scheme.to_owned()), ..self }
+    }
+
+    /// Returns the description of the peer at the other end, which has proven that it is that node.
+    pub(crate) fn info(&self, node: NodeId) -> PeerInfo {
+        PeerInfo::new(node, &*self.scheme, self.reached, self.identity.clone())
     }
 
     /// Writes bytes at once.
@@ -97,7 +116,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transport
                 let words = format!("{endpoint} leads to this host, and a peer on another one has named it");
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
             }
-            Ok(stream)
+            Ok(stream.over(scheme))
         }
     }
 }
@@ -114,8 +133,8 @@ pub(crate) enum Listener {
     Unix(unix::BoundSocket),
     #[cfg(feature = "turmoil")]
     Simulated(simulated::Listener),
-    /// With the number of the transport.
-    Other(Box<dyn Incoming>, u32),
+    /// With the number and the scheme of the transport.
+    Other(Box<dyn Incoming>, u32, Box<str>),
 }
 
 impl Listener {
@@ -147,7 +166,7 @@ impl Listener {
                 let bound = endpoint.at(&incoming.address()).ok_or_else(|| not_an_address(scheme, &*incoming))?;
                 // It is not known whether others listen there, too.
                 let bound = Bound { endpoint: bound, addresses: Vec::new(), all: false };
-                Ok((Listener::Other(incoming, *number), bound))
+                Ok((Listener::Other(incoming, *number, scheme.into()), bound))
             }
         }
     }
@@ -159,9 +178,9 @@ impl Listener {
             Listener::Unix(listener) => unix::accept(listener).await,
             #[cfg(feature = "turmoil")]
             Listener::Simulated(listener) => simulated::accept(listener).await,
-            Listener::Other(incoming, number) => {
+            Listener::Other(incoming, number, scheme) => {
                 let handshake = incoming.accept().await?;
-                Ok(Accepted::other(handshake, *number, incoming.peer()))
+                Ok(Accepted::other(handshake, (*number, scheme), incoming.peer()))
             }
         }
     }

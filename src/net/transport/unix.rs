@@ -87,7 +87,7 @@ pub(super) fn stream(stream: UnixStream) -> Stream {
     let identity =
         stream.peer_cred().map_or(Identity::Unknown, |cred| Identity::Unix { uid: cred.uid(), gid: cred.gid() });
     let (read, write) = stream.into_split();
-    Stream { near: true, identity, ..Stream::new(read, write) }
+    Stream { near: true, identity, ..Stream::new(read, write) }.over("unix")
 }
 
 /// The file of a Unix socket. It is removed with the listener, unless another has taken its place.

@@ -34,6 +34,9 @@ pub(crate) enum Farewell {
     Violation,
     /// The node has no room for the connection. This goodbye may also stand in place of a hello.
     NoRoom,
+    /// The policy of the node does not let the other side in, as the detail says. This goodbye may stand in place of a
+    /// proof or a welcome.
+    Refused,
     /// A reason of a later version.
     Other(u8),
 }
@@ -45,6 +48,7 @@ impl Farewell {
             Farewell::Unneeded => 1,
             Farewell::Violation => 2,
             Farewell::NoRoom => 3,
+            Farewell::Refused => 4,
             Farewell::Other(code) => code,
         }
     }
@@ -55,6 +59,7 @@ impl Farewell {
             1 => Farewell::Unneeded,
             2 => Farewell::Violation,
             3 => Farewell::NoRoom,
+            4 => Farewell::Refused,
             _ => Farewell::Other(code),
         }
     }

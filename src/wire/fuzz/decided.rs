@@ -183,7 +183,8 @@ pub(crate) fn ping(choices: &mut Unstructured<'_>) -> Ping {
 }
 
 pub(crate) fn goodbye(choices: &mut Unstructured<'_>) -> Goodbye<'static> {
-    let why = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation, Farewell::NoRoom, Farewell::Other(9)];
+    let known = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation, Farewell::NoRoom, Farewell::Refused];
+    let why = [&known[..], &[Farewell::Other(9)]].concat();
     Goodbye { why: why[choices.below(why.len())], read: number(choices), detail: text(choices, MAX_DETAIL) }
 }
 

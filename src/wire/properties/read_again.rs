@@ -116,8 +116,8 @@ proptest! {
     }
 
     #[test]
-    fn goodbyes_with_long_details_clipped(code in 4_u8.., read in number(), detail in text(2 * MAX_DETAIL)) {
-        let known = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation, Farewell::NoRoom];
+    fn goodbyes_with_long_details_clipped(code in 5_u8.., read in number(), detail in text(2 * MAX_DETAIL)) {
+        let known = [Farewell::Shutdown, Farewell::Unneeded, Farewell::Violation, Farewell::NoRoom, Farewell::Refused];
         for why in known.into_iter().chain([Farewell::Other(code)]) {
             let bytes = written(|out| Goodbye { why, read, detail: &detail }.put(out));
             let goodbye = Goodbye::read(&bytes[LENGTH + 1..]).unwrap();
