@@ -5,6 +5,7 @@ mod publishing;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::Message;
@@ -132,6 +133,9 @@ impl Node {
     /// set one that they can with [`NodeBuilder::advertise`]. Otherwise its boxes have no [`uri`](Address::uri), and
     /// peers on other hosts can pass its addresses on only as relays.
     ///
+    /// At an address of TCP that other hosts may reach, a node without an [`accept`](NodeBuilder::accept) policy warns in
+    /// its log that anybody may come in.
+    ///
     /// A peer for which there is no room is told so before its connection is closed: see
     /// [`max_connections`](NodeBuilder::max_connections) and [`max_per_address`](NodeBuilder::max_per_address).
     ///
@@ -158,6 +162,9 @@ impl Node {
                 match Listener::bind(&endpoint, &inner.transports).await {
                     Ok((listener, Bound { endpoint, addresses, all })) => {
                         inner.listens(&endpoint, all);
+                        if is_open_to_others(&addresses) && !inner.policy.is_set() {
+                            tracing::warn!(target: "actix_hermod", %endpoint, remedy = REMEDY, "anybody may come in");
+                        }
                         tracing::info!(target: "actix_hermod", node = %inner.id, %endpoint, ?addresses, "listening");
                         // The caller may have dropped its future; the node listens all the same.
                         let _ = result.send(Ok(endpoint));
@@ -335,6 +342,15 @@ impl Node {
     fn router(&self) -> Arc<NodeContext> {
         Arc::clone(&self.inner) as Arc<NodeContext>
     }
+}
+
+/// The calls by which a node is protected from those that reach its endpoint.
+const REMEDY: &str = "listen over a transport with TLS or a shared key (NodeBuilder::transport), or say who may come in \
+                      (NodeBuilder::accept)";
+
+/// Whether other hosts may reach a listener of plain TCP at those addresses; other transports have none here.
+fn is_open_to_others(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().any(|address| !address.ip().to_canonical().is_loopback())
 }
 
 /// Returns the pointer as an address, unless no message of the type can travel.
