@@ -93,6 +93,7 @@ pub use boxes::mailbox::Mailbox;
 pub use boxes::mailbox::MailboxBuilder;
 pub use boxes::publication::Publication;
 pub use boxes::publication::PublicationBuilder;
+pub use boxes::received::Received;
 pub use boxes::registry::OpenError;
 
 // The sending end, also inside messages.
@@ -107,6 +108,7 @@ pub use observe::event::CloseReason;
 pub use observe::event::DownReason;
 pub use observe::event::Event;
 pub use observe::identity::Identity;
+pub use observe::origin::Origin;
 pub use observe::peer_info::PeerInfo;
 pub use observe::stats::BoxStats;
 pub use observe::stats::ConnectionState;

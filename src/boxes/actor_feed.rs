@@ -34,6 +34,8 @@ use super::given::senders;
 use super::queue::Batch;
 use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
+use super::received::GivenAs;
+use super::received::Origins;
 use super::window::Window;
 use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
@@ -49,10 +51,10 @@ use crate::observe::loss::Nobody;
 use crate::reason::DropReason;
 
 /// Puts an actor behind a new box, and starts feeding the actor. The box is not registered yet.
-pub(crate) fn publication<M: RemoteMessage>(
+pub(crate) fn publication<M: RemoteMessage, G: GivenAs<M>>(
     router: &Arc<NodeContext>,
     identity: BoxIdentity,
-    actor: Recipient<M>,
+    actor: Recipient<G>,
     window: Window,
 ) -> Arc<BoxQueue<M>> {
     let queue = inbox_before(router, identity, &actor, window);
@@ -79,23 +81,24 @@ pub(crate) fn exported<M: RemoteMessage>(
     queue
 }
 
-fn inbox_before<M: RemoteMessage>(
+fn inbox_before<M: RemoteMessage, G: GivenAs<M>>(
     router: &Arc<NodeContext>,
     identity: BoxIdentity,
-    actor: &Recipient<M>,
+    actor: &Recipient<G>,
     window: Window,
 ) -> Arc<BoxQueue<M>> {
     let buffer = Buffer::dropping(window.capacity);
-    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, Some(actor.downgrade())))
+    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, Some(G::behind(actor))))
 }
 
-fn feed<M: RemoteMessage>(queue: &Arc<BoxQueue<M>>, actor: Recipient<M>, window: Window) {
+fn feed<M: RemoteMessage, G: GivenAs<M>>(queue: &Arc<BoxQueue<M>>, actor: Recipient<G>, window: Window) {
     queue.keep_given();
     queue.router().run(Box::pin(ActorFeed {
         progress: queue.router().shutdown().feed(),
         round: Round::default(),
         queue: Arc::clone(queue),
         actor,
+        origins: Origins::default(),
         window,
         given: FuturesUnordered::new(),
         asking: 0,
@@ -127,13 +130,14 @@ struct Round {
     until: u64,
 }
 
-/// Feeds one actor for as long as its box is there.
-struct ActorFeed<M: RemoteMessage> {
+/// Feeds one actor, which is given messages of type `M` as `G`, for as long as its box is there.
+struct ActorFeed<M: RemoteMessage, G: GivenAs<M>> {
     /// Progress, as reported to the shutdown of the node.
     progress: Arc<Feed>,
     round: Round,
     queue: Arc<BoxQueue<M>>,
-    actor: Recipient<M>,
+    actor: Recipient<G>,
+    origins: Origins,
     window: Window,
     /// Windows that the actor has not wholly begun, and requests that it has not answered.
     given: FuturesUnordered<Given>,
@@ -167,7 +171,7 @@ enum Fed {
     Closed,
 }
 
-impl<M: RemoteMessage> ActorFeed<M> {
+impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
     /// Counts the messages that the actor has begun or answered, and the cancelled ones.
     fn settle(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(outcome)) = Pin::new(&mut self.given).poll_next(cx) {
@@ -258,19 +262,21 @@ impl<M: RemoteMessage> ActorFeed<M> {
         for (at, parcel) in batch.drain(..).enumerate() {
             let number = self.next;
             self.next += 1;
-            match parcel.reply {
+            let Parcel { message, reply, from: source } = parcel;
+            let message = G::given(message, source, self.queue.router(), &mut self.origins);
+            match reply {
                 Some(reply) => {
-                    let from = senders(std::iter::once(parcel.from));
+                    let from = senders(std::iter::once(source));
                     let feed = Arc::clone(&self.progress);
-                    self.given.push(ask(&self.actor, parcel.message, *reply, (number, from), probing, feed));
+                    self.given.push(ask(&self.actor, message, *reply, (number, from), probing, feed));
                     self.asking += 1;
                 }
                 None if Some(at) == last_plain => {
                     let from = std::mem::take(&mut from);
-                    self.given.push(give(&self.actor, parcel.message, (number, from), count));
+                    self.given.push(give(&self.actor, message, (number, from), count));
                 }
                 None => {
-                    contained::<M, _>(|| self.actor.do_send(parcel.message));
+                    contained::<M, _>(|| self.actor.do_send(message));
                 }
             }
         }
@@ -359,7 +365,7 @@ impl<M: RemoteMessage> ActorFeed<M> {
     }
 }
 
-impl<M: RemoteMessage> Future for ActorFeed<M> {
+impl<M: RemoteMessage, G: GivenAs<M>> Future for ActorFeed<M, G> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -390,7 +396,7 @@ impl<M: RemoteMessage> Future for ActorFeed<M> {
     }
 }
 
-impl<M: RemoteMessage> Drop for ActorFeed<M> {
+impl<M: RemoteMessage, G: GivenAs<M>> Drop for ActorFeed<M, G> {
     /// Gives up, also when the node ends: the actor keeps the messages that it was given, if it lives, and the messages
     /// that wait in the box are dropped.
     fn drop(&mut self) {
@@ -400,4 +406,4 @@ impl<M: RemoteMessage> Drop for ActorFeed<M> {
 }
 
 // No field is pinned in place: futures that must be are boxed.
-impl<M: RemoteMessage> Unpin for ActorFeed<M> {}
+impl<M: RemoteMessage, G: GivenAs<M>> Unpin for ActorFeed<M, G> {}

@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use actix::Message;
 use actix::Recipient;
 
 use crate::handle::envelope::Source;
 use crate::handle::envelope::contained;
 use crate::handle::reply::Reply;
 use crate::handle::shutdown::Feed;
-use crate::message::RemoteMessage;
 use crate::reason::DropReason;
 
 /// A window or a request that the actor was given, until it is settled.
@@ -84,7 +84,7 @@ pub(super) enum How {
 
 /// Sends a message whose reply shows that the actor has begun it, which settles `count` messages. It goes through a
 /// fresh clone, because actix parks a sender whose queue is full, and a request that is parked never ends.
-pub(super) fn give<M: RemoteMessage>(
+pub(super) fn give<M: Message<Result: Send> + Send + 'static>(
     actor: &Recipient<M>,
     message: M,
     (number, from): (u64, Senders),
@@ -108,7 +108,7 @@ pub(super) fn give<M: RemoteMessage>(
 
 /// Asks the actor on behalf of a waiting caller. Once the caller has gone, the request is given up, unless it is
 /// `kept`.
-pub(super) fn ask<M: RemoteMessage>(
+pub(super) fn ask<M: Message<Result: Send> + Send + 'static>(
     actor: &Recipient<M>,
     message: M,
     mut reply: Reply<M::Result>,

@@ -16,6 +16,7 @@ use super::buffer::Buffer;
 use super::queue::Batch;
 use super::queue::BoxIdentity;
 use super::queue::BoxQueue;
+use super::received::Origins;
 use super::registry::OpenError;
 use super::registry::Registry;
 use crate::handle::address::Address;
@@ -27,6 +28,7 @@ use crate::handle::recipient::proxy;
 use crate::handle::reply::Reply;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::observe::origin::Origin;
 use crate::reason::DropReason;
 
 /// Opens a mailbox; made by [`Node::mailbox`](crate::Node::mailbox).
@@ -74,7 +76,7 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
         let pointer = Arc::new(Pointer::here(self.router, local));
         self.registry.open(&pointer, &*queue, false)?;
-        Ok(Mailbox { queue, batch: Batch::new(), pointer, acknowledge })
+        Ok(Mailbox { queue, batch: Batch::new(), origins: Origins::default(), pointer, acknowledge })
     }
 }
 
@@ -114,6 +116,7 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
 pub struct Mailbox<M: RemoteMessage> {
     queue: Arc<BoxQueue<M>>,
     batch: Batch<M>,
+    origins: Origins,
     pointer: Arc<Pointer>,
     /// Answers a caller that waits for the message to be taken.
     acknowledge: fn(Reply<M::Result>),
@@ -134,9 +137,48 @@ impl<M: RemoteMessage> Mailbox<M> {
 
     /// Returns the next message, if one waits now.
     pub fn try_recv(&mut self) -> Option<M> {
+        self.try_take().map(|parcel| self.deliver(parcel))
+    }
+
+    /// Receives the next message and its origin, as [`recv`](Mailbox::recv) does.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no message.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use actix_hermod::{Node, Origin};
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Note(String);
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// let mut inbox = node.mailbox::<Note>().name("notes").open()?;
+    /// inbox.address().do_send(Note("hello".to_owned()));
+    /// let (note, origin) = inbox.recv_from().await.expect("it is open");
+    /// match origin {
+    ///     Origin::ThisNode => println!("{} (our own)", note.0),
+    ///     Origin::Peer { info, relayed: false } => println!("{} (from {}, {})", note.0, info.node, info.identity),
+    ///     _ => println!("a note by somebody else"),
+    /// }
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub async fn recv_from(&mut self) -> Option<(M, Origin)> {
+        poll_fn(|cx| self.poll_parcel(cx)).await.map(|parcel| self.deliver_from(parcel))
+    }
+
+    /// Returns the next message and its origin, if one waits now.
+    pub fn try_recv_from(&mut self) -> Option<(M, Origin)> {
+        self.try_take().map(|parcel| self.deliver_from(parcel))
+    }
+
+    /// Takes the next message that is still wanted, if one waits now.
+    #[inline]
+    fn try_take(&mut self) -> Option<Parcel<M>> {
         loop {
             if let Some(parcel) = self.queue.hand_over(&mut self.batch) {
-                return Some(self.deliver(parcel));
+                return Some(parcel);
             }
             if !self.queue.take_batch(&mut self.batch) && !self.take_coming() {
                 return None;
@@ -145,13 +187,18 @@ impl<M: RemoteMessage> Mailbox<M> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
-        if self.queue.has_recipient()
-            && let Some(message) = self.try_recv()
-        {
-            return Poll::Ready(Some(message));
-        }
-        let parcel = ready!(self.queue.poll_take(&mut self.batch, cx));
+        let parcel = ready!(self.poll_parcel(cx));
         Poll::Ready(parcel.map(|parcel| self.deliver(parcel)))
+    }
+
+    #[inline]
+    fn poll_parcel(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parcel<M>>> {
+        if self.queue.has_recipient()
+            && let Some(parcel) = self.try_take()
+        {
+            return Poll::Ready(Some(parcel));
+        }
+        self.queue.poll_take(&mut self.batch, cx)
     }
 
     /// Takes messages that were sent through the box's recipient and are about to be put into the box, while nothing
@@ -168,6 +215,11 @@ impl<M: RemoteMessage> Mailbox<M> {
         let message = self.queue.hand_over_plain(&mut self.batch)?;
         self.queue.router().observer().delivered_here();
         Some(message)
+    }
+
+    fn deliver_from(&mut self, parcel: Parcel<M>) -> (M, Origin) {
+        let origin = self.origins.of(parcel.from, self.queue.router());
+        (self.deliver(parcel), origin)
     }
 
     fn deliver(&mut self, parcel: Parcel<M>) -> M {

@@ -13,6 +13,8 @@ use actix::dev::ToEnvelope;
 
 use super::actor_feed;
 use super::queue::BoxIdentity;
+use super::received::GivenAs;
+use super::received::Received;
 use super::registry::OpenError;
 use super::registry::Registry;
 use super::window::Window;
@@ -49,6 +51,20 @@ impl<A: Actor> PublicationBuilder<A> {
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
     {
+        self.for_messages()
+    }
+
+    /// Publishes the actor for messages of type `M`, which it is given together with their origins: it handles
+    /// [`Received`] messages, and others send it plain ones. Messages from this process stay in memory, as always.
+    pub fn handles_received<M: RemoteMessage>(self) -> PublicationBuilder<A, Received<M>>
+    where
+        A: Handler<Received<M>>,
+        A::Context: ToEnvelope<A, Received<M>>,
+    {
+        self.for_messages()
+    }
+
+    fn for_messages<H>(self) -> PublicationBuilder<A, H> {
         let PublicationBuilder { router, registry, name, actor, window, .. } = self;
         PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
     }
@@ -85,8 +101,32 @@ where
     /// # Errors
     /// The same as for [`MailboxBuilder::open`](crate::MailboxBuilder::open).
     pub fn open(self) -> Result<Publication<A>, OpenError> {
+        self.open_as::<M, M>()
+    }
+}
+
+impl<A: Actor, M: RemoteMessage> PublicationBuilder<A, Received<M>>
+where
+    A: Handler<Received<M>>,
+    A::Context: ToEnvelope<A, Received<M>>,
+{
+    /// Publishes the actor by its name. The [address](Publication::address) is one for messages of type `M`.
+    ///
+    /// # Errors
+    /// The same as for [`MailboxBuilder::open`](crate::MailboxBuilder::open).
+    pub fn open(self) -> Result<Publication<A>, OpenError> {
+        self.open_as::<M, Received<M>>()
+    }
+}
+
+impl<A: Actor, H> PublicationBuilder<A, H> {
+    fn open_as<M: RemoteMessage, G: GivenAs<M>>(self) -> Result<Publication<A>, OpenError>
+    where
+        A: Handler<G>,
+        A::Context: ToEnvelope<A, G>,
+    {
         let PublicationBuilder { router, registry, name, actor, window, .. } = self;
-        let pointer = publish::<M>(&router, &registry, name, actor.recipient(), window)?;
+        let pointer = publish::<M, G>(&router, &registry, name, actor.recipient(), window)?;
         Ok(Publication { pointer, handles: TypeId::of::<M>(), actor: PhantomData })
     }
 }
@@ -103,17 +143,17 @@ impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
 }
 
 /// Opens a box of that name in front of an actor.
-pub(crate) fn publish<M: RemoteMessage>(
+pub(crate) fn publish<M: RemoteMessage, G: GivenAs<M>>(
     router: &Arc<NodeContext>,
     registry: &Registry,
     name: String,
-    actor: Recipient<M>,
+    actor: Recipient<G>,
     window: Window,
 ) -> Result<Arc<Pointer>, OpenError> {
     let name = Registry::check(Some(name))?;
     Registry::admit::<M>()?;
     let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
-    let local = actor_feed::publication(router, identity, actor, window);
+    let local = actor_feed::publication::<M, G>(router, identity, actor, window);
     let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
     // A box that did not open feeds no actor.
     registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;

@@ -29,6 +29,7 @@ use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::ident::endpoint::Endpoint;
 use crate::observe::loss::DropNotice;
+use crate::observe::peer_info::PeerInfo;
 
 /// Returns a new pointer, so that pointers made for different types share no state.
 pub(crate) fn pointer() -> Arc<Pointer> {
@@ -79,6 +80,10 @@ impl Router for Detached {
     fn forget(&self, _: BoxId, _: &str) {}
 
     fn box_named(&self, _: &str) -> Option<Arc<dyn LocalBox>> {
+        None
+    }
+
+    fn peer_on(&self, _: u64) -> Option<Arc<PeerInfo>> {
         None
     }
 

@@ -99,15 +99,21 @@ impl Source {
     /// The source of a message sent on this node.
     pub(crate) const HERE: Source = Source(0);
 
-    /// Returns the source of a message that came over a connection, for a box by its name or by its id.
+    /// Returns the source of a message that came over a connection, for a box by its name or by its id, from the peer
+    /// itself or passed on by it.
     #[inline]
-    pub(crate) fn connection(connection: u64, by_id: bool) -> Source {
-        Source(connection << 1 | u64::from(by_id))
+    pub(crate) fn connection(connection: u64, by_id: bool, is_relayed: bool) -> Source {
+        Source(connection << 2 | u64::from(is_relayed) << 1 | u64::from(by_id))
     }
 
     /// Returns the connection, and whether the box was addressed by its id.
     pub(crate) fn away(self) -> Option<(u64, bool)> {
-        (self != Source::HERE).then_some((self.0 >> 1, self.0 & 1 == 1))
+        (self != Source::HERE).then_some((self.0 >> 2, self.0 & 1 == 1))
+    }
+
+    /// Whether the peer has passed the message on for another node.
+    pub(crate) fn is_relayed(self) -> bool {
+        self.0 & 2 == 2
     }
 }
 

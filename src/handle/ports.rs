@@ -38,6 +38,7 @@ use crate::observe::event::CloseReason;
 use crate::observe::loss::DropNotice;
 use crate::observe::loss::Drops;
 use crate::observe::loss::Loss;
+use crate::observe::peer_info::PeerInfo;
 use crate::observe::stats::BoxStats;
 use crate::reason::DropReason;
 use crate::wire::batch::Bodies;
@@ -88,6 +89,8 @@ pub(crate) trait Router: Send + Sync {
     /// Returns the notifier of all that wait for a connection to that node, or for a run of it to announce its end. It
     /// must be held while waiting.
     fn news(&self, of: NodeId) -> Arc<Notify>;
+    /// Returns the facts that a connection has proven about its peer, if they are remembered.
+    fn peer_on(&self, connection: u64) -> Option<Arc<PeerInfo>>;
     /// Reports to the sending peer that messages for that box were dropped after the box had taken them.
     fn report(&self, from: Source, local: &dyn LocalBox, notice: &DropNotice<'_>);
 }

@@ -52,11 +52,13 @@ use crate::net::peers::greetings::Greetings;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::policy::AcceptPolicy;
+use crate::net::peers::proven::ProvenPeers;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
 use crate::net::transport::schemes::Transports;
 use crate::observe::loss::DropNotice;
+use crate::observe::peer_info::PeerInfo;
 use crate::observe::stats::Stats;
 use crate::quota::Quotas;
 use crate::reason::DropReason;
@@ -82,6 +84,7 @@ pub(crate) struct NodeParts {
     pub(crate) unfinished: Arc<UnfinishedFrames>,
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) peers: Arc<PeerTable>,
+    pub(crate) proven: ProvenPeers,
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) absences: Arc<Absences>,
     pub(crate) holdings: Arc<HoldingsTable>,
@@ -130,6 +133,7 @@ impl NodeInner {
                     limits.unfinished.max(limits.max_message.saturating_mul(4)),
                 )),
                 peers: Arc::default(),
+                proven: ProvenPeers::default(),
                 settlement: Arc::default(),
                 absences: Arc::new(Absences::new(limits.forget_after)),
                 holdings: Arc::default(),
@@ -347,6 +351,10 @@ impl Router for NodeParts {
 
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>> {
         self.registry.named(name)?.local()
+    }
+
+    fn peer_on(&self, connection: u64) -> Option<Arc<PeerInfo>> {
+        self.proven.on(connection)
     }
 
     fn report(&self, from: Source, local: &dyn LocalBox, notice: &DropNotice<'_>) {

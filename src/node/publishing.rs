@@ -56,7 +56,8 @@ impl Node {
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
         let (router, window) = (self.router(), Window::of(&*self.router()));
-        let pointer = publication::publish(&router, &self.inner.registry, name.into(), actor.into(), window)?;
+        let (name, actor) = (name.into(), actor.into());
+        let pointer = publication::publish::<M, M>(&router, &self.inner.registry, name, actor, window)?;
         Ok(Address::new(pointer))
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod identity;
 pub(crate) mod loss;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+pub(crate) mod origin;
 pub(crate) mod peer_info;
 pub(crate) mod stats;
 

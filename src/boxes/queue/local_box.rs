@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::Recipient;
-use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
 use super::BoxQueue;
 use super::level;
 use super::weight::RowWeights;
+use crate::boxes::behind::ActorBehind;
 use crate::boxes::buffer::fill_level_of;
 use crate::handle::envelope::Arrival;
 use crate::handle::envelope::Parcel;
@@ -136,16 +136,13 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         if self.identity.is_leased
             && let Some(recipient) = recipient.downcast_mut::<Option<Recipient<M>>>()
         {
-            *recipient = self.actor.as_ref().and_then(WeakRecipient::upgrade);
+            *recipient = self.actor.as_ref().and_then(ActorBehind::plain);
         }
     }
 
     fn actor(&self) -> Option<FindActor> {
         let actor = self.actor.clone()?;
-        Some(Box::new(move || {
-            let actor = actor.upgrade().filter(Recipient::connected)?;
-            Some(Box::new(actor))
-        }))
+        Some(Box::new(move || actor.any()))
     }
 
     fn drops(&self) -> &Drops {
@@ -158,8 +155,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
 
     fn reap_if_dead(&self) {
         self.state.lock().backlog.shrink();
-        let lives = |actor: Recipient<M>| actor.connected();
-        if self.actor.as_ref().is_some_and(|actor| !actor.upgrade().is_some_and(lives)) {
+        if self.actor.as_ref().is_some_and(|actor| !actor.lives()) {
             self.close();
         }
     }

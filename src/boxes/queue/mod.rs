@@ -23,11 +23,11 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
 
-use actix::WeakRecipient;
 use tokio_util::sync::CancellationToken;
 
 use self::state::QueueState;
 use self::weight::RowWeights;
+use super::behind::ActorBehind;
 use super::buffer::Buffer;
 use super::buffer::Pushed;
 use super::keyed::KeyOf;
@@ -74,7 +74,7 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     given: AtomicUsize,
     drops: Drops,
     /// The actor that the box stands for. Weak, because addresses and connections hold the box longer than it is open.
-    actor: Option<WeakRecipient<M>>,
+    actor: Option<ActorBehind<M>>,
 }
 
 /// Marks above the [levels](super::buffer::fill_level_of) of a box that takes messages.
@@ -95,7 +95,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         identity: BoxIdentity,
         router: Arc<NodeContext>,
         buffer: &Buffer<M>,
-        actor: Option<WeakRecipient<M>>,
+        actor: Option<ActorBehind<M>>,
     ) -> BoxQueue<M> {
         let state = QueueState::new(buffer, &router.quotas().boxes);
         // A box without room is full from the beginning.

@@ -24,6 +24,7 @@ use crate::ident::Incarnation;
 use crate::ident::NodeId;
 use crate::ident::endpoint::Endpoint;
 use crate::observe::loss::DropNotice;
+use crate::observe::peer_info::PeerInfo;
 
 #[derive(Message, Serialize, Deserialize, PartialEq, Eq, Debug)]
 #[rtype(result = "()")]
@@ -98,6 +99,10 @@ impl Router for StubRouter {
 
     fn news(&self, _: NodeId) -> Arc<tokio::sync::Notify> {
         unreachable!("nothing here is waited for elsewhere");
+    }
+
+    fn peer_on(&self, _: u64) -> Option<Arc<PeerInfo>> {
+        None
     }
 
     fn report(&self, _: Source, _: &dyn LocalBox, _: &DropNotice<'_>) {}

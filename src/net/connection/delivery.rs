@@ -220,7 +220,7 @@ impl Binding {
 
     #[inline]
     fn arrival(&self, context: &ConnectionContext, hops: u8) -> Arrival {
-        let from = Source::connection(context.connection, self.by_id);
+        let from = Source::connection(context.connection, self.by_id, hops > 0);
         Arrival { from, fingerprint: self.fingerprint, hops }
     }
 

@@ -94,6 +94,7 @@ impl RemoteRouter {
         let Some(live) = self.live.take() else { return };
         live.reader.abort();
         live.writer.abort();
+        self.node.proven.end(live.connection);
         let refusal = Refusal { peer: Some(live.peer.node), by: Side::Peer, reason: reason.to_owned() };
         refusal.tell(&self.node);
         if let Some(link) = &self.link {
@@ -164,6 +165,7 @@ impl RemoteRouter {
         let Some(live) = self.live.take() else { return };
         live.reader.abort();
         live.writer.abort();
+        self.node.proven.end(live.connection);
         if !live.announced {
             self.failures = self.failures.saturating_add(1);
         }

@@ -187,7 +187,8 @@ impl RemoteRouter {
 
     fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
-        link.has_proven(&established.info);
+        let info = Arc::clone(&established.info);
+        link.has_proven(&info);
         let Established { stream, hello, names, numbers, rest, standing, .. } = established;
         let peer = names.peer;
         let (endpoints, unwelcomed) = match standing {
@@ -206,6 +207,7 @@ impl RemoteRouter {
         let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near, &self.node.transports);
         let before = link.current_peer().map(|before| before.node);
         let connection = link.up(&hello, names, hints);
+        self.node.proven.begin(connection, &info);
         if link.endpoint().is_some() && before != Some(peer.node) {
             self.node.peers.leads_to(peer.node, before, link);
         }
@@ -370,6 +372,7 @@ impl Drop for RemoteRouter {
             && let Some(link) = &self.link
         {
             self.node.peers.leave(live.peer, link, live.connection);
+            self.node.proven.end(live.connection);
         }
         if let Some(link) = self.link.take().or_else(|| self.waiting.upgrade()) {
             link.down(DropReason::Shutdown, "", true);

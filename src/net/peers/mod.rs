@@ -9,5 +9,6 @@ pub(crate) mod hints;
 pub(crate) mod news;
 pub(crate) mod path_search;
 pub(crate) mod policy;
+pub(crate) mod proven;
 pub(crate) mod table;
 pub(crate) mod unfinished;
