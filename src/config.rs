@@ -38,7 +38,7 @@ pub(crate) struct Limits {
     /// Bytes that wait for one connection: 50 ms of a 1 Gbit/s link, so that messages are fresh when they are sent.
     pub(crate) outbox: usize,
     /// Bytes that wait for all connections, beyond a small part of each: the amount that a dozen peers that read
-    /// nothing can make wait. Including its buffers, this takes a third of the GiB that all bounds of a node add up to
+    /// nothing can make wait. Including its buffers, this takes a quarter of the GiB that all bounds of a node add up to
     /// at most.
     pub(crate) outboxes: usize,
     /// Bytes of one message with its addresses: the amount that a peer can make a connection hold while the message

@@ -36,8 +36,9 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// **Sender.** More than `outbox` bytes wait for the connection: the peer or the network is slower than the sender.
-    /// Send less, wait for answers now and then, or raise `outbox`.
+    // The order is that of the codes on the wire (`wire/frames/refuse`): new reasons go to the end.
+    /// **Sender.** More than `outbox` bytes wait for the connection, or more than `outboxes` for all connections: a
+    /// peer or the network is slower than the sender. Send less, wait for answers now and then, or raise the limit.
     OutboxFull = "the connection's outbox is full",
     /// **Sender.** More than `proxy_queue` messages wait behind the process's `Recipient`s: they are sent faster than
     /// the node's I/O thread processes them. Send through an `Address`, or less, or raise `proxy_queue`.
@@ -46,9 +47,9 @@ drop_reasons! {
     /// the next. `detail` has the error of the attempt. Check that the peer runs and that the endpoint is right; send
     /// again later.
     NotConnected = "there is no connection",
-    /// **Sender.** The connection broke before the message was written to it. It was not handled, and can be sent
-    /// again; a message that was written and may have been handled is not dropped, but in doubt
-    /// ([`Stats::in_doubt`](crate::Stats::in_doubt)).
+    /// **Sender.** The connection broke before the message was written to it, or the peer has reported since that it
+    /// had not read it. It was not handled, and can be sent again; a message that was written and may have been handled
+    /// is not dropped, but in doubt ([`Stats::in_doubt`](crate::Stats::in_doubt)).
     Lost = "the connection broke before the message was written",
     /// **Sender.** The message with its addresses is longer than `max_message`, here or at the peer, or has more
     /// addresses than `max_handles`; if `max_handles` is lower at the node of the box, or at a relay, that node reports
@@ -63,8 +64,8 @@ drop_reasons! {
     /// **Box.** The box was closed, or its actor has stopped, with the message in it or on its way. Keep the box open
     /// for longer, or read it to its end before dropping it.
     BoxClosed = "the box is closed",
-    /// **Box.** The box's dropping buffer is full: messages come faster than they are read. Read faster, open the box
-    /// with a larger buffer, or send less.
+    /// **Box.** The box's dropping buffer is full, or all boxes of the node hold `boxes` bytes: messages come faster
+    /// than they are read. Read faster, open the box with a larger buffer, raise `boxes`, or send less.
     NewestShed = "the box is full",
     /// **Box.** The box's sliding buffer was full, and dropped the oldest message for a newer one. There is nothing to
     /// do if only the newest messages are wanted; otherwise read faster, or open the box with a larger buffer.
@@ -87,8 +88,8 @@ drop_reasons! {
     /// do.
     Cancelled = "the request was taken back",
     /// **Sender**, if more than `pending_requests` of its requests wait for answers on a connection; **box**, if it
-    /// already has this number of the sender's requests. Send fewer requests at a time, or raise `pending_requests` on
-    /// both sides.
+    /// already has this number of the sender's requests, or `pending_answers` of all peers. Send fewer requests at a
+    /// time, or raise `pending_requests` on both sides.
     RequestsFull = "too many requests wait for answers",
     /// **Sender**, if the [accept policy](crate::NodeBuilder::accept) of this node or of the peer has refused the
     /// connection: `detail` has the words of the policy. **Relay**, if the node passes nothing on, as `relay_hops` is 0
