@@ -367,7 +367,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
         let fill_level = match () {
             () if !state.open => level::CLOSED,
             () if state.is_short || state.backlog.refuses(self.held()) => level::FULL,
-            () => state.backlog.fill_level(self.held()),
+            () => state.backlog.fill_level(self.held()).max(state.weight.fill_level()),
         };
         self.fill_level.store(fill_level, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@ use actix_hermod::Buffer;
 use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
+use actix_hermod::RemoteMessage;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
@@ -32,7 +33,7 @@ fn send(to: &Address<Number>, count: u64) {
 }
 
 /// Waits until the pressure is about that.
-async fn pressed(to: &Address<Number>, expected: f32) {
+async fn pressed<M: RemoteMessage>(to: &Address<M>, expected: f32) {
     watched(|| to.pressure(), |pressure| (pressure - expected).abs() < 0.04).await;
 }
 
@@ -83,6 +84,27 @@ fn a_sender_hears_of_a_box_that_fills_and_empties() {
         send(&to, 90);
         pressed(&to, 0.9).await;
         drop(inbox);
+        pressed(&to, 0.0).await;
+        balanced(&[&server, &client]).await;
+    });
+}
+
+/// A box has few messages, and nearly all the bytes that the boxes of its node may have.
+#[test]
+fn a_sender_hears_of_a_box_that_fills_with_bytes() {
+    System::new().block_on(async {
+        let (server, endpoint) = listening(Node::builder().boxes(4 << 20).max_message(1 << 20)).await;
+        let mut inbox: Mailbox<Text> = server.mailbox().name("inbox").open().expect("the name is free");
+        let client = Node::start();
+        let to: Address<Text> = client.remote(&endpoint, "inbox").expect("an address");
+        let send = |count: usize| (0..count).for_each(|_| to.do_send(Text("x".repeat(100_000))));
+        send(8);
+        settled(|| inbox.len() == 8).await;
+        assert!(to.pressure() < 0.1, "below a half nothing is told");
+        send(8);
+        watched(|| to.pressure(), |pressure| *pressure > 0.7).await;
+        assert_eq!(inbox.dropped(), 0, "it is known before anything is lost");
+        while inbox.try_recv().is_some() {}
         pressed(&to, 0.0).await;
         balanced(&[&server, &client]).await;
     });
