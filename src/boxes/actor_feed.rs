@@ -71,7 +71,8 @@ pub(crate) fn exported<M: RemoteMessage>(
     actor: Recipient<M>,
 ) -> Arc<BoxQueue<M>> {
     let window = Window::of(&**router);
-    let queue = inbox_before(router, BoxIdentity { id, name: "".into(), is_leased: true }, &actor, window);
+    let identity = BoxIdentity { id, name: "".into(), is_leased: true, visibility: None };
+    let queue = inbox_before(router, identity, &actor, window);
     let weak = Arc::downgrade(&queue);
     queue.start_when_needed(move || {
         if let Some(queue) = weak.upgrade() {

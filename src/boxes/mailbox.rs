@@ -26,9 +26,11 @@ use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
 use crate::handle::recipient::proxy;
 use crate::handle::reply::Reply;
+use crate::handle::visibility::Visibility;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::origin::Origin;
+use crate::observe::peer_info::PeerInfo;
 use crate::reason::DropReason;
 
 /// Opens a mailbox; made by [`Node::mailbox`](crate::Node::mailbox).
@@ -38,12 +40,13 @@ pub struct MailboxBuilder<M> {
     registry: Arc<Registry>,
     name: Option<String>,
     buffer: Buffer<M>,
+    visibility: Option<Visibility>,
 }
 
 impl<M> MailboxBuilder<M> {
     pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>) -> MailboxBuilder<M> {
         let buffer = Buffer::dropping(router.limits().mailbox_buffer);
-        MailboxBuilder { router, registry, name: None, buffer }
+        MailboxBuilder { router, registry, name: None, buffer, visibility: None }
     }
 }
 
@@ -59,6 +62,42 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         MailboxBuilder { buffer, ..self }
     }
 
+    /// Sets the policy that says which peers may see the box. Default: all that may
+    /// [come in](crate::NodeBuilder::accept). Senders in this process always see it.
+    ///
+    /// To a peer that may not see the box, it does not exist: messages, requests and waits by its name or its id find no
+    /// such box, and its name is in no list. That holds also for a peer that was sent the box's address, so that an
+    /// address is of no use in wrong hands. If another node passes messages on (a relay), the policy is asked about that
+    /// node, which is the only one that is known.
+    ///
+    /// The policy is asked once for each connection, when its peer first calls the box, and must answer quickly: it
+    /// runs on the node's I/O thread, with no lock held. A policy that panics shows the box to nobody.
+    ///
+    /// The policy guards against messages of peers, not against code of this process that sends to an address which a
+    /// peer has given it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix::prelude::*;
+    /// use actix_hermod::transport::Identity;
+    /// # use actix_hermod::Node;
+    /// # #[derive(Message, serde::Serialize, serde::Deserialize)]
+    /// # #[rtype(result = "()")]
+    /// # struct Command(String);
+    /// # System::new().block_on(async {
+    /// # let node = Node::start();
+    /// # let our_uid = 1000;
+    /// let admin = node
+    ///     .mailbox::<Command>()
+    ///     .name("admin")
+    ///     .visible_to(move |peer| matches!(peer.identity, Identity::Unix { uid, .. } if uid == our_uid))
+    ///     .open()?;
+    /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
+    /// ```
+    pub fn visible_to(self, policy: impl Fn(&PeerInfo) -> bool + Send + Sync + 'static) -> Self {
+        MailboxBuilder { visibility: Some(Visibility::new(policy)), ..self }
+    }
+
     /// Opens the mailbox. Messages can be sent to it from now on.
     ///
     /// For the first box of a type in a process, the type's `Deserialize` is run a few times on made-up values, to find
@@ -71,7 +110,7 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     pub fn open(self) -> Result<Mailbox<M>, OpenError> {
         let name = Registry::check(self.name)?;
         Registry::admit::<M>()?;
-        let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
+        let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: self.visibility };
         let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, None));
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
         let pointer = Arc::new(Pointer::here(self.router, local));

@@ -14,4 +14,5 @@ pub(crate) mod received;
 pub mod recipient_serde;
 pub(crate) mod registry;
 pub(crate) mod relay;
+pub(crate) mod view;
 pub(crate) mod window;

@@ -22,8 +22,10 @@ use crate::handle::address::Address;
 use crate::handle::context::NodeContext;
 use crate::handle::pointer::Pointer;
 use crate::handle::ports::LocalBox;
+use crate::handle::visibility::Visibility;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
+use crate::observe::peer_info::PeerInfo;
 
 /// Publishes an actor; made by [`Node::publish_actor`](crate::Node::publish_actor).
 ///
@@ -36,13 +38,14 @@ pub struct PublicationBuilder<A: Actor, H = ()> {
     name: String,
     actor: Addr<A>,
     window: Window,
+    visibility: Option<Visibility>,
     handles: PhantomData<fn(H)>,
 }
 
 impl<A: Actor> PublicationBuilder<A> {
     pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
         let window = Window::of(&*router);
-        PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
+        PublicationBuilder { router, registry, name, actor, window, visibility: None, handles: PhantomData }
     }
 
     /// Publishes the actor for messages of type `M`.
@@ -65,8 +68,8 @@ impl<A: Actor> PublicationBuilder<A> {
     }
 
     fn for_messages<H>(self) -> PublicationBuilder<A, H> {
-        let PublicationBuilder { router, registry, name, actor, window, .. } = self;
-        PublicationBuilder { router, registry, name, actor, window, handles: PhantomData }
+        let PublicationBuilder { router, registry, name, actor, window, visibility, .. } = self;
+        PublicationBuilder { router, registry, name, actor, window, visibility, handles: PhantomData }
     }
 }
 
@@ -87,6 +90,24 @@ impl<A: Actor, H> PublicationBuilder<A, H> {
     /// one more.
     pub fn at_once(mut self, messages: usize) -> Self {
         self.window.at_once = messages.max(1);
+        self
+    }
+
+    /// Sets the policy that says which peers may see the box. Default: all that may
+    /// [come in](crate::NodeBuilder::accept). Senders in this process always see it.
+    ///
+    /// To a peer that may not see the box, it does not exist: messages, requests and waits by its name or its id find no
+    /// such box, and its name is in no list. That holds also for a peer that was sent the box's address, so that an
+    /// address is of no use in wrong hands. If another node passes messages on (a relay), the policy is asked about that
+    /// node, which is the only one that is known.
+    ///
+    /// The policy is asked once for each connection, when its peer first calls the box, and must answer quickly: it
+    /// runs on the node's I/O thread, with no lock held. A policy that panics shows the box to nobody.
+    ///
+    /// The policy guards against messages of peers, not against code of this process that sends to an address which a
+    /// peer has given it.
+    pub fn visible_to(mut self, policy: impl Fn(&PeerInfo) -> bool + Send + Sync + 'static) -> Self {
+        self.visibility = Some(Visibility::new(policy));
         self
     }
 }
@@ -125,8 +146,8 @@ impl<A: Actor, H> PublicationBuilder<A, H> {
         A: Handler<G>,
         A::Context: ToEnvelope<A, G>,
     {
-        let PublicationBuilder { router, registry, name, actor, window, .. } = self;
-        let pointer = publish::<M, G>(&router, &registry, name, actor.recipient(), window)?;
+        let PublicationBuilder { router, registry, name, actor, window, visibility, .. } = self;
+        let pointer = publish::<M, G>(&router, &registry, (name, visibility), actor.recipient(), window)?;
         Ok(Publication { pointer, handles: TypeId::of::<M>(), actor: PhantomData })
     }
 }
@@ -146,13 +167,13 @@ impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
 pub(crate) fn publish<M: RemoteMessage, G: GivenAs<M>>(
     router: &Arc<NodeContext>,
     registry: &Registry,
-    name: String,
+    (name, visibility): (String, Option<Visibility>),
     actor: Recipient<G>,
     window: Window,
 ) -> Result<Arc<Pointer>, OpenError> {
     let name = Registry::check(Some(name))?;
     Registry::admit::<M>()?;
-    let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false };
+    let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility };
     let local = actor_feed::publication::<M, G>(router, identity, actor, window);
     let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
     // A box that did not open feeds no actor.

@@ -92,7 +92,7 @@ struct OpenBox {
 pub(crate) const MAX_CACHED: usize = 65_536;
 
 /// Maximum number of names listed at a time.
-const MAX_LISTED: usize = 512;
+pub(super) const MAX_LISTED: usize = 512;
 
 fn id_of(pointer: &Arc<Pointer>) -> Option<BoxId> {
     match pointer.origin() {
@@ -177,14 +177,22 @@ impl Registry {
 
     /// Returns the box of that name; the name of an anonymous one is its id.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
-        let named = self.open.lock().by_name.get(name).map(Arc::clone);
-        named.or_else(|| self.find(BoxId::from_name(name)?))
+        self.by_name(name).or_else(|| self.find(BoxId::from_name(name)?))
+    }
+
+    /// Returns the box that was given that name.
+    pub(super) fn by_name(&self, name: &str) -> Option<Arc<Pointer>> {
+        self.open.lock().by_name.get(name).map(Arc::clone)
     }
 
     /// Returns the box of that id.
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
-        let found = self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer));
-        found.or_else(|| self.leases.find(id))
+        self.by_id(id).or_else(|| self.leases.find(id))
+    }
+
+    /// Returns the box of that id, unless the box lives for its holders only.
+    pub(super) fn by_id(&self, id: BoxId) -> Option<Arc<Pointer>> {
+        self.open.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.pointer))
     }
 
     /// Counts one more cached box of a connection, unless there are too many.
@@ -208,11 +216,15 @@ impl Registry {
         self.open.lock().by_id.len()
     }
 
-    /// Returns the next names in order after this one, a few hundred at most.
-    pub(crate) fn names_after(&self, name: &str) -> Vec<Box<str>> {
+    /// Returns the boxes of the next names in order after this one, at most [`MAX_LISTED`].
+    pub(super) fn named_after(&self, name: &str) -> Vec<(Box<str>, Arc<Pointer>)> {
         let open = self.open.lock();
         let after = (Bound::Excluded(name), Bound::Unbounded);
-        open.by_name.range::<str, _>(after).take(MAX_LISTED).map(|(name, _)| name.clone()).collect()
+        open.by_name
+            .range::<str, _>(after)
+            .take(MAX_LISTED)
+            .map(|(name, pointer)| (name.clone(), Arc::clone(pointer)))
+            .collect()
     }
 
     /// Returns the names of boxes, and the shapes of their messages.

@@ -19,5 +19,6 @@ pub(crate) mod send;
 pub(crate) mod serde_scope;
 pub(crate) mod shutdown;
 mod uri;
+pub(crate) mod visibility;
 
 pub(crate) use self::uri::resolve;

@@ -25,6 +25,7 @@ use super::envelope::Source;
 use super::peer_request::PeerRequest;
 use super::pointer::Pointer;
 use super::reply::AnswerTo;
+use super::visibility::Visibility;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::NamedLink;
 use crate::handle::pointer::search_queue::SearchQueue;
@@ -150,6 +151,10 @@ pub(crate) trait LocalBox: Send + Sync + fmt::Debug {
     /// Returns a function that finds out whether the box's actor lives, even when the box is gone; `None` if there is
     /// no actor.
     fn actor(&self) -> Option<FindActor>;
+    /// Returns the policy that says which peers may see the box; `None` if all may.
+    fn visibility(&self) -> Option<&Visibility> {
+        None
+    }
     /// Checks whether the actor behind the box still lives, and closes the box if not.
     fn reap_if_dead(&self);
     /// Closes the box: it takes no more messages, and its name is free. Waiting messages can still be read.

@@ -56,8 +56,8 @@ impl Node {
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
         let (router, window) = (self.router(), Window::of(&*self.router()));
-        let (name, actor) = (name.into(), actor.into());
-        let pointer = publication::publish::<M, M>(&router, &self.inner.registry, name, actor, window)?;
+        let (identity, actor) = ((name.into(), None), actor.into());
+        let pointer = publication::publish::<M, M>(&router, &self.inner.registry, identity, actor, window)?;
         Ok(Address::new(pointer))
     }
 

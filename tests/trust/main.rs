@@ -4,3 +4,4 @@ mod memory;
 mod origin;
 mod own_transport;
 mod policy;
+mod visibility;

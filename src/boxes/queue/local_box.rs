@@ -23,6 +23,7 @@ use crate::handle::ports::NotTaken;
 use crate::handle::reply::AnswerTo;
 use crate::handle::reply::away;
 use crate::handle::serde_scope;
+use crate::handle::visibility::Visibility;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::message::guard::DecodeError;
@@ -151,6 +152,10 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
 
     fn is_leased(&self) -> bool {
         self.identity.is_leased
+    }
+
+    fn visibility(&self) -> Option<&Visibility> {
+        self.identity.visibility.as_ref()
     }
 
     fn reap_if_dead(&self) {

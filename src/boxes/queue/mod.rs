@@ -34,6 +34,7 @@ use super::keyed::KeyOf;
 use crate::handle::context::NodeContext;
 use crate::handle::envelope::Parcel;
 use crate::handle::ports::LocalBox;
+use crate::handle::visibility::Visibility;
 use crate::ident::BoxId;
 use crate::message::RemoteMessage;
 use crate::observe::loss::Drops;
@@ -49,6 +50,8 @@ pub(crate) struct BoxIdentity {
     pub(crate) name: Box<str>,
     /// See [`LocalBox::is_leased`].
     pub(crate) is_leased: bool,
+    /// The policy that says which peers may see the box; `None` if all may.
+    pub(crate) visibility: Option<Visibility>,
 }
 
 /// A box for messages of type `M`.

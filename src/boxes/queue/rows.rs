@@ -106,7 +106,7 @@ impl Seen {
             Sort::Sliding => Buffer::sliding(capacity),
             Sort::ByLastDigit => Buffer::latest_by(|number: &Number| number.0 % 10).capacity(capacity),
         };
-        let identity = BoxIdentity { id: BoxId([7; 16]), name: "numbers".into(), is_leased: false };
+        let identity = BoxIdentity { id: BoxId([7; 16]), name: "numbers".into(), is_leased: false, visibility: None };
         let queue = BoxQueue::new(identity, Arc::clone(detached::pointer().router()), &buffer, None);
         let (woken, started) = <(Arc<Count>, Arc<Count>)>::default();
         let start = Arc::clone(&started);

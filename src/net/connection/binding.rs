@@ -217,7 +217,7 @@ impl Binding {
     fn make_pointer(&self, context: &ConnectionContext) -> Arc<Pointer> {
         let ours = context.router.id();
         match &self.bound {
-            Bound::OurName(name) => context.registry.named(name).unwrap_or_else(|| context.nobody()),
+            Bound::OurName(name) => context.view.named(name).unwrap_or_else(|| context.nobody()),
             Bound::OurBox(id) => context.our_box(*id),
             Bound::Peers { id, .. } if context.peer == ours => context.our_box(*id),
             // A node that has dialled itself need not pass on its messages to itself.
@@ -253,7 +253,7 @@ impl Binding {
 impl ConnectionContext {
     /// Returns the pointer for a handle that has come home: to the box itself, or to the box behind a relay.
     fn our_box(&self, id: BoxId) -> Arc<Pointer> {
-        let Some(pointer) = self.registry.find(id) else { return self.nowhere(id) };
+        let Some(pointer) = self.view.find(id) else { return self.nowhere(id) };
         match pointer.local() {
             Some(local) => local.relays().map_or(pointer, Arc::clone),
             None => pointer,

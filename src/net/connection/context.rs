@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::boxes::registry::Registry;
+use crate::boxes::view::View;
 use crate::handle::context::NodeContext;
 use crate::handle::pointer::holdings::Holdings;
 use crate::handle::ports::Correlation;
@@ -42,7 +43,9 @@ const GATHERED: usize = 16_384;
 pub(super) struct ConnectionContext {
     pub(super) router: Arc<NodeContext>,
     pub(super) dialler: Arc<dyn Dialler>,
+    /// For changes and leases; boxes that the peer names are found by `view` only.
     pub(super) registry: Arc<Registry>,
+    pub(super) view: View,
     pub(super) peers: Arc<PeerTable>,
     settlement: Arc<Settlement>,
     absences: Arc<Absences>,
@@ -89,6 +92,7 @@ impl ConnectionContext {
         ConnectionContext {
             router,
             dialler: Arc::clone(node) as Arc<dyn Dialler>,
+            view: View::new(&registry, link.info()),
             registry,
             peers,
             settlement,

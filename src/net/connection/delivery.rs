@@ -232,8 +232,8 @@ impl Binding {
         // By now, another box may have that name.
         self.fill_level.set(0);
         let pointer = match &self.bound {
-            Bound::OurName(name) => context.registry.named(name),
-            Bound::OurBox(id) => context.registry.find(*id),
+            Bound::OurName(name) => context.view.named(name),
+            Bound::OurBox(id) => context.view.find(*id),
             _ => None,
         };
         let local = pointer.and_then(|pointer| pointer.local());

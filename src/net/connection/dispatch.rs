@@ -355,14 +355,14 @@ impl Dispatcher {
     }
 
     fn watch(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        let ConnectionContext { link, router, registry, connection, .. } = &self.context;
-        link.watched_by_peer(router, registry, *connection, Watch::read(payload)?);
+        let ConnectionContext { link, router, view, connection, .. } = &self.context;
+        link.watched_by_peer(router, view, *connection, Watch::read(payload)?);
         Ok(Signal::Nothing)
     }
 
     fn shape_question(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
         let question = Question::read_asked(payload)?;
-        shape_query::answer(&self.context.link, &self.context.registry, &question);
+        self.context.add_work(shape_query::answer(&self.context.link, &self.context.view, &question));
         Ok(Signal::Nothing)
     }
 

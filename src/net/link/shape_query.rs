@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use crate::boxes::registry::Registry;
+use crate::boxes::view::View;
 use crate::handle::ask_error::AskError;
 use crate::handle::context::NodeContext;
 use crate::ident::endpoint::no_endpoint;
@@ -102,9 +102,9 @@ const MAX_BOXES: usize = 65_536;
 const MAX_SHAPES: usize = 16 << 20;
 
 /// Answers a question of a peer, in as many bytes as it reads. No question costs more than a look at a few hundred
-/// names.
-pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
-    let Some(room) = link.room_to_tell() else { return };
+/// names, and at the boxes that the peer may not see, whose number is returned.
+pub(crate) fn answer(link: &Link, view: &View, question: &Question) -> usize {
+    let Some(room) = link.room_to_tell() else { return 0 };
     let tell_shape = |shape: Option<Shape>| {
         let shape = shape.filter(|shape| shape.encoded().len() <= room);
         link.tell(question, shape.as_ref().map_or(&[], |shape| shape.encoded()));
@@ -113,8 +113,8 @@ pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
         Question::Fingerprint(fingerprint) => tell_shape(Shape::known(*fingerprint)),
         Question::Box(target) => {
             let pointer = match target {
-                Target::Name(name) => registry.named(name),
-                Target::Id(id) => registry.find(*id),
+                Target::Name(name) => view.named(name),
+                Target::Id(id) => view.find(*id),
                 Target::Others => None,
             };
             let local = pointer.and_then(|pointer| pointer.local());
@@ -122,10 +122,13 @@ pub(crate) fn answer(link: &Link, registry: &Registry, question: &Question) {
         }
         Question::NamesAfter(after) => {
             let mut names = BytesMut::new();
-            put_names(&mut names, MAX_NAMES.min(room), registry.names_after(after).iter().map(|name| &**name));
+            let (next, passed_over) = view.names_after(after);
+            put_names(&mut names, MAX_NAMES.min(room), next.iter().map(|name| &**name));
             link.tell(question, &names);
+            return passed_over;
         }
     }
+    0
 }
 
 /// Why the shapes of another node's boxes could not be learned.

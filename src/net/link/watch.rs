@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Link;
 use super::outbox::Outbox;
 use super::outbox::Phase;
-use crate::boxes::registry::Registry;
+use crate::boxes::view::View;
 use crate::handle::context::NodeContext;
 use crate::handle::pointer::monitor::Monitor;
 use crate::handle::ports::BoxGone;
@@ -164,7 +164,7 @@ impl Link {
     pub(crate) fn watched_by_peer(
         self: &Arc<Self>,
         router: &Arc<NodeContext>,
-        registry: &Registry,
+        view: &View,
         connection: u64,
         Watch { target, on, patience }: Watch,
     ) {
@@ -176,8 +176,8 @@ impl Link {
             return;
         }
         let pointer = match &target {
-            Target::Name(name) => registry.named(name),
-            Target::Id(id) => registry.find(*id),
+            Target::Name(name) => view.named(name),
+            Target::Id(id) => view.find(*id),
             Target::Others => None,
         };
         let local = pointer.and_then(|pointer| pointer.local()).filter(|local| local.is_open());
