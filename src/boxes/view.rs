@@ -4,6 +4,7 @@
 //! A box that the peer may not see is passed over where it is found, and the look-up goes on as if there were none. So
 //! both have the same answers, and take the same time but for one look into a small table.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -27,21 +28,40 @@ pub(crate) struct View {
     /// The answers of policies so far. They count among the [cached](Registry::count_cached) look-ups; an answer for
     /// which there is no room is asked for again.
     answers: RefCell<HashMap<BoxId, bool>>,
+    /// Look-ups without a result since they were last counted.
+    misses: Cell<u64>,
 }
 
 impl View {
     pub(crate) fn new(registry: &Arc<Registry>, peer: Option<Arc<PeerInfo>>) -> View {
-        View { registry: Arc::clone(registry), peer, answers: RefCell::default() }
+        View { registry: Arc::clone(registry), peer, answers: RefCell::default(), misses: Cell::default() }
     }
 
     /// Returns the box of that name; the name of an anonymous one is its id.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
         let named = self.registry.by_name(name).filter(|pointer| self.shows(pointer));
-        named.or_else(|| self.find(BoxId::from_name(name)?))
+        self.counted(named.or_else(|| self.by_id(BoxId::from_name(name)?)))
     }
 
     /// Returns the box of that id.
     pub(crate) fn find(&self, id: BoxId) -> Option<Arc<Pointer>> {
+        self.counted(self.by_id(id))
+    }
+
+    /// Returns how many names and ids without a box were looked up since the last call.
+    #[inline]
+    pub(crate) fn take_misses(&self) -> u64 {
+        self.misses.take()
+    }
+
+    fn counted(&self, found: Option<Arc<Pointer>>) -> Option<Arc<Pointer>> {
+        if found.is_none() {
+            self.misses.set(self.misses.get().saturating_add(1));
+        }
+        found
+    }
+
+    fn by_id(&self, id: BoxId) -> Option<Arc<Pointer>> {
         let found = self.registry.by_id(id).filter(|pointer| self.shows(pointer));
         found.or_else(|| self.registry.leases().find(id))
     }

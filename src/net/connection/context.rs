@@ -65,8 +65,6 @@ pub(super) struct ConnectionContext {
     pub(super) transports: Arc<Transports>,
     /// See [`add_work`](ConnectionContext::add_work).
     work: Cell<usize>,
-    /// Look-ups of names and ids that no box has, since the last call of `take_unknown_names`.
-    unknown_names: Cell<u64>,
     /// Consecutive drops that are alike, to be reported together.
     pub(super) drop_run: RefCell<Option<DropRun>>,
 }
@@ -108,7 +106,6 @@ impl ConnectionContext {
             has_ended,
             given_back: RefCell::default(),
             work: Cell::default(),
-            unknown_names: Cell::default(),
             drop_run: RefCell::default(),
         }
     }
@@ -215,17 +212,6 @@ impl ConnectionContext {
     #[inline]
     pub(super) fn take_work(&self) -> usize {
         self.work.take()
-    }
-
-    /// Notes that the peer has named a box that does not exist.
-    pub(super) fn note_unknown_name(&self) {
-        self.unknown_names.set(self.unknown_names.get().saturating_add(1));
-    }
-
-    /// Returns how many unknown boxes the peer has named since the last call.
-    #[inline]
-    pub(super) fn take_unknown_names(&self) -> u64 {
-        self.unknown_names.take()
     }
 
     /// Returns the correlation of a request by its number on this connection.

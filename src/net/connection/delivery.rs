@@ -246,10 +246,7 @@ impl Binding {
                 None if local.is_leased() => FoundBox::Counted(Arc::downgrade(&local)),
                 None => FoundBox::Lasting(local),
             },
-            None => {
-                context.note_unknown_name();
-                FoundBox::Nothing
-            }
+            None => FoundBox::Nothing,
         };
         let before = self.target.replace(found);
         if !before.differs_as(&self.target.borrow()) {

@@ -214,7 +214,7 @@ impl<P: Fn()> ConnectionReader<P> {
     #[inline]
     fn charge(&mut self, budget: &mut ReadingBudget) -> Option<Instant> {
         let (bytes, context) = (std::mem::take(&mut self.came), &self.dispatcher.context);
-        budget.charge(self.dispatcher.posts(), bytes, context.take_unknown_names())
+        budget.charge(self.dispatcher.posts(), bytes, context.view.take_misses())
     }
 
     /// Notes that nothing was read for that long, which is no fault of the peer.
