@@ -1,9 +1,9 @@
 //! Existing actors behind a box: [`ActorFeed`] takes waiting messages out of the box and gives them to the actor.
 //!
-//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows: a window is the messages that
-//! wait, of which the last is sent with a reply that shows that all before it were begun. At most as many messages as
-//! the [`Window`] allows are unsettled at a time; beyond that, the box fills, and sheds. Only then does a slow handler
-//! hold up the messages behind it.
+//! An actor's own mailbox cannot refuse a `do_send`, so the actor is fed by windows. A window consists of waiting
+//! messages; the reply to the last one shows that the actor has begun all messages before it. At most as many messages
+//! as the [`Window`] allows are unsettled at a time; beyond that, the box fills, and sheds. Only then does a slow
+//! handler hold up the messages behind it.
 //!
 //! A request that is cancelled while the actor has it is given up: actix skips a message in the actor's queue whose
 //! sender has gone. The moment at which the actor skips it is not visible, only that the actor has begun a later
@@ -158,7 +158,7 @@ struct ActorFeed<M: RemoteMessage, G: GivenAs<M>> {
     reached: u64,
     /// The first `begun` messages are begun, or were skipped.
     begun: u64,
-    /// Once `begun` reaches this, the box releases weight; and whether there is any weight to release.
+    /// The box releases weight once `begun` reaches `mark`, if `weighs` says that there is any to release.
     mark: u64,
     weighs: bool,
     batch: Vec<Parcel<M>>,

@@ -1,7 +1,7 @@
 //! The holders of leased boxes, with the boxes of each in the order in which it got them.
 //!
-//! When boxes have to make room, the holder of most boxes is needed again and again. The order of holders is kept from
-//! the first time on, until it is not needed any more; a node that is not at its limit has no work with it.
+//! While boxes are being evicted, the holder of most boxes is looked up again and again. So the order of holders is
+//! kept from the first eviction on, until it is no longer needed; a node below its limit spends no work on it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -129,8 +129,8 @@ mod tests {
         assert!(holders.is_empty());
     }
 
-    /// Returns how many holders were ranked, when `count` holders have three boxes each and each further box makes one
-    /// give way.
+    /// Returns how many holders were ranked, when `count` holders have three boxes each and every further box evicts
+    /// one.
     fn looks(count: u64) -> usize {
         let mut holders = Holders::default();
         let all = (0..3).flat_map(|_| 1..=count).zip(1..);

@@ -57,14 +57,15 @@ struct LeaseTable {
     holders: Holders,
     /// Holders that are expected back, in the order in which they went; some may have no boxes any more.
     absent: VecDeque<Holder>,
-    /// The boxes that stand for recipients, held or about to be, or that were held; for as long as their actors live.
+    /// The boxes that stand for recipients, whether they are held, were held, or are about to be. Kept as long as their
+    /// actors live.
     known: HashMap<ExportKey, StandIn>,
     /// Ids of boxes that were dropped although their holders had not returned all handles. No other box gets such an
     /// id, as a holder's late return would count for it. An id is forgotten when its entry in `known` is.
     retired: HashSet<BoxId>,
-    /// Handles that holders have although their leases had to make room, of boxes that others still hold: a holder's
-    /// returns count for these first, and not for handles that it was given since. Entries are removed with their box
-    /// or their holder.
+    /// Handles whose leases were evicted although their holders have not returned them, for boxes that others still
+    /// hold. When a holder returns handles, these count as returned before those that it was given since. Entries are
+    /// removed with their box or their holder.
     forfeited: HashMap<Holder, HashMap<BoxId, u64>>,
     /// Number of entries left in `known` when unheld ones were last forgotten.
     known_held: usize,

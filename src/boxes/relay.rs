@@ -1,8 +1,9 @@
 //! A box that stands for a box of a third node and passes on every message unchanged.
 //!
-//! Relays form no circle: the target of a relay was reached before the relay was made, and never changes, and a handle
-//! to a relay that comes home becomes one to its target. A peer may still send messages round in a circle; each message
-//! carries the number of relays that have passed it on, and a message that has passed too many is refused.
+//! Relays form no cycle: the target of a relay was reached before the relay was made and never changes, and when a
+//! handle to a relay returns to this node, it becomes a handle to the relay's target. A peer may still send messages in
+//! a cycle; each message carries the number of relays that have passed it on, and a message that has passed too many is
+//! refused.
 
 use std::any::Any;
 use std::any::TypeId;
@@ -154,8 +155,8 @@ impl LocalBox for Relay {
         &self.closed
     }
 
-    /// Refuses: no sender on this node holds a pointer to a relay, as a handle to it that comes home becomes one to its
-    /// target.
+    /// Refuses: no sender on this node holds a pointer to a relay, since a handle to it becomes a handle to its target
+    /// on returning to this node.
     fn accept(&self, _: &mut dyn Any) -> Result<(), NotTaken> {
         Err(NotTaken::OtherType)
     }
@@ -175,7 +176,7 @@ impl LocalBox for Relay {
         Ok(())
     }
 
-    /// Passes on the messages one by one: each is a message of its own on its further way.
+    /// Passes on the messages one by one: from here on, each travels as a separate message.
     fn accept_all(&self, bodies: Bodies<'_>, arrival: Arrival, rejected: &mut dyn FnMut(Loss<'static>)) {
         for body in bodies {
             if let Err(rejection) = self.accept_encoded(body, &mut Vec::new(), &mut None, arrival) {

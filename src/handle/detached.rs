@@ -56,7 +56,7 @@ fn pointer_of(node: &Arc<NodeContext>) -> Arc<Pointer> {
     Arc::new(Pointer::new(Arc::clone(node), origin, "", Route::Nowhere, None))
 }
 
-/// The parts of a placeholder node, of which there are none. Nothing leads to boxes or connections of it.
+/// The router of a placeholder node, which leads to no boxes and no connections.
 struct Detached;
 
 impl Router for Detached {

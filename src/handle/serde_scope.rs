@@ -55,7 +55,7 @@ enum ScopeKind {
     Nothing,
     Writing,
     Reading,
-    /// Texts outside a message: URIs are read.
+    /// Reading text outside a message: addresses in it are URIs.
     Text,
 }
 
@@ -78,7 +78,8 @@ thread_local! {
     /// many by one node.
     static ROUTER: ManuallyDrop<RefCell<Option<Weak<NodeContext>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
-    /// Frees the contents of the two when the thread is torn down; they keep nothing from then on.
+    /// Frees the contents of [`HANDLES`] and [`ROUTER`] when the thread is torn down; from then on nothing is kept in
+    /// them.
     static TIDY: Tidy = const { Tidy };
 
     /// A scratch body that is kept for reuse.

@@ -4,10 +4,10 @@
 //! The expected node may stand before the endpoint, as in `hermod://ID@host:port/name`: then the address leads to no
 //! other node.
 //!
-//! The name is percent-encoded (RFC 3986 section 2.1): all but unreserved characters. So is the address of a transport
-//! other than TCP, unless it is a host and a port, which stand as they are. A URI leads
-//! to the box of that name at any node that listens there, so the URI of one incarnation's box, read again, gives an
-//! address by name; an anonymous box's name is its id.
+//! In the name, all but unreserved characters are percent-encoded (RFC 3986 section 2.1). The same holds for the
+//! address of a transport other than TCP, unless it consists of a host and a port, which are written unchanged. A URI
+//! leads to the box of that name at any node that listens there, so the URI of one incarnation's box, read again, gives
+//! an address by name; an anonymous box's name is its id.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::ident::endpoint::Place;
 use crate::ident::endpoint::is_scheme;
 
 const TCP: &str = "hermod://";
-/// In front of the scheme of any other transport.
+/// The prefix of the scheme of any other transport.
 const OTHER: &str = "hermod+";
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
@@ -117,7 +117,7 @@ fn escape(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, ESCAPED)
 }
 
-/// The text that was escaped; `None` if a character stands there that has to be, or an escape is none.
+/// Returns the unescaped text; `None` if it contains a character that must be escaped, or an invalid escape.
 fn unescape(text: &str) -> Option<String> {
     let is_escape =
         |part: &str| part.as_bytes().first_chunk::<2>().is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));

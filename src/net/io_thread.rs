@@ -60,7 +60,7 @@ impl IoHandle {
 }
 
 impl Io {
-    /// Runs until `housekeeping` ends, which is dropped if the thread ends earlier. `last` is called when the pumps
+    /// Runs until `housekeeping` ends; drops `housekeeping` if the thread ends earlier. Calls `last` when the pumps
     /// have ended as well.
     ///
     /// Runs on the current thread if `thread` asks for it and there is a runtime, otherwise on a new thread; in a
@@ -146,9 +146,9 @@ const YIELD_AFTER: usize = 256;
 /// only those with something to do are polled.
 ///
 /// It runs outside tokio's cooperative budget and has one of its own, because tokio's does not fit a set of futures: a
-/// resource that finds the budget used up wakes its task only when the task has ended its turn. So the set would poll every
-/// pump that is ready, of which all but the first 128 achieve nothing, and again in the next turn: n pumps that become ready
-/// at once would cost n² / 128 polls. A pump that finds this budget used up wakes itself at once, whereupon the set ends
+/// resource that finds the budget used up wakes its task only when the task has ended its turn. So the set would poll
+/// every ready pump in every turn, although only the first 128 achieve anything: n pumps that become ready at once
+/// would cost n² / 128 polls. A pump that finds this budget used up wakes itself at once, whereupon the set ends
 /// its turn.
 struct Pumping {
     arriving: mpsc::UnboundedReceiver<PumpFuture>,

@@ -73,7 +73,7 @@ pub(crate) type NodeInner = NodeContext<NodeParts>;
 
 /// The parts of the node that its boxes and handles do not see.
 pub(crate) struct NodeParts {
-    /// The node that these are the parts of.
+    /// The node to which these parts belong.
     node: Weak<NodeInner>,
     pub(crate) key: NodeKey,
     address_quotas: AddressQuotas,

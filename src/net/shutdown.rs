@@ -19,7 +19,7 @@ use crate::handle::shutdown::GIVEN_UP;
 use crate::handle::shutdown::MAX_ROUNDS;
 use crate::wire::frames::goodbye::Farewell;
 
-/// The divisor for the part of `shutdown_timeout` that goodbyes have in any case, even if the timeout was over before.
+/// Divides `shutdown_timeout`: goodbyes get at least the quotient, even if the timeout has already passed.
 const GOODBYE_PART: u32 = 4;
 
 impl NodeInner {
@@ -50,8 +50,8 @@ impl NodeInner {
         self.stop();
     }
 
-    /// Has the messages that recipients have accepted so far sent, like those that addresses have accepted: also over
-    /// connections made only for them, whose routers are started by chores.
+    /// Has all messages sent that recipients have accepted so far, so that they are treated like messages accepted by
+    /// addresses. This includes messages for new connections, whose routers are started by chores.
     async fn catch_up(&self) {
         proxy::catch_up().await;
         let (started, all_started) = oneshot::channel();

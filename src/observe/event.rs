@@ -93,7 +93,7 @@ pub enum Event {
         peer: Option<NodeId>,
         /// The side whose policy has refused the other.
         by: Side,
-        /// The words of the policy, of which a peer is told 256 bytes at most.
+        /// The reason given by the policy. A peer receives at most 256 bytes of it.
         reason: String,
     },
     /// A connection to a node is up.

@@ -1,9 +1,10 @@
-//! The only door through which a message is dropped.
+//! The only way in which messages are dropped.
 //!
 //! Invariant: each dropped message has exactly one reason, and is counted, reported to the peer that sent it, and its
-//! caller answered. The reason is decided in many places, which make a [`Loss`] of it; whoever knows the [`Parties`] that
-//! the drop concerns settles it. The counters, and the [`DropNotice`] by which the parties are told, are private to this
-//! file, so nothing is counted or told by another way; a loss that is forgotten is a bug, which debug builds find.
+//! caller answered. The reason is decided in many places, which make a [`Loss`] of it; the code that knows the
+//! [`Parties`] to the drop settles it. The counters, and the [`DropNotice`] that informs the parties, are private to
+//! this file, so nothing is counted or reported in any other way; forgetting a loss is a bug, which debug builds
+//! detect.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ impl Drop for Loss<'_> {
     }
 }
 
-/// Everybody whom a drop concerns. There is no default: each drop says whom it concerns, and whom it does not.
+/// All parties to a drop. There is no default: every drop states which parties it has, and which it does not have.
 #[derive(Debug)]
 pub(crate) struct Parties<'a, S, C> {
     /// The node that drops the messages.

@@ -16,12 +16,12 @@ pub enum Origin {
     Peer {
         /// The node at the other end of the connection: the sender, or the last relay.
         info: Arc<PeerInfo>,
-        /// Whether that node has passed the message on for another. Then only the relay is known: it says itself that
-        /// it is one, so a message that is not relayed is the relay's own word, too.
+        /// Whether that node has passed the message on for another. Then only this relay is known. That a message is
+        /// relayed, or is not, is stated by the relay itself and not proven.
         relayed: bool,
     },
-    /// The message came over a connection that has ended, and which is not remembered any more: that is so once 4,096
-    /// connections have ended after it. Such a message is a stranger's.
+    /// The message came over a connection that has ended and is no longer remembered, because 4,096 other connections
+    /// have ended since. Treat such a message like one from a stranger.
     Forgotten,
 }
 

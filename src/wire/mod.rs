@@ -145,9 +145,10 @@
 //! continues a frame that it has begun, as fast as the stream takes it.
 //!
 //! ## Posts
-//! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (`number` ≤ 16,384, so many
-//! handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 the number of relays that a
-//! post or an ask has passed; 2, trace, is reserved. If an extension stands in a block twice, the first one counts.
+//! Flags: 1, an extension block follows (`bytes` that are `extensions`); 2, handles follow (their `number` ≤ 16,384,
+//! then the handles); any other bit ends the connection. Extension 1 is the deadline of an ask, 3 the number of relays
+//! that a post or an ask has passed; 2, trace, is reserved. If an extension stands in a block twice, the first one
+//! counts.
 //!
 //! A release returns handles that the writer has dropped, and follows all posts that it wrote before: so messages sent
 //! through a handle arrive before the box behind it is released. A hold says that the writer has handles of the

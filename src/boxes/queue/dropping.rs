@@ -1,4 +1,4 @@
-//! The end of messages that a box has taken, and that nobody will read.
+//! Drops messages that a box has taken and that nobody will read.
 
 use std::sync::atomic::Ordering;
 

@@ -18,8 +18,8 @@ pub(super) struct Weight {
     total: usize,
     /// The weight of the reader's last batch, which counts until the batch is read to its end.
     held: usize,
-    /// The weight of the messages that the actor behind the box was given: lately, and before. `None` if there is no
-    /// actor.
+    /// The weight of the messages given to the actor behind the box: since the last call of [`begun`](Weight::begun),
+    /// and before that call. `None` if there is no actor.
     given: Option<Box<[usize; 2]>>,
     /// The fill level of the reserved bytes, as of the last time that they became more or fewer.
     fill_level: u8,
@@ -123,7 +123,7 @@ pub(crate) struct RowWeights<'a> {
     bodies: Bodies<'a>,
     count: usize,
     total: usize,
-    /// The weight of each, if it is not known which of the bodies could be read: that of the largest.
+    /// If it is not known which of the bodies could be read, the weight counted for each message: that of the largest.
     each: Option<usize>,
 }
 

@@ -35,7 +35,7 @@ use crate::message::RemoteMessage;
 use crate::observe::loss::Nobody;
 use crate::reason::DropReason;
 
-/// Number of tombstones in all queues above which a sending thread yields, and above twice which it must wait: a
+/// Number of tombstones in all queues above which a sending thread yields; above twice this number it must wait. A
 /// tombstone takes some 32 bytes that are not counted.
 const TOMBSTONES: usize = 1 << 18;
 

@@ -12,9 +12,9 @@ static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
 static LIMIT: AtomicUsize = AtomicUsize::new(65_536);
 
-/// Number of permits kept for a thread at a time, so that not each of its messages touches a count that all threads
-/// share. None are kept once half of all are taken: threads that have permits and do not send leave the other half to
-/// sending ones.
+/// Number of permits kept for a thread at a time, so that its messages seldom touch the count that all threads share.
+/// None are kept once half of all are taken, so that idle threads with permits leave at least the other half to threads
+/// that send.
 const BATCH: usize = 16;
 
 /// Sets the maximum number of messages that wait behind the recipients of this process.

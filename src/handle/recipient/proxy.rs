@@ -158,8 +158,9 @@ const MAX_CACHED: usize = 4_096;
 /// The entry of a proxy.
 struct ProxyEntry {
     queue: Weak<dyn AnyQueue>,
-    /// A cached recipient, kept until the next sweep: one that a peer's messages bring again and again, and that would
-    /// be gone before the next one comes. Making its channel and its pump anew costs more than the message.
+    /// The recipient itself, cached until the next sweep. If a peer's messages bring it again and again, it would
+    /// otherwise be dropped before the next message arrives, and making its channel and its pump anew costs more than
+    /// the message.
     kept: Option<CachedRecipient>,
     /// Whether the proxy existed at the last sweep.
     is_old: bool,

@@ -34,7 +34,7 @@ pub(super) struct Routes {
 struct RouteSet {
     current: Arc<Pointer>,
     others: Vec<Arc<Pointer>>,
-    /// Whether nothing can be reached any more by any of them.
+    /// Whether none of the pointers can reach anything any more.
     closed: bool,
 }
 

@@ -21,7 +21,7 @@ const MIN_CACHED: usize = 64;
 pub(super) struct LookupCache {
     by_name: HashMap<Box<str>, Rc<Binding>>,
     by_id: HashMap<BoxId, Rc<Binding>>,
-    /// The latest look-up, of which it is not known yet whether there is such a box.
+    /// The latest look-up, as long as it is not known whether its box exists.
     newest: Option<Rc<Binding>>,
     registry: Arc<Registry>,
 }

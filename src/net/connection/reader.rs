@@ -236,8 +236,8 @@ impl<P: Fn()> ConnectionReader<P> {
         }
     }
 
-    /// Returns the memory of incomplete frames and messages, if there are any. It includes the room that long ones have
-    /// been given, since a growing buffer has up to twice the room that is used.
+    /// Returns the memory of incomplete frames and messages, if there are any. It includes the unused capacity of long
+    /// buffers, since a growing buffer has up to twice the capacity that is used.
     fn unfinished(&mut self) -> Option<Unfinished> {
         let mut unfinished = Unfinished::default();
         self.dispatcher.add_unfinished(&mut unfinished);

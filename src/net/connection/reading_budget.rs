@@ -19,7 +19,7 @@ pub(super) struct ReadingBudget {
     budget: Option<Arc<Budget>>,
     /// The messages of the connection that were charged.
     charged: u64,
-    /// The longest time for which the router is to hear nothing.
+    /// The longest time between two signs of life for the router, while the peer is not read.
     beat: Duration,
     said: Option<Instant>,
 }

@@ -36,7 +36,7 @@ pub(super) struct ReadingTurn {
     given: usize,
     /// Whether the peer's last burst, or the present one, is more than a short one.
     is_busy: bool,
-    /// The place among the busy readers that are served.
+    /// The permit to be one of the busy readers that are served.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -57,7 +57,7 @@ impl ReadingTurn {
         self.left = self.given;
     }
 
-    /// Bytes have come, which take a part of the turn whatever they say.
+    /// Deducts received bytes from the turn, whatever their content.
     #[inline]
     pub(super) fn take_bytes(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes / UNIT);
@@ -77,7 +77,7 @@ impl ReadingTurn {
         self.left = self.given;
     }
 
-    /// The reader waits for something else than its peer, and others can have its place meanwhile.
+    /// Notes that the reader waits for something other than its peer: another busy reader can be served meanwhile.
     pub(super) fn pauses(&mut self) {
         if self.place.take().is_some() {
             self.left = 0;
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(first.left, LONGEST);
     }
 
-    /// One that is silent after each burst gets no more than one that sends without a break.
+    /// A peer that is silent after each burst gets no more than a peer that sends without a break.
     #[tokio::test]
     async fn long_bursts_count_as_busy_and_short_ones_do_not() {
         let crowd = Arc::new(Crowd::default());

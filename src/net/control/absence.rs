@@ -54,8 +54,8 @@ pub(crate) struct Absent {
 
 impl AbsenceTable {
     /// Records that a connection with a peer that holds boxes here has ended; `link` is dialled until the peer is back,
-    /// or is expected no longer, which is so from `until` on. Returns the connection that had to make room, whose peer
-    /// is no longer expected on it.
+    /// or until it is no longer expected, at `until`. Returns the connection that was removed to make room, if one was:
+    /// its peer is no longer expected back on it.
     pub(crate) fn expect_back(
         &mut self,
         names: ConnectionNames,

@@ -1,9 +1,9 @@
 //! An amount a second that a peer may use: the generic cell rate algorithm (ITU-T I.371, annex A), as a virtual
 //! schedule.
 //!
-//! Using an amount moves a point in time on by as long as the amount takes at the rate; the user has to wait until then.
-//! Time in which nothing was used is credited, up to one second. So the amount of one second may be used at once, and
-//! in the long run no more than the rate.
+//! Each use moves a point in time forward, by the amount divided by the rate; the user has to wait until that point.
+//! Idle time is credited, up to one second. So the amount of one second may be used at once, and in the long run no
+//! more than the rate.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Allowance {
         self.per_second > 0
     }
 
-    /// Uses an amount, and returns the time until which to wait before more is used, if that is to come.
+    /// Uses an amount. Returns the time until which to wait before the next use, if that time is in the future.
     pub(crate) fn take(&mut self, amount: u64, now: Instant) -> Option<Instant> {
         if self.per_second == 0 || amount == 0 {
             return self.paid_at.filter(|paid_at| *paid_at > now);

@@ -31,7 +31,7 @@ impl DeferredReleases {
         nonce & MARK != 0
     }
 
-    /// Keeps a lease until a ping is answered that is sent from now on. Returns the ping, if it is to be sent now.
+    /// Keeps a lease until the peer answers a ping that is yet to be sent. Returns that ping, if it is to be sent now.
     ///
     /// # Errors
     ///

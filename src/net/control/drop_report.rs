@@ -323,7 +323,7 @@ mod tests {
         assert_eq!((names.of(&by_name(0, 7)), names.others.len()), ("first", MAX_REMEMBERED - 1));
     }
 
-    /// Returns the reports, and the words, that the peer is sent in that room.
+    /// Returns the reports and remarks that are sent to the peer in at most `room` bytes.
     fn sent(ours: &mut LocalDrops, room: usize, longest: usize) -> (Vec<(Account, u64)>, Vec<String>) {
         let mut out = BytesMut::new();
         let is_written = ours.poll_frames(&mut out, room, longest, 77);

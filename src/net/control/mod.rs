@@ -1,8 +1,8 @@
 //! Sub-protocols beside the messages: the state of each, for one connection or one link, as a plain object.
 //!
-//! An object takes decoded frames (`on_…`), writes the frames that are due (`poll_frames`), and is told the time. It has
-//! no lock, no channel and no waker, and never calls the application: what it holds for a caller it returns as
-//! [`Effects`](effects::Effects).
+//! An object takes decoded frames (`on_…`), writes the frames that are due (`poll_frames`), and takes the time as an
+//! argument. It has no lock, no channel and no waker, and never calls the application: it returns whatever it holds for
+//! a caller as [`Effects`](effects::Effects).
 
 pub(crate) mod absence;
 pub(crate) mod acknowledgement;

@@ -1,4 +1,4 @@
-//! The peer's watches: boxes of this side of whose end the peer is to be told.
+//! The peer's watches: boxes of this side whose end is to be reported to the peer.
 //!
 //! They end with their connection.
 
@@ -47,7 +47,7 @@ pub(crate) struct PeerWatches {
     to_refuse: bool,
 }
 
-/// The fate of a watch of the peer.
+/// The outcome of a watch that the peer asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PeerWatch {
     /// It is kept.
@@ -86,7 +86,8 @@ impl PeerWatches {
         PeerWatch::Begun
     }
 
-    /// The peer is to be told that some of its watches are not kept: there is no room to say which.
+    /// Has a frame written that tells the peer that some of its watches are not kept, because there is no room to name
+    /// them.
     pub(crate) fn refuse_some(&mut self) {
         self.to_refuse = true;
     }

@@ -115,7 +115,7 @@ impl Pressures {
         news
     }
 
-    /// Takes the levels of boxes of the peer: those before a violation, too.
+    /// Takes the levels of boxes of the peer. If a part of the frame is a violation, takes the levels before that part.
     pub(crate) fn on_frame(&mut self, payload: &[u8]) -> Result<(), Violation> {
         for entry in read_pressure(payload) {
             let (target, fill) = entry?;

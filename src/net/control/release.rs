@@ -55,7 +55,7 @@ mod tests {
         BoxId((n as u128).to_be_bytes())
     }
 
-    /// Returns the boxes with their counts, as a peer reads them that reads no longer frames.
+    /// Returns the boxes with their counts, as they are read by a peer that accepts frames of at most `longest` bytes.
     fn frames(releases: &mut Releases, longest: usize) -> Vec<(BoxId, u64)> {
         let mut out = BytesMut::new();
         releases.poll_frames(&mut out, longest);

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
     }
 
-    /// Returns the counts that a peer receives that has read nothing itself.
+    /// Returns the counts sent to a peer which has read nothing itself.
     fn told(settlement: &mut EndedConnections, peer: Incarnation, theirs: ConnectionId) -> Vec<(ConnectionId, u64)> {
         settlement.on_proof(peer, &[(theirs, 0)]).0
     }

@@ -28,8 +28,8 @@ use crate::wire::target::Target;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(32);
 
-/// Watches that are asked for anew at a time: a peer that refuses all of them has room to say so of each, however little its
-/// outbox holds and however long the names are.
+/// Watches that are asked for anew at a time: few enough that a peer which refuses all of them can name each, however
+/// small its outbox and however long the names.
 const AGAIN: usize = 48;
 
 /// See the [module](self).
@@ -50,7 +50,7 @@ pub(crate) struct Watches {
     lost: Option<Instant>,
 }
 
-/// Where a watch stands that the peer was asked for.
+/// The state of a watch that the peer was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Standing {
     /// As far as is known.
@@ -58,7 +58,7 @@ enum Standing {
     Refused,
 }
 
-/// When the peer is asked anew for watches that it does not keep.
+/// The schedule for asking the peer anew for watches that it does not keep.
 #[derive(Debug, Default)]
 struct Again {
     /// `None` if there are none.
@@ -66,14 +66,14 @@ struct Again {
     pause: Duration,
     /// Whether one was refused since they were last asked for.
     is_refused: bool,
-    /// Whether the peer has not kept some without a word of which.
+    /// Whether the peer has refused some watches without naming them.
     is_doubtful: bool,
-    /// The last that was asked for, so that each has its turn.
+    /// The box whose watch was asked for last, so that the boxes take turns.
     last: Option<Target>,
 }
 
 impl Again {
-    /// There is no room for one.
+    /// Notes that a watch found no room.
     fn refused(&mut self, now: Instant) {
         self.is_refused = true;
         self.due.get_or_insert(now + FIRST_PAUSE);
@@ -354,7 +354,7 @@ mod tests {
         read
     }
 
-    /// Returns the boxes for which the peer is asked, as a peer that refuses those that it does not keep.
+    /// Plays a peer that refuses some watches, and returns the boxes that it is asked to watch.
     fn asked(watches: &mut Watches, clock: &Clock, keeps: impl Fn(&Target) -> bool) -> Vec<Target> {
         let asked: Vec<Target> = frames(watches).into_iter().map(|watch| watch.target).collect();
         asked.iter().filter(|target| !keeps(target)).for_each(|target| refuse(watches, target, clock));

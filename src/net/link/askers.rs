@@ -1,6 +1,6 @@
 //! The askers of a link: it is dialled for this node's own program, or for peers that have named its endpoint. A
-//! connection made for peers counts against one of them, and leads to an endpoint that only this host can reach only if
-//! one of them is on this host.
+//! connection made for peers counts against one of them. Unless one of them is on this host, it does not lead to an
+//! endpoint that only this host can reach.
 
 use std::collections::VecDeque;
 
@@ -8,8 +8,9 @@ use super::Link;
 use crate::handle::ports::Asker;
 use crate::ident::NodeId;
 
-/// Peers that are remembered as having named the endpoint of a link; the oldest makes room. A connection counts against
-/// the peer among them that has most room, so that no peer uses up an endpoint for others by naming it first.
+/// Peers that are remembered as having named the endpoint of a link; a further one replaces the oldest. A connection
+/// counts against the peer among them that has the fewest connections, so that no peer can block an endpoint for others
+/// by naming it first.
 const MAX_ASKERS: usize = 8;
 
 /// See the [module](self).

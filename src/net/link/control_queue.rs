@@ -13,7 +13,7 @@ use crate::wire::frames::refuse::MAX_DETAIL;
 use crate::wire::frames::refuse::Refuse;
 use crate::wire::frames::unwatched::Unwatched;
 
-/// Bytes of pings, pongs and the like that wait at most: a peer that sends pings and never reads pongs gets no more.
+/// The most bytes of pings, pongs and similar frames that wait, even for a peer that sends pings and never reads pongs.
 pub(super) const MAX_CONTROL: usize = 32 << 10;
 
 /// Bytes of refusals that may wait for each connection however much waits for others: as for other control frames.
@@ -70,7 +70,7 @@ impl ControlQueue {
     }
 
     /// Whether there is room to refuse a watch, if the outbox takes `capacity` bytes. Such frames take at most half of
-    /// the room of refusals, because a peer for whose refused requests there is none is cut off.
+    /// the room of refusals, because the peer is cut off once a refusal of a request finds no room.
     pub(super) fn has_room_to_refuse_watch(&mut self, capacity: usize) -> bool {
         let (len, room) = (self.frames.len() + Unwatched::LONGEST, capacity.max(MAX_CONTROL) / 2);
         len <= room && self.refusals.covers(2 * len)

@@ -1,9 +1,9 @@
 //! Links that lead to this very node: messages sent to a name over such a link go straight into the box, once no
 //! earlier message is under way.
 //!
-//! A link leads home for good if the node itself listens at its endpoint. Otherwise it does only while it has a
-//! connection whose other end has proven to be this node: a host name or a network proxy may lead elsewhere the next
-//! time.
+//! A link leads to this node permanently if the node itself listens at the link's endpoint. Otherwise it does so only
+//! while it has a connection whose other end has proven to be this node: the next time, a host name or a network proxy
+//! may lead elsewhere.
 //!
 //! Invariant: `Session::home` changes under the link's lock, and under the same lock a message by name is refused while
 //! it is [`Home::Here`]. So the messages that a thread sends into a box come after its earlier ones, and a sender that
@@ -83,7 +83,7 @@ impl Homecoming {
         }
     }
 
-    /// Takes the link home if it waits for that, and no message is under way any more.
+    /// Turns [`Home::Coming`] into [`Home::Here`] if no message is under way any more.
     pub(super) fn arrive(&self, outbox: &mut Outbox) {
         if outbox.session.home == Home::Coming && outbox.nothing_is_under_way() {
             outbox.session.home = Home::Here;

@@ -80,7 +80,7 @@ use crate::wire::handshake::Hello;
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
     pub(crate) router: Arc<NodeContext>,
-    /// As its connections have them.
+    /// The quotas of the link's connections.
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) settlement: Arc<Settlement>,

@@ -43,7 +43,7 @@ use crate::wire::frames::ping::Ping;
 use crate::wire::frames::report::Account;
 use crate::wire::handshake::Hello;
 
-/// So many handles are worth a table that is made at once; fewer are added one by one.
+/// The least number of handles for which the table of releases is filled in one go; fewer are added one by one.
 const MANY: usize = 32;
 
 /// The phase of a link.
@@ -343,7 +343,7 @@ mod tests {
     use crate::quota::Quota;
     use crate::quota::Share;
 
-    /// Returns the quotas of a node for whose connections that many bytes may wait.
+    /// Returns the quotas of a node whose outboxes may hold that many bytes together.
     fn of_the_node(bytes: usize) -> Quotas {
         Quotas { outboxes: Quota::new(bytes), ..Quotas::new(&Limits::default()) }
     }
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!((outbox.posts.room(Room::FOR_DATA), outbox.posts.room(Room::FOR_ANSWERS)), (8 << 10, 24 << 10));
     }
 
-    /// The outbox is large, and seldom is all of it in the cache of the thread that sends the next message.
+    /// The outbox is large, and it is seldom entirely in the cache of the thread that sends the next message.
     #[test]
     fn what_a_small_message_touches_is_in_few_cache_lines() {
         const LINE: usize = 64;

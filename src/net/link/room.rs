@@ -53,7 +53,8 @@ impl PostQueue {
         self.bytes.len() + self.fragments.bytes() + self.writing
     }
 
-    /// Returns the fill level, from 0 to slightly above 1: large messages have less room than the whole.
+    /// Returns the fill level, from 0 to slightly above 1. Large messages are also compared with the part of the outbox
+    /// that they may fill.
     pub(super) fn fill(&self) -> f32 {
         let (whole, fragments) = (self.len() as f32, self.fragments.bytes() as f32);
         let of_its_own = (whole / self.capacity.max(1) as f32).max(fragments / large(self.capacity).max(1) as f32);

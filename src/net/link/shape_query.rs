@@ -98,7 +98,7 @@ const MAX_NAMES: usize = 16 << 10;
 /// Boxes whose shapes are asked for at one node.
 const MAX_BOXES: usize = 65_536;
 
-/// Bytes of those shapes, of which equal ones count once.
+/// The most bytes of these shapes in total; equal shapes count once.
 const MAX_SHAPES: usize = 16 << 20;
 
 /// Answers a question of a peer, in as many bytes as it reads. No question costs more than a look at a few hundred

@@ -1,4 +1,5 @@
-//! The quotas of a node as the connections from one address have them, so that whoever makes many is one party.
+//! The quotas that all connections from one address share: they count as one party, so that a peer does not get a
+//! larger share by opening many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,14 +21,15 @@ pub(crate) struct AddressQuotas {
 
 #[derive(Debug, Default)]
 struct State {
-    /// As long as a connection has them.
+    /// The quotas of each address, which exist as long as a connection holds them.
     of_addresses: HashMap<Origin, Weak<Quotas>>,
-    /// How many had a connection when the others were last forgotten.
+    /// The number of addresses with a connection when the others were last forgotten.
     held: usize,
 }
 
 impl AddressQuotas {
-    /// Those of one address, out of `all`. There are no more than connections, twice.
+    /// Returns the quotas of one address, a party of `all`. The table has at most about twice as many entries as there
+    /// are connections.
     pub(crate) fn of(&self, origin: Origin, all: &Quotas) -> Arc<Quotas> {
         let State { of_addresses, held } = &mut *self.state.lock();
         if let Some(known) = of_addresses.get(&origin).and_then(Weak::upgrade) {

@@ -2,8 +2,8 @@
 //! unproven, whose peer has not shown yet who it is.
 //!
 //! When there are too many unproven connections, the oldest of the address that has most of them is closed: an address
-//! that opens very many makes room for its own next ones, and not at the cost of others. Silent connections from many
-//! addresses have half of the places, and those that have said hello the other half.
+//! that opens very many loses its own, and not those of others. If the connections come from many addresses, silent
+//! ones get half of the slots, and those that have said hello the other half.
 
 use std::cmp::Ordering;
 use std::cmp::Reverse;
@@ -20,8 +20,8 @@ use crate::ident::ConnectionId;
 use crate::ident::NodeId;
 use crate::net::transport::accepted::Origin;
 
-/// The divisor for the part of all places that one peer has for the endpoints that it names. All such peers together
-/// have half; this node's own program, and the peers that dial it, have the rest.
+/// Divides the number of all slots: the quotient may be used for connections to endpoints that one peer has named. All
+/// such peers together get half of the slots; this node's own program and the peers that dial it get the rest.
 const PEERS: usize = 8;
 
 /// See the [module](self).
@@ -227,7 +227,8 @@ impl Admission {
         self.slot(Group::Dialled(payer))
     }
 
-    /// Whether half of the allowed connections of that group are there, if it is dialled for a peer.
+    /// Whether half of the connections that are allowed to that peer, or to all such peers, are in use, if the group is
+    /// dialled for a peer.
     pub(crate) fn is_scarce(&self, group: Group) -> bool {
         let state = self.state.lock();
         let is_scarce = state.count(group) * 2 >= self.limits.for_peer || state.for_peers * 2 >= self.limits.for_peers;
@@ -353,8 +354,8 @@ impl AdmissionState {
     }
 
     /// Removes and returns the oldest connection that has not shown who it is, of the group that has most of them.
-    /// Among groups with equally many, silent connections and those that have said hello have half of the places each:
-    /// silent connections from many addresses do not push out peers that are about to show who they are.
+    /// Among groups with equally many, silent connections and those that have said hello get half of the slots each, so
+    /// that silent connections from many addresses do not push out peers that are about to prove their identity.
     fn pop_of_most(&mut self, is_it: impl Fn(Group) -> bool) -> Option<Unproven> {
         let groups = || self.unproven.iter().filter(|(group, _)| is_it(**group));
         let all = groups().flat_map(|(group, members)| members.values().map(|unproven| unproven.is_silent(*group)));
@@ -373,7 +374,8 @@ impl AdmissionState {
     }
 }
 
-/// Whether a silent connection goes, or one that has said hello; `None` if there are as many of both, or none at all.
+/// Whether the connection to close is a silent one, or else one that has said hello; `None` if there are equally many
+/// of both, or none at all.
 fn silent_goes(silent: usize, count: usize) -> Option<bool> {
     match (2 * silent).cmp(&count) {
         Ordering::Less => Some(false),

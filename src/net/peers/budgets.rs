@@ -4,9 +4,9 @@
 //! A budget only holds a party back. Its connections are not read until the budget covers what they have sent, and the
 //! system's buffers hold up their senders: nothing is dropped, and no connection is cut.
 //!
-//! All connections of a party have one budget. A party is known by the identity that its transport has proven, or else by
-//! its address: node ids cost nothing, so that whoever had a budget for each could make as many as he likes. A budget
-//! outlives its connections until it is as good as new, so that nothing is gained by connecting again.
+//! All connections of a party have one budget. A party is identified by the identity that its transport has proven, or
+//! else by its address. A budget for each node id would limit nothing, since a peer can make as many ids as it likes. A
+//! budget outlives its connections until it is as good as new, so that connecting again gains nothing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::observe::identity::Identity;
 /// that, all of them are forgotten.
 const MAX_RESTING: usize = 4096;
 
-/// Parties above which those are looked for that need not be remembered.
+/// The number of parties above which a sweep looks for parties that need not be remembered.
 const SWEPT: usize = 64;
 
 /// The party that a connection counts against.
@@ -35,7 +35,7 @@ pub(crate) enum Party {
     Proven(Identity),
     /// The peer's address, or the transport over which it has dialled.
     Origin(Origin),
-    /// A node that was dialled, and has neither.
+    /// The id of a dialled node that has neither a proven identity nor a known address.
     Node(NodeId),
 }
 
@@ -90,13 +90,13 @@ impl Allowances {
 }
 
 impl Budget {
-    /// Whether that use has to be counted: usually it does not, and no lock is taken.
+    /// Whether this use has to be counted. Usually it need not be, and then no lock is taken.
     #[inline]
     pub(crate) fn counts(&self, used: &Used) -> bool {
         self.limits_traffic || used.unknown_names > 0
     }
 
-    /// Counts what was used, and returns the time until which the party is not to be read, if that is to come.
+    /// Counts a use. Returns the time until which the party is not to be read, if that time is in the future.
     pub(crate) fn charge(&self, used: Used, now: Instant) -> Option<Instant> {
         let mut allowances = self.allowances.lock();
         let waits = [
@@ -115,7 +115,7 @@ impl Budget {
 /// The budgets of all parties.
 #[derive(Debug)]
 pub(crate) struct Budgets {
-    /// A budget of which nothing was used.
+    /// An unused budget.
     whole: Allowances,
     state: Mutex<State>,
 }
@@ -152,8 +152,8 @@ impl Budgets {
     }
 }
 
-/// Forgets the parties that have neither a connection nor used anything lately and, if the others without a connection
-/// are too many, those too.
+/// Forgets the parties that have neither a connection nor any recent use. If too many parties without a connection are
+/// left then, forgets those as well.
 fn sweep(of_parties: &mut HashMap<Party, Arc<Budget>>, now: Instant) {
     let has_connection = |budget: &Arc<Budget>| Arc::strong_count(budget) > 1;
     of_parties.retain(|_, budget| has_connection(budget) || !budget.is_whole(now));

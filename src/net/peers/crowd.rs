@@ -1,5 +1,5 @@
-//! The peers that send more than is handled in one turn: limits how many of them are served in a round, and how much of
-//! each.
+//! Limits how many busy peers are served in a round, and how many posts of each. A peer is busy if it has sent more
+//! than is handled in one turn.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,8 +9,9 @@ use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
-/// Posts in a row that a reader handles in its turn at most; of frames that cost more, only a part of that. A quarter
-/// of a mailbox's default, so that readers on this thread can empty their mailboxes before they are full.
+/// The most posts in a row that a reader handles in one turn, or correspondingly fewer frames of a costlier kind. It is
+/// a quarter of a mailbox's default capacity, so that readers on this thread can empty their mailboxes before they are
+/// full.
 pub(crate) const LONGEST: usize = 256;
 
 /// Posts in the shortest turn of a reader whose peer was silent before; fewer are not worth a turn.
@@ -19,8 +20,8 @@ pub(crate) const SHORTEST: usize = 32;
 /// Posts in the turns of all busy readers of a round together.
 pub(crate) const ROUND: usize = 1024;
 
-/// Busy readers that are served in one round of the thread; the others stand in a queue. Each handles enough in its turn to
-/// make its system calls worth their price, and a peer that says little waits for these turns only, however many are busy.
+/// Busy readers that are served in one round of the thread; the others wait in a queue. Each handles enough in its turn
+/// to be worth its system calls. A peer that sends little waits only for these turns, however many readers are busy.
 pub(crate) const SERVED: usize = 8;
 
 /// The readers of a node that had more to handle than fitted in their last turn, and the readers whose long buffer
@@ -53,7 +54,8 @@ impl Crowd {
         (ROUND / self.busy.load(Ordering::Relaxed).max(1)).min(LONGEST)
     }
 
-    /// Waits in the queue of the busy, first come, first served. The place is free again when the permit is dropped.
+    /// Waits in the queue of busy readers, first come, first served. The next reader is served when the permit is
+    /// dropped.
     pub(crate) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         // Nobody closes the semaphore.
         Arc::clone(&self.served).acquire_owned().await.ok()

@@ -1,10 +1,10 @@
 //! Limits the greetings of strangers that are answered in a second: each costs this node a signature and the check of
 //! one, on the thread that all connections share.
 //!
-//! A peer that comes when there is no room is not refused, but waits, and the addresses of the waiting peers take
-//! turns: the clients of a restarted server come back a little later, and a crowd from one address waits for itself. An
-//! address that has recently used more than its quarter of the greetings goes behind those that have not. The number
-//! that wait is bounded by `max_unproven`, and their time by `handshake_timeout`; a peer that hangs up waits no longer.
+//! A peer beyond the limit is not refused but waits, and the addresses of the waiting peers take turns: the clients of
+//! a restarted server come back a little later, and many peers from one address delay only each other. An address that
+//! has recently used more than its quarter of the greetings goes behind the others. The number of waiting peers is
+//! bounded by `max_unproven`, and their time by `handshake_timeout`; a peer that hangs up leaves the queue.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -186,7 +186,7 @@ impl<T> GreetingQueue<T> {
 #[derive(Debug)]
 pub(crate) struct Greetings {
     state: Mutex<GreetingState>,
-    /// Its holder signs, or checks a signature: one in each round of the I/O thread.
+    /// The permit to sign or to check a signature: it has one holder in each round of the I/O thread.
     signing: Arc<Semaphore>,
 }
 

@@ -1,4 +1,4 @@
-//! The accept policy of a node: whether a proven peer may come in, as the application says.
+//! The accept policy of a node, by which the application decides whether a proven peer may connect.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +9,7 @@ use crate::observe::peer_info::PeerInfo;
 /// The application's part of a policy.
 type Judge = Box<dyn Fn(&PeerInfo) -> Result<(), String> + Send + Sync>;
 
-/// The peer is told this of a policy that has panicked, as its own words are for the log here.
+/// The reason sent to a peer when the policy has panicked, since the panic itself concerns only the log of this node.
 const PANICKED: &str = "the accept policy has failed";
 
 /// See the [module](self). By default everybody may come in.

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::observe::peer_info::PeerInfo;
 
-/// Connections of all peers that are remembered after their end, a few hundred bytes each. The origin of a message of an
-/// earlier one is [`Forgotten`](crate::Origin::Forgotten).
+/// Ended connections that are remembered, over all peers, at a few hundred bytes each. A message from an earlier
+/// connection has the origin [`Forgotten`](crate::Origin::Forgotten).
 const MAX_ENDED: usize = 4_096;
 
 /// See the [module](self).

@@ -1,9 +1,9 @@
-//! Frames and messages that the peers of a node have begun and not finished. They count with the room that they were
-//! given, which is the memory that they take.
+//! Frames and messages that the peers of a node have begun and not finished. They count with the size of the buffers
+//! allocated for them, which is the memory that they take.
 //!
-//! One bound holds for all connections together. When it is exceeded, the connection that wastes most is closed: the
-//! one with the largest sum of its unfinished bytes, each times the time that it has waited. An honest message has many
-//! unfinished bytes for a moment; a peer that begins messages only to occupy memory has them for long.
+//! One bound holds for all connections together. When it is exceeded, the most wasteful connection is closed. The waste
+//! of a connection is the sum of the waiting times of its unfinished bytes. An honest message has many unfinished bytes
+//! for a moment; a peer that begins messages only to occupy memory has them for a long time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

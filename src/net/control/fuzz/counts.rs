@@ -1,5 +1,5 @@
 //! Counts that two sides tell each other: drops, messages read, connections that have ended, round trips, and peers that
-//! are expected back. No count goes back, none is more than can be, and honest sides agree in the end.
+//! are expected back. No count decreases or exceeds its possible maximum, and honest sides agree in the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

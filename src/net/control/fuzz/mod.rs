@@ -22,7 +22,7 @@ use crate::wire::frames::Front;
 use crate::wire::frames::front;
 use crate::wire::target::Target;
 
-/// The longest frame that a peer reads which reads whatever the objects write.
+/// A frame length that is sufficient for everything that the objects write.
 const ENOUGH: usize = 4 << 10;
 
 /// The clock, and the state of the connection, that all objects are told.
