@@ -110,7 +110,8 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
     pub fn open(self) -> Result<Mailbox<M>, OpenError> {
         let name = Registry::check(self.name)?;
         Registry::admit::<M>()?;
-        let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: self.visibility };
+        let identity =
+            BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: self.visibility.map(Box::new) };
         let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, None));
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
         let pointer = Arc::new(Pointer::here(self.router, local));

@@ -173,7 +173,7 @@ pub(crate) fn publish<M: RemoteMessage, G: GivenAs<M>>(
 ) -> Result<Arc<Pointer>, OpenError> {
     let name = Registry::check(Some(name))?;
     Registry::admit::<M>()?;
-    let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility };
+    let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: visibility.map(Box::new) };
     let local = actor_feed::publication::<M, G>(router, identity, actor, window);
     let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
     // A box that did not open feeds no actor.

@@ -93,19 +93,20 @@ impl<M: RemoteMessage> GivenAs<M> for Received<M> {
 /// from the same one, and finding it takes a lock of the node.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    last: Option<(u64, Arc<PeerInfo>)>,
+    /// Boxed, since few readers ask.
+    last: Option<Box<(u64, Arc<PeerInfo>)>>,
 }
 
 impl Origins {
     /// Returns the origin of a message from that source.
     pub(crate) fn of(&mut self, from: Source, router: &NodeContext) -> Origin {
         let Some((connection, _)) = from.away() else { return Origin::ThisNode };
-        if self.last.as_ref().is_none_or(|(last, _)| *last != connection) {
-            self.last = router.peer_on(connection).map(|info| (connection, info));
+        if self.last.as_deref().is_none_or(|(last, _)| *last != connection) {
+            self.last = router.peer_on(connection).map(|info| Box::new((connection, info)));
         }
         let relayed = from.is_relayed();
         let peer = |(_, info): &(u64, Arc<PeerInfo>)| Origin::Peer { info: Arc::clone(info), relayed };
-        self.last.as_ref().map_or(Origin::Forgotten, peer)
+        self.last.as_deref().map_or(Origin::Forgotten, peer)
     }
 }
 

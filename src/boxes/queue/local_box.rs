@@ -137,7 +137,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         if self.identity.is_leased
             && let Some(recipient) = recipient.downcast_mut::<Option<Recipient<M>>>()
         {
-            *recipient = self.actor.as_ref().and_then(ActorBehind::plain);
+            *recipient = self.actor.as_deref().and_then(ActorBehind::plain);
         }
     }
 
@@ -155,7 +155,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
     }
 
     fn visibility(&self) -> Option<&Visibility> {
-        self.identity.visibility.as_ref()
+        self.identity.visibility.as_deref()
     }
 
     fn reap_if_dead(&self) {

@@ -51,7 +51,8 @@ pub(crate) struct BoxIdentity {
     /// See [`LocalBox::is_leased`].
     pub(crate) is_leased: bool,
     /// The policy that says which peers may see the box; `None` if all may.
-    pub(crate) visibility: Option<Visibility>,
+    /// Boxed, since few boxes have one.
+    pub(crate) visibility: Option<Box<Visibility>>,
 }
 
 /// A box for messages of type `M`.
@@ -77,7 +78,7 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     given: AtomicUsize,
     drops: Drops,
     /// The actor that the box stands for. Weak, because addresses and connections hold the box longer than it is open.
-    actor: Option<ActorBehind<M>>,
+    actor: Option<Box<ActorBehind<M>>>,
 }
 
 /// Marks above the [levels](super::buffer::fill_level_of) of a box that takes messages.
@@ -114,7 +115,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             closed: CancellationToken::new(),
             given: AtomicUsize::new(0),
             drops: Drops::default(),
-            actor,
+            actor: actor.map(Box::new),
         }
     }
 

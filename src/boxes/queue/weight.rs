@@ -21,13 +21,11 @@ pub(super) struct Weight {
     /// The weight of the messages given to the actor behind the box: since the last call of [`begun`](Weight::begun),
     /// and before that call. `None` if there is no actor.
     given: Option<Box<[usize; 2]>>,
-    /// The fill level of the reserved bytes, as of the last time that they became more or fewer.
-    fill_level: u8,
 }
 
 impl Weight {
     pub(super) fn new(share: Share) -> Weight {
-        Weight { share, total: 0, held: 0, given: None, fill_level: 0 }
+        Weight { share, total: 0, held: 0, given: None }
     }
 
     /// Lets messages that are taken out weigh until the actor behind the box has begun them.
@@ -38,32 +36,7 @@ impl Weight {
     /// Returns whether `more` further bytes may be put into the box, and reserves the share that is missing.
     #[inline]
     pub(super) fn covers(&mut self, more: usize) -> bool {
-        let granted = self.share.granted();
-        let covers = self.share.covers(self.total + more);
-        if self.share.granted() != granted {
-            self.note_fill_level();
-        }
-        covers
-    }
-
-    /// Returns the [fill level](fill_level_of) of the box, by the bytes that it may hold at present.
-    #[inline]
-    pub(super) fn fill_level(&self) -> u8 {
-        self.fill_level
-    }
-
-    #[cold]
-    fn note_fill_level(&mut self) {
-        self.fill_level = fill_level_of(self.fill_with(self.share.granted()));
-    }
-
-    /// Returns what is not used to the other boxes of the node.
-    fn shrink(&mut self) {
-        let granted = self.share.granted();
-        self.share.shrink_to(self.total);
-        if self.share.granted() != granted {
-            self.note_fill_level();
-        }
+        self.share.covers(self.total + more)
     }
 
     /// Returns whether `more` bytes would be covered if the `waiting` bytes in the buffer were not there.
@@ -85,7 +58,7 @@ impl Weight {
             Some(given) => given[0] += read,
             None => self.total = self.total.saturating_sub(read),
         }
-        self.shrink();
+        self.share.shrink_to(self.total);
     }
 
     /// Records that the actor has begun all messages that it was given before the last call. Returns whether weight is
@@ -95,7 +68,7 @@ impl Weight {
         let [lately, before] = &mut **given;
         self.total = self.total.saturating_sub(std::mem::replace(before, std::mem::take(lately)));
         let is_left = *before > 0;
-        self.shrink();
+        self.share.shrink_to(self.total);
         is_left
     }
 
@@ -105,16 +78,18 @@ impl Weight {
         if let Some(given) = &mut self.given {
             **given = [0, 0];
         }
-        self.shrink();
+        self.share.shrink_to(self.total);
     }
 
     /// Returns the fill of the box, from 0 to 255, relative to the bytes that it may hold at present.
     pub(super) fn fill(&self) -> u8 {
-        self.fill_with(self.total)
+        (self.share.fill(self.total).min(1.0) * 255.0) as u8
     }
 
-    fn fill_with(&self, bytes: usize) -> u8 {
-        (self.share.fill(bytes).min(1.0) * 255.0) as u8
+    /// Returns the [fill level](fill_level_of) of the box, by the bytes that it may hold at present.
+    #[inline]
+    pub(super) fn fill_level(&self) -> u8 {
+        if self.share.is_reserved() { fill_level_of(self.fill()) } else { 0 }
     }
 }
 
