@@ -75,8 +75,25 @@ pub mod transport {
     pub use crate::net::transport::seam::Channel;
     pub use crate::net::transport::seam::Incoming;
     pub use crate::net::transport::seam::Transport;
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub use crate::net::transport::tls::Tls;
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub use crate::net::transport::tls::TlsBuilder;
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub use crate::net::transport::tls::TlsError;
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub use crate::net::transport::tls::TlsFault;
     pub use crate::observe::identity::Identity;
+    /// The library of [`Tls`], whose configurations [`Tls::from_configs`] takes.
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub use tokio_rustls::rustls;
 }
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub use transport::Tls;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub use transport::TlsBuilder;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub use transport::TlsError;
 
 // Messages and their shapes.
 pub use message::RemoteMessage;

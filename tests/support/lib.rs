@@ -198,6 +198,11 @@ impl Scratch {
         format!("unix:{}", self.0.join("node").display())
     }
 
+    /// The path of a file in the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     pub fn is_empty(&self) -> bool {
         std::fs::read_dir(&self.0).expect("the directory is there").next().is_none()
     }

@@ -100,6 +100,8 @@ pub(crate) enum HandshakeError {
     GivenUp,
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error("the peer speaks TLS, and this endpoint is plain: both sides need one that begins with tls:, or none")]
+    Tls,
 }
 
 /// The accept policy of one side has refused the other.
@@ -165,7 +167,7 @@ pub(crate) async fn dialler(
     let limit = node.limits.handshake_bytes;
     let read = read_hello(&mut stream, &mut buffer, |buffer| Dialling::is_answered(buffer, limit)).await;
     match read {
-        Err(error @ HandshakeError::TurnedAway(_)) => return Err(error),
+        Err(error @ (HandshakeError::TurnedAway(_) | HandshakeError::Tls)) => return Err(error),
         read => said.map_err(HandshakeError::from).and(read)?,
     }
     let alone = node.greetings.alone().await;
@@ -196,8 +198,11 @@ pub(crate) async fn listener(
     let (mut buffer, mut out) = (BytesMut::new(), BytesMut::new());
     let limit = node.limits.handshake_bytes;
     let dialled = match read_hello(&mut stream, &mut buffer, |buffer| Ok(Dialled::front(buffer, limit)?)).await {
-        // So that a peer of another version can report the mismatch as well.
-        Err(error @ HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))) => {
+        // So that a peer of another version can report the mismatch as well, and one with TLS that there is none here.
+        Err(
+            error @ (HandshakeError::Greeting(GreetingError::Violation(Violation::Version { .. }))
+            | HandshakeError::Tls),
+        ) => {
             put_versions(&mut out);
             stream.say(&out).await?;
             return Err(error);
@@ -314,6 +319,7 @@ async fn read_hello<T>(
                 continue;
             }
             FirstWords::Refusal(words) => return Err(HandshakeError::TurnedAway(words)),
+            FirstWords::Tls => return Err(HandshakeError::Tls),
         }
         match read(buffer)? {
             Step::To(next, size) => {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use std::ops::RangeInclusive;
+
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -61,12 +63,27 @@ pub(super) enum FirstWords {
     Wants,
     /// The peer has turned this node away, with this text.
     Refusal(String),
+    /// A record of TLS, which is not spoken here.
+    Tls,
 }
+
+/// The kinds of TLS records: change of cipher, alert, handshake and data (RFC 8446 section 5.1).
+const TLS_RECORDS: RangeInclusive<u8> = 0x14..=0x17;
+
+/// The versions that stand in such records, behind a 3: from TLS 1.0 to TLS 1.3.
+const TLS_VERSIONS: RangeInclusive<u8> = 1..=4;
 
 /// Tells a refusal from a greeting, by the bytes that have come so far.
 pub(super) fn first_words(bytes: &[u8]) -> FirstWords {
     if MAGIC.starts_with(bytes) || bytes.starts_with(&MAGIC) {
         return FirstWords::Greeting;
+    }
+    // As the length of a frame it would be far more than that of a refusal.
+    if let [kind, 3, version, ..] = bytes
+        && TLS_RECORDS.contains(kind)
+        && TLS_VERSIONS.contains(version)
+    {
+        return FirstWords::Tls;
     }
     match front(bytes, MAX_REFUSAL) {
         Ok(Front::Frame(raw)) if raw.kind == kind::GOODBYE => match Goodbye::read(raw.payload) {
@@ -92,6 +109,9 @@ mod tests {
         }
         for cut in 0..=MAGIC.len() {
             assert_eq!(first_words(&MAGIC[..cut]), FirstWords::Greeting, "{cut} bytes");
+        }
+        for tls in [&[0x16, 3, 1, 2, 0, 1][..], &[0x15, 3, 3, 0, 2, 2, 10], &[0x15, 3, 3]] {
+            assert_eq!(first_words(tls), FirstWords::Tls, "{tls:?}");
         }
         for other in [&b"HTTP/1.1 400"[..], &[0xff; 20], &[5, 0, 0, 0, 9, 0, 0], &[3, 0, 0, 0, 11, 4, 0x80, 0x80]] {
             assert_eq!(first_words(other), FirstWords::Greeting, "{other:?}");

@@ -1,11 +1,13 @@
 //! Streams between nodes. The only folder that opens sockets, of the system or of a simulation.
 //!
 //! Each of the files `tcp`, `unix` and `simulated` is one kind of stream, with the same few functions: dial, bind,
-//! accept. Other kinds come from outside, through the [seam].
+//! accept. Other kinds come from outside, through the [seam]; so do TLS and the shared key, behind features.
 
 pub(crate) mod accepted;
 mod happy_eyeballs;
 pub(crate) mod meter;
+#[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+mod over_tcp;
 pub(crate) mod reserve;
 mod resolver;
 pub(crate) mod schemes;
@@ -13,6 +15,8 @@ pub(crate) mod seam;
 #[cfg(feature = "turmoil")]
 mod simulated;
 mod tcp;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+pub(crate) mod tls;
 #[cfg(unix)]
 mod unix;
 
@@ -95,9 +99,7 @@ impl Stream {
 /// are not tried for a peer elsewhere.
 pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transports: &Transports) -> io::Result<Stream> {
     match endpoint.place() {
-        #[cfg(feature = "turmoil")]
-        Place::Tcp { host, port } if env::is_simulated() => simulated::dial(host, port).await,
-        Place::Tcp { host, port } => tcp::dial(host, port, asked_by).await,
+        Place::Tcp { host, port } => dial_tcp(host, port, asked_by).await,
         Place::Unix { .. } if asked_by.is_some_and(|asker| !asker.near) => Err(io::ErrorKind::PermissionDenied.into()),
         #[cfg(feature = "turmoil")]
         Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
@@ -106,9 +108,14 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transport
         #[cfg(not(unix))]
         Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
         Place::Other { scheme, address } => {
-            let Entry { transport, .. } = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+            let entry = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
+            let transport = &entry.transport;
             if asked_by.is_some_and(|asker| !transport.may_be_named(address, asker.near)) {
                 return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            #[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+            if let Some(layer) = &entry.over_tcp {
+                return Ok(over_tcp::connect(address, asked_by, &**layer).await?.stream);
             }
             let Channel { stream } = transport.connect(address).await?;
             let is_here = stream.near || stream.reached.is_some_and(|address| means_another_elsewhere(address.ip()));
@@ -119,6 +126,14 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transport
             Ok(stream.over(scheme))
         }
     }
+}
+
+async fn dial_tcp(host: &str, port: u16, asked_by: Option<Asker>) -> io::Result<Stream> {
+    #[cfg(feature = "turmoil")]
+    if env::is_simulated() {
+        return simulated::dial(host, port).await;
+    }
+    tcp::dial(host, port, asked_by).await
 }
 
 /// Returns the error for an endpoint without a transport.
@@ -141,15 +156,7 @@ impl Listener {
     /// Listens at an endpoint: at all addresses of its host, on one port.
     pub(crate) async fn bind(endpoint: &Endpoint, transports: &Transports) -> io::Result<(Listener, Bound)> {
         match endpoint.place() {
-            #[cfg(feature = "turmoil")]
-            Place::Tcp { host, port } if env::is_simulated() => {
-                let (listener, address) = simulated::bind(host, port).await?;
-                Ok((Listener::Simulated(listener), Bound::at(endpoint, vec![address], true)))
-            }
-            Place::Tcp { host, port } => {
-                let (listener, addresses, all) = tcp::bind(host, port).await?;
-                Ok((Listener::Tcp(listener), Bound::at(endpoint, addresses, all)))
-            }
+            Place::Tcp { host, port } => Listener::bind_tcp(endpoint, host, port).await,
             #[cfg(feature = "turmoil")]
             Place::Unix { .. } if env::is_simulated() => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(unix)]
@@ -161,7 +168,7 @@ impl Listener {
             Place::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
             Place::Other { scheme, address } => {
                 let entry = transports.of(scheme).ok_or_else(|| unsupported(endpoint, transports))?;
-                let Entry { transport, number } = entry;
+                let Entry { transport, number, .. } = entry;
                 let incoming = transport.bind(address).await?;
                 let bound = endpoint.at(&incoming.address()).ok_or_else(|| not_an_address(scheme, &*incoming))?;
                 // It is not known whether others listen there, too.
@@ -169,6 +176,16 @@ impl Listener {
                 Ok((Listener::Other(incoming, *number, scheme.into()), bound))
             }
         }
+    }
+
+    async fn bind_tcp(endpoint: &Endpoint, host: &str, port: u16) -> io::Result<(Listener, Bound)> {
+        #[cfg(feature = "turmoil")]
+        if env::is_simulated() {
+            let (listener, address) = simulated::bind(host, port).await?;
+            return Ok((Listener::Simulated(listener), Bound::at(endpoint, vec![address], true)));
+        }
+        let (listener, addresses, all) = tcp::bind(host, port).await?;
+        Ok((Listener::Tcp(listener), Bound::at(endpoint, addresses, all)))
     }
 
     pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {

@@ -1,10 +1,16 @@
 //! The transports of a node, by their schemes.
 
+#[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+use super::over_tcp::OverTcp;
 use super::seam::Transport;
+#[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+use super::tls::Tls;
 use crate::ident::endpoint::Endpoint;
 use crate::ident::endpoint::Place;
 use crate::ident::endpoint::is_scheme;
@@ -25,6 +31,10 @@ pub(crate) struct Transports {
 pub(super) struct Entry {
     pub(super) number: u32,
     pub(super) transport: Arc<dyn Transport>,
+    /// The same transport, if it is one of this crate over TCP: it is told for whom it dials, and need not open a
+    /// connection to find out where a name leads.
+    #[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+    pub(super) over_tcp: Option<Arc<dyn OverTcp>>,
 }
 
 /// Why a transport was not taken.
@@ -47,7 +57,13 @@ impl Transports {
             return Err(NotTaken::Taken);
         }
         let number = u32::try_from(self.by_scheme.len()).unwrap_or(u32::MAX);
-        self.by_scheme.insert(scheme, Entry { number, transport: Arc::new(transport) });
+        let entry = Entry {
+            number,
+            #[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+            over_tcp: over_tcp(&transport),
+            transport: Arc::new(transport),
+        };
+        self.by_scheme.insert(scheme, entry);
         Ok(())
     }
 
@@ -71,6 +87,17 @@ impl Transports {
         }
         Err(without_transport(endpoint, self.by_scheme.keys().map(|scheme| &**scheme)))
     }
+}
+
+/// Returns the handshake over TCP of a transport of this crate; `None` for one of the application.
+#[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
+fn over_tcp(transport: &dyn Any) -> Option<Arc<dyn OverTcp>> {
+    #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
+    if let Some(tls) = transport.downcast_ref::<Tls>() {
+        return Some(Arc::new(tls.clone()));
+    }
+    let _ = transport;
+    None
 }
 
 impl fmt::Debug for Transports {

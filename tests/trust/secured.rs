@@ -1,0 +1,8 @@
+//! The transports that encrypt, TLS and the shared key: nodes over them, and each reason for which they refuse a peer.
+
+mod certificates;
+mod conversation;
+mod proxy;
+
+mod tls;
+mod tls_refusals;
