@@ -17,6 +17,7 @@ use crate::handle::pointer::Pointer;
 use crate::handle::pointer::search_queue::SearchQueue;
 use crate::handle::ports::Asker;
 use crate::handle::ports::ExportKey;
+use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
 use crate::handle::ports::Router;
 use crate::ident::AddressError;
@@ -115,7 +116,7 @@ fn open(buffer: &Buffer<Number>) -> (Arc<StubNode>, Arc<BoxQueue<Number>>) {
     (stub, Arc::new(BoxQueue::new(identity, router, buffer, None)))
 }
 
-fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), DropReason> {
+fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), NotTaken> {
     queue.accept(&mut Some(Parcel::new(Number(n), None)))
 }
 
@@ -215,7 +216,7 @@ fn a_full_box_takes_again_once_it_was_read() {
         assert_fill_level(&queue);
         match stored {
             Ok(()) => assert_eq!(take(&queue, &mut batch), Some(2)),
-            Err(refusal) => assert_eq!(refusal, DropReason::NewestShed),
+            Err(refusal) => assert_eq!(refusal, NotTaken::Dropped(DropReason::NewestShed)),
         }
         assert_fill_level(&queue);
         assert_eq!(queue.refusal(|| 0), None);
