@@ -75,6 +75,10 @@ pub mod transport {
     pub use crate::net::transport::seam::Channel;
     pub use crate::net::transport::seam::Incoming;
     pub use crate::net::transport::seam::Transport;
+    #[cfg(feature = "shared-key")]
+    pub use crate::net::transport::shared_key::SharedKey;
+    #[cfg(feature = "shared-key")]
+    pub use crate::net::transport::shared_key::SharedKeyError;
     #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
     pub use crate::net::transport::tls::Tls;
     #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
@@ -88,6 +92,10 @@ pub mod transport {
     #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
     pub use tokio_rustls::rustls;
 }
+#[cfg(feature = "shared-key")]
+pub use transport::SharedKey;
+#[cfg(feature = "shared-key")]
+pub use transport::SharedKeyError;
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 pub use transport::Tls;
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]

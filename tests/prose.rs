@@ -50,6 +50,25 @@ fn no_sentence_of_the_pages_begins_with_what_or_who() {
     assert!(found.is_empty(), "sentences of pages that begin with What or Who:\n{}", listed(&found));
 }
 
+/// In parentheses at the end of a line or a sentence of `SECURITY.md` stand tests, or modules of tests.
+#[test]
+fn the_tests_that_the_security_page_names_exist() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).expect("the page");
+    let in_parentheses = page.split("(`").skip(1).filter_map(|part| part.split_once("`)").map(|(names, _)| names));
+    let names: Vec<&str> =
+        in_parentheses.flat_map(|names| names.split("`,")).map(|name| name.trim().trim_matches('`')).collect();
+    let sources: Vec<PathBuf> =
+        files().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect();
+    let texts: Vec<String> = sources.iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let is_there = |name: &&str| {
+        let last = name.rsplit("::").next().unwrap_or(name);
+        texts.iter().any(|text| text.contains(&format!("fn {last}(")) || text.contains(&format!("mod {last};")))
+    };
+    let missing: Vec<&&str> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(names.len() > 15, "only {names:?} were found");
+    assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:?}");
+}
+
 #[test]
 fn the_readme_is_short() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");

@@ -26,6 +26,7 @@ pages! {
     surviving_a_restart
     retrying_safely
     ending_well
+    network
 
     actors
     recipients

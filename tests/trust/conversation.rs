@@ -84,7 +84,7 @@ pub(crate) async fn refusal(
     let dialling = dials.io_thread(IoThread::Current).start();
     let mut told = events(&dialling);
     let port = endpoint.port().expect("a port");
-    let to: Address<Number> = dialling.remote(&dialled(port), "numbers").expect("an address");
+    let to: Address<Number> = dialling.remote(dialled(port), "numbers").expect("an address");
     to.do_send(Number(1));
     let dialler = told.find(|event| match event {
         Event::DeadLetter { detail: Some(detail), .. } => Some(detail.clone()),

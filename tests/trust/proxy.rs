@@ -44,13 +44,12 @@ impl Proxy {
         actix::spawn(async move {
             while let Ok((dialled, _)) = listener.accept().await {
                 let Ok(onward) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                let (alive, recorder) = (lock(&shared.alive).clone(), Arc::clone(&shared));
+                let alive = lock(&shared.alive).clone();
                 actix::spawn(async move {
                     let ((from_dialler, to_dialler), (from_listener, to_listener)) =
                         (dialled.into_split(), onward.into_split());
-                    let record = move |bytes: &[u8]| lock(&recorder.recorded).extend_from_slice(bytes);
-                    let there = pass(from_dialler, to_listener, changes.to_listener, record);
-                    let back = pass(from_listener, to_dialler, changes.to_dialler, |_| {});
+                    let there = pass(from_dialler, to_listener, changes.to_listener);
+                    let back = pass(from_listener, to_dialler, changes.to_dialler);
                     tokio::select! {
                         biased;
                         () = alive.cancelled() => {}
@@ -69,14 +68,13 @@ impl Proxy {
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, change: Option<usize>, record: impl Fn(&[u8])) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, change: Option<usize>) {
     let (mut buffer, mut passed) = ([0; 4096], 0);
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..read];
         if let Some(byte) = change.and_then(|at| bytes.get_mut(at.wrapping_sub(passed))) {
             *byte ^= 1;
         }
-        record(bytes);
         passed += read;
         if to.write_all(bytes).await.is_err() {
             break;

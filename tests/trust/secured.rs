@@ -4,5 +4,6 @@ mod certificates;
 mod conversation;
 mod proxy;
 
+mod shared_key;
 mod tls;
 mod tls_refusals;

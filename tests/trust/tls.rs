@@ -108,7 +108,7 @@ fn a_byte_that_is_changed_on_the_way_breaks_the_link() {
         let mut texts: Mailbox<support::Text> = server.mailbox().name("texts").open().unwrap();
         let mut told = events(&client);
         reaches(&client, at(proxy.port), &mut numbers, 1).await;
-        client.remote(&at(proxy.port), "texts").unwrap().do_send(support::Text("x".repeat(100_000)));
+        client.remote(at(proxy.port), "texts").unwrap().do_send(support::Text("x".repeat(100_000)));
         told.find(is_down).await;
         assert!(texts.try_recv().is_none());
     });
@@ -207,7 +207,7 @@ fn reload_lets_new_certificates_in_and_ends_links_of_peers_that_are_none_any_mor
         tls.reload().unwrap();
         told_goes.find(is_down).await;
         // It dials again, and is refused; the other is still there, by the same connection.
-        goes.remote(&at(port), "numbers").unwrap().do_send(Number(3));
+        goes.remote(at(port), "numbers").unwrap().do_send(Number(3));
         settled(|| goes.stats().dropped_total() == 1).await;
         reaches(&stays, at(port), &mut numbers, 4).await;
         settled(|| server.stats().connections.len() == 1).await;
@@ -254,7 +254,7 @@ fn a_link_ends_when_the_peers_certificate_expires() {
             for told in &mut told {
                 assert_eq!(told.find(is_down).await, DownReason::Lost);
             }
-            client.remote(&at(port), "numbers").unwrap().do_send(Number(2));
+            client.remote(at(port), "numbers").unwrap().do_send(Number(2));
             settled(|| client.stats().dropped_total() == 1).await;
         }
     });
@@ -309,7 +309,7 @@ fn a_member_in_the_middle_does_not_get_past_the_binding() {
             }
         });
         let victim = over(&member(&authority)).start();
-        victim.remote(&at(between), "numbers").unwrap().do_send(Number(1));
+        victim.remote(at(between), "numbers").unwrap().do_send(Number(1));
         settled(|| dropped(&victim, actix_hermod::DropReason::NotConnected) == 1).await;
         assert!(server.stats().connections.is_empty());
     });

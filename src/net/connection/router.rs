@@ -96,6 +96,18 @@ pub(super) struct Live {
     pub(super) written: Option<Written>,
 }
 
+impl Live {
+    fn new(
+        connection: u64,
+        peer: Incarnation,
+        (reader, writer): (JoinHandle<()>, JoinHandle<()>),
+        heard: Arc<AtomicBool>,
+    ) -> Live {
+        let (announced, silent) = (false, Duration::ZERO);
+        Live { connection, peer, reader, writer, announced, heard, silent, read_to_end: None, written: None }
+    }
+}
+
 /// The way in which the writing direction has ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Written {
@@ -231,9 +243,7 @@ impl RemoteRouter {
         };
         let reader = Self::pipe(connection, reading.instrument(self.span.clone()), ctx);
         let writer = Self::pipe(connection, writing.instrument(self.span.clone()), ctx);
-        let (announced, silent) = (false, Duration::ZERO);
-        self.live =
-            Some(Live { connection, peer, reader, writer, announced, heard, silent, read_to_end: None, written: None });
+        self.live = Some(Live::new(connection, peer, (reader, writer), heard));
         // Measures the round trip early.
         self.nonce += 1;
         link.ping(self.nonce);

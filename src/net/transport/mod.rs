@@ -12,6 +12,8 @@ pub(crate) mod reserve;
 mod resolver;
 pub(crate) mod schemes;
 pub(crate) mod seam;
+#[cfg(feature = "shared-key")]
+pub(crate) mod shared_key;
 #[cfg(feature = "turmoil")]
 mod simulated;
 mod tcp;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
 use super::over_tcp::OverTcp;
 use super::seam::Transport;
+#[cfg(feature = "shared-key")]
+use super::shared_key::SharedKey;
 #[cfg(any(feature = "tls-aws-lc", feature = "tls-ring"))]
 use super::tls::Tls;
 use crate::ident::endpoint::Endpoint;
@@ -96,7 +98,10 @@ fn over_tcp(transport: &dyn Any) -> Option<Arc<dyn OverTcp>> {
     if let Some(tls) = transport.downcast_ref::<Tls>() {
         return Some(Arc::new(tls.clone()));
     }
-    let _ = transport;
+    #[cfg(feature = "shared-key")]
+    if let Some(key) = transport.downcast_ref::<SharedKey>() {
+        return Some(Arc::new(key.clone()));
+    }
     None
 }
 
