@@ -89,7 +89,7 @@ impl Router for Detached {
 
     fn report(&self, _: Source, _: &dyn LocalBox, _: &DropNotice<'_>) {}
 
-    fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: Incarnation, _: bool) -> Option<Arc<dyn Outbound>> {
         None
     }
 

@@ -71,8 +71,9 @@ pub(crate) trait Router: Send + Sync {
     fn forget(&self, id: BoxId, name: &str);
     /// Returns the box that has that name now.
     fn box_named(&self, name: &str) -> Option<Arc<dyn LocalBox>>;
-    /// Returns a live connection to that node, when the one that a pointer came by has ended.
-    fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>>;
+    /// Returns a live connection to that node, when the one that a pointer came by has ended. If it is to be
+    /// `protected`, others do not count.
+    fn live_link(&self, node: Incarnation, protected: bool) -> Option<Arc<dyn Outbound>>;
     /// Searches for a path to that node by dialling the hinted endpoints; messages sent by it wait until it is known
     /// whether that node is there. The search counts against the peer that has named the endpoints. Returns `None` if a
     /// search was tried lately, or is impossible.
@@ -109,6 +110,25 @@ pub(crate) struct Asker {
     pub(crate) node: NodeId,
     /// Whether the peer is on this host, and may name endpoints that only this host can reach.
     pub(crate) near: bool,
+    /// Whether the peer has named it over a protected channel: then only a protected one may lead there.
+    pub(crate) protected: bool,
+}
+
+/// The connection by which a pointer came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct CameOver {
+    /// Whether the peer is on this host.
+    pub(crate) near: bool,
+    /// Whether the channel is protected: then the pointer leads by protected paths only.
+    pub(crate) protected: bool,
+}
+
+impl CameOver {
+    /// Returns the asker for endpoints that were named over the connection, by that node.
+    pub(crate) fn asker(self, node: NodeId) -> Asker {
+        let CameOver { near, protected } = self;
+        Asker { node, near, protected }
+    }
 }
 
 /// A box of this node, whatever the type of its messages.

@@ -242,7 +242,8 @@ impl NodeParts {
         });
         let to = Destination { endpoint: endpoint.clone(), expected, asked_by };
         let make = || Link::to(self.link_context_in(Arc::clone(context)), to, start);
-        let link = self.peers.to(endpoint, expected, make);
+        let protected = asked_by.is_some_and(|asker| asker.protected);
+        let link = self.peers.to(endpoint, (expected, protected), make);
         link.is_asked_for(asked_by);
         if expected.is_none_or(|expected| expected == context.id().node) && self.listening.contains(endpoint) {
             link.listened_at();
@@ -313,8 +314,8 @@ impl Router for NodeParts {
         self.registry.remove(id, name);
     }
 
-    fn live_link(&self, node: Incarnation) -> Option<Arc<dyn Outbound>> {
-        self.peers.live_link(node).map(|link| link as Arc<dyn Outbound>)
+    fn live_link(&self, node: Incarnation, protected: bool) -> Option<Arc<dyn Outbound>> {
+        self.peers.live_link(node, protected).map(|link| link as Arc<dyn Outbound>)
     }
 
     fn discover(
@@ -329,11 +330,12 @@ impl Router for NodeParts {
             return None;
         }
         let (limits, outboxes) = (context.limits(), &context.quotas().outboxes);
-        self.searches.search(node, asked_by.node, limits.outbox, outboxes, |queue| {
+        let sought = (node, asked_by.protected);
+        self.searches.search(sought, asked_by.node, limits.outbox, outboxes, |queue| {
             let dial = |hint| self.link_for(context, hint, Some(node.node), Some(asked_by));
             let dialled = hints.into_iter().map(dial).collect();
             let (searches, peers) = (Arc::clone(&self.searches), Arc::clone(&self.peers));
-            self.run(Box::pin(path_search::search(searches, node, peers, dialled, limits.clone(), queue)));
+            self.run(Box::pin(path_search::search(searches, sought, peers, dialled, limits.clone(), queue)));
         })
     }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +26,8 @@ const UNDER_WAY: usize = 64 << 10;
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     pub(crate) network: Arc<Network>,
+    /// The scheme; `memory` if there is none.
+    pub(crate) scheme: Option<&'static str>,
     /// Whether peers elsewhere may name addresses of it.
     pub(crate) is_private: bool,
     /// Whether the two ends of a channel do not agree about it, as if somebody stood between.
@@ -40,6 +43,8 @@ pub(crate) struct Network {
     listeners: Mutex<BTreeMap<String, mpsc::UnboundedSender<Dialled>>>,
     ports: AtomicUsize,
     dials: AtomicUsize,
+    /// Whether channels have no binding from now on, like plain TCP.
+    is_plain: AtomicBool,
     /// Cancelled to break all channels; replaced then.
     alive: Mutex<CancellationToken>,
 }
@@ -62,6 +67,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Memory {
+    /// Makes a network of that scheme, whose channels have a binding or none.
+    pub(crate) fn of(scheme: &'static str, is_bound: bool) -> Memory {
+        let memory = Memory { scheme: Some(scheme), ..Memory::default() };
+        memory.set_bound(is_bound);
+        memory
+    }
+
+    /// Sets whether channels have a binding from now on.
+    pub(crate) fn set_bound(&self, is_bound: bool) {
+        self.network.is_plain.store(!is_bound, Ordering::SeqCst);
+    }
+
+    fn binding(&self) -> [u8; 32] {
+        if self.network.is_plain.load(Ordering::SeqCst) { [0; 32] } else { [7; 32] }
+    }
+
     /// Returns the number of dials so far.
     pub(crate) fn dials(&self) -> usize {
         self.network.dials.load(Ordering::SeqCst)
@@ -78,7 +99,7 @@ impl Memory {
         let listeners = lock(&self.network.listeners);
         let listener = listeners.get(address).ok_or(io::ErrorKind::ConnectionRefused)?;
         let (near, far) = tokio::io::duplex(UNDER_WAY);
-        let binding = [7; 32];
+        let binding = self.binding();
         listener.send(Dialled { io: far, binding, says }).map_err(|_| io::ErrorKind::ConnectionRefused)?;
         Ok(near)
     }
@@ -99,13 +120,13 @@ impl Memory {
 
 impl Transport for Memory {
     fn scheme(&self) -> &str {
-        "memory"
+        self.scheme.unwrap_or("memory")
     }
 
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
         Box::pin(async move {
             let io = self.cuttable(self.dial(address, Says::Hello)?);
-            let binding = if self.is_intercepted { [8; 32] } else { [7; 32] };
+            let binding = if self.is_intercepted { [8; 32] } else { self.binding() };
             let channel = Channel::new(io).binding(binding);
             Ok(match self.leads_to.filter(|_| address != "port 0") {
                 Some(led_to) => channel.address(led_to),

@@ -82,7 +82,7 @@ impl Router for StubRouter {
         None
     }
 
-    fn live_link(&self, _: Incarnation) -> Option<Arc<dyn Outbound>> {
+    fn live_link(&self, _: Incarnation, _: bool) -> Option<Arc<dyn Outbound>> {
         None
     }
 

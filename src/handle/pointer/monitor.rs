@@ -19,8 +19,8 @@ use super::Route;
 use super::identity::Origin;
 use super::search_queue::SearchQueue;
 use crate::handle::context::NodeContext;
-use crate::handle::ports::Asker;
 use crate::handle::ports::BoxGone;
+use crate::handle::ports::CameOver;
 use crate::handle::ports::LocalBox;
 use crate::handle::ports::Outbound;
 use crate::ident::Incarnation;
@@ -47,8 +47,8 @@ pub(crate) struct Away {
     /// The box at its own node, if another node has introduced it.
     own: Option<WatchedBox>,
     hints: Arc<[Endpoint]>,
-    /// Whether the node that has named the hints is on this host.
-    near: bool,
+    /// The kind of connection by which the pointer and its hints came.
+    over: CameOver,
     /// The time at which waiting began.
     began: Instant,
     /// The last known loss of contact with the box.
@@ -96,9 +96,9 @@ impl Monitor {
         };
         let primary =
             (Arc::clone(path.primary()), WatchedBox { node: pointer.made_for(), target: pointer.target(false) });
-        let (router, hints, near) = (Arc::clone(pointer.router()), Arc::clone(path.hints()), path.is_near());
+        let (router, hints, over) = (Arc::clone(pointer.router()), Arc::clone(path.hints()), path.came_over());
         let (began, lost) = (Instant::now(), Mutex::default());
-        Monitor::Away(Box::new(Away { router, primary, own, hints, near, began, lost }))
+        Monitor::Away(Box::new(Away { router, primary, own, hints, over, began, lost }))
     }
 
     /// Returns a monitor of a box of this node.
@@ -262,14 +262,18 @@ impl Away {
     fn live(&self, there: &WatchedBox) -> Option<(Arc<dyn Outbound>, WatchedBox)> {
         let (primary, _) = &self.primary;
         let is_primary = primary.is_linked() && primary.peer() == there.node;
-        let by = if is_primary { Some(Arc::clone(primary)) } else { self.router.live_link(there.node?) };
+        let by = if is_primary {
+            Some(Arc::clone(primary))
+        } else {
+            self.router.live_link(there.node?, self.over.protected)
+        };
         let link = by.filter(|link| !link.is_over())?;
         Some((link, there.clone()))
     }
 
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, node: Incarnation) -> Option<Arc<SearchQueue>> {
-        let asked_by = Asker { node: self.primary.1.node?.node, near: self.near };
+        let asked_by = self.over.asker(self.primary.1.node?.node);
         self.router.discover(node, &self.hints, asked_by)
     }
 

@@ -19,6 +19,7 @@ use super::alternate::Selection;
 use super::identity::Origin;
 use super::lease::Lease;
 use crate::handle::ports::Asker;
+use crate::handle::ports::CameOver;
 use crate::handle::ports::Dialler;
 use crate::handle::ports::Outbound;
 use crate::ident::Incarnation;
@@ -45,10 +46,10 @@ pub(crate) struct Path {
 enum CameFrom {
     /// The pointer was made from a name.
     Name,
-    /// The pointer came from the node of the box; `near` is whether that is on this host.
-    Owner { near: bool },
+    /// The pointer came from the node of the box, over such a connection.
+    Owner { over: CameOver },
     /// The pointer came from another node, which passes messages on.
-    Introducer { node: Box<Incarnation>, near: bool },
+    Introducer { node: Box<Incarnation>, over: CameOver },
 }
 
 /// The connection that a pointer uses first.
@@ -104,18 +105,18 @@ impl Path {
         }
     }
 
-    /// Returns the path of a pointer to a box of the node `to` that came from the node `from`; `near` is whether `from`
-    /// is on this host.
+    /// Returns the path of a pointer to a box of the node `to` that came from the node `from`, over a
+    /// connection of that kind.
     pub(crate) fn between(
         primary: Arc<dyn Outbound>,
-        (from, near): (Incarnation, bool),
+        (from, over): (Incarnation, CameOver),
         to: Incarnation,
         hints: Arc<[Endpoint]>,
     ) -> Path {
         let (from, selection) = if from == to {
-            (CameFrom::Owner { near }, Selection::primary())
+            (CameFrom::Owner { over }, Selection::primary())
         } else {
-            (CameFrom::Introducer { node: Box::new(from), near }, Selection::open())
+            (CameFrom::Introducer { node: Box::new(from), over }, Selection::open())
         };
         Path { from, hints, selection, ..Path::by(Primary::Made(primary)) }
     }
@@ -172,11 +173,11 @@ impl Path {
         &self.hints
     }
 
-    /// Returns whether the node that has named the hints is on this host.
-    pub(super) fn is_near(&self) -> bool {
+    /// Returns the kind of connection by which the pointer and its hints came.
+    pub(super) fn came_over(&self) -> CameOver {
         match self.from {
-            CameFrom::Name => false,
-            CameFrom::Owner { near } | CameFrom::Introducer { near, .. } => near,
+            CameFrom::Name => CameOver::default(),
+            CameFrom::Owner { over } | CameFrom::Introducer { over, .. } => over,
         }
     }
 }
@@ -232,7 +233,8 @@ impl Pointer {
     /// Returns a live connection, besides the one that the pointer uses, to the node that it came from, or to the box's
     /// own. A pointer by name has no other connection, as it leads to any node at its endpoint.
     pub(super) fn other_link(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
-        let live = |node| self.router().live_link(node).filter(|link| link.is_linked());
+        let is_protected = path.came_over().protected;
+        let live = |node| self.router().live_link(node, is_protected).filter(|link| link.is_linked());
         live(self.made_for()?).or_else(|| self.own_node().filter(|_| path.is_relayed()).and_then(live))
     }
 

@@ -10,7 +10,6 @@ use super::alternate::Alternate;
 use super::path::Path;
 use super::search_queue::SearchQueue;
 use crate::handle::envelope::Envelope;
-use crate::handle::ports::Asker;
 use crate::handle::ports::Correlation;
 use crate::handle::ports::NotTaken;
 use crate::handle::ports::Outbound;
@@ -173,14 +172,14 @@ impl Pointer {
     #[cold]
     fn select(&self, path: &Path) -> Alternate {
         let Some(node) = self.own_node() else { return Alternate::None };
-        let open = self.router().live_link(node).filter(|link| link.is_linked());
+        let open = self.router().live_link(node, path.came_over().protected).filter(|link| link.is_linked());
         path.selection.keep_to(open.map_or_else(|| self.discover(path), Alternate::Connected))
     }
 
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, path: &Path) -> Alternate {
         let search = || {
-            let asked_by = Asker { node: self.made_for()?.node, near: path.is_near() };
+            let asked_by = path.came_over().asker(self.made_for()?.node);
             self.router().discover(self.own_node()?, path.hints(), asked_by)
         };
         search().map_or(Alternate::None, Alternate::Searching)

@@ -186,6 +186,7 @@ mod tests {
     use crate::handle::pointer::lease::Lease;
     use crate::handle::pointer::path::Path;
     use crate::handle::ports::BoxGone;
+    use crate::handle::ports::CameOver;
     use crate::handle::ports::Correlation;
     use crate::handle::ports::NotTaken;
     use crate::handle::ports::PendingReply;
@@ -223,7 +224,10 @@ mod tests {
             let holdings = Arc::new(Holdings::default());
             holdings.begin(connection);
             let held = Lease::new(Arc::downgrade(&link), connection, BOX, 1, holdings);
-            let route = Route::Away { path: Path::between(link, (from, false), OWNER, Arc::default()), to: Some(BOX) };
+            let route = Route::Away {
+                path: Path::between(link, (from, CameOver::default()), OWNER, Arc::default()),
+                to: Some(BOX),
+            };
             let router = Arc::clone(detached::pointer().router());
             Arc::new(Pointer::new(router, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
         }

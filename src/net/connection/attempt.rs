@@ -27,7 +27,9 @@ pub(super) async fn dial(
 ) -> Result<Established, HandshakeError> {
     tracing::debug!(target: "actix_hermod", %endpoint, "dialling");
     let dial = async {
+        link.check_endpoint()?;
         let stream = link.metered(transport::dial(endpoint, asked_by, &node.transports).await?);
+        link.check(&stream)?;
         handshake::dialler(node, stream, link.expected()).await
     };
     tokio::select! {

@@ -16,7 +16,7 @@ use crate::handle::pointer::Route;
 use crate::handle::pointer::identity::Origin;
 use crate::handle::pointer::lease::Lease;
 use crate::handle::pointer::path::Path;
-use crate::handle::ports::Asker;
+use crate::handle::ports::CameOver;
 use crate::handle::ports::Outbound;
 use crate::ident::BoxId;
 use crate::ident::Incarnation;
@@ -25,6 +25,7 @@ use crate::ident::check_name;
 use crate::ident::endpoint::Endpoint;
 use crate::net::link::shape_query::Words;
 use crate::net::peers::hints;
+use crate::net::transport::Protection;
 use crate::net::transport::schemes::Transports;
 use crate::wire::introduction::Identity;
 use crate::wire::introduction::Introduction;
@@ -235,9 +236,9 @@ impl Binding {
                 // Written before the greeting, when the peer could not know yet that the endpoint leads here, or
                 // written for this very node.
                 Ok(endpoint) if context.is_our_place(&endpoint, *node) => context.our_place(endpoint, *node, name),
-                Ok(endpoint) if hints::may_name(&endpoint, context.near) => context.their_place(endpoint, *node, name),
+                Ok(endpoint) if context.may_lead_to(&endpoint) => context.their_place(endpoint, *node, name),
                 Ok(endpoint) => {
-                    tracing::debug!(target: "actix_hermod", peer = %context.peer, %endpoint, "not dialled for a peer elsewhere");
+                    tracing::debug!(target: "actix_hermod", peer = %context.peer, %endpoint, "not dialled for a peer");
                     context.nobody()
                 }
                 Err(_) => context.nobody(),
@@ -274,12 +275,32 @@ impl ConnectionContext {
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
     }
 
+    /// Returns the kind of the connection.
+    fn came_over(&self) -> CameOver {
+        CameOver { near: self.near, protected: self.link.is_protection_demanded() }
+    }
+
+    /// Whether a pointer that comes over the connection may lead to that endpoint.
+    fn may_lead_to(&self, endpoint: &Endpoint) -> bool {
+        let is_low = self.link.is_protection_demanded() && !Protection::may_suffice_at(endpoint);
+        !is_low && hints::may_name(endpoint, self.near)
+    }
+
+    /// Returns the hints that are heeded for pointers that come over the connection: over a protected one, those of
+    /// plain paths are not.
+    fn heeded(&self, hints: Arc<[Endpoint]>) -> Arc<[Endpoint]> {
+        if !self.link.is_protection_demanded() || hints.iter().all(Protection::may_suffice_at) {
+            return hints;
+        }
+        hints.iter().filter(|hint| Protection::may_suffice_at(hint)).cloned().collect()
+    }
+
     /// Returns a pointer to the box of that name at the node that listens there. Nothing is dialled for it yet.
     fn their_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
         if check_name(name).is_err() {
             return self.nobody();
         }
-        let asked_by = Asker { node: self.peer.node, near: self.near };
+        let asked_by = self.came_over().asker(self.peer.node);
         let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node, asked_by);
         let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
@@ -305,7 +326,10 @@ impl ConnectionContext {
             Origin::Boxed { node, .. } => *node,
             Origin::Named { .. } => self.peer,
         };
-        let route = Route::Away { path: Path::between(link, (self.peer, self.near), node, hints), to: Some(to) };
+        let route = Route::Away {
+            path: Path::between(link, (self.peer, self.came_over()), node, self.heeded(hints)),
+            to: Some(to),
+        };
         Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, route, held))
     }
 }

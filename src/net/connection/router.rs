@@ -200,7 +200,7 @@ impl RemoteRouter {
     fn up(&mut self, established: Established, ctx: &mut Context<Self>) {
         let Some(link) = &self.link else { return ctx.stop() };
         let info = Arc::clone(&established.info);
-        link.has_proven(&info);
+        link.has_proven(&info, established.stream.protection());
         let Established { stream, hello, names, numbers, rest, standing, .. } = established;
         let peer = names.peer;
         let (endpoints, unwelcomed) = match standing {

@@ -57,7 +57,8 @@ impl Link {
     /// dialled if any of the askers may name it.
     pub(crate) fn asked_by(&self, payer: NodeId) -> Asker {
         let askers = self.askers.lock();
-        Asker { node: payer, near: askers.is_own || askers.peers.iter().any(|asker| asker.near) }
+        let near = askers.is_own || askers.peers.iter().any(|asker| asker.near);
+        Asker { node: payer, near, protected: self.is_for_protected() }
     }
 }
 
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn so_many_peers_are_remembered_and_the_latest_are() {
-        let asker = |byte| Asker { node: NodeId([byte; 16]), near: false };
+        let asker = |byte| Asker { node: NodeId([byte; 16]), near: false, protected: false };
         let mut askers = Askers::default();
         for byte in (0..20).flat_map(|byte| [byte, byte]) {
             askers.add(Some(asker(byte)));

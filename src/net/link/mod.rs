@@ -14,6 +14,7 @@ mod control_queue;
 pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;
+mod guard;
 mod home;
 mod lease;
 mod listing;
@@ -47,12 +48,14 @@ use self::absences::Absences;
 use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
+use self::guard::Guard;
 use self::home::Homecoming;
 use self::listing::Listing;
 use self::lock::Lock;
 use self::outbox::Outbox;
 use self::outbox::Phase;
 use self::settling::Settlement;
+use super::transport::Protection;
 use super::transport::Stream;
 use crate::boxes::registry::Registry;
 use crate::handle::context::NodeContext;
@@ -118,6 +121,7 @@ pub(crate) struct Link {
     peer: Mutex<Option<Incarnation>>,
     /// The facts that the last connection has proven about the peer.
     info: Mutex<Option<Arc<PeerInfo>>>,
+    guard: Guard,
     /// The endpoints where the peer is said to listen.
     hints: Mutex<Arc<[Endpoint]>>,
     outbox: Lock,
@@ -144,6 +148,7 @@ impl Link {
     fn new(link_context: LinkContext, to: Option<Destination>, start: Option<StartDial>, phase: Phase) -> Arc<Link> {
         let (expected, mut askers) = (to.as_ref().and_then(|to| to.expected), Askers::default());
         to.iter().for_each(|to| askers.add(to.asked_by));
+        let guard = Guard::new(to.as_ref().and_then(|to| to.asked_by).is_some_and(|asker| asker.protected));
         let endpoint = to.map(|to| to.endpoint);
         let LinkContext { router, quotas, registry, settlement, absences, holdings } = link_context;
         let outbox = Lock::new(Outbox::new(phase, router.limits(), &quotas));
@@ -164,6 +169,7 @@ impl Link {
             start,
             peer,
             info: Mutex::new(None),
+            guard,
             hints,
             outbox,
             theirs,
@@ -242,9 +248,10 @@ impl Link {
         *self.hints.lock() = hints;
     }
 
-    /// Notes the facts that the connection, which is about to come up, has proven about the peer.
-    pub(crate) fn has_proven(&self, info: &Arc<PeerInfo>) {
+    /// Notes the facts that the connection, which is about to come up, has proven about the peer, and its protection.
+    pub(crate) fn has_proven(&self, info: &Arc<PeerInfo>, protection: Protection) {
         *self.info.lock() = Some(Arc::clone(info));
+        self.guard.note(protection);
     }
 
     /// Notes that the peer has greeted: waiting messages are written from now on. Returns the number of the connection.

@@ -43,6 +43,10 @@ const MAX_MISSED: usize = 1024;
 /// Nodes that are remembered as not found, for hints of one peer.
 const MAX_MISSED_OF_PEER: usize = MAX_MISSED / 4;
 
+/// A node that is searched for, and whether only a protected channel may lead there. Such a search has other results, so
+/// it is one of its own.
+pub(crate) type Sought = (Incarnation, bool);
+
 /// The searches of one node.
 #[derive(Debug, Default)]
 pub(crate) struct PathSearches {
@@ -54,9 +58,9 @@ pub(crate) struct PathSearches {
 
 #[derive(Debug, Default)]
 struct SearchTable {
-    under_way: HashMap<Incarnation, UnderWay>,
+    under_way: HashMap<Sought, UnderWay>,
     /// Nodes that were not found, until they may be searched for again.
-    missed: HashMap<Incarnation, Missed>,
+    missed: HashMap<Sought, Missed>,
 }
 
 /// A search that is under way, as the table knows it.
@@ -98,7 +102,7 @@ impl PathSearches {
     /// the hints. `None` if no search may begin.
     pub(crate) fn search(
         &self,
-        node: Incarnation,
+        node: Sought,
         asked_by: NodeId,
         limit: usize,
         outboxes: &Arc<Quota>,
@@ -124,7 +128,7 @@ impl PathSearches {
         Some(queue)
     }
 
-    fn ended(&self, node: Incarnation, again: Option<Instant>) {
+    fn ended(&self, node: Sought, again: Option<Instant>) {
         let mut tables = self.tables.lock();
         let ended = tables.under_way.remove(&node);
         match (again, &ended) {
@@ -156,7 +160,7 @@ impl PathSearches {
 /// A search that is under way, as its own task holds it.
 struct PathSearch {
     searches: Arc<PathSearches>,
-    node: Incarnation,
+    node: Sought,
     queue: Arc<SearchQueue>,
     /// The time from which the node may be searched for again, if it was not found.
     again: Option<Instant>,
@@ -174,14 +178,14 @@ impl Drop for PathSearch {
 /// `handshake_timeout` is over.
 pub(crate) fn search(
     searches: Arc<PathSearches>,
-    node: Incarnation,
+    sought: Sought,
     peers: Arc<PeerTable>,
     dialled: Vec<Arc<Link>>,
     limits: Limits,
     queue: Arc<SearchQueue>,
 ) -> impl Future<Output = ()> + Send {
     // Made before the first poll: messages that wait are counted even if the node ends before the search begins.
-    let mut search = PathSearch { searches, node, queue, again: None };
+    let (mut search, (node, _)) = (PathSearch { searches, node: sought, queue, again: None }, sought);
     async move {
         let hurry = search.searches.hurry.clone();
         let found = tokio::select! {
@@ -256,7 +260,7 @@ mod tests {
 
     fn begins(searches: &PathSearches, n: usize, asked_by: NodeId) -> bool {
         let mut has_begun = false;
-        searches.search(node(n), asked_by, 1, &Quota::new(0), |_| has_begun = true);
+        searches.search((node(n), false), asked_by, 1, &Quota::new(0), |_| has_begun = true);
         has_begun
     }
 
@@ -268,7 +272,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(10);
         for n in 0..MAX_MISSED_OF_PEER {
             begins(&searches, n, greedy);
-            searches.ended(node(n), Some(until));
+            searches.ended((node(n), false), Some(until));
         }
         assert!(!begins(&searches, 2001, greedy) && begins(&searches, 2001, other));
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -280,8 +284,12 @@ mod tests {
         let searches = PathSearches::default();
         assert!((0..MAX_SEARCHES).all(|n| begins(&searches, n, any(n))));
         assert!(!begins(&searches, MAX_SEARCHES, any(0)));
-        assert!(searches.search(node(0), any(0), 1, &Quota::new(0), |_| panic!("it is looked for already")).is_some());
-        searches.ended(node(0), None);
+        assert!(
+            searches
+                .search((node(0), false), any(0), 1, &Quota::new(0), |_| panic!("it is looked for already"))
+                .is_some()
+        );
+        searches.ended((node(0), false), None);
         assert!(begins(&searches, MAX_SEARCHES, any(0)));
     }
 
@@ -290,9 +298,9 @@ mod tests {
     fn a_search_that_is_never_begun_with_is_over() {
         let (searches, peers) = (Arc::new(PathSearches::default()), Arc::new(PeerTable::default()));
         let begin = |queue| {
-            drop(search(Arc::clone(&searches), node(0), peers, Vec::new(), Limits::default(), queue));
+            drop(search(Arc::clone(&searches), (node(0), false), peers, Vec::new(), Limits::default(), queue));
         };
-        let queue = searches.search(node(0), any(0), 1, &Quota::new(0), begin).expect("there was none");
+        let queue = searches.search((node(0), false), any(0), 1, &Quota::new(0), begin).expect("there was none");
         assert!(queue.is_in_vain());
         assert!(searches.tables.lock().under_way.is_empty());
     }
@@ -303,7 +311,7 @@ mod tests {
         let pause = Duration::from_secs(10);
         for n in 0..MAX_MISSED {
             assert!(begins(&searches, n, any(n)));
-            searches.ended(node(n), Some(Instant::now() + pause));
+            searches.ended((node(n), false), Some(Instant::now() + pause));
         }
         assert!(!begins(&searches, 0, any(0)), "it was not found a moment ago");
         assert!(!begins(&searches, MAX_MISSED, any(0)), "there are too many");

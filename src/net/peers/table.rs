@@ -53,10 +53,13 @@ pub(crate) struct PeerTable {
     news: News,
 }
 
+/// The endpoint of a dialled link, the node that is expected there, if one is, and whether only a protected channel may
+/// lead there.
+type DialKey = (Endpoint, Option<NodeId>, bool);
+
 #[derive(Debug, Default)]
 struct PeerState {
-    /// Dialled links by the endpoint, and by the node that is expected there, if one is.
-    dialled: HashMap<(Endpoint, Option<NodeId>), Weak<Link>>,
+    dialled: HashMap<DialKey, Weak<Link>>,
     /// The number of links in `dialled` that were left when unheld ones were last forgotten.
     dialled_held: usize,
     /// Dialled links by the node at their other end, or the last node there: each link once.
@@ -73,19 +76,21 @@ struct PeerState {
 }
 
 impl PeerTable {
-    /// Returns the link to an endpoint, and to the `expected` node if one is. Makes the link if none is held.
+    /// Returns the link to an endpoint, and to the `expected` node if one is, by a `protected` channel if that is asked
+    /// for. Makes the link if none is held.
     pub(crate) fn to(
         &self,
         endpoint: &Endpoint,
-        expected: Option<NodeId>,
+        (expected, protected): (Option<NodeId>, bool),
         make: impl FnOnce() -> Arc<Link>,
     ) -> Arc<Link> {
-        let known = self.at(endpoint, expected);
+        let key = (endpoint.clone(), expected, protected);
+        let known = self.tables.lock().dialled.get(&key).and_then(Weak::upgrade);
         if let Some(link) = known.as_ref().filter(|link| !link.is_over()) {
             return Arc::clone(link);
         }
         let mut tables = self.tables.lock();
-        let now = tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
+        let now = tables.dialled.get(&key).and_then(Weak::upgrade);
         // Another thread may have made the link meanwhile.
         let made = now.filter(|link| known.as_ref().is_none_or(|over| !Arc::ptr_eq(link, over)));
         made.unwrap_or_else(|| {
@@ -95,22 +100,27 @@ impl PeerTable {
                 tables.forget_unheld();
             }
             let link = make();
-            tables.dialled.insert((endpoint.clone(), expected), Arc::downgrade(&link));
+            tables.dialled.insert(key, Arc::downgrade(&link));
             link
         })
     }
 
-    /// Returns the links to an endpoint that are held and may lead to that node: the link to any node there, and the
-    /// link to that one.
+    /// Returns the links to an endpoint that are held and may lead to that node: those to any node there, and those to
+    /// that one.
     pub(crate) fn dialled(&self, endpoint: &Endpoint, node: NodeId) -> Vec<Arc<Link>> {
         let tables = self.tables.lock();
-        let to = |expected| tables.dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade);
-        [None, Some(node)].into_iter().filter_map(to).collect()
+        let to = |(expected, protected)| {
+            let key = (endpoint.clone(), expected, protected);
+            tables.dialled.get(&key).and_then(Weak::upgrade)
+        };
+        let expected = [None, Some(node)].into_iter();
+        expected.flat_map(|expected| [(expected, false), (expected, true)]).filter_map(to).collect()
     }
 
     /// Returns the link to an endpoint, and to the `expected` node if one is, as long as it is held.
+    #[cfg(test)]
     pub(crate) fn at(&self, endpoint: &Endpoint, expected: Option<NodeId>) -> Option<Arc<Link>> {
-        self.tables.lock().dialled.get(&(endpoint.clone(), expected)).and_then(Weak::upgrade)
+        self.tables.lock().dialled.get(&(endpoint.clone(), expected, false)).and_then(Weak::upgrade)
     }
 
     /// Forgets a dialled link that only its own connection holds, with `holders` references: the next caller that dials
@@ -122,7 +132,8 @@ impl PeerTable {
             return false;
         }
         if let Some(endpoint) = link.endpoint()
-            && let Entry::Occupied(entry) = tables.dialled.entry((endpoint.clone(), link.expected()))
+            && let Entry::Occupied(entry) =
+                tables.dialled.entry((endpoint.clone(), link.expected(), link.is_for_protected()))
             && std::ptr::eq(entry.get().as_ptr(), Arc::as_ptr(link))
         {
             entry.remove();
@@ -250,9 +261,11 @@ impl PeerTable {
     }
 
     /// Returns a live connection to that node that may serve pointers introduced by other connections. A connection
-    /// that was given up is still among the live ones for a moment, hence the check.
-    pub(crate) fn live_link(&self, node: Incarnation) -> Option<Arc<Link>> {
-        self.live(node).into_iter().find(|link| !link.is_over() && link.serves_others())
+    /// that was given up is still among the live ones for a moment, hence the check. If it is to be `protected`, plain
+    /// connections do not count.
+    pub(crate) fn live_link(&self, node: Incarnation, protected: bool) -> Option<Arc<Link>> {
+        let serves = |link: &Arc<Link>| !link.is_over() && link.serves_others() && (!protected || link.is_protected());
+        self.live(node).into_iter().find(serves)
     }
 
     /// Whether the link is a live connection to that node, which has proven who it is.
@@ -528,7 +541,7 @@ mod tests {
             Arc::clone(&inner) as _,
             endpoint.clone(),
             None,
-            Asker { node: node(1).node, near: false },
+            Asker { node: node(1).node, near: false, protected: false },
         );
         let origin = Origin::Named { endpoint, node: None, name: "box".into() };
         let route = Route::Away { path, to: None };

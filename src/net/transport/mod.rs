@@ -84,6 +84,15 @@ impl Stream {
         Stream { scheme: Cow::Owned(scheme.to_owned()), ..self }
     }
 
+    /// Returns the protection of the stream.
+    pub(crate) fn protection(&self) -> Protection {
+        match self.binding {
+            UNBOUND if self.near && self.scheme != TCP => Protection::Host,
+            UNBOUND => Protection::Nothing,
+            _ => Protection::Channel,
+        }
+    }
+
     /// Returns the description of the peer at the other end, which has proven that it is that node.
     pub(crate) fn info(&self, node: NodeId) -> PeerInfo {
         PeerInfo::new(node, &*self.scheme, self.reached, self.identity.clone())
@@ -141,6 +150,37 @@ async fn dial_tcp(host: &str, port: u16, asked_by: Option<Asker>) -> io::Result<
 /// Returns the error for an endpoint without a transport.
 fn unsupported(endpoint: &Endpoint, transports: &Transports) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, transports.check(endpoint).err().unwrap_or_default())
+}
+
+/// The protection of a stream from those who are between its ends, in ascending order. A pointer that came over a
+/// protected channel leads by no path below [`Protection::Host`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Protection {
+    /// None: plain TCP, also on this host, since an endpoint there may be another program's by now.
+    Nothing,
+    /// The stream crosses no network: a Unix socket, or another channel that is near. It serves pointers that came over
+    /// a protected channel, but those that came over it may lead by plain paths: the hosts of a peer's boxes, which the
+    /// peer names, may be reached in no other way.
+    Host,
+    /// The channel has a binding: TLS, the shared key, or a transport of the application.
+    Channel,
+}
+
+impl Protection {
+    /// Whether a stream to that endpoint may suffice, as far as can be told before it is dialled.
+    pub(crate) fn may_suffice_at(endpoint: &Endpoint) -> bool {
+        !matches!(endpoint.place(), Place::Tcp { .. })
+    }
+
+    /// Whether the stream may serve pointers that came over a protected channel.
+    pub(crate) fn suffices(self) -> bool {
+        self >= Protection::Host
+    }
+
+    /// Whether pointers that come over the stream lead by protected paths only.
+    pub(crate) fn is_demanded(self) -> bool {
+        self == Protection::Channel
+    }
 }
 
 /// Accepts connections at one endpoint.

@@ -167,7 +167,7 @@ mod tests {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let asker = |near| Some(Asker { node: NodeId([1; 16]), near });
+            let asker = |near| Some(Asker { node: NodeId([1; 16]), near, protected: false });
             for host in ["localhost", "127.0.0.1"] {
                 let address = format!("{host}:{port}");
                 let refused = connect(&address, asker(false), &Silent).await.unwrap_err();

@@ -117,6 +117,9 @@ impl Channel {
     /// Sets 32 bytes that both ends of this channel know, and no other channel has: such as the TLS exporter of RFC
     /// 9266, or the hash of a Noise handshake. The nodes' signatures in the greeting cover it, so that nobody can pass a
     /// greeting on from one channel to another. Default: zeros, which bind nothing.
+    ///
+    /// A channel with a binding counts as protected: an address that came over one leads by protected channels only,
+    /// or by channels that are [near](Channel::near), whatever plain endpoints a peer may name.
     #[must_use]
     pub fn binding(mut self, binding: [u8; 32]) -> Channel {
         self.stream.binding = binding;

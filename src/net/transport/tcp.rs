@@ -251,7 +251,7 @@ mod tests {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let asker = |near| Some(Asker { node: NodeId([1; 16]), near });
+            let asker = |near| Some(Asker { node: NodeId([1; 16]), near, protected: false });
             for host in ["localhost", "127.0.0.1", "127.1", "0x7f.1", "0"] {
                 let refused = dial(host, port, asker(false)).await.map(|_| ()).unwrap_err();
                 assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{host}");
