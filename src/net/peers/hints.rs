@@ -15,9 +15,10 @@ use crate::net::transport::schemes::Transports;
 /// Endpoints that are remembered for each node.
 const MAX_HINTS: usize = 4;
 
-/// Returns the endpoints that are believed of those where a peer says that a node listens: endpoints that mean
-/// something to this host. Endpoints that a host has for itself only do if the peer is `near`, on this host. Those that
-/// this node can dial come first; the others may be of use to nodes that its addresses are passed on to.
+/// Filters the endpoints where a peer says that a node listens, and returns the believed ones: they must be meaningful
+/// on this host. An endpoint that every host uses for itself is believed only if the peer is `near`, on this host.
+/// Endpoints that this node can dial come first; the others may be useful to nodes that receive the listening node's
+/// addresses.
 pub(crate) fn believed<'a>(
     told: impl IntoIterator<Item = &'a str>,
     near: bool,

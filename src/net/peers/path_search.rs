@@ -2,9 +2,9 @@
 //! through the node that introduced them, the relay.
 //!
 //! Messages sent meanwhile wait in the search's queue, in order, and then leave by the path that was chosen: nothing is
-//! lost because a hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; the
-//! end of the node also ends the wait. A node that was not found is not searched for again before the longest pause
-//! between two dials is over.
+//! lost because a hint was wrong. Their bytes are bounded like an outbox, and their time by `handshake_timeout`; they
+//! also stop waiting when this node ends. After a search without success, no further search for the same node begins
+//! until the longest pause between two dials is over.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -293,7 +293,7 @@ mod tests {
         assert!(begins(&searches, MAX_SEARCHES, any(0)));
     }
 
-    /// As if the node had ended before.
+    /// The future of the search is dropped before its first poll, as when the node has already ended.
     #[test]
     fn a_search_that_is_never_begun_with_is_over() {
         let (searches, peers) = (Arc::new(PathSearches::default()), Arc::new(PeerTable::default()));

@@ -27,12 +27,12 @@ use crate::wire::target::Target;
 /// Connections between the same two nodes at a time.
 const MAX_PARALLEL: usize = 8;
 
-/// Nodes that are remembered as ended. A wait for a box of a node that was forgotten since ends when `dead_after` is
-/// over.
+/// Nodes that are remembered as ended. If a node has been forgotten, a wait for one of its boxes ends only after
+/// `dead_after`.
 const MAX_GONE: usize = 1024;
 
-/// Nodes without a connection of which the time of the last one is remembered. A wait for a box of a node that was
-/// forgotten since ends later.
+/// Disconnected nodes for which the time of the disconnection is remembered. If a node has been forgotten, a wait for
+/// one of its boxes ends later.
 const MAX_LEFT: usize = 1024;
 
 /// Runs of nodes that are remembered as once connected. If a run was forgotten, nobody notices that a later run of the
@@ -452,7 +452,7 @@ mod tests {
         inner.link_to(&format!("localhost:{n}").parse().expect("an endpoint"), None)
     }
 
-    /// With as many nodes as there once were tokens.
+    /// The number of nodes is far above the limit.
     #[test]
     fn of_nodes_without_end_the_latest_runs_are_remembered_and_nothing_else() {
         let (io, _not_started) = io_thread::io();
