@@ -187,7 +187,7 @@ impl Node {
     where
         M: RemoteMessage + Message<Result = ()>,
     {
-        MailboxBuilder::new(self.router(), Arc::clone(&self.inner.registry))
+        MailboxBuilder::new(self.this_node(), Arc::clone(&self.inner.registry))
     }
 
     /// Returns the address of the box of that name at the node that listens there, now or later.
@@ -211,7 +211,7 @@ impl Node {
         name: impl Into<String>,
     ) -> Result<Address<M>, AddressError> {
         let endpoint: Endpoint = at.as_ref().parse()?;
-        let pointer = self.router().place(&endpoint, None, &name.into())?;
+        let pointer = self.this_node().place(&endpoint, None, &name.into())?;
         address_of(pointer)
     }
 
@@ -235,7 +235,7 @@ impl Node {
     /// # Ok::<(), serde_json::Error>(()) }).unwrap();
     /// ```
     pub fn with<R>(&self, read: impl FnOnce() -> R) -> R {
-        serde_scope::with_text(&self.router(), read)
+        serde_scope::with_text(&self.this_node(), read)
     }
 
     /// Returns the address that a URI stands for; see [`Address::uri`].
@@ -244,7 +244,7 @@ impl Node {
     /// [`AddressError::InvalidUri`], [`AddressError::PathTooLong`], [`AddressError::NameEmpty`],
     /// [`AddressError::NameTooLong`]; [`AddressError::NotEncodable`] if no message of the type can travel.
     pub fn resolve<M: RemoteMessage>(&self, uri: impl AsRef<str>) -> Result<Address<M>, AddressError> {
-        address_of(handle::resolve(&self.router(), uri.as_ref())?)
+        address_of(handle::resolve(&self.this_node(), uri.as_ref())?)
     }
 
     /// Returns the shapes of the messages that the named boxes of this node take, by the name of the box.
@@ -339,7 +339,7 @@ impl Node {
         self.inner.stopped().cancelled().await;
     }
 
-    fn router(&self) -> Arc<NodeContext> {
+    fn this_node(&self) -> Arc<NodeContext> {
         Arc::clone(&self.inner) as Arc<NodeContext>
     }
 }

@@ -52,12 +52,12 @@ use crate::reason::DropReason;
 
 /// Puts an actor behind a new box, and starts feeding the actor. The box is not registered yet.
 pub(crate) fn publication<M: RemoteMessage, G: GivenAs<M>>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     identity: BoxIdentity,
     actor: Recipient<G>,
     window: Window,
 ) -> Arc<BoxQueue<M>> {
-    let queue = inbox_before(router, identity, &actor, window);
+    let queue = inbox_before(node, identity, &actor, window);
     feed(&queue, actor, window);
     queue
 }
@@ -65,14 +65,10 @@ pub(crate) fn publication<M: RemoteMessage, G: GivenAs<M>>(
 /// Makes a box for an actor whose recipient is sent to others; both live for as long as the others hold the box.
 /// Feeding starts with the first message: many such boxes never get one, because the message with the recipient in it
 /// does not leave.
-pub(crate) fn exported<M: RemoteMessage>(
-    router: &Arc<NodeContext>,
-    id: BoxId,
-    actor: Recipient<M>,
-) -> Arc<BoxQueue<M>> {
-    let window = Window::of(&**router);
+pub(crate) fn exported<M: RemoteMessage>(node: &Arc<NodeContext>, id: BoxId, actor: Recipient<M>) -> Arc<BoxQueue<M>> {
+    let window = Window::of(&**node);
     let identity = BoxIdentity { id, name: "".into(), is_leased: true, visibility: None };
-    let queue = inbox_before(router, identity, &actor, window);
+    let queue = inbox_before(node, identity, &actor, window);
     let weak = Arc::downgrade(&queue);
     queue.start_when_needed(move || {
         if let Some(queue) = weak.upgrade() {
@@ -83,19 +79,19 @@ pub(crate) fn exported<M: RemoteMessage>(
 }
 
 fn inbox_before<M: RemoteMessage, G: GivenAs<M>>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     identity: BoxIdentity,
     actor: &Recipient<G>,
     window: Window,
 ) -> Arc<BoxQueue<M>> {
     let buffer = Buffer::dropping(window.capacity);
-    Arc::new(BoxQueue::new(identity, Arc::clone(router), &buffer, Some(G::behind(actor))))
+    Arc::new(BoxQueue::new(identity, Arc::clone(node), &buffer, Some(G::behind(actor))))
 }
 
 fn feed<M: RemoteMessage, G: GivenAs<M>>(queue: &Arc<BoxQueue<M>>, actor: Recipient<G>, window: Window) {
     queue.keep_given();
-    queue.router().run(Box::pin(ActorFeed {
-        progress: queue.router().shutdown().feed(),
+    queue.this_node().run(Box::pin(ActorFeed {
+        progress: queue.this_node().shutdown().feed(),
         round: Round::default(),
         queue: Arc::clone(queue),
         actor,
@@ -215,7 +211,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
     /// count as lost with it. An actor that lives has begun them, if only to leave a request unanswered.
     fn count(&self, begun: bool, count: u64, from: impl IntoIterator<Item = (Source, u64)>) {
         if begun || self.actor.connected() {
-            self.queue.router().observer().delivered(count);
+            self.queue.this_node().observer().delivered(count);
         } else {
             self.lose(DropReason::BoxClosed, "the actor has stopped", count, from);
         }
@@ -264,7 +260,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
             let number = self.next;
             self.next += 1;
             let Parcel { message, reply, from: source } = parcel;
-            let message = G::given(message, source, self.queue.router(), &mut self.origins);
+            let message = G::given(message, source, self.queue.this_node(), &mut self.origins);
             match reply {
                 Some(reply) => {
                     let from = senders(std::iter::once(source));
@@ -315,7 +311,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
         }
         // If earlier messages are cancelled, `begun` may never reach the mark, so an idle feed counts, too.
         if (is_idle || (self.asking == 0 && self.begun >= self.round.until)) && self.progress.settle(round) {
-            self.queue.router().shutdown().note_change();
+            self.queue.this_node().shutdown().note_change();
         }
     }
 
@@ -331,7 +327,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
         }
         self.queue.wait_with_actor(self.waiting_with_actor());
         if self.progress.settle(GIVEN_UP) {
-            self.queue.router().shutdown().note_change();
+            self.queue.this_node().shutdown().note_change();
         }
         Poll::Pending
     }
@@ -349,7 +345,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> ActorFeed<M, G> {
 
     /// Drops all waiting messages, since none will be handled.
     fn give_up(&mut self) {
-        let is_over = self.queue.router().is_stopped();
+        let is_over = self.queue.this_node().is_stopped();
         if is_over {
             self.progress.set_given_up();
             self.forsake_given();
@@ -402,7 +398,7 @@ impl<M: RemoteMessage, G: GivenAs<M>> Drop for ActorFeed<M, G> {
     /// that wait in the box are dropped.
     fn drop(&mut self) {
         self.give_up();
-        self.queue.router().shutdown().forget(&self.progress);
+        self.queue.this_node().shutdown().forget(&self.progress);
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Key(u128);
 pub(crate) struct KeyOf<M> {
     find: Arc<dyn Fn(&M) -> Key + Send + Sync>,
     /// Whether a panic of the key function was logged: once is enough, as it may happen for every message.
-    told: Arc<AtomicBool>,
+    is_logged: Arc<AtomicBool>,
 }
 
 impl<M> KeyOf<M> {
@@ -41,13 +41,13 @@ impl<M> KeyOf<M> {
             key(message).hash(&mut twice);
             twice.key()
         };
-        KeyOf { find: Arc::new(find), told: Arc::default() }
+        KeyOf { find: Arc::new(find), is_logged: Arc::default() }
     }
 
     /// Returns the key of a message; `None` if the application's code panics.
     pub(crate) fn find(&self, message: &M) -> Option<Key> {
         let found = catch_unwind(AssertUnwindSafe(|| (self.find)(message))).ok();
-        if found.is_none() && !self.told.swap(true, Ordering::Relaxed) {
+        if found.is_none() && !self.is_logged.swap(true, Ordering::Relaxed) {
             let type_name = std::any::type_name::<M>();
             tracing::error!(target: "actix_hermod", type_name, "the key function of a box panics");
         }
@@ -57,7 +57,7 @@ impl<M> KeyOf<M> {
 
 impl<M> Clone for KeyOf<M> {
     fn clone(&self) -> KeyOf<M> {
-        KeyOf { find: Arc::clone(&self.find), told: Arc::clone(&self.told) }
+        KeyOf { find: Arc::clone(&self.find), is_logged: Arc::clone(&self.is_logged) }
     }
 }
 

@@ -36,7 +36,7 @@ use crate::reason::DropReason;
 /// Opens a mailbox; made by [`Node::mailbox`](crate::Node::mailbox).
 #[must_use = "a mailbox is opened by `open`"]
 pub struct MailboxBuilder<M> {
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     registry: Arc<Registry>,
     name: Option<String>,
     buffer: Buffer<M>,
@@ -44,9 +44,9 @@ pub struct MailboxBuilder<M> {
 }
 
 impl<M> MailboxBuilder<M> {
-    pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>) -> MailboxBuilder<M> {
-        let buffer = Buffer::dropping(router.limits().mailbox_buffer);
-        MailboxBuilder { router, registry, name: None, buffer, visibility: None }
+    pub(crate) fn new(node: Arc<NodeContext>, registry: Arc<Registry>) -> MailboxBuilder<M> {
+        let buffer = Buffer::dropping(node.limits().mailbox_buffer);
+        MailboxBuilder { node, registry, name: None, buffer, visibility: None }
     }
 }
 
@@ -112,9 +112,9 @@ impl<M: RemoteMessage + Message<Result = ()>> MailboxBuilder<M> {
         Registry::admit::<M>()?;
         let identity =
             BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: self.visibility.map(Box::new) };
-        let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.router), &self.buffer, None));
+        let queue = Arc::new(BoxQueue::new(identity, Arc::clone(&self.node), &self.buffer, None));
         let local: Arc<dyn LocalBox> = Arc::clone(&queue) as _;
-        let pointer = Arc::new(Pointer::here(self.router, local));
+        let pointer = Arc::new(Pointer::here(self.node, local));
         self.registry.open(&pointer, &*queue, false)?;
         Ok(Mailbox { queue, batch: Batch::new(), origins: Origins::default(), pointer, acknowledge })
     }
@@ -253,17 +253,17 @@ impl<M: RemoteMessage> Mailbox<M> {
     #[inline(always)]
     fn take_plain(&mut self) -> Option<M> {
         let message = self.queue.hand_over_plain(&mut self.batch)?;
-        self.queue.router().observer().delivered_here();
+        self.queue.this_node().observer().delivered_here();
         Some(message)
     }
 
     fn deliver_from(&mut self, parcel: Parcel<M>) -> (M, Origin) {
-        let origin = self.origins.of(parcel.from, self.queue.router());
+        let origin = self.origins.of(parcel.from, self.queue.this_node());
         (self.deliver(parcel), origin)
     }
 
     fn deliver(&mut self, parcel: Parcel<M>) -> M {
-        self.queue.router().observer().delivered_here();
+        self.queue.this_node().observer().delivered_here();
         if let Some(reply) = parcel.reply {
             (self.acknowledge)(*reply);
         }

@@ -33,7 +33,7 @@ use crate::observe::peer_info::PeerInfo;
 /// it.
 #[must_use = "an actor is published by `open`"]
 pub struct PublicationBuilder<A: Actor, H = ()> {
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     registry: Arc<Registry>,
     name: String,
     actor: Addr<A>,
@@ -43,9 +43,9 @@ pub struct PublicationBuilder<A: Actor, H = ()> {
 }
 
 impl<A: Actor> PublicationBuilder<A> {
-    pub(crate) fn new(router: Arc<NodeContext>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
-        let window = Window::of(&*router);
-        PublicationBuilder { router, registry, name, actor, window, visibility: None, handles: PhantomData }
+    pub(crate) fn new(node: Arc<NodeContext>, registry: Arc<Registry>, name: String, actor: Addr<A>) -> Self {
+        let window = Window::of(&*node);
+        PublicationBuilder { node, registry, name, actor, window, visibility: None, handles: PhantomData }
     }
 
     /// Publishes the actor for messages of type `M`.
@@ -68,8 +68,8 @@ impl<A: Actor> PublicationBuilder<A> {
     }
 
     fn for_messages<H>(self) -> PublicationBuilder<A, H> {
-        let PublicationBuilder { router, registry, name, actor, window, visibility, .. } = self;
-        PublicationBuilder { router, registry, name, actor, window, visibility, handles: PhantomData }
+        let PublicationBuilder { node, registry, name, actor, window, visibility, .. } = self;
+        PublicationBuilder { node, registry, name, actor, window, visibility, handles: PhantomData }
     }
 }
 
@@ -146,8 +146,8 @@ impl<A: Actor, H> PublicationBuilder<A, H> {
         A: Handler<G>,
         A::Context: ToEnvelope<A, G>,
     {
-        let PublicationBuilder { router, registry, name, actor, window, visibility, .. } = self;
-        let pointer = publish::<M, G>(&router, &registry, (name, visibility), actor.recipient(), window)?;
+        let PublicationBuilder { node, registry, name, actor, window, visibility, .. } = self;
+        let pointer = publish::<M, G>(&node, &registry, (name, visibility), actor.recipient(), window)?;
         Ok(Publication { pointer, handles: TypeId::of::<M>(), actor: PhantomData })
     }
 }
@@ -165,7 +165,7 @@ impl<A: Actor, H> fmt::Debug for PublicationBuilder<A, H> {
 
 /// Opens a box of that name in front of an actor.
 pub(crate) fn publish<M: RemoteMessage, G: GivenAs<M>>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     registry: &Registry,
     (name, visibility): (String, Option<Visibility>),
     actor: Recipient<G>,
@@ -174,8 +174,8 @@ pub(crate) fn publish<M: RemoteMessage, G: GivenAs<M>>(
     let name = Registry::check(Some(name))?;
     Registry::admit::<M>()?;
     let identity = BoxIdentity { id: BoxId::random(), name, is_leased: false, visibility: visibility.map(Box::new) };
-    let local = actor_feed::publication::<M, G>(router, identity, actor, window);
-    let pointer = Arc::new(Pointer::here(Arc::clone(router), Arc::clone(&local) as Arc<dyn LocalBox>));
+    let local = actor_feed::publication::<M, G>(node, identity, actor, window);
+    let pointer = Arc::new(Pointer::here(Arc::clone(node), Arc::clone(&local) as Arc<dyn LocalBox>));
     // A box that did not open feeds no actor.
     registry.open(&pointer, &*local, true).inspect_err(|_| local.close())?;
     Ok(pointer)

@@ -64,7 +64,7 @@ impl<M: RemoteMessage> Message for Received<M> {
 
 /// The form in which an actor is given messages of type `M`.
 pub(crate) trait GivenAs<M: RemoteMessage>: Message<Result = M::Result> + Send + Sized + 'static {
-    fn given(message: M, from: Source, router: &NodeContext, origins: &mut Origins) -> Self;
+    fn given(message: M, from: Source, node: &NodeContext, origins: &mut Origins) -> Self;
     fn behind(actor: &Recipient<Self>) -> ActorBehind<M>;
 }
 
@@ -80,8 +80,8 @@ impl<M: RemoteMessage> GivenAs<M> for M {
 }
 
 impl<M: RemoteMessage> GivenAs<M> for Received<M> {
-    fn given(message: M, from: Source, router: &NodeContext, origins: &mut Origins) -> Received<M> {
-        Received { message, origin: origins.of(from, router) }
+    fn given(message: M, from: Source, node: &NodeContext, origins: &mut Origins) -> Received<M> {
+        Received { message, origin: origins.of(from, node) }
     }
 
     fn behind(actor: &Recipient<Received<M>>) -> ActorBehind<M> {
@@ -99,10 +99,10 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// Returns the origin of a message from that source.
-    pub(crate) fn of(&mut self, from: Source, router: &NodeContext) -> Origin {
+    pub(crate) fn of(&mut self, from: Source, node: &NodeContext) -> Origin {
         let Some((connection, _)) = from.away() else { return Origin::ThisNode };
         if self.last.as_deref().is_none_or(|(last, _)| *last != connection) {
-            self.last = router.peer_on(connection).map(|info| Box::new((connection, info)));
+            self.last = node.peer_on(connection).map(|info| Box::new((connection, info)));
         }
         let relayed = from.is_relayed();
         let peer = |(_, info): &(u64, Arc<PeerInfo>)| Origin::Peer { info: Arc::clone(info), relayed };
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn the_origin_of_a_message_is_this_node_or_one_that_is_remembered() {
         let (pointer, mut origins) = (detached::pointer(), Origins::default());
-        let router = pointer.router();
-        assert_eq!(origins.of(Source::HERE, router), Origin::ThisNode);
-        assert_eq!(origins.of(Source::connection(7, true, true), router), Origin::Forgotten);
+        let node = pointer.this_node();
+        assert_eq!(origins.of(Source::HERE, node), Origin::ThisNode);
+        assert_eq!(origins.of(Source::connection(7, true, true), node), Origin::Forgotten);
     }
 
     #[test]

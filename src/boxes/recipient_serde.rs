@@ -151,9 +151,9 @@ fn pointer_for<M: RemoteMessage>(recipient: &Recipient<M>) -> Option<Arc<Pointer
     match proxy::pointer_of(&key) {
         Some(pointer) => Some(pointer),
         None => {
-            let router = serde_scope::writing_router()?;
-            let make = |id| exported(&router, id, recipient.clone()) as Arc<dyn LocalBox>;
-            Some(router.export(key, &make))
+            let node = serde_scope::writing_node()?;
+            let make = |id| exported(&node, id, recipient.clone()) as Arc<dyn LocalBox>;
+            Some(node.export(key, &make))
         }
     }
 }

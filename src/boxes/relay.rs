@@ -89,7 +89,7 @@ impl Relay {
     fn is_cut_off(&self) -> bool {
         let target = &self.target;
         let Route::Away { path, .. } = target.route() else { return true };
-        let says_so = |node: Option<Incarnation>| node.is_some_and(|node| target.router().is_gone(node));
+        let says_so = |node: Option<Incarnation>| node.is_some_and(|node| target.this_node().is_gone(node));
         let is_gone = || says_so(target.incarnation()) || (path.hints().is_empty() && says_so(target.made_for()));
         let is_linked = || target.link().is_some_and(|link| link.is_linked());
         target.has_ended() || (!path.primary().is_linked() && is_gone() && !is_linked())
@@ -128,7 +128,7 @@ impl Relay {
         let mut waiting: Option<Box<dyn PendingReply>> = Some(Box::new(Relaying(asking)));
         let asked = self.target.ask_encoded(message, time_left, &mut waiting);
         asked.map(drop).map_err(|reason| {
-            *answer = waiting.map(|asker| AnswerTo::here(Arc::clone(self.target.router()), asker, deadline));
+            *answer = waiting.map(|asker| AnswerTo::here(Arc::clone(self.target.this_node()), asker, deadline));
             rejection(reason)
         })
     }

@@ -13,8 +13,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// Returns the default window.
-    pub(crate) fn of(router: &NodeContext) -> Window {
-        let buffer = router.limits().mailbox_buffer;
+    pub(crate) fn of(node: &NodeContext) -> Window {
+        let buffer = node.limits().mailbox_buffer;
         Window { capacity: buffer, at_once: buffer.max(1) }
     }
 

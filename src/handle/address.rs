@@ -127,7 +127,7 @@ impl<M: RemoteMessage> Address<M> {
         }
         match self.pointer.give_plain(message) {
             Ok(()) => {
-                self.pointer.router().observer().sent_here();
+                self.pointer.this_node().observer().sent_here();
                 Ok(())
             }
             Err((message, DropReason::OutboxFull | DropReason::NewestShed)) => Err(SendError::Full(message)),
@@ -212,7 +212,7 @@ impl<M: RemoteMessage> Address<M> {
     ///
     /// For each kind of handle, [the table above](Address#state-of-each-handle) has the result after each event.
     pub fn connected(&self) -> bool {
-        if self.pointer.router().is_stopped() {
+        if self.pointer.this_node().is_stopped() {
             return false;
         }
         match self.pointer.route() {

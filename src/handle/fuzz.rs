@@ -132,26 +132,26 @@ impl Positions {
 }
 
 fn letter(body: &[u8], count: usize, meter: AllocMeter) {
-    let router = Arc::clone(detached::pointer().router());
+    let node = Arc::clone(detached::pointer().this_node());
     let beside: Vec<Arc<Pointer>> = (0..count).map(|_| detached::pointer()).collect();
     let (mut handles, mut read) = (beside.clone(), None);
-    let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&router, body, &mut handles)));
+    let held = meter(&mut || read = Some(serde_scope::read::<Letter>(&node, body, &mut handles)));
     assert!(held <= AT_LEAST + PER_BYTE * body.len() as u64, "{held} bytes for {}", body.len());
     assert!(handles.is_empty(), "handles are left for the next message");
     // The scope has ended, whether the letter was read or refused.
     let outside = guard::encode(&Inside(detached::pointer()), &mut Vec::new(), usize::MAX);
     assert!(outside.is_err(), "an address is written outside of a message");
     // The letter has the handles at the positions in the body; it is refused if one of them does not exist.
-    let positions = guard::decode::<Positions>(body, router.limits().decode()).map(|positions| positions.all());
+    let positions = guard::decode::<Positions>(body, node.limits().decode()).map(|positions| positions.all());
     let at = |at: &usize| beside.get(*at).map(Arc::as_ptr);
     let expected: Option<Vec<_>> = positions.ok().and_then(|positions| positions.iter().map(at).collect());
     let letter = read.expect("it was read").ok();
     assert_eq!(letter.as_ref().map(Letter::named), expected);
     let (Some(letter), Some(named)) = (letter, expected) else { return };
     let check = Check { run: |_: &Letter| Ok(()), always: false };
-    let written = serde_scope::write(&router, &letter, check, |body, handles| (body.to_vec(), handles.to_vec()));
+    let written = serde_scope::write(&node, &letter, check, |body, handles| (body.to_vec(), handles.to_vec()));
     let (again, mut handles) = written.expect("what was read can be written");
     assert!(handles.iter().map(Arc::as_ptr).eq(named.iter().copied()), "in another order");
-    let read = serde_scope::read::<Letter>(&router, &again, &mut handles).expect("what was written can be read");
+    let read = serde_scope::read::<Letter>(&node, &again, &mut handles).expect("what was written can be read");
     assert_eq!((read.named(), read.text), (named, letter.text));
 }

@@ -44,7 +44,7 @@ impl Caller for Box<dyn PendingReply> {
 
 /// The peers that sent messages to a box of this node, with the number of messages of each.
 pub(crate) struct SendersTo<'a, I> {
-    pub(crate) router: &'a NodeContext,
+    pub(crate) node: &'a NodeContext,
     pub(crate) local: &'a dyn LocalBox,
     pub(crate) from: I,
 }
@@ -52,7 +52,7 @@ pub(crate) struct SendersTo<'a, I> {
 impl<I: IntoIterator<Item = (Source, u64)>> SendingPeer for SendersTo<'_, I> {
     fn report(self, notice: &DropNotice<'_>) {
         for (from, count) in self.from {
-            self.router.report(from, self.local, &notice.part(count));
+            self.node.report(from, self.local, &notice.part(count));
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::wire::frames::refuse::Unanswered;
 /// The way back for one answer, as bytes. If it is dropped without an answer, the asker is told that there will be
 /// none.
 pub(crate) struct AnswerTo {
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     /// The route; `None` once it is used.
     back: Option<ReplyRoute>,
     deadline: Option<Instant>,
@@ -54,26 +54,22 @@ impl ReplyRoute {
 
 impl AnswerTo {
     pub(crate) fn new(
-        router: Arc<NodeContext>,
+        node: Arc<NodeContext>,
         link: Arc<dyn Outbound>,
         correlation: Correlation,
         asked: Arc<PeerRequest>,
         deadline: Option<Instant>,
     ) -> AnswerTo {
-        AnswerTo { router, back: Some(ReplyRoute::Link { link, correlation, asked }), deadline }
+        AnswerTo { node, back: Some(ReplyRoute::Link { link, correlation, asked }), deadline }
     }
 
     /// Makes the way back to a caller that waits at this node.
-    pub(crate) fn here(
-        router: Arc<NodeContext>,
-        waiting: Box<dyn PendingReply>,
-        deadline: Option<Instant>,
-    ) -> AnswerTo {
-        AnswerTo { router, back: Some(ReplyRoute::Here(waiting)), deadline }
+    pub(crate) fn here(node: Arc<NodeContext>, waiting: Box<dyn PendingReply>, deadline: Option<Instant>) -> AnswerTo {
+        AnswerTo { node, back: Some(ReplyRoute::Here(waiting)), deadline }
     }
 
-    pub(crate) fn router(&self) -> &Arc<NodeContext> {
-        &self.router
+    pub(crate) fn this_node(&self) -> &Arc<NodeContext> {
+        &self.node
     }
 
     /// Answers. Returns an error if the answer cannot be written; then the request must still be
@@ -287,13 +283,13 @@ impl<R> fmt::Debug for Reply<R> {
 
 /// A pending answer to a request of this node.
 pub(crate) struct AwaitedReply<R> {
-    pub(crate) router: Arc<NodeContext>,
+    pub(crate) node: Arc<NodeContext>,
     pub(crate) reply: Reply<R>,
 }
 
 impl<R: DeserializeOwned + Send> PendingReply for AwaitedReply<R> {
     fn answered(self: Box<Self>, body: &[u8], handles: &mut Vec<Arc<Pointer>>) {
-        match serde_scope::read(&self.router, body, handles) {
+        match serde_scope::read(&self.node, body, handles) {
             Ok(result) => self.reply.answer(result),
             Err(error) => {
                 tracing::trace!(target: "actix_hermod", %error, "an answer cannot be decoded");
@@ -320,9 +316,9 @@ fn encode<M: RemoteMessage>(mut answer: AnswerTo, result: M::Result) {
     if answer.is_gone() {
         return;
     }
-    let router = Arc::clone(answer.router());
+    let node = Arc::clone(answer.this_node());
     let check = preflight::of_result::<M>();
-    match serde_scope::write(&router, &result, check, |body, handles| answer.answer(body, handles)) {
+    match serde_scope::write(&node, &result, check, |body, handles| answer.answer(body, handles)) {
         Ok(Ok(())) => {}
         Ok(Err(why)) => answer.refuse_unwritten(why),
         Err(error) => answer.refuse(Unanswered::NotEncodable, &error.to_string()),

@@ -60,7 +60,7 @@ impl Pointer {
             self.send(Parcel::new(message, None));
             return;
         }
-        self.router().observer().sent_here();
+        self.this_node().observer().sent_here();
         if let Err(loss) = self.write_plain(&message) {
             self.not_written(message, loss);
         }
@@ -69,7 +69,7 @@ impl Pointer {
     #[cold]
     fn not_written<M: RemoteMessage>(self: &Arc<Self>, message: M, loss: Loss<'static>) {
         let parcel = Parcel::new(message, None);
-        let given = match self.withdraw_at_home(loss) {
+        let given = match self.withdraw_if_local(loss) {
             Ok(()) => self.give_named(parcel).map(drop),
             Err(loss) => Err(Returned { parcel, loss }),
         };
@@ -79,7 +79,7 @@ impl Pointer {
     /// Withdraws the loss of a message that was written for another node while the name has turned out to be this
     /// node's own: then the connection has not taken it. Returns any other loss.
     #[cold]
-    fn withdraw_at_home(&self, loss: Loss<'static>) -> Result<(), Loss<'static>> {
+    fn withdraw_if_local(&self, loss: Loss<'static>) -> Result<(), Loss<'static>> {
         if loss.reason() == DropReason::NotConnected && self.is_local() {
             loss.withdraw();
             return Ok(());
@@ -90,7 +90,7 @@ impl Pointer {
     /// Sends a message without an answer, or returns it.
     pub(crate) fn give_plain<M: RemoteMessage>(self: &Arc<Self>, message: M) -> Result<(), (M, DropReason)> {
         if !self.is_local() {
-            match self.write_plain(&message).map_err(|loss| self.withdraw_at_home(loss)) {
+            match self.write_plain(&message).map_err(|loss| self.withdraw_if_local(loss)) {
                 Ok(()) => return Ok(()),
                 Err(Ok(())) => {}
                 Err(Err(loss)) => return Err((message, loss.withdraw().0)),
@@ -102,7 +102,7 @@ impl Pointer {
 
     #[inline]
     fn write_plain<M: RemoteMessage>(self: &Arc<Self>, message: &M) -> Result<(), Loss<'static>> {
-        if self.router().is_stopped() {
+        if self.this_node().is_stopped() {
             return Err(DropReason::Shutdown.into());
         }
         let fingerprint = self.fingerprint::<M>();
@@ -125,7 +125,7 @@ impl Pointer {
 
     /// Sends a message, which is counted as sent, and as dropped if it is dropped.
     pub(crate) fn send<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Option<RequestGuard> {
-        self.router().observer().sent_here();
+        self.this_node().observer().sent_here();
         match self.give(parcel) {
             Ok(asking) => asking,
             Err(returned) => {
@@ -143,14 +143,14 @@ impl Pointer {
 
     /// Passes the message on, or returns it.
     fn give<M: RemoteMessage>(self: &Arc<Self>, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
-        let begins_nothing = parcel.reply.is_some() && self.router().shutdown().has_begun();
-        if begins_nothing || self.router().is_stopped() {
+        let begins_nothing = parcel.reply.is_some() && self.this_node().shutdown().has_begun();
+        if begins_nothing || self.this_node().is_stopped() {
             return Err(Returned::new(parcel, DropReason::Shutdown));
         }
         match self.route() {
             Route::Here(local) => self.give_local(&**local, parcel),
             Route::Away { .. } if !self.is_local() => match parcel.reply {
-                None => match self.write_plain(&parcel.message).map_err(|loss| self.withdraw_at_home(loss)) {
+                None => match self.write_plain(&parcel.message).map_err(|loss| self.withdraw_if_local(loss)) {
                     Ok(()) => Ok(None),
                     Err(Ok(())) => self.give_named(parcel),
                     Err(Err(loss)) => Err(Returned { parcel, loss }),
@@ -164,7 +164,7 @@ impl Pointer {
 
     /// Passes the message to the box of this node that has the name.
     fn give_named<M: RemoteMessage>(&self, parcel: Parcel<M>) -> Result<Option<RequestGuard>, Returned<M>> {
-        match self.router().box_named(self.name()) {
+        match self.this_node().box_named(self.name()) {
             Some(local) => self.give_local(&*local, parcel),
             None => Err(Returned::new(parcel, DropReason::NoSuchBox)),
         }
@@ -220,9 +220,9 @@ impl Pointer {
 
     /// Returns the way back to a caller that waits for the result here.
     fn answer_here<R: DeserializeOwned + Send + 'static>(&self, reply: Reply<R>) -> AnswerTo {
-        let (router, deadline) = (Arc::clone(self.router()), reply.deadline());
-        let waiting = Box::new(AwaitedReply { router: Arc::clone(&router), reply });
-        AnswerTo::here(router, waiting, deadline)
+        let (node, deadline) = (Arc::clone(self.this_node()), reply.deadline());
+        let waiting = Box::new(AwaitedReply { node: Arc::clone(&node), reply });
+        AnswerTo::here(node, waiting, deadline)
     }
 
     #[inline]
@@ -236,7 +236,7 @@ impl Pointer {
             size = body.len();
             send(body, handles)
         };
-        match serde_scope::write(self.router(), message, self.check(), send) {
+        match serde_scope::write(self.this_node(), message, self.check(), send) {
             Ok(Ok(sent)) => Ok(sent),
             Ok(Err(reason)) => Err(Loss::from(reason).with_detail(self.trouble(reason, size))),
             Err(error) => Err(Loss::from(not_encoded(&error)).with_detail(Some(error.to_string()))),
@@ -266,13 +266,13 @@ impl Pointer {
     ) -> Result<Option<RequestGuard>, Returned<M>> {
         let (time_left, deadline) = (reply.time_left(), reply.deadline());
         let mut waiting: Option<Box<dyn PendingReply>> =
-            Some(Box::new(AwaitedReply { router: Arc::clone(self.router()), reply }));
+            Some(Box::new(AwaitedReply { node: Arc::clone(self.this_node()), reply }));
         let (fingerprint, type_name) = (self.fingerprint::<M>(), std::any::type_name::<M>());
         let asked = self.encode(&message, |body, handles| {
             self.ask_encoded(&Envelope { body, handles, fingerprint, type_name, hops: 0 }, time_left, &mut waiting)
         });
-        let answer = |waiting| AnswerTo::here(Arc::clone(self.router()), waiting, deadline);
-        match asked.map_err(|loss| self.withdraw_at_home(loss)) {
+        let answer = |waiting| AnswerTo::here(Arc::clone(self.this_node()), waiting, deadline);
+        match asked.map_err(|loss| self.withdraw_if_local(loss)) {
             Ok(request) => Ok(Some(RequestGuard::new(request))),
             Err(Ok(())) => self.ask_named(message, waiting.map(answer)).map(|()| None),
             Err(Err(loss)) => {
@@ -285,7 +285,7 @@ impl Pointer {
     /// Passes a request that was written for another node to the box of this node that has the name.
     #[cold]
     fn ask_named<M: RemoteMessage>(&self, message: M, answer: Option<AnswerTo>) -> Result<(), Returned<M>> {
-        match self.router().box_named(self.name()) {
+        match self.this_node().box_named(self.name()) {
             Some(local) => self.give_encoded(&*local, message, answer),
             None => Err(Returned::new(Parcel::new(message, answer.map(away::<M>)), DropReason::NoSuchBox)),
         }

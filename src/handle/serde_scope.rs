@@ -64,21 +64,21 @@ struct Now {
     what: Cell<ScopeKind>,
     /// Number of the [`HANDLES`] that belong to this scope: all, or none.
     handles: Cell<usize>,
-    /// The memory address of the node that [`ROUTER`] leads to.
-    router: Cell<usize>,
+    /// The memory address of the node that [`NODE`] leads to.
+    node: Cell<usize>,
 }
 
 thread_local! {
-    static NOW: Now = const { Now { what: Cell::new(ScopeKind::Nothing), handles: Cell::new(0), router: Cell::new(0) } };
+    static NOW: Now = const { Now { what: Cell::new(ScopeKind::Nothing), handles: Cell::new(0), node: Cell::new(0) } };
 
     /// The handles of the message, if there are any.
     static HANDLES: ManuallyDrop<RefCell<Vec<Arc<Pointer>>>> = const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 
     /// The node of the innermost scope, or of the last one: it is not changed for each message of a thread that sends
     /// many by one node.
-    static ROUTER: ManuallyDrop<RefCell<Option<Weak<NodeContext>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    static NODE: ManuallyDrop<RefCell<Option<Weak<NodeContext>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 
-    /// Frees the contents of [`HANDLES`] and [`ROUTER`] when the thread is torn down; from then on nothing is kept in
+    /// Frees the contents of [`HANDLES`] and [`NODE`] when the thread is torn down; from then on nothing is kept in
     /// them.
     static TIDY: Tidy = const { Tidy };
 
@@ -91,8 +91,8 @@ struct Tidy;
 
 impl Drop for Tidy {
     fn drop(&mut self) {
-        NOW.with(|now| now.router.set(0));
-        let kept = (ROUTER.with(|router| router.take()), HANDLES.with(|handles| handles.take()));
+        NOW.with(|now| now.node.set(0));
+        let kept = (NODE.with(|node| node.take()), HANDLES.with(|handles| handles.take()));
         drop(kept);
     }
 }
@@ -112,26 +112,26 @@ struct Scope {
 /// The state of the outer scope, restored when the inner one ends.
 struct Aside {
     handles: Vec<Arc<Pointer>>,
-    router: Option<Weak<NodeContext>>,
+    node: Option<Weak<NodeContext>>,
 }
 
 impl Scope {
     #[inline]
-    fn enter(what: ScopeKind, router: &Arc<NodeContext>) -> Scope {
+    fn enter(what: ScopeKind, node: &Arc<NodeContext>) -> Scope {
         NOW.with(|now| {
             let outer = (now.what.replace(what), now.handles.replace(0));
-            let is_common = outer.0 == ScopeKind::Nothing && now.router.get() == place_of(router);
-            Scope { outer, aside: if is_common { None } else { Scope::change(now, router, outer) } }
+            let is_common = outer.0 == ScopeKind::Nothing && now.node.get() == place_of(node);
+            Scope { outer, aside: if is_common { None } else { Scope::change(now, node, outer) } }
         })
     }
 
     /// Enters a scope for another node than before, or inside another scope, or on a thread that is being torn down.
     #[cold]
-    fn change(now: &Now, router: &Arc<NodeContext>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
-        now.router.set(place_of(router));
-        let router = ROUTER.with(|last| last.replace(Some(Arc::downgrade(router))));
+    fn change(now: &Now, node: &Arc<NodeContext>, outer: (ScopeKind, usize)) -> Option<Box<Aside>> {
+        now.node.set(place_of(node));
+        let node = NODE.with(|last| last.replace(Some(Arc::downgrade(node))));
         let handles = if outer.1 > 0 { HANDLES.with(|handles| handles.take()) } else { Vec::new() };
-        (outer.0 != ScopeKind::Nothing || !may_keep()).then(|| Box::new(Aside { handles, router }))
+        (outer.0 != ScopeKind::Nothing || !may_keep()).then(|| Box::new(Aside { handles, node }))
     }
 
     /// Sets the handles that positions in the message being read refer to.
@@ -175,23 +175,23 @@ fn forget_all() {
 impl Aside {
     #[cold]
     fn restore(self, now: &Now) {
-        let Aside { handles, router } = self;
-        now.router.set(router.as_ref().map_or(0, |router| router.as_ptr().addr()));
+        let Aside { handles, node } = self;
+        now.node.set(node.as_ref().map_or(0, |node| node.as_ptr().addr()));
         // The replaced values are dropped outside the borrows: dropping a pointer may run code of this crate.
-        let inner = (ROUTER.with(|last| last.replace(router)), HANDLES.with(|last| last.replace(handles)));
+        let inner = (NODE.with(|last| last.replace(node)), HANDLES.with(|last| last.replace(handles)));
         drop(inner);
     }
 }
 
 /// Returns the memory address of a node, which identifies it: while there is a `Weak` of it, no other node has this
 /// address.
-fn place_of(router: &Arc<NodeContext>) -> usize {
-    Arc::as_ptr(router).addr()
+fn place_of(node: &Arc<NodeContext>) -> usize {
+    Arc::as_ptr(node).addr()
 }
 
 /// Returns the node of the innermost scope.
-fn router() -> Option<Arc<NodeContext>> {
-    ROUTER.with(|router| router.borrow().as_ref().and_then(Weak::upgrade))
+fn node() -> Option<Arc<NodeContext>> {
+    NODE.with(|node| node.borrow().as_ref().and_then(Weak::upgrade))
 }
 
 fn under_way() -> ScopeKind {
@@ -201,21 +201,21 @@ fn under_way() -> ScopeKind {
 /// Encodes a message for another process and passes its body and its handles to `send`, if `check` accepts the message.
 #[inline]
 pub(crate) fn write<M: Serialize, R>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     message: &M,
     check: Check<M>,
     send: impl FnOnce(Body<'_>, &[Arc<Pointer>]) -> R,
 ) -> Result<R, Box<EncodeError>> {
-    let limit = router.limits().max_message;
+    let limit = node.limits().max_message;
     // A thread that is being torn down has no spare body and keeps none.
     let mut body = SPARE_BODY.try_with(Cell::take).unwrap_or_default();
-    let scope = Scope::enter(ScopeKind::Writing, router);
+    let scope = Scope::enter(ScopeKind::Writing, node);
     let encoded = match guard::encode(message, &mut body, limit) {
         Ok(Encoded { skipped: false }) if !check.always => Ok(()),
         encoded => checked(encoded, || (check.run)(message)),
     };
     let handles = scope.into_handles();
-    let encoded = if handles.is_empty() { encoded } else { encoded.and_then(|()| counted(router, &handles)) };
+    let encoded = if handles.is_empty() { encoded } else { encoded.and_then(|()| counted(node, &handles)) };
     let result = match encoded {
         Ok(()) if body.len() > KEPT => Ok(send(Body::from(&whole(&mut body)), &handles)),
         Ok(()) => Ok(send(Body::from(&*body), &handles)),
@@ -232,8 +232,8 @@ pub(crate) fn write<M: Serialize, R>(
 }
 
 /// Checks that a message has no more handles than allowed.
-fn counted(router: &Arc<NodeContext>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
-    let (count, limit) = (handles.len(), router.limits().max_handles);
+fn counted(node: &Arc<NodeContext>, handles: &[Arc<Pointer>]) -> Result<(), Box<EncodeError>> {
+    let (count, limit) = (handles.len(), node.limits().max_handles);
     if count <= limit { Ok(()) } else { Err(Box::new(EncodeError::TooManyHandles { count, limit })) }
 }
 
@@ -307,12 +307,12 @@ fn keep_handles(mut handles: Vec<Arc<Pointer>>) {
 /// Decodes a message that came with these handles, and takes them out of the list.
 #[inline]
 pub(crate) fn read<M: DeserializeOwned>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     body: &[u8],
     handles: &mut Vec<Arc<Pointer>>,
 ) -> Result<M, Box<DecodeError>> {
-    let limits = router.limits().decode();
-    let scope = Scope::enter(ScopeKind::Reading, router);
+    let limits = node.limits().decode();
+    let scope = Scope::enter(ScopeKind::Reading, node);
     if handles.is_empty() {
         return guard::decode(body, limits);
     }
@@ -329,13 +329,13 @@ pub(crate) fn read<M: DeserializeOwned>(
 /// Decodes messages that came without handles: passes each to `keep`, or its error to `fail`.
 #[inline]
 pub(crate) fn read_each<'b, M: DeserializeOwned>(
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     bodies: impl Iterator<Item = &'b [u8]>,
     mut keep: impl FnMut(M),
     mut fail: impl FnMut(Box<DecodeError>),
 ) {
-    let limits = router.limits().decode();
-    let _scope = Scope::enter(ScopeKind::Reading, router);
+    let limits = node.limits().decode();
+    let _scope = Scope::enter(ScopeKind::Reading, node);
     for body in bodies {
         if let Err(error) = guard::decode_to(body, limits, &mut keep) {
             fail(error);
@@ -344,14 +344,14 @@ pub(crate) fn read_each<'b, M: DeserializeOwned>(
 }
 
 /// Runs `read` in a scope in which addresses in text are read for this node.
-pub(crate) fn with_text<R>(router: &Arc<NodeContext>, read: impl FnOnce() -> R) -> R {
-    let _scope = Scope::enter(ScopeKind::Text, router);
+pub(crate) fn with_text<R>(node: &Arc<NodeContext>, read: impl FnOnce() -> R) -> R {
+    let _scope = Scope::enter(ScopeKind::Text, node);
     read()
 }
 
 /// Returns the node for which a message is being written on this thread, if one is.
-pub(crate) fn writing_router() -> Option<Arc<NodeContext>> {
-    if under_way() == ScopeKind::Writing { router() } else { None }
+pub(crate) fn writing_node() -> Option<Arc<NodeContext>> {
+    if under_way() == ScopeKind::Writing { node() } else { None }
 }
 
 /// Writes an address: its position in the message's list, or its URI in a human-readable format.
@@ -387,8 +387,8 @@ fn handle_at(position: u32) -> Option<Arc<Pointer>> {
     HANDLES.with(|handles| handles.borrow().get(position as usize).cloned())
 }
 
-fn text_router() -> Option<Arc<NodeContext>> {
-    if under_way() == ScopeKind::Nothing { None } else { router() }
+fn text_node() -> Option<Arc<NodeContext>> {
+    if under_way() == ScopeKind::Nothing { None } else { node() }
 }
 
 struct PositionVisitor<M: ?Sized>(PhantomData<fn(&M)>);
@@ -422,8 +422,8 @@ impl de::Visitor<'_> for UriVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<Pointer>, E> {
-        let router = text_router().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
-        uri::resolve(&router, text).map_err(E::custom)
+        let node = text_node().ok_or_else(|| E::custom("an address can be read only inside Node::with"))?;
+        uri::resolve(&node, text).map_err(E::custom)
     }
 }
 
@@ -446,7 +446,7 @@ mod tests {
         let pair = Pair(one, other);
         let check = preflight::of_message();
         assert!(check.always, "nothing of this type was looked at before");
-        let written = write(pointers[0].router(), &pair, check, |body, handles| {
+        let written = write(pointers[0].this_node(), &pair, check, |body, handles| {
             assert_eq!(*body, [0, 1]);
             assert_eq!(handles.len(), 2);
             assert!(handles.iter().zip(&pointers).all(|(handle, pointer)| Arc::ptr_eq(handle, pointer)));
@@ -464,10 +464,10 @@ mod tests {
             },
         }
 
-        let router = Arc::clone(detached::pointer().router());
+        let node = Arc::clone(detached::pointer().this_node());
         let write = |n| {
             let refuse = |_: &Sparse| Err(Unfit { path: "Sparse".to_owned(), why: "looked at".to_owned() });
-            write(&router, &Sparse::Struct { n }, Check { run: refuse, always: false }, |body, _| body.to_vec())
+            write(&node, &Sparse::Struct { n }, Check { run: refuse, always: false }, |body, _| body.to_vec())
         };
         assert_eq!(write(Some(7)), Ok(vec![0, 1, 7]));
         assert_eq!(write(None), Err(Box::new(EncodeError::Unfit("Sparse: looked at".to_owned()))));
@@ -475,11 +475,9 @@ mod tests {
 
     #[test]
     fn a_panic_while_it_is_looked_at_costs_nothing() {
-        let router = Arc::clone(detached::pointer().router());
+        let node = Arc::clone(detached::pointer().this_node());
         let written =
-            write(&router, &7u64, Check { run: |_| panic!("looked too closely"), always: true }, |body, _| {
-                body.to_vec()
-            });
+            write(&node, &7u64, Check { run: |_| panic!("looked too closely"), always: true }, |body, _| body.to_vec());
         assert_eq!(written, Ok(vec![7]));
         assert!(under_way() == ScopeKind::Nothing);
     }
@@ -489,13 +487,13 @@ mod tests {
 
     impl Serialize for Writes<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let Writes(own, inner, router) = self;
+            let Writes(own, inner, node) = self;
             let before = Address::<Pair>::new(Arc::clone(own));
             let check = Check { run: |_: &Vec<Address<Pair>>| Ok(()), always: false };
-            let written = write(router, &inner.to_vec(), check, |body, handles| (body.to_vec(), handles.len()));
+            let written = write(node, &inner.to_vec(), check, |body, handles| (body.to_vec(), handles.len()));
             let count = inner.len();
             assert_eq!(written, Ok((std::iter::once(count as u8).chain(0..count as u8).collect(), count)));
-            assert!(writing_router().is_some_and(|router| Arc::ptr_eq(&router, own.router())), "the outer one goes on");
+            assert!(writing_node().is_some_and(|node| Arc::ptr_eq(&node, own.this_node())), "the outer one goes on");
             (&before, Vec::<u8>::new(), &before).serialize(serializer)
         }
     }
@@ -503,19 +501,19 @@ mod tests {
     #[test]
     fn a_message_that_is_written_inside_another_has_its_own_handles_and_its_own_node() {
         let [one, other] = [detached::pointer(), detached::elsewhere()];
-        let outer = |inner: &[Address<Pair>], router: &Arc<NodeContext>| {
-            let message = Writes(&one, inner, router);
+        let outer = |inner: &[Address<Pair>], node: &Arc<NodeContext>| {
+            let message = Writes(&one, inner, node);
             let outer = (Address::<Pair>::new(Arc::clone(&one)), message);
-            write(one.router(), &outer, Check { run: |_| Ok(()), always: false }, |body, handles| {
+            write(one.this_node(), &outer, Check { run: |_| Ok(()), always: false }, |body, handles| {
                 assert_eq!(*body, [0, 1, 0, 2]);
                 assert!(handles.iter().all(|handle| Arc::ptr_eq(handle, &one)));
                 handles.len()
             })
         };
         let addresses: Vec<_> = (0..3).map(|_| Address::new(Arc::clone(&other))).collect();
-        for router in [one.router(), other.router()] {
-            assert_eq!(outer(&addresses, router), Ok(3));
-            assert_eq!(outer(&[], router), Ok(3));
+        for node in [one.this_node(), other.this_node()] {
+            assert_eq!(outer(&addresses, node), Ok(3));
+            assert_eq!(outer(&[], node), Ok(3));
         }
         assert!(under_way() == ScopeKind::Nothing);
         assert_eq!(HANDLES.with(|handles| handles.borrow().len()), 0);

@@ -38,8 +38,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(crate) fn of(pointer: &Pointer) -> Option<String> {
     match pointer.origin() {
         Origin::Named { endpoint, node, .. } => Some(write(endpoint, *node, pointer.name())),
-        Origin::Boxed { node, .. } if *node == pointer.router().id() => {
-            let endpoints = pointer.router().endpoints();
+        Origin::Boxed { node, .. } if *node == pointer.this_node().id() => {
+            let endpoints = pointer.this_node().endpoints();
             endpoints
                 .iter()
                 .find(|endpoint| endpoint.is_somewhere())
@@ -50,9 +50,9 @@ pub(crate) fn of(pointer: &Pointer) -> Option<String> {
 }
 
 /// Returns the pointer that a URI leads to, for the given node.
-pub(crate) fn resolve(router: &Arc<NodeContext>, text: &str) -> Result<Arc<Pointer>, AddressError> {
-    let (endpoint, node, name) = read(text)?;
-    router.place(&endpoint, node, &name)
+pub(crate) fn resolve(node: &Arc<NodeContext>, text: &str) -> Result<Arc<Pointer>, AddressError> {
+    let (endpoint, expected, name) = read(text)?;
+    node.place(&endpoint, expected, &name)
 }
 
 pub(super) fn write(endpoint: &Endpoint, node: Option<NodeId>, name: &str) -> String {

@@ -47,12 +47,12 @@ use crate::net::peers::address_quotas::AddressQuotas;
 use crate::net::peers::admission::Admission;
 use crate::net::peers::admission::AdmissionLimits;
 use crate::net::peers::budgets::Budgets;
-use crate::net::peers::crowd::Crowd;
 use crate::net::peers::greetings::Greetings;
 use crate::net::peers::path_search;
 use crate::net::peers::path_search::PathSearches;
 use crate::net::peers::policy::AcceptPolicy;
 use crate::net::peers::proven::ProvenPeers;
+use crate::net::peers::read_scheduler::ReadScheduler;
 use crate::net::peers::table::PeerTable;
 use crate::net::peers::unfinished::UnfinishedFrames;
 use crate::net::transport::accepted;
@@ -82,7 +82,7 @@ pub(crate) struct NodeParts {
     pub(crate) budgets: Budgets,
     pub(crate) greetings: Arc<Greetings>,
     pub(crate) unfinished: Arc<UnfinishedFrames>,
-    pub(crate) crowd: Arc<Crowd>,
+    pub(crate) scheduler: Arc<ReadScheduler>,
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) proven: ProvenPeers,
     pub(crate) settlement: Arc<Settlement>,
@@ -127,7 +127,7 @@ impl NodeInner {
                 registry: Arc::new(Registry::new(limits.exports)),
                 admission: Arc::new(Admission::new(AdmissionLimits::of(&limits))),
                 budgets: Budgets::new(&limits),
-                crowd: Arc::default(),
+                scheduler: Arc::default(),
                 greetings: Arc::new(Greetings::new(limits.max_greetings)),
                 unfinished: Arc::new(UnfinishedFrames::new(
                     limits.unfinished.max(limits.max_message.saturating_mul(4)),
@@ -217,7 +217,7 @@ impl NodeParts {
     fn link_context_in(&self, context: Arc<NodeContext>) -> LinkContext {
         LinkContext {
             quotas: Arc::clone(context.quotas()),
-            router: context,
+            node: context,
             registry: Arc::clone(&self.registry),
             settlement: Arc::clone(&self.settlement),
             absences: Arc::clone(&self.absences),
@@ -259,8 +259,8 @@ impl NodeParts {
         asked_by: Option<Asker>,
     ) -> NamedLink {
         let link = self.link_for(context, endpoint, expected, asked_by);
-        let is_home = link.is_home();
-        NamedLink { link, is_home }
+        let is_loopback = link.is_loopback();
+        NamedLink { link, is_loopback }
     }
 }
 

@@ -55,9 +55,9 @@ impl Node {
         name: impl Into<String>,
         actor: impl Into<Recipient<M>>,
     ) -> Result<Address<M>, OpenError> {
-        let (router, window) = (self.router(), Window::of(&*self.router()));
+        let (node, window) = (self.this_node(), Window::of(&*self.this_node()));
         let (identity, actor) = ((name.into(), None), actor.into());
-        let pointer = publication::publish::<M, M>(&router, &self.inner.registry, identity, actor, window)?;
+        let pointer = publication::publish::<M, M>(&node, &self.inner.registry, identity, actor, window)?;
         Ok(Address::new(pointer))
     }
 
@@ -96,7 +96,7 @@ impl Node {
     /// # Ok::<(), actix_hermod::OpenError>(()) }).unwrap();
     /// ```
     pub fn publish_actor<A: Actor>(&self, name: impl Into<String>, actor: Addr<A>) -> PublicationBuilder<A> {
-        PublicationBuilder::new(self.router(), Arc::clone(&self.inner.registry), name.into(), actor)
+        PublicationBuilder::new(self.this_node(), Arc::clone(&self.inner.registry), name.into(), actor)
     }
 
     /// Takes the name back from a published actor, and returns whether an actor had that name. Messages that wait in
@@ -124,9 +124,9 @@ impl Node {
         if let Some(pointer) = proxy::pointer_of(&key) {
             return Ok(Address::new(pointer));
         }
-        let router = self.router();
-        let make = |id| actor_feed::exported(&router, id, actor.clone()) as Arc<dyn LocalBox>;
-        let pointer = router.export(key, &make);
+        let node = self.this_node();
+        let make = |id| actor_feed::exported(&node, id, actor.clone()) as Arc<dyn LocalBox>;
+        let pointer = node.export(key, &make);
         if let Some(local) = pointer.local()
             && let Some(evicted) = self.inner.registry.leases().lease(&pointer, &*local, OURSELVES)
         {

@@ -10,8 +10,8 @@ use bytes::BufMut;
 pub(crate) enum Violation {
     #[error("the peer speaks another protocol")]
     NotHermod,
-    #[error("the peer speaks versions {min} to {max} of the protocol and this node version {ours}")]
-    Version { min: u16, max: u16, ours: u16 },
+    #[error("the peer speaks versions {min} to {max} of the protocol and this node version {own}")]
+    Version { min: u16, max: u16, own: u16 },
     #[error("a hello of {len} bytes is over the limit of {limit}")]
     HelloTooLong { len: usize, limit: usize },
     #[error("a frame of {len} bytes is over the limit of {limit}")]

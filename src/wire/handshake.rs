@@ -169,5 +169,5 @@ fn front<H>(
 /// differ in a later version.
 fn agree((min, max): (u16, u16)) -> Result<u16, Violation> {
     let newest = max.min(VERSION);
-    if newest >= min.max(OLDEST_VERSION) { Ok(newest) } else { Err(Violation::Version { min, max, ours: VERSION }) }
+    if newest >= min.max(OLDEST_VERSION) { Ok(newest) } else { Err(Violation::Version { min, max, own: VERSION }) }
 }

@@ -42,11 +42,11 @@ impl<M: RemoteMessage> BoxQueue<M> {
             &*self.identity.name
         };
         loss.settle(Parties {
-            node: self.router.observer(),
+            node: self.node.observer(),
             message: DroppedMessage { name, type_name: std::any::type_name::<M>(), peer: None },
             mailbox: Some(&self.drops),
             pointer: None,
-            sender: SendersTo { router: &*self.router, local: self, from },
+            sender: SendersTo { node: &*self.node, local: self, from },
             caller,
         });
     }

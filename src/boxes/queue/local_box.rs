@@ -91,7 +91,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
         if let Some(reason) = self.refusal(|| weighs) {
             return Err(reason.into());
         }
-        let message = serde_scope::read(&self.router, body, handles).map_err(|error| undecodable(&error))?;
+        let message = serde_scope::read(&self.node, body, handles).map_err(|error| undecodable(&error))?;
         let reply = answer.take().map(|answer| Box::new(away::<M>(answer)));
         self.put(Parcel { message, reply, from: arrival.from }, weighs).map_err(|refused| rejected(refused, answer))
     }
@@ -105,7 +105,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
             let ((mut parcels, room), row) = (self.row(), bodies.clone());
             parcels.reserve(room.min(bodies.len()));
             let keep = |message| parcels.push_back(Parcel { message, reply: None, from: arrival.from });
-            serde_scope::read_each(&self.router, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
+            serde_scope::read_each(&self.node, bodies.by_ref().take(room), keep, |error| reject(undecodable(&error)));
             let weights = RowWeights::new(row, &bodies, parcels.len());
             self.put_all(parcels, &weights, |refused| reject(rejected(refused, &mut None)));
         }
@@ -175,7 +175,7 @@ impl<M: RemoteMessage> LocalBox for BoxQueue<M> {
             self.update_fill_level(&state);
             (state.reader.take(), state.start.take())
         };
-        self.router.forget(self.identity.id, &self.identity.name);
+        self.node.forget(self.identity.id, &self.identity.name);
         self.closed.cancel();
         if let Some(reader) = reader {
             reader.wake();

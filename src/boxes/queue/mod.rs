@@ -69,7 +69,7 @@ pub(crate) struct BoxQueue<M: RemoteMessage> {
     /// Number of messages that the reader has taken out of `state` and not yet handed over: they count as waiting. Only
     /// the reader changes this number, so that handing over a message costs no lock.
     held: AtomicUsize,
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     /// The key function, if the box keeps the newest message of each key.
     key: Option<KeyOf<M>>,
     identity: BoxIdentity,
@@ -97,11 +97,11 @@ const AT_ONCE: usize = 64;
 impl<M: RemoteMessage> BoxQueue<M> {
     pub(crate) fn new(
         identity: BoxIdentity,
-        router: Arc<NodeContext>,
+        node: Arc<NodeContext>,
         buffer: &Buffer<M>,
         actor: Option<ActorBehind<M>>,
     ) -> BoxQueue<M> {
-        let state = QueueState::new(buffer, &router.quotas().boxes);
+        let state = QueueState::new(buffer, &node.quotas().boxes);
         // A box without room is full from the beginning.
         let fill_level = if state.backlog.refuses(0) { level::FULL } else { 0 };
         BoxQueue {
@@ -109,7 +109,7 @@ impl<M: RemoteMessage> BoxQueue<M> {
             has_recipient: AtomicBool::new(false),
             state: Mutex::new(state),
             held: AtomicUsize::new(0),
-            router,
+            node,
             key: buffer.key().cloned(),
             identity,
             closed: CancellationToken::new(),
@@ -124,8 +124,8 @@ impl<M: RemoteMessage> BoxQueue<M> {
         self.state.lock().start = Some(Box::new(start));
     }
 
-    pub(crate) fn router(&self) -> &Arc<NodeContext> {
-        &self.router
+    pub(crate) fn this_node(&self) -> &Arc<NodeContext> {
+        &self.node
     }
 
     /// Whether messages may come through an actix `Recipient`, too.

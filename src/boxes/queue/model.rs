@@ -112,8 +112,8 @@ impl Router for StubRouter {
 fn open(buffer: &Buffer<Number>) -> (Arc<StubNode>, Arc<BoxQueue<Number>>) {
     let stub = StubNode::new();
     let identity = BoxIdentity { id: BoxId([1; 16]), name: "box".into(), is_leased: false, visibility: None };
-    let router: Arc<NodeContext> = Arc::clone(&stub) as _;
-    (stub, Arc::new(BoxQueue::new(identity, router, buffer, None)))
+    let node: Arc<NodeContext> = Arc::clone(&stub) as _;
+    (stub, Arc::new(BoxQueue::new(identity, node, buffer, None)))
 }
 
 fn put(queue: &BoxQueue<Number>, n: u8) -> Result<(), NotTaken> {

@@ -107,7 +107,7 @@ impl Seen {
             Sort::ByLastDigit => Buffer::latest_by(|number: &Number| number.0 % 10).capacity(capacity),
         };
         let identity = BoxIdentity { id: BoxId([7; 16]), name: "numbers".into(), is_leased: false, visibility: None };
-        let queue = BoxQueue::new(identity, Arc::clone(detached::pointer().router()), &buffer, None);
+        let queue = BoxQueue::new(identity, Arc::clone(detached::pointer().this_node()), &buffer, None);
         let (woken, started) = <(Arc<Count>, Arc<Count>)>::default();
         let start = Arc::clone(&started);
         queue.start_when_needed(move || start.one());

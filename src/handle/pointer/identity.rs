@@ -66,15 +66,15 @@ impl Pointer {
             Origin::Boxed { node, .. } if node.node == id => Arc::clone(self),
             Origin::Named { node: Some(node), .. } if *node == id => Arc::clone(self),
             Origin::Named { endpoint, node: None, name } => {
-                let router = || Arc::clone(&self.router);
+                let node = || Arc::clone(&self.node);
                 if let Route::HereNamed = self.route
-                    && id == self.router.id().node
+                    && id == self.node.id().node
                 {
                     let origin = Origin::Named { endpoint: endpoint.clone(), node: Some(id), name: name.clone() };
-                    return Arc::new(Pointer::new(router(), origin, name, Route::HereNamed, None));
+                    return Arc::new(Pointer::new(node(), origin, name, Route::HereNamed, None));
                 }
                 // The name was checked when this was made.
-                router().place(endpoint, Some(id), name).unwrap_or_else(|_| self.nowhere())
+                node().place(endpoint, Some(id), name).unwrap_or_else(|_| self.nowhere())
             }
             Origin::Boxed { .. } | Origin::Named { .. } => self.nowhere(),
         }
@@ -82,7 +82,7 @@ impl Pointer {
 
     fn nowhere(&self) -> Arc<Pointer> {
         let origin = Origin::Boxed { node: Incarnation::NOBODY, id: BoxId([0; 16]) };
-        Arc::new(Pointer::new(Arc::clone(&self.router), origin, &self.name, Route::Nowhere, None))
+        Arc::new(Pointer::new(Arc::clone(&self.node), origin, &self.name, Route::Nowhere, None))
     }
 
     /// Records that messages of that shape are passed on as they came.

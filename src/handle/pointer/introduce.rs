@@ -69,7 +69,7 @@ impl Pointer {
             }
             Origin::Named { endpoint, name, .. } => Identity::Place { endpoint: endpoint.as_ref(), name },
             Origin::Boxed { node, id } if Some(*node) == peer => Identity::YourBox(*id),
-            Origin::Boxed { node, id } if *node == self.router.id() && via.is_none() => {
+            Origin::Boxed { node, id } if *node == self.node.id() && via.is_none() => {
                 is_leased = self.leased_here().is_some();
                 Identity::MyBox { id: *id, name: self.travelling_name() }
             }

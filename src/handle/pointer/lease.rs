@@ -65,9 +65,9 @@ impl Pointer {
     /// Returns whether the pointer leads to a box of that node that is not kept alive by leases: in a message from
     /// there, it only needs to be named. A box of another node of this process does not count: it needs a relay.
     #[inline]
-    pub(crate) fn is_unleased_at(&self, router: Incarnation) -> bool {
+    pub(crate) fn is_unleased_at(&self, node: Incarnation) -> bool {
         match (&self.route, &self.origin) {
-            (Route::Here(local), Origin::Boxed { node, .. }) => *node == router && !local.is_leased(),
+            (Route::Here(local), Origin::Boxed { node: own, .. }) => *own == node && !local.is_leased(),
             _ => false,
         }
     }

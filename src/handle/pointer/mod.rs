@@ -70,7 +70,7 @@ pub(crate) struct Pointer {
     name: Box<str>,
     /// Whether the name is only the id, spelled out.
     anonymous: bool,
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     route: Route,
     held: Option<Lease>,
     lost: Drops,
@@ -102,7 +102,7 @@ static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 impl Pointer {
     pub(crate) fn new(
-        router: Arc<NodeContext>,
+        node: Arc<NodeContext>,
         origin: Origin,
         name: &str,
         route: Route,
@@ -118,7 +118,7 @@ impl Pointer {
             origin,
             name,
             anonymous,
-            router,
+            node,
             route,
             held,
             lost: Drops::default(),
@@ -133,10 +133,10 @@ impl Pointer {
     }
 
     /// Returns the pointer to a box of this node.
-    pub(crate) fn here(router: Arc<NodeContext>, local: Arc<dyn LocalBox>) -> Pointer {
-        let origin = Origin::Boxed { node: router.id(), id: local.id() };
+    pub(crate) fn here(node: Arc<NodeContext>, local: Arc<dyn LocalBox>) -> Pointer {
+        let origin = Origin::Boxed { node: node.id(), id: local.id() };
         let name = local.given_name().to_owned();
-        Pointer::new(router, origin, &name, Route::Here(local), None)
+        Pointer::new(node, origin, &name, Route::Here(local), None)
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -147,8 +147,8 @@ impl Pointer {
         &self.name
     }
 
-    pub(crate) fn router(&self) -> &Arc<NodeContext> {
-        &self.router
+    pub(crate) fn this_node(&self) -> &Arc<NodeContext> {
+        &self.node
     }
 
     /// Returns the last type whose messages are not checked any more before they leave, by its
@@ -181,8 +181,8 @@ impl Pointer {
     pub(crate) fn local(&self) -> Option<Arc<dyn LocalBox>> {
         match &self.route {
             Route::Here(local) => Some(Arc::clone(local)),
-            Route::HereNamed => self.router.box_named(&self.name),
-            Route::Away { path, .. } if path.is_home() => self.router.box_named(&self.name),
+            Route::HereNamed => self.node.box_named(&self.name),
+            Route::Away { path, .. } if path.is_loopback() => self.node.box_named(&self.name),
             Route::Away { .. } | Route::Nowhere => None,
         }
     }
@@ -227,7 +227,7 @@ impl Pointer {
 
     /// Returns whether no message sent by the pointer can arrive, now or later.
     pub(crate) fn is_dead(&self) -> bool {
-        self.router.is_stopped()
+        self.node.is_stopped()
             || match &self.route {
                 Route::Here(local) => !local.is_open(),
                 Route::Nowhere => true,
@@ -276,7 +276,7 @@ impl Pointer {
     #[inline]
     pub(crate) fn is_local(&self) -> bool {
         match &self.route {
-            Route::Away { path, .. } => path.is_home(),
+            Route::Away { path, .. } => path.is_loopback(),
             _ => true,
         }
     }
@@ -290,8 +290,8 @@ impl Pointer {
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         match (&self.origin, &self.route) {
             (Origin::Boxed { node, .. }, _) => Some(*node),
-            (_, Route::Away { path, .. }) if !path.is_home() => path.peer(),
-            _ => Some(self.router.id()),
+            (_, Route::Away { path, .. }) if !path.is_loopback() => path.peer(),
+            _ => Some(self.node.id()),
         }
     }
 
@@ -306,7 +306,7 @@ impl Pointer {
     ) {
         let peer = if self.is_local() { None } else { self.node_id() };
         loss.settle(Parties {
-            node: self.router.observer(),
+            node: self.node.observer(),
             message: DroppedMessage { name: &self.name, type_name, peer },
             mailbox,
             pointer: Some(&self.lost),

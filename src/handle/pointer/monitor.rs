@@ -41,7 +41,7 @@ pub(crate) enum Monitor {
 
 /// At another node.
 pub(crate) struct Away {
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     /// The connection that the pointer came by, and the box at its other end.
     primary: (Arc<dyn Outbound>, WatchedBox),
     /// The box at its own node, if another node has introduced it.
@@ -96,9 +96,9 @@ impl Monitor {
         };
         let primary =
             (Arc::clone(path.primary()), WatchedBox { node: pointer.made_for(), target: pointer.target(false) });
-        let (router, hints, over) = (Arc::clone(pointer.router()), Arc::clone(path.hints()), path.came_over());
+        let (node, hints, over) = (Arc::clone(pointer.this_node()), Arc::clone(path.hints()), path.came_over());
         let (began, lost) = (Instant::now(), Mutex::default());
-        Monitor::Away(Box::new(Away { router, primary, own, hints, over, began, lost }))
+        Monitor::Away(Box::new(Away { node, primary, own, hints, over, began, lost }))
     }
 
     /// Returns a monitor of a box of this node.
@@ -124,7 +124,7 @@ impl Monitor {
                 gone = Box::pin(behind.gone(patience)) => gone,
             },
             Monitor::Away(away) => {
-                let dead_after = away.router.limits().dead_after;
+                let dead_after = away.node.limits().dead_after;
                 let why = away.gone(patience.map_or(dead_after, |patience| patience.min(dead_after))).await;
                 BoxGone { why, since: away.proven_loss() }
             }
@@ -144,7 +144,7 @@ impl Monitor {
 impl Away {
     /// Waits until the box is gone, or its node has been away for `forget_after` and is not expected back.
     async fn gone_for_good(&self) -> CloseReason {
-        let (dead_after, forget_after) = (self.router.limits().dead_after, self.router.limits().forget_after);
+        let (dead_after, forget_after) = (self.node.limits().dead_after, self.node.limits().forget_after);
         loop {
             // No longer than the rest of the total wait.
             let left = self.lost_since().map_or(forget_after, |lost| forget_after.saturating_sub(lost.elapsed()));
@@ -193,7 +193,7 @@ impl Away {
     fn note_loss(&self, (link, there): (&dyn Outbound, &WatchedBox), told: Option<Instant>, asked: Instant) {
         let is_own = self.own.as_ref().is_none_or(|own| own.node == there.node);
         // Another connection to that node may have come and gone since this one.
-        let left = there.node.filter(|_| is_own).and_then(|node| self.router.left_since(node));
+        let left = there.node.filter(|_| is_own).and_then(|node| self.node.left_since(node));
         let since = told.or_else(|| link.lost_since().max(left)).unwrap_or_else(Instant::now);
         let proof = match told {
             Some(_) => Proof::Told,
@@ -201,7 +201,7 @@ impl Away {
             None => Proof::Missing,
         };
         // A node on the way that does not reach the box reports this within our patience, after it has noticed.
-        let is_news = proof != Proof::Missing || asked.elapsed() > self.router.limits().dead_after.saturating_mul(2);
+        let is_news = proof != Proof::Missing || asked.elapsed() > self.node.limits().dead_after.saturating_mul(2);
         let mut lost = self.lost.lock();
         if lost.is_none_or(|before| is_news && before.since < since) {
             *lost = Some(LostContact { since, proof });
@@ -249,7 +249,7 @@ impl Away {
 
     /// Returns whether a node has announced its end, over any connection; it is not waited for.
     fn has_said_its_end(&self, there: &WatchedBox) -> bool {
-        there.node.is_some_and(|node| self.router.is_gone(node))
+        there.node.is_some_and(|node| self.node.is_gone(node))
     }
 
     /// Returns whether a box that was monitored at its introducer may still be reached at its own node, although it is
@@ -262,11 +262,8 @@ impl Away {
     fn live(&self, there: &WatchedBox) -> Option<(Arc<dyn Outbound>, WatchedBox)> {
         let (primary, _) = &self.primary;
         let is_primary = primary.is_linked() && primary.peer() == there.node;
-        let by = if is_primary {
-            Some(Arc::clone(primary))
-        } else {
-            self.router.live_link(there.node?, self.over.protected)
-        };
+        let by =
+            if is_primary { Some(Arc::clone(primary)) } else { self.node.live_link(there.node?, self.over.protected) };
         let link = by.filter(|link| !link.is_over())?;
         Some((link, there.clone()))
     }
@@ -274,7 +271,7 @@ impl Away {
     /// Searches for a path to the box's node at the endpoints at which it is said to listen.
     fn discover(&self, node: Incarnation) -> Option<Arc<SearchQueue>> {
         let asked_by = self.over.asker(self.primary.1.node?.node);
-        self.router.discover(node, &self.hints, asked_by)
+        self.node.discover(node, &self.hints, asked_by)
     }
 
     /// Waits for news, or for as long as a silent peer is given: very many monitors may ask again, and a peer that
@@ -285,7 +282,7 @@ impl Away {
             biased;
             () = of_introducer.notified() => {}
             () = of_own.notified() => {}
-            () = tokio::time::sleep(self.router.limits().dead_after) => {}
+            () = tokio::time::sleep(self.node.limits().dead_after) => {}
         }
     }
 
@@ -293,7 +290,7 @@ impl Away {
     /// no news about a name, which leads to any node at the endpoint.
     fn news(&self) -> [Arc<Notify>; 2] {
         let own = self.own.as_ref().and_then(|own| own.node);
-        [self.primary.1.node, own].map(|node| node.map_or_else(Arc::default, |node| self.router.news(node.node)))
+        [self.primary.1.node, own].map(|node| node.map_or_else(Arc::default, |node| self.node.news(node.node)))
     }
 
     /// Returns a connection to one of the nodes in `ways`, if it comes within `patience`; else `why`, the reason why
@@ -334,7 +331,7 @@ impl Away {
                 () = news => {}
                 () = own_news => {}
                 () = &mut limit => return Err(why),
-                () = tokio::time::sleep(*self.router.limits().reconnect.end()) => {}
+                () = tokio::time::sleep(*self.node.limits().reconnect.end()) => {}
             }
         }
     }
@@ -351,15 +348,15 @@ async fn until_then(then: Option<Instant>) {
 /// Waits until the box that a pointer leads to is gone: see [`Address::closed`](crate::Address::closed). The monitor
 /// runs on the node's I/O thread, so that the future may be polled anywhere.
 pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
-    let router = Arc::clone(pointer.router());
-    let stopped = router.stopped().clone();
+    let node = Arc::clone(pointer.this_node());
+    let stopped = node.stopped().clone();
     let (mut told, hear) = oneshot::channel();
     let monitor = Monitor::at(pointer);
     let here = match monitor {
         Monitor::Here(closed) => Some(closed),
         Monitor::Away(_) | Monitor::Behind(..) => {
             let weak = Arc::downgrade(pointer);
-            pointer.router().run(Box::pin(async move {
+            pointer.this_node().run(Box::pin(async move {
                 let why = tokio::select! {
                     biased;
                     () = told.closed() => return,
@@ -393,14 +390,14 @@ pub(crate) fn closed(pointer: &Arc<Pointer>) -> impl Future<Output = CloseReason
             None => hear.await.unwrap_or(CloseReason::NodeGone),
         };
         // When a node stops its boxes close, and another thread may see this before the token is cancelled.
-        if router.is_stopped() { CloseReason::NodeGone } else { why }
+        if node.is_stopped() { CloseReason::NodeGone } else { why }
     }
 }
 
 /// Ends the pointer or only its recipients: a node that has not announced its end may be back one day, and its boxes
 /// with it.
 fn end(pointer: &Pointer, why: &CloseReason) {
-    let has_said_its_end = pointer.incarnation().is_some_and(|node| pointer.router().is_gone(node));
+    let has_said_its_end = pointer.incarnation().is_some_and(|node| pointer.this_node().is_gone(node));
     match why {
         CloseReason::ConnectionLost => pointer.end_recipients(),
         CloseReason::NodeGone if !has_said_its_end => pointer.end_recipients(),
@@ -411,7 +408,7 @@ fn end(pointer: &Pointer, why: &CloseReason) {
 /// Ends `pointer` when nothing can be reached by it any more, unless `unwanted` is cancelled before.
 pub(crate) fn end_when_gone(pointer: &Arc<Pointer>, unwanted: CancellationToken) {
     let (monitor, weak) = (Monitor::at(pointer), Arc::downgrade(pointer));
-    pointer.router().run(Box::pin(async move {
+    pointer.this_node().run(Box::pin(async move {
         tokio::select! {
             biased;
             () = unwanted.cancelled() => {}

@@ -65,7 +65,7 @@ enum Primary {
 pub(crate) struct NamedLink {
     pub(crate) link: Arc<dyn Outbound>,
     /// Whether the connection is known to lead to this very node, with nothing under way on it.
-    pub(crate) is_home: Arc<AtomicBool>,
+    pub(crate) is_loopback: Arc<AtomicBool>,
 }
 
 /// A connection that is made when it is first used: a peer may name as many endpoints as it likes.
@@ -124,11 +124,11 @@ impl Path {
     /// Returns whether messages go straight into the boxes of this node. While they do, the connection takes no
     /// messages by name.
     #[inline]
-    pub(super) fn is_home(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         match &self.primary {
             Primary::Made(_) => false,
-            Primary::Named(named) => named.is_home.load(Ordering::Acquire),
-            Primary::Later(later) => later.made.get().is_some_and(|named| named.is_home.load(Ordering::Acquire)),
+            Primary::Named(named) => named.is_loopback.load(Ordering::Acquire),
+            Primary::Later(later) => later.made.get().is_some_and(|named| named.is_loopback.load(Ordering::Acquire)),
         }
     }
 
@@ -201,7 +201,7 @@ impl Pointer {
     /// Returns the connection to send by now.
     pub(crate) fn link(&self) -> Option<Arc<dyn Outbound>> {
         let Route::Away { path, .. } = self.route() else { return None };
-        if path.is_home() {
+        if path.is_loopback() {
             return None;
         }
         if let Some(link) = path.selection.get().connection().filter(|link| link.is_linked()) {
@@ -234,7 +234,7 @@ impl Pointer {
     /// own. A pointer by name has no other connection, as it leads to any node at its endpoint.
     pub(super) fn other_link(&self, path: &Path) -> Option<Arc<dyn Outbound>> {
         let is_protected = path.came_over().protected;
-        let live = |node| self.router().live_link(node, is_protected).filter(|link| link.is_linked());
+        let live = |node| self.this_node().live_link(node, is_protected).filter(|link| link.is_linked());
         live(self.made_for()?).or_else(|| self.own_node().filter(|_| path.is_relayed()).and_then(live))
     }
 

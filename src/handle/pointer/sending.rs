@@ -172,7 +172,7 @@ impl Pointer {
     #[cold]
     fn select(&self, path: &Path) -> Alternate {
         let Some(node) = self.own_node() else { return Alternate::None };
-        let open = self.router().live_link(node, path.came_over().protected).filter(|link| link.is_linked());
+        let open = self.this_node().live_link(node, path.came_over().protected).filter(|link| link.is_linked());
         path.selection.keep_to(open.map_or_else(|| self.discover(path), Alternate::Connected))
     }
 
@@ -180,7 +180,7 @@ impl Pointer {
     fn discover(&self, path: &Path) -> Alternate {
         let search = || {
             let asked_by = path.came_over().asker(self.made_for()?.node);
-            self.router().discover(self.own_node()?, path.hints(), asked_by)
+            self.this_node().discover(self.own_node()?, path.hints(), asked_by)
         };
         search().map_or(Alternate::None, Alternate::Searching)
     }

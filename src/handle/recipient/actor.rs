@@ -174,7 +174,7 @@ fn pass_to_box<M: RemoteMessage>(pointer: &Arc<Pointer>, parcel: Parcel<M>) {
     if parcel.reply.is_none() {
         pointer.send_plain(parcel.message);
     } else if let Some(reason) = parcel.lapsed() {
-        pointer.router().observer().sent(1);
+        pointer.this_node().observer().sent(1);
         pointer.settle_loss(reason.into(), std::any::type_name::<M>(), None, parcel);
     } else if let Some(asking) = pointer.send(parcel) {
         asking.detach();
@@ -193,7 +193,7 @@ impl<M> Drop for Tombstone<M> {
     fn drop(&mut self) {
         BURIED.fetch_sub(1, Ordering::Relaxed);
         if let Some(pointer) = served() {
-            pointer.router().observer().sent(1);
+            pointer.this_node().observer().sent(1);
             pointer.settle_loss(DropReason::HandleShed.into(), std::any::type_name::<M>(), None, Nobody);
         }
     }

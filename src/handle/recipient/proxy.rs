@@ -77,7 +77,7 @@ impl<M: RemoteMessage> Pump<M> {
     /// Returns whether the last recipient has gone. This is decided under the lock under which a recipient may be
     /// brought back.
     fn is_unheld(&self) -> bool {
-        let recipients = self.pointer.router().recipients();
+        let recipients = self.pointer.this_node().recipients();
         recipients.forget(self.key, self.pointer.origin(), || !self.queue.is_held())
     }
 
@@ -142,7 +142,7 @@ impl<M: RemoteMessage> Drop for Pump<M> {
         // Removed before the channel is closed, whose address the next channel may get.
         let known = PROXIES.lock().remove(&self.key);
         drop(known);
-        self.pointer.router().recipients().end(self.key, self.pointer.origin());
+        self.pointer.this_node().recipients().end(self.key, self.pointer.origin());
         self.pointer.forget_pump(self.key);
         self.queue.close(&self.pointer);
     }
@@ -219,7 +219,7 @@ pub(crate) fn sweep(node: Incarnation) {
         let pointer = queue.pointer();
         queues.push((queue, Arc::clone(&pointer)));
         // Proxies of other nodes in this process are aged by their own node's sweep.
-        if !pointer.is_away_for_good() || pointer.router().id() != node {
+        if !pointer.is_away_for_good() || pointer.this_node().id() != node {
             continue;
         }
         if let Some(recipient) = known.kept.take() {
@@ -277,7 +277,7 @@ pub(crate) fn recipient<M: RemoteMessage>(pointer: &Arc<Pointer>) -> Recipient<M
     if let Some(own) = own {
         return own;
     }
-    match pointer.router().recipients().recipient(pointer, |recipient, queue| note(pointer, recipient, queue)) {
+    match pointer.this_node().recipients().recipient(pointer, |recipient, queue| note(pointer, recipient, queue)) {
         Found::Known(recipient) => recipient,
         Found::New(recipient, queue) => {
             start_pump(pointer, &recipient, queue);
@@ -310,11 +310,11 @@ fn note<M: RemoteMessage>(
 fn start_pump<M: RemoteMessage>(pointer: &Arc<Pointer>, recipient: &Recipient<M>, queue: Arc<RecipientQueue<M>>) {
     let gone = match pointer.route() {
         Route::Here(local) => local.closed().clone(),
-        _ => pointer.router().stopped().clone(),
+        _ => pointer.this_node().stopped().clone(),
     };
     let waits = Box::pin(gone.clone().cancelled_owned());
     let pump = Pump { queue, pointer: Arc::clone(pointer), key: key_of(recipient), gone, waits, waker: None };
-    pointer.router().run(Box::pin(pump));
+    pointer.this_node().run(Box::pin(pump));
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ impl<M: RemoteMessage> DirectRead<'_, M> {
 
 impl<M: RemoteMessage> Drop for DirectRead<'_, M> {
     fn drop(&mut self) {
-        self.shed.pointer.router().observer().sent(self.taken.0 as u64);
+        self.shed.pointer.this_node().observer().sent(self.taken.0 as u64);
     }
 }
 

@@ -228,8 +228,8 @@ mod tests {
                 path: Path::between(link, (from, CameOver::default()), OWNER, Arc::default()),
                 to: Some(BOX),
             };
-            let router = Arc::clone(detached::pointer().router());
-            Arc::new(Pointer::new(router, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
+            let node = Arc::clone(detached::pointer().this_node());
+            Arc::new(Pointer::new(node, Origin::Boxed { node: OWNER, id: BOX }, "", route, Some(held)))
         }
     }
 

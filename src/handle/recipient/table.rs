@@ -202,7 +202,7 @@ mod tests {
         let recipient = |n: usize| node.remote::<Note>("127.0.0.1:1", format!("box {n}")).unwrap().recipient();
         let first = recipient(0);
         let pointer = proxy::pointer_of(&proxy::key_of(&first)).unwrap();
-        let table = pointer.router().recipients();
+        let table = pointer.this_node().recipients();
         for _ in 0..2 {
             let all: Vec<_> = (0..10_000).map(recipient).collect();
             assert_eq!(table.len(), 10_000);
@@ -257,23 +257,23 @@ mod tests {
     /// Each pump ends at once, as the node of the pointer has stopped.
     #[test]
     fn one_that_leads_nowhere_is_found_while_it_is_held_and_goes_soon_after() {
-        let router = Arc::clone(detached::elsewhere().router());
+        let node = Arc::clone(detached::elsewhere().this_node());
         let recipient = |n: u128| {
-            let origin = Origin::Boxed { node: router.id(), id: BoxId(n.to_le_bytes()) };
-            let pointer = Pointer::new(Arc::clone(&router), origin, "", Route::Nowhere, None);
+            let origin = Origin::Boxed { node: node.id(), id: BoxId(n.to_le_bytes()) };
+            let pointer = Pointer::new(Arc::clone(&node), origin, "", Route::Nowhere, None);
             proxy::recipient::<Note>(&Arc::new(pointer))
         };
         let held = recipient(0);
         assert!(!held.connected());
         for n in 0..10_000 {
             drop(recipient(n));
-            assert!(router.recipients().len() < 100);
+            assert!(node.recipients().len() < 100);
         }
         assert!(recipient(0) == held);
-        router.recipients().sweep();
-        assert_eq!(router.recipients().len(), 1);
+        node.recipients().sweep();
+        assert_eq!(node.recipients().len(), 1);
         drop(held);
-        router.recipients().sweep();
-        assert_eq!(router.recipients().len(), 0);
+        node.recipients().sweep();
+        assert_eq!(node.recipients().len(), 0);
     }
 }

@@ -28,7 +28,7 @@ impl Bind<Rc<Binding>> for Binder<'_> {
     /// Handles are wanted only if their message will be accepted, as far as that is known before they are read.
     #[inline]
     fn wants(&mut self, bearer: Bearer<'_, Rc<Binding>>, count: usize) -> bool {
-        do_handles_fit(self.context.router.limits(), count)
+        do_handles_fit(self.context.node.limits(), count)
             && match bearer {
                 Bearer::For(target) => target.takes_messages(self.context),
                 Bearer::Answer(number) => self.context.link.waits_for(self.context.correlation(number)),

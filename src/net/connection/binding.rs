@@ -216,7 +216,7 @@ impl Binding {
     }
 
     fn make_pointer(&self, context: &ConnectionContext) -> Arc<Pointer> {
-        let ours = context.router.id();
+        let ours = context.node.id();
         match &self.bound {
             Bound::OurName(name) => context.view.named(name).unwrap_or_else(|| context.nobody()),
             Bound::OurBox(id) => context.our_box(*id),
@@ -264,15 +264,15 @@ impl ConnectionContext {
     /// Whether the names at that endpoint, and at that node if one is given, are those of boxes of this node.
     fn is_our_place(&self, endpoint: &Endpoint, node: Option<NodeId>) -> bool {
         match node {
-            Some(node) => node == self.router.id().node,
-            None => self.router.endpoints().contains(endpoint),
+            Some(node) => node == self.node.id().node,
+            None => self.node.endpoints().contains(endpoint),
         }
     }
 
     /// Returns a pointer to the box of this node that has that name.
     fn our_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
         let origin = Origin::Named { endpoint, node, name: name.into() };
-        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::HereNamed, None))
+        Arc::new(Pointer::new(Arc::clone(&self.node), origin, name, Route::HereNamed, None))
     }
 
     /// Returns the kind of the connection.
@@ -303,7 +303,7 @@ impl ConnectionContext {
         let asked_by = self.came_over().asker(self.peer.node);
         let path = Path::by_name_later(Arc::clone(&self.dialler), endpoint.clone(), node, asked_by);
         let origin = Origin::Named { endpoint, node, name: name.into() };
-        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, Route::Away { path, to: None }, None))
+        Arc::new(Pointer::new(Arc::clone(&self.node), origin, name, Route::Away { path, to: None }, None))
     }
 
     /// Returns a pointer that leads nowhere, for a name that no box can have.
@@ -313,8 +313,8 @@ impl ConnectionContext {
 
     /// Returns a pointer to a box of this node that is gone, or never existed.
     fn nowhere(&self, id: BoxId) -> Arc<Pointer> {
-        let origin = Origin::Boxed { node: self.router.id(), id };
-        Arc::new(Pointer::new(Arc::clone(&self.router), origin, "", Route::Nowhere, None))
+        let origin = Origin::Boxed { node: self.node.id(), id };
+        Arc::new(Pointer::new(Arc::clone(&self.node), origin, "", Route::Nowhere, None))
     }
 
     /// Returns a pointer that leads over this connection to the peer's box `to`.
@@ -330,7 +330,7 @@ impl ConnectionContext {
             path: Path::between(link, (self.peer, self.came_over()), node, self.heeded(hints)),
             to: Some(to),
         };
-        Arc::new(Pointer::new(Arc::clone(&self.router), origin, name, route, held))
+        Arc::new(Pointer::new(Arc::clone(&self.node), origin, name, route, held))
     }
 }
 

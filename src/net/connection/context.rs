@@ -21,8 +21,8 @@ use crate::net::link::Link;
 use crate::net::link::absences::Absences;
 use crate::net::link::settling::Settlement;
 use crate::net::link::shape_query::explain_there;
-use crate::net::peers::crowd::Crowd;
 use crate::net::peers::hints;
+use crate::net::peers::read_scheduler::ReadScheduler;
 use crate::net::peers::table::PeerTable;
 use crate::net::shared::NodeInner;
 use crate::net::transport::schemes::Transports;
@@ -41,7 +41,7 @@ const GATHERED: usize = 16_384;
 
 /// See the [module](self).
 pub(super) struct ConnectionContext {
-    pub(super) router: Arc<NodeContext>,
+    pub(super) node: Arc<NodeContext>,
     pub(super) dialler: Arc<dyn Dialler>,
     /// For changes and leases; boxes that the peer names are found by `view` only.
     pub(super) registry: Arc<Registry>,
@@ -53,7 +53,7 @@ pub(super) struct ConnectionContext {
     pub(super) connection: u64,
     pub(super) peer: Incarnation,
     pub(super) holdings: Arc<Holdings>,
-    pub(super) crowd: Arc<Crowd>,
+    pub(super) scheduler: Arc<ReadScheduler>,
     /// Whether the peer is on this host.
     pub(super) near: bool,
     /// Counts the reports to the peer that a box it presses is empty.
@@ -83,12 +83,11 @@ impl ConnectionContext {
         connection: u64,
         (peer, near): (Incarnation, bool),
     ) -> ConnectionContext {
-        let router = Arc::clone(node) as Arc<NodeContext>;
         let (registry, peers) = (Arc::clone(&node.registry), Arc::clone(&node.peers));
         let settlement = Arc::clone(&node.settlement);
         let (relieved, has_ended) = (link.relieved(), link.has_ended());
         ConnectionContext {
-            router,
+            node: Arc::clone(node) as Arc<NodeContext>,
             dialler: Arc::clone(node) as Arc<dyn Dialler>,
             view: View::new(&registry, link.info()),
             registry,
@@ -99,7 +98,7 @@ impl ConnectionContext {
             connection,
             peer,
             holdings: node.holdings.of(peer),
-            crowd: Arc::clone(&node.crowd),
+            scheduler: Arc::clone(&node.scheduler),
             transports: Arc::clone(&node.transports),
             near,
             relieved,
@@ -123,16 +122,16 @@ impl ConnectionContext {
         if let Some(endpoint) = self.link.endpoint() {
             self.link.note_listing(hints::is_listed(endpoint, self.link.reached(), listed(), self.near));
         }
-        self.settlement.settle_answered(self.router.observer(), self.peer, &welcome.told);
+        self.settlement.settle_answered(self.node.observer(), self.peer, &welcome.told);
         self.link.settled(&welcome.told);
     }
 
     /// Notes that the peer has restated the leases of an ended connection, given by this node's name for it.
     pub(super) fn restated(&self, ours: ConnectionId) {
-        if self.link.names().is_some_and(|names| names.ours == ours) {
+        if self.link.names().is_some_and(|names| names.local == ours) {
             return;
         }
-        self.peers.end_given_up(self.peer, |names| names.ours == ours);
+        self.peers.end_given_up(self.peer, |names| names.local == ours);
         if let Some(absent) = self.absences.is_back(self.peer, ours) {
             self.registry.leases().release_all(absent.holder);
         }
@@ -153,7 +152,7 @@ impl ConnectionContext {
     pub(super) fn explain_drop(&self, account: &Account, reason: DropReason, words: &str) {
         if !words.is_empty() {
             let type_name = self.link.type_sent_to(account);
-            self.router.observer().explain(&name_of(&account.target), type_name, reason, Side::Peer, words);
+            self.node.observer().explain(&name_of(&account.target), type_name, reason, Side::Peer, words);
         }
     }
 
@@ -163,11 +162,11 @@ impl ConnectionContext {
         let type_name = self.link.type_sent_to(&account);
         let grown = self.link.hear_drops(account.clone(), reason, count);
         if grown > 0 && reason == DropReason::TypeMismatch {
-            explain_there(&self.link, &self.router, account, (name.clone(), type_name));
+            explain_there(&self.link, &self.node, account, (name.clone(), type_name));
         }
         if grown > 0 {
             let message = DroppedMessage { name: &name, type_name, peer: Some(self.peer.node) };
-            self.router.observer().reported(message, reason, grown);
+            self.node.observer().reported(message, reason, grown);
         }
     }
 

@@ -108,7 +108,7 @@ impl Binding {
     ) {
         self.at_target(context, |target| match target {
             Ok(local) if message.skipped > 0 => {
-                let loss = skipped(context.router.limits(), message.skipped);
+                let loss = skipped(context.node.limits(), message.skipped);
                 self.settle_loss(context, Some(local), loss, answer.take());
             }
             Ok(local) => {
@@ -204,14 +204,7 @@ impl Binding {
     fn refuse_shape(&self, context: &ConnectionContext, local: &dyn LocalBox, takes: &Shape, answer: Option<AnswerTo>) {
         if !self.asked.replace(true) {
             let what = (self.name(Some(local)).into(), local.type_name());
-            explain_here(
-                &context.link,
-                &context.router,
-                self.fingerprint,
-                what,
-                takes.clone(),
-                &self.explained.borrow(),
-            );
+            explain_here(&context.link, &context.node, self.fingerprint, what, takes.clone(), &self.explained.borrow());
         }
         let explained = self.explained.borrow();
         let loss = Loss::from(DropReason::TypeMismatch).with_detail(explained.get().map(|words| &**words));
@@ -267,7 +260,7 @@ impl Binding {
         let name = self.name(local);
         let type_name = local.map_or("", |local| local.type_name());
         loss.settle(Parties {
-            node: context.router.observer(),
+            node: context.node.observer(),
             message: DroppedMessage { name: &name, type_name, peer: Some(context.peer.node) },
             mailbox: local.map(|local| local.drops()),
             pointer: None,

@@ -104,7 +104,7 @@ impl Dispatcher {
     /// announced.
     pub(crate) fn longest(&self, limit: usize) -> usize {
         match &self.unwelcomed {
-            Some(_) => self.context.router.limits().handshake_bytes.saturating_add(BESIDE_ENDPOINTS),
+            Some(_) => self.context.node.limits().handshake_bytes.saturating_add(BESIDE_ENDPOINTS),
             None => limit,
         }
     }
@@ -119,12 +119,12 @@ impl Dispatcher {
         self.context.link.have_read(self.context.connection, self.posts());
         self.context.note_drop_run();
         if self.pieces.have_long_room() {
-            self.pieces.shrink(self.context.router.limits());
+            self.pieces.shrink(self.context.node.limits());
         }
     }
 
     fn drop_stopped(&mut self) {
-        let dropped = self.pieces.drop_stopped(self.context.router.limits());
+        let dropped = self.pieces.drop_stopped(self.context.node.limits());
         if dropped > 0 {
             tracing::warn!(target: "actix_hermod", peer = %self.context.peer, dropped, "messages stopped half way");
         }
@@ -268,8 +268,8 @@ impl Dispatcher {
         let Received { to, handles, skipped, body, .. } = received;
         match context.link.asked(which)? {
             Ok(asked) => {
-                let (router, link) = (Arc::clone(&context.router), Arc::clone(&context.link) as Arc<dyn Outbound>);
-                let mut answer = Some(AnswerTo::new(router, link, which, asked, deadline));
+                let (node, link) = (Arc::clone(&context.node), Arc::clone(&context.link) as Arc<dyn Outbound>);
+                let mut answer = Some(AnswerTo::new(node, link, which, asked, deadline));
                 to.deliver(context, Delivery { body, handles, skipped, hops }, &mut self.handles, &mut answer);
             }
             Err(reason) => {
@@ -295,7 +295,7 @@ impl Dispatcher {
             }
             None => {
                 handles.iter().for_each(|binding| binding.skip(context));
-                context.router.observer().late_answer();
+                context.node.observer().late_answer();
             }
         }
         self.forget_handles();
@@ -355,8 +355,8 @@ impl Dispatcher {
     }
 
     fn watch(&mut self, payload: &[u8]) -> Result<Signal, Violation> {
-        let ConnectionContext { link, router, view, connection, .. } = &self.context;
-        link.watched_by_peer(router, view, *connection, Watch::read(payload)?);
+        let ConnectionContext { link, node, view, connection, .. } = &self.context;
+        link.watched_by_peer(node, view, *connection, Watch::read(payload)?);
         Ok(Signal::Nothing)
     }
 

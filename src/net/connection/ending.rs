@@ -132,7 +132,7 @@ impl RemoteRouter {
 
     /// Ends an unneeded connection that was made for a peer, where such connections are scarce. Returns false if it is
     /// not such a connection, or something is under way.
-    pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) -> bool {
+    pub(super) fn close_if_unneeded(&mut self, ctx: &mut Context<Self>) -> bool {
         let (Some(live), Some(link), Some(occupancy)) = (&self.live, &self.link, &self.occupancy) else { return false };
         let is_ending = !live.announced || live.read_to_end.is_some() || live.written.is_some();
         if is_ending || !self.node.admission.is_scarce(occupancy.group()) || link.askers().is_none() {

@@ -183,7 +183,7 @@ pub(crate) async fn dialler(
     let unwelcomed = proving.prove(ourselves(node), disclosed(node, node.settlement.untold(peer)), &mut out);
     drop(alone);
     stream.say(&out).await?;
-    let names = ConnectionNames { peer, ours: ours.connection, theirs: hello.connection };
+    let names = ConnectionNames { peer, local: ours.connection, remote: hello.connection };
     let standing = Standing::Unwelcomed(Box::new(unwelcomed));
     Ok(Established { stream, hello, names, numbers, rest: buffer, standing, info })
 }
@@ -235,7 +235,7 @@ pub(crate) async fn listener(
     drop(alone);
     buffer.advance(size);
     let info = judged_caller(node, &mut stream, peer.node).await?;
-    let names = ConnectionNames { peer, ours: name, theirs: hello.connection };
+    let names = ConnectionNames { peer, local: name, remote: hello.connection };
     out.clear();
     let alone = node.greetings.alone().await;
     accepting.welcome(&node.key, disclosed(node, settle(node, names, &theirs)), &mut out);

@@ -89,7 +89,7 @@ pub(crate) async fn read(
 ) -> Ended {
     let is_wide = rest.capacity() > IDLE_READ;
     let (came, room, came_since, is_idle, long_room) = (0, IDLE_READ, 0, false, 0);
-    let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.crowd));
+    let turn = ReadingTurn::new(Arc::clone(&dispatcher.context.scheduler));
     let share = Share::new(&dispatcher.context.link.quotas().reads, &BUFFER);
     let mut reader = ConnectionReader {
         from,
@@ -268,9 +268,9 @@ impl<P: Fn()> ConnectionReader<P> {
             if self.buffer.len() < LONG {
                 self.buffer.reserve(room);
             } else {
-                let crowd = Arc::clone(&self.dispatcher.context.crowd);
+                let scheduler = Arc::clone(&self.dispatcher.context.scheduler);
                 self.turn.pauses();
-                Box::pin(crowd.grow(&mut self.buffer, room)).await;
+                Box::pin(scheduler.grow(&mut self.buffer, room)).await;
             }
             self.is_wide = true;
             if self.buffer.capacity() > KEPT {

@@ -275,7 +275,7 @@ impl RemoteRouter {
         // Another run of this node does not count, since it has other boxes.
         if live.peer == self.node.id {
             self.nonce += 1;
-            link.leads_home(live.connection, self.nonce);
+            link.note_loopback(live.connection, self.nonce);
         }
         self.announce();
     }
@@ -315,7 +315,7 @@ impl RemoteRouter {
         if live.silent >= self.node.limits.dead_after {
             return self.down(DownReason::Silent, ctx);
         }
-        if self.let_go(ctx) {
+        if self.close_if_unneeded(ctx) {
             return;
         }
         self.nonce += 1;

@@ -2,16 +2,16 @@
 //!
 //! A stream that is always ready, as between two processes of a host, would keep the thread for as long as there are
 //! bytes to carry. And if very many peers send at once, a peer that sends little would wait for a turn of each of them,
-//! several times over until its answer is written. So busy readers wait in a queue, of which the [`Crowd`] serves a few
-//! in a round; only a short burst is handled at once.
+//! several times over until its answer is written. So busy readers wait in a queue, of which the
+//! [`ReadScheduler`] serves a few in a round; only a short burst is handled at once.
 
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::net::peers::crowd::Crowd;
-use crate::net::peers::crowd::LONGEST;
-use crate::net::peers::crowd::SHORTEST;
+use crate::net::peers::read_scheduler::LONGEST;
+use crate::net::peers::read_scheduler::ReadScheduler;
+use crate::net::peers::read_scheduler::SHORTEST;
 use crate::wire::frames::kind;
 
 /// The work of a frame that is not a post, in posts.
@@ -29,7 +29,7 @@ const UNIT: usize = 512;
 /// The turns of one reader.
 #[derive(Debug)]
 pub(super) struct ReadingTurn {
-    crowd: Arc<Crowd>,
+    scheduler: Arc<ReadScheduler>,
     /// The posts that may still be handled in this turn.
     pub(super) left: usize,
     /// The allowance at the beginning of the turn.
@@ -41,9 +41,9 @@ pub(super) struct ReadingTurn {
 }
 
 impl ReadingTurn {
-    pub(super) fn new(crowd: Arc<Crowd>) -> ReadingTurn {
-        let given = crowd.first_turn();
-        ReadingTurn { crowd, left: given, given, is_busy: false, place: None }
+    pub(super) fn new(scheduler: Arc<ReadScheduler>) -> ReadingTurn {
+        let given = scheduler.first_turn();
+        ReadingTurn { scheduler, left: given, given, is_busy: false, place: None }
     }
 
     /// Ends the turn while there is more to handle. Others have their turn first: the readers before this one in the
@@ -51,9 +51,9 @@ impl ReadingTurn {
     pub(super) async fn ends(&mut self) {
         self.is_busy(true);
         self.place = None;
-        self.place = self.crowd.place().await;
+        self.place = self.scheduler.place().await;
         tokio::task::yield_now().await;
-        self.given = self.crowd.busy_turn();
+        self.given = self.scheduler.busy_turn();
         self.left = self.given;
     }
 
@@ -73,7 +73,7 @@ impl ReadingTurn {
     pub(super) fn has_waited(&mut self) {
         self.is_busy(self.place.is_some() || self.given - self.left > SHORTEST);
         self.place = None;
-        self.given = self.crowd.first_turn();
+        self.given = self.scheduler.first_turn();
         self.left = self.given;
     }
 
@@ -86,8 +86,8 @@ impl ReadingTurn {
 
     fn is_busy(&mut self, is_busy: bool) {
         match (std::mem::replace(&mut self.is_busy, is_busy), is_busy) {
-            (false, true) => self.crowd.join(),
-            (true, false) => self.crowd.leave(),
+            (false, true) => self.scheduler.join(),
+            (true, false) => self.scheduler.leave(),
             _ => {}
         }
     }
@@ -127,18 +127,18 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
-    use crate::net::peers::crowd::ROUND;
-    use crate::net::peers::crowd::SERVED;
-    use crate::net::peers::crowd::SHORTEST;
+    use crate::net::peers::read_scheduler::ROUND;
+    use crate::net::peers::read_scheduler::SERVED;
+    use crate::net::peers::read_scheduler::SHORTEST;
 
-    fn readers<const N: usize>(crowd: &Arc<Crowd>) -> [ReadingTurn; N] {
-        std::array::from_fn(|_| ReadingTurn::new(Arc::clone(crowd)))
+    fn readers<const N: usize>(scheduler: &Arc<ReadScheduler>) -> [ReadingTurn; N] {
+        std::array::from_fn(|_| ReadingTurn::new(Arc::clone(scheduler)))
     }
 
     #[tokio::test]
     async fn turns_are_the_shorter_the_more_have_more_to_handle() {
-        let crowd = Arc::new(Crowd::default());
-        let [mut first, mut second, mut others @ ..] = readers::<SERVED>(&crowd);
+        let scheduler = Arc::new(ReadScheduler::default());
+        let [mut first, mut second, mut others @ ..] = readers::<SERVED>(&scheduler);
         first.ends().await;
         assert_eq!(first.left, LONGEST, "nobody else has anything to handle");
         for other in &mut others {
@@ -167,8 +167,8 @@ mod tests {
     /// A peer that is silent after each burst gets no more than a peer that sends without a break.
     #[tokio::test]
     async fn long_bursts_count_as_busy_and_short_ones_do_not() {
-        let crowd = Arc::new(Crowd::default());
-        let mut readers = readers::<{ 2 * ROUND / SHORTEST }>(&crowd);
+        let scheduler = Arc::new(ReadScheduler::default());
+        let mut readers = readers::<{ 2 * ROUND / SHORTEST }>(&scheduler);
         for reader in &mut readers {
             reader.left -= SHORTEST;
             reader.has_waited();
@@ -178,7 +178,7 @@ mod tests {
             reader.left -= reader.given.min(SHORTEST + 1);
             reader.has_waited();
         }
-        let [mut quiet] = self::readers(&crowd);
+        let [mut quiet] = self::readers(&scheduler);
         assert_eq!(quiet.given, SHORTEST, "very many had long bursts");
         quiet.left -= SHORTEST;
         quiet.has_waited();
@@ -188,8 +188,8 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_take_their_part_of_a_turn_and_nobody_keeps_a_place_while_it_waits_for_something_else() {
-        let crowd = Arc::new(Crowd::default());
-        let [mut reader] = readers(&crowd);
+        let scheduler = Arc::new(ReadScheduler::default());
+        let [mut reader] = readers(&scheduler);
         reader.take_bytes(LONGEST * UNIT - 1);
         assert_eq!(reader.left, 1);
         reader.take_bytes(usize::MAX);
@@ -201,8 +201,8 @@ mod tests {
 
     #[tokio::test]
     async fn few_of_those_who_are_busy_are_served_in_a_round_and_who_says_little_is_not_behind_them() {
-        let crowd = Arc::new(Crowd::default());
-        let mut busy = readers::<{ 100 * SERVED }>(&crowd);
+        let scheduler = Arc::new(ReadScheduler::default());
+        let mut busy = readers::<{ 100 * SERVED }>(&scheduler);
         let mut rounds = Vec::new();
         for round in 0..100 {
             // Each reader has its turn before any has another.
@@ -221,7 +221,7 @@ mod tests {
             served.iter_mut().for_each(|served| served.place = None);
         }
         assert!(rounds.iter().all(|left| (ROUND / SERVED..=LONGEST).contains(left)), "{rounds:?}");
-        let [mut quiet] = readers(&crowd);
+        let [mut quiet] = readers(&scheduler);
         assert_eq!(quiet.left, SHORTEST);
         quiet.left = 1;
         quiet.has_waited();
@@ -230,12 +230,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_a_place_is_served_first_come_first_served_and_not_in_the_same_round() {
-        let crowd = Arc::new(Crowd::default());
-        let mut served = readers::<SERVED>(&crowd);
+        let scheduler = Arc::new(ReadScheduler::default());
+        let mut served = readers::<SERVED>(&scheduler);
         for reader in &mut served {
             reader.ends().await;
         }
-        let [mut next, mut last] = readers(&crowd);
+        let [mut next, mut last] = readers(&scheduler);
         let (mut next, mut last) = (Box::pin(next.ends()), Box::pin(last.ends()));
         assert!(next.as_mut().now_or_never().is_none() && last.as_mut().now_or_never().is_none());
         served[0].has_waited();

@@ -65,7 +65,7 @@ impl AbsenceTable {
     ) -> Option<Absent> {
         let oldest = self.make_room(names.peer);
         self.next_age += 1;
-        let (age, connection) = (self.next_age, (names.peer, names.ours));
+        let (age, connection) = (self.next_age, (names.peer, names.local));
         let absent = Absent { holder, age, until, _link: link };
         if self.is_over {
             return Some(absent);
@@ -161,7 +161,7 @@ mod tests {
     fn names(peer: Incarnation, n: u64) -> ConnectionNames {
         let mut ours = [0; 16];
         ours[..8].copy_from_slice(&n.to_le_bytes());
-        ConnectionNames { peer, ours: ConnectionId(ours), theirs: ConnectionId([9; 16]) }
+        ConnectionNames { peer, local: ConnectionId(ours), remote: ConnectionId([9; 16]) }
     }
 
     fn absent(absences: &mut AbsenceTable, peer: Incarnation, n: u64) -> Option<Holder> {
@@ -182,10 +182,10 @@ mod tests {
             assert!(absences.expect_back(names(peer, n), n, None, Some(at(60 + n))).is_none());
         }
         let due = |absences: &mut AbsenceTable, seconds| absences.next_due(at(seconds)).map(|gone| gone.holder);
-        assert_eq!(absences.on_restated(PEER, names(PEER, 2).ours).map(|absent| absent.holder), Some(2));
+        assert_eq!(absences.on_restated(PEER, names(PEER, 2).local).map(|absent| absent.holder), Some(2));
         assert_eq!((absences.due_at(), due(&mut absences, 60)), (Some(at(61)), None));
         assert_eq!((due(&mut absences, 61), absences.due_at()), (Some(1), Some(at(63))));
-        assert!(absences.on_restated(PEER, names(PEER, 1).ours).is_none(), "it came too late");
+        assert!(absences.on_restated(PEER, names(PEER, 1).local).is_none(), "it came too late");
         assert_eq!([62, 99, 99].map(|seconds| due(&mut absences, seconds)), [None, Some(3), None]);
         absent(&mut absences, PEER, 4);
         assert_eq!((absences.due_at(), due(&mut absences, 1 << 30)), (None, None), "it is expected for good");
@@ -196,8 +196,8 @@ mod tests {
         let mut absences = AbsenceTable::default();
         (1..=3).for_each(|n| assert_eq!(absent(&mut absences, if n == 2 { OTHER } else { PEER }, n), None));
         assert_eq!(holders(absences.on_goodbye(PEER)), [1, 3]);
-        assert!(absences.on_restated(PEER, names(OTHER, 2).ours).is_none(), "that is another's");
-        assert_eq!(absences.on_restated(OTHER, names(OTHER, 2).ours).map(|absent| absent.holder), Some(2));
+        assert!(absences.on_restated(PEER, names(OTHER, 2).local).is_none(), "that is another's");
+        assert_eq!(absences.on_restated(OTHER, names(OTHER, 2).local).map(|absent| absent.holder), Some(2));
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn peer(n: u64) -> Incarnation {
-        Incarnation::of(names(PEER, n).ours.0)
+        Incarnation::of(names(PEER, n).local.0)
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
     fn whoever_is_back_or_forgotten_leaves_nothing_behind() {
         let mut absences = AbsenceTable::default();
         (0..4).for_each(|n| assert_eq!(absent(&mut absences, if n < 2 { PEER } else { OTHER }, n), None));
-        assert!(absences.on_restated(PEER, names(PEER, 0).ours).is_some());
+        assert!(absences.on_restated(PEER, names(PEER, 0).local).is_some());
         assert_eq!(absences.on_goodbye(PEER).len(), 1);
         let state = &mut absences;
         assert_eq!(

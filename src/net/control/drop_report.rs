@@ -174,7 +174,7 @@ impl TypeNames {
 /// One connection's part in drop reports to the peer, and what is needed to understand those of the peer.
 #[derive(Default)]
 pub(crate) struct DropReports {
-    pub(crate) ours: LocalDrops,
+    pub(crate) local: LocalDrops,
     /// The Rust types of messages sent to boxes of the peer.
     pub(crate) types: TypeNames,
 }

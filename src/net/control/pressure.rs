@@ -50,7 +50,7 @@ pub(crate) struct Pressures {
 struct Pressed {
     local: Weak<dyn LocalBox>,
     /// The level that the peer was told last.
-    told: u8,
+    reported: u8,
 }
 
 impl Pressures {
@@ -61,7 +61,7 @@ impl Pressures {
             return None;
         }
         let pressed =
-            self.pressed.entry(target.clone()).or_insert_with(|| Pressed { local: Arc::downgrade(local), told: 0 });
+            self.pressed.entry(target.clone()).or_insert_with(|| Pressed { local: Arc::downgrade(local), reported: 0 });
         // An earlier box of that name may have closed.
         pressed.local = Arc::downgrade(local);
         Some(is_first)
@@ -100,11 +100,11 @@ impl Pressures {
         let mut news = Vec::new();
         for (target, fill) in fills {
             let Some(pressed) = self.pressed.get_mut(target) else { continue };
-            if Self::is_worth_telling(pressed.told, *fill) {
+            if Self::is_worth_telling(pressed.reported, *fill) {
                 if news.len() >= most {
                     continue;
                 }
-                pressed.told = *fill;
+                pressed.reported = *fill;
                 news.push((target.clone(), *fill));
             }
             if *fill == 0 {

@@ -17,8 +17,8 @@ const MAX_REMEMBERED: usize = 65_536;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ConnectionNames {
     pub(crate) peer: Incarnation,
-    pub(crate) ours: ConnectionId,
-    pub(crate) theirs: ConnectionId,
+    pub(crate) local: ConnectionId,
+    pub(crate) remote: ConnectionId,
 }
 
 /// The message counts of a connection when it ended.
@@ -69,11 +69,11 @@ impl EndedConnections {
     /// Records a connection that has ended.
     pub(crate) fn record(&mut self, names: ConnectionNames, unsettled: Unsettled) {
         self.insert(names, unsettled);
-        self.is_to_be_told(names.peer, names.theirs);
+        self.is_to_be_told(names.peer, names.remote);
     }
 
     fn insert(&mut self, names: ConnectionNames, unsettled: Unsettled) {
-        let key = (names.peer, names.theirs);
+        let key = (names.peer, names.remote);
         if self.by_name.contains_key(&key) {
             return;
         }
@@ -111,7 +111,7 @@ impl EndedConnections {
     pub(crate) fn untold(&self, peer: Incarnation) -> Vec<(ConnectionId, u64)> {
         let untold = self.untold.get(&peer).into_iter().flatten();
         let entries = untold.filter_map(|theirs| self.by_name.get(&(peer, *theirs)));
-        entries.map(|entry| (entry.names.ours, entry.unsettled.read)).collect()
+        entries.map(|entry| (entry.names.local, entry.unsettled.read)).collect()
     }
 
     /// Settles the connections in the proof of a peer that has dialled: their names are the peer's, and the counts are
@@ -140,7 +140,7 @@ impl EndedConnections {
         let settle = |&(ours, read): &(ConnectionId, u64)| {
             let untold = self.untold.get(&peer).into_iter().flatten();
             let is_it = |theirs: &&ConnectionId| {
-                self.by_name.get(&(peer, **theirs)).is_some_and(|entry| entry.names.ours == ours)
+                self.by_name.get(&(peer, **theirs)).is_some_and(|entry| entry.names.local == ours)
             };
             let theirs = untold.copied().find(|theirs| is_it(&theirs))?;
             Some(self.settle(peer, theirs, read))
@@ -150,7 +150,7 @@ impl EndedConnections {
 
     /// Returns the number of messages in doubt on those connections.
     pub(crate) fn in_doubt(&self, of: impl IntoIterator<Item = ConnectionNames>) -> u64 {
-        let balances = of.into_iter().filter_map(|names| self.by_name.get(&(names.peer, names.theirs)));
+        let balances = of.into_iter().filter_map(|names| self.by_name.get(&(names.peer, names.remote)));
         balances.map(|entry| entry.unsettled.in_doubt()).sum()
     }
 
@@ -176,7 +176,7 @@ mod tests {
 
     const PEER: Incarnation = Incarnation::of([1; 16]);
     const NAMES: ConnectionNames =
-        ConnectionNames { peer: PEER, ours: ConnectionId([2; 16]), theirs: ConnectionId([3; 16]) };
+        ConnectionNames { peer: PEER, local: ConnectionId([2; 16]), remote: ConnectionId([3; 16]) };
 
     fn settlement(written: u64, known: u64) -> EndedConnections {
         let mut settlement = EndedConnections::default();
@@ -186,22 +186,22 @@ mod tests {
 
     #[test]
     fn what_was_not_read_is_lost_and_the_rest_is_not() {
-        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 9), Settled { messages: 6, lost: 1 });
-        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 10), Settled { messages: 6, lost: 0 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.remote, 9), Settled { messages: 6, lost: 1 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.remote, 10), Settled { messages: 6, lost: 0 });
     }
 
     #[test]
     fn a_count_that_cannot_be_is_not_believed() {
-        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, 0), Settled { messages: 6, lost: 6 });
-        assert_eq!(settlement(10, 4).settle(PEER, NAMES.theirs, u64::MAX), Settled { messages: 6, lost: 0 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.remote, 0), Settled { messages: 6, lost: 6 });
+        assert_eq!(settlement(10, 4).settle(PEER, NAMES.remote, u64::MAX), Settled { messages: 6, lost: 0 });
     }
 
     #[test]
     fn a_connection_is_settled_once() {
         let mut settlement = settlement(10, 4);
-        settlement.settle(PEER, NAMES.theirs, 4);
-        assert_eq!(settlement.settle(PEER, NAMES.theirs, 4), Settled::default());
-        assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.theirs, 4), Settled::default(), "another node's");
+        settlement.settle(PEER, NAMES.remote, 4);
+        assert_eq!(settlement.settle(PEER, NAMES.remote, 4), Settled::default());
+        assert_eq!(settlement.settle(Incarnation::of([9; 16]), NAMES.remote, 4), Settled::default(), "another node's");
     }
 
     /// Returns the counts sent to a peer which has read nothing itself.
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn a_peer_is_told_of_its_own_connections_by_its_names() {
         let mut settlement = settlement(10, 4);
-        assert_eq!(told(&mut settlement, PEER, NAMES.theirs), [(NAMES.theirs, 7)]);
-        assert_eq!(told(&mut settlement, PEER, NAMES.ours), [(NAMES.ours, 0)], "nothing was read of it");
+        assert_eq!(told(&mut settlement, PEER, NAMES.remote), [(NAMES.remote, 7)]);
+        assert_eq!(told(&mut settlement, PEER, NAMES.local), [(NAMES.local, 0)], "nothing was read of it");
         assert_eq!(
-            told(&mut settlement, Incarnation::of([9; 16]), NAMES.theirs),
-            [(NAMES.theirs, 0)],
+            told(&mut settlement, Incarnation::of([9; 16]), NAMES.remote),
+            [(NAMES.remote, 0)],
             "it is another's"
         );
     }
@@ -226,17 +226,17 @@ mod tests {
         let mut settlement = settlement(10, 4);
         let again = Incarnation { epoch: Incarnation::of([8; 16]).epoch, ..PEER };
         assert_eq!(settlement.untold(again), []);
-        assert_eq!(told(&mut settlement, again, NAMES.theirs), [(NAMES.theirs, 0)]);
-        assert_eq!(settlement.on_welcome(again, &[(NAMES.ours, 10)]), []);
+        assert_eq!(told(&mut settlement, again, NAMES.remote), [(NAMES.remote, 0)]);
+        assert_eq!(settlement.on_welcome(again, &[(NAMES.local, 10)]), []);
         assert_eq!(settlement.in_doubt([NAMES]), 6);
     }
 
     #[test]
     fn an_answer_settles_by_this_side_s_names_and_only_what_was_asked() {
         let mut settlement = settlement(10, 4);
-        assert_eq!(settlement.on_welcome(PEER, &[(NAMES.theirs, 9)]), [], "that is the peer's name");
+        assert_eq!(settlement.on_welcome(PEER, &[(NAMES.remote, 9)]), [], "that is the peer's name");
         assert_eq!(settlement.in_doubt([NAMES]), 6);
-        let settled = settlement.on_welcome(PEER, &[(NAMES.ours, 9), (NAMES.ours, 9)]);
+        let settled = settlement.on_welcome(PEER, &[(NAMES.local, 9), (NAMES.local, 9)]);
         assert_eq!(settled, [Settled { messages: 6, lost: 1 }]);
         assert_eq!(settlement.in_doubt([NAMES]), 0);
     }
@@ -244,14 +244,14 @@ mod tests {
     #[test]
     fn a_peer_is_asked_about_each_connection_until_it_has_told() {
         let mut settlement = settlement(10, 4);
-        assert_eq!(settlement.untold(PEER), [(NAMES.ours, 7)]);
+        assert_eq!(settlement.untold(PEER), [(NAMES.local, 7)]);
         assert_eq!(settlement.untold(Incarnation::of([9; 16])), []);
-        settlement.settle(PEER, NAMES.theirs, 4);
+        settlement.settle(PEER, NAMES.remote, 4);
         assert_eq!(settlement.untold(PEER), []);
         let name = |n: usize| ConnectionId((n as u128 + 1000).to_le_bytes());
         for n in 0..=MAX_TOLD {
             settlement.record(
-                ConnectionNames { theirs: name(n), ours: name(n + 5000), ..NAMES },
+                ConnectionNames { remote: name(n), local: name(n + 5000), ..NAMES },
                 Unsettled { written: 0, known: 0, read: 0 },
             );
         }
@@ -264,9 +264,9 @@ mod tests {
         let mut settlement = settlement(10, 4);
         for n in 0..MAX_REMEMBERED as u64 {
             let theirs = ConnectionId((u128::from(n) + 1000).to_le_bytes());
-            settlement.record(ConnectionNames { theirs, ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
+            settlement.record(ConnectionNames { remote: theirs, ..NAMES }, Unsettled { written: 0, known: 0, read: 0 });
         }
         assert_eq!(settlement.by_name.len(), MAX_REMEMBERED);
-        assert_eq!(told(&mut settlement, PEER, NAMES.theirs), [], "it may have been read from");
+        assert_eq!(told(&mut settlement, PEER, NAMES.remote), [], "it may have been read from");
     }
 }

@@ -95,7 +95,7 @@ impl Again {
 pub(crate) struct Waiter {
     /// The node of the box, once it is known.
     pub(crate) node: Option<Incarnation>,
-    pub(crate) told: Box<dyn GoneWaiter>,
+    pub(crate) callback: Box<dyn GoneWaiter>,
 }
 
 /// How far the peer can be reached.
@@ -215,7 +215,7 @@ impl Watches {
         let mut effects = Effects::default();
         self.waiting.retain(|_, waiters| {
             let ended = waiters.extract_if(.., |waiter| which(waiter));
-            ended.for_each(|waiter| effects.gone(waiter.told, why.clone().into()));
+            ended.for_each(|waiter| effects.gone(waiter.callback, why.clone().into()));
             !waiters.is_empty()
         });
         effects
@@ -225,8 +225,8 @@ impl Watches {
     pub(crate) fn forget_gone(&mut self) -> Effects {
         let (Watches { waiting, to_ask, asked, .. }, mut effects) = (self, Effects::default());
         waiting.retain(|target, waiters| {
-            let gone = waiters.extract_if(.., |waiter| waiter.told.is_gone());
-            gone.for_each(|waiter| effects.drop_later(waiter.told));
+            let gone = waiters.extract_if(.., |waiter| waiter.callback.is_gone());
+            gone.for_each(|waiter| effects.drop_later(waiter.callback));
             // A peer that was not asked is sent nothing: it may not know such frames.
             if waiters.is_empty() && asked.remove(target).is_some() {
                 to_ask.insert(target.clone(), false);
@@ -248,7 +248,7 @@ impl Watches {
             Gone::Closed | Gone::Other(_) => CloseReason::BoxClosed,
         };
         let since = unreached.and_then(|unreached| now.checked_sub(Duration::from_millis(unreached)));
-        waiters.into_iter().for_each(|waiter| effects.gone(waiter.told, BoxGone { why: why.clone(), since }));
+        waiters.into_iter().for_each(|waiter| effects.gone(waiter.callback, BoxGone { why: why.clone(), since }));
         effects
     }
 
@@ -308,7 +308,7 @@ mod tests {
 
     impl Caller {
         fn waiter(&self, node: Option<Incarnation>) -> Waiter {
-            Waiter { node, told: Box::new(Held(Arc::downgrade(&self.0))) }
+            Waiter { node, callback: Box::new(Held(Arc::downgrade(&self.0))) }
         }
 
         fn heard(&self) -> Option<BoxGone> {

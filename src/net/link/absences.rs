@@ -92,7 +92,7 @@ mod tests {
 
     fn absent(absences: &Absences, n: u8) {
         let peer = Incarnation::of([n; 16]);
-        let names = ConnectionNames { peer, ours: ConnectionId([n; 16]), theirs: ConnectionId([9; 16]) };
+        let names = ConnectionNames { peer, local: ConnectionId([n; 16]), remote: ConnectionId([9; 16]) };
         assert!(absences.expect_back(names, Holder::from(n), None).is_none());
     }
 

@@ -11,7 +11,7 @@ use crate::wire::frames::report::Account;
 impl Outbox {
     /// Writes reports of drops that the peer was not told of, in at most `room` bytes.
     pub(super) fn report(&mut self, room: usize) {
-        if self.reports.ours.poll_frames(&mut self.control.frames, room, self.posts.max_frame(), self.read.here()) {
+        if self.reports.local.poll_frames(&mut self.control.frames, room, self.posts.max_frame(), self.read.here()) {
             self.wake();
         }
     }
@@ -22,7 +22,7 @@ impl Link {
     pub(crate) fn note_drop(&self, connection: u64, drops: DropRun) -> bool {
         self.outbox.with(|outbox| {
             let wanted = outbox.session.understands(feature::REPORTS) && outbox.is(connection);
-            wanted && outbox.reports.ours.add(drops)
+            wanted && outbox.reports.local.add(drops)
         })
     }
 
@@ -33,7 +33,7 @@ impl Link {
             if outbox.phase == Phase::Up {
                 outbox.report(outbox.control.room());
             }
-            (is_at_ease && outbox.reports.ours.is_told()) || outbox.phase != Phase::Up
+            (is_at_ease && outbox.reports.local.is_told()) || outbox.phase != Phase::Up
         })
     }
 
@@ -41,6 +41,6 @@ impl Link {
     /// than it was sent.
     pub(crate) fn hear_drops(&self, account: Account, reason: DropReason, count: u64) -> u64 {
         let written = self.outbox.with(|outbox| outbox.posts.written());
-        self.theirs.lock().told(account, reason, count, written)
+        self.peer_drops.lock().told(account, reason, count, written)
     }
 }

@@ -18,9 +18,9 @@ impl Link {
         // A closing connection has had its goodbye, in one direction or the other; or the peer has said goodbye on
         // another connection.
         let is_open = old.phase == Phase::Up && reason == DropReason::Lost;
-        let names = old.session.names.filter(|names| is_open && !self.router.is_gone(names.peer));
+        let names = old.session.names.filter(|names| is_open && !self.node.is_gone(names.peer));
         if let Some(holdings) = old.session.leases.holdings() {
-            self.holdings.end(holdings, holder, names.map(|names| names.theirs));
+            self.holdings.end(holdings, holder, names.map(|names| names.remote));
         }
         let Some(names) = names.filter(|_| leases.set_absent(holder)) else { return leases.release_all(holder) };
         let me = self.me.upgrade().filter(|link| link.endpoint.is_some());
@@ -112,7 +112,7 @@ mod tests {
             numbers: 64,
             nonce: [0; 32],
         };
-        let connection = link.up(&hello, ConnectionNames { peer: PEER, ours, theirs }, Arc::default());
+        let connection = link.up(&hello, ConnectionNames { peer: PEER, local: ours, remote: theirs }, Arc::default());
         let local = Relay::new(BOX, detached::pointer(), 1);
         node.registry.leases().lease(&detached::pointer(), &local, connection);
         link

@@ -15,10 +15,10 @@ pub(super) mod drain;
 mod drop_report;
 mod fragment_queue;
 mod guard;
-mod home;
 mod lease;
 mod listing;
 mod lock;
+mod loopback;
 #[cfg(test)]
 #[cfg(hermod_loom)]
 mod model;
@@ -49,9 +49,9 @@ use self::askers::Askers;
 use self::drain::Chunk;
 use self::drain::Next;
 use self::guard::Guard;
-use self::home::Homecoming;
 use self::listing::Listing;
 use self::lock::Lock;
+use self::loopback::LoopbackState;
 use self::outbox::Outbox;
 use self::outbox::Phase;
 use self::settling::Settlement;
@@ -82,7 +82,7 @@ use crate::wire::handshake::Hello;
 
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {
-    pub(crate) router: Arc<NodeContext>,
+    pub(crate) node: Arc<NodeContext>,
     /// The quotas of the link's connections.
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) registry: Arc<Registry>,
@@ -106,7 +106,7 @@ pub(crate) struct Destination {
 /// See the [module](self).
 pub(crate) struct Link {
     me: Weak<Link>,
-    pub(super) router: Arc<NodeContext>,
+    pub(super) node: Arc<NodeContext>,
     quotas: Arc<Quotas>,
     registry: Arc<Registry>,
     pub(super) settlement: Arc<Settlement>,
@@ -126,11 +126,11 @@ pub(crate) struct Link {
     hints: Mutex<Arc<[Endpoint]>>,
     outbox: Lock,
     /// Drops at the other end, as far as it has reported them.
-    theirs: Mutex<PeerDrops>,
+    peer_drops: Mutex<PeerDrops>,
     /// Connections of the link that have ended, and whose count the peer has not sent yet; at most `MAX_TOLD`.
     unsettled: Mutex<VecDeque<ConnectionNames>>,
     meter: Arc<ByteMeter>,
-    homecoming: Homecoming,
+    loopback: LoopbackState,
     listing: Listing,
 }
 
@@ -150,14 +150,14 @@ impl Link {
         to.iter().for_each(|to| askers.add(to.asked_by));
         let guard = Guard::new(to.as_ref().and_then(|to| to.asked_by).is_some_and(|asker| asker.protected));
         let endpoint = to.map(|to| to.endpoint);
-        let LinkContext { router, quotas, registry, settlement, absences, holdings } = link_context;
-        let outbox = Lock::new(Outbox::new(phase, router.limits(), &quotas));
+        let LinkContext { node, quotas, registry, settlement, absences, holdings } = link_context;
+        let outbox = Lock::new(Outbox::new(phase, node.limits(), &quotas));
         let (peer, hints) = (Mutex::new(None), Mutex::new(Arc::default()));
-        let (theirs, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
-        let meter = ByteMeter::new(Arc::clone(&router));
+        let (peer_drops, unsettled) = (Mutex::new(PeerDrops::default()), Mutex::new(VecDeque::new()));
+        let meter = ByteMeter::new(Arc::clone(&node));
         Arc::new_cyclic(|me| Link {
             me: Weak::clone(me),
-            router,
+            node,
             quotas,
             registry,
             settlement,
@@ -172,10 +172,10 @@ impl Link {
             guard,
             hints,
             outbox,
-            theirs,
+            peer_drops,
             unsettled,
             meter,
-            homecoming: Homecoming::default(),
+            loopback: LoopbackState::default(),
             listing: Listing::default(),
         })
     }
@@ -260,13 +260,13 @@ impl Link {
         let (holdings, now) = (self.holdings.of(names.peer), Instant::now());
         let (connection, unreadable, unanswerable) = self.outbox.with(|outbox| {
             *self.peer.lock() = Some(names.peer);
-            let (unreadable, unanswerable) = outbox.greeted(hello, names, holdings, self.router.limits(), now);
+            let (unreadable, unanswerable) = outbox.greeted(hello, names, holdings, self.node.limits(), now);
             (outbox.session.connection, unreadable, unanswerable)
         });
         self.settle_loss(Loss::of(unreadable, DropReason::TooLarge), unanswerable);
         // A shutdown may wait for the last of these requests.
-        self.router.shutdown().note_change();
-        self.router.observer().connected();
+        self.node.shutdown().note_change();
+        self.node.observer().connected();
         connection
     }
 
@@ -278,16 +278,16 @@ impl Link {
         let (written, waiting) = (old.posts.written(), old.posts.unwritten());
         let (unread, unsettled) = (old.read.never_read(written), old.read.balance(written));
         // Counted as in doubt before the connection is recorded, since another thread may settle it as soon as it is.
-        self.router.observer().in_doubt(unsettled.in_doubt());
+        self.node.observer().in_doubt(unsettled.in_doubt());
         if let Some(names) = old.session.names {
             self.remember(names, unsettled);
         }
-        self.theirs.lock().close();
+        self.peer_drops.lock().close();
         self.end_leases(&old, reason);
         let detail = Some(detail).filter(|detail| !detail.is_empty());
         let unanswerable = old.requests.take_pending(written - unread);
         self.settle_loss(Loss::of(waiting, reason).with_detail(detail), unanswerable);
-        self.router.shutdown().note_change();
+        self.node.shutdown().note_change();
         old.shape_queries.end().run();
         old.requests.cancel_all().run();
         let (reason, detail) = match reason {
@@ -303,10 +303,10 @@ impl Link {
             return None;
         }
         let phase = if over { Phase::Over } else { Phase::Pausing };
-        let mut next = Outbox::new(phase, self.router.limits(), &self.quotas);
+        let mut next = Outbox::new(phase, self.node.limits(), &self.quotas);
         next.watches = if over { outbox.watches.over_for_good(now) } else { outbox.watches.over_to_next(now) };
         next.read = outbox.read.over_to_next(outbox.read.balance(outbox.posts.written()));
-        next.session.home = self.homecoming.anew(over);
+        next.session.loopback = self.loopback.reset(over);
         next.session.times_up = outbox.session.times_up;
         next.session.trouble = detail.into();
         Some(std::mem::replace(outbox, next))
@@ -315,7 +315,7 @@ impl Link {
     /// Drops messages to the peer. They are bytes by now, so it is not known which pointers they were sent through.
     pub(super) fn settle_loss(&self, loss: Loss<'_>, caller: impl Caller) {
         loss.settle(Parties {
-            node: self.router.observer(),
+            node: self.node.observer(),
             message: DroppedMessage { name: &self.label(), type_name: "", peer: self.peer().map(|peer| peer.node) },
             mailbox: None,
             pointer: None,
@@ -377,7 +377,7 @@ impl Link {
     pub(crate) fn peer_has_read(&self, posts: u64) {
         self.outbox.with(|outbox| {
             outbox.read.on_count(posts, outbox.posts.written());
-            self.homecoming.arrive(outbox);
+            self.loopback.finish(outbox);
         });
     }
 

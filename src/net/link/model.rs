@@ -39,7 +39,7 @@ fn greeted(stub: &Arc<StubNode>) -> (Arc<Link>, u64, Arc<Pointer>) {
 fn pointer(stub: &Arc<StubNode>, link: &Arc<Link>) -> Arc<Pointer> {
     let origin = Origin::Boxed { node: names().peer, id: BoxId([2; 16]) };
     let route = Route::Away {
-        path: Path::by_name(NamedLink { link: Arc::clone(link) as _, is_home: link.is_home() }),
+        path: Path::by_name(NamedLink { link: Arc::clone(link) as _, is_loopback: link.is_loopback() }),
         to: None,
     };
     Arc::new(Pointer::new(Arc::clone(stub) as _, origin, "", route, None))
@@ -47,7 +47,7 @@ fn pointer(stub: &Arc<StubNode>, link: &Arc<Link>) -> Arc<Pointer> {
 
 fn link_context(stub: &Arc<StubNode>) -> LinkContext {
     LinkContext {
-        router: Arc::clone(stub) as _,
+        node: Arc::clone(stub) as _,
         quotas: Arc::new(Quotas::new(&Limits::default())),
         registry: Arc::default(),
         settlement: Arc::default(),
@@ -57,7 +57,7 @@ fn link_context(stub: &Arc<StubNode>) -> LinkContext {
 }
 
 fn names() -> ConnectionNames {
-    ConnectionNames { peer: Incarnation::of([9; 16]), ours: ConnectionId([4; 16]), theirs: hello().connection }
+    ConnectionNames { peer: Incarnation::of([9; 16]), local: ConnectionId([4; 16]), remote: hello().connection }
 }
 
 fn hello() -> Hello {

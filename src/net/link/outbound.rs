@@ -42,7 +42,7 @@ use crate::wire::target::Target;
 impl Link {
     /// Returns the relays through which boxes of third nodes among `handles` are introduced; empty if there are none.
     fn relays(&self, handles: &[Arc<Pointer>]) -> Vec<Option<Relayed>> {
-        let ourselves = self.router.id();
+        let ourselves = self.node.id();
         let elsewhere = |pointer: &Arc<Pointer>| match pointer.origin() {
             Origin::Boxed { node, .. } if *node != ourselves => Some(*node),
             _ => None,
@@ -55,10 +55,10 @@ impl Link {
         if !handles.iter().any(third) {
             return Vec::new();
         }
-        let allowed = self.router.limits().relay_hops;
+        let allowed = self.node.limits().relay_hops;
         let relay = |pointer: &Arc<Pointer>| {
             let make = |id| Arc::new(Relay::new(id, Arc::clone(pointer), allowed)) as Arc<dyn LocalBox>;
-            let relay = Arc::clone(&self.router).export(Relay::key(pointer), &make);
+            let relay = Arc::clone(&self.node).export(Relay::key(pointer), &make);
             let local = relay.local()?;
             Some(Relayed { relay, local })
         };
@@ -74,7 +74,7 @@ impl Link {
         write: impl FnOnce(&mut Outbox) -> Result<T, DropReason>,
     ) -> Result<T, NotTaken> {
         let (starts, result) = self.outbox.with(|outbox| {
-            if outbox.is_for_home(to) || (outbox.session.times_up > 1 && outbox.is_strange_to(to)) {
+            if outbox.is_for_loopback(to) || (outbox.session.times_up > 1 && outbox.is_strange_to(to)) {
                 return Err(NotTaken::NotUp);
             }
             let starts = outbox.admit(patient)?;
@@ -140,7 +140,7 @@ impl Outbound for Link {
     fn post(&self, to: &Arc<Pointer>, message: &Envelope<'_>, patient: bool) -> Result<(), NotTaken> {
         let &Envelope { body, handles, fingerprint, type_name, hops } = message;
         let target = TargetRef { pointer: to, direct: to.is_direct_by(self), fingerprint, type_name };
-        if handles.iter().all(|pointer| pointer.is_unleased_at(self.router.id())) {
+        if handles.iter().all(|pointer| pointer.is_unleased_at(self.node.id())) {
             let refs = handles.iter().map(|pointer| HandleRef { pointer, peer: &self.peer, via: None });
             let before = self.append(to, patient, |outbox| {
                 outbox.remember(target);
@@ -177,7 +177,7 @@ impl Outbound for Link {
         let asked = self.with_relays(handles, |relays, hold| {
             let post = Post { to: Some(target), handles: self.handle_refs(handles, relays), body, hops };
             self.make_room_to_ask();
-            let limit = self.router.limits().pending_requests;
+            let limit = self.node.limits().pending_requests;
             let asked = self.append(to, patient, |outbox| {
                 if outbox.requests.pending() >= limit {
                     return Ok(None);
@@ -230,7 +230,7 @@ impl Outbound for Link {
     }
 
     fn refuse(&self, to: Correlation, asked: &PeerRequest, why: Unanswered, detail: &str) {
-        let limit = self.router.limits().pending_requests;
+        let limit = self.node.limits().pending_requests;
         self.outbox.with(|outbox| {
             if outbox.is(to.connection) && !asked.is_cancelled() {
                 outbox.requests.forget_asked(to.number);
@@ -247,7 +247,7 @@ impl Outbound for Link {
             outbox.requests.pending() == 0
         });
         if is_last {
-            self.router.shutdown().note_change();
+            self.node.shutdown().note_change();
         }
     }
 
@@ -295,7 +295,7 @@ impl Outbound for Link {
     }
 
     fn losses(&self, target: &Target, fingerprint: u64) -> BTreeMap<DropReason, u64> {
-        let told = self.theirs.lock().of(target, fingerprint);
+        let told = self.peer_drops.lock().of(target, fingerprint);
         DropReason::ALL.iter().copied().zip(told).filter(|&(_, count)| count > 0).collect()
     }
 

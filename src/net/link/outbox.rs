@@ -418,7 +418,7 @@ mod tests {
             offset_of!(Outbox, posts.is_greeted),
             offset_of!(Outbox, session.connection),
             offset_of!(Outbox, session.times_up),
-            offset_of!(Outbox, session.home),
+            offset_of!(Outbox, session.loopback),
         ];
         let lines: BTreeSet<usize> = touched.iter().map(|offset| offset / LINE).collect();
         // Beside these, the numbering and the table of flows.

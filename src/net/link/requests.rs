@@ -26,7 +26,7 @@ pub(crate) struct NotNoted<'a> {
 impl Caller for NotNoted<'_> {
     fn not_delivered(self, notice: &DropNotice<'_>) {
         let NotNoted { link, which } = self;
-        let (limit, why) = (link.router.limits().pending_requests, Unanswered::NotDelivered(notice.reason()));
+        let (limit, why) = (link.node.limits().pending_requests, Unanswered::NotDelivered(notice.reason()));
         link.outbox.with(|outbox| {
             if outbox.is(which.connection) {
                 outbox.refuse(Refuse { correlation: which.number, why, detail: "" }, limit);
@@ -77,7 +77,7 @@ impl Link {
             Some((pending, outbox.requests.pending() == 0))
         })?;
         if is_last {
-            self.router.shutdown().note_change();
+            self.node.shutdown().note_change();
         }
         Some(pending)
     }
@@ -85,12 +85,12 @@ impl Link {
     /// Notes a request of the peer, or returns the reason to refuse it: there is no room for it, or the node begins no
     /// more work.
     pub(crate) fn asked(&self, which: Correlation) -> Result<Result<Arc<PeerRequest>, DropReason>, Violation> {
-        let limit = self.router.limits().pending_requests;
+        let limit = self.node.limits().pending_requests;
         self.outbox.with(|outbox| {
             if !outbox.is(which.connection) {
                 return Ok(Err(DropReason::RequestsFull));
             }
-            outbox.requests.on_ask(which.number, limit, self.router.shutdown().has_begun())
+            outbox.requests.on_ask(which.number, limit, self.node.shutdown().has_begun())
         })
     }
 
@@ -121,7 +121,7 @@ impl Link {
         });
         // The messages are counted when the connection has ended.
         self.settle_loss(Loss::of(0, reason).with_detail(detail), unanswerable);
-        self.router.shutdown().note_change();
+        self.node.shutdown().note_change();
     }
 
     /// Whether the peer asks, and does not read its refusals.
@@ -137,7 +137,7 @@ impl Link {
 
     /// Sweeps abandoned requests when there is little room for one more.
     pub(super) fn make_room_to_ask(&self) {
-        let limit = self.router.limits().pending_requests;
+        let limit = self.node.limits().pending_requests;
         if self.outbox.with(|outbox| outbox.requests.is_worth_a_sweep(limit)) {
             self.sweep_pending();
         }
@@ -221,8 +221,8 @@ mod tests {
         let (ours, theirs) = (ConnectionId::random(), ConnectionId::random());
         let (versions, nonce) = ((1, 1), [0; 32]);
         let hello = Hello { versions, features: 0, connection: theirs, max_frame: 1 << 20, numbers: 64, nonce };
-        link.up(&hello, ConnectionNames { peer, ours, theirs }, Arc::default());
-        let path = Path::by_name(NamedLink { link: Arc::clone(&link) as _, is_home: link.is_home() });
+        link.up(&hello, ConnectionNames { peer, local: ours, remote: theirs }, Arc::default());
+        let path = Path::by_name(NamedLink { link: Arc::clone(&link) as _, is_loopback: link.is_loopback() });
         let origin = Origin::Boxed { node: peer, id: BoxId([1; 16]) };
         let to = Arc::new(Pointer::new(Arc::clone(&node) as _, origin, "", Route::Away { path, to: None }, None));
         let heard = Heard::default();

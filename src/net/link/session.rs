@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 
-use super::home::Home;
+use super::loopback::Loopback;
 use crate::net::control::lease::Leases;
 use crate::net::control::settlement::ConnectionNames;
 
@@ -25,7 +25,7 @@ pub(super) struct Session {
     pub(super) connection: u64,
     /// The number of connections of the link on which a peer has greeted.
     pub(super) times_up: u64,
-    pub(super) home: Home,
+    pub(super) loopback: Loopback,
     /// The features that the peer understands beyond the base of version 1; none until it has greeted.
     pub(super) features: u64,
     /// The names that both ends give the connection, once they have greeted.
@@ -45,7 +45,7 @@ impl Session {
         Session {
             connection: next_connection(),
             times_up: 0,
-            home: Home::default(),
+            loopback: Loopback::default(),
             features: 0,
             names: None,
             leases: Leases::default(),

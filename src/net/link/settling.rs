@@ -90,7 +90,7 @@ impl Link {
 
     /// Removes the connections whose counts the peer has sent, by this side's names.
     pub(crate) fn settled(&self, told: &[(ConnectionId, u64)]) {
-        self.unsettled.lock().retain(|names| !told.iter().any(|(ours, _)| *ours == names.ours));
+        self.unsettled.lock().retain(|names| !told.iter().any(|(ours, _)| *ours == names.local));
     }
 
     /// Returns the flag that is set once this node has said on the connection that it ends.

@@ -216,17 +216,17 @@ pub(crate) type Words = Arc<OnceLock<Box<str>>>;
 /// Asks the sender for the shape of its messages to a box that takes another shape, and explains the drops.
 pub(crate) fn explain_here(
     link: &Arc<Link>,
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     fingerprint: u64,
     (name, type_name): (Box<str>, &'static str),
     takes: Shape,
     explained: &Words,
 ) {
-    let (router, explained) = (Arc::clone(router), Arc::clone(explained));
+    let (node, explained) = (Arc::clone(node), Arc::clone(explained));
     let callback = move |told: Option<&ShapeAnswer<'_>>| {
         // No box here takes the shape that was sent, so the difference is described from the box's side.
         if let Some(words) = told.and_then(|told| told.differences(&takes)) {
-            router.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
+            node.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Here, &words);
             // Another answer may have explained it already.
             let _ = explained.set(words);
         }
@@ -238,15 +238,15 @@ pub(crate) fn explain_here(
 /// another shape.
 pub(crate) fn explain_there(
     link: &Arc<Link>,
-    router: &Arc<NodeContext>,
+    node: &Arc<NodeContext>,
     Account { target, fingerprint }: Account,
     (name, type_name): (String, &'static str),
 ) {
     let Some(sent) = Shape::known(fingerprint) else { return };
-    let router = Arc::clone(router);
+    let node = Arc::clone(node);
     let callback = move |told: Option<&ShapeAnswer<'_>>| {
         if let Some(words) = told.and_then(|told| told.differences(&sent)) {
-            router.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Peer, &words);
+            node.observer().explain(&name, type_name, DropReason::TypeMismatch, Side::Peer, &words);
         }
     };
     link.query(&Question::Box(target), Box::new(callback));

@@ -37,7 +37,7 @@ impl Link {
         let now = Instant::now();
         self.outbox.with(|outbox| {
             outbox.read.on_count(pong.read, outbox.posts.written());
-            self.homecoming.arrive(outbox);
+            self.loopback.finish(outbox);
             if !DeferredReleases::is_marked(pong.nonce) {
                 return outbox.heartbeat.on_pong(pong.nonce, now);
             }

@@ -54,16 +54,16 @@ impl Outbox {
     /// Adds a waiter; `peer` is the node at the other end, or the last node there. Returns whether a dial has to be
     /// started.
     fn wait(&mut self, target: &Target, waiter: Waiter, peer: Option<Incarnation>, now: Instant) -> bool {
-        let Waiter { node, told } = waiter;
+        let Waiter { node, callback } = waiter;
         if self.phase == Phase::Over {
-            // Dropping `told` tells the waiter.
-            self.afterwards.effects().drop_later(told);
+            // Dropping the callback tells the waiter.
+            self.afterwards.effects().drop_later(callback);
             return false;
         }
         let is_up = matches!(self.phase, Phase::Up | Phase::Closing);
         let node = node.or(peer.filter(|_| is_up));
         if is_up && node.is_some() && node != peer {
-            self.afterwards.effects().gone(told, CloseReason::NodeGone.into());
+            self.afterwards.effects().gone(callback, CloseReason::NodeGone.into());
             return false;
         }
         let starts = matches!(self.admit(true), Ok(true));
@@ -72,7 +72,7 @@ impl Outbox {
             Phase::Up | Phase::Closing => Reach::Deaf,
             _ => Reach::None,
         };
-        self.watches.wait(target, Waiter { node, told }, reach, now);
+        self.watches.wait(target, Waiter { node, callback }, reach, now);
         self.look_at_watches();
         starts
     }
@@ -94,7 +94,7 @@ impl Outbox {
 impl Link {
     /// Has `told` informed once the box is gone. Makes the connection if there is none.
     pub(super) fn add_waiter(&self, target: &Target, node: Option<Incarnation>, told: oneshot::Sender<BoxGone>) {
-        let (waiter, now) = (Waiter { node, told: Box::new(told) }, Instant::now());
+        let (waiter, now) = (Waiter { node, callback: Box::new(told) }, Instant::now());
         // The peer is looked at under the lock under which it is set: else it might be that before the connection.
         if self.outbox.with(|outbox| outbox.wait(target, waiter, self.current_peer(), now)) {
             self.begin();
@@ -163,7 +163,7 @@ impl Link {
     /// Begins a watch of the peer for a box, or ends it.
     pub(crate) fn watched_by_peer(
         self: &Arc<Self>,
-        router: &Arc<NodeContext>,
+        node: &Arc<NodeContext>,
         view: &View,
         connection: u64,
         Watch { target, on, patience }: Watch,
@@ -183,7 +183,7 @@ impl Link {
         let local = pointer.and_then(|pointer| pointer.local()).filter(|local| local.is_open());
         let Some(local) = local else { return self.tell_gone(connection, target, CloseReason::BoxClosed.into()) };
         let (monitor, link) = (Monitor::of(&*local), Arc::downgrade(self));
-        router.run(Box::pin(async move {
+        node.run(Box::pin(async move {
             let gone = tokio::select! {
                 biased;
                 () = unwanted.cancelled() => return,

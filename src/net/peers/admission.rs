@@ -126,13 +126,13 @@ struct Unproven {
     /// Cancelled when the peer says that it has given the connection up.
     given_up: CancellationToken,
     /// The name that the other side gives the connection, once it has said so.
-    theirs: Option<ConnectionId>,
+    remote: Option<ConnectionId>,
 }
 
 impl Unproven {
     /// Whether the other side has said nothing yet. Connections that this node dials for itself never count as silent.
     fn is_silent(&self, group: Group) -> bool {
-        self.theirs.is_none() && group != Group::Dialled(None)
+        self.remote.is_none() && group != Group::Dialled(None)
     }
 }
 
@@ -178,7 +178,7 @@ impl UnprovenConnection {
             && let Some(group) = admission.state.lock().unproven.get_mut(&self.group)
             && let Some(unproven) = group.get_mut(&self.number)
         {
-            unproven.theirs = Some(theirs);
+            unproven.remote = Some(theirs);
         }
     }
 }
@@ -257,7 +257,7 @@ impl Admission {
         if given_up.is_empty() {
             return;
         }
-        let is_given_up = |unproven: &&Unproven| given_up.iter().any(|(theirs, _)| Some(*theirs) == unproven.theirs);
+        let is_given_up = |unproven: &&Unproven| given_up.iter().any(|(theirs, _)| Some(*theirs) == unproven.remote);
         let ended: Vec<_> = {
             let state = self.state.lock();
             let unproven = state.unproven.values().flat_map(BTreeMap::values);

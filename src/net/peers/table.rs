@@ -233,7 +233,7 @@ impl PeerTable {
         if given_up.is_empty() {
             return;
         }
-        self.end_given_up(node, |names| given_up.iter().any(|(connection, _)| *connection == names.theirs));
+        self.end_given_up(node, |names| given_up.iter().any(|(connection, _)| *connection == names.remote));
     }
 
     /// Ends connections that the peer has given up: live ones, and dialled ones that wait for their welcome.

@@ -15,7 +15,7 @@ use crate::handle::context::NodeContext;
 
 /// The bytes of a link over its whole life, which also count for its node.
 pub(crate) struct ByteMeter {
-    router: Arc<NodeContext>,
+    node: Arc<NodeContext>,
     sent: AtomicU64,
     received: AtomicU64,
     /// In nanoseconds.
@@ -23,13 +23,8 @@ pub(crate) struct ByteMeter {
 }
 
 impl ByteMeter {
-    pub(crate) fn new(router: Arc<NodeContext>) -> Arc<ByteMeter> {
-        Arc::new(ByteMeter {
-            router,
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            held_back: AtomicU64::new(0),
-        })
+    pub(crate) fn new(node: Arc<NodeContext>) -> Arc<ByteMeter> {
+        Arc::new(ByteMeter { node, sent: AtomicU64::new(0), received: AtomicU64::new(0), held_back: AtomicU64::new(0) })
     }
 
     /// Returns the bytes written so far.
@@ -61,12 +56,12 @@ impl ByteMeter {
 
     fn count_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.router.observer().bytes_sent(bytes as u64);
+        self.node.observer().bytes_sent(bytes as u64);
     }
 
     fn count_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.router.observer().bytes_received(bytes as u64);
+        self.node.observer().bytes_received(bytes as u64);
     }
 }
 
@@ -129,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunk_and_its_piece_are_written_and_counted_in_one_call() {
-        let (calls, meter) = (Calls::default(), ByteMeter::new(Arc::clone(detached::pointer().router())));
+        let (calls, meter) = (Calls::default(), ByteMeter::new(Arc::clone(detached::pointer().this_node())));
         let stream = Stream::new(&b"answer"[..], calls.clone());
         let mut stream = meter.count(stream);
         let (chunk, piece) = (b"the chunk, ", b"and its piece");

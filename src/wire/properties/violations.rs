@@ -61,7 +61,7 @@ fn hellos() -> Vec<Case> {
         });
         Hello::front(&bytes, 1024).unwrap_err()
     };
-    let version = |min, max| Violation::Version { min, max, ours: VERSION };
+    let version = |min, max| Violation::Version { min, max, own: VERSION };
     let huge = [MAGIC.as_slice(), &[1, 0, 1, 0, 0xff, 0xff, 0xff, 0xff]].concat();
     vec![
         (Violation::NotHermod, Hello::front(b"G", 1024).unwrap_err()),

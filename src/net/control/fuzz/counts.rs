@@ -217,7 +217,7 @@ impl Counts {
             assert!(self.absences.expect_back(names(name), u64::from(name), None, Some(until)).is_none());
             self.expected.insert(name, until);
         } else {
-            let back = self.absences.on_restated(PEER, names(name).ours);
+            let back = self.absences.on_restated(PEER, names(name).local);
             assert_eq!(back.map(|back| back.holder), Some(u64::from(name)));
             self.expected.remove(&name);
         }
@@ -248,5 +248,5 @@ impl Counts {
 const PEER: Incarnation = Incarnation::of([1; 16]);
 
 fn names(n: u8) -> ConnectionNames {
-    ConnectionNames { peer: PEER, ours: ConnectionId([n; 16]), theirs: ConnectionId([n; 16]) }
+    ConnectionNames { peer: PEER, local: ConnectionId([n; 16]), remote: ConnectionId([n; 16]) }
 }

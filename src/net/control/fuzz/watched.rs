@@ -151,7 +151,7 @@ impl Watched {
         }
         let caller = Arc::new(AtomicUsize::new(0));
         let node = (choices.below(2) == 0).then_some(Incarnation::of([choices.byte() % 2; 16]));
-        let waiter = Waiter { node, told: Box::new(Caller(Arc::downgrade(&caller))) };
+        let waiter = Waiter { node, callback: Box::new(Caller(Arc::downgrade(&caller))) };
         let reach = match world.features {
             None => Reach::None,
             Some(_) if world.understands(feature::WATCHES) => Reach::Watches,

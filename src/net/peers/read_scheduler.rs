@@ -27,19 +27,23 @@ pub(crate) const SERVED: usize = 8;
 /// The readers of a node that had more to handle than fitted in their last turn, and the readers whose long buffer
 /// grows.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct ReadScheduler {
     busy: AtomicUsize,
     served: Arc<Semaphore>,
     growing: Semaphore,
 }
 
-impl Default for Crowd {
-    fn default() -> Crowd {
-        Crowd { busy: AtomicUsize::new(0), served: Arc::new(Semaphore::new(SERVED)), growing: Semaphore::new(1) }
+impl Default for ReadScheduler {
+    fn default() -> ReadScheduler {
+        ReadScheduler {
+            busy: AtomicUsize::new(0),
+            served: Arc::new(Semaphore::new(SERVED)),
+            growing: Semaphore::new(1),
+        }
     }
 }
 
-impl Crowd {
+impl ReadScheduler {
     /// Returns the length of the first turn of a reader that has waited for its peer.
     pub(crate) fn first_turn(&self) -> usize {
         self.share().max(SHORTEST)
@@ -89,11 +93,11 @@ mod tests {
 
     #[tokio::test]
     async fn long_buffers_grow_one_after_another() {
-        let crowd = Crowd::default();
+        let scheduler = ReadScheduler::default();
         let mut buffers = [(); 3].map(|()| BytesMut::new());
         {
             let [first, second, third] = &mut buffers;
-            let mut all = [first, second, third].map(|buffer| Box::pin(crowd.grow(buffer, 10)));
+            let mut all = [first, second, third].map(|buffer| Box::pin(scheduler.grow(buffer, 10)));
             let _ = poll_fn(|cx| Poll::Ready(all.each_mut().map(|one| one.poll_unpin(cx)))).await;
         }
         assert_eq!(buffers.map(|buffer| usize::from(buffer.capacity() >= 10)), [1, 0, 0]);

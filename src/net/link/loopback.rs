@@ -5,9 +5,9 @@
 //! while it has a connection whose other end has proven to be this node: the next time, a host name or a network proxy
 //! may lead elsewhere.
 //!
-//! Invariant: `Session::home` changes under the link's lock, and under the same lock a message by name is refused while
-//! it is [`Home::Here`]. So the messages that a thread sends into a box come after its earlier ones, and a sender that
-//! has encoded a message meanwhile sends it again, into the box.
+//! Invariant: `Session::loopback` changes under the link's lock, and under the same lock a message by name is refused
+//! while it is [`Loopback::Yes`]. So the messages that a thread sends into a box come after its earlier ones, and a
+//! sender that has encoded a message meanwhile sends it again, into the box.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,73 +21,74 @@ use crate::handle::pointer::identity::Origin;
 
 /// Whether a link leads to this very node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Home {
+pub(super) enum Loopback {
     /// The link leads to another node, as far as is known.
     #[default]
-    Away,
+    No,
     /// The link leads to this node, and messages go by its connection until all of them have arrived.
-    Coming,
+    Draining,
     /// The link leads to this node, and messages sent by name go into the boxes.
-    Here,
+    Yes,
 }
 
 /// The part of that state that a link keeps outside of its lock.
 #[derive(Debug, Default)]
-pub(super) struct Homecoming {
+pub(super) struct LoopbackState {
     /// Whether the node listens at the link's endpoint.
     listens: AtomicBool,
-    /// Whether the outbox is [`Home::Here`], for all senders over the link.
-    is_home: Arc<AtomicBool>,
+    /// Whether the outbox is [`Loopback::Yes`], for all senders over the link.
+    is_loopback: Arc<AtomicBool>,
 }
 
-impl Homecoming {
+impl LoopbackState {
     /// Returns the state for a connection that has yet to be made, or, if the link is `over`, for none.
-    pub(super) fn anew(&self, over: bool) -> Home {
-        let home = if self.listens.load(Ordering::Relaxed) && !over { Home::Here } else { Home::Away };
-        self.is_home.store(home == Home::Here, Ordering::Release);
-        home
+    pub(super) fn reset(&self, over: bool) -> Loopback {
+        let loopback = if self.listens.load(Ordering::Relaxed) && !over { Loopback::Yes } else { Loopback::No };
+        self.is_loopback.store(loopback == Loopback::Yes, Ordering::Release);
+        loopback
     }
 }
 
 impl Link {
     /// Returns whether messages by name go into boxes of this node, as a flag shared with senders.
-    pub(crate) fn is_home(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.homecoming.is_home)
+    pub(crate) fn is_loopback(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.loopback.is_loopback)
     }
 
     /// Notes that the node listens at the link's endpoint.
     pub(crate) fn listened_at(&self) {
-        if !self.homecoming.listens.swap(true, Ordering::Relaxed) {
-            self.outbox.with(|outbox| self.homecoming.set_out(outbox));
+        if !self.loopback.listens.swap(true, Ordering::Relaxed) {
+            self.outbox.with(|outbox| self.loopback.drain(outbox));
         }
     }
 
     /// Notes that the other end of that connection is this very node. A ping with that nonce finds out when earlier
     /// messages have arrived; if it comes too early, the next heartbeats do.
-    pub(crate) fn leads_home(&self, connection: u64, nonce: u64) {
+    pub(crate) fn note_loopback(&self, connection: u64, nonce: u64) {
         self.outbox.with(|outbox| {
             // A connection that has ended meanwhile says nothing about the next one.
             if outbox.is(connection) && outbox.phase == Phase::Up {
                 outbox.ping_behind(Some(nonce));
-                self.homecoming.set_out(outbox);
+                self.loopback.drain(outbox);
             }
         });
     }
 }
 
-impl Homecoming {
-    fn set_out(&self, outbox: &mut Outbox) {
-        if outbox.session.home == Home::Away {
-            outbox.session.home = Home::Coming;
-            self.arrive(outbox);
+impl LoopbackState {
+    /// Begins to wait until the messages under way have arrived.
+    fn drain(&self, outbox: &mut Outbox) {
+        if outbox.session.loopback == Loopback::No {
+            outbox.session.loopback = Loopback::Draining;
+            self.finish(outbox);
         }
     }
 
-    /// Turns [`Home::Coming`] into [`Home::Here`] if no message is under way any more.
-    pub(super) fn arrive(&self, outbox: &mut Outbox) {
-        if outbox.session.home == Home::Coming && outbox.nothing_is_under_way() {
-            outbox.session.home = Home::Here;
-            self.is_home.store(true, Ordering::Release);
+    /// Turns [`Loopback::Draining`] into [`Loopback::Yes`] if no message is under way any more.
+    pub(super) fn finish(&self, outbox: &mut Outbox) {
+        if outbox.session.loopback == Loopback::Draining && outbox.nothing_is_under_way() {
+            outbox.session.loopback = Loopback::Yes;
+            self.is_loopback.store(true, Ordering::Release);
         }
     }
 }
@@ -104,8 +105,8 @@ impl Outbox {
 
     /// Whether a message from that pointer belongs into a box of this node.
     #[inline]
-    pub(super) fn is_for_home(&self, to: &Pointer) -> bool {
-        self.session.home == Home::Here && matches!(to.origin(), Origin::Named { .. })
+    pub(super) fn is_for_loopback(&self, to: &Pointer) -> bool {
+        self.session.loopback == Loopback::Yes && matches!(to.origin(), Origin::Named { .. })
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
         let endpoint: Endpoint = "localhost:1".parse().expect("an endpoint");
         let to = (Arc::clone(&node) as Arc<NodeContext>).place(&endpoint, None, "box").expect("a name");
         let link = node.link_to(&endpoint, None);
-        link.leads_home(link.connection(), 1);
+        link.note_loopback(link.connection(), 1);
         assert!(!to.is_local(), "there is no connection that could lead anywhere");
         let message =
             || Envelope { body: Body::from(&[0; 8][..]), handles: &[], fingerprint: 0, hops: 0, type_name: "" };
