@@ -8,6 +8,7 @@
 //! cargo bench --bench wire -- --sweep                  # how the cost grows (default 3 rounds)
 //! cargo bench --bench wire -- --sweep bytes            # with one of: bytes, boxes, connections, addresses, windows
 //! cargo bench --bench wire -- --json                   # a line of JSON for each workload and handle
+//! HERMOD_TRANSPORT=tls cargo bench --bench wire --features shared-key,tls    # over TLS, or with a shared key (key)
 //! ```
 //!
 //! | workload | what is measured |

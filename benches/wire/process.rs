@@ -7,6 +7,7 @@
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::Child;
 use std::process::ChildStdout;
 use std::process::Command;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::hermod;
+use crate::hermod::transport;
+use crate::hermod::transport::Certificates;
 use crate::message::ByAddress;
 use crate::message::ByRecipient;
 use crate::raw;
@@ -36,10 +39,11 @@ const AS_CLIENT: &str = "--as-client";
 
 /// Starts a server and a client, and returns the client's figure.
 pub(crate) fn figure(run: Run) -> Result<Figure> {
-    let (server, output) = Half::start(AS_SERVER, run, &[])?;
+    let certificates = Certificates::made()?;
+    let (server, output) = Half::start(AS_SERVER, run, certificates.as_ref(), &[])?;
     let line = first_line(output, Duration::from_secs(PATIENCE)).ok_or("the server does not start")?;
     let endpoint = line.strip_prefix("listening ").ok_or_else(|| format!("the server: {line}"))?;
-    let (client, output) = Half::start(AS_CLIENT, run, &[endpoint, &server.0.id().to_string()])?;
+    let (client, output) = Half::start(AS_CLIENT, run, certificates.as_ref(), &[endpoint, &server.0.id().to_string()])?;
     // The client ends by itself; its output then ends, too.
     let line = first_line(output, Duration::MAX).ok_or("the client ended without a figure")?;
     drop((client, server));
@@ -53,10 +57,11 @@ pub(crate) fn figure(run: Run) -> Result<Figure> {
 struct Half(Child);
 
 impl Half {
-    fn start(role: &str, run: Run, more: &[&str]) -> Result<(Half, ChildStdout)> {
+    fn start(role: &str, run: Run, certificates: Option<&Certificates>, more: &[&str]) -> Result<(Half, ChildStdout)> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([role, &serde_json::to_string(&run)?])
             .args(more)
+            .env(transport::FOLDER, certificates.map_or(Path::new(""), Certificates::folder))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

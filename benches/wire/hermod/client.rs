@@ -74,7 +74,7 @@ struct Client<H: Handle> {
 
 impl<H: Handle> Client<H> {
     async fn connect(load: Load, there: &There, answers: &Answers) -> Result<Client<H>> {
-        let node = start(load);
+        let node = start(load)?;
         let echo = H::to(&node.remote::<H::Ping>(&there.endpoint, "echo")?);
         let replies = node.mailbox::<Pong>().buffer(Buffer::dropping(BUFFER)).open()?;
         let return_to = H::back_to(&replies);

@@ -2,6 +2,7 @@
 
 mod client;
 mod server;
+pub(crate) mod transport;
 
 use actix::Message;
 use actix_hermod::Buffer;
@@ -41,16 +42,16 @@ pub(crate) fn measure<H: Handle>(run: Run, there: There, answers: Answers) -> Re
     })
 }
 
-/// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own. Its limits are the
+/// A node whose sockets run where the environment says: HERMOD_IO=own on a thread of their own; HERMOD_TRANSPORT is its transport. Its limits are the
 /// defaults, except for the messages that a workload has in flight at once, and the boxes that it sends to in turn.
-fn start(load: Load) -> Node {
+fn start(load: Load) -> Result<Node> {
     let own = std::env::var("HERMOD_IO").is_ok_and(|thread| thread == "own");
-    Node::builder()
+    let node = Node::builder()
         .io_thread(if own { IoThread::Own } else { IoThread::Current })
         .outbox(OUTBOX.max(load.in_flight()))
         .max_message(MAX_MESSAGE.max(2 * load.body))
-        .interned(INTERNED.max(load.boxes as usize + OTHERS))
-        .start()
+        .interned(INTERNED.max(load.boxes as usize + OTHERS));
+    Ok(transport::give(node)?.start())
 }
 
 fn open<M>(node: &Node, name: &str) -> Result<Mailbox<M>>

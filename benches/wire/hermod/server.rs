@@ -13,6 +13,7 @@ use super::open;
 use super::sink_box;
 use super::start;
 use super::start_box;
+use super::transport;
 use crate::error::Result;
 use crate::message::Ack;
 use crate::message::Blob;
@@ -25,7 +26,7 @@ use crate::workload::Workload;
 
 /// Opens all boxes that any workload sends to.
 pub(super) async fn serve<H: Handle>(run: Run) -> Result<()> {
-    let node = start(run.load);
+    let node = start(run.load)?;
     read(open(&node, "echo")?, H::answer);
     read(open(&node, "crowd")?, H::answer_crowd);
     // Boxes whose memory is measured are opened on demand.
@@ -45,7 +46,7 @@ pub(super) async fn serve<H: Handle>(run: Run) -> Result<()> {
             }
         });
     }
-    let endpoint = node.listen("127.0.0.1:0").await?;
+    let endpoint = node.listen(transport::endpoint()).await?;
     run::announce(endpoint.as_ref())?;
     future::pending().await
 }
