@@ -13,10 +13,12 @@ use actix_hermod::NodeBuilder;
 use actix_hermod::Stats;
 
 use crate::ledger::Received;
+use crate::protection::Protection;
 use crate::seeds::Dice;
 use crate::seeds::for_each_seed;
 use crate::station::Asking;
 use crate::station::Brought;
+use crate::station::Door;
 use crate::station::Home;
 use crate::station::LANES;
 use crate::station::Way;
@@ -39,7 +41,8 @@ pub(crate) fn run(seed: u64) -> (Vec<Received>, Vec<Stats>) {
     let mut dice = Dice::new(seed);
     let hosts = 2 + dice.below(3);
     let latency = *pick(&mut dice, &[1, 10, 60]);
-    let mut town = Town::new(seed, hosts, Duration::from_millis(latency), move |life| limits(seed, life));
+    let (doors, latency) = (vec![Door::Open; hosts], Duration::from_millis(latency));
+    let mut town = Town::over(Protection::of(seed), seed, &doors, latency, move |life| limits(seed, life));
     let mut gone = (0, 0);
     for _ in 0..=dice.below(2) {
         let is_deadly = dice.one_in(3);

@@ -1,7 +1,8 @@
 //! Whole nodes with real actors and mailboxes on simulated hosts: network and time are turmoil's, chance comes from a
 //! seed, and a run that fails can be run again.
 //!
-//! - [`conservation`]: random traffic under random trouble; afterwards the books of all nodes balance exactly.
+//! - [`conservation`]: random traffic under random trouble; afterwards the books of all nodes balance exactly. Every third
+//!   seed runs over TLS, and every third with a shared key, if the build has the features.
 //! - [`scenarios`]: one kind of trouble each, from beginning to end.
 //! - [`thirds`]: pointers that lead through other hosts, which go or are cut off.
 //! - [`replay`]: the same seed gives the same run.
@@ -10,6 +11,7 @@
 
 mod conservation;
 mod ledger;
+mod protection;
 mod replay;
 mod scenarios;
 mod seeds;

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::ledger::Ledger;
 use crate::ledger::Stamp;
+use crate::protection::Protection;
 
 /// Where every station listens.
 pub(crate) const PORT: u16 = 7000;
@@ -105,14 +106,17 @@ impl Station {
 pub(crate) struct Map {
     pub(crate) ledger: Rc<Ledger>,
     pub(crate) stations: RefCell<Vec<Rc<Station>>>,
+    /// The transport of all nodes.
+    pub(crate) protection: Protection,
     /// Makes the builder of each life's node.
     builder: Box<dyn Fn(usize) -> NodeBuilder>,
     lives: Cell<usize>,
 }
 
 impl Map {
-    pub(crate) fn new(builder: impl Fn(usize) -> NodeBuilder + 'static) -> Map {
-        Map { ledger: Rc::default(), stations: RefCell::default(), builder: Box::new(builder), lives: Cell::new(0) }
+    pub(crate) fn new(protection: Protection, builder: impl Fn(usize) -> NodeBuilder + 'static) -> Map {
+        let (ledger, stations, lives) = Default::default();
+        Map { ledger, stations, protection, builder: Box::new(builder), lives }
     }
 }
 
@@ -120,9 +124,10 @@ impl Map {
 pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedReceiver<Job>) -> turmoil::Result {
     let life = map.lives.replace(map.lives.get() + 1);
     let station = Rc::clone(&map.stations.borrow()[me]);
-    let mut builder = (map.builder)(life);
+    let protection = map.protection;
+    let mut builder = protection.give((map.builder)(life));
     if station.door == Door::Told {
-        builder = builder.advertise(&format!("{}:{PORT}", station.name));
+        builder = builder.advertise(&protection.endpoint(&format!("{}:{PORT}", station.name)));
     }
     let node = builder.start();
     station.lives.borrow_mut().push(node.clone());
@@ -130,7 +135,7 @@ pub(crate) async fn live(map: Rc<Map>, me: usize, mut jobs: mpsc::UnboundedRecei
     station.up.set(0);
     node.subscribe(Ear { own: node.id(), station: Rc::clone(&station) }.start());
     if station.door != Door::Shut {
-        node.listen(format!("0.0.0.0:{PORT}")).await?;
+        node.listen(protection.endpoint(&format!("0.0.0.0:{PORT}"))).await?;
     }
     let home = Home::new(&map, node, life)?;
     while let Some(job) = jobs.recv().await {
@@ -218,7 +223,7 @@ impl Home {
     fn new(map: &Map, node: Node, life: usize) -> Result<Rc<Home>, OpenError> {
         let ledger = Rc::clone(&map.ledger);
         let own: Mailbox<Note> = node.mailbox().buffer(Buffer::dropping(8)).open()?;
-        let others = map.stations.borrow().iter().map(|station| other(&node, &ledger, &station.name)).collect();
+        let others = map.stations.borrow().iter().map(|station| other(&node, map, &station.name)).collect();
         let address = own.address();
         let home = Rc::new_cyclic(|home| Home {
             life,
@@ -340,8 +345,8 @@ pub(crate) enum Asking {
     Recipient,
 }
 
-fn other(node: &Node, ledger: &Ledger, name: &str) -> Other {
-    let at = format!("{name}:{PORT}");
+fn other(node: &Node, map: &Map, name: &str) -> Other {
+    let (ledger, at) = (&*map.ledger, map.protection.endpoint(&format!("{name}:{PORT}")));
     let to = |name: &str| node.remote::<Note>(&at, name).expect("an endpoint and a name");
     let (mailbox, desk) = (to("box"), to("desk"));
     let ways = [

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use turmoil::Sim;
 
 use crate::ledger::Ledger;
+use crate::protection::Protection;
 use crate::station;
 use crate::station::Asking;
 use crate::station::Brought;
@@ -97,6 +98,17 @@ impl Town {
         latency: Duration,
         builder: impl Fn(usize) -> NodeBuilder + 'static,
     ) -> Town {
+        Town::over(Protection::Plain, seed, doors, latency, builder)
+    }
+
+    /// The same, over a transport.
+    pub(crate) fn over(
+        protection: Protection,
+        seed: u64,
+        doors: &[Door],
+        latency: Duration,
+        builder: impl Fn(usize) -> NodeBuilder + 'static,
+    ) -> Town {
         let hosts = doors.len();
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -107,7 +119,7 @@ impl Town {
             .max_message_latency(latency)
             .enable_random_order()
             .build();
-        let map = Rc::new(Map::new(builder));
+        let map = Rc::new(Map::new(protection, builder));
         let names = ["a", "b", "c", "d"].iter().zip(doors);
         map.stations.borrow_mut().extend(names.map(|(name, door)| Rc::new(Station::new(name, *door))));
         for me in 0..hosts {
