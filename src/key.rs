@@ -117,7 +117,9 @@ impl NodeKey {
     pub fn load(path: impl AsRef<Path>) -> Result<NodeKey, KeyError> {
         let file = File::open(path)?;
         // Checked on the open file: another file may have its name by now.
-        refuse_exposed(&file)?;
+        if let Some(mode) = exposed(&file)? {
+            return Err(KeyError::Exposed { mode });
+        }
         let mut text = Zeroizing::new(Vec::with_capacity(FILE + 1));
         file.take(FILE as u64 + 1).read_to_end(&mut text)?;
         let digits = text.trim_ascii_end().strip_prefix(FILE_WORD).ok_or(KeyError::NotAKey)?;
@@ -130,18 +132,7 @@ impl NodeKey {
     /// # Errors
     /// [`KeyError::Io`] if the file exists already, which is left unchanged, or if the system refuses access.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyError> {
-        let path = path.as_ref();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path)?;
-        let written = file.write_all(&self.text()).and_then(|()| file.sync_all());
-        if written.is_err() {
-            // Half a key is of no use, and would block the next attempt.
-            let _ = std::fs::remove_file(path);
-        }
-        Ok(written?)
+        Ok(create(path.as_ref(), &self.text())?)
     }
 
     /// Returns the id of the node that has this key.
@@ -166,10 +157,9 @@ impl NodeKey {
 
     /// Returns the content of the key's file.
     fn text(&self) -> Zeroizing<Vec<u8>> {
-        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
         let mut text = Zeroizing::new(Vec::with_capacity(FILE));
         text.extend_from_slice(FILE_WORD);
-        self.secret.as_bytes().iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 0xf)]));
+        put_hex(self.secret.as_bytes(), &mut text);
         text.push(b'\n');
         text
     }
@@ -181,18 +171,41 @@ impl fmt::Debug for NodeKey {
     }
 }
 
+/// Returns the permissions of a secret's file if other users than its owner may read or write it.
 #[cfg(unix)]
-fn refuse_exposed(file: &File) -> Result<(), KeyError> {
+pub(crate) fn exposed(file: &File) -> io::Result<Option<u32>> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { mode }) }
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 #[cfg(not(unix))]
-fn refuse_exposed(_: &File) -> Result<(), KeyError> {
-    Ok(())
+pub(crate) fn exposed(_: &File) -> io::Result<Option<u32>> {
+    Ok(None)
 }
 
-fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SECRET]>> {
+/// Writes a secret to a new file that only its owner may read (mode 0600, on Unix).
+pub(crate) fn create(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a key is of no use, and would block the next attempt.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+/// Writes bytes as hexadecimal digits into room that is there already, so that none of them is left elsewhere.
+pub(crate) fn put_hex(bytes: &[u8], text: &mut Vec<u8>) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    bytes.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 0xf)]));
+}
+
+/// Reads a secret of 32 bytes in hexadecimal digits.
+pub(crate) fn unhex(digits: &[u8]) -> Option<Zeroizing<[u8; SECRET]>> {
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != SECRET || !rest.is_empty() {
         return None;

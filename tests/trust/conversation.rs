@@ -95,6 +95,9 @@ pub(crate) async fn refusal(
     let lines = log.says(&[greets]).await;
     let line = lines.lines().find(|line| line.contains(greets)).expect("the line that was found");
     let listener = line.split_once("error=").map_or(line, |(_, error)| error);
+    // Nothing of them is to be heard by the next conversation on this thread.
+    within(dialling.shutdown()).await;
+    within(listening.shutdown()).await;
     [without_numbers(dialler, port), without_numbers(listener, port)]
 }
 

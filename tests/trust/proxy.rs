@@ -29,6 +29,8 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     alive: Mutex<CancellationToken>,
+    /// Bytes of the first connection to the listener.
+    recorded: Mutex<Vec<u8>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -44,12 +46,13 @@ impl Proxy {
         actix::spawn(async move {
             while let Ok((dialled, _)) = listener.accept().await {
                 let Ok(onward) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                let alive = lock(&shared.alive).clone();
+                let (alive, recorder) = (lock(&shared.alive).clone(), Arc::clone(&shared));
                 actix::spawn(async move {
                     let ((from_dialler, to_dialler), (from_listener, to_listener)) =
                         (dialled.into_split(), onward.into_split());
-                    let there = pass(from_dialler, to_listener, changes.to_listener);
-                    let back = pass(from_listener, to_dialler, changes.to_dialler);
+                    let record = move |bytes: &[u8]| lock(&recorder.recorded).extend_from_slice(bytes);
+                    let there = pass(from_dialler, to_listener, changes.to_listener, record);
+                    let back = pass(from_listener, to_dialler, changes.to_dialler, |_| {});
                     tokio::select! {
                         biased;
                         () = alive.cancelled() => {}
@@ -66,15 +69,21 @@ impl Proxy {
     pub(crate) fn cut(&self) {
         std::mem::take(&mut *lock(&self.shared.alive)).cancel();
     }
+
+    /// All that was sent to the listener so far.
+    pub(crate) fn recorded(&self) -> Vec<u8> {
+        lock(&self.shared.recorded).clone()
+    }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, change: Option<usize>) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, change: Option<usize>, record: impl Fn(&[u8])) {
     let (mut buffer, mut passed) = ([0; 4096], 0);
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..read];
         if let Some(byte) = change.and_then(|at| bytes.get_mut(at.wrapping_sub(passed))) {
             *byte ^= 1;
         }
+        record(bytes);
         passed += read;
         if to.write_all(bytes).await.is_err() {
             break;

@@ -4,6 +4,7 @@ use actix::System;
 use actix_hermod::DownReason;
 use actix_hermod::Event;
 use actix_hermod::Identity;
+use actix_hermod::IoThread;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
@@ -12,7 +13,11 @@ use actix_hermod::SharedKey;
 use support::Number;
 use support::Text;
 use support::events;
+use support::log::Log;
 use support::within;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::conversation::converse;
 use crate::conversation::reaches;
@@ -137,5 +142,60 @@ fn a_message_says_by_which_key_its_sender_came_in() {
         let Origin::Peer { info, relayed, .. } = origin else { panic!("{origin:?} is no peer") };
         assert_eq!((&*info.transport, info.node, relayed), ("key", client.id(), false));
         assert_eq!(info.identity, Identity::Key { name: "new".to_owned() });
+    });
+}
+
+/// All bytes of a dialler are sent once more, to the same listener.
+#[test]
+fn a_recorded_connection_is_worthless() {
+    let (log, _hearing) = Log::start(tracing::Level::WARN);
+    System::new().block_on(async {
+        let server = over(key(1)).io_thread(IoThread::Current).start();
+        let mut numbers = server.mailbox().name("numbers").open().expect("a box");
+        let endpoint = within(server.listen("key:127.0.0.1:0")).await.expect("a free port");
+        let port = endpoint.port().expect("a port");
+        let proxy = Proxy::start(port, Changes::default()).await;
+        let client = over(key(1)).start();
+        reaches(&client, at(proxy.port), &mut numbers, 1).await;
+        let recorded = proxy.recorded();
+        assert!(recorded.len() > 200, "only {} bytes were recorded", recorded.len());
+        let mut again = TcpStream::connect(("127.0.0.1", port)).await.expect("a listener");
+        again.write_all(&recorded).await.expect("it reads");
+        again.shutdown().await.expect("it reads");
+        let mut answer = Vec::new();
+        within(again.read_to_end(&mut answer)).await.expect("it ends");
+        assert_eq!(answer.len(), 50, "it answers as to any first step, and not to the rest");
+        log.says(&["no connection", "may be a recorded one"]).await;
+        assert!(numbers.try_recv().is_none());
+        assert_eq!(server.stats().connections.len(), 1);
+    });
+}
+
+/// A node that dials itself by another name has both ends of the channel.
+#[test]
+fn a_node_may_dial_itself() {
+    System::new().block_on(async {
+        let (node, port, mut numbers) = listening(key(1)).await;
+        reaches(&node, format!("key:localhost:{port}"), &mut numbers, 1).await;
+    });
+}
+
+#[test]
+fn a_thousand_silent_clients_do_not_delay_a_good_one() {
+    System::new().block_on(async {
+        let server = over(key(1)).max_per_address(4_096).start();
+        let mut numbers = server.mailbox().name("numbers").open().expect("a box");
+        let endpoint = within(server.listen("key:127.0.0.1:0")).await.expect("a free port");
+        let port = endpoint.port().expect("a port");
+        let mut silent = Vec::new();
+        for n in 0..1_000 {
+            let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a listener");
+            if n % 2 == 0 {
+                stream.try_write(&[0, 48, 1, 2, 3]).expect("room");
+            }
+            silent.push(stream);
+        }
+        reaches(&over(key(1)).start(), at(port), &mut numbers, 1).await;
+        drop(silent);
     });
 }

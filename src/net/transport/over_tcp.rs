@@ -4,9 +4,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 use tokio::io::Join;
 
 use super::Bound;
@@ -20,6 +23,12 @@ use super::seam::Incoming;
 use crate::handle::ports::Asker;
 use crate::ident::endpoint::Endpoint;
 use crate::ident::endpoint::Place;
+
+/// The time for which a side that has refused the other waits until that has read why.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Bytes that are read at a time meanwhile.
+const SCRAP: usize = 4096;
 
 /// Both directions of a connection as one object.
 pub(super) type Tcp = Join<Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>>;
@@ -73,6 +82,18 @@ pub(super) async fn bind(address: &str, layer: Arc<dyn OverTcp>) -> io::Result<B
     layer.may_listen()?;
     let (listener, Bound { endpoint, .. }) = Listener::bind_tcp(&endpoint, host, port).await?;
     Ok(Box::new(Door { listener, address: endpoint.to_string(), layer, peer: None }))
+}
+
+/// Ends a connection whose peer was refused, once the peer has hung up: its last words would be lost with a connection
+/// that is closed while bytes of the peer are unread.
+pub(super) async fn hang_up(mut tcp: Tcp) {
+    let last = async {
+        let _ = tcp.shutdown().await;
+        let mut scrap = [0; SCRAP];
+        while tcp.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+    };
+    // How it ends is of no interest.
+    let _ = tokio::time::timeout(LAST_WORD, last).await;
 }
 
 fn endpoint(address: &str) -> io::Result<Endpoint> {

@@ -1,15 +1,17 @@
 //! The file of a shared key.
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
-use std::io::Write;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::handshake::Secret;
+use crate::key::create;
+use crate::key::exposed;
+use crate::key::put_hex;
+use crate::key::unhex;
 
 /// Bytes of a key.
 const SECRET: usize = 32;
@@ -42,7 +44,9 @@ pub enum SharedKeyError {
 pub(super) fn read(path: &Path) -> Result<Secret, SharedKeyError> {
     let file = File::open(path)?;
     // Checked on the open file: another file may have its name by now.
-    refuse_exposed(&file)?;
+    if let Some(mode) = exposed(&file)? {
+        return Err(SharedKeyError::Exposed { mode });
+    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(READ as usize));
     file.take(READ).read_to_end(&mut bytes)?;
     secret(&bytes)
@@ -59,44 +63,16 @@ fn secret(bytes: &[u8]) -> Result<Secret, SharedKeyError> {
         _ if !is_hex => Err(SharedKeyError::NotAKey),
         length if length < 2 * SECRET => Err(SharedKeyError::TooShort),
         length if length > 2 * SECRET => Err(SharedKeyError::NotAKey),
-        _ => {
-            let mut secret = Zeroizing::new([0; SECRET]);
-            let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default() as u8;
-            let pairs = digits.as_chunks::<2>().0;
-            secret.iter_mut().zip(pairs).for_each(|(byte, [high, low])| *byte = value(*high) * 16 + value(*low));
-            Ok(secret)
-        }
+        _ => unhex(digits).ok_or(SharedKeyError::NotAKey),
     }
 }
 
 /// Writes a key as hexadecimal digits to a new file that only its owner may read.
 pub(super) fn save(secret: &Secret, path: &Path) -> Result<(), SharedKeyError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     let mut text = Zeroizing::new(Vec::with_capacity(2 * SECRET + 1));
-    secret.iter().for_each(|byte| text.extend([digit(byte >> 4), digit(byte & 0xf)]));
+    put_hex(&**secret, &mut text);
     text.push(b'\n');
-    let written = file.write_all(&text).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Half a key is of no use, and would block the next attempt.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(written?)
-}
-
-#[cfg(unix)]
-fn refuse_exposed(file: &File) -> Result<(), SharedKeyError> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(SharedKeyError::Exposed { mode }) }
-}
-
-#[cfg(not(unix))]
-fn refuse_exposed(_: &File) -> Result<(), SharedKeyError> {
-    Ok(())
+    Ok(create(path, &text)?)
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@
 
 use std::io;
 
-use bytes::BytesMut;
 use snow::Builder;
 use snow::Error;
 use snow::HandshakeState;
+use snow::TransportState;
 use snow::params::CipherChoice;
 use snow::params::DHChoice;
 use snow::params::HashChoice;
@@ -34,7 +34,6 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::records::LENGTH;
-use super::records::Records;
 use super::records::TAG;
 use crate::env;
 
@@ -57,9 +56,10 @@ const TLS: [u8; LENGTH] = [0x16, 0x03];
 /// The bytes of a key.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
 
-/// A channel that both sides have proven the key on.
-pub(super) struct Proven<S> {
-    pub(super) records: Records<S>,
+/// The end of a handshake in which both sides have proven the key.
+pub(super) struct Proven {
+    /// The keys of the records that follow.
+    pub(super) noise: TransportState,
     pub(super) binding: [u8; 32],
 }
 
@@ -109,36 +109,36 @@ fn begin(key: &Secret, dials: bool) -> io::Result<HandshakeState> {
 /// # Errors
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the listener does not have the key;
 /// [`InvalidData`](io::ErrorKind::InvalidData) if it speaks something else, and the stream's own errors.
-pub(super) async fn dial<S>(key: &Secret, name: &str, mut io: S) -> io::Result<Proven<S>>
+pub(super) async fn dial<S>(key: &Secret, name: &str, io: &mut S) -> io::Result<Proven>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut noise = begin(key, true)?;
-    say_next(&mut io, &mut noise).await?;
-    let Some(hello) = read_step::<S, HELLO>(&mut io).await? else {
+    say_next(io, &mut noise).await?;
+    let Some(hello) = read_step::<S, HELLO>(io).await? else {
         return Err(denied(format!("the listener does not have the key {name}")));
     };
     if noise.read_message(&hello, &mut []).is_err() {
-        refuse(&mut io).await?;
+        refuse(io).await?;
         return Err(denied(format!("the listener has another key in place of {name}")));
     }
     let binding = binding(&noise)?;
     let mut noise = noise.into_transport_mode().map_err(failed)?;
     let mut proof = [0; TAG];
     noise.write_message(&[], &mut proof).map_err(failed)?;
-    say(&mut io, &proof).await?;
-    Ok(Proven { records: Records::new(io, noise, BytesMut::new()), binding })
+    say(io, &proof).await?;
+    Ok(Proven { noise, binding })
 }
 
 /// Makes the handshake as the side that was dialled, with whichever of the keys the peer has. Returns its place as well.
 ///
 /// # Errors
 /// As [`dial`].
-pub(super) async fn answer<S>(keys: &[Secret], mut io: S) -> io::Result<(Proven<S>, usize)>
+pub(super) async fn answer<S>(keys: &[Secret], io: &mut S) -> io::Result<(Proven, usize)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(hello) = read_step::<S, HELLO>(&mut io).await? else {
+    let Some(hello) = read_step::<S, HELLO>(io).await? else {
         return Err(broken("the peer refuses before it has said anything"));
     };
     let mut known = None;
@@ -150,11 +150,11 @@ where
         }
     }
     let Some((mut noise, place)) = known else {
-        refuse(&mut io).await?;
+        refuse(io).await?;
         return Err(denied("the peer has another key".to_owned()));
     };
-    say_next(&mut io, &mut noise).await?;
-    let Some(proof) = read_step::<S, TAG>(&mut io).await? else {
+    say_next(io, &mut noise).await?;
+    let Some(proof) = read_step::<S, TAG>(io).await? else {
         return Err(denied("the peer has another key, and refuses this node's".to_owned()));
     };
     let binding = binding(&noise)?;
@@ -164,7 +164,7 @@ where
             "the peer cannot prove that it has the key: its first message may be a recorded one".to_owned(),
         ));
     }
-    Ok((Proven { records: Records::new(io, noise, BytesMut::new()), binding }, place))
+    Ok((Proven { noise, binding }, place))
 }
 
 /// Writes the next step of the handshake, 1 or 2.
@@ -182,8 +182,7 @@ async fn say<S: AsyncWrite + Unpin>(io: &mut S, step: &[u8]) -> io::Result<()> {
 
 /// Refuses the other side's key.
 async fn refuse<S: AsyncWrite + Unpin>(io: &mut S) -> io::Result<()> {
-    say(io, &[]).await?;
-    io.shutdown().await
+    say(io, &[]).await
 }
 
 /// Reads a step of that length; `None` if it is a refusal.

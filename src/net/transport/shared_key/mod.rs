@@ -17,7 +17,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 pub use self::file::SharedKeyError;
+use self::handshake::Proven;
 use self::handshake::Secret;
+use self::records::Records;
 use super::over_tcp;
 use super::over_tcp::Ends;
 use super::over_tcp::OverTcp;
@@ -184,23 +186,36 @@ impl OverTcp for SharedKey {
         Ok(())
     }
 
-    fn dialled<'a>(&'a self, _: &'a str, tcp: Tcp, ends: Ends) -> BoxFuture<'a, io::Result<Channel>> {
+    fn dialled<'a>(&'a self, _: &'a str, mut tcp: Tcp, ends: Ends) -> BoxFuture<'a, io::Result<Channel>> {
         Box::pin(async move {
             // There is always a first key.
             let (Some(key), Some(name)) = (self.keys.first(), self.names.first()) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            let proven = handshake::dial(key, name, tcp).await?;
-            Ok(ends.channel(proven.records).identity(self.identity(0)).binding(proven.binding))
+            let proven = handshake::dial(key, name, &mut tcp).await;
+            channel(proven.map(|proven| (proven, self.identity(0))), tcp, ends).await
         })
     }
 
-    fn accepted(&self, tcp: Tcp, ends: Ends) -> BoxFuture<'static, io::Result<Channel>> {
+    fn accepted(&self, mut tcp: Tcp, ends: Ends) -> BoxFuture<'static, io::Result<Channel>> {
         let key = self.clone();
         Box::pin(async move {
-            let (proven, place) = handshake::answer(&key.keys, tcp).await?;
-            Ok(ends.channel(proven.records).identity(key.identity(place)).binding(proven.binding))
+            let proven = handshake::answer(&key.keys, &mut tcp).await;
+            channel(proven.map(|(proven, place)| (proven, key.identity(place))), tcp, ends).await
         })
+    }
+}
+
+/// Returns the channel behind a handshake, or its error, once the peer has read the refusal.
+async fn channel(proven: io::Result<(Proven, Identity)>, tcp: Tcp, ends: Ends) -> io::Result<Channel> {
+    match proven {
+        Ok((Proven { noise, binding }, identity)) => {
+            Ok(ends.channel(Records::new(tcp, noise)).identity(identity).binding(binding))
+        }
+        Err(error) => {
+            over_tcp::hang_up(tcp).await;
+            Err(error)
+        }
     }
 }
 

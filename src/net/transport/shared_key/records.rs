@@ -66,10 +66,10 @@ pub(super) struct Records<S> {
 }
 
 impl<S> Records<S> {
-    /// Makes the stream on top of another. `rest` was read behind the handshake.
-    pub(super) fn new(io: S, noise: TransportState, rest: BytesMut) -> Records<S> {
-        let (opened, out, gathered) = Default::default();
-        Records { io, noise, sealed: rest, opened, is_busy: false, is_broken: false, out, gathered }
+    /// Makes the stream on top of another, of which nothing was read behind the handshake.
+    pub(super) fn new(io: S, noise: TransportState) -> Records<S> {
+        let (sealed, opened, out, gathered) = Default::default();
+        Records { io, noise, sealed, opened, is_busy: false, is_broken: false, out, gathered }
     }
 
     /// Opens the next record, if all of it is there: into `into` if there is room, or else to be taken later. Returns

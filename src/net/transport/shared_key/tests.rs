@@ -8,8 +8,6 @@ use tokio::io::DuplexStream;
 use tokio::io::duplex;
 
 use super::*;
-use crate::net::transport::shared_key::handshake::Proven;
-use crate::net::transport::shared_key::records::Records;
 
 /// More than all buffers of a test.
 const WIDE: usize = 8 << 20;
@@ -22,12 +20,31 @@ fn on<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
 }
 
-type Side = io::Result<Proven<DuplexStream>>;
+/// A side that has proven the key.
+struct Side {
+    records: Records<DuplexStream>,
+    binding: [u8; 32],
+}
+
+impl Side {
+    fn new(proven: Proven, io: DuplexStream) -> Side {
+        Side { records: Records::new(io, proven.noise), binding: proven.binding }
+    }
+}
+
+async fn dial(key: &Secret, mut io: DuplexStream) -> io::Result<Side> {
+    Ok(Side::new(handshake::dial(key, "blue", &mut io).await?, io))
+}
+
+async fn answer(keys: &[Secret], mut io: DuplexStream) -> io::Result<(Side, usize)> {
+    let (proven, place) = handshake::answer(keys, &mut io).await?;
+    Ok((Side::new(proven, io), place))
+}
 
 /// The two sides of a handshake over a stream that nobody disturbs.
-async fn handshake_of(dialler: &Secret, listener: &[Secret]) -> (Side, io::Result<(Proven<DuplexStream>, usize)>) {
+async fn handshake_of(dialler: &Secret, listener: &[Secret]) -> (io::Result<Side>, io::Result<(Side, usize)>) {
     let (near, far) = duplex(WIDE);
-    tokio::join!(handshake::dial(dialler, "blue", near), handshake::answer(listener, far))
+    tokio::join!(dial(dialler, near), answer(listener, far))
 }
 
 /// Two ends that know each other.
@@ -40,9 +57,9 @@ async fn ends() -> (Records<DuplexStream>, Records<DuplexStream>) {
 async fn recorded(messages: &[&[u8]]) -> Vec<u8> {
     let (near, mut far) = duplex(WIDE);
     let (tap, middle) = duplex(WIDE);
-    let listener = async { handshake::answer(&[key(1)], middle).await.unwrap() };
+    let listener = async { answer(&[key(1)], middle).await.unwrap() };
     let dialler = async {
-        let mut records = handshake::dial(&key(1), "blue", near).await.unwrap().records;
+        let mut records = dial(&key(1), near).await.unwrap().records;
         for message in messages {
             records.write_all(message).await.unwrap();
             records.flush().await.unwrap();
@@ -90,7 +107,7 @@ async fn tampered(messages: &[&[u8]], tamper: impl FnOnce(Vec<u8>) -> Vec<u8>) -
     let (near, mut far) = duplex(WIDE);
     let (other_near, other_far) = duplex(WIDE);
     let ours = key(1);
-    let (dialler, listener) = tokio::join!(handshake::dial(&ours, "blue", near), async {
+    let (dialler, listener) = tokio::join!(dial(&ours, near), async {
         let mut chunk = [0; 50];
         far.read_exact(&mut chunk).await.unwrap();
         let (mut read, mut write) = tokio::io::split(other_near);
@@ -102,7 +119,7 @@ async fn tampered(messages: &[&[u8]], tamper: impl FnOnce(Vec<u8>) -> Vec<u8>) -
             write.write_all(&chunk[..18]).await.unwrap();
         };
         let key = [key(1)];
-        let (listener, ()) = tokio::join!(handshake::answer(&key, other_far), passing);
+        let (listener, ()) = tokio::join!(answer(&key, other_far), passing);
         (listener.unwrap().0.records, far, write, read)
     });
     let mut dialler = dialler.unwrap().records;
@@ -199,7 +216,7 @@ fn with_another_key_both_sides_are_told_and_nothing_else_is_said() {
         assert_eq!(listener.to_string(), "the peer has another key");
         let (mut near, far) = duplex(WIDE);
         near.write_all(&recorded(&[]).await).await.unwrap();
-        assert!(handshake::answer(&[key(2)], far).await.is_err());
+        assert!(answer(&[key(2)], far).await.is_err());
         let mut said = Vec::new();
         near.read_to_end(&mut said).await.unwrap();
         assert_eq!(said, [0, 0]);
@@ -229,7 +246,7 @@ fn a_recorded_handshake_is_worthless() {
         let recorded = recorded(&[b"a secret order"]).await;
         let (mut near, far) = duplex(WIDE);
         near.write_all(&recorded).await.unwrap();
-        let error = handshake::answer(&[key(1)], far).await.err().unwrap();
+        let error = answer(&[key(1)], far).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert!(error.to_string().contains("may be a recorded one"), "{error}");
     });
@@ -248,7 +265,7 @@ fn a_step_that_is_sent_back_proves_nothing() {
             rest
         };
         let key = key(1);
-        let (dialler, rest) = tokio::join!(handshake::dial(&key, "blue", near), reflect);
+        let (dialler, rest) = tokio::join!(dial(&key, near), reflect);
         assert_eq!(dialler.err().unwrap().kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(rest, [0, 0], "it refuses, and says nothing else");
     });
@@ -261,7 +278,7 @@ fn other_protocols_are_named() {
             let (mut near, far) = duplex(WIDE);
             near.write_all(bytes).await.unwrap();
             near.shutdown().await.unwrap();
-            handshake::answer(&[key(1)], far).await.err().unwrap().to_string()
+            answer(&[key(1)], far).await.err().unwrap().to_string()
         };
         assert!(said(b"HERMOD\r\n").await.contains("without a key: dial key:host:port"));
         assert!(said(&[0x16, 0x03, 0x01, 0x02]).await.contains("speaks TLS"));
@@ -356,7 +373,7 @@ fn the_steps_are_those_of_the_specification() {
             near.write_all(&[&[0, 22], &sealed[..]].concat()).await.unwrap();
         };
         let keys = [key(1)];
-        let ((), listener) = tokio::join!(raw, handshake::answer(&keys, far));
+        let ((), listener) = tokio::join!(raw, answer(&keys, far));
         let mut came = [0; 6];
         listener.unwrap().0.records.read_exact(&mut came).await.unwrap();
         assert_eq!(&came, b"silent");

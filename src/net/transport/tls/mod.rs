@@ -18,12 +18,9 @@ mod watch;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::Digest;
 use sha2::Sha256;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::TlsStream;
@@ -57,12 +54,6 @@ use crate::observe::identity::Identity;
 
 /// The label of the exporter to which the greeting is bound (RFC 9266 section 4.2).
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
-
-/// The time for which a side that has refused the other waits until that has read why.
-const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// Bytes that are read meanwhile, for the same reason.
-const SCRAP: usize = 4096;
 
 /// TLS 1.3 between nodes, as a [transport](crate::NodeBuilder::transport) with endpoints `tls:host:port`.
 ///
@@ -258,16 +249,9 @@ fn name_of(host: &str) -> io::Result<ServerName<'static>> {
     })
 }
 
-/// Returns the error of a handshake that has failed, once the peer has hung up: an alert would be lost with a connection
-/// that is closed while bytes of the peer are unread.
-async fn refused(error: io::Error, mut tcp: Tcp) -> io::Error {
-    let last = async {
-        let _ = tcp.shutdown().await;
-        let mut scrap = [0; SCRAP];
-        while tcp.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
-    };
-    // Its end is of no interest.
-    let _ = tokio::time::timeout(LAST_WORD, last).await;
+/// Returns the error of a handshake that has failed, once the peer has read the alert.
+async fn refused(error: io::Error, tcp: Tcp) -> io::Error {
+    over_tcp::hang_up(tcp).await;
     TlsFault::explain_handshake(error)
 }
 
