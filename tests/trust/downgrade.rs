@@ -214,6 +214,7 @@ fn a_plain_place_that_a_peer_names_over_a_protected_channel_leads_nowhere() {
                 client.remote(&at, "numbers").unwrap().do_send(Number(2));
                 assert_eq!(came_by(&mut named, 2).await, (client.id(), false));
                 assert!(!is_safe || within(to.ask(Number(3))).await.is_err());
+                assert!(!is_safe || within(to.pinned(owner.id()).ask(Number(4))).await.is_err());
             }
         }
     });

@@ -73,6 +73,13 @@ impl Pointer {
                     let origin = Origin::Named { endpoint: endpoint.clone(), node: Some(id), name: name.clone() };
                     return Arc::new(Pointer::new(node(), origin, name, Route::HereNamed, None));
                 }
+                if let Route::Away { path, .. } = &self.route
+                    && let Some(path) = path.pinned(id)
+                {
+                    let origin = Origin::Named { endpoint: endpoint.clone(), node: Some(id), name: name.clone() };
+                    let route = Route::Away { path, to: None };
+                    return Arc::new(Pointer::new(node(), origin, name, route, None));
+                }
                 // The name was checked when this was made.
                 node().place(endpoint, Some(id), name).unwrap_or_else(|_| self.nowhere())
             }

@@ -95,6 +95,15 @@ impl Path {
         Path::by(Primary::Later(Box::new(LaterLink { dialler, endpoint, expected, asked_by, made: OnceLock::new() })))
     }
 
+    /// Returns the path to the same place that leads to that node only, if a peer has named the place over a protected
+    /// channel: so the path stays protected.
+    pub(super) fn pinned(&self, id: NodeId) -> Option<Path> {
+        let Primary::Later(later) = &self.primary else { return None };
+        let LaterLink { dialler, endpoint, asked_by, .. } = &**later;
+        let pinned = || Path::by_name_later(Arc::clone(dialler), endpoint.clone(), Some(id), *asked_by);
+        asked_by.protected.then(pinned)
+    }
+
     fn by(primary: Primary) -> Path {
         Path {
             primary,
