@@ -12,7 +12,8 @@ use super::AddressError;
 pub(crate) const MAX_ENDPOINT: usize = 300;
 
 /// A place at which a node listens or can be dialled: `host:port`, `[ipv6]:port`, `unix:/path/to/socket`, or
-/// `scheme:address` for a [transport](crate::transport::Transport) of the application.
+/// `scheme:address` for another [transport](crate::transport): `tls:host:port` and `key:host:port` behind features, or one
+/// of the application.
 ///
 /// A scheme has lower-case letters, digits and `+`, `-`, `.`, and begins with a letter. A word and digits are always a
 /// host and its TCP port: `key:4242` is one, and `key:host:4242` is not.

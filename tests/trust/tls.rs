@@ -252,7 +252,7 @@ fn expires(is_listeners: bool) {
         for told in &mut told {
             assert_eq!(told.find(is_down).await, DownReason::Lost);
         }
-        client.remote(at(port), "numbers").unwrap().do_send(Number(2));
+        client.remote(at(port), "numbers").expect("an address").do_send(Number(2));
         settled(|| client.stats().dropped_total() == 1).await;
     });
 }

@@ -100,8 +100,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Makes a channel of a stream. It is flushed whenever nothing more waits to be written. Reading to the end means that the peer writes no more; a stream that ends without
-    /// the peer's goodbye counts as broken.
+    /// Makes a channel of a stream. It is flushed whenever nothing more waits to be written. Reading to the end means that
+    /// the peer writes no more; a stream that ends without the peer's goodbye counts as broken.
     pub fn new(io: impl AsyncRead + AsyncWrite + Send + 'static) -> Channel {
         let (read, write) = tokio::io::split(Box::pin(io));
         Channel { stream: Stream { buffers: true, ..Stream::new(read, write) } }
