@@ -2,6 +2,7 @@
 
 mod certificates;
 mod conversation;
+mod eavesdropping;
 mod proxy;
 
 mod shared_key;
