@@ -79,12 +79,25 @@ struct OpenBoxes {
     by_id: BTreeMap<BoxId, OpenBox>,
     /// Boxes by name, ordered, so that they can be listed in parts.
     by_name: BTreeMap<Box<str>, Arc<Pointer>>,
+    /// The names of boxes that not every peer may see, and the ids of these boxes.
+    restricted: BTreeMap<Box<str>, BoxId>,
 }
 
 #[derive(Clone, Debug)]
 struct OpenBox {
     pointer: Arc<Pointer>,
     published: bool,
+    /// Whether not every peer may see it.
+    restricted: bool,
+}
+
+/// The result of a look-up for a peer.
+pub(super) enum Found {
+    /// A box that everybody may see.
+    Open(Arc<Pointer>),
+    /// A box that some peers may see.
+    Restricted(BoxId),
+    Nothing,
 }
 
 /// Maximum number of boxes in the lookup caches of all connections together, for boxes that peers call by name or id:
@@ -148,8 +161,12 @@ impl Registry {
                 return Err(OpenError::NameTaken { name: name.to_owned() });
             }
             open.by_name.insert(name.into(), Arc::clone(pointer));
+            if local.visibility().is_some() {
+                open.restricted.insert(name.into(), id);
+            }
         }
-        open.by_id.insert(id, OpenBox { pointer: Arc::clone(pointer), published });
+        let restricted = local.visibility().is_some();
+        open.by_id.insert(id, OpenBox { pointer: Arc::clone(pointer), published, restricted });
         self.epoch.fetch_add(1, Ordering::Release);
         drop(open);
         tracing::debug!(target: "actix_hermod", name = pointer.name(), type_name = local.type_name(), "box opened");
@@ -162,6 +179,7 @@ impl Registry {
             let mut open = self.open.lock();
             if open.by_name.get(name).and_then(id_of) == Some(id) {
                 open.by_name.remove(name);
+                open.restricted.remove(name);
             }
             open.by_id.remove(&id)
         };
@@ -180,9 +198,28 @@ impl Registry {
         self.by_name(name).or_else(|| self.find(BoxId::from_name(name)?))
     }
 
-    /// Returns the box that was given that name.
-    pub(super) fn by_name(&self, name: &str) -> Option<Arc<Pointer>> {
+    fn by_name(&self, name: &str) -> Option<Arc<Pointer>> {
         self.open.lock().by_name.get(name).map(Arc::clone)
+    }
+
+    /// Looks up the box that was given a name. The box itself is not touched, and both tables are searched in any case,
+    /// so that the time tells nothing.
+    pub(super) fn look_up_name(&self, name: &str) -> Found {
+        let open = self.open.lock();
+        match (open.restricted.get(name), open.by_name.get(name)) {
+            (Some(id), _) => Found::Restricted(*id),
+            (None, Some(pointer)) => Found::Open(Arc::clone(pointer)),
+            (None, None) => Found::Nothing,
+        }
+    }
+
+    /// Looks up the box of an id, likewise, unless the box lives for its holders only.
+    pub(super) fn look_up_id(&self, id: BoxId) -> Found {
+        match self.open.lock().by_id.get(&id) {
+            Some(OpenBox { restricted: true, .. }) => Found::Restricted(id),
+            Some(OpenBox { pointer, .. }) => Found::Open(Arc::clone(pointer)),
+            None => Found::Nothing,
+        }
     }
 
     /// Returns the box of that id.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::registry::Found;
 use super::registry::MAX_LISTED;
 use super::registry::Registry;
 use crate::handle::pointer::Pointer;
@@ -19,6 +20,9 @@ use crate::observe::peer_info::PeerInfo;
 
 /// Answers of policies that one connection remembers however few boxes there are.
 const MIN_REMEMBERED: usize = 64;
+
+/// The id of no box.
+const NOBODY: BoxId = BoxId([0; 16]);
 
 /// See the [module](self).
 pub(crate) struct View {
@@ -39,7 +43,7 @@ impl View {
 
     /// Returns the box of that name; the name of an anonymous one is its id.
     pub(crate) fn named(&self, name: &str) -> Option<Arc<Pointer>> {
-        let named = self.registry.by_name(name).filter(|pointer| self.shows(pointer));
+        let named = self.shown(self.registry.look_up_name(name));
         self.counted(named.or_else(|| self.by_id(BoxId::from_name(name)?)))
     }
 
@@ -62,7 +66,7 @@ impl View {
     }
 
     fn by_id(&self, id: BoxId) -> Option<Arc<Pointer>> {
-        let found = self.registry.by_id(id).filter(|pointer| self.shows(pointer));
+        let found = self.shown(self.registry.look_up_id(id));
         found.or_else(|| self.registry.leases().find(id))
     }
 
@@ -87,6 +91,26 @@ impl View {
                 return (names, passed_over);
             }
         }
+    }
+
+    /// Returns the box that was found, if the peer may see it.
+    fn shown(&self, found: Found) -> Option<Arc<Pointer>> {
+        let restricted = match found {
+            Found::Open(pointer) => return Some(pointer),
+            Found::Restricted(id) => Some(id),
+            Found::Nothing => None,
+        };
+        // Also looked for if there is no box, so that the time does not tell.
+        let known = self.answers.borrow().get(&restricted.unwrap_or(NOBODY)).copied();
+        let id = restricted?;
+        let shows = match known {
+            Some(shows) => shows,
+            None => {
+                let local = self.registry.by_id(id)?.local()?;
+                local.visibility().is_none_or(|visibility| self.ask(id, visibility))
+            }
+        };
+        if shows { self.registry.by_id(id) } else { None }
     }
 
     /// Whether the peer may see a box.
