@@ -69,8 +69,8 @@ pub use node::ListenError;
 pub use node::Node;
 pub use node::builder::NodeBuilder;
 
-/// Ways for nodes to reach one another beside TCP and Unix sockets: TLS and a shared key, behind features, and transports
-/// of the application.
+/// Ways for nodes to reach one another beside TCP and Unix sockets: TLS and a shared key, behind features, and
+/// transports of the application.
 pub mod transport {
     pub use crate::net::transport::seam::BoxFuture;
     pub use crate::net::transport::seam::Channel;

@@ -52,6 +52,11 @@ impl View {
         self.counted(self.by_id(id))
     }
 
+    /// Whether there is a box of that name which the peer may not see.
+    pub(crate) fn hides(&self, name: &str) -> bool {
+        self.registry.named(name).is_some() && self.named(name).is_none()
+    }
+
     /// Returns how many names and ids without a box were looked up since the last call.
     #[inline]
     pub(crate) fn take_misses(&self) -> u64 {

@@ -135,13 +135,17 @@ fn while_the_key_is_changed_all_nodes_reach_one_another() {
 fn a_message_says_by_which_key_its_sender_came_in() {
     System::new().block_on(async {
         let both = key(1).named("old").and(key(2).named("new"));
-        let (_server, port, mut numbers) = listening(both).await;
+        let (server, port, mut numbers) = listening(both).await;
         let client = over(key(2)).start();
         client.remote(at(port), "numbers").expect("an address").do_send(Number(1));
         let (_, origin) = within(numbers.recv_from()).await.expect("a message");
         let Origin::Peer { info, relayed, .. } = origin else { panic!("{origin:?} is no peer") };
         assert_eq!((&*info.transport, info.node, relayed), ("key", client.id(), false));
         assert_eq!(info.identity, Identity::Key { name: "new".to_owned() });
+        // The side that has dialled knows the same of the other.
+        let connections = client.stats().connections;
+        let there = connections.iter().find_map(|connection| connection.info.as_ref()).expect("a proven peer");
+        assert_eq!((&*there.transport, there.node), ("key", server.id()));
     });
 }
 

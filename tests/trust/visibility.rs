@@ -244,12 +244,16 @@ fn an_address_that_was_sent_to_a_peer_shows_it_nothing_that_it_may_not_see() {
         assert!(matches!(error, AskError::NotDelivered { reason: DropReason::NoSuchBox, .. }), "{error}");
         assert_eq!(within(to.closed()).await, CloseReason::BoxClosed);
         assert!(hidden.try_recv().is_none());
-        // The pointer that comes home leads nowhere: the peer cannot have others send there.
+        // The pointer that comes home leads nowhere: the peer cannot have others send there. Nor can it by name.
+        let mut named: Mailbox<Number> = owner.mailbox().name("secret").visible_to(|_| false).open().unwrap();
+        let guessed = client.remote(&endpoint, "secret").unwrap();
         let mut gifts: Mailbox<Give> = owner.mailbox().name("gifts").open().unwrap();
-        client.remote(&endpoint, "gifts").unwrap().do_send(Give(to));
-        let home = next(&mut gifts).await.0;
-        assert!(within(home.ask(Number(2))).await.is_err());
-        assert!(hidden.try_recv().is_none());
+        for given in [to, guessed.clone(), guessed.pinned(owner.id())] {
+            client.remote(&endpoint, "gifts").unwrap().do_send(Give(given));
+            let home = next(&mut gifts).await.0;
+            assert!(within(home.ask(Number(2))).await.is_err());
+        }
+        assert!(hidden.try_recv().is_none() && named.try_recv().is_none());
     });
 }
 

@@ -12,6 +12,8 @@ use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -92,6 +94,8 @@ impl HoldingsTable {
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     state: Mutex<HoldingsState>,
+    /// Whether some boxes became known over a protected channel: then their ids go over no plain one.
+    is_protected: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +139,16 @@ pub(crate) struct Restatement {
 }
 
 impl Holdings {
+    /// Notes that boxes become known over a protected channel.
+    pub(crate) fn protect(&self) {
+        self.is_protected.store(true, Ordering::Release);
+    }
+
+    /// Whether boxes became known over a protected channel.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.is_protected.load(Ordering::Acquire)
+    }
+
     /// Records that a connection is up.
     pub(crate) fn begin(&self, connection: u64) {
         self.state.lock().up.entry(connection).or_default();

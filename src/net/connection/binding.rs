@@ -271,6 +271,10 @@ impl ConnectionContext {
 
     /// Returns a pointer to the box of this node that has that name.
     fn our_place(&self, endpoint: Endpoint, node: Option<NodeId>, name: &str) -> Arc<Pointer> {
+        // The application would send to it in the peer's place.
+        if self.view.hides(name) {
+            return self.nobody();
+        }
         let origin = Origin::Named { endpoint, node, name: name.into() };
         Arc::new(Pointer::new(Arc::clone(&self.node), origin, name, Route::HereNamed, None))
     }

@@ -130,6 +130,11 @@ impl Dispatcher {
         }
     }
 
+    /// Notes that nothing was read for that long, which is no fault of the peer.
+    pub(super) fn was_held_back(&mut self, time: Duration) {
+        self.pieces.was_held_back(time);
+    }
+
     /// Adds the bytes of incomplete messages in pieces.
     pub(super) fn add_unfinished(&self, unfinished: &mut Unfinished) {
         self.pieces.add_unfinished(unfinished);

@@ -44,6 +44,11 @@ impl Pieces {
         }
     }
 
+    /// Notes that nothing was read for that long: messages in pieces are no older for it.
+    pub(super) fn was_held_back(&mut self, time: Duration) {
+        self.began += time;
+    }
+
     /// Notes that a message or a piece has come.
     #[inline]
     pub(super) fn stir(&mut self) {

@@ -113,10 +113,17 @@ pub(crate) async fn read(
             Err(ended) => return ended,
         };
         if let Some(until) = reader.charge(&mut budget) {
-            let since = Instant::now();
+            let (since, unfinished) = (Instant::now(), reader.unfinished());
+            if let Err(ended) = reader.from.note(unfinished) {
+                return ended;
+            }
             reader.turn.pauses();
             // Boxed, so that the future of a reader that is never held back stays as it is.
-            Box::pin(budget.rest(until, &reader.dispatcher.context.link, &heard)).await;
+            let expelled = reader.from.expelled();
+            Box::pin(budget.rest(until, &reader.dispatcher.context.link, &heard, &expelled)).await;
+            if expelled.is_cancelled() {
+                return reader.from.expulsion();
+            }
             reader.was_held_back(since.elapsed());
         }
         if let Err(ended) = reader.fill(wants).await {
@@ -220,6 +227,7 @@ impl<P: Fn()> ConnectionReader<P> {
     /// Notes that nothing was read for that long, which is no fault of the peer.
     fn was_held_back(&mut self, time: Duration) {
         self.front_since = self.front_since.map(|since| since + time);
+        self.dispatcher.was_held_back(time);
     }
 
     fn beat(&mut self) {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::net::link::Link;
 use crate::net::peers::budgets::Budget;
@@ -43,16 +44,17 @@ impl ReadingBudget {
         budget.charge(used, Instant::now())
     }
 
-    /// Waits. The peer may be silent meanwhile, since nobody reads: `heard` is set.
+    /// Waits, unless the connection has to go. The peer may be silent meanwhile, since nobody reads: `heard` is set.
     #[cold]
-    pub(super) async fn rest(&mut self, until: Instant, link: &Link, heard: &AtomicBool) {
+    pub(super) async fn rest(&mut self, until: Instant, link: &Link, heard: &AtomicBool, expelled: &CancellationToken) {
         let mut now = Instant::now();
         if self.said.is_none_or(|said| now - said >= SAID_AGAIN) {
             self.said = Some(now);
             tracing::warn!(target: "actix_hermod", time = ?(until - now), "a peer is read more slowly");
         }
-        while now < until {
-            tokio::time::sleep_until(until.min(now + self.beat)).await;
+        while now < until && !expelled.is_cancelled() {
+            let beat = tokio::time::sleep_until(until.min(now + self.beat));
+            expelled.run_until_cancelled(beat).await;
             heard.store(true, Ordering::Relaxed);
             let since = std::mem::replace(&mut now, Instant::now());
             link.was_held_back(now - since);

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::reader::Ended;
 use crate::config::Limits;
@@ -26,6 +27,22 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(from: Box<dyn AsyncRead + Send + Unpin>, limits: &Limits, share: UnfinishedShare) -> Source {
         Source { from, pace: FramePace::new(limits.dead_after, limits.least_rate), share, is_behind: false }
+    }
+
+    /// Returns the token that is cancelled when the connection has to go, because its unfinished bytes are too many.
+    pub(super) fn expelled(&self) -> CancellationToken {
+        self.share.expelled.clone()
+    }
+
+    /// Returns the end of a connection that has to go.
+    pub(super) fn expulsion(&self) -> Ended {
+        self.share.violation().into()
+    }
+
+    /// Counts the bytes of incomplete frames and messages before a pause in which nothing is read.
+    pub(super) fn note(&mut self, unfinished: Option<Unfinished>) -> Result<(), Ended> {
+        self.is_behind |= unfinished.is_some();
+        Ok(self.share.note(unfinished.unwrap_or_default(), Instant::now())?)
     }
 
     /// Reads the bytes that are there, and waits if there are none. Returns how many came, at least one.

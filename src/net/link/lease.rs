@@ -41,7 +41,13 @@ impl Link {
     }
 
     /// Restates the leases held by ended connections with the same peer, if there are any and this connection is up.
+    ///
+    /// Over a plain connection nothing is restated that became known over a protected one.
     pub(crate) fn restate_leases(&self) {
+        let is_low = |peer| self.holdings.of(peer).is_protected() && !self.is_protected();
+        if self.peer().is_some_and(is_low) {
+            return;
+        }
         self.outbox.with(|outbox| outbox.restate_leases(&(Weak::clone(&self.me) as Weak<dyn Outbound>)));
     }
 }

@@ -258,6 +258,9 @@ impl Link {
     pub(crate) fn up(&self, hello: &Hello, names: ConnectionNames, hints: Arc<[Endpoint]>) -> u64 {
         *self.hints.lock() = hints;
         let (holdings, now) = (self.holdings.of(names.peer), Instant::now());
+        if self.is_protection_demanded() {
+            holdings.protect();
+        }
         let (connection, unreadable, unanswerable) = self.outbox.with(|outbox| {
             *self.peer.lock() = Some(names.peer);
             let (unreadable, unanswerable) = outbox.greeted(hello, names, holdings, self.node.limits(), now);

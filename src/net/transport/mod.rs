@@ -126,7 +126,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, asked_by: Option<Asker>, transport
             }
             #[cfg(any(feature = "shared-key", feature = "tls-aws-lc", feature = "tls-ring"))]
             if let Some(layer) = &entry.over_tcp {
-                return Ok(over_tcp::connect(address, asked_by, &**layer).await?.stream);
+                return Ok(over_tcp::connect(address, asked_by, &**layer).await?.stream.over(scheme));
             }
             let Channel { stream } = transport.connect(address).await?;
             let is_here = stream.near || stream.reached.is_some_and(|address| means_another_elsewhere(address.ip()));

@@ -51,15 +51,32 @@ pub(super) async fn bind(path: &str, mode: Option<u32>) -> io::Result<BoundSocke
     remove_stale(path).await;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    let socket = OwnedFd::from(socket);
+    if let Some(mode) = mode {
+        restrict(&socket, mode);
+    }
+    let socket = Socket::from(socket);
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::at(path)?;
     // Nobody can connect before it listens, so nobody gets in before the permissions are set.
-    if let Some(mode) = mode {
+    if let Some(mode) = mode.filter(|mode| !has_mode(path, *mode)) {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
     socket.listen(BACKLOG)?;
     let listener = UnixListener::from_std(OwnedFd::from(socket).into())?;
     Ok(BoundSocket { _file: file, listener })
+}
+
+/// Has the file of a socket that is not bound yet get no more permissions than these. Systems other than Linux may refuse:
+/// then they are set by the file's name.
+fn restrict(socket: &OwnedFd, mode: u32) {
+    if let Ok(socket) = socket.try_clone() {
+        let _ = File::from(socket).set_permissions(Permissions::from_mode(mode));
+    }
+}
+
+fn has_mode(path: &Path, mode: u32) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.permissions().mode() & 0o777 == mode)
 }
 
 /// Locks the folder of a socket's file, so that no other node of any process takes the file for a stale one before this

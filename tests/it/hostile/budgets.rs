@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use actix_hermod::Buffer;
 use actix_hermod::ConnectionStats;
+use actix_hermod::DownReason;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
 use actix_hermod::NodeBuilder;
 use support::peer::Hello;
 use support::peer::Peer;
+use support::peer::frame;
 use support::peer::fresh_id;
 use support::peer::inline;
+use support::peer::kind;
 use support::peer::number;
+use support::peer::ping;
 use support::peer::post;
 use support::peer::your_box;
 
@@ -101,5 +105,51 @@ fn names_of_boxes_that_exist_are_tried_as_often_as_a_peer_likes() {
         assert!(attacker.send(&(0..MANY).flat_map(send).collect::<Vec<u8>>()).await);
         assert!(attacker.is_answered().await);
         assert_eq!(connection(ground, id).held_back, Duration::ZERO);
+    });
+}
+
+/// It keeps as much as it likes, and is not read for an hour.
+#[test]
+fn one_that_is_held_back_goes_when_all_have_begun_too_much() {
+    const LONGEST: usize = 1 << 20;
+    let limits = Node::builder().max_message(LONGEST).unfinished(2 * LONGEST).least_rate(0).peer_unknown_names(1);
+    on(limits, async |ground| {
+        let (mut waster, id) = attacker(ground).await;
+        let piece = [number(0), number(10), vec![0; LONGEST - 100]].concat();
+        assert!(waster.send(&frame(kind::FRAGMENT, &piece)).await);
+        let nobody = |n| post(&inline(&your_box(&format!("nobody has the name {n}"))), b"a body");
+        assert!(waster.send(&(0..MANY).flat_map(nobody).collect::<Vec<u8>>()).await);
+        until(|| connection(ground, id).held_back > Duration::ZERO, || "it was not held back".to_owned()).await;
+        let mut others = Vec::new();
+        for n in 0..7 {
+            let mut other = Peer::dial_from([127, 0, 1, n], &ground.endpoint).await.greet_as_stranger().await;
+            let begun = [number(0), number(10), vec![0; LONGEST / 3]].concat();
+            assert!(other.send(&frame(kind::FRAGMENT, &begun)).await);
+            others.push(other);
+        }
+        let is_it = |peer, why: &DownReason| raw_id(peer) == id && matches!(why, DownReason::NoRoom(_));
+        ground.hearer.hears_an_end(is_it).await;
+        for other in &mut others {
+            assert!(other.is_answered().await);
+        }
+    });
+}
+
+/// A message in pieces is no older for the time in which its peer was not read.
+#[test]
+fn a_message_in_pieces_outlives_a_pause() {
+    let limits = Node::builder().heartbeat(DEAD / 6).dead_after(DEAD).peer_unknown_names(1000);
+    on(limits, async |ground| {
+        let (mut attacker, id) = attacker(ground).await;
+        let letter = [vec![kind::POST, 0], inline(&your_box("letters")), number(7)].concat();
+        let (first, last) = letter.split_at(5);
+        let piece =
+            |rest: usize, bytes: &[u8]| frame(kind::FRAGMENT, &[&number(0), &number(rest as u64), bytes].concat());
+        let nobody = |n| post(&inline(&your_box(&format!("nobody has the name {n}"))), b"a body");
+        let misses: Vec<u8> = (0..MANY).flat_map(nobody).collect();
+        assert!(attacker.send(&[piece(last.len(), first), misses, ping(1), ping(2)].concat()).await);
+        until(|| connection(ground, id).held_back > 3 * DEAD, || "it was not held back".to_owned()).await;
+        assert!(attacker.send(&[ping(3), piece(0, last)].concat()).await);
+        until(|| ground.inbox.len() == 1, || "the message was dropped half way".to_owned()).await;
     });
 }

@@ -1,4 +1,5 @@
-//! The contents of a certificate that rustls does not say: its names as text, its dates, and whether it may sign others.
+//! The contents of a certificate that rustls does not say: its names as text, its dates, and whether it may sign
+//! others.
 //!
 //! It is not verified here. Certificates of peers come here only after rustls has verified them; a certificate that
 //! cannot be read is one without names and with no end, which rustls would have refused.
@@ -156,7 +157,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0_usize..90) {
+        fn any_bytes_are_read_without_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            at in 0_usize..90,
+        ) {
             Contents::of(&bytes);
             let mut changed = certificate(&der(0x17, &[b"300101000000Z"]), &[]);
             let at = at % changed.len();

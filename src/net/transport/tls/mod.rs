@@ -1,11 +1,11 @@
 //! TLS 1.3 by rustls: endpoints `tls:host:port`.
 //!
 //! A connection is TCP's, dialled and accepted as for plain endpoints; the handshake is made on it by this folder, and
-//! the nodes' greeting follows inside. The greeting's signatures cover the exporter of the TLS connection (RFC 9266), so
-//! nobody can pass a greeting on from one connection to another.
+//! the nodes' greeting follows inside. The greeting's signatures cover the exporter of the TLS connection (RFC 9266),
+//! so nobody can pass a greeting on from one connection to another.
 //!
-//! rustls bounds the memory of a connection: 64 KiB that wait to be written, a record of 16 KiB in each direction, and in
-//! the handshake a message of at most 64 KiB.
+//! rustls bounds the memory of a connection: 64 KiB that wait to be written, a record of 16 KiB in each direction, and
+//! in the handshake a message of at most 64 KiB.
 
 mod certificate;
 mod channel;
@@ -61,16 +61,16 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 /// features are on, as two crates of an application may have it, AWS-LC is used. The provider is named in the
 /// configurations, so the default of the process neither matters nor is set.
 ///
-/// Certificates are checked as browsers do: the chain leads to an authority of [`authority_pem`], all dates fit, and the
-/// host that is dialled stands among the certificate's names; its common name does not count. With [`peer_name`] that
-/// name is looked for instead, and behind [`Tls::mutual`] in the certificates of clients as well. There is no check of
-/// revocation: replace the authority, or give [`from_configs`] a list.
+/// Certificates are checked as browsers do: the chain leads to an authority of [`authority_pem`], all dates fit, and
+/// the host that is dialled stands among the certificate's names; its common name does not count. With [`peer_name`]
+/// that name is looked for instead, and behind [`Tls::mutual`] in the certificates of clients as well. There is no
+/// check of revocation: replace the authority, or give [`from_configs`] a list.
 ///
-/// The peer's certificate is the [`Identity`] of the connection. Sessions are never resumed, because a resumed one shows
-/// no certificate.
+/// The peer's certificate is the [`Identity`] of the connection. Sessions are never resumed, because a resumed one
+/// shows no certificate.
 ///
-/// A stream that ends without the goodbye of the peer's node is a break, and is dialled again, whether TLS has closed it
-/// in good order or not.
+/// A stream that ends without the goodbye of the peer's node is a break, and is dialled again, whether TLS has closed
+/// it in good order or not.
 ///
 /// # Examples
 /// ```no_run
@@ -97,8 +97,8 @@ const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 ///
 /// # Refusals
 /// Both sides learn why there is no connection, within
-/// [`handshake_timeout`](crate::NodeBuilder::handshake_timeout): in the log (`no connection`) and, at the side that dials,
-/// in [`Event::DeadLetter`](crate::Event::DeadLetter) and [`AskError`](crate::AskError).
+/// [`handshake_timeout`](crate::NodeBuilder::handshake_timeout): in the log (`no connection`) and, at the side that
+/// dials, in [`Event::DeadLetter`](crate::Event::DeadLetter) and [`AskError`](crate::AskError).
 #[doc = include_str!("refusals.md")]
 ///
 /// [`authority_pem`]: TlsBuilder::authority_pem
@@ -130,8 +130,8 @@ impl Tls {
         TlsBuilder::new(true)
     }
 
-    /// Begins a transport with which only the side that listens shows a certificate; the other one stays unknown to TLS.
-    /// A node that only dials needs an authority, and one that only listens a certificate.
+    /// Begins a transport with which only the side that listens shows a certificate; the other one stays unknown to
+    /// TLS. A node that only dials needs an authority, and one that only listens a certificate.
     ///
     /// # Examples
     /// ```no_run
@@ -145,8 +145,8 @@ impl Tls {
         TlsBuilder::new(false)
     }
 
-    /// Makes a transport of configurations of the application, for all that the files do not say: revocation lists, keys
-    /// in hardware, verifiers of one's own. The types are those of `transport::rustls`.
+    /// Makes a transport of configurations of the application, for all that the files do not say: revocation lists,
+    /// keys in hardware, verifiers of one's own. The types are those of `transport::rustls`.
     ///
     /// Sessions are never resumed, whatever the configurations say, and connections with TLS 1.2 are refused. The
     /// verifiers see new connections only: a live one ends when the peer's own certificate expires, and
@@ -173,16 +173,16 @@ impl Tls {
 
     /// Reads the certificate, its key and the authorities again, for all clones of this transport.
     ///
-    /// New connections are made with them. Live links are looked at once more, on their nodes' threads: those whose peer
-    /// would not be let in any more end, and are dialled again like all links that break. The others go on as they are,
-    /// also those at which this node has shown its old certificate.
+    /// New connections are made with them. Live links are looked at once more, on their nodes' threads: those whose
+    /// peer would not be let in any more end, and are dialled again like all links that break. The others go on as they
+    /// are, also those at which this node has shown its old certificate.
     ///
     /// It reads files, so it blocks for a moment. Nothing calls it by itself: call it when the files have changed, or
     /// once a day.
     ///
     /// # Errors
-    /// Those of [`TlsBuilder::build`], and [`TlsError::NoFiles`] for [`from_configs`](Tls::from_configs). Then all stays
-    /// as it was: a certificate that is replaced before its key, say, leaves the old pair in force.
+    /// Those of [`TlsBuilder::build`], and [`TlsError::NoFiles`] for [`from_configs`](Tls::from_configs). Then all
+    /// stays as it was: a certificate that is replaced before its key, say, leaves the old pair in force.
     ///
     /// # Examples
     /// ```no_run
@@ -219,7 +219,8 @@ impl Tls {
         Ok(proven.channel(tls.into(), ends, Role::Server(name), states))
     }
 
-    /// Makes the handshake as the side that was dialled. The future owns all that it needs, so that it runs beside others.
+    /// Makes the handshake as the side that was dialled. The future owns all that it needs, so that it runs beside
+    /// others.
     async fn greet(self, tcp: Tcp, ends: Ends) -> io::Result<Channel> {
         let mut states = self.shared.states.subscribe();
         let config = states.borrow_and_update().server.clone().ok_or_else(no_certificate)?;

@@ -16,8 +16,8 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::server::danger::ClientCertVerified;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 
-/// A verifier that asks for a name beside an authority. rustls verifies the chain alone, since clients have no name that
-/// was dialled.
+/// A verifier that asks for a name beside an authority. rustls verifies the chain alone, since clients have no name
+/// that was dialled.
 #[derive(Debug)]
 pub(super) struct Named {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,

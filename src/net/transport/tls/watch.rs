@@ -1,8 +1,8 @@
-//! Certificates that are accepted once are looked at again while their link lives: when one of them expires, and when the
-//! authorities were read again.
+//! Certificates that are accepted once are looked at again while their link lives: when one of them expires, and when
+//! the authorities were read again.
 //!
-//! Each channel with a certificate of the peer has one task of this kind, which ends with the channel: so there are never
-//! more of them than connections.
+//! Each channel with a certificate of the peer has one task of this kind, which ends with the channel: so there are
+//! never more of them than connections.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
