@@ -83,7 +83,7 @@ async fn serve(folder: &Path) -> Outcome<()> {
     node.publish_actor("bank", Bank.start()).handles_received::<Pay>().visible_to(is_billing).open()?;
     let endpoint = node.listen("tls:127.0.0.1:0").await?;
     child::end_with_parent();
-    child::say(&endpoint.to_string())?;
+    child::say(endpoint.as_ref())?;
     std::future::pending().await
 }
 
