@@ -134,7 +134,7 @@ impl<M> fmt::Debug for MailboxBuilder<M> {
 /// The reading end of a box, which belongs to one owner. Others send to its [`address`](Mailbox::address).
 ///
 /// A mailbox is a `Stream`, and `Send`: it can be read on any thread. Dropping it closes the box; messages that still
-/// wait count as [`DropReason::BoxClosed`](crate::DropReason::BoxClosed).
+/// wait count as [`DropReason::BoxClosed`].
 ///
 /// # Examples
 /// ```

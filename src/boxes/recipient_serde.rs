@@ -30,7 +30,7 @@
 //!     report_to: Recipient<Progress>,
 //! }
 //! ```
-//! The remedy is the annotation, or a field of type [`Address`](crate::Address), which needs none. The two have one
+//! The remedy is the annotation, or a field of type [`Address`], which needs none. The two have one
 //! shape: one side may write a `Recipient` where the other reads an `Address`.
 //!
 //! # Lifetime

@@ -104,9 +104,9 @@
 //! |---|---|---|
 //! | 0 | | never used |
 //! | 1 | proof | first frame of the dialling node: see *Greeting* |
-//! | 2 | post | flags `u8`, [extension block], target handle, [handles], body to the end |
-//! | 3 | ask | flags `u8`, correlation `number`, [extension block], target handle, [handles], body to the end |
-//! | 4 | answer | flags `u8`, correlation `number`, [extension block], [handles], body to the end |
+//! | 2 | post | flags `u8`, [extension block], target handle, \[handles\], body to the end |
+//! | 3 | ask | flags `u8`, correlation `number`, [extension block], target handle, \[handles\], body to the end |
+//! | 4 | answer | flags `u8`, correlation `number`, [extension block], \[handles\], body to the end |
 //! | 5 | refuse | correlation `number`, reason `u8`, detail `text` ≤ 256 bytes, `extensions` |
 //! | 6 | cancel | correlation `number`, `extensions` |
 //! | 7 | release | pairs to the end: box `id` of the frame's reader, how many handles of it `number` |
@@ -347,7 +347,7 @@ pub(crate) mod extensions;
 pub(crate) mod features;
 pub(crate) mod frames;
 pub(crate) mod greeting;
-pub(crate) mod handshake;
+pub(crate) mod hello;
 pub(crate) mod incoming;
 pub(crate) mod introduction;
 pub(crate) mod numbering;

@@ -4,7 +4,7 @@
 //! Invariant: a message that was accepted is taken by the reader, or counted as dropped with exactly one reason. The
 //! lock is never held while code of the application runs.
 
-mod dropping;
+mod discard;
 mod local_box;
 #[cfg(test)]
 #[cfg(hermod_loom)]

@@ -34,7 +34,7 @@ pub(super) struct QueueState<M: RemoteMessage> {
 /// A message that was shed from a box, and the reason.
 pub(super) type Shed<M> = (Parcel<M>, DropReason);
 
-/// See [`BoxQueue::start_when_needed`].
+/// See [`start_when_needed`](super::BoxQueue::start_when_needed).
 pub(super) type StartReader = Box<dyn FnOnce() + Send>;
 
 impl<M: RemoteMessage> QueueState<M> {

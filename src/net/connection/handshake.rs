@@ -49,10 +49,10 @@ use crate::wire::greeting::GreetingError;
 use crate::wire::greeting::Ourselves;
 use crate::wire::greeting::Step;
 use crate::wire::greeting::Unwelcomed;
-use crate::wire::handshake::Hello;
-use crate::wire::handshake::OLDEST_VERSION;
-use crate::wire::handshake::VERSION;
-use crate::wire::handshake::put_versions;
+use crate::wire::hello::Hello;
+use crate::wire::hello::OLDEST_VERSION;
+use crate::wire::hello::VERSION;
+use crate::wire::hello::put_versions;
 
 /// Bytes of room added at a time while a greeting is read.
 const ROOM: usize = 1024;

@@ -15,7 +15,7 @@ use crate::wire::frames::front;
 use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::goodbye::Goodbye;
 use crate::wire::frames::kind;
-use crate::wire::handshake::MAGIC;
+use crate::wire::hello::MAGIC;
 
 /// The longest goodbye that is read, in bytes: the longest detail, and room for extensions.
 const MAX_REFUSAL: usize = 512;

@@ -70,7 +70,7 @@ mod tests {
     use crate::wire::frames::Front;
     use crate::wire::frames::front;
     use crate::wire::frames::release::read_counts;
-    use crate::wire::handshake::Hello;
+    use crate::wire::hello::Hello;
 
     const PEER: Incarnation = Incarnation::of([9; 16]);
     const BOX: BoxId = BoxId([1; 16]);

@@ -78,7 +78,7 @@ use crate::quota::Quotas;
 use crate::reason::DropReason;
 use crate::sync::Mutex;
 use crate::wire::frames::goodbye::Farewell;
-use crate::wire::handshake::Hello;
+use crate::wire::hello::Hello;
 
 /// The parts of a node that a link needs.
 pub(crate) struct LinkContext {

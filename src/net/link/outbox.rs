@@ -41,7 +41,7 @@ use crate::wire::frames::goodbye::Farewell;
 use crate::wire::frames::kind;
 use crate::wire::frames::ping::Ping;
 use crate::wire::frames::report::Account;
-use crate::wire::handshake::Hello;
+use crate::wire::hello::Hello;
 
 /// The least number of handles for which the table of releases is filled in one go; fewer are added one by one.
 const MANY: usize = 32;

@@ -174,7 +174,7 @@ mod tests {
     use crate::net::shared::NodeInner;
     use crate::net::shared::Setup;
     use crate::wire::body::Body;
-    use crate::wire::handshake::Hello;
+    use crate::wire::hello::Hello;
 
     /// The errors of requests, each with the result of a request that was made at that moment.
     type Heard = Arc<Mutex<Vec<(AskError, Option<NotTaken>)>>>;

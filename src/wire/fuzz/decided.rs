@@ -32,7 +32,7 @@ use crate::wire::frames::shape::Question;
 use crate::wire::frames::unwatched::Unwatched;
 use crate::wire::frames::watch::Watch;
 use crate::wire::frames::welcome::Welcome;
-use crate::wire::handshake::Hello;
+use crate::wire::hello::Hello;
 use crate::wire::introduction::MAX_ENDPOINTS;
 use crate::wire::target::Target;
 

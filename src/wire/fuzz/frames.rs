@@ -7,10 +7,10 @@ use bytes::BytesMut;
 
 use super::super::codec::Violation;
 use super::super::codec::put_number;
-use super::super::handshake::Hello;
-use super::super::handshake::HelloFront;
-use super::super::handshake::ListenerHello;
-use super::super::handshake::PREFIX;
+use super::super::hello::Hello;
+use super::super::hello::HelloFront;
+use super::super::hello::ListenerHello;
+use super::super::hello::PREFIX;
 use super::kinds::KINDS;
 use super::kinds::Kind;
 use super::kinds::with_bindings;

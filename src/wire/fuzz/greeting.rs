@@ -26,7 +26,7 @@ use crate::wire::greeting::Ourselves;
 use crate::wire::greeting::Step;
 use crate::wire::greeting::UNBOUND;
 use crate::wire::greeting::Unwelcomed;
-use crate::wire::handshake::Hello;
+use crate::wire::hello::Hello;
 
 /// Number of honest nodes; the keys of the attacker come behind theirs.
 const HONEST: usize = 2;

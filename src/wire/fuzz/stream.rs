@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::super::codec::Violation;
-use super::super::handshake::Hello;
-use super::super::handshake::HelloFront;
+use super::super::hello::Hello;
+use super::super::hello::HelloFront;
 use super::kinds::said;
 use super::kinds::with_bindings;
 use super::pieces;

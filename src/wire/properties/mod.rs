@@ -19,7 +19,7 @@ use super::codec::*;
 use super::fuzz::kinds::*;
 use super::fuzz::plain::*;
 use super::fuzz::values::*;
-use super::handshake::*;
+use super::hello::*;
 use super::numbering::MIN_NUMBERS;
 use crate::ident::endpoint::MAX_ENDPOINT;
 use crate::ident::*;

@@ -4,7 +4,7 @@
 //! same type, unless the type's `Serialize` asks whether the format is human-readable; see [`Shape::encode_json`].
 //!
 //! Neither direction trusts its input, the shape included: nesting is bounded, nothing is reserved for a claimed
-//! length, and the size of a body as JSON is bounded by [`allowance`](decode).
+//! length, and the size of a body as JSON is bounded by [`allowance`](mod@decode).
 
 mod decode;
 mod encode;
