@@ -8,6 +8,7 @@
 pub mod log;
 pub mod peer;
 pub mod process;
+pub mod transport;
 pub mod wire;
 
 use std::collections::VecDeque;

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::LIMIT;
 use super::LOOK;
+use super::transport;
 use super::within;
 
 /// The variable that tells a child what to be, and the one that tells it where.
@@ -83,6 +84,7 @@ impl Process {
     }
 
     fn run(mut command: Command, module: &str, role: &str, at: &str) -> Process {
+        transport::share(&mut command);
         let child = command
             .args(["--exact", &within_crate(&format!("{module}::child")), "--nocapture"])
             .env(ROLE, role)

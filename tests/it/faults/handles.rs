@@ -22,11 +22,12 @@ use actix_hermod::SendError;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
-use support::listening;
 use support::next;
 use support::settled;
+use support::transport::over;
 use support::within;
 
+use super::listening;
 use super::proxy::Proxy;
 
 /// The table, as it stands in the docs.
@@ -48,7 +49,7 @@ struct Order(Address<Gift>);
 
 /// A node that notices everything soon.
 fn quick() -> NodeBuilder {
-    Node::builder()
+    over(Node::builder())
         .reconnect(Duration::from_millis(5)..=Duration::from_millis(20))
         .heartbeat(Duration::from_millis(20))
         .handshake_timeout(Duration::from_millis(100))

@@ -13,11 +13,12 @@ use actix_hermod::NodeBuilder;
 use serde::Deserialize;
 use serde::Serialize;
 use support::Number;
-use support::listening;
 use support::next;
 use support::settled;
+use support::transport::over;
 use tokio::time::Instant;
 
+use super::listening;
 use super::proxy::Proxy;
 
 const DEAD_AFTER: Duration = Duration::from_secs(15);
@@ -34,7 +35,7 @@ struct Carry(Address<Number>);
 struct Order(Address<Carry>);
 
 fn of(dead_after: Duration) -> NodeBuilder {
-    Node::builder().io_thread(IoThread::Current).dead_after(dead_after).forget_after(FORGET_AFTER)
+    over(Node::builder()).io_thread(IoThread::Current).dead_after(dead_after).forget_after(FORGET_AFTER)
 }
 
 /// An owner of a box that listens nowhere, a hub that it has dialled over a proxy, and a client of the hub that holds the box.

@@ -21,13 +21,13 @@ use support::Caught;
 use support::Number;
 use support::catcher;
 use support::dropped;
-use support::listening;
 use support::next;
 use support::settled;
 use support::watched;
 use support::within;
 
 use super::eager;
+use super::listening;
 use super::proxy::Proxy;
 
 /// Longer than any test takes.

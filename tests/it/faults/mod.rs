@@ -2,7 +2,8 @@
 //! one direction only, or one byte at a time. The tests check the reports on both sides, the fate of the messages, and
 //! that the two find each other again.
 //!
-//! The other process is this program again (see [`support::process`]); the bad link is a [`proxy`].
+//! The other process is this program again (see [`support::process`]); the bad link is a [`proxy`]. All of it also runs
+//! over the transports that encrypt: see [`support::transport`].
 
 mod ends;
 mod handles;
@@ -22,6 +23,7 @@ use actix::Message;
 use actix::System;
 use actix_hermod::Address;
 use actix_hermod::DownReason;
+use actix_hermod::Endpoint;
 use actix_hermod::Event;
 use actix_hermod::Mailbox;
 use actix_hermod::Node;
@@ -34,7 +36,11 @@ use support::Events;
 use support::process;
 use support::process::Process;
 use support::process::say;
+use support::transport;
+use support::transport::here;
+use support::transport::over;
 use support::watched;
+use support::within;
 
 /// A ping with a number, as heavy as one likes.
 #[derive(Message, Serialize, Deserialize)]
@@ -62,13 +68,20 @@ struct Told {
 
 /// A node that tries again soon after a connection is lost.
 fn eager() -> NodeBuilder {
-    Node::builder().reconnect(Duration::from_millis(5)..=Duration::from_millis(50))
+    over(Node::builder()).reconnect(Duration::from_millis(5)..=Duration::from_millis(50))
 }
 
 /// The same, and it takes a silent peer for dead within half a second or so. A busy machine may make it wrong: no test is
 /// the worse for a connection that was lost once more, unless it says so.
 fn wary() -> NodeBuilder {
     eager().heartbeat(Duration::from_millis(100)).dead_after(Duration::from_millis(500))
+}
+
+/// Starts a node that listens at a port that the system chooses.
+async fn listening(builder: NodeBuilder) -> (Node, Endpoint) {
+    let node = builder.start();
+    let endpoint = within(node.listen(here())).await.expect("a free port");
+    (node, endpoint)
 }
 
 async fn peer_up(ears: &mut Events) -> NodeId {
@@ -104,9 +117,9 @@ fn reconnects(node: &Node) -> u64 {
 
 // --------------------------------------------------------------------------------------------------- the children
 
-/// Starts the other process of a test of this folder.
+/// Starts the other process of a test of this folder, at a host and a port.
 fn other_process(role: &str, at: &str) -> Process {
-    Process::start(module_path!(), role, at)
+    Process::start(module_path!(), role, &transport::endpoint(transport::host_and_port(at)))
 }
 
 /// The other process; see [`support::process`].
@@ -122,7 +135,7 @@ fn child() {
 
 /// Answers pings.
 async fn serve(at: &str) {
-    let node = Node::start();
+    let node = over(Node::builder()).start();
     let mut asked: Mailbox<Ask> = node.mailbox().name("asked").open().expect("a mailbox");
     let endpoint = node.listen(at).await.expect("the endpoint is free");
     say(&format!("listening {endpoint}"));

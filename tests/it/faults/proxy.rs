@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 
 use actix_hermod::Endpoint;
+use support::transport;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -73,7 +74,7 @@ impl Proxy {
         let node = Rc::new(RefCell::new(node.into()));
         let leads_to = Rc::clone(&node);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = listener.local_addr().expect("an address").to_string();
+        let endpoint = transport::endpoint(listener.local_addr().expect("an address").to_string());
         let (there, back, scissors) = (Direction::free(), Direction::free(), Rc::new(Scissors::default()));
         let (accepted, closed, carried) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)), Rc::new(()));
         let rules = (Rc::clone(&there), Rc::clone(&back), Rc::clone(&scissors));
@@ -87,7 +88,7 @@ impl Proxy {
                 let (there, back, scissors) = rules.clone();
                 let (before, number) = (scissors.cuts.get(), count.get());
                 let to = leads_to.borrow().clone();
-                let Ok(far) = TcpStream::connect(to).await else { continue };
+                let Ok(far) = TcpStream::connect(transport::host_and_port(&to)).await else { continue };
                 let carried = one_more.upgrade();
                 actix::spawn(async move {
                     let _carried = carried;

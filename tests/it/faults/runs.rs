@@ -20,12 +20,13 @@ use support::Number;
 use support::catcher;
 use support::dropped;
 use support::events;
-use support::listening;
 use support::next;
 use support::settled;
+use support::transport;
 use support::within;
 
 use super::eager;
+use super::listening;
 use super::peer_down;
 use super::peer_up;
 use super::proxy::Proxy;
@@ -197,7 +198,8 @@ fn a_node_that_has_said_goodbye_and_comes_again_with_its_key_is_not_taken_for_go
         let fresh = next(&mut here.inbox).await.return_to;
         assert!(fresh.connected());
         // Also of a box that a third node introduces, which knows only this run.
-        let (mut guests, guests_at) = (guests(&here.node), here.node.listen("127.0.0.1:0").await.expect("a free port"));
+        let (mut guests, guests_at) =
+            (guests(&here.node), here.node.listen(transport::here()).await.expect("a free port"));
         let hub = patient().start();
         let mut of_hub: Mailbox<Meet> = hub.mailbox().open().expect("a mailbox");
         let to = hub.remote::<Meet>(&endpoint, "inbox").expect("an address");

@@ -15,13 +15,14 @@ use support::Number;
 use support::Ping;
 use support::Pong;
 use support::events;
-use support::listening;
 use support::next;
 use support::on_either_thread;
+use support::transport::endpoint;
 use support::watched;
 use support::within;
 
 use super::eager;
+use super::listening;
 use super::nothing_in_doubt;
 use super::peer_down;
 use super::peer_up;
@@ -119,7 +120,7 @@ fn two_names_of_one_host_are_two_connections_that_do_not_hinder_each_other() {
         let client = eager().start();
         let mut ears = events(&client);
         let port = at.port().expect("it is TCP");
-        let names = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+        let names = [format!("127.0.0.1:{port}"), format!("localhost:{port}")].map(endpoint);
         let ways = names.map(|name| client.remote::<Step>(name, "steps").expect("an address"));
         assert_ne!(ways[0], ways[1], "an address is what it was made of");
         // While the connections are made, and while they are up.

@@ -18,6 +18,7 @@ use support::events;
 use support::next;
 use support::process::own_host;
 use support::settled;
+use support::transport::here;
 use support::within;
 
 use super::Ask;
@@ -80,7 +81,7 @@ fn a_client_that_was_stopped_notices_that_it_was_given_up_and_comes_back() {
     System::new().block_on(async {
         let node = wary().start();
         let mut ears = events(&node);
-        let at = within(node.listen("127.0.0.1:0")).await.expect("a free port");
+        let at = within(node.listen(here())).await.expect("a free port");
         let mut asked = node.mailbox::<Ask>().name("asked").open().expect("a mailbox");
         let answering = actix::spawn(async move {
             let mut taken = 0;

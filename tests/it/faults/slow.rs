@@ -18,13 +18,14 @@ use support::Ping;
 use support::Pong;
 use support::Text;
 use support::events;
-use support::listening;
 use support::next;
 use support::settled;
+use support::transport::is_plain;
 use support::watched;
 use support::within;
 
 use super::eager;
+use super::listening;
 use super::nothing_in_doubt;
 use super::peer_silent;
 use super::peer_up;
@@ -215,6 +216,10 @@ async fn crawls(least_rate: usize, bytes: usize, pieces: impl IntoIterator<Item 
 
 #[test]
 fn a_peer_of_which_one_byte_comes_with_each_heartbeat_is_not_taken_for_dead_where_any_rate_will_do() {
+    if !is_plain() {
+        // Nothing is known to have come before a whole record has.
+        return;
+    }
     System::new().block_on(crawls(0, 1 << 20, std::iter::repeat_n(1, 4 * BEATS)));
 }
 
