@@ -94,6 +94,9 @@ limits! {
     /// Bytes a second, averaged over `dead_after`, at which a peer has to send while a message that it has begun is
     /// incomplete. A slower peer is assumed to be occupying its place only, and its connection ends. Time in which this
     /// node did not read does not count. Default: 256; with 0 any rate will do.
+    ///
+    /// Over TLS and a shared key, bytes come a record at a time: a link that does not carry 16 KiB within `dead_after`
+    /// is too slow for them.
     least_rate(bytes_per_second: usize),
     /// Bytes of a message above which it is sent in pieces of that size, between which messages for other boxes pass.
     /// Default: 32 KiB, at least 256.
@@ -118,7 +121,8 @@ limits! {
     /// all peers have named; endpoints beyond that are not dialled ([`NotConnected`](crate::DropReason::NotConnected)).
     max_connections(connections: usize),
     /// Connections that are accepted from one address at a time, or from one /64 network of IPv6: one more is turned
-    /// away, unless one of them has not greeted and makes room. Connections over Unix sockets, those over a
+    /// away, unless one of them has not greeted and makes room. A connection whose peer has proven a certificate of its
+    /// own counts for that certificate instead, which may have as many. Connections over Unix sockets, those over a
     /// [transport](NodeBuilder::transport) that does not say where its peers come from, and those that this node dials,
     /// are not counted. Many nodes on one host, or behind one address, may need more. Default: a quarter of
     /// `max_connections`, at least one.
@@ -137,11 +141,11 @@ limits! {
     /// least 1.
     max_greetings(a_second: usize),
     /// Messages and requests that are read from one peer in a second, over all of its connections; twice as many in the
-    /// first. A peer is an [identity](crate::Identity) that a transport has proven, or else an address (or a /64 network
-    /// of IPv6). A peer that sends more is not cut off: this node reads its connections more slowly, and its messages
-    /// wait at the sender, whose `outbox` decides which are dropped. The wait counts neither against `least_rate` nor
-    /// as silence; [`ConnectionStats::held_back`](crate::ConnectionStats::held_back) adds it up. Default: 0, which sets
-    /// no limit.
+    /// first. A peer is a certificate or a user of this host ([`Identity`](crate::Identity)), or else an address (or a
+    /// /64 network of IPv6). A peer that sends more is not cut off: this node reads its connections more slowly, and
+    /// its messages wait at the sender, whose `outbox` decides which are dropped. The wait counts neither against
+    /// `least_rate` nor as silence; [`ConnectionStats::held_back`](crate::ConnectionStats::held_back) adds it up.
+    /// Default: 0, which sets no limit.
     peer_messages(a_second: usize),
     /// Bytes that are read from one peer in a second, answers and heartbeats included, and otherwise as with
     /// `peer_messages`. Default: 0, which sets no limit.
@@ -286,9 +290,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the policy that decides which peers may come in: it is asked about each peer that has proven its id, whether
-    /// the peer has dialled this node or was dialled by it, before anything is disclosed to the peer or done for it.
-    /// Default: everybody may come in. The last policy that was set counts.
+    /// Sets the policy that decides which peers may come in: it is asked about each peer that has proven its id,
+    /// whether the peer has dialled this node or was dialled by it, before anything is disclosed to the peer or done
+    /// for it. Default: everybody may come in. The last policy that was set counts.
     ///
     /// A peer that is refused is told the words of the error, 256 bytes of them at most, and both nodes send
     /// [`Event::PeerRefused`](crate::Event::PeerRefused). Messages that wait for the connection are dropped as

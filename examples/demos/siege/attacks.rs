@@ -49,6 +49,7 @@ macro_rules! attacks {
 /// All attacks. The first does nothing: the others are compared with it.
 pub(crate) const ATTACKS: &[Attack] = attacks![
     nothing, endpoints, handles, hang_ups, silent, drips, halves, pieces, watches, requests, unread, full_boxes, names,
+    notes,
 ];
 
 /// Handles in a message: nearly as many as the protocol has room for.
@@ -299,6 +300,19 @@ async fn full_boxes(siege: Siege) -> Outcome<String> {
                 if siege.is_over() || !siege.send(&mut stranger, &post(&to, &note)).await {
                     return;
                 }
+                stranger.reads_what_there_is();
+            }
+        })
+        .await
+}
+
+/// Sends small messages to one box as fast as it can: the attack that a budget of messages is made for.
+async fn notes(siege: Siege) -> Outcome<String> {
+    siege
+        .by(4, |siege, mut stranger| async move {
+            let note = [number(8), vec![7; 8]].concat();
+            let posts: Vec<u8> = (0..1_000).flat_map(|_| post(&inline(&your_box("unread 0")), &note)).collect();
+            while !siege.is_over() && siege.send(&mut stranger, &posts).await {
                 stranger.reads_what_there_is();
             }
         })

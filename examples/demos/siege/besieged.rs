@@ -70,9 +70,10 @@ impl Handler<Question> for Silent {
     }
 }
 
-/// Prints where it listens, then how it fares.
-pub(crate) async fn live() -> Outcome<()> {
-    let node = Node::start();
+/// Prints where it listens, then how it fares. `budget` is the number of messages that one peer may send in a second, 0 for
+/// any.
+pub(crate) async fn live(budget: usize) -> Outcome<()> {
+    let node = Node::builder().peer_messages(budget).start();
     node.publish::<Question>("echo", Echo.start())?;
     // Not the box that the honest client asks: a box that is full of others' requests takes no more from anybody.
     node.publish::<Question>("mirror", Echo.start())?;

@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release --example siege                  # ten seconds for each attack
 //! cargo run --release --example siege -- --seconds 60
+//! cargo run --release --example siege -- --only notes --budget 20000
 //! cargo run --release --example siege -- --short       # two seconds, and no latency is judged
 //! ```
 //!
@@ -52,21 +53,23 @@ struct Options {
     seconds: u64,
     judges_latency: bool,
     only: Option<String>,
+    budget: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { seconds: 10, judges_latency: true, only: None }
+        Options { seconds: 10, judges_latency: true, only: None, budget: 0 }
     }
 }
 
 impl arguments::Options for Options {
     const NAME: &'static str = "siege";
-    const USAGE: &'static str = "usage: siege [--seconds N] [--short] [--only NAME]
+    const USAGE: &'static str = "usage: siege [--seconds N] [--short] [--only NAME] [--budget N]
 
   --seconds N   how long each attack lasts, in seconds (10)
   --short       two seconds each, and no latency is judged
   --only NAME   this attack alone
+  --budget N    the messages that the node reads from one peer in a second (no limit)
   --help        this";
 
     fn take(&mut self, argument: Arg<'_>, values: &mut Values<'_>) -> Result<(), Error> {
@@ -74,6 +77,7 @@ impl arguments::Options for Options {
             Arg::Long("short") => (self.seconds, self.judges_latency) = (2, false),
             Arg::Long("seconds") => self.seconds = values.parse()?,
             Arg::Long("only") => self.only = Some(values.parse()?),
+            Arg::Long("budget") => self.budget = values.parse()?,
             other => return Err(other.unexpected()),
         }
         Ok(())
@@ -85,7 +89,8 @@ fn main() -> ExitCode {
         let live = async {
             match role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                 ["client", endpoint] => client::live(endpoint).await,
-                _ => besieged::live().await,
+                [_, budget] => besieged::live(budget.parse()?).await,
+                _ => Err("no such role".into()),
             }
         };
         return exit_code("siege", System::new().block_on(live).map(|()| true));
@@ -107,7 +112,7 @@ async fn besiege(options: &Options) -> Outcome<bool> {
         if !is_wanted {
             continue;
         }
-        let (figures, did) = one(attack, lasts).await?;
+        let (figures, did) = one(attack, lasts, options.budget).await?;
         let marks = Marks::beside(idle.as_ref(), options.judges_latency);
         let missed = marks.missed(&figures);
         println!("{}", figures.row(attack.name, &missed));
@@ -120,8 +125,8 @@ async fn besiege(options: &Options) -> Outcome<bool> {
 }
 
 /// Makes one attack. Returns its cost, and what it did.
-async fn one(attack: &attacks::Attack, lasts: Duration) -> Outcome<(Figures, String)> {
-    let (mut node, endpoint) = Child::start("besieged", &[]).await?;
+async fn one(attack: &attacks::Attack, lasts: Duration, budget: usize) -> Outcome<(Figures, String)> {
+    let (mut node, endpoint) = Child::start(&format!("besieged {budget}"), &[]).await?;
     let (mut client, _) = Child::start(&format!("client {endpoint}"), &[]).await?;
     // From here on both processes measure.
     node.ask("begin").await?;

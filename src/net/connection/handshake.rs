@@ -92,6 +92,8 @@ pub(crate) enum HandshakeError {
     TooMany,
     #[error("not dialled for the peer that has named the endpoint: {0}; see max_connections")]
     NoShare(NoRoom),
+    #[error("{0}")]
+    NoRoom(NoRoom),
     #[error("the node is shutting down")]
     Closing,
     #[error("the peer has turned this node away: {0}")]

@@ -208,13 +208,13 @@ impl RemoteRouter {
             Standing::Unwelcomed(unwelcomed) => (Vec::new(), Some(unwelcomed)),
         };
         let is_accepted = unwelcomed.is_none();
+        if let Some(Err(why)) = self.occupancy.as_mut().map(|occupancy| occupancy.is_of(&stream.identity)) {
+            return self.failed(&HandshakeError::NoRoom(why), ctx);
+        }
         if is_accepted && !self.node.peers.join(peer, link, link.connection()) {
             return self.failed(&HandshakeError::TooMany, ctx);
         }
-        self.span.record("peer", field::display(peer));
-        if stream.identity != Identity::Unknown {
-            self.span.record("identity", field::display(&stream.identity));
-        }
+        self.name_in_span(peer, &stream.identity);
         let budget = self.budget_of(&stream, peer);
         let hints = hints::believed(endpoints.iter().map(String::as_str), stream.near, &self.node.transports);
         let before = link.current_peer().map(|before| before.node);
@@ -249,6 +249,13 @@ impl RemoteRouter {
         link.ping(self.nonce);
         if is_accepted {
             self.announce();
+        }
+    }
+
+    fn name_in_span(&self, peer: Incarnation, identity: &Identity) {
+        self.span.record("peer", field::display(peer));
+        if *identity != Identity::Unknown {
+            self.span.record("identity", field::display(identity));
         }
     }
 

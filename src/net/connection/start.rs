@@ -15,6 +15,7 @@ use crate::net::peers::admission::Group;
 use crate::net::peers::admission::NoRoom;
 use crate::net::shared::NodeInner;
 use crate::net::transport::accepted::Origin;
+use crate::observe::identity::Identity;
 use crate::reason::DropReason;
 
 /// The slot of a connection or an attempt; a shutdown waits until it is dropped.
@@ -50,6 +51,14 @@ impl Occupancy {
         }
         let slot = slot(&node.admission).map_err(Unavailable::NoRoom)?;
         Ok(Occupancy { slot, _busy: node.busy.token() })
+    }
+
+    /// Counts the connection against the identity that its transport has proven, if it tells the peer from all others.
+    pub(super) fn is_of(&mut self, identity: &Identity) -> Result<(), NoRoom> {
+        match (self.slot.group, Origin::proven(identity)) {
+            (Group::Accepted(_), Some(proven)) => self.slot.is_of(proven),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the group that the connection counts against.

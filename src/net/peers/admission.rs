@@ -64,6 +64,8 @@ pub(crate) enum NoRoom {
     Connections,
     #[error("too many connections from this address")]
     OfAddress,
+    #[error("too many connections with this certificate")]
+    OfIdentity,
     #[error("too few files for one more connection")]
     Files,
     #[error("too many connections to what this peer has named")]
@@ -141,6 +143,25 @@ impl Unproven {
 pub(crate) struct ConnectionSlot {
     admission: Weak<Admission>,
     pub(crate) group: Group,
+}
+
+impl ConnectionSlot {
+    /// Counts an accepted connection against an identity that its transport has proven, and no longer against its
+    /// address: so that many peers behind one address have a share each, and one peer at many addresses has one.
+    ///
+    /// # Errors
+    /// If the identity has as many connections as an address may have; then the slot stays as it was.
+    pub(crate) fn is_of(&mut self, identity: Origin) -> Result<(), NoRoom> {
+        let Some(admission) = self.admission.upgrade() else { return Ok(()) };
+        let (group, mut state) = (Group::Accepted(Some(identity)), admission.state.lock());
+        if state.count(group) >= admission.limits.per_address {
+            return Err(NoRoom::OfIdentity);
+        }
+        state.leave(self.group);
+        state.enter(group);
+        self.group = group;
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionSlot {
@@ -289,6 +310,7 @@ impl AdmissionState {
     fn make_room_for(&mut self, group: Group, limits: &AdmissionLimits) -> Result<Option<Unproven>, NoRoom> {
         let (share, full) = match group {
             Group::Accepted(Some(Origin::Address(_))) => (limits.per_address, NoRoom::OfAddress),
+            Group::Accepted(Some(Origin::Certificate(_))) => (limits.per_address, NoRoom::OfIdentity),
             // So that other ways into the node stay open.
             Group::Accepted(Some(Origin::Transport(_))) => {
                 (limits.connections - limits.connections / 4, NoRoom::Connections)
@@ -453,6 +475,27 @@ mod tests {
         assert!(admission.slot(from(1)).is_ok());
         drop(slots);
         assert!(admission.state.lock().by_group.is_empty());
+    }
+
+    #[test]
+    fn a_certificate_has_places_of_its_own_and_takes_none_of_its_address() {
+        let (admission, certificate) = (admission(100, 2, 100), |n| Origin::Certificate(n));
+        let mut slots: Vec<_> = (0..10)
+            .map(|n| {
+                let mut slot = admission.slot(from(1)).expect("the others have a share of their own");
+                slot.is_of(certificate(n)).map(|()| slot).expect("it is the first of its own")
+            })
+            .collect();
+        let mut second = admission.slot(from(2)).expect("room");
+        assert_eq!(second.is_of(certificate(0)), Ok(()));
+        let mut third = admission.slot(from(3)).expect("room");
+        assert_eq!(third.is_of(certificate(0)), Err(NoRoom::OfIdentity), "at whatever address");
+        assert_eq!(third.group, from(3));
+        slots.clear();
+        assert_eq!(third.is_of(certificate(0)), Ok(()));
+        drop((second, third));
+        let state = admission.state.lock();
+        assert!(state.by_group.is_empty() && state.open == 0);
     }
 
     /// A peer can name endpoints that never answer, and have them dialled.

@@ -4,8 +4,8 @@
 //! A budget only holds a party back. Its connections are not read until the budget covers what they have sent, and the
 //! system's buffers hold up their senders: nothing is dropped, and no connection is cut.
 //!
-//! All connections of a party have one budget. A party is identified by the identity that its transport has proven, or
-//! else by its address. A budget for each node id would limit nothing, since a peer can make as many ids as it likes. A
+//! All connections of a party have one budget. A party is identified by the identity that its transport has proven, if
+//! that tells it from others (a certificate, a user of this host), or else by its address. A budget for each node id would limit nothing, since a peer can make as many ids as it likes. A
 //! budget outlives its connections until it is as good as new, so that connecting again gains nothing.
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ const SWEPT: usize = 64;
 /// The party that a connection counts against.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Party {
-    /// The peer's identity.
+    /// The peer's identity, if it tells the peer from others: a shared key does not.
     Proven(Identity),
     /// The peer's address, or the transport over which it has dialled.
     Origin(Origin),
@@ -44,7 +44,9 @@ impl Party {
     /// and `address` its address if it is known.
     pub(crate) fn of(identity: &Identity, origin: Option<Origin>, address: Option<SocketAddr>, node: NodeId) -> Party {
         match identity {
-            Identity::Unknown => origin.or_else(|| address.map(Origin::of)).map_or(Party::Node(node), Party::Origin),
+            Identity::Unknown | Identity::Key { .. } => {
+                origin.or_else(|| address.map(Origin::of)).map_or(Party::Node(node), Party::Origin)
+            }
             identity => Party::Proven(identity.clone()),
         }
     }
@@ -191,6 +193,8 @@ mod tests {
         assert_eq!(of(Identity::Unknown, at(1), 1), of(Identity::Unknown, at(2), 2), "whatever id it has");
         assert_eq!(of(user(1), None, 1), of(user(1), at(1), 2));
         assert_ne!(of(user(1), None, 1), of(user(2), None, 1));
+        let key = || Identity::Key { name: "blue".to_owned() };
+        assert_eq!(of(key(), at(1), 1), of(Identity::Unknown, at(1), 1), "all nodes have the key");
         assert_ne!(of(Identity::Unknown, None, 1), of(Identity::Unknown, None, 2));
         let origin = Origin::of((Ipv4Addr::BROADCAST, 1).into());
         let opened = Party::of(&Identity::Unknown, Some(origin), at(1), NodeId([1; 16]));

@@ -20,6 +20,7 @@ use super::simulated;
 use super::tcp;
 #[cfg(unix)]
 use super::unix;
+use crate::observe::identity::Identity;
 
 /// The network bits of an IPv6 address: a host usually has all addresses of its network.
 const NETWORK_BITS: u32 = 64;
@@ -34,9 +35,22 @@ pub(crate) enum Origin {
     Address(IpAddr),
     /// A transport of the application that does not say where its peers come from, by its number.
     Transport(u32),
+    /// A certificate that the peer has proven to be its own, by the beginning of its hash.
+    Certificate(u64),
 }
 
 impl Origin {
+    /// Returns the origin of a peer that its transport tells from all others; `None` if it does not. A shared key is that
+    /// of all nodes, and a user of this host has many processes.
+    pub(crate) fn proven(identity: &Identity) -> Option<Origin> {
+        match identity {
+            Identity::Certificate { fingerprint, .. } => {
+                fingerprint.first_chunk().copied().map(u64::from_le_bytes).map(Origin::Certificate)
+            }
+            Identity::Unknown | Identity::Unix { .. } | Identity::Key { .. } => None,
+        }
+    }
+
     pub(crate) fn of(address: SocketAddr) -> Origin {
         Origin::Address(match address.ip().to_canonical() {
             IpAddr::V6(v6) if !v6.is_loopback() => {
