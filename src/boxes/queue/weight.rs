@@ -89,7 +89,8 @@ impl Weight {
     /// Returns the [fill level](fill_level_of) of the box, by the bytes that it may hold at present.
     #[inline]
     pub(super) fn fill_level(&self) -> u8 {
-        if self.share.is_reserved() { fill_level_of(self.fill()) } else { 0 }
+        // A box may always hold at least the bytes that it was granted.
+        if 2 * self.total < self.share.granted() { 0 } else { fill_level_of(self.fill()) }
     }
 }
 
